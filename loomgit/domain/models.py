@@ -1,0 +1,75 @@
+"""One call to a language model: what is asked, what came back, what it cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from loomgit.domain.values import JsonMapping
+
+Role = Literal["system", "user", "assistant"]
+Purpose = Literal["transform", "evaluate"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of the conversation that is sent."""
+
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Everything that can change the reply.
+
+    `schema` asks for JSON of that shape; `sample` is the index of the sample, so that the fifth
+    sample of a case is another request than the first.
+    """
+
+    model: str
+    messages: tuple[Message, ...]
+    temperature: float | None = None
+    seed: int | None = None
+    max_tokens: int | None = None
+    params: JsonMapping = field(default_factory=dict)
+    schema: JsonMapping | None = None
+    sample: int = 0
+    purpose: Purpose = "transform"
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one or more calls, as the provider counts them; `cached` is a part of `input`."""
+
+    input: int = 0
+    output: int = 0
+    cached: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.input + other.input, self.output + other.output, self.cached + other.cached
+        )
+
+    @property
+    def total(self) -> int:
+        """Input and output together."""
+        return self.input + self.output
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """The reply to a request.
+
+    `model` is the model as served; `cost` is USD, None where no price is known (never 0 for that);
+    `latency` is seconds, None where the reply was not waited for (a cache hit).
+    """
+
+    text: str
+    model: str
+    usage: Usage = field(default_factory=Usage)
+    cost: float | None = None
+    latency: float | None = None
+    attempts: int = 1
+    cached: bool = False

@@ -1,0 +1,108 @@
+"""The ports: what the working rooms need of the outside, as Protocols that adapters fulfil."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from datetime import datetime
+
+    from loomgit.domain.models import Completion, Request
+    from loomgit.domain.records import Score, Subject
+    from loomgit.domain.values import Json, JsonMapping, JsonObject
+
+
+class Gateway(Protocol):
+    """The one way to a model; gateways wrap each other and are closed from the outside in."""
+
+    async def complete(self, request: Request) -> Completion:
+        """Return the reply; raise one of the `ModelError` children when there is none."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of connections; nothing is asked afterwards."""
+        ...
+
+
+class Evaluator(Protocol):
+    """Gives a score in [0, 1] with a reason and keeps nothing."""
+
+    async def score(self, subject: Subject) -> Score:
+        """Judge one output.
+
+        Raises EvaluatorFailure when there can be no score, a ModelError when a judge's call failed.
+        """
+        ...
+
+
+class EvaluatorFailure(Exception):  # noqa: N818 - a value in the making: it ends as an Assessment
+    """An evaluator could not judge this output; the text is the one-line reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueryValues:
+    """What a query may refer to: bound as parameters, never text."""
+
+    execution_date: datetime
+    watermark: Json = None
+    variables: JsonMapping | None = None
+
+
+class Source(Protocol):
+    """Rows in the source's own order; blocking, so callers read it off the event loop."""
+
+    def check(self) -> None:
+        """Raise WorldError or UserError where the source cannot be read; read no data for it."""
+        ...
+
+    def rows(self) -> Iterator[JsonObject]:
+        """Stream the rows; memory does not grow with their number."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LoadReceipt:
+    """What loading did to the destination, in rows.
+
+    `duplicates` are rows whose key came again later in the same run (the last one wins).
+    """
+
+    inserted: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    duplicates: int = 0
+
+    def __add__(self, other: LoadReceipt) -> LoadReceipt:
+        return LoadReceipt(
+            self.inserted + other.inserted,
+            self.updated + other.updated,
+            self.unchanged + other.unchanged,
+            self.duplicates + other.duplicates,
+        )
+
+    @property
+    def rows(self) -> int:
+        """Rows of the destination that this load accounts for."""
+        return self.inserted + self.updated + self.unchanged
+
+
+class Sink(Protocol):
+    """A destination. Blocking; called from one thread at a time."""
+
+    def check(self) -> None:
+        """Raise WorldError or UserError where the destination may not be written; write nothing."""
+        ...
+
+    def load(self, part: int, rows: Sequence[JsonObject]) -> None:
+        """Take one batch: wholly or, where it raises, not at all."""
+        ...
+
+    def commit(self) -> LoadReceipt:
+        """Make everything taken visible and say what it changed. Called once, at the end."""
+        ...
+
+    def abort(self) -> None:
+        """Give up what `commit` has not made visible; leave no half-written file."""
+        ...

@@ -1,0 +1,104 @@
+"""A record on its way through a pipeline, and what became of it at each stage."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from loomgit.domain.models import Usage
+
+if TYPE_CHECKING:
+    from loomgit.domain.values import Json, JsonMapping, JsonObject
+
+Stage = Literal["transform", "evaluate", "gate", "load"]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One row: its place in the extraction (from 0), its identity, its fields."""
+
+    index: int
+    key: str
+    input: JsonObject
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What the transform made of a record: the fields to load, and the calls behind them.
+
+    `text` is the reply as it came; `cost` is USD, None where a price is unknown; `latency` is
+    seconds of waiting for the model, None for a cache hit.
+    """
+
+    fields: JsonObject
+    text: str
+    model: str
+    usage: Usage = field(default_factory=Usage)
+    cost: float | None = None
+    latency: float | None = None
+    calls: int = 1
+    cached: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What an evaluator sees: the record, the output and what producing it took."""
+
+    input: JsonMapping
+    output: Json
+    latency: float | None = None
+    cost: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """A number in [0, 1] with its reason; `judge` is the model as served, None without a model."""
+
+    value: float
+    reason: str
+    judge: str | None = None
+    usage: Usage = field(default_factory=Usage)
+    cost: float | None = 0.0
+    calls: int = 0
+    latency: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """One evaluator's word on one record: a score, or the error that took its place."""
+
+    name: str
+    threshold: float
+    weight: float = 1.0
+    score: Score | None = None
+    error: str | None = None
+
+    @property
+    def passed(self) -> bool:
+        """Whether the score reaches the threshold; an evaluator that erred did not pass."""
+        return self.score is not None and self.score.value >= self.threshold
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a record did not get through: the stage, one line of reason, whether the world failed.
+
+    `infrastructure` is true for provider and network errors: those say nothing of the prompt.
+    """
+
+    stage: Stage
+    reason: str
+    infrastructure: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The end of a record's way: loaded when `failure` is None. `evaluated` is false where
+    `evaluate.sample` left the record out."""
+
+    record: Record
+    output: Output | None = None
+    assessments: tuple[Assessment, ...] = ()
+    failure: Failure | None = None
+    evaluated: bool = True
+    fallback: bool = False

@@ -1,0 +1,70 @@
+"""`.loom/config.yaml` as values: connections, defaults, models, channels, baseline, store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from loomgit.domain.place import Place
+    from loomgit.domain.values import JsonMapping
+
+Lane = Literal["direct", "litellm", "embedded"]
+Replay = Literal["off", "auto", "only", "record"]
+EMBEDDED_MODEL = "embedded/icl"
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """Text with `${NAME}` references, read from the environment at the moment of use.
+
+    It shows its template and never a value, so it may stand in an error or a log.
+    """
+
+    template: str
+    place: Place
+
+    def __str__(self) -> str:
+        return self.template
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSettings:
+    """What the project says of one model. Prices are USD per million tokens, `timeout` seconds."""
+
+    base_url: Secret | None = None
+    api_key: Secret | None = None
+    lane: Lane | None = None
+    input_price: float | None = None
+    output_price: float | None = None
+    cached_input_price: float | None = None
+    price_as: str | None = None
+    rpm: int | None = None
+    tpm: int | None = None
+    timeout: float | None = None
+    max_output_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """What a pipeline that is silent gets; `concurrency` None means `auto`."""
+
+    model: str = EMBEDDED_MODEL
+    judge_model: str | None = None
+    concurrency: int | None = None
+    cache: bool = True
+    store: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The project's configuration; all of it has defaults, so a project needs no such file."""
+
+    connections: Mapping[str, Secret] = field(default_factory=dict)
+    defaults: Defaults = field(default_factory=Defaults)
+    models: Mapping[str, ModelSettings] = field(default_factory=dict)
+    channels: Mapping[str, JsonMapping] = field(default_factory=dict)
+    baseline: str | None = None
+    store: Literal["local", "tracked"] = "local"

@@ -1,0 +1,76 @@
+"""The errors that reach a user: what happened, where, what to do, and the exit code it means.
+
+Exit codes: 2 the user must change something, 3 our own bug (anything that is not a LoomError),
+4 the world failed (provider, database, disk, Git).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from loomgit.domain.place import Problem
+
+
+class LoomError(Exception):
+    """Something that a user can act on: one line that says what, an optional one that says how."""
+
+    exit_code: ClassVar[int] = 2
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UserError(LoomError):
+    """The user must change something: a file, a flag, a variable."""
+
+
+class ProblemsFound(UserError):
+    """The faults of the user's files, all of them at once, each with its place."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("\n".join(str(problem) for problem in problems))
+        self.problems = tuple(problems)
+
+
+class WorldError(LoomError):
+    """Something outside Loom failed: a disk, a database, Git, a network."""
+
+    exit_code = 4
+
+
+class ModelError(WorldError):
+    """A call to a model failed; the children say what can be done about it."""
+
+
+class RateLimited(ModelError):
+    """The provider asks to wait: try again, not before `retry_after` seconds where it says so."""
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class Unavailable(ModelError):
+    """A 5xx, a network fault or a timeout: the same call may succeed later.
+
+    `retry_after` is in seconds, None where the provider does not say.
+    """
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class Rejected(ModelError):
+    """The provider refuses this very request (malformed, too long, against its policy)."""
+
+
+class Denied(ModelError):
+    """No key, a wrong key or no quota: no call will succeed until a person acts."""
+
+    exit_code = 2
