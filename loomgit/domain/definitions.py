@@ -190,6 +190,19 @@ class Monitoring:
 
 
 @dataclass(frozen=True, slots=True)
+class FrontMatter:
+    """What a prompt says of itself between `---` lines; none of it is sent.
+
+    `id` follows the prompt when its file is renamed; `output` is a JSON Schema.
+    """
+
+    id: str | None = None
+    description: str | None = None
+    model: str | None = None
+    output: JsonMapping | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Pipeline:
     """A pipeline file, whole. `path` is relative to the project, with forward slashes.
 

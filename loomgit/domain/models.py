@@ -73,3 +73,28 @@ class Completion:
     latency: float | None = None
     attempts: int = 1
     cached: bool = False
+
+
+@dataclass(slots=True)
+class Spent:
+    """What several calls came to.
+
+    `cost` is USD, None as soon as one call has no known price; `latency` is seconds of waiting,
+    None while nothing was waited for; `cached` says that every reply came from the cache.
+    """
+
+    usage: Usage = field(default_factory=Usage)
+    cost: float | None = 0.0
+    latency: float | None = None
+    calls: int = 0
+    cached: bool = True
+
+    def add(self, completion: Completion) -> None:
+        """Take in one more call."""
+        self.usage += completion.usage
+        if self.cost is not None:
+            self.cost = None if completion.cost is None else self.cost + completion.cost
+        if completion.latency is not None:
+            self.latency = (self.latency or 0.0) + completion.latency
+        self.calls += 1
+        self.cached = self.cached and completion.cached

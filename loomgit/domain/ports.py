@@ -37,7 +37,7 @@ class Evaluator(Protocol):
         ...
 
 
-class EvaluatorFailure(Exception):  # noqa: N818 - a value in the making: it ends as an Assessment
+class EvaluatorFailure(Exception):
     """An evaluator could not judge this output; the text is the one-line reason."""
 
 

@@ -60,7 +60,11 @@ class Defaults:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The project's configuration; all of it has defaults, so a project needs no such file."""
+    """The project's configuration; all of it has defaults, so a project needs no such file.
+
+    Texts in `channels` may hold `${NAME}` references; `places` maps dotted keys
+    (`channels.slack.url`) to where they stand, so that a `Secret` can be made of one.
+    """
 
     connections: Mapping[str, Secret] = field(default_factory=dict)
     defaults: Defaults = field(default_factory=Defaults)
@@ -68,3 +72,4 @@ class Settings:
     channels: Mapping[str, JsonMapping] = field(default_factory=dict)
     baseline: str | None = None
     store: Literal["local", "tracked"] = "local"
+    places: Mapping[str, Place] = field(default_factory=dict, compare=False, repr=False)

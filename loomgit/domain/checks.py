@@ -1,0 +1,37 @@
+"""What `loom validate` found: checks in sections, each with what is wrong and how to mend it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line of the checklist; `ok` is None where it was not looked at (offline)."""
+
+    text: str
+    ok: bool | None = True
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """Checks under a heading."""
+
+    title: str
+    checks: tuple[Check, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """The whole checklist of one pipeline; `unreachable` when only the world kept it from valid."""
+
+    pipeline: str
+    version: str | None
+    sections: tuple[Section, ...]
+    unreachable: bool = False
+
+    @property
+    def valid(self) -> bool:
+        """Whether no check failed."""
+        return all(check.ok is not False for section in self.sections for check in section.checks)

@@ -1,0 +1,176 @@
+"""A run: everything that one invocation did at one revision, as it is kept under `.loom/runs`.
+
+The field names are the JSON's; the mission's run JSON is a subset of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+# The store rebuilds these classes from JSON, so the type is needed when the program runs.
+from loomgit.domain.versions import Commit  # noqa: TC001
+
+SCHEMA_VERSION = 1
+Status = Literal["success", "partial", "failed", "budget_exceeded"]
+Kind = Literal["pipeline", "test"]
+Cause = Literal["", "gate", "world", "user", "stopped"]
+
+
+@dataclass(frozen=True, slots=True)
+class RunConfig:
+    """What was run: versions as names, the blobs behind them, the hash of all that can matter."""
+
+    prompt_version: str | None
+    prompt_blob: str | None
+    model: str
+    model_version: str | None
+    context_versions: dict[str, str]
+    context_blobs: dict[str, str]
+    parameters: dict[str, object]
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """Records by what became of them.
+
+    `records_validated` passed the gate, `records_rejected` did not get there (`records_failed` of
+    them by a failed transform or evaluator, the rest by their scores); `records_validated` splits
+    into what the destination gained: `inserted`, `updated`, `unchanged`, and `duplicates` of a key.
+    `cause` tells an end that was no success: its own thresholds (`gate`), a provider, disk or
+    database (`world`), something to change first (`user`), somebody (`stopped`).
+    """
+
+    status: Status
+    records_processed: int = 0
+    records_validated: int = 0
+    records_rejected: int = 0
+    rejection_rate: float = 0.0
+    records_failed: int = 0
+    records_evaluated: int = 0
+    records_fallback: int = 0
+    records_loaded: int = 0
+    inserted: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    duplicates: int = 0
+    cause: Cause = ""
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreSummary:
+    """One evaluator's scores over the run (std: of the sample, ddof 1); `errors` have no score.
+
+    The figures are None where nothing was scored.
+    """
+
+    mean: float | None
+    std: float | None
+    min: float | None
+    max: float | None
+    n: int
+    errors: int
+    threshold: float
+    passed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """USD by stage. A total is None where a call's price is unknown; `known` is what is known."""
+
+    total: float | None
+    known: float
+    breakdown: dict[str, float | None]
+    tokens: dict[str, int]
+    calls: int
+    cached: int
+    unpriced: int
+
+
+@dataclass(frozen=True, slots=True)
+class Performance:
+    """Seconds: wall time of the run, of each stage while it was at work, and of a model call."""
+
+    duration: float
+    latency: dict[str, float | None]
+    stages: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One test case's result: `key` hashes all that can change its scores, `definition` the
+    question itself (in JSON: `def`)."""
+
+    id: str
+    key: str
+    definition: str
+    scores: dict[str, list[float | None]]
+    samples: int
+    passed: int
+    cost: float | None
+    latency: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class RecordsFile:
+    """The line-a-record file under `.loom/records`: its name, its sha256, its lines."""
+
+    path: str
+    sha256: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run file, whole."""
+
+    schema_version: int
+    run_id: str
+    uid: str
+    kind: Kind
+    pipeline: str
+    pipeline_version: str | None
+    execution_date: str
+    started: str
+    commit: Commit
+    scope: str
+    config: RunConfig
+    results: Results
+    evaluation: dict[str, ScoreSummary]
+    cost: Cost
+    performance: Performance
+    selected: int
+    total: int
+    complete: bool
+    environment: dict[str, str]
+    source: str
+    destination: str
+    snapshot: str = ""
+    records: RecordsFile | None = None
+    cases: tuple[Case, ...] = ()
+    files: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """A line of `loom runs list`: what the index keeps of a run file at `path`."""
+
+    uid: str
+    run_id: str
+    kind: str
+    pipeline: str
+    started: str
+    commit: str
+    branch: str
+    dirty: bool
+    fingerprint: str
+    status: str
+    complete: bool
+    processed: int
+    validated: int
+    score: float | None
+    cost: float | None
+    duration: float
+    path: str

@@ -1,0 +1,31 @@
+"""The nearest valid word to a misspelt one, for `did you mean`."""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+LIKENESS = 0.6  # of difflib's ratio: one slip in a word of three letters still counts
+
+
+def nearest(word: str, options: Iterable[str]) -> str | None:
+    """Find the option that `word` most likely means, None where none is near.
+
+    Case does not count, nor does which of `-`, `_` and space joins the words.
+    """
+    folded = {_fold(option): option for option in options}
+    found = difflib.get_close_matches(_fold(word[:100]), folded, n=1, cutoff=LIKENESS)
+    return folded[found[0]] if found else None
+
+
+def did_you_mean(word: str, options: Iterable[str]) -> str | None:
+    """The hint for a misspelt word, None where no option is near."""
+    found = nearest(word, options)
+    return f"did you mean '{found}'?" if found else None
+
+
+def _fold(word: str) -> str:
+    return word.casefold().replace("-", "_").replace(" ", "_")

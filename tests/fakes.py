@@ -1,0 +1,111 @@
+"""The ports, fulfilled in memory: for tests of the rooms that work through them."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+from loomgit.domain.models import Completion, Request, Usage
+from loomgit.domain.ports import Evaluator, Gateway, LoadReceipt, Sink, Source
+from loomgit.domain.records import Score, Subject
+from loomgit.domain.runs import RecordsFile
+from loomgit.domain.values import JsonObject
+
+
+class FakeGateway(Gateway):
+    """Answers by a function of the request (text, Completion or an error to raise)."""
+
+    def __init__(self, answer: Callable[[Request], str | Completion | Exception]) -> None:
+        self._answer = answer
+        self.requests: list[Request] = []
+
+    async def complete(self, request: Request) -> Completion:
+        self.requests.append(request)
+        answer = self._answer(request)
+        if isinstance(answer, Exception):
+            raise answer
+        if isinstance(answer, Completion):
+            return answer
+        return Completion(answer, "fake", Usage(10, 2), cost=0.5, latency=0.25)
+
+    async def close(self) -> None:
+        pass
+
+
+class FakeEvaluator(Evaluator):
+    """Scores by a function of the subject (a number, a Score or an error to raise)."""
+
+    def __init__(self, judge: Callable[[Subject], float | Score | Exception]) -> None:
+        self._judge = judge
+
+    async def score(self, subject: Subject) -> Score:
+        answer = self._judge(subject)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer if isinstance(answer, Score) else Score(answer, "fake")
+
+
+class FakeSource(Source):
+    def __init__(self, rows: Sequence[JsonObject]) -> None:
+        self._rows = rows
+
+    def check(self) -> None:
+        pass
+
+    def rows(self) -> Iterator[JsonObject]:
+        yield from self._rows
+
+
+class FakeSpool:
+    def __init__(self, rows: Iterator[JsonObject]) -> None:
+        self._rows = list(rows)
+        self.count = len(self._rows)
+        self.sha256 = "0" * 64
+        self.fields = tuple(dict.fromkeys(name for row in self._rows for name in row))
+
+    def rows(self) -> Iterator[JsonObject]:
+        yield from self._rows
+
+
+class FakeSink(Sink):
+    """Keeps the rows of each part; `fail` names the part whose load raises the given error."""
+
+    def __init__(self, fail: dict[int, Exception] | None = None) -> None:
+        self.parts: dict[int, list[JsonObject]] = {}
+        self.ended = ""
+        self._fail = fail or {}
+
+    @property
+    def rows(self) -> list[JsonObject]:
+        return [row for _, rows in sorted(self.parts.items()) for row in rows]
+
+    def check(self) -> None:
+        pass
+
+    def load(self, part: int, rows: Sequence[JsonObject]) -> None:
+        if part in self._fail:
+            raise self._fail[part]
+        self.parts[part] = list(rows)
+
+    def commit(self) -> LoadReceipt:
+        self.ended = "committed"
+        return LoadReceipt(inserted=len(self.rows))
+
+    def abort(self) -> None:
+        self.ended = self.ended or "aborted"
+
+
+class FakeLog:
+    def __init__(self) -> None:
+        self.lines: list[JsonObject] = []
+
+    def write(self, rows) -> None:
+        self.lines.extend(rows)
+
+    def finish(self) -> RecordsFile:
+        return RecordsFile("records/fake.jsonl", "0" * 64, len(self.lines))
+
+
+class FakeQuarantine:
+    def __init__(self) -> None:
+        self.outcomes = []
+
+    def add(self, outcomes) -> None:
+        self.outcomes.extend(outcomes)
