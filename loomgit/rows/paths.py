@@ -1,0 +1,68 @@
+"""Files as users name them: found, or missed with the name that was probably meant."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from loomgit.errors import UserError, WorldError
+from loomgit.rows.nearest import one_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+def require_file(path: Path, shown: str) -> None:
+    """Raise where `path` is no file that can be read; `shown` is how the user wrote it."""
+    with disk(shown):
+        if path.is_dir():
+            inside = sorted(child.name for child in path.iterdir() if child.is_file())
+            hint = f"name one of its files: {', '.join(inside[:5])}" if inside else None
+            raise UserError(f"{shown}: is a folder, not a file", hint=hint)
+        if not path.exists():
+            raise UserError(f"{shown}: no such file", hint=_nearest(path))
+        with path.open("rb"):
+            pass
+
+
+def _nearest(path: Path) -> str | None:
+    folder = path.parent
+    if folder.is_dir():
+        return one_of(path.name, sorted(child.name for child in folder.iterdir()), "there are")
+    while not folder.is_dir() and folder != folder.parent:
+        path, folder = folder, folder.parent
+    return f"there is no folder '{path.name}' in {folder}"
+
+
+def require_place(path: Path, shown: str) -> None:
+    """Raise where a file at `path` can be neither written nor created; create nothing."""
+    with disk(shown):
+        target = path.resolve()
+        if target.is_dir():
+            raise UserError(f"{shown}: is a folder, not a file")
+        if target.exists() and not os.access(target, os.W_OK):
+            raise WorldError(f"{shown}: is read-only")
+        folder = target.parent
+        while not folder.exists():
+            folder = folder.parent
+        if not folder.is_dir():
+            raise UserError(f"{shown}: {folder} is a file, not a folder")
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise WorldError(f"{shown}: the folder {folder} is read-only")
+
+
+def make_folder(folder: Path, shown: str) -> None:
+    """Make `folder` with all above it."""
+    with disk(shown):
+        folder.mkdir(parents=True, exist_ok=True)
+
+
+@contextmanager
+def disk(shown: str) -> Iterator[None]:
+    """Turn the operating system's refusals into WorldError, with the file as the user named it."""
+    try:
+        yield
+    except OSError as fault:
+        raise WorldError(f"{shown}: {fault.strerror or fault}") from fault

@@ -1,0 +1,147 @@
+"""Records that did not get through, kept as JSON lines until somebody looks at them."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Self
+
+import orjson
+
+from loomgit.errors import WorldError
+from loomgit.rows.paths import disk
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+    from types import TracebackType
+
+    from loomgit.domain.values import JsonObject
+
+
+@dataclass(frozen=True, slots=True)
+class QuarantineEntry:
+    """One record that failed: in which run, at which stage, why, with what scores.
+
+    `error` is the error's text where one was raised, None where a gate said no; `scores` has None
+    for an evaluator that erred; `at` is ISO 8601 in UTC.
+    """
+
+    run_id: str
+    pipeline: str
+    record_key: str
+    stage: str
+    reason: str
+    at: str
+    record: JsonObject
+    scores: Mapping[str, float | None] = field(default_factory=dict)
+    error: str | None = None
+
+
+_REQUIRED = ("run_id", "pipeline", "record_key", "stage", "reason", "record", "at")
+_ORDER = (*_REQUIRED[:5], "scores", "error", *_REQUIRED[5:])
+
+
+class Quarantine:
+    """Appends entries to a file; each line is one write, so two runs do not mix their lines.
+
+    The file is made with the first entry. Where its last line was cut off by a crash, the next
+    entry begins on a line of its own.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: int | None = None
+
+    def append(self, entry: QuarantineEntry) -> None:
+        """Write one entry; raises WorldError where the disk refuses."""
+        values = asdict(entry)
+        line = orjson.dumps({name: values[name] for name in _ORDER}) + b"\n"
+        with disk(str(self._path)):
+            if self._file is None:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)
+                self._file = os.open(self._path, flags, 0o666)
+                line = self._mended() + line
+            if os.write(self._file, line) != len(line):
+                raise WorldError(f"{self._path}: a line could not be written whole (disk full?)")
+
+    def _mended(self) -> bytes:
+        file = self._file
+        if file is None or os.lseek(file, 0, os.SEEK_END) == 0:
+            return b""
+        os.lseek(file, -1, os.SEEK_END)
+        return b"" if os.read(file, 1) == b"\n" else b"\n"
+
+    def close(self) -> None:
+        """Let go of the file; a later `append` opens it again."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """The current entries of a quarantine file, the latest of each record, oldest first.
+
+    Iterating reads the entries one by one off the disk; only their positions are in memory.
+    `damaged` counts lines that could not be read and were passed over.
+    """
+
+    path: Path
+    damaged: int
+    offsets: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    def __iter__(self) -> Iterator[QuarantineEntry]:
+        if not self.offsets:
+            return
+        with disk(str(self.path)), self.path.open("rb") as file:
+            for offset in self.offsets:
+                file.seek(offset)
+                entry = _entry(file.readline())
+                if entry is not None:
+                    yield entry
+
+
+def entries(path: Path) -> Quarantined:
+    """Find the current entries at `path`; a missing file has none."""
+    latest: dict[tuple[str, str], int] = {}
+    damaged = offset = 0
+    if not path.exists():
+        return Quarantined(path, 0, ())
+    with disk(str(path)), path.open("rb") as file:
+        for line in file:
+            entry = _entry(line) if line.strip() else None
+            if entry is not None:
+                latest.pop((entry.pipeline, entry.record_key), None)
+                latest[entry.pipeline, entry.record_key] = offset
+            elif line.strip():
+                damaged += 1
+            offset += len(line)
+    return Quarantined(path, damaged, tuple(latest.values()))
+
+
+def _entry(line: bytes) -> QuarantineEntry | None:
+    try:
+        value = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return None
+    if not isinstance(value, dict) or not value.keys() >= set(_REQUIRED):
+        return None
+    if not isinstance(value["record"], dict) or not isinstance(value.get("scores", {}), dict):
+        return None
+    return QuarantineEntry(**{name: value[name] for name in _ORDER if name in value})

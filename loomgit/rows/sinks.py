@@ -1,0 +1,53 @@
+"""Opens what `load` names as a destination of rows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from loomgit.domain.keys import HASH_KEY
+from loomgit.errors import UserError
+from loomgit.rows.address import FileAddress, no_connections, parse_address
+from loomgit.rows.file_sink import FileSink
+from loomgit.rows.sqlite_replace import SqliteReplaceSink
+from loomgit.rows.sqlite_sink import SqliteSink, Table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from loomgit.domain.definitions import Load
+    from loomgit.domain.ports import Sink
+
+
+def open_sink(
+    load: Load,
+    *,
+    key: tuple[str, ...],
+    root: Path,
+    stage: Path,
+    run: str,
+    connections: Callable[[str], str | None] = no_connections,
+) -> Sink:
+    """The destination that `load` names.
+
+    An empty `key` means the column of hashes (`HASH_KEY`), which then has to be in the rows for
+    `upsert`. `stage` is a folder for this run's rows on their way, kept until the run is over; it
+    and `run` must be one pipeline's. Every sink may be offered a part again, after a crash for
+    instance, and takes it once. Nothing is opened before `check` or `load`. Raises UserError for a
+    URL that is no destination.
+    """
+    address = parse_address(load.destination, connections)
+    if isinstance(address, FileAddress):
+        if load.mode == "upsert":
+            key = key or (HASH_KEY,)
+        return FileSink(
+            address, mode=load.mode, key=key, schema=load.schema, root=root, stage=stage
+        )
+    if address.table is None:
+        raise UserError(f"'{load.destination}': names no table", hint=f"sqlite://{address}/TABLE")
+    if load.mode == "upsert":
+        key = key or (HASH_KEY,)
+    table = Table(root / address.path, str(address), address.table, key, load.schema)
+    if load.mode == "replace":
+        return SqliteReplaceSink(table, stage=stage)
+    return SqliteSink(table, mode=load.mode, run=run)

@@ -1,0 +1,117 @@
+"""Opens what `extract` names as a source of rows."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from loomgit.errors import UserError
+from loomgit.rows.address import FileAddress, SqliteAddress, no_connections, parse_address
+from loomgit.rows.csv_files import CsvFile
+from loomgit.rows.duck import FileQuery
+from loomgit.rows.json_files import read_array, read_lines
+from loomgit.rows.paths import require_file
+from loomgit.rows.sqlite import require_columns
+from loomgit.rows.sqlite_source import SqliteSource
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from loomgit.domain.definitions import Extract
+    from loomgit.domain.ports import QueryValues, Source
+    from loomgit.domain.values import JsonObject
+    from loomgit.rows.address import Format
+    from loomgit.rows.query import BoundQuery
+
+
+def open_source(
+    extract: Extract,
+    *,
+    root: Path,
+    values: QueryValues,
+    connections: Callable[[str], str | None] = no_connections,
+) -> Source:
+    """The source that `extract` names, its query bound to `values` and its limit applied.
+
+    Nothing is read before `check` or `rows`. Raises UserError for a URL that has no source and
+    QueryError for a fault of the query.
+    """
+    address = parse_address(extract.source, connections)
+    query = _bound(extract.query, values)
+    needed = list(extract.key)
+    if extract.incremental is not None:
+        needed.append(extract.incremental.cursor)
+    source = _open(address, root=root, query=query, needed=needed)
+    return source if extract.limit is None else _Limited(source, extract.limit)
+
+
+def _bound(query: str | None, values: QueryValues) -> BoundQuery | None:
+    if query is None:
+        return None
+    from loomgit.rows.sql import bind  # noqa: PLC0415 - Jinja takes 200 ms, few need it here
+
+    return bind(query, values)
+
+
+def _open(
+    address: FileAddress | SqliteAddress,
+    *,
+    root: Path,
+    query: BoundQuery | None,
+    needed: Sequence[str],
+) -> Source:
+    path, shown = root / address.path, str(address)
+    if isinstance(address, SqliteAddress):
+        if address.table is None and query is None:
+            raise UserError(
+                f"{shown}: names no table and there is no query",
+                hint=f"sqlite://{shown}/TABLE",
+            )
+        return SqliteSource(path, shown, table=address.table, query=query, needed=needed)
+    if query is not None or address.format == "parquet":
+        return FileQuery(path, shown, address.format, root=root, query=query, needed=needed)
+    return FileSource(path, shown, address.format, needed=needed)
+
+
+class FileSource:
+    """A CSV, JSON or JSON lines file, row by row as it stands there.
+
+    A CSV file's values are all text. A JSON file is read whole; the others are streamed.
+    """
+
+    def __init__(self, path: Path, shown: str, form: Format, *, needed: Sequence[str]) -> None:
+        self._path = path
+        self._shown = shown
+        self._form: Format = form
+        self._needed = tuple(needed)
+
+    def check(self) -> None:
+        """Raise where the file cannot be read or a CSV file lacks a needed column."""
+        require_file(self._path, self._shown)
+        if self._form == "csv":
+            names = CsvFile(self._path, self._shown).header()
+            require_columns(self._needed, names, f"{self._shown}:1")
+
+    def rows(self) -> Iterator[JsonObject]:
+        """Stream the rows."""
+        require_file(self._path, self._shown)
+        if self._form == "csv":
+            yield from CsvFile(self._path, self._shown).rows()
+        elif self._form == "jsonl":
+            for line in read_lines(self._path, self._shown):
+                yield line.row
+        else:
+            yield from read_array(self._path, self._shown)
+
+
+class _Limited:
+    def __init__(self, source: Source, limit: int) -> None:
+        self._source = source
+        self._limit = limit
+
+    def check(self) -> None:
+        self._source.check()
+
+    def rows(self) -> Iterator[JsonObject]:
+        return islice(self._source.rows(), self._limit)

@@ -1,0 +1,143 @@
+"""The extraction on disk: JSON lines in zstandard, written once, read by every later stage."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import orjson
+import zstandard
+
+from loomgit.errors import WorldError
+from loomgit.rows.paths import disk
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from loomgit.domain.values import JsonObject
+
+_CHUNK = 1024 * 1024  # bytes of lines that are hashed and compressed together
+_COMPRESSED = 4096  # read at a time: repetitive rows shrink a hundredfold and more
+_LEVEL = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Spool:
+    """Rows as they were extracted.
+
+    `sha256` is that of the lines before compression, so equal rows in equal order have one snapshot
+    id; `fields` are all names that occur, in order of first appearance; `bytes` is the size of the
+    lines before compression.
+    """
+
+    path: Path
+    count: int
+    sha256: str
+    fields: tuple[str, ...]
+    bytes: int
+
+    @classmethod
+    def write(cls, path: Path, rows: Iterable[JsonObject]) -> Spool:
+        """Write all of `rows` to a new spool at `path`, which stays absent where `rows` raises."""
+        aside = path.with_name(f".{path.name}.part")
+        with disk(str(path)):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            spool = cls._write(path, aside, rows)
+            with disk(str(path)):
+                aside.replace(path)
+        finally:
+            aside.unlink(missing_ok=True)
+        return spool
+
+    @classmethod
+    def _write(cls, path: Path, aside: Path, rows: Iterable[JsonObject]) -> Spool:
+        fields: dict[str, None] = {}
+        sha256 = hashlib.sha256()
+        count = size = 0
+        lines = bytearray()
+        compressor = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True)
+        # `disk` is not around the loop: what `rows` raises is the source's own.
+        with aside.open("wb") as file:
+            with compressor.stream_writer(file, closefd=False) as stream:
+
+                def flush() -> None:
+                    sha256.update(lines)
+                    with disk(str(path)):
+                        stream.write(bytes(lines))
+                    lines.clear()
+
+                for row in rows:
+                    if not row.keys() <= fields.keys():
+                        fields.update(dict.fromkeys(row))
+                    lines += orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
+                    count += 1
+                    if len(lines) >= _CHUNK:
+                        size += len(lines)
+                        flush()
+                size += len(lines)
+                flush()
+            with disk(str(path)):
+                file.flush()
+                os.fsync(file.fileno())
+        return cls(path, count, sha256.hexdigest(), tuple(fields), size)
+
+    @classmethod
+    def load(cls, path: Path) -> Spool:
+        """The spool that an earlier run left at `path`; reads it once, whole.
+
+        Raises WorldError where it is missing or damaged.
+        """
+        fields: dict[str, None] = {}
+        sha256 = hashlib.sha256()
+        count = size = 0
+        for line in _lines(path):
+            sha256.update(line)
+            row = _row(line, path)
+            if not row.keys() <= fields.keys():
+                fields.update(dict.fromkeys(row))
+            count += 1
+            size += len(line)
+        return cls(path, count, sha256.hexdigest(), tuple(fields), size)
+
+    def rows(self) -> Iterator[JsonObject]:
+        """Stream the rows; raises WorldError where the file is no longer what was written."""
+        sha256 = hashlib.sha256()
+        for line in _lines(self.path):
+            sha256.update(line)
+            yield _row(line, self.path)
+        if sha256.hexdigest() != self.sha256:
+            raise _damaged(self.path, "its hash is another")
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    """The lines, each with its end; a line without one was cut off."""
+    decompressor = zstandard.ZstdDecompressor().decompressobj()
+    rest = b""
+    try:
+        with disk(str(path)), path.open("rb") as file:
+            while chunk := file.read(_COMPRESSED):
+                *whole, rest = (rest + decompressor.decompress(chunk)).split(b"\n")
+                for line in whole:
+                    yield line + b"\n"
+    except zstandard.ZstdError as fault:
+        raise _damaged(path, str(fault)) from fault
+    if rest or not decompressor.eof:
+        raise _damaged(path, "it ends too early")
+
+
+def _row(line: bytes, path: Path) -> JsonObject:
+    try:
+        row = orjson.loads(line)
+    except orjson.JSONDecodeError as fault:
+        raise _damaged(path, str(fault)) from fault
+    if not isinstance(row, dict):
+        raise _damaged(path, "a line is no object")
+    return row
+
+
+def _damaged(path: Path, why: str) -> WorldError:
+    return WorldError(f"{path}: the spool is damaged: {why}", hint="run the pipeline anew")

@@ -1,0 +1,118 @@
+"""Rows out of a SQLite table or query."""
+
+from __future__ import annotations
+
+import math
+import re
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from loomgit.errors import UserError
+from loomgit.rows.paths import require_file
+from loomgit.rows.query import BoundQuery
+from loomgit.rows.sqlite import connect, quote, require_columns, require_table, translated
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from loomgit.domain.values import Json, JsonObject
+
+_READS = re.compile(r"\s*(?:SELECT|WITH|VALUES)\b", re.IGNORECASE)
+_TO_LOOK_AT = (float, bytes)
+
+
+class SqliteSource:
+    """A table, or a query over the database, which is opened read-only.
+
+    A blob is an error that names its column: JSON has no bytes, and a picture in base64 would be
+    paid for by the token. NaN cannot occur (SQLite stores null); an infinity is an error.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        shown: str,
+        *,
+        table: str | None,
+        query: BoundQuery | None,
+        needed: Sequence[str],
+    ) -> None:
+        self._path = path
+        self._shown = shown
+        self._table = table
+        self._query = query
+        self._needed = tuple(needed)
+
+    def check(self) -> None:
+        """Raise where the file, the table, the query or a needed column is missing."""
+        require_file(self._path, self._shown)
+        with closing(self._connect()) as connection, translated(self._shown, connection):
+            query = self._statement(connection)
+            cursor = connection.execute(
+                f"SELECT * FROM ({query.text}) LIMIT 0",  # noqa: S608 - the user's own SQL
+                query.parameters,
+            )
+            require_columns(
+                self._needed, unique_names(cursor.description, self._shown), self._shown
+            )
+
+    def rows(self) -> Iterator[JsonObject]:
+        """Stream the rows as SQLite orders them."""
+        require_file(self._path, self._shown)
+        with closing(self._connect()) as connection, translated(self._shown, connection):
+            query = self._statement(connection)
+            cursor = connection.execute(query.text, query.parameters)
+            names = unique_names(cursor.description, self._shown)
+            for values in cursor:
+                row: dict[str, Json] = dict(zip(names, values, strict=True))
+                for value in values:
+                    if value.__class__ in _TO_LOOK_AT:
+                        self._look_at(row)
+                        break
+                yield row
+
+    def _connect(self) -> sqlite3.Connection:
+        with translated(self._shown):
+            return connect(self._path)
+
+    def _statement(self, connection: sqlite3.Connection) -> BoundQuery:
+        if self._query is not None:
+            if not _READS.match(self._query.text):
+                raise UserError(f"{self._shown}: the query is not a SELECT")
+            return self._query
+        if self._table is None:
+            raise UserError(
+                f"{self._shown}: names no table and there is no query",
+                hint=f"sqlite://{self._shown}/TABLE",
+            )
+        require_table(connection, self._table, self._shown)
+        return BoundQuery(f"SELECT * FROM {quote(self._table)}")  # noqa: S608 - quoted
+
+    def _look_at(self, row: JsonObject) -> None:
+        for name, value in row.items():
+            if isinstance(value, bytes):
+                raise UserError(
+                    f"{self._shown}: column '{name}' holds bytes, which JSON cannot",
+                    hint=f"choose the columns with extract.query, or hex({name})",
+                )
+            if isinstance(value, float) and not math.isfinite(value):
+                raise UserError(
+                    f"{self._shown}: column '{name}' holds {value}, which JSON cannot",
+                    hint="leave it out with extract.query",
+                )
+
+
+def unique_names(description: Sequence[Sequence[object]], shown: str) -> tuple[str, ...]:
+    """The names of a result's columns; raises UserError where two are the same."""
+    names = tuple(str(column[0]) for column in description)
+    for index, name in enumerate(names):
+        # SQLite says `a:1` for the second `a` of a query inside another.
+        for twice in (name, name.rpartition(":")[0]):
+            if twice in names[:index]:
+                raise UserError(
+                    f"{shown}: the query gives two columns named '{twice}'",
+                    hint="rename one with AS",
+                )
+    return names

@@ -1,0 +1,94 @@
+"""Parquet as a destination: the types of its columns."""
+
+import duckdb
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from loomgit.errors import UserError
+from loomgit.rows.parquet import _common, _kind
+
+
+def types(path):
+    with duckdb.connect() as connection:
+        found = connection.execute(f"DESCRIBE SELECT * FROM '{path}'").fetchall()
+    return {row[0]: row[1] for row in found}
+
+
+def test_types_are_found_in_all_rows(tmp_path, source, put):
+    rows = [
+        {"id": 1, "n": 1, "t": "2026-01-01", "b": True, "l": [], "o": {"a": 1}, "mixed": 1},
+        {"id": 2, "n": 1.5, "t": "x", "b": None, "l": ["a"], "o": {"b": []}, "mixed": "x"},
+    ]
+    put("out.parquet", rows[:1], rows[1:])
+    assert types(tmp_path / "out.parquet") == {
+        "id": "BIGINT",
+        "n": "DOUBLE",
+        "t": "VARCHAR",
+        "b": "BOOLEAN",
+        "l": "VARCHAR[]",
+        "o": "JSON",
+        "mixed": "JSON",
+    }
+    assert list(source("out.parquet").rows()) == rows
+
+
+def test_the_schema_says_the_types_of_a_new_file(tmp_path, put):
+    schema = {
+        "properties": {
+            "score": {"type": ["number", "null"]},
+            "tags": {"type": "array", "items": {"type": "integer"}},
+            "never": {"type": "boolean"},
+        }
+    }
+    put("out.parquet", [{"id": "a", "score": 1, "tags": [1]}], schema=schema)
+    assert types(tmp_path / "out.parquet") == {
+        "id": "VARCHAR",
+        "score": "DOUBLE",
+        "tags": "BIGINT[]",
+        "never": "BOOLEAN",
+    }
+
+
+@pytest.fixture
+def typed(tmp_path):
+    with duckdb.connect() as connection:
+        connection.execute(
+            "COPY (SELECT 1::INTEGER AS id, 1.25::DECIMAL(9,2) AS price, DATE '2026-01-01' AS day, "
+            f"'x' AS t, [1, 2] AS l) TO '{tmp_path}/out.parquet' (FORMAT parquet)"
+        )
+    return types(tmp_path / "out.parquet")
+
+
+def test_an_existing_file_keeps_its_types(tmp_path, source, put, typed):
+    row = {"id": 2, "price": 3.5, "day": "2026-02-02", "t": "y", "l": [3]}
+    assert put("out.parquet", [row]) == (1, 0, 0, 0)
+    assert types(tmp_path / "out.parquet") == typed
+    first = {"id": 1, "price": 1.25, "day": "2026-01-01", "t": "x", "l": [1, 2]}
+    assert list(source("out.parquet").rows()) == [first, row]
+
+
+@pytest.mark.parametrize("row", [{"id": 1.5}, {"t": 7}, {"l": ["x"]}, {"price": True}, {"day": 3}])
+def test_a_value_is_never_fitted_to_its_column(tmp_path, put, typed, row):
+    before = (tmp_path / "out.parquet").read_bytes()
+    with pytest.raises(UserError, match=r"out\.parquet: column '\w+' is .* and cannot hold"):
+        put("out.parquet", [{"id": 1} | row])
+    assert (tmp_path / "out.parquet").read_bytes() == before
+
+
+json_values = st.recursive(
+    st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner | st.none(), max_size=3) | st.dictionaries(st.text(), inner),
+    max_leaves=5,
+)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(json_values, max_size=4))
+def test_one_type_is_found_for_any_values_and_a_list_has_the_type_of_what_is_in_it(column):
+    kinds = {_kind(value) for value in column}
+    common = _common(kinds)
+    assert "*" not in common
+    assert _common(kinds | {common}) == common
+    if len({type(value) for value in column}) > 1 and any(isinstance(v, str) for v in column):
+        assert common == "JSON"

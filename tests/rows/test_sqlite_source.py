@@ -1,0 +1,121 @@
+"""SQLite as a source."""
+
+import sqlite3
+from contextlib import closing
+
+import pytest
+
+from loomgit.domain.definitions import Incremental
+from loomgit.errors import UserError, WorldError
+from loomgit.rows.sqlite import translated
+
+
+@pytest.fixture
+def shop(tmp_path):
+    path = tmp_path / "my data" / "café shop.db"
+    path.parent.mkdir()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(
+            'CREATE TABLE "my reviews" (id INTEGER PRIMARY KEY, text TEXT, score REAL, raw BLOB);'
+            "INSERT INTO \"my reviews\" VALUES (1, 'good', 0.5, NULL), (2, NULL, 1, NULL);"
+            "CREATE VIEW good AS SELECT id FROM \"my reviews\" WHERE text = 'good'"
+        )
+    return "sqlite://my data/café shop.db"
+
+
+def test_a_table_gives_its_rows_with_their_types(source, shop):
+    opened = source(f"{shop}/my reviews", key=("id",))
+    opened.check()
+    assert list(opened.rows()) == [
+        {"id": 1, "text": "good", "score": 0.5, "raw": None},
+        {"id": 2, "text": None, "score": 1.0, "raw": None},
+    ]
+
+
+def test_a_view_and_a_query_give_rows_too(source, shop):
+    assert list(source(f"{shop}/good").rows()) == [{"id": 1}]
+    query = 'SELECT id, {{ vars.x }} AS x FROM "my reviews" WHERE id > {{ watermark }}; -- late'
+    opened = source(shop, query, watermark=1, x="it's")
+    opened.check()
+    assert list(opened.rows()) == [{"id": 2, "x": "it's"}]
+
+
+def test_the_limit_is_kept(source, shop):
+    assert len(list(source(f"{shop}/my reviews", limit=1).rows())) == 1
+    assert list(source(f"{shop}/my reviews", limit=0).rows()) == []
+
+
+def test_the_source_is_never_written(source, shop, tmp_path):
+    before = (tmp_path / "my data" / "café shop.db").read_bytes()
+    for query in ('DELETE FROM "my reviews"', 'WITH a AS (SELECT 1) DELETE FROM "my reviews"'):
+        with pytest.raises((UserError, WorldError)):
+            list(source(shop, query).rows())
+    assert (tmp_path / "my data" / "café shop.db").read_bytes() == before
+    assert [child.name for child in (tmp_path / "my data").iterdir()] == ["café shop.db"]
+
+
+@pytest.mark.parametrize(
+    ("table", "query", "message", "hint"),
+    [
+        ("/my_reviews", None, "no such table: my_reviews", "did you mean 'my reviews'?"),
+        ("/orders", None, "no such table: orders", "there are: good, my reviews"),
+        ("", 'SELECT txt FROM "my reviews"', "no such column: txt", "did you mean 'text'?"),
+        ("", "SELECT * FROM god", "no such table: god", "did you mean 'good'?"),
+        ("", "SELECT 1 AS a, 2 AS a", "two columns named 'a'", "AS"),
+        ("", "SELEC 1", "not a SELECT", ""),
+        ("", "SELECT FROM WHERE", "syntax error", ""),
+    ],
+)
+def test_what_is_not_there_is_found_by_check_and_by_reading(
+    source, shop, table, query, message, hint
+):
+    for use in (lambda opened: opened.check(), lambda opened: list(opened.rows())):
+        with pytest.raises(UserError) as caught:
+            use(source(f"{shop}{table}", query))
+        assert message in caught.value.message
+        assert "café shop.db" in caught.value.message
+        assert hint in (caught.value.hint or "")
+
+
+def test_a_database_without_table_and_query_is_refused(source, shop):
+    with pytest.raises(UserError, match="names no table"):
+        source(shop)
+
+
+def test_check_wants_the_key_and_the_cursor(source, shop):
+    with pytest.raises(UserError, match="no column 'ident'"):
+        source(f"{shop}/my reviews", key=("ident",)).check()
+    with pytest.raises(UserError, match="no column 'created_at'"):
+        source(shop, "SELECT 1 AS id", incremental=Incremental("created_at")).check()
+
+
+@pytest.mark.parametrize(("value", "word"), [("x'00ff'", "bytes"), ("9e999", "inf")])
+def test_what_json_cannot_hold_is_an_error_that_names_the_column(source, tmp_path, value, word):
+    with closing(sqlite3.connect(tmp_path / "a.db")) as connection:
+        connection.executescript(f"CREATE TABLE t (id, raw); INSERT INTO t VALUES (1, {value})")
+    with pytest.raises(UserError, match=f"column 'raw' holds {word}") as caught:
+        list(source("sqlite://a.db/t").rows())
+    assert "extract.query" in (caught.value.hint or "")
+
+
+def test_a_file_that_is_no_database_is_called_so(source, tmp_path):
+    (tmp_path / "a.db").write_text("id,text\n" * 99)
+    with pytest.raises(UserError, match=r"a\.db: is not a SQLite database"):
+        source("sqlite://a.db/t").check()
+
+
+def test_an_empty_file_has_no_tables(source, tmp_path):
+    (tmp_path / "a.db").touch()
+    with pytest.raises(UserError, match="no such table: t") as caught:
+        source("sqlite://a.db/t").check()
+    assert caught.value.hint == "the database has no tables"
+
+
+def test_a_lock_that_is_not_given_up_is_the_worlds_fault(tmp_path):
+    with (
+        closing(sqlite3.connect(tmp_path / "a.db", isolation_level=None)) as holder,
+        closing(sqlite3.connect(tmp_path / "a.db", timeout=0.01)) as other,
+    ):
+        holder.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(WorldError, match=r"a\.db: locked by another"), translated("a.db"):
+            other.execute("CREATE TABLE t (id)")
