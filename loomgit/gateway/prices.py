@@ -1,0 +1,154 @@
+"""What a call costs: the project's own prices first, then the price table that litellm ships."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import orjson
+
+from loomgit.gateway.routing import EMBEDDED_PREFIX
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from loomgit.domain.models import Usage
+    from loomgit.domain.settings import ModelSettings
+    from loomgit.domain.values import Json
+
+TABLE = "model_prices_and_context_window_backup.json"
+MILLION = 1_000_000
+_TIER = re.compile(r"input_cost_per_token_above_(\d+)k_tokens")
+
+
+@dataclass(frozen=True, slots=True)
+class UnitPrice:
+    """USD for one token: of input, of output, of input that the provider had cached."""
+
+    input: float
+    output: float
+    cached: float
+
+    def cost(self, usage: Usage) -> float:
+        """USD for `usage`; its cached tokens are a part of its input tokens."""
+        cached = min(usage.cached, usage.input)
+        fresh = usage.input - cached
+        return fresh * self.input + cached * self.cached + usage.output * self.output
+
+
+FREE = UnitPrice(0.0, 0.0, 0.0)
+
+
+class Prices:
+    """Prices of models, by the ids that a pipeline and a provider call them."""
+
+    def __init__(self, models: Mapping[str, ModelSettings]) -> None:
+        self._models = models
+
+    def cost(self, model: str, served: str, usage: Usage) -> float | None:
+        """USD for one call, None where no price is known: unknown is never 0.
+
+        `model` is the id that was asked for, `served` the one that the provider says answered: its
+        dated snapshot may have a price of its own.
+        """
+        price = self.unit_price(model, served, prompt_tokens=usage.input)
+        return None if price is None else price.cost(usage)
+
+    def unit_price(
+        self, model: str, served: str | None = None, *, prompt_tokens: int = 0
+    ) -> UnitPrice | None:
+        """The price of one token. Some providers ask more for prompts longer than a limit."""
+        settings = self._models.get(model)
+        if settings is not None and settings.price_as is not None:
+            model, served = settings.price_as, None
+            settings = self._models.get(model)
+        listed = self._listed(model, served or model, prompt_tokens)
+        if settings is None or (settings.input_price is None and settings.output_price is None):
+            return listed
+        return _local(settings, listed)
+
+    def max_output_tokens(self, model: str) -> int | None:
+        """The most tokens that one reply of `model` can have, None where nobody says."""
+        settings = self._models.get(model)
+        if settings is not None and settings.max_output_tokens is not None:
+            return settings.max_output_tokens
+        entry = _find(model, model)
+        limit = entry.get("max_output_tokens") or entry.get("max_tokens")
+        return int(limit) if isinstance(limit, int | float) else None
+
+    def _listed(self, model: str, served: str, prompt_tokens: int) -> UnitPrice | None:
+        if model.startswith(EMBEDDED_PREFIX):
+            return FREE
+        return _from_entry(_find(model, served), prompt_tokens)
+
+
+def _local(settings: ModelSettings, listed: UnitPrice | None) -> UnitPrice | None:
+    """The project's prices; what it leaves out is as listed, and unknown where it is not."""
+    given = settings.input_price, settings.output_price
+    fallback = (listed.input, listed.output) if listed else (None, None)
+    input_price, output_price = (
+        price / MILLION if price is not None else other
+        for price, other in zip(given, fallback, strict=True)
+    )
+    if input_price is None or output_price is None:
+        return None
+    cached = settings.cached_input_price
+    return UnitPrice(input_price, output_price, input_price if cached is None else cached / MILLION)
+
+
+def _from_entry(entry: Mapping[str, Json], prompt_tokens: int) -> UnitPrice | None:
+    suffix = _tier(entry, prompt_tokens)
+    input_price = _number(entry, "input_cost_per_token", suffix)
+    output_price = _number(entry, "output_cost_per_token", suffix)
+    if input_price is None or output_price is None:
+        return None
+    cached = _number(entry, "cache_read_input_token_cost", suffix)
+    return UnitPrice(input_price, output_price, input_price if cached is None else cached)
+
+
+def _tier(entry: Mapping[str, Json], prompt_tokens: int) -> str:
+    """The ending of the keys for the highest limit that a prompt of this length passes."""
+    limits = (int(found[1]) for key in entry if (found := _TIER.fullmatch(key)))
+    passed = [limit for limit in limits if prompt_tokens > limit * 1000]
+    return f"_above_{max(passed)}k_tokens" if passed else ""
+
+
+def _number(entry: Mapping[str, Json], key: str, suffix: str) -> float | None:
+    value = entry.get(key + suffix, entry.get(key))
+    return float(value) if isinstance(value, int | float) else None
+
+
+def _find(model: str, served: str) -> Mapping[str, Json]:
+    """The table's entry for the model as served, else as asked for; empty where it has neither."""
+    table = _table()
+    for name in _names(model, served, table):
+        if name in table:
+            return table[name]
+    return {}
+
+
+def _names(model: str, served: str, table: Mapping[str, Mapping[str, Json]]) -> Iterator[str]:
+    """The keys to look under. A name without its provider counts only where the provider is the
+    same: a local server may call its model as it likes."""
+    prefix, slash, bare = model.partition("/")
+    provider = prefix if slash else str(table.get(model, {}).get("litellm_provider", ""))
+    if provider:
+        for name in (served, bare) if slash else (served,):
+            yield f"{provider}/{name.removeprefix(f'{provider}/')}"
+            if str(table.get(name, {}).get("litellm_provider", "")).startswith(provider):
+                yield name
+    yield model
+
+
+@lru_cache(maxsize=1)
+def _table() -> Mapping[str, Mapping[str, Json]]:
+    """litellm's table, read as data: importing litellm takes seconds, this 30 ms."""
+    spec = find_spec("litellm")
+    if spec is None or spec.origin is None:
+        return {}
+    content = (Path(spec.origin).parent / TABLE).read_bytes()
+    return cast("Mapping[str, Mapping[str, Json]]", orjson.loads(content))

@@ -1,0 +1,173 @@
+"""Our request as litellm's arguments, litellm's reply as ours."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import orjson
+
+from loomgit.domain.models import Usage
+from loomgit.errors import Rejected, UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from loomgit.domain.models import Message, Request
+    from loomgit.domain.values import Json, JsonMapping
+
+CONNECT_TIMEOUT = 5.0  # seconds
+INSTRUCTION = (
+    "Reply with one JSON value that fits this JSON Schema, and with nothing around it:\n{schema}"
+)
+# What a pipeline's `params` may not set: Loom decides these, and retries, routing or callbacks
+# inside litellm would go around budget and cache.
+OWN = frozenset(
+    (
+        *("model", "messages", "temperature", "seed", "max_tokens", "stream", "n", "timeout"),
+        *("api_key", "api_base", "base_url", "custom_llm_provider", "client", "mock_response"),
+        *("max_retries", "num_retries", "fallbacks", "cache", "caching", "callbacks", "logger_fn"),
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where and how litellm reaches a model; `name` is provider/model, `timeout` seconds."""
+
+    name: str
+    base_url: str | None
+    api_key: str | None
+    native_schema: bool
+    max_tokens: int | None
+    timeout: float
+
+
+class _Message(Protocol):
+    content: str | None
+
+
+class _Choice(Protocol):
+    message: _Message
+    finish_reason: str | None
+
+
+class Response(Protocol):
+    """What is read of litellm's reply; other parts are looked for, since not all providers send
+    them."""
+
+    model: str | None
+    choices: Sequence[_Choice]
+
+
+def arguments(request: Request, endpoint: Endpoint) -> dict[str, Any]:
+    """The keyword arguments of `litellm.acompletion`.
+
+    Raises UserError where the request's `params` hold what is not theirs to say.
+    """
+    taken = OWN & request.params.keys()
+    if taken:
+        raise UserError(
+            f"{request.model}: params: '{min(taken)}' is not passed on",
+            hint="params are the provider's own, such as top_p",
+        )
+    found: dict[str, Any] = {
+        **request.params,
+        "model": endpoint.name,
+        "messages": [_turn(message) for message in request.messages],
+        "max_retries": 0,  # never num_retries, which litellm multiplies by this
+        "timeout": _timeout(endpoint.timeout),
+        # A judge asks for temperature 0 where its model has one; what a user set must not vanish.
+        "drop_params": request.purpose == "evaluate",
+    }
+    optional = {
+        "base_url": endpoint.base_url,
+        "api_key": endpoint.api_key,
+        "temperature": request.temperature,
+        "seed": request.seed,
+        "max_tokens": request.max_tokens or endpoint.max_tokens,
+    }
+    found.update({name: value for name, value in optional.items() if value is not None})
+    if request.schema is not None:
+        if endpoint.native_schema:
+            found["response_format"] = _response_format(request.schema)
+        else:
+            found["messages"] = _instructed(found["messages"], request.schema)
+    return found
+
+
+def fits_strict_mode(schema: Json | JsonMapping) -> bool:
+    """Whether OpenAI's strict mode takes this schema: every object closed, every field required.
+
+    Outside of it the schema guides the model and does not bind it.
+    """
+    if isinstance(schema, list):
+        return all(fits_strict_mode(part) for part in schema)
+    if not isinstance(schema, dict):
+        return True
+    fields = schema.get("properties")
+    if schema.get("type") == "object" or fields is not None:
+        required = schema.get("required")
+        if not isinstance(fields, dict) or not isinstance(required, list):
+            return False
+        if schema.get("additionalProperties") is not False or set(fields) != set(required):
+            return False
+    return "default" not in schema and all(fits_strict_mode(part) for part in schema.values())
+
+
+def read_text(model: str, response: Response) -> str:
+    """The reply's text, or the arguments of its tool call.
+
+    Raises Rejected for a reply that a policy took the place of.
+    """
+    if not response.choices:
+        raise Rejected(f"{model}: the provider sent a reply without a choice")
+    choice = response.choices[0]
+    if choice.message.content:
+        return choice.message.content
+    calls = getattr(choice.message, "tool_calls", None)
+    if calls:
+        return str(calls[0].function.arguments)
+    extra = getattr(choice.message, "provider_specific_fields", None) or {}
+    refusal = extra.get("refusal") or getattr(choice.message, "refusal", None)
+    if refusal:
+        raise Rejected(f"{model}: the model refuses: {refusal}")
+    if choice.finish_reason == "content_filter":
+        raise Rejected(f"{model}: stopped by the provider's content filter")
+    return ""
+
+
+def read_usage(response: Response) -> Usage:
+    """The tokens that the provider counted, all 0 where it did not."""
+    usage = getattr(response, "usage", None)
+    details = getattr(usage, "prompt_tokens_details", None)
+    return Usage(
+        input=getattr(usage, "prompt_tokens", 0) or 0,
+        output=getattr(usage, "completion_tokens", 0) or 0,
+        cached=getattr(details, "cached_tokens", 0) or 0,
+    )
+
+
+def _turn(message: Message) -> dict[str, str]:
+    return {"role": message.role, "content": message.content}
+
+
+def _timeout(seconds: float) -> object:
+    httpx = importlib.import_module("httpx")  # litellm's own, loaded with it
+    return httpx.Timeout(seconds, connect=min(CONNECT_TIMEOUT, seconds))
+
+
+def _response_format(schema: JsonMapping) -> dict[str, Any]:
+    body = {"name": "reply", "schema": dict(schema), "strict": fits_strict_mode(dict(schema))}
+    return {"type": "json_schema", "json_schema": body}
+
+
+def _instructed(messages: list[dict[str, str]], schema: JsonMapping) -> list[dict[str, str]]:
+    """The messages with the schema in their system text; there is one such text at most, since
+    many chat templates of open models know only one."""
+    instruction = INSTRUCTION.format(schema=orjson.dumps(dict(schema)).decode())
+    first, *rest = messages
+    if first["role"] == "system":
+        return [{**first, "content": f"{first['content']}\n\n{instruction}"}, *rest]
+    return [{"role": "system", "content": instruction}, *messages]
