@@ -1,0 +1,142 @@
+"""A judge: one question to a model through the gateway, answered in the form that was asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from loomgit.domain.models import Message, Request, Usage
+from loomgit.domain.ports import EvaluatorFailure
+from loomgit.domain.replies import REPAIR, find_object, join_faults
+from loomgit.errors import ModelError
+
+if TYPE_CHECKING:
+    from loomgit.domain.models import Completion
+    from loomgit.domain.ports import Gateway
+    from loomgit.domain.values import JsonObject
+
+Answer = TypeVar("Answer", bound=BaseModel)
+
+
+@dataclass(slots=True)
+class Ledger:
+    """The calls behind one judgement, and what kept it from an answer."""
+
+    completions: list[Completion] = field(default_factory=list)
+    fault: ModelError | EvaluatorFailure | None = None
+
+    @property
+    def usage(self) -> Usage:
+        """All their tokens."""
+        return sum((completion.usage for completion in self.completions), Usage())
+
+    @property
+    def cost(self) -> float | None:
+        """USD for all of them, None where one has no known price."""
+        known = [done.cost for done in self.completions if done.cost is not None]
+        return sum(known) if len(known) == len(self.completions) else None
+
+    @property
+    def latency(self) -> float | None:
+        """Seconds of waiting, None where all replies came from a cache."""
+        waited = [done.latency for done in self.completions if done.latency is not None]
+        return sum(waited) if waited else None
+
+
+@dataclass(frozen=True, slots=True)
+class TokenCounts:
+    """Usage by the names that Arbiter reads."""
+
+    request_tokens: int
+    response_tokens: int
+    total_tokens: int
+    cached_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement(Generic[Answer]):
+    """What a judge answered, in the shape that Arbiter takes from an agent."""
+
+    output: Answer
+    spent: Usage
+
+    def usage(self) -> TokenCounts:
+        """The tokens of all calls behind the answer."""
+        spent = self.spent
+        return TokenCounts(spent.input, spent.output, spent.total, spent.cached)
+
+
+class Judge(Generic[Answer]):
+    """Asks one model with one instruction for answers of one type."""
+
+    def __init__(
+        self, gateway: Gateway, model: str, instruction: str, answer: type[Answer], ledger: Ledger
+    ) -> None:
+        self._gateway = gateway
+        self._model = model
+        self._instruction = instruction
+        self._answer = answer
+        self._ledger = ledger
+
+    async def run(self, prompt: str) -> Judgement[Answer]:
+        """Ask, and ask once more where the reply does not fit.
+
+        Raises what the gateway raises, or EvaluatorFailure for a second reply that does not fit;
+        the ledger keeps it, since Arbiter passes on no more than its text.
+        """
+        try:
+            return await self._run(prompt)
+        except (ModelError, EvaluatorFailure) as error:
+            self._ledger.fault = error
+            raise
+
+    async def _run(self, prompt: str) -> Judgement[Answer]:
+        messages = (Message("system", self._instruction), Message("user", prompt))
+        text = await self._ask(messages)
+        answer = parse(text, self._answer)
+        if isinstance(answer, str):
+            repair = Message("user", REPAIR.format(fault=answer))
+            text = await self._ask((*messages, Message("assistant", text), repair))
+            answer = parse(text, self._answer)
+        if isinstance(answer, str):
+            raise EvaluatorFailure(f"the judge {self._model} gave no usable answer: {answer}")
+        return Judgement(answer, self._ledger.usage)
+
+    async def _ask(self, messages: tuple[Message, ...]) -> str:
+        request = Request(
+            model=self._model,
+            messages=messages,
+            temperature=0.0,
+            schema=_schema(self._answer),
+            purpose="evaluate",
+        )
+        completion = await self._gateway.complete(request)
+        self._ledger.completions.append(completion)
+        return completion.text
+
+
+def parse(text: str, answer: type[Answer]) -> Answer | str:
+    """The answer in a reply, wherever in it the JSON stands; or, as text, what is wrong with it."""
+    value = find_object(text)
+    if value is None:
+        return "it holds no JSON object"
+    try:
+        return answer.model_validate(value)
+    except ValidationError as error:
+        return _faults(error)
+
+
+def _faults(error: ValidationError) -> str:
+    found = []
+    for fault in error.errors(include_url=False, include_input=False, include_context=False):
+        where = ".".join(str(step) for step in fault["loc"])
+        found.append(f"{where}: {fault['msg']}" if where else fault["msg"])
+    return join_faults(found)
+
+
+@lru_cache(maxsize=32)
+def _schema(answer: type[BaseModel]) -> JsonObject:
+    return answer.model_json_schema()

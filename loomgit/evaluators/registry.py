@@ -1,0 +1,119 @@
+"""Evaluators by the names that pipelines call them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from loomgit.domain.values import as_text
+from loomgit.domain.words import did_you_mean
+from loomgit.errors import UserError
+from loomgit.evaluators.aim import Aim
+from loomgit.evaluators.arbiter import JudgedEvaluator, reading
+from loomgit.evaluators.criteria import PRESETS, facts, question, record, source
+from loomgit.evaluators.deterministic import MAKERS, DeterministicEvaluator
+from loomgit.evaluators.overlap import lexical
+from loomgit.evaluators.own import load_function, load_plugin, plugin_names
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from loomgit.domain.definitions import EvaluatorSpec
+    from loomgit.domain.ports import Evaluator, Gateway
+    from loomgit.domain.records import Subject
+
+DETERMINISTIC = frozenset(MAKERS)
+JUDGED = frozenset(
+    ("semantic", "custom_criteria", "factuality", "groundedness", "relevance", *PRESETS)
+)
+BACKENDS = ("judge", "lexical")  # of `semantic`
+
+
+def needs_judge(spec: EvaluatorSpec) -> bool:
+    """Whether the evaluator asks a model."""
+    return spec.type in JUDGED and _backend(spec) == "judge"
+
+
+def build(spec: EvaluatorSpec, *, judge: str | None, gateway: Gateway, root: Path) -> Evaluator:
+    """The evaluator that `spec` describes; `judge` is the model that judges, `root` the project.
+
+    Raises UserError for what cannot be built: an unknown type, a file without that function, a
+    criteria text that is missing, no judge where one is needed.
+    """
+    try:
+        return _build(spec, judge, gateway, root)
+    except UserError as error:
+        raise UserError(f"evaluator '{spec.name}': {error.message}", hint=error.hint) from error
+
+
+def _build(spec: EvaluatorSpec, judge: str | None, gateway: Gateway, root: Path) -> Evaluator:
+    if spec.type in MAKERS:
+        return DeterministicEvaluator(MAKERS[spec.type](spec.config))
+    if spec.type in JUDGED:
+        return _judged(spec, judge, gateway)
+    if ".py:" in spec.type:
+        return load_function(spec.type, root)
+    plugin = load_plugin(spec.type)
+    if plugin is None:
+        known = sorted(DETERMINISTIC | JUDGED | plugin_names())
+        listed = f"one of: {', '.join(known)}, or path/to/file.py:function"
+        raise UserError(
+            f"unknown type '{spec.type}'", hint=did_you_mean(spec.type, known) or listed
+        )
+    return plugin
+
+
+def _judged(spec: EvaluatorSpec, judge: str | None, gateway: Gateway) -> Evaluator:
+    aim = Aim.parse(spec.config)
+    if _backend(spec) == "lexical":
+        return DeterministicEvaluator(lexical(spec.config))
+    if "" in aim.constants:
+        raise UserError("reference is empty")
+    if judge is None:
+        raise UserError(
+            f"{spec.type} judges with a model, and none is configured",
+            hint="set evaluate.model, or defaults.judge_model in .loom/config.yaml",
+        )
+    kind, criteria = spec.type, spec.criteria
+    if kind in PRESETS:
+        own = f"\n- {criteria}" if criteria else ""
+        kind, criteria = "custom_criteria", PRESETS[kind] + own
+    if kind == "custom_criteria" and not (criteria or "").strip():
+        raise UserError("custom_criteria needs criteria", hint="write `criteria:` beside its type")
+    return JudgedEvaluator(
+        kind=kind,
+        judge=judge,
+        gateway=gateway,
+        threshold=spec.threshold,
+        criteria=criteria,
+        read=_reading(spec, aim),
+    )
+
+
+def _reading(spec: EvaluatorSpec, aim: Aim) -> Callable[[Subject], tuple[str, str | None]]:
+    if spec.type == "semantic":
+        return _pair(aim)
+    if spec.type == "custom_criteria":
+        return reading(aim.output, record(aim))
+    if spec.type == "factuality":
+        return reading(aim.output, facts(aim))
+    if spec.type == "relevance":
+        return reading(aim.output, question(aim, spec.config))
+    return reading(aim.output, source(aim))
+
+
+def _pair(aim: Aim) -> Callable[[Subject], tuple[str, str | None]]:
+    def read(subject: Subject) -> tuple[str, str | None]:
+        pair = aim.pair(subject)
+        return as_text(pair.output), as_text(pair.reference)
+
+    return read
+
+
+def _backend(spec: EvaluatorSpec) -> str:
+    backend = str(spec.config.get("backend") or BACKENDS[0]) if spec.type == "semantic" else "judge"
+    if backend not in BACKENDS:
+        raise UserError(
+            f"backend '{backend}' is not available", hint=f"one of: {', '.join(BACKENDS)}"
+        )
+    return backend
