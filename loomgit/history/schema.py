@@ -1,0 +1,78 @@
+"""Run files: JSON to values and back, with the number of their format.
+
+Older formats are lifted step by step in memory; a newer one is not read by guesswork.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+import orjson
+
+from loomgit.domain.runs import SCHEMA_VERSION, Run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pydantic import TypeAdapter
+
+    from loomgit.domain.values import JsonObject
+
+
+@cache
+def _adapter() -> TypeAdapter[Run]:
+    """Made when a file is first read: writing one needs none, and making it takes a while."""
+    from pydantic import TypeAdapter  # noqa: PLC0415
+
+    return TypeAdapter(Run)
+
+
+# From a format to the next one: {1: lift_1_to_2, ...}. There is one format so far.
+MIGRATIONS: dict[int, Callable[[JsonObject], JsonObject]] = {}
+
+
+class DamagedRun(ValueError):
+    """The text is no run file: cut off, not JSON, or fields missing."""
+
+
+class NewerRun(ValueError):
+    """The run file was written by a later Loom."""
+
+
+def to_json(run: Run) -> bytes:
+    """The run as its file's text: indented, in the order of the fields."""
+    return orjson.dumps(as_object(run), option=orjson.OPT_INDENT_2) + b"\n"
+
+
+def as_object(run: Run) -> JsonObject:
+    """The run as one JSON object; a case's `definition` is called `def` there."""
+    document: JsonObject = orjson.loads(orjson.dumps(run))
+    cases = document["cases"]
+    assert isinstance(cases, list)
+    for case in cases:
+        assert isinstance(case, dict)
+        case["def"] = case.pop("definition")
+    return document
+
+
+def from_json(text: bytes) -> Run:
+    """The run that `text` holds. Raises DamagedRun or NewerRun."""
+    try:
+        document = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise DamagedRun(str(error)) from error
+    version = document.get("schema_version") if isinstance(document, dict) else None
+    if not isinstance(version, int):
+        raise DamagedRun("no schema_version")
+    if version > SCHEMA_VERSION:
+        raise NewerRun(f"format {version}, this Loom reads up to {SCHEMA_VERSION}")
+    for step in range(version, SCHEMA_VERSION):
+        document = MIGRATIONS[step](document)
+    for case in document.get("cases", []):
+        if "def" in case:
+            case["definition"] = case.pop("def")
+    try:
+        return _adapter().validate_python(document)
+    except ValueError as error:  # pydantic's ValidationError is one
+        raise DamagedRun(" ".join(str(error).split())) from error

@@ -1,0 +1,234 @@
+"""The results store under `.loom/`: immutable run files, their record files, the index over them.
+
+A run file is written once and never changed, so writers cannot meet and a reader never sees half
+of one. The truth is in the files; the index can be deleted at any time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import orjson
+
+from loomgit.domain.runs import RecordsFile, Run, RunSummary
+from loomgit.errors import UserError, WorldError
+from loomgit.history import schema
+from loomgit.history.files import write_whole
+from loomgit.history.index import Index
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from datetime import datetime
+    from pathlib import Path
+    from typing import BinaryIO
+
+    from loomgit.domain.values import JsonObject
+    from loomgit.domain.versions import Commit
+
+IGNORED = """\
+# What Loom makes on this machine; config.yaml, cassettes/, loop-apps/ and shared/ are tracked.
+/runs/
+/records/
+/cache/
+/state/
+/index.json
+/index.lock
+/last-error.txt
+/loop-apps/*/datasets/
+"""
+UID_WORD = re.compile(r"[^A-Za-z0-9_.]+")
+
+
+class RunStore:
+    """The runs of one project; `warn` hears of files that cannot be used."""
+
+    def __init__(self, folder: Path, warn: Callable[[str], None]) -> None:
+        self.folder = folder
+        self._warn = warn
+        self._index = Index(folder / "index.json", files=self._files, summarize=self._summarize)
+
+    # -- names
+
+    def begin(self, pipeline: str, now: datetime) -> tuple[str, str]:
+        """(run_id, uid) of a new run: `2026-11-21-001` and `20261121T101500Z-<pipeline>-<6 hex>`.
+
+        The run_id is taken by creating a file exclusively, so that no two runs here share one.
+        """
+        self._ignore()
+        uid = f"{now:%Y%m%dT%H%M%SZ}-{UID_WORD.sub('_', pipeline)}-{secrets.token_hex(3)}"
+        ids = self.folder / "state" / "run_ids"
+        try:
+            ids.mkdir(parents=True, exist_ok=True)
+            day = f"{now:%Y-%m-%d}"
+            taken = [int(p.name[11:]) for p in ids.glob(f"{day}-*") if p.name[11:].isdigit()]
+            number = max(taken, default=0) + 1
+            while True:
+                run_id = f"{day}-{number:03d}"
+                try:
+                    with (ids / run_id).open("x", encoding="utf-8") as file:
+                        file.write(uid)
+                except FileExistsError:
+                    number += 1
+                else:
+                    return run_id, uid
+        except OSError as error:
+            raise WorldError(f"{ids} cannot be written: {error.strerror or error}") from error
+
+    def _ignore(self) -> None:
+        ignore = self.folder / ".gitignore"
+        if not ignore.exists():
+            write_whole(ignore, IGNORED.encode())
+
+    # -- writing
+
+    @contextmanager
+    def records(self, uid: str) -> Iterator[RecordsWriter]:
+        """Open `.loom/records/<uid>.jsonl` to stream one line a record into."""
+        path = self.folder / "records" / f"{uid}.jsonl"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = path.open("xb")
+        except OSError as error:
+            raise WorldError(f"{path} cannot be written: {error.strerror or error}") from error
+        with file:
+            try:
+                yield RecordsWriter(file, self._name(path))
+            except BaseException:
+                path.unlink()  # no run file will speak of it
+                raise
+
+    def save(self, run: Run) -> Path:
+        """Write the run file and take it into the index; returns the file's path."""
+        path = self.folder / "runs" / commit_folder(run.commit) / f"{run.uid}.json"
+        write_whole(path, schema.to_json(run))
+        self._index.add(summarize(run, self._name(path)))
+        return path
+
+    # -- reading
+
+    def all(self) -> list[RunSummary]:
+        """Summaries of all runs, oldest first."""
+        return self._index.all()
+
+    def get(self, name: str) -> Run:
+        """The run with this run_id or uid, or the newest for `latest`. UserError where none is."""
+        rows = self.all()
+        if name == "latest":
+            found = rows[-1:]
+        else:
+            found = [row for row in rows if name in (row.run_id, row.uid)]
+        if not found:
+            hint = "`loom runs list` shows what there is" if rows else "there are no runs yet"
+            raise UserError(f"there is no run {name}", hint=hint)
+        if len(found) > 1:
+            raise UserError(
+                f"run {name} is ambiguous", hint=f"say {' or '.join(r.uid for r in found)}"
+            )
+        return self.load(self.folder / found[0].path)
+
+    def load(self, path: Path) -> Run:
+        """The run in a file. WorldError where it cannot be read or holds none."""
+        try:
+            return schema.from_json(path.read_bytes())
+        except OSError as error:
+            raise WorldError(f"{path} cannot be read: {error.strerror or error}") from error
+        except (schema.DamagedRun, schema.NewerRun) as error:
+            raise WorldError(f"{path} holds no run that can be read: {error}") from error
+
+    def document(self, run: Run) -> JsonObject:
+        """The run as the JSON object of its file."""
+        return schema.as_object(run)
+
+    def latest(self, pipeline: str) -> Run | None:
+        """The newest run of a pipeline, None where it never ran."""
+        rows = [row for row in self.all() if row.pipeline == pipeline and row.kind == "pipeline"]
+        return self.load(self.folder / rows[-1].path) if rows else None
+
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self.folder).as_posix()
+
+    def _files(self) -> list[str]:
+        runs = self.folder / "runs"
+        return [self._name(path) for path in runs.glob("*/*.json") if path.name[0] != "."]
+
+    def _summarize(self, names: Iterable[str]) -> Sequence[RunSummary]:
+        found: list[RunSummary] = []
+        newer = 0
+        for name in names:
+            path = self.folder / name
+            try:
+                found.append(summarize(schema.from_json(path.read_bytes()), name))
+            except schema.NewerRun:
+                newer += 1
+            except schema.DamagedRun as error:
+                self._set_aside(path, str(error))
+            except FileNotFoundError:
+                continue
+        if newer:
+            self._warn(f"{newer} run files were written by a newer Loom and are left out")
+        return found
+
+    def _set_aside(self, path: Path, why: str) -> None:
+        aside = path.with_name(path.name + ".damaged")
+        try:
+            path.rename(aside)
+        except OSError:
+            self._warn(f"{path} is damaged and left out: {why}")
+        else:
+            self._warn(f"{path} is damaged, kept as {aside.name}: {why}")
+
+
+class RecordsWriter:
+    """Streams records to their file and knows its hash at the end."""
+
+    def __init__(self, file: BinaryIO, name: str) -> None:
+        self._file = file
+        self._name = name
+        self._sha256 = hashlib.sha256()
+        self._count = 0
+
+    def write(self, rows: Iterable[JsonObject]) -> None:
+        """Append rows, one line each."""
+        lines = [orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in rows]
+        content = b"".join(lines)
+        self._file.write(content)
+        self._sha256.update(content)
+        self._count += len(lines)
+
+    def finish(self) -> RecordsFile:
+        """Flush, and say what was written."""
+        self._file.flush()
+        return RecordsFile(self._name, self._sha256.hexdigest(), self._count)
+
+
+def commit_folder(commit: Commit) -> str:
+    """The folder under `runs/` for results at a commit: its id, `-dirty` for a changed tree."""
+    return commit.id if commit.id == "unborn" or not commit.dirty else f"{commit.id}-dirty"
+
+
+def summarize(run: Run, path: str) -> RunSummary:
+    """What the index keeps of a run; `score` is the mean over the evaluators' means."""
+    means = [s.mean for s in run.evaluation.values() if s.mean is not None]
+    return RunSummary(
+        uid=run.uid,
+        run_id=run.run_id,
+        kind=run.kind,
+        pipeline=run.pipeline,
+        started=run.started,
+        commit=run.commit.id,
+        branch=run.commit.branch,
+        dirty=run.commit.dirty,
+        fingerprint=run.config.fingerprint,
+        status=run.results.status,
+        complete=run.complete,
+        processed=run.results.records_processed,
+        validated=run.results.records_validated,
+        score=sum(means) / len(means) if means else None,
+        cost=run.cost.total,
+        duration=run.performance.duration,
+        path=path,
+    )
