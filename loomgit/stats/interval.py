@@ -1,0 +1,57 @@
+"""The value that every measure hands over: an estimate between two one-sided bounds."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from loomgit.stats.laws import ALPHA
+
+Method = Literal[
+    "bounded",
+    "exact",
+    "order statistics",
+    "bayesian bootstrap",
+    "observed",
+    "t",
+    "bca",
+    "permutation",
+    "welch",
+]
+APPROXIMATE = frozenset({"bayesian bootstrap", "t", "bca", "permutation", "welch"})
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """An estimate and its two one-sided bounds, each meant to be wrong `alpha` of the time at most.
+
+    An end that the data cannot bound is -inf or inf. `n` counts the values that it rests on.
+    """
+
+    estimate: float
+    low: float
+    high: float
+    n: int
+    method: Method
+    alpha: float = ALPHA
+
+    @property
+    def level(self) -> float:
+        """The two-sided confidence level: 0.9 unless `alpha` is not 0.05."""
+        return 1 - 2 * self.alpha
+
+    @property
+    def bounded_below(self) -> bool:
+        """Whether the data bound the value from below."""
+        return math.isfinite(self.low)
+
+    @property
+    def bounded_above(self) -> bool:
+        """Whether the data bound the value from above."""
+        return math.isfinite(self.high)
+
+    @property
+    def approximate(self) -> bool:
+        """Whether `alpha` holds for large n only; say so where the interval is printed."""
+        return self.method in APPROXIMATE

@@ -1,0 +1,53 @@
+"""Laws of scores to simulate with, and the ways in which scores drop.
+
+Within cases they spread as the tables of the gate assume: 0.085 graded, 0.17 five levels, 0.25
+pass/fail; `ties` are pass/fail with nine of ten pairs equal.
+"""
+
+import math
+
+import numpy as np
+
+from loomgit.stats.laws import Z
+from loomgit.stats.pairs import suite_moments
+
+MEANS = {"graded": 0.8, "five levels": 0.85, "pass/fail": 0.85, "ties": 0.9}
+CONCENTRATION = 64 / 420 / 0.085**2 - 1
+
+
+def suite(model, rng, runs, n):
+    """Fix the cases of `runs` suites; the answer draws m samples of each, (runs, n, m)."""
+    shape = (runs, n, 1)
+    if model == "graded":
+        mean = rng.beta(16, 4, shape)
+        a, b = mean * CONCENTRATION, (1 - mean) * CONCENTRATION
+        return lambda m: rng.beta(a, b, (runs, n, m))
+    if model == "five levels":
+        p = rng.beta(8.26, 1.46, shape)
+        return lambda m: rng.binomial(4, p, (runs, n, m)) / 4
+    p = (
+        rng.beta(0.817, 0.144, shape)
+        if model == "pass/fail"
+        else np.where(rng.random(shape) < 0.2, 0.5, 1.0)
+    )
+    return lambda m: (rng.random((runs, n, m)) < p).astype(float)
+
+
+def dropped(scores, drop, failures, mean, rng):
+    """The scores after a drop of their mean: all alike, by single outputs or by whole cases."""
+    if failures == "uniform":
+        return scores - drop
+    shape = scores.shape if failures == "scattered" else (*scores.shape[:-1], 1)
+    return scores * (rng.random(shape) >= drop / mean)
+
+
+def blocked(base, candidate, max_drop=0.02):
+    """Which runs the default gate blocks; `compare` says the same one run at a time."""
+    delta, se = suite_moments(base, candidate)
+    moved = se > 0
+    return moved & (delta <= -Z * se) & (delta <= -max_drop + 1e-12)
+
+
+def error(p, runs):
+    """The Monte-Carlo standard error of a share near p."""
+    return math.sqrt(p * (1 - p) / runs)
