@@ -1,0 +1,83 @@
+"""Evaluate: every configured evaluator judges an output, then the gate decides."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from typing import TYPE_CHECKING
+
+from loomgit.domain.gates import decide
+from loomgit.domain.ports import EvaluatorFailure
+from loomgit.domain.records import Assessment, Failure, Subject
+from loomgit.errors import Denied, ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from loomgit.domain.definitions import EvaluatorSpec, Gate
+    from loomgit.domain.ports import Evaluator
+    from loomgit.domain.records import Output, Record
+
+
+class Panel:
+    """The evaluators of a pipeline with its gate; `sample` is the share of records they see."""
+
+    def __init__(
+        self,
+        evaluators: Sequence[tuple[EvaluatorSpec, Evaluator]],
+        gate: Gate,
+        *,
+        sample: float = 1.0,
+    ) -> None:
+        self._evaluators = tuple(evaluators)
+        self._gate = gate
+        self._sample = sample
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The evaluators' names, in the order of the pipeline file."""
+        return tuple(spec.name for spec, _ in self._evaluators)
+
+    def selects(self, record: Record) -> bool:
+        """Whether the record is in the evaluated share: decided by its key, so always the same."""
+        if self._sample >= 1.0:
+            return True
+        first = hashlib.sha256(record.key.encode()).digest()[:8]
+        return int.from_bytes(first, "big") < self._sample * 2**64
+
+    async def judge(
+        self, record: Record, output: Output
+    ) -> tuple[tuple[Assessment, ...], Failure | None]:
+        """The assessments, and the gate's failure where it has one. Raises Denied."""
+        subject = Subject(record.input, output.fields, latency=output.latency, cost=output.cost)
+        if len(self._evaluators) == 1:
+            results = [await _assess(*self._evaluators[0], subject)]
+        else:
+            results = await asyncio.gather(
+                *(_assess(spec, evaluator, subject) for spec, evaluator in self._evaluators)
+            )
+        assessments = tuple(assessment for assessment, _ in results)
+        decision = decide(self._gate, assessments)
+        if decision.passed:
+            return assessments, None
+        erred = any(assessment.score is None for assessment in assessments)
+        return assessments, Failure(
+            "evaluate" if erred else "gate",
+            decision.reason,
+            infrastructure=any(broken for _, broken in results),
+        )
+
+
+async def _assess(
+    spec: EvaluatorSpec, evaluator: Evaluator, subject: Subject
+) -> tuple[Assessment, bool]:
+    """One assessment, and whether the world (not the output) kept it from having a score."""
+    try:
+        score = await evaluator.score(subject)
+    except Denied:
+        raise
+    except EvaluatorFailure as failure:
+        return Assessment(spec.name, spec.threshold, spec.weight, error=str(failure)), False
+    except ModelError as error:
+        return Assessment(spec.name, spec.threshold, spec.weight, error=error.message), True
+    return Assessment(spec.name, spec.threshold, spec.weight, score=score), False

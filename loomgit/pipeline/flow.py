@@ -1,0 +1,82 @@
+"""Bounded concurrency that keeps order: N workers on one iterator, results in the iterator's order.
+
+Workers pull for themselves, so a slow item holds up no other; a result waits only for those before
+it, and no more than a window of them is held, so memory does not grow with the stream.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class OrderedFlow(Generic[Item, Result]):
+    """Applies `work` to the items, `concurrency` at a time; `stop` lets those in flight end."""
+
+    def __init__(
+        self,
+        items: Iterator[Item],
+        work: Callable[[Item], Awaitable[Result]],
+        *,
+        concurrency: int,
+        window: int,
+    ) -> None:
+        self._items = enumerate(items)
+        self._work = work
+        self._concurrency = concurrency
+        self._slots = asyncio.Semaphore(max(window, concurrency))
+        self._done: dict[int, Result] = {}
+        self._changed = asyncio.Event()
+        self._stopped = False
+        self._exhausted = False
+        self._taken = 0
+
+    def stop(self) -> None:
+        """Take no new items; what is under way is finished and still comes out."""
+        self._stopped = True
+        self._slots.release()  # a worker that waits for room is let go, to see that it is over
+
+    async def results(self) -> AsyncIterator[Result]:
+        """The results in order. An error in `work` ends it at once, and the other work with it."""
+        workers = [asyncio.create_task(self._pull()) for _ in range(self._concurrency)]
+        try:
+            following = 0
+            while True:
+                while following in self._done:
+                    yield self._done.pop(following)
+                    self._slots.release()
+                    following += 1
+                for worker in workers:
+                    if worker.done():
+                        worker.result()
+                if all(worker.done() for worker in workers) and not self._done:
+                    return
+                await self._changed.wait()
+                self._changed.clear()
+        finally:
+            for worker in workers:
+                worker.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
+
+    async def _pull(self) -> None:
+        try:
+            while True:
+                await self._slots.acquire()
+                if self._stopped:
+                    self._slots.release()
+                    return
+                entry = next(self._items, None)
+                if entry is None:
+                    self._slots.release()
+                    return
+                index, item = entry
+                self._done[index] = await self._work(item)
+                self._changed.set()
+        finally:
+            self._changed.set()

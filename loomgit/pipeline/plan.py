@@ -1,0 +1,101 @@
+"""What a run is made of before it begins: contents at their versions, the model, the variables.
+
+From these come the run record's `config`, the fingerprint (a hash of all that can change a result)
+and the scope (a hash over the files that the pipeline depends on).
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING
+
+from loomgit.domain.keys import digest
+from loomgit.domain.runs import RunConfig
+from loomgit.pipeline.transform import Sampling
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from loomgit.domain.definitions import Pipeline
+    from loomgit.domain.values import JsonObject
+    from loomgit.domain.versions import FileVersion
+
+EVALUATION_FORMAT = 1  # raised when the same inputs would be judged differently
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One pipeline, ready to run. `files` holds the other files it depends on, path to blob;
+    `model` and `judge` are ids as configured (the judge may be absent)."""
+
+    pipeline: Pipeline
+    prompt: FileVersion
+    context: Mapping[str, FileVersion]
+    model: str
+    judge: str | None
+    variables: Mapping[str, str]
+    execution_date: datetime
+    output: JsonObject | None = None
+    files: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def sampling(self) -> Sampling:
+        """How the model is asked; a pinned snapshot is part of the id that is sent."""
+        transform = self.pipeline.transform
+        pinned = transform.model_version
+        model = f"{self.model}-{pinned}" if pinned else self.model
+        return Sampling(
+            model, transform.temperature, transform.seed, transform.max_tokens, transform.params
+        )
+
+    def parameters(self) -> dict[str, object]:
+        """What was passed to the model and to the templates besides the contents."""
+        transform = self.pipeline.transform
+        return {
+            "temperature": transform.temperature,
+            "seed": transform.seed,
+            "max_tokens": transform.max_tokens,
+            "params": dict(transform.params),
+            "vars": dict(self.variables),
+            "judge": self.judge,
+        }
+
+    def fingerprint(self) -> str:
+        """sha256 over everything that can change a result, the records aside."""
+        transform, evaluate = self.pipeline.transform, self.pipeline.evaluate
+        return digest(
+            {
+                "format": EVALUATION_FORMAT,
+                "prompt": self.prompt.blob,
+                "includes": sorted(self.files.items()),
+                "context": {name: version.blob for name, version in self.context.items()},
+                "context_field": transform.context_field,
+                "output": self.output,
+                "load_schema": self.pipeline.load.schema,
+                "model": self.sampling.model,
+                "parameters": self.parameters(),
+                "evaluators": [asdict(spec) for spec in evaluate.evaluators],
+                "gate": asdict(evaluate.gate),
+                "sample": evaluate.sample,
+            }
+        )
+
+    def scope(self) -> str:
+        """sha256 over path and blob of the pipeline's files."""
+        entries = {self.prompt.path: self.prompt.blob}
+        entries |= {version.path: version.blob for version in self.context.values()}
+        return digest(sorted({**entries, **self.files}.items()))
+
+    def config(self) -> RunConfig:
+        """The `config` of the run record."""
+        return RunConfig(
+            prompt_version=self.prompt.name,
+            prompt_blob=self.prompt.blob,
+            model=self.model,
+            model_version=self.pipeline.transform.model_version,
+            context_versions={name: version.name for name, version in self.context.items()},
+            context_blobs={name: version.blob for name, version in self.context.items()},
+            parameters=self.parameters(),
+            fingerprint=self.fingerprint(),
+        )

@@ -1,0 +1,116 @@
+"""The variables that a template reads, found without rendering it: what can be checked up front."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from jinja2 import TemplateNotFound, nodes
+
+from loomgit.domain.place import Place
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from jinja2 import Environment
+
+_INCLUDING = (nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)
+_JINJAS_OWN = {"loop", "self", "super", "caller", "varargs", "kwargs"}
+_DEFAULTS = ("default", "d")
+_DEFINED = ("defined", "undefined")
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A variable from outside: its root (`input`), the name under it (`review`), where it stands.
+
+    `name` is None where the whole root is meant, or the name is computed.
+    """
+
+    root: str
+    name: str | None
+    place: Place
+
+    @property
+    def whole(self) -> str:
+        """The variable as it is written: `input.review`."""
+        return self.root if self.name is None else f"{self.root}.{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A template's text with the name and the line at which it begins in its file."""
+
+    path: str
+    text: str
+    shift: int = 0
+
+    def place(self, line: int, word: str) -> Place:
+        """Where `word` stands on a line; its first column where it does not stand there."""
+        lines = self.text.split("\n")
+        column = lines[line - 1].find(word) if 0 < line <= len(lines) else 0
+        return Place(self.path, line + self.shift, max(column, 0) + 1)
+
+
+def find_references(
+    environment: Environment, template: Template, load: Callable[[str], str | None]
+) -> Iterator[Reference]:
+    """All references of a template and of what it includes by name, in order of appearance.
+
+    What is only asked for (`is defined`) or has a default is not among them. Raises Jinja's
+    TemplateSyntaxError, and TemplateNotFound where `load` does not know an included name.
+    """
+    seen: set[str] = set()
+    waiting = [template]
+    while waiting:
+        current = waiting.pop(0)
+        tree = environment.parse(current.text, name=current.path)
+        yield from _references(tree, current, set(environment.globals))
+        for name in _included(tree):
+            if name in seen:
+                continue
+            seen.add(name)
+            text = load(name)
+            if text is None:
+                raise TemplateNotFound(name)
+            waiting.append(Template(name, text))
+
+
+def _references(tree: nodes.Template, template: Template, known: set[str]) -> Iterator[Reference]:
+    own = {name.name for name in tree.find_all(nodes.Name) if name.ctx != "load"}
+    own |= {macro.name for macro in tree.find_all(nodes.Macro)} | known | _JINJAS_OWN
+    names = _names_below(tree)
+    optional = _optional(tree)
+    for root in tree.find_all(nodes.Name):
+        if root.ctx != "load" or root.name in own or id(root) in optional:
+            continue
+        found = Reference(root.name, names.get(id(root)), Place(template.path))
+        place = template.place(root.lineno, found.whole)
+        yield Reference(found.root, found.name, place)
+
+
+def _names_below(tree: nodes.Template) -> dict[int, str]:
+    """For each root node by identity, the constant name that is read from it."""
+    names = {
+        id(access.node): access.attr
+        for access in tree.find_all(nodes.Getattr)
+        if isinstance(access.node, nodes.Name)
+    }
+    for item in tree.find_all(nodes.Getitem):
+        if isinstance(item.node, nodes.Name) and isinstance(item.arg, nodes.Const):
+            names[id(item.node)] = str(item.arg.value)
+    return names
+
+
+def _optional(tree: nodes.Template) -> set[int]:
+    tests = [test for test in tree.find_all(nodes.Test) if test.name in _DEFINED]
+    filters = [f for f in tree.find_all(nodes.Filter) if f.name in _DEFAULTS and f.node]
+    inner = [test.node for test in tests] + [f.node for f in filters if f.node]
+    return {id(name) for node in inner for name in (node, *node.find_all(nodes.Name))}
+
+
+def _included(tree: nodes.Template) -> Iterator[str]:
+    for statement in tree.find_all(_INCLUDING):
+        target = getattr(statement, "template", None)
+        if isinstance(target, nodes.Const) and isinstance(target.value, str):
+            yield target.value

@@ -1,0 +1,342 @@
+"""The runner: extraction to a spool, records through their stages, batches into the destination.
+
+A batch is the unit of loading; extraction, calls and loading hold a few batches in memory, however
+long the source is. The runner prints nothing: it yields events, the last of which has the run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from loomgit.domain.keys import HASH_KEY, find_key, record_key
+from loomgit.domain.ports import LoadReceipt
+from loomgit.domain.records import Record
+from loomgit.errors import LoomError, ProblemsFound, UserError, WorldError
+from loomgit.pipeline.events import Extracted, Progressed, RunFinished, Warned
+from loomgit.pipeline.flow import OrderedFlow
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+
+    from loomgit.domain.definitions import Pipeline
+    from loomgit.domain.ports import Sink, Source
+    from loomgit.domain.records import Outcome
+    from loomgit.domain.runs import Cause, RecordsFile, Run, Status
+    from loomgit.domain.values import JsonObject
+    from loomgit.pipeline.events import Event
+    from loomgit.pipeline.stages import Stages
+    from loomgit.pipeline.tally import Tally
+
+WINDOW_BATCHES = 4
+
+
+class Spool(Protocol):
+    """The extracted rows, kept on disk while they are worked on."""
+
+    @property
+    def count(self) -> int:
+        """How many rows."""
+        ...
+
+    @property
+    def sha256(self) -> str:
+        """The hash of their lines: the snapshot's id."""
+        ...
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """All names that occur, in order of first appearance."""
+        ...
+
+    def rows(self) -> Iterator[JsonObject]:
+        """Stream the rows in their order."""
+        ...
+
+
+class RecordLog(Protocol):
+    """Where the line of each record goes."""
+
+    def write(self, rows: Iterable[JsonObject]) -> None:
+        """Append lines."""
+        ...
+
+    def finish(self) -> RecordsFile:
+        """Flush, and say what was written."""
+        ...
+
+
+class QuarantineLog(Protocol):
+    """Where rejected records go."""
+
+    def add(self, outcomes: Sequence[Outcome]) -> None:
+        """Append rejected records with their reasons."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How a run ended, for its record."""
+
+    status: Status
+    cause: Cause
+    message: str
+    complete: bool
+    hint: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Everything a run works with, made ready by the wiring.
+
+    `open_spool` extracts (blocking) and `open_sink` is called once the key is known; `record` makes
+    the run record of what the tally and the end say.
+    """
+
+    pipeline: Pipeline
+    source: Source
+    open_spool: Callable[[Iterator[JsonObject]], Spool]
+    open_sink: Callable[[tuple[str, ...]], Sink]
+    stages: Stages
+    tally: Tally
+    log: RecordLog
+    quarantine: QuarantineLog | None
+    check_fields: Callable[[Sequence[str]], None]
+    record: Callable[[Tally, Spool, LoadReceipt, End, float, RecordsFile], Run]
+    concurrency: int
+    lineage: JsonObject
+
+
+class Runner:
+    """Runs one pipeline once."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._stopping = False
+        self._flow: OrderedFlow[Record, Outcome] | None = None
+        self._receipt = LoadReceipt()
+
+    def stop(self) -> None:
+        """Take no new work, let what is in flight end, keep what is done."""
+        self._stopping = True
+        if self._flow is not None:
+            self._flow.stop()
+
+    async def run(self) -> AsyncIterator[Event]:
+        """The events of the run; its failures are in the record that RunFinished brings.
+
+        Raises UserError or ProblemsFound where nothing was begun: what must be changed first.
+        """
+        started = time.perf_counter()
+        parts = self._parts
+        with parts.tally.watches["extract"]:
+            spool = await asyncio.to_thread(self._extract)
+        yield Extracted(spool.count, parts.tally.watches["extract"].seconds)
+        if spool.count and not self._stopping:
+            parts.check_fields(spool.fields)
+        key = find_key(spool.fields, parts.pipeline.extract.key)
+        missing = [name for name in key if name not in spool.fields]
+        if spool.count and missing:
+            place = parts.pipeline.place("extract.key")
+            raise UserError(
+                f"{place}: extract.key: the records have no field '{missing[0]}'",
+                hint=f"they have: {', '.join(spool.fields[:12])}",
+            )
+        sink = await asyncio.to_thread(self._open_sink, key or (HASH_KEY,))
+        end = End("success", "", "", complete=True)
+        try:
+            async for event in self._work(spool, sink, key):
+                yield event
+        except LoomError as error:
+            end = _failed(error)
+        except BaseException:
+            await asyncio.to_thread(sink.abort)
+            raise
+        if self._stopping and not end.cause and parts.tally.processed < spool.count:
+            done = f"{parts.tally.processed:,} of {spool.count:,} records"
+            end = End("partial", "stopped", f"stopped after {done}", complete=False)
+        elif not end.cause:
+            end = self._judge_batch()
+        if not spool.count and not self._stopping:
+            yield Warned("the source has no records")
+        end = await self._close(sink, end)
+        records = parts.log.finish()
+        run = parts.record(
+            parts.tally, spool, self._receipt, end, time.perf_counter() - started, records
+        )
+        yield RunFinished(run, end.hint)
+
+    # -- extract
+
+    def _extract(self) -> Spool:
+        return self._parts.open_spool(self._until_stopped(self._parts.source.rows()))
+
+    def _open_sink(self, key: tuple[str, ...]) -> Sink:
+        sink = self._parts.open_sink(key)
+        sink.check()
+        return sink
+
+    def _until_stopped(self, rows: Iterator[JsonObject]) -> Iterator[JsonObject]:
+        for row in rows:
+            if self._stopping:
+                return
+            yield row
+
+    def _records(self, spool: Spool, key: tuple[str, ...]) -> Iterator[Record]:
+        for index, row in enumerate(spool.rows()):
+            try:
+                identity = record_key(row, key)
+            except KeyError as error:
+                place = self._parts.pipeline.place("extract.key")
+                raise UserError(
+                    f"{place}: record {index + 1} of the source has no value in its key "
+                    f"field {error}",
+                    hint="choose another extract.key, or leave such records out in extract.query",
+                ) from error
+            yield Record(index, identity, row)
+
+    # -- transform, evaluate, load
+
+    async def _work(self, spool: Spool, sink: Sink, key: tuple[str, ...]) -> AsyncIterator[Event]:
+        parts = self._parts
+        size = parts.pipeline.transform.batch_size
+        self._flow = OrderedFlow(
+            self._records(spool, key),
+            parts.stages.carry,
+            concurrency=parts.concurrency,
+            window=parts.concurrency + WINDOW_BATCHES * size,
+        )
+        if self._stopping:
+            self._flow.stop()
+        batch: list[Outcome] = []
+        part = 0
+        async for outcome in self._flow.results():
+            parts.tally.add(outcome)
+            batch.append(outcome)
+            if len(batch) == size:
+                await self._load(sink, key, part, batch)
+                batch, part = [], part + 1
+                yield Progressed(parts.tally.processed, spool.count, parts.tally.spent)
+                self._check_failures(outcome)
+        if batch:
+            await self._load(sink, key, part, batch)
+            yield Progressed(parts.tally.processed, spool.count, parts.tally.spent)
+            self._check_failures(batch[-1])
+
+    async def _load(
+        self, sink: Sink, key: tuple[str, ...], part: int, batch: list[Outcome]
+    ) -> None:
+        parts = self._parts
+        good = [outcome for outcome in batch if outcome.failure is None]
+        bad = [outcome for outcome in batch if outcome.failure is not None]
+        with parts.tally.watches["load"]:
+            if good:
+                rows = [self._row(outcome, key) for outcome in good]
+                await asyncio.to_thread(sink.load, part, rows)
+            if bad and parts.quarantine is not None:
+                parts.quarantine.add(bad)
+            parts.log.write(describe(outcome, parts.quarantine is not None) for outcome in batch)
+
+    def _row(self, outcome: Outcome, key: tuple[str, ...]) -> JsonObject:
+        """The row to load: key, output, included input; the key is the record's own whatever the
+        model says, and with a load schema only its fields are loaded."""
+        load = self._parts.pipeline.load
+        record, output = outcome.record, outcome.output
+        assert output is not None
+        row: JsonObject = {name: record.input[name] for name in key} or {HASH_KEY: record.key}
+        wanted = load.schema.get("properties") if load.schema is not None else None
+        for name, value in output.fields.items():
+            if name not in row and (not isinstance(wanted, dict) or name in wanted):
+                row[name] = value
+        for name in load.include:
+            row.setdefault(name, record.input.get(name))
+        if load.lineage_columns:
+            row |= self._parts.lineage
+            row[HASH_KEY] = record.key
+        return row
+
+    # -- the end
+
+    def _check_failures(self, last: Outcome) -> None:
+        """Stop early where going on is pointless: no call succeeds, or too many records fail."""
+        tally, limit = self._parts.tally, self._parts.pipeline.max_failure_rate
+        if tally.infrastructure == tally.processed:
+            reason = last.failure.reason if last.failure else ""
+            raise WorldError(f"no call to a model has succeeded: {reason}")
+        rejected = tally.processed - tally.validated
+        if limit is not None and rejected / tally.processed > limit:
+            rate = f"{rejected / tally.processed:.1%} > {limit:.1%}"
+            raise _TooManyFailures(f"too many records fail: {rate} (max_failure_rate)")
+
+    def _judge_batch(self) -> End:
+        """`batch_threshold`: what passed is loaded, and a run below it is `partial`."""
+        tally, threshold = self._parts.tally, self._parts.pipeline.evaluate.batch_threshold
+        if threshold is None or not tally.processed:
+            return End("success", "", "", complete=True)
+        rate = tally.validated / tally.processed
+        if rate >= threshold:
+            return End("success", "", "", complete=True)
+        message = f"batch threshold not met: {percent_pair(rate, threshold)}"
+        return End("partial", "gate", message, complete=True)
+
+    async def _close(self, sink: Sink, end: End) -> End:
+        """Publish what was taken. A replaced table is published whole or not at all."""
+        keep = end.complete or self._parts.pipeline.load.mode != "replace"
+        try:
+            with self._parts.tally.watches["load"]:
+                if keep:
+                    self._receipt = await asyncio.to_thread(sink.commit)
+                else:
+                    await asyncio.to_thread(sink.abort)
+        except LoomError as error:
+            await asyncio.to_thread(sink.abort)
+            return end if end.cause in ("world", "user") else _failed(error)
+        return end
+
+
+class _TooManyFailures(LoomError):
+    exit_code = 1
+
+
+def _failed(error: LoomError) -> End:
+    cause: Cause = "gate" if error.exit_code == 1 else "user" if error.exit_code == 2 else "world"
+    message = str(error) if isinstance(error, ProblemsFound) else error.message
+    return End("failed", cause, message, complete=False, hint=error.hint)
+
+
+def percent_pair(rate: float, limit: float) -> str:
+    """`92.0% < 95.0%`, with as many digits as it takes to tell the two apart."""
+    digits = 1
+    while f"{rate:.{digits}%}" == f"{limit:.{digits}%}" and digits < 10:
+        digits += 1
+    return f"{rate:.{digits}%} < {limit:.{digits}%}"
+
+
+def describe(outcome: Outcome, quarantined: bool) -> JsonObject:
+    """A record's line in `.loom/records`: what came of it and why; its input stays out."""
+    output, failure = outcome.output, outcome.failure
+    status = "loaded" if failure is None else "quarantined" if quarantined else "skipped"
+    line: JsonObject = {
+        "index": outcome.record.index,
+        "key": outcome.record.key,
+        "status": status,
+        "evaluated": outcome.evaluated,
+        "scores": {a.name: a.score.value if a.score else None for a in outcome.assessments},
+        "reasons": {a.name: a.score.reason if a.score else a.error for a in outcome.assessments},
+    }
+    if failure is not None:
+        line["failure"] = {"stage": failure.stage, "reason": failure.reason}
+    if outcome.fallback:
+        line["fallback"] = True
+    if output is not None:
+        line |= {
+            "output": output.fields,
+            "model": output.model,
+            "tokens": {"input": output.usage.input, "output": output.usage.output},
+            "cost": output.cost,
+            "latency": output.latency,
+            "cached": output.cached,
+        }
+    return line

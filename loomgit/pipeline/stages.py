@@ -1,0 +1,111 @@
+"""One record's way: transform, evaluate, gate, and what `on_failure` says when one fails."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from loomgit.domain.records import Failure, Outcome, Output
+from loomgit.pipeline.output import compile_schema, describe_faults
+
+if TYPE_CHECKING:
+    from loomgit.domain.definitions import Load
+    from loomgit.domain.records import Record
+    from loomgit.domain.values import JsonMapping
+    from loomgit.pipeline.evaluate import Panel
+    from loomgit.pipeline.tally import Tally
+    from loomgit.pipeline.transform import Transformer
+
+
+@dataclass(frozen=True, slots=True)
+class FailurePolicy:
+    """`load.on_failure` made ready: how often to ask again, what to take instead."""
+
+    retries: int = 0
+    value: JsonMapping | None = None
+    transformer: Transformer | None = None
+
+
+class Stages:
+    """Takes records through transform, evaluate and gate. Raises Denied; all else is an Outcome."""
+
+    def __init__(
+        self,
+        transformer: Transformer,
+        panel: Panel,
+        load: Load,
+        policy: FailurePolicy,
+        tally: Tally,
+    ) -> None:
+        self._transformer = transformer
+        self._panel = panel
+        self._policy = policy
+        self._validator = None if load.schema is None else compile_schema(load.schema)
+        self._transforming = tally.watches["transform"]
+        self._evaluating = tally.watches["evaluate"]
+
+    async def carry(self, record: Record) -> Outcome:
+        """The record's outcome, after retries and fallback where the pipeline has them."""
+        outcome = await self._attempt(record, sample=0)
+        for sample in range(1, self._policy.retries + 1):
+            if outcome.failure is None:
+                return outcome
+            again = await self._attempt(record, sample=sample)
+            outcome = replace(again, output=_together(outcome.output, again.output))
+        if outcome.failure is None:
+            return outcome
+        return await self._fall_back(outcome)
+
+    async def _attempt(self, record: Record, *, sample: int) -> Outcome:
+        with self._transforming:
+            output, failure = await self._transformer.apply(record, sample=sample)
+        if failure is None and output is not None:
+            failure = self._misfit(output.fields)
+        if failure is not None or output is None:
+            return Outcome(record, output, failure=failure)
+        if not self._panel.selects(record):
+            return Outcome(record, output, evaluated=False)
+        with self._evaluating:
+            assessments, failure = await self._panel.judge(record, output)
+        return Outcome(record, output, assessments, failure)
+
+    def _misfit(self, fields: JsonMapping) -> Failure | None:
+        """Why the output does not fit `load.schema`; nothing is coerced to make it fit."""
+        if self._validator is None:
+            return None
+        faults = describe_faults(self._validator, dict(fields))
+        return Failure("load", f"load.schema: {faults}") if faults else None
+
+    async def _fall_back(self, failed: Outcome) -> Outcome:
+        policy = self._policy
+        if policy.value is not None:
+            paid = failed.output or Output({}, "", "", calls=0)
+            output = replace(paid, fields=dict(policy.value))
+        elif policy.transformer is not None:
+            with self._transforming:
+                second, failure = await policy.transformer.apply(failed.record)
+            if failure is not None or second is None:
+                return failed
+            output = _together(failed.output, second) or second
+        else:
+            return failed
+        misfit = self._misfit(output.fields)
+        if misfit is not None:
+            return replace(failed, failure=misfit)
+        return replace(failed, output=output, failure=None, fallback=True)
+
+
+def _together(first: Output | None, second: Output | None) -> Output | None:
+    """The second output with the calls of both on its bill."""
+    if first is None or second is None:
+        return second or first
+    known = first.cost is not None and second.cost is not None
+    waits = [wait for wait in (first.latency, second.latency) if wait is not None]
+    return replace(
+        second,
+        usage=first.usage + second.usage,
+        cost=(first.cost or 0.0) + (second.cost or 0.0) if known else None,
+        latency=sum(waits) if waits else None,
+        calls=first.calls + second.calls,
+        cached=first.cached and second.cached,
+    )

@@ -1,0 +1,186 @@
+"""Counts outcomes as they pass and keeps none of them: what a run record says in figures."""
+
+from __future__ import annotations
+
+import time
+from array import array
+from typing import TYPE_CHECKING
+
+from loomgit.domain.models import Usage
+from loomgit.domain.runs import Cost, Performance, Results, ScoreSummary
+from loomgit.stats.summary import Moments, percentile
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from loomgit.domain.definitions import EvaluatorSpec
+    from loomgit.domain.ports import LoadReceipt
+    from loomgit.domain.records import Assessment, Outcome, Output
+    from loomgit.domain.runs import Cause, Status
+
+STAGES = ("extract", "transform", "evaluate", "load")
+
+
+class Stopwatch:
+    """Wall time during which at least one piece of work was under way, in seconds."""
+
+    __slots__ = ("_active", "_since", "seconds")
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._active = 0
+        self._since = 0.0
+
+    def __enter__(self) -> None:
+        if self._active == 0:
+            self._since = time.perf_counter()
+        self._active += 1
+
+    def __exit__(self, *_: object) -> None:
+        self._active -= 1
+        if self._active == 0:
+            self.seconds += time.perf_counter() - self._since
+
+
+class _Scores:
+    """One evaluator's figures."""
+
+    def __init__(self, threshold: float) -> None:
+        self.threshold = threshold
+        self.moments = Moments()
+        self.errors = 0
+        self.passed = 0
+
+    def add(self, assessment: Assessment) -> None:
+        if assessment.score is None:
+            self.errors += 1
+            return
+        self.moments.add(assessment.score.value)
+        self.passed += assessment.passed
+
+    def summary(self) -> ScoreSummary:
+        moments = self.moments
+        scored = moments.n > 0
+        return ScoreSummary(
+            mean=moments.mean,
+            std=moments.std,
+            min=moments.min if scored else None,
+            max=moments.max if scored else None,
+            n=moments.n,
+            errors=self.errors,
+            threshold=self.threshold,
+            passed=self.passed,
+        )
+
+
+class Tally:
+    """The running figures of one run; memory grows by eight bytes a model call (its latency)."""
+
+    def __init__(self, evaluators: Sequence[EvaluatorSpec]) -> None:
+        self.processed = 0
+        self.failed = 0
+        self.infrastructure = 0
+        self.validated = 0
+        self.evaluated = 0
+        self.fallback = 0
+        self._scores = {spec.name: _Scores(spec.threshold) for spec in evaluators}
+        self._latencies = array("d")
+        self._cost = {"transform": 0.0, "evaluate": 0.0}
+        self._unpriced = {"transform": 0, "evaluate": 0}
+        self._usage = Usage()
+        self._calls = 0
+        self._cached = 0
+        self.watches = {stage: Stopwatch() for stage in STAGES}
+
+    def add(self, outcome: Outcome) -> None:
+        """Take in one record's end."""
+        self.processed += 1
+        if outcome.failure is None:
+            self.validated += 1
+        else:
+            self.failed += outcome.failure.stage != "gate"
+            self.infrastructure += outcome.failure.infrastructure
+        self.fallback += outcome.fallback
+        self.evaluated += outcome.evaluated and bool(outcome.assessments)
+        if outcome.output is not None:
+            self._add_output(outcome.output)
+        for assessment in outcome.assessments:
+            self._scores[assessment.name].add(assessment)
+            if assessment.score is not None and assessment.score.calls:
+                self._spend("evaluate", assessment.score.cost, assessment.score.calls)
+                self._usage += assessment.score.usage
+
+    def _add_output(self, output: Output) -> None:
+        if output.calls:
+            self._spend("transform", output.cost, output.calls)
+        self._usage += output.usage
+        self._cached += output.cached
+        if output.latency is not None:
+            self._latencies.append(output.latency)
+
+    def _spend(self, stage: str, cost: float | None, calls: int) -> None:
+        self._calls += calls
+        if cost is None:
+            self._unpriced[stage] += calls
+        else:
+            self._cost[stage] += cost
+
+    @property
+    def spent(self) -> float | None:
+        """USD so far, None when a call had no known price."""
+        return None if any(self._unpriced.values()) else sum(self._cost.values())
+
+    def results(self, status: Status, cause: Cause, message: str, receipt: LoadReceipt) -> Results:
+        """The counts of the run, as its record has them."""
+        rejected = self.processed - self.validated
+        return Results(
+            status=status,
+            records_processed=self.processed,
+            records_validated=self.validated,
+            records_rejected=rejected,
+            rejection_rate=rejected / self.processed if self.processed else 0.0,
+            records_failed=self.failed,
+            records_evaluated=self.evaluated,
+            records_fallback=self.fallback,
+            records_loaded=receipt.rows,
+            inserted=receipt.inserted,
+            updated=receipt.updated,
+            unchanged=receipt.unchanged,
+            duplicates=receipt.duplicates,
+            cause=cause,
+            message=message,
+        )
+
+    def evaluation(self) -> dict[str, ScoreSummary]:
+        """Every evaluator's figures, by its name."""
+        return {name: scores.summary() for name, scores in self._scores.items()}
+
+    def cost(self) -> Cost:
+        """What the run cost."""
+        breakdown: dict[str, float | None] = {
+            stage: None if self._unpriced[stage] else amount for stage, amount in self._cost.items()
+        }
+        return Cost(
+            total=self.spent,
+            known=sum(self._cost.values()),
+            breakdown=breakdown,
+            tokens={
+                "input": self._usage.input,
+                "output": self._usage.output,
+                "cached": self._usage.cached,
+            },
+            calls=self._calls,
+            cached=self._cached,
+            unpriced=sum(self._unpriced.values()),
+        )
+
+    def performance(self, duration: float) -> Performance:
+        """How long things took; percentiles over the records' own waiting for the model."""
+        ordered = sorted(self._latencies)
+        latency = {f"p{q}": percentile(ordered, q) for q in (50, 95, 99)}
+        stages: Mapping[str, Stopwatch] = self.watches
+        return Performance(
+            duration=duration,
+            latency=latency,
+            stages={stage: watch.seconds for stage, watch in stages.items()},
+        )

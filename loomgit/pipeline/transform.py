@@ -1,0 +1,125 @@
+"""Transform: a record becomes an output by a prompt and a model, with one repair of its form."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from loomgit.domain.models import Message, Request, Spent
+from loomgit.domain.records import Failure, Output
+from loomgit.domain.replies import REPAIR
+from loomgit.errors import Denied, ModelError
+from loomgit.pipeline.output import Fault, OutputReader
+from loomgit.pipeline.prompt import RenderFailure
+
+if TYPE_CHECKING:
+    from loomgit.domain.ports import Gateway
+    from loomgit.domain.records import Record
+    from loomgit.domain.values import JsonMapping, JsonObject
+    from loomgit.pipeline.prompt import Prompt
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How the model is asked: what a pipeline's `transform` says of the model."""
+
+    model: str
+    temperature: float | None = None
+    seed: int | None = None
+    max_tokens: int | None = None
+    params: JsonMapping = field(default_factory=dict)
+
+
+class Transformer:
+    """Applies one prompt with one model to records, one at a time; it keeps no state of theirs."""
+
+    def __init__(
+        self,
+        prompt: Prompt,
+        gateway: Gateway,
+        sampling: Sampling,
+        *,
+        context: JsonMapping,
+        context_field: str | None,
+        variables: JsonMapping,
+        reader: OutputReader,
+    ) -> None:
+        self._prompt = prompt
+        self._gateway = gateway
+        self._sampling = sampling
+        self._context = context
+        self._context_field = context_field
+        self._variables = variables
+        self._reader = reader
+
+    async def apply(
+        self, record: Record, *, sample: int = 0
+    ) -> tuple[Output | None, Failure | None]:
+        """The output, or why there is none; an Output may come with a Failure: a reply that cost
+        something and could not be used.
+
+        Raises Denied: no call will succeed until a person acts, so no record should be tried.
+        """
+        try:
+            text = self._prompt.render(
+                input=record.input, context=self._context_of(record), variables=self._variables
+            )
+        except RenderFailure as failure:
+            return None, Failure("transform", str(failure))
+        return await self._ask(text, sample)
+
+    def _context_of(self, record: Record) -> JsonMapping:
+        if self._context_field is None:
+            return self._context
+        return {**self._context, self._context_field: record.input.get(self._context_field)}
+
+    async def _ask(self, text: str, sample: int) -> tuple[Output | None, Failure | None]:
+        spent = Spent()
+        messages: tuple[Message, ...] = (Message("user", text),)
+        fields: JsonObject | Fault = {}
+        reply = model = ""
+        for _ in range(2):
+            try:
+                completion = await self._gateway.complete(self._request(messages, sample))
+            except Denied:
+                raise
+            except ModelError as error:
+                return self._output({}, reply, model, spent), Failure(
+                    "transform", error.message, infrastructure=True
+                )
+            spent.add(completion)
+            reply, model = completion.text, completion.model
+            fields = self._reader.read(reply)
+            if not isinstance(fields, Fault):
+                return self._output(fields, reply, model, spent), None
+            repair = Message("user", REPAIR.format(fault=fields.reason))
+            messages = (*messages[:1], Message("assistant", reply), repair)
+        assert isinstance(fields, Fault)
+        return self._output({}, reply, model, spent), Failure("transform", fields.reason)
+
+    def _request(self, messages: tuple[Message, ...], sample: int) -> Request:
+        sampling = self._sampling
+        return Request(
+            model=sampling.model,
+            messages=messages,
+            temperature=sampling.temperature,
+            seed=sampling.seed,
+            max_tokens=sampling.max_tokens,
+            params=sampling.params,
+            schema=self._reader.schema,
+            sample=sample,
+        )
+
+    def _output(self, fields: JsonObject, text: str, model: str, spent: Spent) -> Output | None:
+        if not spent.calls:
+            return None
+        return Output(
+            fields=fields,
+            text=text,
+            model=model,
+            usage=spent.usage,
+            cost=spent.cost,
+            latency=spent.latency,
+            calls=spent.calls,
+            cached=spent.cached,
+        )

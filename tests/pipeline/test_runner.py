@@ -1,0 +1,436 @@
+import asyncio
+import json
+
+import pytest
+
+from loomgit.domain.definitions import (
+    Evaluate,
+    EvaluatorSpec,
+    Extract,
+    Gate,
+    Load,
+    Pipeline,
+    Transform,
+)
+from loomgit.domain.keys import HASH_KEY
+from loomgit.domain.ports import EvaluatorFailure
+from loomgit.errors import Denied, ProblemsFound, Unavailable, UserError, WorldError
+from loomgit.pipeline.evaluate import Panel
+from loomgit.pipeline.events import Extracted, Progressed, RunFinished, Warned
+from loomgit.pipeline.output import OutputReader
+from loomgit.pipeline.prompt import Prompt
+from loomgit.pipeline.runner import Parts, Runner, percent_pair
+from loomgit.pipeline.stages import FailurePolicy, Stages
+from loomgit.pipeline.tally import Tally
+from loomgit.pipeline.transform import Sampling, Transformer
+from tests.fakes import (
+    FakeEvaluator,
+    FakeGateway,
+    FakeLog,
+    FakeQuarantine,
+    FakeSink,
+    FakeSource,
+    FakeSpool,
+)
+
+ROWS = [{"id": f"r-{i}", "text": f"text {i}"} for i in range(10)]
+SPEC = EvaluatorSpec("quality", "exact_match", threshold=0.5)
+
+
+class Bench:
+    """A runner with fakes around it, and what they saw."""
+
+    def __init__(self, answer=None, judge=None, rows=ROWS, policy=None, sink=None, **pipeline):
+        parts = {
+            "extract": Extract("rows.csv"),
+            "transform": Transform(prompt="prompts/p.txt", batch_size=4),
+            "evaluate": Evaluate((SPEC,), Gate("all_pass")),
+            "load": Load("out.jsonl"),
+        }
+        self.pipeline = Pipeline("demo", "pipelines/demo.yaml", **{**parts, **pipeline})
+        self.gateway = FakeGateway(answer or (lambda _: '{"label": "a"}'))
+        self.sink = sink or FakeSink()
+        self.log, self.quarantine = FakeLog(), FakeQuarantine()
+        evaluate = self.pipeline.evaluate
+        self.tally = Tally(evaluate.evaluators)
+        evaluator = FakeEvaluator(judge or (lambda _: 1.0))
+        self.stages = Stages(
+            self.transformer(),
+            Panel(
+                [(s, evaluator) for s in evaluate.evaluators], evaluate.gate, sample=evaluate.sample
+            ),
+            self.pipeline.load,
+            policy(self) if policy else FailurePolicy(),
+            self.tally,
+        )
+        self.ends = []
+        self.key = None
+        self.runner = Runner(
+            Parts(
+                pipeline=self.pipeline,
+                source=FakeSource(rows),
+                open_spool=FakeSpool,
+                open_sink=self._open,
+                stages=self.stages,
+                tally=self.tally,
+                log=self.log,
+                quarantine=None if self.pipeline.load.on_failure == "skip" else self.quarantine,
+                check_fields=lambda _: None,
+                record=self._record,
+                concurrency=3,
+                lineage={"_loom_run_id": "2026-11-21-001"},
+            )
+        )
+
+    def transformer(self, text="{{ input.text }}"):
+        return Transformer(
+            Prompt("prompts/p.txt", text),
+            self.gateway,
+            Sampling("fake"),
+            context={},
+            context_field=None,
+            variables={},
+            reader=OutputReader(None),
+        )
+
+    def _open(self, key):
+        self.key = key
+        return self.sink
+
+    def _record(self, tally, spool, receipt, end, duration, records):
+        self.ends.append(end)
+        return tally.results(end.status, end.cause, end.message, receipt)
+
+    def run(self, on_event=lambda _: None):
+        async def main():
+            events = []
+            async for event in self.runner.run():
+                on_event(event)
+                events.append(event)
+            return events
+
+        self.events = asyncio.run(main())
+        assert isinstance(self.events[-1], RunFinished)
+        return self.events[-1].run  # here: the results
+
+
+def failing(number, result):
+    """The ordinary answer, but `result` for the record with this number."""
+    return lambda request: (
+        result if request.messages[0].content == f"text {number}" else '{"label": "a"}'
+    )
+
+
+def test_records_are_loaded_in_order_with_their_key():
+    bench = Bench()
+    results = bench.run()
+    assert bench.sink.rows == [{"id": row["id"], "label": "a"} for row in ROWS]
+    assert [len(part) for part in bench.sink.parts.values()] == [4, 4, 2]
+    assert bench.sink.ended == "committed"
+    assert (results.status, results.records_processed, results.records_validated) == (
+        "success",
+        10,
+        10,
+    )
+    assert isinstance(bench.events[0], Extracted)
+    assert [e.done for e in bench.events if isinstance(e, Progressed)] == [4, 8, 10]
+
+
+def test_cost_tokens_and_latency_add_up():
+    bench = Bench()
+    bench.run()
+    cost = bench.tally.cost()
+    assert cost.total == 5.0
+    assert cost.calls == 10
+    assert cost.tokens == {"input": 100, "output": 20, "cached": 0}
+    assert bench.tally.performance(1.0).latency["p95"] == 0.25
+
+
+def test_an_unknown_price_makes_the_total_unknown_and_never_zero():
+    from loomgit.domain.models import Completion
+
+    bench = Bench(lambda _: Completion('{"label": "a"}', "m", cost=None, latency=0.1))
+    bench.run()
+    cost = bench.tally.cost()
+    assert cost.total is None
+    assert cost.breakdown["transform"] is None
+    assert cost.unpriced == 10
+
+
+def test_a_record_below_the_gate_is_quarantined_with_its_reason():
+    bench = Bench(judge=lambda s: 0.25 if s.input["id"] == "r-3" else 1.0)
+    results = bench.run()
+    (rejected,) = bench.quarantine.outcomes
+    assert rejected.record.key == "r-3"
+    assert rejected.failure.reason == "quality 0.25 < 0.50"
+    assert (results.status, results.records_rejected) == ("success", 1)
+    assert "r-3" not in [row["id"] for row in bench.sink.rows]
+    assert [line["status"] for line in bench.log.lines].count("quarantined") == 1
+
+
+def test_skipped_records_are_counted_and_go_nowhere():
+    bench = Bench(judge=lambda _: 0.0, load=Load("out.jsonl", on_failure="skip"))
+    assert bench.run().records_rejected == 10
+    assert bench.sink.rows == []
+    assert bench.quarantine.outcomes == []
+
+
+def test_an_evaluator_that_errs_fails_the_record_and_is_counted_apart():
+    bench = Bench(judge=lambda s: EvaluatorFailure("no field") if s.input["id"] == "r-1" else 1.0)
+    results = bench.run()
+    summary = bench.tally.evaluation()["quality"]
+    assert (summary.n, summary.errors) == (9, 1)
+    assert results.records_failed == 1
+    assert bench.quarantine.outcomes[0].failure.reason == "quality failed: no field"
+
+
+def test_retry_asks_again_with_another_sample_and_bills_both():
+    tries = []
+
+    def answer(request):
+        if request.messages[0].content == "text 2":
+            tries.append(request.sample)
+            return '{"label": "bad"}' if len(tries) < 3 else '{"label": "good"}'
+        return '{"label": "a"}'
+
+    bench = Bench(
+        answer,
+        judge=lambda s: 0.0 if s.output["label"] == "bad" else 1.0,
+        load=Load("out.jsonl", on_failure="retry"),
+        policy=lambda _: FailurePolicy(retries=2),
+    )
+    assert bench.run().records_validated == 10
+    assert tries == [0, 1, 2]
+    assert bench.tally.cost().calls == 12
+
+
+def test_what_fails_every_retry_is_quarantined():
+    bench = Bench(judge=lambda _: 0.0, rows=ROWS[:1], policy=lambda _: FailurePolicy(retries=2))
+    assert bench.run().records_rejected == 1
+    assert len(bench.gateway.requests) == 3
+    assert len(bench.quarantine.outcomes) == 1
+
+
+def test_a_constant_fallback_is_loaded_and_marked():
+    bench = Bench(
+        judge=lambda s: 0.0 if s.input["id"] == "r-0" else 1.0,
+        policy=lambda _: FailurePolicy(value={"label": "unknown"}),
+    )
+    results = bench.run()
+    assert bench.sink.rows[0] == {"id": "r-0", "label": "unknown"}
+    assert results.records_fallback == 1
+    assert bench.log.lines[0]["fallback"] is True
+
+
+def test_a_fallback_transform_takes_over():
+    bench = Bench(
+        lambda r: '{"label": "b"}' if r.messages[0].content == "again" else '{"label": "a"}',
+        judge=lambda _: 0.0,
+        rows=ROWS[:2],
+        policy=lambda b: FailurePolicy(transformer=b.transformer("again")),
+    )
+    assert bench.run().records_fallback == 2
+    assert [row["label"] for row in bench.sink.rows] == ["b", "b"]
+    assert bench.tally.cost().calls == 4
+
+
+def test_a_reply_of_the_wrong_form_is_repaired_once():
+    def answer(request):
+        return '{"label": "a"}' if len(request.messages) == 3 else "   "
+
+    bench = Bench(answer, rows=ROWS[:1])
+    assert bench.run().records_validated == 1
+    first, second = bench.gateway.requests
+    assert second.messages[0] == first.messages[0]
+    assert "the reply is empty" in second.messages[2].content
+
+
+def test_a_reply_that_stays_wrong_fails_the_record_and_still_costs():
+    bench = Bench(failing(2, "  "))
+    results = bench.run()
+    assert results.records_failed == 1
+    assert bench.quarantine.outcomes[0].failure.reason == "the reply is empty"
+    assert bench.tally.cost().calls == 11
+
+
+def test_a_record_that_the_prompt_cannot_render_fails_alone():
+    rows = [*ROWS[:3], {"id": "odd"}]
+    bench = Bench(rows=rows)
+    assert bench.run().records_validated == 3
+    assert bench.quarantine.outcomes[0].failure.reason == (
+        "prompts/p.txt:1: the record has no field 'text'"
+    )
+
+
+def test_a_provider_that_fails_some_records_does_not_stop_the_run():
+    bench = Bench(failing(5, Unavailable("503 from the provider")))
+    results = bench.run()
+    assert (results.status, results.records_failed) == ("success", 1)
+    assert bench.quarantine.outcomes[0].failure.infrastructure
+
+
+def test_a_provider_that_answers_nobody_fails_the_run_after_one_batch():
+    bench = Bench(
+        lambda _: Unavailable("connection refused"),
+        rows=ROWS * 10,
+        extract=Extract("x", key=("id",)),
+    )
+    results = bench.run()
+    assert (results.status, results.cause) == ("failed", "world")
+    assert "connection refused" in results.message
+    assert len(bench.gateway.requests) < 40
+
+
+def test_a_missing_key_stops_at_once_and_says_what_to_change():
+    bench = Bench(lambda _: Denied("OPENAI_API_KEY is not set"))
+    results = bench.run()
+    assert (results.status, results.cause) == ("failed", "user")
+    assert results.message == "OPENAI_API_KEY is not set"
+
+
+def test_a_destination_that_breaks_fails_the_run_and_keeps_what_was_loaded():
+    bench = Bench(sink=FakeSink(fail={1: WorldError("disk full")}))
+    results = bench.run()
+    assert (results.status, results.cause, results.message) == ("failed", "world", "disk full")
+    assert len(bench.sink.rows) == 4
+
+
+def test_a_replaced_table_is_never_published_in_part():
+    bench = Bench(
+        load=Load("out.jsonl", mode="replace"), sink=FakeSink(fail={1: WorldError("disk full")})
+    )
+    bench.run()
+    assert bench.sink.ended == "aborted"
+
+
+@pytest.mark.parametrize(("threshold", "status"), [(0.8, "success"), (0.81, "partial")])
+def test_the_batch_threshold_makes_a_run_partial_and_loads_what_passed(threshold, status):
+    bench = Bench(
+        judge=lambda s: 0.0 if s.input["id"] in ("r-0", "r-1") else 1.0,
+        evaluate=Evaluate((SPEC,), Gate("all_pass"), batch_threshold=threshold),
+    )
+    results = bench.run()
+    assert results.status == status
+    assert len(bench.sink.rows) == 8
+    if status == "partial":
+        assert results.message == "batch threshold not met: 80.0% < 81.0%"
+        assert results.cause == "gate"
+
+
+def test_too_many_failures_stop_the_run():
+    bench = Bench(judge=lambda _: 0.0, rows=ROWS, max_failure_rate=0.5)
+    results = bench.run()
+    assert (results.status, results.cause) == ("failed", "gate")
+    assert results.message == "too many records fail: 100.0% > 50.0% (max_failure_rate)"
+    assert results.records_processed == 4
+
+
+def test_stop_keeps_what_is_done_and_says_so():
+    bench = Bench(rows=[{"id": str(i), "text": "x"} for i in range(400)])
+
+    def stop(event):
+        if isinstance(event, Progressed):
+            bench.runner.stop()
+
+    results = bench.run(stop)
+    assert (results.status, results.cause) == ("partial", "stopped")
+    assert 4 <= results.records_processed < 60
+    assert len(bench.sink.rows) == results.records_processed
+    assert bench.sink.ended == "committed"
+
+
+def test_no_records_are_a_success_with_a_word():
+    bench = Bench(rows=[])
+    assert bench.run().status == "success"
+    assert any(isinstance(event, Warned) for event in bench.events)
+
+
+def test_records_without_a_key_of_their_own_get_a_hash():
+    bench = Bench(rows=[{"text": "a"}, {"text": "b"}])
+    bench.run()
+    assert bench.key == (HASH_KEY,)
+    assert len({row[HASH_KEY] for row in bench.sink.rows}) == 2
+
+
+def test_a_key_that_no_record_has_is_said_before_any_call():
+    bench = Bench(extract=Extract("rows.csv", key=("review_id",)))
+    with pytest.raises(UserError, match="no field 'review_id'"):
+        bench.run()
+    assert bench.gateway.requests == []
+
+
+def test_a_record_without_a_value_in_its_key_ends_the_run_in_words():
+    bench = Bench(rows=[{"id": "a", "text": "x"}, {"id": None, "text": "y"}])
+    results = bench.run()
+    assert results.cause == "user"
+    assert "record 2 of the source has no value in its key field 'id'" in results.message
+
+
+def test_faults_of_the_prompt_are_raised_before_any_call():
+    bench = Bench()
+    from dataclasses import replace
+
+    def refuse(_):
+        raise ProblemsFound([])
+
+    bench.runner = Runner(replace(bench.runner._parts, check_fields=refuse))
+    with pytest.raises(ProblemsFound):
+        bench.run()
+    assert bench.gateway.requests == []
+
+
+def test_the_load_schema_is_not_bent():
+    schema = {
+        "type": "object",
+        "properties": {"label": {"type": "string"}, "n": {"type": "number"}},
+        "required": ["label", "n"],
+    }
+    bench = Bench(
+        lambda r: json.dumps(
+            {"label": "a", "n": "1" if r.messages[0].content == "text 1" else 1, "x": 2}
+        ),
+        load=Load("out.jsonl", schema=schema),
+    )
+    bench.run()
+    (rejected,) = bench.quarantine.outcomes
+    assert rejected.failure.stage == "load"
+    assert rejected.failure.reason == 'load.schema: n: "1" is not of type "number"'
+    assert bench.sink.rows[0] == {"id": "r-0", "label": "a", "n": 1}  # only what the schema names
+
+
+def test_included_fields_and_lineage_are_loaded_and_the_key_is_the_records_own():
+    bench = Bench(
+        lambda _: '{"label": "a", "id": "forged"}',
+        load=Load("out.jsonl", include=("text",), lineage_columns=True),
+    )
+    bench.run()
+    assert bench.sink.rows[0] == {
+        "id": "r-0",
+        "label": "a",
+        "text": "text 0",
+        "_loom_run_id": "2026-11-21-001",
+        HASH_KEY: "r-0",
+    }
+
+
+def test_a_share_of_the_records_is_evaluated_and_always_the_same():
+    def keys():
+        seen = []
+        bench = Bench(
+            judge=lambda s: seen.append(s.input["id"]) or 1.0,
+            rows=[{"id": str(i), "text": "x"} for i in range(400)],
+            evaluate=Evaluate((SPEC,), Gate("all_pass"), sample=0.25),
+        )
+        results = bench.run()
+        assert results.records_validated == 400
+        assert results.records_evaluated == len(seen)
+        return seen
+
+    first = keys()
+    assert 60 < len(first) < 140
+    assert first == keys()
+
+
+def test_rates_show_as_many_digits_as_tell_them_apart():
+    assert percent_pair(0.92, 0.95) == "92.0% < 95.0%"
+    assert percent_pair(0.94999, 0.95) == "94.999% < 95.000%"
