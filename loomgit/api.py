@@ -1,0 +1,166 @@
+"""The Python API: a project and what can be done with it. The commands use it too.
+
+from loomgit.api import Project
+
+run = Project.find().run("customer_sentiment")
+print(run.results.status, run.evaluation["label"].mean)
+"""
+# ruff: noqa: PLC0415 - who only lists runs does not pay for what it takes to make one
+
+from __future__ import annotations
+
+import os
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from loomgit.domain.words import did_you_mean
+from loomgit.errors import UserError
+from loomgit.wiring import Wiring
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from loomgit.domain.checks import Validation
+    from loomgit.domain.definitions import Pipeline
+    from loomgit.domain.runs import Run, RunSummary
+    from loomgit.domain.values import JsonObject
+    from loomgit.domain.versions import FileVersion
+    from loomgit.pipeline.events import Event
+
+MARKS = (".loom", "pipelines")
+
+
+def _ignore(event: Event) -> None:
+    del event
+
+
+def _to_stderr(message: str) -> None:
+    print(f"warning: {message}", file=sys.stderr)  # noqa: T201 - the API's only words
+
+
+class Project:
+    """A folder with pipelines, prompts and context, inside a Git repository."""
+
+    def __init__(self, root: Path, *, warn: Callable[[str], None] = _to_stderr) -> None:
+        self.root = root
+        self._wiring = Wiring(root, os.environ, warn)
+
+    @classmethod
+    def find(
+        cls, start: Path | None = None, *, warn: Callable[[str], None] = _to_stderr
+    ) -> Project:
+        """The project that `start` (default: the current folder) stands in.
+
+        A project is the nearest folder upwards with `.loom/` or `pipelines/`. Raises UserError.
+        """
+        here = (start or Path.cwd()).resolve()
+        for folder in (here, *here.parents):
+            if any((folder / mark).is_dir() for mark in MARKS):
+                return cls(folder, warn=warn)
+        raise UserError(
+            f"{here} is in no Loom project",
+            hint="a project has a folder pipelines/ or .loom/; go there, or say --project DIR",
+        )
+
+    # -- pipelines
+
+    def pipeline_names(self) -> list[str]:
+        """The names under `pipelines/`, in order."""
+        return sorted(path.stem for path in (self.root / "pipelines").glob("*.yaml"))
+
+    def pipeline(self, name: str) -> Pipeline:
+        """The definition `pipelines/<name>.yaml`. Raises UserError or ProblemsFound."""
+        from loomgit.config.load import load_pipeline
+        from loomgit.evaluators.own import plugin_names
+
+        path = self.root / "pipelines" / f"{name}.yaml"
+        if not path.exists():
+            names = self.pipeline_names()
+            hint = did_you_mean(name, names) or (
+                f"pipelines/ has: {', '.join(names)}" if names else "pipelines/ has none"
+            )
+            raise UserError(f"there is no pipeline {name}", hint=hint)
+        return load_pipeline(path, self.root, known_evaluators=plugin_names())
+
+    def validate(self, name: str, *, offline: bool = False) -> Validation:
+        """The checklist of a pipeline; looks at source and destination unless `offline`."""
+        from loomgit.assembly import Assembly
+        from loomgit.checklist import check_pipeline
+
+        assembly = Assembly(self._wiring)
+        return check_pipeline(assembly, name, lambda: self.pipeline(name), offline=offline)
+
+    def run(
+        self,
+        name: str,
+        *,
+        variables: Mapping[str, str] | None = None,
+        execution_date: datetime | None = None,
+        limit: int | None = None,
+        on_event: Callable[[Event], None] = _ignore,
+    ) -> Run:
+        """Run a pipeline and return its record, which is also kept under `.loom/runs`.
+
+        A run that ends badly is a record with a status and a cause, no exception; UserError,
+        ProblemsFound and WorldError say that nothing was begun. Ctrl-C stops taking new records
+        and keeps what is done; the second time it raises KeyboardInterrupt.
+        """
+        import asyncio
+
+        from loomgit.assembly import Assembly
+        from loomgit.execution import Execution
+
+        pipeline = self.pipeline(name)
+        now = datetime.now(UTC)
+        when = execution_date or now
+        when = when.replace(tzinfo=UTC) if when.tzinfo is None else when.astimezone(UTC)
+        assembly = Assembly(self._wiring)
+        plan, prompt = assembly.plan(pipeline, variables or {}, when)
+        execution = Execution(assembly, plan, prompt, now=now, limit=limit, on_event=on_event)
+        return asyncio.run(execution.run())
+
+    # -- results
+
+    def runs(self, pipeline: str | None = None) -> list[RunSummary]:
+        """Summaries of past runs, oldest first."""
+        rows = self._wiring.store.all()
+        return [row for row in rows if pipeline in (None, row.pipeline)]
+
+    def get_run(self, name: str) -> Run:
+        """A run by run_id, uid or `latest`. Raises UserError."""
+        return self._wiring.store.get(name)
+
+    def run_document(self, run: Run) -> JsonObject:
+        """The run as the JSON of its file."""
+        return self._wiring.store.document(run)
+
+    # -- versions
+
+    def show(self, path: str) -> FileVersion:
+        """A file's content: `path` or `path@version`. Raises UserError."""
+        from loomgit.history.versions import split_version
+
+        plain, at = split_version(path)
+        if at is not None and (self.root / path).is_file():
+            plain, at = path, None
+        return self._wiring.versions.read(self._relative(plain), at)
+
+    def tag(
+        self, path: str, version: str, *, message: str | None = None, push: bool = False
+    ) -> str:
+        """Tag the committed content of a file; returns the tag's name. Raises UserError."""
+        name = self._wiring.versions.tag(self._relative(path), version, message)
+        if push:
+            self._wiring.repository.push_tag(name)
+        return name
+
+    def _relative(self, path: str) -> str:
+        """A path as users type it (from their folder, or from the root) as the project's own."""
+        typed = Path(path)
+        for base in (Path.cwd(), self.root):
+            whole = base / typed
+            if whole.exists() and whole.resolve().is_relative_to(self.root):
+                return whole.resolve().relative_to(self.root).as_posix()
+        return typed.as_posix()

@@ -1,0 +1,153 @@
+"""The checklist of `loom validate`: the file, its prompt, its context, its connections."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+from loomgit.assembly import unsupported
+from loomgit.domain.checks import Check, Section, Validation
+from loomgit.domain.ports import QueryValues
+from loomgit.domain.replies import find_object
+from loomgit.errors import LoomError, ProblemsFound, UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from loomgit.assembly import Assembly
+    from loomgit.domain.definitions import Pipeline
+    from loomgit.domain.place import Problem
+
+_KEYED = re.compile(r"[\w.]+: ")  # a fault of a key says the key first, one of the YAML does not
+
+
+@dataclass(slots=True)
+class _Found:
+    """The sections as they fill."""
+
+    sections: list[Section] = field(default_factory=list)
+    changeable: bool = False  # something that the user can change is wrong
+
+    def add(self, title: str, checks: Sequence[Check]) -> None:
+        self.sections.append(Section(title, tuple(checks)))
+
+    def fault(self, text: str, error: LoomError | Sequence[Problem]) -> Check:
+        if isinstance(error, ProblemsFound):
+            error = error.problems
+        if isinstance(error, LoomError):
+            self.changeable |= isinstance(error, UserError)
+            hint = f"\nhint: {error.hint}" if error.hint else ""
+            return Check(text, ok=False, detail=error.message + hint)
+        self.changeable = True
+        return Check(text, ok=False, detail="\n".join(str(problem) for problem in error))
+
+
+def check_pipeline(
+    assembly: Assembly, name: str, load: Callable[[], Pipeline], *, offline: bool
+) -> Validation:
+    """Go through the checklist. Raises UserError where there is no such pipeline."""
+    found = _Found()
+    try:
+        pipeline = load()
+    except ProblemsFound as error:
+        found.add("Pipeline Definition", _definition(found, error.problems))
+        return Validation(name, None, tuple(found.sections))
+    found.add("Pipeline Definition", _definition(found, list(unsupported(pipeline))))
+    connections, fields = _connections(assembly, pipeline, found, offline=offline)
+    _prompt(assembly, pipeline, fields, found)
+    _context(assembly, pipeline, found)
+    found.add("Connections", connections)
+    sections = tuple(found.sections)
+    return Validation(pipeline.name, pipeline.version, sections, unreachable=not found.changeable)
+
+
+def _definition(found: _Found, problems: Sequence[Problem]) -> list[Check]:
+    yaml = [problem for problem in problems if not _KEYED.match(problem.message)]
+    keyed = [problem for problem in problems if problem not in yaml]
+    evaluators = [p for p in keyed if p.message.startswith("evaluate")]
+    fields = [p for p in keyed if p not in evaluators]
+    if yaml:
+        return [found.fault("YAML syntax valid", yaml)]
+    return [
+        Check("YAML syntax valid"),
+        found.fault("Required fields present", fields)
+        if fields
+        else Check("Required fields present"),
+        found.fault("Evaluator configs valid", evaluators)
+        if evaluators
+        else Check("Evaluator configs valid"),
+    ]
+
+
+def _prompt(
+    assembly: Assembly, pipeline: Pipeline, fields: Sequence[str] | None, found: _Found
+) -> None:
+    transform = pipeline.transform
+    if transform.prompt is None:
+        return
+    label = PurePosixPath(transform.prompt).name
+    try:
+        file = assembly.wiring.versions.read(transform.prompt, transform.prompt_version)
+    except LoomError as error:
+        found.add("Prompts", [found.fault(f"{label} exists", error)])
+        return
+    checks = [Check(f"{label} ({file.name}) exists")]
+    try:
+        prompt = assembly.prompt(file)
+    except LoomError as error:
+        found.add("Prompts", [*checks, found.fault("Template syntax valid", error)])
+        return
+    names = [context.name for context in transform.context]
+    names += [transform.context_field] if transform.context_field else []
+    variables = [r.name for r in prompt.references if r.root == "vars" and r.name]
+    problems = prompt.check(context=names, variables=variables, fields=fields)
+    resolved = "Context variables resolved"
+    checks.append(found.fault(resolved, problems) if problems else Check(resolved))
+    front = assembly.front_matter(file)
+    specified = transform.output or front.output or pipeline.load.schema or find_object(file.text)
+    checks.append(Check("Output format specified" if specified else "Output format: plain text"))
+    found.add("Prompts", checks)
+
+
+def _context(assembly: Assembly, pipeline: Pipeline, found: _Found) -> None:
+    checks = []
+    for file in pipeline.transform.context:
+        label = PurePosixPath(file.path).name
+        try:
+            version = assembly.wiring.versions.read(file.path, file.version)
+        except LoomError as error:
+            checks.append(found.fault(f"{label} exists", error))
+        else:
+            checks.append(Check(f"{label} ({version.name}) exists"))
+    if checks:
+        found.add("Context", checks)
+
+
+def _connections(
+    assembly: Assembly, pipeline: Pipeline, found: _Found, *, offline: bool
+) -> tuple[list[Check], list[str] | None]:
+    """The checks of both ends, and the fields that the first record has (None: not known)."""
+    source_text = f"Source: {pipeline.extract.source} reachable"
+    sink_text = f"Destination: {pipeline.load.destination} writable"
+    if offline:
+        texts = (source_text, sink_text)
+        return [Check(f"{text} (not looked at)", ok=None) for text in texts], None
+    checks = []
+    fields = None
+    try:
+        source = assembly.source(pipeline, QueryValues(datetime.now(UTC)), limit=1)
+        source.check()
+        first = next(iter(source.rows()), None)
+        fields = None if first is None else list(first)
+        checks.append(Check(source_text))
+    except LoomError as error:
+        checks.append(found.fault(source_text, error))
+    try:
+        assembly.check_destination(pipeline, fields)
+        checks.append(Check(sink_text))
+    except LoomError as error:
+        checks.append(found.fault(sink_text, error))
+    return checks, fields

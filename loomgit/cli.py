@@ -1,0 +1,138 @@
+"""The `loom` command: a group that loads a command only when it is called, and the one place where
+errors become lines and exit codes."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from loomgit import __version__
+from loomgit.errors import LoomError, ProblemsFound
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import TextIO
+
+# Name: (module in loomgit.commands, what `loom --help` says). Kept here so that help imports none.
+COMMANDS = {
+    "run": ("run", "Run a pipeline: extract, transform, evaluate, gate, load."),
+    "validate": ("validate", "Check pipelines without running them."),
+    "runs": ("runs", "List past runs, or show one."),
+    "show": ("show", "Show a prompt or context file at a version."),
+    "tag": ("tag", "Name the committed content of a file as a version."),
+    "schema": ("schema", "Print the JSON Schema of a kind of file."),
+}
+STOPPED = 130
+OUR_BUG = 3
+LAST_ERROR = Path(".loom") / "last-error.txt"
+
+
+class _Commands(click.Group):
+    """Finds commands by the table above; help shows the table and imports nothing."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        del ctx
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        del ctx
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"loomgit.commands.{COMMANDS[cmd_name][0]}")
+        command: click.Command = module.command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            from loomgit.domain.words import nearest  # noqa: PLC0415 - only a misspelt word needs it
+
+            close = nearest(args[0], COMMANDS)
+            hint = f" Did you mean '{close}'?" if close else ""
+            raise click.UsageError(f"No such command '{args[0]}'.{hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "LOOM"},
+)
+@click.version_option(__version__, prog_name="loom")
+def group() -> None:
+    """Run, evaluate and version prompt pipelines, native to Git."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit: 0 done, 1 the answer is no, 2 you must change something,
+    3 our bug, 4 the world failed, 130 stopped."""
+    # Pydantic loads every plugin that is installed (logfire comes with arbiter-ai: half a second).
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+    sys.exit(_run(list(sys.argv[1:] if arguments is None else arguments)))
+
+
+def _run(arguments: list[str]) -> int:
+    try:
+        code = group.main(args=arguments, prog_name="loom", standalone_mode=False)
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except click.UsageError as error:
+        return _usage(error)
+    except click.ClickException as error:
+        return _say(error.format_message(), None, 2)
+    except (click.Abort, KeyboardInterrupt):
+        return _say("stopped", None, STOPPED)
+    except ProblemsFound as error:
+        for problem in error.problems:
+            _say(f"{problem.place}: {problem.message}", problem.hint, error.exit_code)
+        return error.exit_code
+    except LoomError as error:
+        return _say(error.message, error.hint, error.exit_code)
+    except BrokenPipeError:
+        _silence(sys.stdout)
+        return 0
+    except Exception:  # noqa: BLE001 - the one boundary: whatever was not foreseen is our bug
+        return _bug()
+    return code if isinstance(code, int) else 0
+
+
+def _usage(error: click.UsageError) -> int:
+    command = error.ctx.command_path if error.ctx else "loom"
+    return _say(" ".join(error.format_message().split()), f"`{command} --help` says more", 2)
+
+
+def _say(message: str, hint: str | None, code: int) -> int:
+    click.echo(f"error: {message}", err=True)
+    if hint:
+        click.echo(f"hint: {hint}", err=True)
+    return code
+
+
+def _bug() -> int:
+    """One line for the user; the traceback goes to a file that can be sent along."""
+    report = traceback.format_exc()
+    kind, value, _ = sys.exc_info()
+    summary = " ".join(f"{getattr(kind, '__name__', kind)}: {value}".split())
+    path = LAST_ERROR if LAST_ERROR.parent.is_dir() else Path(LAST_ERROR.name)
+    try:
+        path.write_text(f"loom {__version__}, Python {sys.version}\n{report}", encoding="utf-8")
+        hint = f"the details are in {path}"
+    except OSError:
+        hint = report
+    return _say(f"this is a bug in Loom: {summary}", hint, OUR_BUG)
+
+
+def _silence(stream: TextIO) -> None:
+    """Whoever read us has gone: closing must not complain about what is still buffered."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

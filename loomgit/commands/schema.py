@@ -1,0 +1,18 @@
+"""`loom schema`: the JSON Schema of a kind of file, for editors."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import click
+import orjson
+
+from loomgit.config.schema import KINDS, Kind, json_schema
+
+
+@click.command("schema")
+@click.argument("kind", type=click.Choice(KINDS))
+def command(kind: str) -> None:
+    """Print the JSON Schema (draft 2020-12) of pipeline, test or configuration files."""
+    schema = json_schema(cast("Kind", kind))
+    click.echo(orjson.dumps(schema, option=orjson.OPT_INDENT_2).decode())

@@ -1,0 +1,20 @@
+"""`loom tag`: gives the committed content of a file the name of a version."""
+
+from __future__ import annotations
+
+import click
+
+from loomgit.commands.options import Common, common
+
+
+@click.command("tag")
+@click.argument("path")
+@click.argument("version")
+@click.option("--push", is_flag=True, help="Push the tag to origin.")
+@click.option("-m", "--message", help="The tag's message.")
+@common
+def command(options: Common, path: str, version: str, push: bool, message: str | None) -> None:
+    """Tag the content of PATH at HEAD as VERSION: an annotated Git tag of that file alone."""
+    name = options.project().tag(path, version, message=message, push=push)
+    options.console.print(f"{'Tagged and pushed' if push else 'Tagged'} {name}")
+    options.console.document({"schema_version": 1, "tag": name, "pushed": push})

@@ -1,0 +1,207 @@
+"""Runs and checks as people read them in a terminal, in the order of the mission's samples."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from loomgit.domain.checks import Validation
+    from loomgit.domain.runs import Run, RunSummary, ScoreSummary
+
+OK, BAD, SKIPPED = "✅", "❌", "⚠️"
+UNKNOWN = "unknown"
+
+
+def run_heading(pipeline: str, version: str | None) -> Iterator[str]:
+    """The lines before the first stage."""
+    yield f"Pipeline: {named(pipeline, version)}"
+    yield "Status: Running..."
+    yield ""
+
+
+def extracted(records: int, duration: float) -> str:
+    """The line of the first stage."""
+    return f"Extract:   {OK} {records:,} records ({seconds(duration)})"
+
+
+def run_result(run: Run) -> Iterator[str]:
+    """Everything after the extraction."""
+    yield from _stages(run)
+    yield ""
+    yield from _results(run)
+    if run.evaluation:
+        yield ""
+        yield "Evaluation Scores:"
+        width = max(len(title(name)) for name in run.evaluation) + 1
+        for name, summary in run.evaluation.items():
+            yield f"  {title(name) + ':':<{width}} {score(summary)}"
+    yield ""
+    yield f"Cost: {money(run.cost.total)}"
+    yield f"  Transform: {money(run.cost.breakdown['transform'])}"
+    yield f"  Evaluate:  {money(run.cost.breakdown['evaluate'])}"
+    yield ""
+    yield "Performance:"
+    yield f"  Total Duration: {seconds(run.performance.duration)}"
+    for q in ("p50", "p95"):
+        yield f"  {q} Latency:    {latency(run.performance.latency[q])}"
+    yield ""
+    yield ending(run)
+
+
+def _stages(run: Run) -> Iterator[str]:
+    results, stages = run.results, run.performance.stages
+    done = OK if results.records_processed == run.selected else BAD
+    processed = f"{results.records_processed:,} processed"
+    yield f"Transform: {done} {processed} ({seconds(stages['transform'])})"
+    verdict = f"{results.records_validated:,} passed, {results.records_rejected:,} rejected"
+    yield f"Evaluate:  {done} {verdict} ({seconds(stages['evaluate'])})"
+    loaded = OK if results.records_loaded or not results.records_validated else BAD
+    yield f"Load:      {loaded} {results.records_loaded:,} loaded ({seconds(stages['load'])})"
+
+
+def _results(run: Run) -> Iterator[str]:
+    results = run.results
+    yield "Results:"
+    yield f"  Processed: {results.records_processed:,}"
+    yield f"  Validated: {share(results.records_validated, results.records_processed)}"
+    yield f"  Rejected:  {share(results.records_rejected, results.records_processed)}"
+    if results.records_failed:
+        yield f"  Failed:    {results.records_failed:,} of them without a score"
+    if results.records_fallback:
+        yield f"  Fallback:  {results.records_fallback:,}"
+    yield f"  Changed:   {changes(run)}"
+
+
+def changes(run: Run) -> str:
+    """What the destination gained: `3 new, 1 updated, 96 unchanged`, or that nothing changed."""
+    results = run.results
+    if not results.inserted and not results.updated:
+        kept = f" ({results.unchanged:,} rows as they were)" if results.unchanged else ""
+        text = f"nothing{kept}"
+    else:
+        counts = [(results.inserted, "new"), (results.updated, "updated")]
+        counts.append((results.unchanged, "unchanged"))
+        text = ", ".join(f"{count:,} {word}" for count, word in counts if count)
+    if results.duplicates:
+        text += f"; {results.duplicates:,} superseded by a later record of the same key"
+    return text
+
+
+def ending(run: Run) -> str:
+    """The last line."""
+    results = run.results
+    if results.status == "success":
+        return f"{OK} Pipeline completed successfully"
+    word = {"partial": "Pipeline partial", "failed": "Pipeline failed"}
+    return f"{BAD} {word.get(results.status, 'Budget exceeded')}: {results.message.splitlines()[0]}"
+
+
+def run_list(rows: Sequence[RunSummary]) -> Iterator[str]:
+    """A table of runs, newest first."""
+    if not rows:
+        yield "No runs yet."
+        return
+    table = [("RUN", "PIPELINE", "STATUS", "PASSED", "SCORE", "COST", "SECONDS", "COMMIT")]
+    for row in reversed(rows):
+        commit = row.commit[:8] + ("-dirty" if row.dirty and row.commit != "unborn" else "")
+        table.append(
+            (
+                row.run_id,
+                row.pipeline,
+                row.status,
+                f"{row.validated:,}/{row.processed:,}",
+                "-" if row.score is None else f"{row.score:.2f}",
+                money(row.cost),
+                f"{row.duration:.1f}",
+                commit,
+            )
+        )
+    widths = [max(len(line[column]) for line in table) for column in range(len(table[0]))]
+    for line in table:
+        yield "  ".join(
+            cell.ljust(width) for cell, width in zip(line, widths, strict=True)
+        ).rstrip()
+
+
+def run_lineage(run: Run) -> Iterator[str]:
+    """The versions behind a run, for `loom runs show`."""
+    commit = run.commit
+    yield f"Run:       {run.run_id} ({run.uid})"
+    where = f" on {commit.branch}" if commit.branch else ""
+    changed = ", with uncommitted changes" if commit.dirty and commit.id != "unborn" else ""
+    yield f"Commit:    {commit.id}{where}{changed}"
+    yield f"Started:   {run.started}"
+    if run.config.prompt_version:
+        yield f"Prompt:    {run.config.prompt_version}"
+    version = f" ({run.config.model_version})" if run.config.model_version else ""
+    yield f"Model:     {run.config.model}{version}"
+    for name, at in run.config.context_versions.items():
+        yield f"Context:   {name} ({at})"
+    yield f"Source:    {run.source}"
+    yield f"Loaded to: {run.destination}"
+    if run.records is not None:
+        yield f"Records:   .loom/{run.records.path}"
+
+
+def validation(result: Validation) -> Iterator[str]:
+    """The checklist of `loom validate`."""
+    yield f"Validating: {named(result.pipeline, result.version)}"
+    for section in result.sections:
+        yield ""
+        yield f"{section.title}:"
+        for check in section.checks:
+            mark = OK if check.ok else SKIPPED if check.ok is None else BAD
+            yield f"  {mark} {check.text}"
+            if check.detail:
+                yield from (f"       {line}" for line in check.detail.splitlines())
+    yield ""
+    yield f"Pipeline is valid {OK}" if result.valid else f"Pipeline is not valid {BAD}"
+
+
+def named(pipeline: str, version: str | None) -> str:
+    """`customer_sentiment (v2.1.0)`."""
+    if version is None:
+        return pipeline
+    return f"{pipeline} ({version if version.startswith('v') else f'v{version}'})"
+
+
+def title(name: str) -> str:
+    """`semantic_similarity` as `Semantic Similarity`."""
+    return name.replace("_", " ").title()
+
+
+def score(summary: ScoreSummary) -> str:
+    """`0.87 (±0.12)`: mean and standard deviation."""
+    if summary.mean is None:
+        return f"no score ({summary.errors:,} errors)"
+    spread = "" if summary.std is None else f" (±{summary.std:.2f})"
+    errors = f", {summary.errors:,} errors" if summary.errors else ""
+    return f"{summary.mean:.2f}{spread}{errors}"
+
+
+def share(count: int, of: int) -> str:
+    """`9,847 (98.5%)`."""
+    return f"{count:,} ({count / of:.1%})" if of else f"{count:,}"
+
+
+def money(amount: float | None) -> str:
+    """USD: cents, and as many digits more as a small amount needs."""
+    if amount is None:
+        return UNKNOWN
+    if amount == 0 or amount >= 0.1:
+        return f"${amount:,.2f}"
+    return f"${amount:.2g}" if amount >= 0.0001 else f"${amount:.1e}"
+
+
+def seconds(duration: float) -> str:
+    """`45.2s`."""
+    return f"{duration:.1f}s"
+
+
+def latency(wait: float | None) -> str:
+    """`1.2s`; milliseconds below a tenth of a second; `-` where nothing was waited for."""
+    if wait is None:
+        return "-"
+    return f"{wait:.1f}s" if wait >= 0.1 else f"{wait * 1000:.2g}ms"
