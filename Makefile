@@ -21,7 +21,8 @@ format: $(VENV)/ready
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
-# requirements.lock holds every version with its hashes, for pip and uv alike.
+# requirements.lock holds every version with its hashes, for pip and uv alike; it is complete, so
+# there is nothing to resolve (and pip stumbles over extras when it resolves with hashes).
 $(VENV)/ready: requirements.lock pyproject.toml
 	@for python in $(PYTHONS); do \
 	  if $$python -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
@@ -30,7 +31,7 @@ $(VENV)/ready: requirements.lock pyproject.toml
 	if [ -z "$$python" ]; then echo "no Python 3.11 to 3.13 with venv found (tried: $(PYTHONS))"; exit 2; fi; \
 	echo "Setting up $(VENV) with $$($$python --version)"; \
 	$$python -m venv --clear $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --require-hashes -r requirements.lock
+	$(VENV)/bin/python -m pip install --quiet --no-deps --require-hashes -r requirements.lock
 	$(VENV)/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
