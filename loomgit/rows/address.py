@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 from urllib.parse import unquote
 
+from loomgit.domain.words import did_you_mean
 from loomgit.errors import UserError
-from loomgit.rows.nearest import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable

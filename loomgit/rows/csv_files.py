@@ -8,8 +8,8 @@ import re
 from typing import TYPE_CHECKING, NamedTuple, TextIO
 
 from loomgit.domain.values import as_text
+from loomgit.domain.words import one_of
 from loomgit.errors import UserError
-from loomgit.rows.nearest import one_of
 from loomgit.rows.paths import disk
 
 if TYPE_CHECKING:

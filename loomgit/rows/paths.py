@@ -6,8 +6,8 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from loomgit.domain.words import one_of
 from loomgit.errors import UserError, WorldError
-from loomgit.rows.nearest import one_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,8 +12,8 @@ import jinja2
 from jinja2 import nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from loomgit.domain.words import one_of
 from loomgit.errors import UserError
-from loomgit.rows.nearest import one_of
 from loomgit.rows.query import BoundQuery
 
 if TYPE_CHECKING:

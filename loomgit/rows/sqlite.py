@@ -7,8 +7,8 @@ import sqlite3
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from loomgit.domain.words import did_you_mean, one_of
 from loomgit.errors import LoomError, UserError, WorldError
-from loomgit.rows.nearest import did_you_mean, one_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
