@@ -62,13 +62,17 @@ class Plan:
         }
 
     def fingerprint(self) -> str:
-        """sha256 over everything that can change a result, the records aside."""
+        """sha256 over everything that can change a result, the records aside.
+
+        Of the pipeline file only what matters to a result is in it: a new description changes none.
+        """
         transform, evaluate = self.pipeline.transform, self.pipeline.evaluate
+        others = {path: blob for path, blob in self.files.items() if path != self.pipeline.path}
         return digest(
             {
                 "format": EVALUATION_FORMAT,
                 "prompt": self.prompt.blob,
-                "includes": sorted(self.files.items()),
+                "files": sorted(others.items()),
                 "context": {name: version.blob for name, version in self.context.items()},
                 "context_field": transform.context_field,
                 "output": self.output,

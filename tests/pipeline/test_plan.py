@@ -1,0 +1,86 @@
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from loomgit.domain.definitions import (
+    Evaluate,
+    EvaluatorSpec,
+    Extract,
+    Gate,
+    Load,
+    Pipeline,
+    Transform,
+)
+from loomgit.domain.versions import FileVersion
+from loomgit.pipeline.plan import Plan
+
+PIPELINE = Pipeline(
+    "demo",
+    "pipelines/demo.yaml",
+    Extract("rows.csv"),
+    Transform(prompt="prompts/p.txt", temperature=0.0),
+    Load("out.jsonl"),
+    Evaluate((EvaluatorSpec("label", "exact_match", 0.5),), Gate("all_pass")),
+)
+PLAN = Plan(
+    pipeline=PIPELINE,
+    prompt=FileVersion("prompts/p.txt", "v1", "a" * 40, "Hello"),
+    context={"domain": FileVersion("context/domain.md", "v1", "b" * 40, "shops")},
+    model="gpt-4o-mini",
+    judge=None,
+    variables={"tone": "dry"},
+    execution_date=datetime(2026, 1, 1, tzinfo=UTC),
+    files={"pipelines/demo.yaml": "c" * 40, "prompts/rules.txt": "d" * 40},
+)
+
+
+def with_evaluator(**changes):
+    spec = replace(PIPELINE.evaluate.evaluators[0], **changes)
+    return replace(PIPELINE, evaluate=replace(PIPELINE.evaluate, evaluators=(spec,)))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"prompt": replace(PLAN.prompt, blob="e" * 40)},
+        {"context": {"domain": replace(PLAN.context["domain"], blob="e" * 40)}},
+        {"context": {}},
+        {"model": "gpt-4o"},
+        {"judge": "gpt-4o"},
+        {"variables": {"tone": "warm"}},
+        {"files": {**PLAN.files, "prompts/rules.txt": "e" * 40}},
+        {"output": {"type": "object"}},
+        {"pipeline": replace(PIPELINE, transform=replace(PIPELINE.transform, temperature=1.0))},
+        {"pipeline": replace(PIPELINE, transform=replace(PIPELINE.transform, model_version="x"))},
+        {"pipeline": with_evaluator(threshold=0.6)},
+        {"pipeline": with_evaluator(config={"ignore_case": True})},
+    ],
+)
+def test_what_can_change_a_result_changes_the_fingerprint(changed):
+    assert replace(PLAN, **changed).fingerprint() != PLAN.fingerprint()
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"prompt": replace(PLAN.prompt, name="v2", revision="f" * 40)},
+        {"files": {**PLAN.files, "pipelines/demo.yaml": "e" * 40}},
+        {"pipeline": replace(PIPELINE, description="Other words", version="2")},
+        {"pipeline": replace(PIPELINE, load=Load("elsewhere.jsonl"))},
+        {"execution_date": datetime(2027, 1, 1, tzinfo=UTC)},
+    ],
+)
+def test_what_cannot_change_a_result_leaves_it(changed):
+    assert replace(PLAN, **changed).fingerprint() == PLAN.fingerprint()
+
+
+def test_the_scope_is_over_all_files_of_the_pipeline():
+    files = {**PLAN.files, "pipelines/demo.yaml": "e" * 40}
+    assert replace(PLAN, files=files).scope() != PLAN.scope()
+
+
+def test_a_pinned_snapshot_is_part_of_the_models_id():
+    pinned = replace(PIPELINE, transform=replace(PIPELINE.transform, model_version="2024-07-18"))
+    assert replace(PLAN, pipeline=pinned).sampling.model == "gpt-4o-mini-2024-07-18"
+    assert replace(PLAN, pipeline=pinned).config().model == "gpt-4o-mini"
