@@ -61,10 +61,17 @@ class Wiring:
 
     @cached_property
     def store(self) -> RunStore:
-        """The results under `.loom/`."""
+        """The results under `.loom/`, which linked worktrees share with the main one."""
         from loomgit.history.store import RunStore
+        from loomgit.history.worktrees import find_folder
 
-        return RunStore(self.root / ".loom", self.warn)
+        def tracked() -> bool:
+            return self.settings.store == "tracked"
+
+        own = self.root / ".loom"
+        folder = find_folder(self.root, lambda: self.repository)
+        # What is tracked belongs to the checkout that it is committed from.
+        return RunStore(own if folder != own and tracked() else folder, self.warn, tracked=tracked)
 
     def connection(self, alias: str) -> str | None:
         """The URL behind a connection's alias, its references replaced; None if not configured."""

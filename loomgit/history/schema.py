@@ -13,11 +13,13 @@ import orjson
 from loomgit.domain.runs import SCHEMA_VERSION, Run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from pydantic import TypeAdapter
 
     from loomgit.domain.values import JsonObject
+
+    Migration = Callable[[JsonObject], JsonObject]
 
 
 @cache
@@ -29,7 +31,7 @@ def _adapter() -> TypeAdapter[Run]:
 
 
 # From a format to the next one: {1: lift_1_to_2, ...}. There is one format so far.
-MIGRATIONS: dict[int, Callable[[JsonObject], JsonObject]] = {}
+MIGRATIONS: Mapping[int, Migration] = {}
 
 
 class DamagedRun(ValueError):
@@ -56,23 +58,30 @@ def as_object(run: Run) -> JsonObject:
     return document
 
 
-def from_json(text: bytes) -> Run:
-    """The run that `text` holds. Raises DamagedRun or NewerRun."""
+def from_json(
+    text: bytes,
+    *,
+    migrations: Mapping[int, Migration] = MIGRATIONS,
+    current: int = SCHEMA_VERSION,
+) -> Run:
+    """The run that `text` holds, lifted to the format `current`. Raises DamagedRun or NewerRun."""
     try:
         document = orjson.loads(text)
     except orjson.JSONDecodeError as error:
         raise DamagedRun(str(error)) from error
     version = document.get("schema_version") if isinstance(document, dict) else None
-    if not isinstance(version, int):
+    if type(version) is not int or version < 1:
         raise DamagedRun("no schema_version")
-    if version > SCHEMA_VERSION:
-        raise NewerRun(f"format {version}, this Loom reads up to {SCHEMA_VERSION}")
-    for step in range(version, SCHEMA_VERSION):
-        document = MIGRATIONS[step](document)
-    for case in document.get("cases", []):
-        if "def" in case:
-            case["definition"] = case.pop("def")
+    if version > current:
+        raise NewerRun(f"format {version}, this Loom reads up to {current}")
     try:
+        for step in range(version, current):
+            document = {**migrations[step](document), "schema_version": step + 1}
+        for case in document.get("cases", []):
+            if "def" in case:
+                case["definition"] = case.pop("def")
         return _adapter().validate_python(document)
-    except ValueError as error:  # pydantic's ValidationError is one
+    # pydantic's ValidationError is a ValueError; the others are a migration's, or a case's that
+    # meets another shape than its format has.
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise DamagedRun(" ".join(str(error).split())) from error

@@ -7,9 +7,13 @@ of one. The truth is in the files; the index can be deleted at any time.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import secrets
-from contextlib import contextmanager
+from bisect import bisect_left
+from contextlib import contextmanager, suppress
+from datetime import UTC
+from itertools import count
 from typing import TYPE_CHECKING
 
 import orjson
@@ -17,8 +21,8 @@ import orjson
 from loomgit.domain.runs import RecordsFile, Run, RunSummary
 from loomgit.errors import UserError, WorldError
 from loomgit.history import schema
-from loomgit.history.files import write_whole
-from loomgit.history.index import Index
+from loomgit.history.files import is_aside, move_new, remove_stale, write_whole
+from loomgit.history.index import Index, query
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -29,7 +33,7 @@ if TYPE_CHECKING:
     from loomgit.domain.values import JsonObject
     from loomgit.domain.versions import Commit
 
-IGNORED = """\
+IGNORED = b"""\
 # What Loom makes on this machine; config.yaml, cassettes/, loop-apps/ and shared/ are tracked.
 /runs/
 /records/
@@ -39,17 +43,33 @@ IGNORED = """\
 /index.lock
 /last-error.txt
 /loop-apps/*/datasets/
+.*.tmp
 """
 UID_WORD = re.compile(r"[^A-Za-z0-9_.]+")
 
 
 class RunStore:
-    """The runs of one project; `warn` hears of files that cannot be used."""
+    """The runs of one project; `warn` hears of files that cannot be used.
 
-    def __init__(self, folder: Path, warn: Callable[[str], None]) -> None:
+    `tracked` is asked before anything is written: whether Git shall see the run files.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        warn: Callable[[str], None],
+        *,
+        tracked: Callable[[], bool] = lambda: False,
+    ) -> None:
         self.folder = folder
         self._warn = warn
-        self._index = Index(folder / "index.json", files=self._files, summarize=self._summarize)
+        self._tracked = tracked
+        self._index = Index(
+            folder / "index.json",
+            folder / "state" / "index.journal",
+            files=self.files,
+            summarize=self._summarize,
+        )
 
     # -- names
 
@@ -64,8 +84,7 @@ class RunStore:
         try:
             ids.mkdir(parents=True, exist_ok=True)
             day = f"{now:%Y-%m-%d}"
-            taken = [int(p.name[11:]) for p in ids.glob(f"{day}-*") if p.name[11:].isdigit()]
-            number = max(taken, default=0) + 1
+            number = _first_free(lambda n: (ids / f"{day}-{n:03d}").exists())
             while True:
                 run_id = f"{day}-{number:03d}"
                 try:
@@ -81,7 +100,11 @@ class RunStore:
     def _ignore(self) -> None:
         ignore = self.folder / ".gitignore"
         if not ignore.exists():
-            write_whole(ignore, IGNORED.encode())
+            write_whole(ignore, without_runs(IGNORED) if self._tracked() else IGNORED)
+        elif self._tracked():
+            held = ignore.read_bytes()
+            if without_runs(held) != held:
+                write_whole(ignore, without_runs(held))
 
     # -- writing
 
@@ -95,14 +118,16 @@ class RunStore:
         except OSError as error:
             raise WorldError(f"{path} cannot be written: {error.strerror or error}") from error
         with file:
+            writer = RecordsWriter(file, self._name(path))
             try:
-                yield RecordsWriter(file, self._name(path))
+                yield writer
             except BaseException:
-                path.unlink()  # no run file will speak of it
+                if not writer.finished:
+                    path.unlink()  # no run file speaks of it
                 raise
 
     def save(self, run: Run) -> Path:
-        """Write the run file and take it into the index; returns the file's path."""
+        """Write the run file and note it for the index; returns the file's path."""
         path = self.folder / "runs" / commit_folder(run.commit) / f"{run.uid}.json"
         write_whole(path, schema.to_json(run))
         self._index.add(summarize(run, self._name(path)))
@@ -112,7 +137,33 @@ class RunStore:
 
     def all(self) -> list[RunSummary]:
         """Summaries of all runs, oldest first."""
-        return self._index.all()
+        return self.search()
+
+    def search(
+        self,
+        *,
+        pipeline: str | None = None,
+        branch: str | None = None,
+        commit: str | None = None,
+        since: datetime | None = None,
+        status: str | None = None,
+    ) -> list[RunSummary]:
+        """Summaries of the runs that meet every condition given, oldest first.
+
+        `commit` is an id or its beginning; `since` knows its time zone.
+        """
+        if not (self.folder / "runs").is_dir():
+            return []  # and no index is made where there is nothing to find
+        self._ignore()
+        wanted = {"pipeline": pipeline, "branch": branch, "status": status}
+        start = None if since is None else f"{since.astimezone(UTC):%Y-%m-%dT%H:%M:%S}"
+        return self._index.find(
+            query(
+                {name: value for name, value in wanted.items() if value is not None},
+                commit=commit,
+                since=start,
+            )
+        )
 
     def get(self, name: str) -> Run:
         """The run with this run_id or uid, or the newest for `latest`. UserError where none is."""
@@ -131,12 +182,18 @@ class RunStore:
         return self.load(self.folder / found[0].path)
 
     def load(self, path: Path) -> Run:
-        """The run in a file. WorldError where it cannot be read or holds none."""
+        """The run in a file. WorldError where it cannot be read or holds none.
+
+        A damaged one is set aside, so that it is met once.
+        """
         try:
             return schema.from_json(path.read_bytes())
         except OSError as error:
             raise WorldError(f"{path} cannot be read: {error.strerror or error}") from error
-        except (schema.DamagedRun, schema.NewerRun) as error:
+        except schema.NewerRun as error:
+            raise WorldError(f"{path} was written by a newer Loom: {error}") from error
+        except schema.DamagedRun as error:
+            self._set_aside(path, str(error))
             raise WorldError(f"{path} holds no run that can be read: {error}") from error
 
     def document(self, run: Run) -> JsonObject:
@@ -145,15 +202,20 @@ class RunStore:
 
     def latest(self, pipeline: str) -> Run | None:
         """The newest run of a pipeline, None where it never ran."""
-        rows = [row for row in self.all() if row.pipeline == pipeline and row.kind == "pipeline"]
+        rows = [row for row in self.search(pipeline=pipeline) if row.kind == "pipeline"]
         return self.load(self.folder / rows[-1].path) if rows else None
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self.folder).as_posix()
 
-    def _files(self) -> list[str]:
-        runs = self.folder / "runs"
-        return [self._name(path) for path in runs.glob("*/*.json") if path.name[0] != "."]
+    def files(self) -> list[str]:
+        """The run files that exist, as `runs/<commit>/<uid>.json`; sweeps what kills left there."""
+        found: list[str] = []
+        with suppress(FileNotFoundError):
+            for commit in os.scandir(self.folder / "runs"):
+                if commit.is_dir():
+                    found += _run_files(commit)
+        return found
 
     def _summarize(self, names: Iterable[str]) -> Sequence[RunSummary]:
         found: list[RunSummary] = []
@@ -173,9 +235,14 @@ class RunStore:
         return found
 
     def _set_aside(self, path: Path, why: str) -> None:
-        aside = path.with_name(path.name + ".damaged")
+        """Rename a damaged file to a name that is free, and say so."""
         try:
-            path.rename(aside)
+            for number in count(1):
+                aside = path.with_name(f"{path.name}.damaged{'' if number == 1 else number}")
+                if move_new(path, aside):
+                    break
+        except FileNotFoundError:
+            return  # another reader was quicker, and says so
         except OSError:
             self._warn(f"{path} is damaged and left out: {why}")
         else:
@@ -190,19 +257,50 @@ class RecordsWriter:
         self._name = name
         self._sha256 = hashlib.sha256()
         self._count = 0
+        self.finished = False
 
     def write(self, rows: Iterable[JsonObject]) -> None:
         """Append rows, one line each."""
         lines = [orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in rows]
         content = b"".join(lines)
-        self._file.write(content)
+        try:
+            self._file.write(content)
+        except OSError as error:
+            raise WorldError(f"{self._file.name}: {error.strerror or error}") from error
         self._sha256.update(content)
         self._count += len(lines)
 
     def finish(self) -> RecordsFile:
         """Flush, and say what was written."""
-        self._file.flush()
+        try:
+            self._file.flush()
+        except OSError as error:
+            raise WorldError(f"{self._file.name}: {error.strerror or error}") from error
+        self.finished = True
         return RecordsFile(self._name, self._sha256.hexdigest(), self._count)
+
+
+def _first_free(taken: Callable[[int], bool]) -> int:
+    """The number after the last one taken, of 1, 2, ... without gaps: found in log n questions."""
+    above = 1
+    while taken(above):
+        above *= 2
+    return bisect_left(range(above), True, lo=above // 2 + 1, key=lambda n: not taken(n))
+
+
+def _run_files(folder: os.DirEntry[str]) -> Iterator[str]:
+    """The run files in one commit's folder. (A thousand folders: no Path of each file.)"""
+    with suppress(FileNotFoundError):  # emptied and removed since it was listed
+        for entry in os.scandir(folder.path):
+            if is_aside(entry.name):
+                remove_stale(entry)
+            elif entry.name.endswith(".json") and not entry.name.startswith("."):
+                yield f"runs/{folder.name}/{entry.name}"
+
+
+def without_runs(ignored: bytes) -> bytes:
+    """The text of `.loom/.gitignore` with the run files left to Git."""
+    return b"".join(line for line in ignored.splitlines(keepends=True) if line.strip() != b"/runs/")
 
 
 def commit_folder(commit: Commit) -> str:

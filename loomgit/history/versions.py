@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from loomgit.domain.versions import FileVersion
 from loomgit.errors import UserError
+from loomgit.history.name_cache import NameCache
+from loomgit.history.names import Content, Names
+from loomgit.history.renames import Former, Renames
+from loomgit.history.scopes import Scopes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
+    from loomgit.history.objects import Found
     from loomgit.history.repository import Repository
 
-SHORT = 8  # digits of a blob id in a version's name
 LISTED = 12  # versions that an error names before it says "and more"
 
 
@@ -21,7 +25,8 @@ class Versions:
     """Reads files at versions and gives contents their names.
 
     A version is, the first that exists: the tag `<file without ending>@<version>`, the tag
-    `<file without ending>/<version>`, the tag `<version>`, any revision.
+    `<file without ending>/<version>`, the tag `<version>`, any revision. A file that had another
+    path there is found by its `id:`, by the moves that left its content as it was, by its content.
     """
 
     def __init__(self, repository: Repository) -> None:
@@ -29,34 +34,113 @@ class Versions:
 
     def read(self, path: str, version: str | None = None) -> FileVersion:
         """The file at `version`, or (None) in the working tree. UserError where there is none."""
-        return self._pinned(path, version) if version is not None else self._current(path)
+        found = self.read_all([(path, version)])[0]
+        if isinstance(found, UserError):
+            raise found
+        return found
 
-    def _current(self, path: str) -> FileVersion:
-        blob = self._repository.hash_files([path]).get(path)
-        if blob is None:
-            raise UserError(f"{path} does not exist")
+    def read_all(self, items: Sequence[tuple[str, str | None]]) -> list[FileVersion | UserError]:
+        """Each (path, version) in its place, or what `read` would raise for it.
+
+        Any number in the same few processes: one for all that have a version; for those in the
+        working tree, and those whose version is no tag, what `names` takes.
+        """
+        current = [path for path, version in items if version is None]
+        pinned = [(path, version) for path, version in items if version is not None]
+        hashed = self._repository.hash_files(current)
+        loaded = dict(zip(pinned, self._load(pinned), strict=True))
+        drafts = [
+            self._draft(path, hashed) if version is None else loaded[path, version]
+            for path, version in items
+        ]
+        nameless = {
+            Content(draft.former_path or draft.path, draft.blob, draft.revision or "HEAD")
+            for draft in drafts
+            if isinstance(draft, FileVersion) and not draft.name
+        }
+        names = self._names().find(list(nameless)) if nameless else {}
+        return [self._named(draft, names) for draft in drafts]
+
+    def _draft(self, path: str, hashed: Mapping[str, str]) -> FileVersion | UserError:
+        if path not in hashed:
+            return UserError(f"{path} does not exist")
         # What Git would store, not what the checkout made of it: the same text on every platform.
         content = (self._repository.root / path).read_bytes()
-        name = self.names({path: blob})[path]
-        return FileVersion(path, name, blob, decode(content, path))
+        try:
+            return FileVersion(path, "", hashed[path], decode(content, path))
+        except UserError as error:
+            return error
 
-    def _pinned(self, path: str, version: str) -> FileVersion:
-        revisions = [*(f"refs/tags/{tag}" for tag in tag_names(path, version)), version]
-        inside = self._repository.in_repository(path)
-        commits = self._repository.objects([f"{name}^{{commit}}" for name in revisions])
-        blobs = self._repository.objects([f"{name}:{inside}" for name in revisions])
-        for name, commit, blob in zip(revisions, commits, blobs, strict=True):
+    @staticmethod
+    def _named(
+        draft: FileVersion | UserError, names: Mapping[Content, str]
+    ) -> FileVersion | UserError:
+        if isinstance(draft, UserError) or draft.name:
+            return draft
+        path = draft.former_path or draft.path
+        return replace(draft, name=names[Content(path, draft.blob, draft.revision or "HEAD")])
+
+    def _load(self, items: Sequence[tuple[str, str]]) -> list[FileVersion | UserError]:
+        """The files at their versions; without a name where the version is no tag."""
+        asked = [
+            [f"{name}{end}" for name in self._candidates(path, version) for end in self._ends(path)]
+            for path, version in items
+        ]
+        answers = iter(self._repository.contents([name for names in asked for name in names]))
+        loaded: list[FileVersion | UserError] = []
+        for path, version in items:
+            pairs = [
+                (name, next(answers), next(answers)) for name in self._candidates(path, version)
+            ]
+            try:
+                loaded.append(self._choose(path, version, pairs))
+            except UserError as error:
+                loaded.append(error)
+        return loaded
+
+    def _ends(self, path: str) -> tuple[str, str]:
+        return "^{commit}", f":{self._repository.in_repository(path)}"
+
+    def _candidates(self, path: str, version: str) -> list[str]:
+        """The revisions that `version` of a file may mean, in the order in which they count."""
+        stems = self._repository.stems(path)
+        tags = [f"{stem}{mark}{version}" for mark in "@/" for stem in stems]
+        return [*(f"refs/tags/{tag}" for tag in (*tags, version)), version]
+
+    def _choose(
+        self, path: str, version: str, found: Sequence[tuple[str, Found | None, Found | None]]
+    ) -> FileVersion:
+        """The first revision that exists, read; the file elsewhere in it, where it is not there."""
+        for name, commit, item in found:
             if commit is None:
                 continue
-            if blob is None or blob[1] != "blob":
+            shown = version if name.startswith("refs/tags/") else ""
+            if item is not None and item.type == "blob":
+                text = decode(item.content, f"{path}@{version}")
+                return FileVersion(path, shown, item.id, text, commit.id)
+            former = Renames(self._repository, path).find_at(commit.id, version)
+            if former is None:
                 raise UserError(
                     f"{path} does not exist at {version}", hint=self._hint(path, version)
                 )
-            text = decode(self._repository.read_blob(blob[0]), f"{path}@{version}")
-            shown = version if name.startswith("refs/tags/") else None
-            shown = shown or self.names({path: blob[0]}, revision=commit[0])[path]
-            return FileVersion(path, shown, blob[0], text, commit[0])
+            return self._read_former(path, version, shown, former)
+        scopes = Scopes(self._repository.tags())
+        stems = self._repository.stems(path)
+        if any(s.version == version for tags in scopes.others(stems).values() for s in tags):
+            former = Renames(self._repository, path).find_tagged(scopes, stems, version)
+            if former is not None:
+                return self._read_former(path, version, version, former)
         raise UserError(f"{path} has no version {version}", hint=self._hint(path, version))
+
+    def _read_former(self, path: str, version: str, shown: str, former: Former) -> FileVersion:
+        content = self._repository.read_blob(former.blob)
+        text = decode(content, f"{former.path}@{version}")
+        return FileVersion(path, shown, former.blob, text, former.commit, former.path)
+
+    def _names(self) -> Names:
+        tags = self._repository.tags()
+        cache = NameCache(self._repository.common_dir, tags)
+        return Names(self._repository, Scopes(tags), cache)
 
     def _hint(self, path: str, version: str) -> str:
         known = self.known(path)
@@ -66,15 +150,13 @@ class Versions:
         return f"its versions: {', '.join(known[:LISTED])}{more}"
 
     def known(self, path: str) -> list[str]:
-        """The tagged versions of a file, newest first: scoped tags, then tags of the whole."""
-        tags = self._repository.tags()
-        scoped = [name for tag in tags if (name := _unscoped(path, tag)) is not None]
-        if scoped:
-            return scoped
+        """The tagged versions of a file, newest first: scoped tags, else tags of the whole."""
+        scopes = Scopes(self._repository.tags())
+        if scoped := scopes.of(self._repository.stems(path)):
+            return [each.version for each in scoped]
         inside = self._repository.in_repository(path)
-        plain = [tag for tag in tags if _is_plain(tag)]
-        found = self._repository.objects([f"refs/tags/{tag}:{inside}" for tag in plain])
-        return [tag for tag, item in zip(plain, found, strict=True) if item]
+        found = self._repository.objects([f"{e.tag.commit}:{inside}" for e in scopes.plain])
+        return [each.version for each, item in zip(scopes.plain, found, strict=True) if item]
 
     def tag(self, path: str, version: str, message: str | None = None) -> str:
         """Make the annotated tag `<file without ending>@<version>` at HEAD; returns its name.
@@ -91,7 +173,7 @@ class Versions:
             raise UserError(
                 f"{path} has changes that are not committed", hint="commit or undo them first"
             )
-        name = tag_names(path, version)[0]
+        name = f"{self._repository.stems(path)[0]}@{version}"
         self._repository.create_tag(name, message or f"{path} {version}")
         return name
 
@@ -99,52 +181,12 @@ class Versions:
         """The displayed version of each content, by path.
 
         `revision` is where the content was read; None, the working tree, where a content that HEAD
-        does not hold is `.dirty`.
+        does not hold is `.dirty`. Four processes for any number of files, two where their names
+        were found before; three more where one has no tag of its own and changes are counted.
         """
-        tags = self._repository.tags()
-        committed = self._repository.blobs_at(revision or "HEAD", list(blobs))
-        asked: list[tuple[str, str, str]] = []
-        for path in blobs:
-            scoped = [(tag, name) for tag in tags if (name := _unscoped(path, tag)) is not None]
-            plain = [(tag, tag) for tag in tags if _is_plain(tag)]
-            asked += [(path, tag, name) for tag, name in [*scoped, *plain]]
-        found = self._repository.objects(
-            [f"refs/tags/{tag}:{self._repository.in_repository(path)}" for path, tag, _ in asked]
-        )
-        tagged: dict[str, str] = {}
-        for (path, _, name), item in zip(asked, found, strict=True):
-            if item and item[0] == blobs[path]:
-                tagged.setdefault(path, name)
-        return {
-            path: tagged.get(path) or self._untagged(path, blob, committed.get(path) != blob)
-            for path, blob in blobs.items()
-        }
-
-    def _untagged(self, path: str, blob: str, dirty: bool) -> str:
-        end = f"g{blob[:SHORT]}" + (".dirty" if dirty else "")
-        tag = self._newest(path)
-        if tag is None:
-            return end
-        name = _unscoped(path, tag) or tag
-        if self._repository.is_shallow:
-            return f"{name}+{end}"
-        return f"{name}+{self._repository.changes_since(f'refs/tags/{tag}', path)}.{end}"
-
-    def _newest(self, path: str) -> str | None:
-        stem = str(PurePosixPath(path).with_suffix(""))
-        for pattern in (f"{stem}@*", f"{stem}/*"):
-            if tags := self._repository.reachable_tags(_literal(pattern)):
-                return tags[0]
-        inside = self._repository.in_repository(path)
-        plain = [tag for tag in self._repository.reachable_tags("*") if _is_plain(tag)]
-        found = self._repository.objects([f"refs/tags/{tag}:{inside}" for tag in plain])
-        return next((tag for tag, item in zip(plain, found, strict=True) if item), None)
-
-
-def tag_names(path: str, version: str) -> tuple[str, str, str]:
-    """The tags that may name `version` of a file, in the order in which they are looked for."""
-    stem = PurePosixPath(path).with_suffix("")
-    return f"{stem}@{version}", f"{stem}/{version}", version
+        contents = {path: Content(path, blob, revision or "HEAD") for path, blob in blobs.items()}
+        found = self._names().find(list(contents.values()))
+        return {path: found[content] for path, content in contents.items()}
 
 
 def split_version(argument: str) -> tuple[str, str | None]:
@@ -164,21 +206,3 @@ def decode(content: bytes, where: str) -> str:
             hint="save the file as UTF-8",
         ) from error
     return text.replace("\r\n", "\n")
-
-
-def _unscoped(path: str, tag: str) -> str | None:
-    stem = str(PurePosixPath(path).with_suffix(""))
-    for mark in ("@", "/"):
-        if tag.startswith(stem + mark):
-            return tag[len(stem) + 1 :]
-    return None
-
-
-def _is_plain(tag: str) -> bool:
-    return "@" not in tag and "/" not in tag
-
-
-def _literal(pattern: str) -> str:
-    """A for-each-ref pattern in which only the closing `*` is one."""
-    stem = pattern[:-1]
-    return "".join(f"\\{c}" if c in "*?[\\" else c for c in stem) + "*"

@@ -2,61 +2,22 @@ import json
 import multiprocessing
 import os
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 
 import orjson
 import pytest
+from filelock import FileLock
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loomgit.domain.runs import (
-    Case,
-    Cost,
-    Performance,
-    RecordsFile,
-    Results,
-    Run,
-    RunConfig,
-    ScoreSummary,
-)
+from loomgit.domain.runs import Case, ScoreSummary
 from loomgit.domain.versions import Commit
 from loomgit.errors import UserError, WorldError
 from loomgit.history import schema
 from loomgit.history.store import RunStore, commit_folder
+from tests.runs import make_run
 
-STAGES = {"extract": 0.1, "transform": 1.0, "evaluate": 0.2, "load": 0.1}
 NOW = datetime(2026, 11, 21, 10, 15, tzinfo=UTC)
-
-
-def make_run(uid: str = "20261121T101500Z-demo-abc123", **changes) -> Run:
-    run = Run(
-        schema_version=1,
-        run_id="2026-11-21-001",
-        uid=uid,
-        kind="pipeline",
-        pipeline="demo",
-        pipeline_version="1.0",
-        execution_date="2026-11-21T10:15:00Z",
-        started="2026-11-21T10:15:00.000Z",
-        commit=Commit("a" * 40, "b" * 40, "main", "2026-11-20T00:00:00+00:00", "Ada"),
-        scope="c" * 64,
-        config=RunConfig(
-            "v1.0", "d" * 40, "embedded/icl", None, {"domain": "v1"}, {}, {}, "e" * 64
-        ),
-        results=Results("success", 10, 9, 1, 0.1),
-        evaluation={"label": ScoreSummary(0.9, 0.1, 0.0, 1.0, 10, 0, 0.7, 9)},
-        cost=Cost(0.5, 0.5, {"transform": 0.5, "evaluate": 0.0}, {"input": 1}, 10, 0, 0),
-        performance=Performance(1.5, {"p50": 0.1, "p95": None, "p99": None}, STAGES),
-        selected=10,
-        total=10,
-        complete=True,
-        environment={"loomgit": "0.1.0"},
-        source="data.csv",
-        destination="sqlite://x.db/t",
-        records=RecordsFile("records/x.jsonl", "f" * 64, 10),
-        cases=(Case("c1", "k", "d", {"label": [1.0, None]}, 2, 1, None, 0.1),),
-    )
-    return replace(run, **changes)
 
 
 @pytest.fixture
@@ -112,7 +73,7 @@ def test_runs_are_listed_oldest_first_and_found_again_without_the_index(store):
         store.save(make_run(f"uid-{number}", started=f"2026-11-21T10:0{number}:00.000Z"))
     expected = ["uid-1", "uid-2", "uid-3"]
     assert [row.uid for row in store.all()] == expected
-    (store.folder / "index.json").unlink()
+    (store.folder / "index.json").unlink(missing_ok=True)
     assert [row.uid for row in store.all()] == expected
 
 
@@ -136,7 +97,7 @@ def test_the_index_follows_files_that_come_and_go_behind_its_back(store):
 
 def test_a_damaged_run_file_is_set_aside_and_named(store, warnings):
     path = store.save(make_run())
-    (store.folder / "index.json").unlink()
+    (store.folder / "index.json").unlink(missing_ok=True)
     path.write_bytes(path.read_bytes()[:100])
     assert store.all() == []
     assert not path.exists()
@@ -145,14 +106,88 @@ def test_a_damaged_run_file_is_set_aside_and_named(store, warnings):
     assert path.name in warnings[0]
 
 
+def test_setting_aside_overwrites_nothing(store, warnings):
+    path = store.save(make_run())
+    for number in (1, 2):
+        (store.folder / "index.json").unlink(missing_ok=True)
+        path.write_bytes(b"{" * number)
+        assert store.all() == []
+    first, second = sorted(path.parent.glob("*.damaged*"))
+    assert (first.name, second.name) == (f"{path.name}.damaged", f"{path.name}.damaged2")
+    assert (first.read_bytes(), second.read_bytes()) == (b"{", b"{{")
+    assert [first.name in warnings[0], second.name in warnings[1]] == [True, True]
+
+
 def test_a_newer_format_is_left_alone_with_one_warning(store, warnings):
     path = store.save(make_run())
     document = orjson.loads(path.read_bytes()) | {"schema_version": 99}
     path.write_bytes(orjson.dumps(document))
-    (store.folder / "index.json").unlink()
+    (store.folder / "index.json").unlink(missing_ok=True)
     assert store.all() == []
     assert path.exists()
     assert warnings == ["1 run files were written by a newer Loom and are left out"]
+
+
+def test_runs_are_found_by_what_is_asked_of_them(store):
+    topic = Commit("b" * 40, branch="topic")
+    failed = replace(make_run().results, status="failed")
+    for run in (
+        make_run("uid-1", started="2026-11-20T23:59:59.999Z"),
+        make_run("uid-2", started="2026-11-21T00:00:00.000Z", pipeline="other"),
+        make_run("uid-3", started="2026-11-22T10:00:00.000Z", commit=topic, results=failed),
+    ):
+        store.save(run)
+
+    def found(**wanted):
+        return [row.uid[-1] for row in store.search(**wanted)]
+
+    assert found() == ["1", "2", "3"]
+    assert found(pipeline="demo") == ["1", "3"]
+    assert found(branch="topic") == ["3"]
+    assert found(commit="aaaa") == ["1", "2"]
+    assert found(commit="baaa") == found(commit="aab") == found(commit=".*") == []
+    assert found(status="failed") == ["3"]
+    assert found(since=datetime(2026, 11, 21, tzinfo=UTC)) == ["2", "3"]
+    east = timezone(timedelta(hours=2))
+    assert found(since=datetime(2026, 11, 21, 2, 0, 1, tzinfo=east)) == ["3"]
+    assert found(pipeline="demo", status="success", since=datetime(2026, 1, 1, tzinfo=UTC)) == ["1"]
+
+
+def test_a_row_that_is_no_summary_makes_the_index_anew(store):
+    store.save(make_run())
+    store.all()
+    index = store.folder / "index.json"
+    document = orjson.loads(index.read_bytes())
+    del document["runs"]["1"]["score"]
+    index.write_bytes(orjson.dumps(document))
+    assert store.all()[0].score == 0.9
+
+
+def test_an_index_that_somebody_holds_is_left_to_them(store):
+    store.save(make_run())
+    with FileLock(store.folder / "index.lock"):
+        assert len(store.all()) == 1
+        assert not (store.folder / "index.json").exists()
+    assert len(store.all()) == 1
+    assert (store.folder / "index.json").exists()
+
+
+def test_tracked_run_files_are_not_ignored(tmp_path):
+    folder = tmp_path / ".loom"
+    RunStore(folder, pytest.fail, tracked=lambda: True).begin("demo", NOW)
+    lines = (folder / ".gitignore").read_text().splitlines()
+    assert "/runs/" not in lines
+    assert "/records/" in lines
+
+
+def test_tracking_later_changes_one_line_of_the_users_file(tmp_path):
+    folder = tmp_path / ".loom"
+    folder.mkdir()
+    (folder / ".gitignore").write_bytes(b"# m\xffine\r\n/runs/\r\n/cache/\r\n")
+    RunStore(folder, pytest.fail).begin("demo", NOW)
+    assert b"/runs/" in (folder / ".gitignore").read_bytes()
+    RunStore(folder, pytest.fail, tracked=lambda: True).begin("demo", NOW)
+    assert (folder / ".gitignore").read_bytes() == b"# m\xffine\r\n/cache/\r\n"
 
 
 def test_unknown_runs_say_where_to_look(store):
