@@ -10,13 +10,15 @@ print(run.results.status, run.evaluation["label"].mean)
 from __future__ import annotations
 
 import os
+import re
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from loomgit.domain.place import Problem
 from loomgit.domain.words import did_you_mean
-from loomgit.errors import UserError
+from loomgit.errors import ProblemsFound, UserError
 from loomgit.wiring import Wiring
 
 if TYPE_CHECKING:
@@ -27,8 +29,11 @@ if TYPE_CHECKING:
     from loomgit.domain.runs import Run, RunSummary
     from loomgit.domain.values import JsonObject
     from loomgit.domain.versions import FileVersion
+    from loomgit.history.gc import Collected
+    from loomgit.history.sync import Sync, Synced
     from loomgit.pipeline.events import Event
 
+COMMIT = re.compile(r"[0-9a-f]{4,64}")
 MARKS = (".loom", "pipelines")
 
 
@@ -49,13 +54,13 @@ class Project:
 
     @classmethod
     def find(
-        cls, start: Path | None = None, *, warn: Callable[[str], None] = _to_stderr
+        cls, start: Path | str | None = None, *, warn: Callable[[str], None] = _to_stderr
     ) -> Project:
         """The project that `start` (default: the current folder) stands in.
 
         A project is the nearest folder upwards with `.loom/` or `pipelines/`. Raises UserError.
         """
-        here = (start or Path.cwd()).resolve()
+        here = Path(start or Path.cwd()).resolve()
         for folder in (here, *here.parents):
             if any((folder / mark).is_dir() for mark in MARKS):
                 return cls(folder, warn=warn)
@@ -75,6 +80,8 @@ class Project:
         from loomgit.config.load import load_pipeline
         from loomgit.evaluators.own import plugin_names
 
+        if name.endswith(".yaml"):  # a path, as a shell completes it
+            name = Path(name).stem
         path = self.root / "pipelines" / f"{name}.yaml"
         if not path.exists():
             names = self.pipeline_names()
@@ -82,7 +89,12 @@ class Project:
                 f"pipelines/ has: {', '.join(names)}" if names else "pipelines/ has none"
             )
             raise UserError(f"there is no pipeline {name}", hint=hint)
-        return load_pipeline(path, self.root, known_evaluators=plugin_names())
+        pipeline = load_pipeline(path, self.root, known_evaluators=plugin_names())
+        if pipeline.name != path.stem:
+            message = f"name: '{pipeline.name}' is not the file's name"
+            hint = f"call it '{path.stem}', or the file {pipeline.name}.yaml"
+            raise ProblemsFound([Problem(pipeline.place("name"), message, hint)])
+        return pipeline
 
     def validate(self, name: str, *, offline: bool = False) -> Validation:
         """The checklist of a pipeline; looks at source and destination unless `offline`."""
@@ -112,7 +124,15 @@ class Project:
         from loomgit.assembly import Assembly
         from loomgit.execution import Execution
 
+        if limit is not None and limit < 1:
+            raise UserError(f"limit is {limit}: it is 1 at least")
         pipeline = self.pipeline(name)
+        if limit is not None and pipeline.load.mode == "replace":
+            raise UserError(
+                f"{pipeline.place('load.mode')}: mode: replace with a limit would leave no more "
+                f"than {limit} rows in {pipeline.load.destination}",
+                hint="load into another destination to try the pipeline out",
+            )
         now = datetime.now(UTC)
         when = execution_date or now
         when = when.replace(tzinfo=UTC) if when.tzinfo is None else when.astimezone(UTC)
@@ -123,10 +143,33 @@ class Project:
 
     # -- results
 
-    def runs(self, pipeline: str | None = None) -> list[RunSummary]:
-        """Summaries of past runs, oldest first."""
-        rows = self._wiring.store.all()
-        return [row for row in rows if pipeline in (None, row.pipeline)]
+    def runs(
+        self,
+        pipeline: str | None = None,
+        *,
+        branch: str | None = None,
+        commit: str | None = None,
+        since: datetime | None = None,
+        status: str | None = None,
+    ) -> list[RunSummary]:
+        """Summaries of the past runs that meet every condition given, oldest first.
+
+        `commit` is an id, its beginning (four digits or more) or any revision; `since` is UTC
+        unless it says otherwise. Raises UserError for a revision that is not there.
+        """
+        if commit is not None and commit != "unborn" and not COMMIT.fullmatch(commit):
+            commit = self._commit_id(commit)
+        if since is not None and since.tzinfo is None:
+            since = since.replace(tzinfo=UTC)
+        return self._wiring.store.search(
+            pipeline=pipeline, branch=branch, commit=commit, since=since, status=status
+        )
+
+    def _commit_id(self, revision: str) -> str:
+        found = self._wiring.repository.objects([f"{revision}^{{commit}}"])[0]
+        if found is None:
+            raise UserError(f"there is no commit {revision}")
+        return found[0]
 
     def get_run(self, name: str) -> Run:
         """A run by run_id, uid or `latest`. Raises UserError."""
@@ -135,6 +178,41 @@ class Project:
     def run_document(self, run: Run) -> JsonObject:
         """The run as the JSON of its file."""
         return self._wiring.store.document(run)
+
+    def gc(self, *, days: int = 90, keep: int = 20, dry_run: bool = False) -> Collected:
+        """Remove runs that no ref reaches, older than `days`, beyond the last `keep` of a branch.
+
+        `dry_run` only says what would go. Raises WorldError where a file cannot be removed.
+        """
+        from loomgit.history.gc import collect
+
+        now = datetime.now(UTC)
+        wiring = self._wiring
+        return collect(
+            wiring.store, wiring.repository, now=now, days=days, keep=keep, dry_run=dry_run
+        )
+
+    def sync_push(self, remote: str = "origin") -> Synced | None:
+        """Send the run files that a remote lacks to its branch `loom-results`, never forced.
+
+        None: with `store: tracked` there is nothing to send. Raises UserError or WorldError.
+        """
+        return None if self._tracked else self._sync.push(remote)
+
+    def sync_pull(self, remote: str = "origin") -> Synced | None:
+        """Fetch the run files that are missing here; none is overwritten. None as `sync_push`."""
+        return None if self._tracked else self._sync.pull(remote)
+
+    @property
+    def _tracked(self) -> bool:
+        return self._wiring.settings.store == "tracked"
+
+    @property
+    def _sync(self) -> Sync:
+        from loomgit.history.sync import Sync
+
+        wiring = self._wiring
+        return Sync(wiring.repository, wiring.store, wiring.warn)
 
     # -- versions
 

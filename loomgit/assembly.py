@@ -29,16 +29,19 @@ from loomgit.pipeline.plan import Plan
 from loomgit.pipeline.prompt import Prompt, split_front_matter
 from loomgit.pipeline.stages import FailurePolicy
 from loomgit.pipeline.transform import Transformer
+from loomgit.rows.address import parse_address
 from loomgit.rows.quarantine import Quarantine
 from loomgit.rows.sinks import open_sink
 from loomgit.rows.sources import open_source
 from loomgit.rows.spool import Spool
+from loomgit.rows.sql import QueryError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
 
     from loomgit.domain.definitions import EvaluatorSpec, FrontMatter, Pipeline, Transform
+    from loomgit.domain.models import Completion, Request
     from loomgit.domain.ports import Evaluator, Gateway, QueryValues, Sink, Source
     from loomgit.domain.values import JsonMapping, JsonObject
     from loomgit.domain.versions import FileVersion
@@ -53,9 +56,14 @@ class Assembly:
     def __init__(self, wiring: Wiring) -> None:
         self.wiring = wiring
 
-    def gateway(self) -> Gateway:
-        """A gateway of this run: retry around the lanes, each lane made when it is first used."""
-        models = self.wiring.settings.models
+    def gateway(self, plan: Plan) -> Gateway:
+        """A gateway of this run: retry around the lanes, each lane made when it is first used.
+
+        A pinned snapshot has the settings of its model where it has none of its own.
+        """
+        models = dict(self.wiring.settings.models)
+        if plan.model in models:
+            models.setdefault(plan.sampling.model, models[plan.model])
         prices = Prices(models)
 
         def embedded() -> Gateway:
@@ -80,15 +88,16 @@ class Assembly:
         transform = pipeline.transform
         problems: list[Problem] = [*unsupported(pipeline)]
         assert transform.prompt is not None  # the pipeline file was checked
-        prompt_file = self._read(
-            pipeline, "transform.prompt", transform.prompt, transform.prompt_version, problems
-        )
-        context: dict[str, FileVersion] = {}
-        for number, file in enumerate(transform.context):
-            key = f"transform.context.{number}"
-            found = self._read(pipeline, key, file.path, file.version, problems)
-            if found is not None:
-                context[file.name] = found
+        asked = {"transform.prompt": (transform.prompt, transform.prompt_version)} | {
+            f"transform.context.{number}": (file.path, file.version)
+            for number, file in enumerate(transform.context)
+        }
+        prompt_file, *files = self._read(pipeline, asked, problems)
+        context = {
+            file.name: found
+            for file, found in zip(transform.context, files, strict=True)
+            if found is not None
+        }
         if problems or prompt_file is None:
             raise ProblemsFound(problems)
         prompt = self.prompt(prompt_file)
@@ -138,17 +147,18 @@ class Assembly:
     def _read(
         self,
         pipeline: Pipeline,
-        key: str,
-        path: str,
-        version: str | None,
+        asked: Mapping[str, tuple[str, str | None]],
         problems: list[Problem],
-    ) -> FileVersion | None:
-        try:
-            return self.wiring.versions.read(path, version)
-        except UserError as error:
-            name = key.removesuffix(f".{key.rpartition('.')[2]}") if key[-1].isdigit() else key
-            problems.append(Problem(pipeline.place(key), f"{name}: {error.message}", error.hint))
-            return None
+    ) -> list[FileVersion | None]:
+        """The (path, version) of each key, read together; None where it became a problem."""
+        read: list[FileVersion | None] = []
+        found = self.wiring.versions.read_all(list(asked.values()))
+        for key, file in zip(asked, found, strict=True):
+            if isinstance(file, UserError):
+                name = key.removesuffix(f".{key.rpartition('.')[2]}") if key[-1].isdigit() else key
+                problems.append(Problem(pipeline.place(key), f"{name}: {file.message}", file.hint))
+            read.append(file if not isinstance(file, UserError) else None)
+        return read
 
     def front_matter(self, file: FileVersion) -> FrontMatter:
         """What the prompt says of itself."""
@@ -192,24 +202,32 @@ class Assembly:
     def panel(self, plan: Plan, gateway: Gateway) -> Panel:
         """The evaluators and the gate. Raises ProblemsFound where an evaluator cannot be made."""
         evaluate = plan.pipeline.evaluate
-        made: list[tuple[EvaluatorSpec, Evaluator]] = []
-        problems: list[Problem] = []
-        for number, spec in enumerate(evaluate.evaluators):
-            try:
-                made.append(
-                    (
-                        spec,
-                        registry.build(
-                            spec, judge=plan.judge, gateway=gateway, root=self.wiring.root
-                        ),
-                    )
-                )
-            except UserError as error:
-                place = plan.pipeline.place(f"evaluate.evaluators.{number}")
-                problems.append(Problem(place, error.message, error.hint))
+        made, problems = self._evaluators(plan.pipeline, plan.judge, gateway)
         if problems:
             raise ProblemsFound(problems)
         return Panel(made, evaluate.gate, sample=evaluate.sample)
+
+    def _evaluators(
+        self, pipeline: Pipeline, judge: str | None, gateway: Gateway
+    ) -> tuple[list[tuple[EvaluatorSpec, Evaluator]], list[Problem]]:
+        made: list[tuple[EvaluatorSpec, Evaluator]] = []
+        problems: list[Problem] = []
+        root = self.wiring.root
+        for number, spec in enumerate(pipeline.evaluate.evaluators):
+            try:
+                evaluator = registry.build(spec, judge=judge, gateway=gateway, root=root)
+                made.append((spec, evaluator))
+            except UserError as error:
+                place = pipeline.place(f"evaluate.evaluators.{number}")
+                problems.append(Problem(place, f"evaluate: {error.message}", error.hint))
+        return made, problems
+
+    def check_evaluators(self, pipeline: Pipeline) -> list[Problem]:
+        """The faults of evaluators that show when they are made; no model is asked."""
+        defaults = self.wiring.settings.defaults
+        model = pipeline.transform.model or defaults.model
+        judge = pipeline.evaluate.model or defaults.judge_model or _own_judge(model)
+        return self._evaluators(pipeline, judge, _NoGateway())[1]
 
     def failure_policy(self, plan: Plan, gateway: Gateway) -> FailurePolicy:
         """`load.on_failure`, ready to use."""
@@ -280,6 +298,16 @@ class Assembly:
         )
 
 
+class _NoGateway:
+    """Stands where evaluators are made and not asked."""
+
+    async def complete(self, request: Request) -> Completion:
+        raise AssertionError(request.model)
+
+    async def close(self) -> None:
+        pass
+
+
 def _own_judge(model: str) -> str | None:
     """A model judges its own output where no judge is named; the embedded one cannot judge."""
     return None if model == EMBEDDED_MODEL else model
@@ -292,6 +320,9 @@ def placed(pipeline: Pipeline, key: str) -> Iterator[None]:
         yield
     except ProblemsFound:
         raise
+    except QueryError as error:
+        problem = Problem(pipeline.place("extract.query"), error.message, error.hint)
+        raise ProblemsFound([problem]) from error
     except UserError as error:
         problem = Problem(pipeline.place(key), f"{key}: {error.message}", error.hint)
         raise ProblemsFound([problem]) from error
@@ -308,17 +339,52 @@ def unsupported(pipeline: Pipeline) -> Iterator[Problem]:
         yield _not_yet(pipeline, "extract.incremental", "incremental extraction")
     if pipeline.load.quarantine is not None:
         yield _not_yet(pipeline, "load.quarantine", "a quarantine outside .loom/")
+    if pipeline.load.mode == "replace" and same_place(extract.source, pipeline.load.destination):
+        yield Problem(
+            pipeline.place("load.destination"),
+            "load.destination: it is the source, and mode: replace would destroy it",
+            "load into another file or table, or use mode: upsert",
+        )
+    paths = [("transform.prompt", transform.prompt or "")]
+    paths += [(f"transform.context.{n}", file.path) for n, file in enumerate(transform.context)]
+    for key, path in paths:
+        if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
+            yield Problem(pipeline.place(key), f"'{path}' is outside of the project")
+    names = [file.name for file in transform.context]
+    for number, name in enumerate(names):
+        if name in names[:number]:
+            yield Problem(
+                pipeline.place(f"transform.context.{number}"),
+                f"transform.context: two files are called '{name}' in the prompt",
+                "rename one of them",
+            )
+
+
+def same_place(source: str, destination: str) -> bool:
+    """Whether two URLs name the same file or table."""
+    try:
+        return parse_address(source) == parse_address(destination)
+    except UserError:
+        return False  # it is said where it is opened
 
 
 def without_effect(pipeline: Pipeline) -> Iterator[str]:
     """What the file says, and what this version reads and leaves alone: told once a run."""
-    transform = pipeline.transform
+    transform, load = pipeline.transform, pipeline.load
+    if load.on_failure == "fallback" and load.fallback is None:
+        yield (
+            f"{pipeline.place('load.on_failure')}: load.fallback is not given: "
+            "records that fail are quarantined"
+        )
     silent = {
         "transform.cache": transform.cache is not None and transform.cache.enabled,
         "transform.fallback_models": bool(transform.fallback_models),
         "monitoring": pipeline.monitoring != type(pipeline.monitoring)(),
         "depends_on": bool(pipeline.depends_on),
         "extract.snapshot": pipeline.extract.snapshot,
+        "extract.headers": pipeline.extract.http != type(pipeline.extract.http)(),
+        "tags": bool(pipeline.tags),
+        "load.fallback": load.fallback is not None and load.on_failure != "fallback",
     }
     for key, given in silent.items():
         if given:

@@ -30,6 +30,7 @@ class _Found:
 
     sections: list[Section] = field(default_factory=list)
     changeable: bool = False  # something that the user can change is wrong
+    unreachable: bool = False  # something is wrong with the world
 
     def add(self, title: str, checks: Sequence[Check]) -> None:
         self.sections.append(Section(title, tuple(checks)))
@@ -39,6 +40,7 @@ class _Found:
             error = error.problems
         if isinstance(error, LoomError):
             self.changeable |= isinstance(error, UserError)
+            self.unreachable |= not isinstance(error, UserError)
             hint = f"\nhint: {error.hint}" if error.hint else ""
             return Check(text, ok=False, detail=error.message + hint)
         self.changeable = True
@@ -55,13 +57,15 @@ def check_pipeline(
     except ProblemsFound as error:
         found.add("Pipeline Definition", _definition(found, error.problems))
         return Validation(name, None, tuple(found.sections))
-    found.add("Pipeline Definition", _definition(found, list(unsupported(pipeline))))
+    problems = [*unsupported(pipeline), *assembly.check_evaluators(pipeline)]
+    found.add("Pipeline Definition", _definition(found, problems))
     connections, fields = _connections(assembly, pipeline, found, offline=offline)
     _prompt(assembly, pipeline, fields, found)
     _context(assembly, pipeline, found)
     found.add("Connections", connections)
     sections = tuple(found.sections)
-    return Validation(pipeline.name, pipeline.version, sections, unreachable=not found.changeable)
+    world = found.unreachable and not found.changeable
+    return Validation(pipeline.name, pipeline.version, sections, unreachable=world)
 
 
 def _definition(found: _Found, problems: Sequence[Problem]) -> list[Check]:

@@ -4,6 +4,7 @@ errors become lines and exit codes."""
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import sys
 import traceback
@@ -17,13 +18,13 @@ from loomgit.errors import LoomError, ProblemsFound
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import TextIO
 
 # Name: (module in loomgit.commands, what `loom --help` says). Kept here so that help imports none.
 COMMANDS = {
     "run": ("run", "Run a pipeline: extract, transform, evaluate, gate, load."),
     "validate": ("validate", "Check pipelines without running them."),
-    "runs": ("runs", "List past runs, or show one."),
+    "runs": ("runs", "List past runs, show one, or remove old ones."),
+    "sync": ("sync", "Share run files through a branch of the remote."),
     "show": ("show", "Show a prompt or context file at a version."),
     "tag": ("tag", "Name the committed content of a file as a version."),
     "schema": ("schema", "Print the JSON Schema of a kind of file."),
@@ -85,6 +86,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _run(arguments: list[str]) -> int:
     try:
         code = group.main(args=arguments, prog_name="loom", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return 2
     except click.exceptions.Exit as error:
         return error.exit_code
     except click.UsageError as error:
@@ -93,15 +97,14 @@ def _run(arguments: list[str]) -> int:
         return _say(error.format_message(), None, 2)
     except (click.Abort, KeyboardInterrupt):
         return _say("stopped", None, STOPPED)
-    except ProblemsFound as error:
+    except LoomError as error:
+        if "--json" in arguments or os.environ.get("LOOM_JSON"):
+            _document(error)
+        if not isinstance(error, ProblemsFound):
+            return _say(error.message, error.hint, error.exit_code)
         for problem in error.problems:
             _say(f"{problem.place}: {problem.message}", problem.hint, error.exit_code)
         return error.exit_code
-    except LoomError as error:
-        return _say(error.message, error.hint, error.exit_code)
-    except BrokenPipeError:
-        _silence(sys.stdout)
-        return 0
     except Exception:  # noqa: BLE001 - the one boundary: whatever was not foreseen is our bug
         return _bug()
     return code if isinstance(code, int) else 0
@@ -110,6 +113,27 @@ def _run(arguments: list[str]) -> int:
 def _usage(error: click.UsageError) -> int:
     command = error.ctx.command_path if error.ctx else "loom"
     return _say(" ".join(error.format_message().split()), f"`{command} --help` says more", 2)
+
+
+def _document(error: LoomError) -> None:
+    """The error as the one JSON document that --json promises."""
+    found = error.problems if isinstance(error, ProblemsFound) else ()
+    body = {
+        "message": error.message,
+        "hint": error.hint,
+        "exit_code": error.exit_code,
+        "problems": [
+            {
+                "path": problem.place.path,
+                "line": problem.place.line,
+                "column": problem.place.column,
+                "message": problem.message,
+                "hint": problem.hint,
+            }
+            for problem in found
+        ],
+    }
+    click.echo(json.dumps({"schema_version": 1, "error": body}, indent=2, ensure_ascii=False))
 
 
 def _say(message: str, hint: str | None, code: int) -> int:
@@ -131,8 +155,3 @@ def _bug() -> int:
     except OSError:
         hint = report
     return _say(f"this is a bug in Loom: {summary}", hint, OUR_BUG)
-
-
-def _silence(stream: TextIO) -> None:
-    """Whoever read us has gone: closing must not complain about what is still buffered."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

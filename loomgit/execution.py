@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING
 
 from loomgit import __version__
 from loomgit.assembly import AUTO_CONCURRENCY, without_effect
+from loomgit.domain.place import Problem
 from loomgit.domain.ports import QueryValues
 from loomgit.domain.runs import SCHEMA_VERSION, Run
+from loomgit.domain.words import one_of
 from loomgit.errors import ProblemsFound
 from loomgit.pipeline.events import RunFinished, RunStarted, Warned
+from loomgit.pipeline.plan import identify
 from loomgit.pipeline.runner import Parts, Runner
 from loomgit.pipeline.stages import Stages
 from loomgit.pipeline.tally import Tally
@@ -68,7 +71,7 @@ class Execution:
         self._on_event(RunStarted(pipeline.name, pipeline.version))
         for message in without_effect(pipeline):
             self._on_event(Warned(message))
-        gateway = assembly.gateway()
+        gateway = assembly.gateway(self._plan)
         finished: RunFinished | None = None
         try:
             parts = self._parts(gateway)  # faults of the configuration show before anything begins
@@ -96,7 +99,7 @@ class Execution:
     def _parts(self, gateway: Gateway) -> Callable[[Path, RecordsWriter, Rejections | None], Parts]:
         assembly, plan = self._assembly, self._plan
         pipeline = plan.pipeline
-        tally = Tally(pipeline.evaluate.evaluators)
+        tally = Tally(pipeline.evaluate.evaluators, identify(plan))
         transformer = assembly.transformer(
             plan, self._prompt, gateway, pipeline.transform.context_field
         )
@@ -136,16 +139,24 @@ class Execution:
         return configured or self._assembly.wiring.settings.defaults.concurrency or AUTO_CONCURRENCY
 
     def _check_fields(self, fields: Sequence[str]) -> None:
-        plan = self._plan
-        field = plan.pipeline.transform.context_field
+        """What the pipeline wants of the records, all of it before the first call."""
+        plan, pipeline = self._plan, self._plan.pipeline
+        field = pipeline.transform.context_field
         names = [*plan.context, *([field] if field else [])]
         problems = self._prompt.check(context=names, variables=plan.variables, fields=fields)
+        wanted = [("load.include", name) for name in pipeline.load.include]
+        wanted += [("transform.context", field)] if field else []
+        for key, name in wanted:
+            if name not in fields:
+                hint = one_of(name, fields, "they have")
+                message = f"{key}: the records have no field '{name}'"
+                problems.append(Problem(pipeline.place(key), message, hint))
         if problems:
             raise ProblemsFound(problems)
 
     @contextlib.contextmanager
     def _interruptible(self, runner: Runner) -> Iterator[None]:
-        """Ctrl-C: the first stops the runner, the second cancels it."""
+        """Ctrl-C (or a polite kill): the first stops the runner, the second cancels it."""
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
         assert task is not None
         presses = 0
@@ -160,7 +171,8 @@ class Execution:
                 task.cancel()
 
         try:
-            loop.add_signal_handler(signal.SIGINT, interrupt)
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.add_signal_handler(number, interrupt)
         except (NotImplementedError, RuntimeError, ValueError):
             yield  # not the main thread, or Windows: Ctrl-C is Python's own
             return
@@ -171,7 +183,8 @@ class Execution:
                 raise KeyboardInterrupt from None
             raise
         finally:
-            loop.remove_signal_handler(signal.SIGINT)
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(number)
 
     def _record(
         self,
@@ -207,6 +220,8 @@ class Execution:
             destination=pipeline.load.destination,
             snapshot=spool.sha256,
             records=records,
+            question=plan.question(),
+            cases=tally.cases(),
             files=dict(plan.files),
         )
 
@@ -237,6 +252,10 @@ class Rejections:
                     scores={
                         a.name: a.score.value if a.score else None for a in outcome.assessments
                     },
+                    reasons={
+                        a.name: a.score.reason if a.score else a.error for a in outcome.assessments
+                    },
+                    output=None if outcome.output is None else outcome.output.fields,
                     error="; ".join(errors)
                     or (None if failure.stage == "gate" else failure.reason),
                 )

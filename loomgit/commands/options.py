@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import nullcontext, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -13,6 +14,7 @@ import orjson
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from loomgit.api import Project
 
@@ -29,18 +31,32 @@ class Console:
     verbose: bool = False
     color: bool = True
     _drawn: bool = False
+    _deaf: bool = False
 
     def print(self, text: str = "") -> None:
         """A line of the human output; none with --json or --quiet."""
         if not self.json and not self.quiet:
-            self.clear()
-            click.echo(text)
+            self._say(text)
 
     def answer(self, text: str) -> None:
         """What the command was asked for: printed even with --quiet."""
         if not self.json:
-            self.clear()
+            self._say(text)
+
+    def _say(self, text: str) -> None:
+        self.clear()
+        if self._deaf:
+            return
+        try:
             click.echo(text)
+        except BrokenPipeError:
+            # Whoever read us has gone (`| head`); the work goes on, and closing must not complain.
+            self._deaf = True
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+    def only_document(self) -> AbstractContextManager[object]:
+        """While a user's code runs: with --json what it prints goes to stderr."""
+        return redirect_stdout(sys.stderr) if self.json else nullcontext()
 
     def document(self, value: object) -> None:
         """The one JSON document of --json."""

@@ -54,15 +54,19 @@ def command(
     project = options.project()
     runs: list[Run] = []
     code = 0
-    for name in dict.fromkeys(pipelines):
+    names = list(dict.fromkeys(pipelines))
+    for name in names:
+        project.pipeline(name)  # a fault in the last one is told before the first one runs
+    for name in names:
         view = RunView(options.console)
-        run = project.run(
-            name,
-            variables=variables,
-            execution_date=execution_date,
-            limit=limit,
-            on_event=view.show,
-        )
+        with options.console.only_document():
+            run = project.run(
+                name,
+                variables=variables,
+                execution_date=execution_date,
+                limit=limit,
+                on_event=view.show,
+            )
         runs.append(run)
         code = max(code, EXIT.get(run.results.cause, 0))
         if run.results.cause == "stopped":

@@ -7,12 +7,15 @@ from typing import cast
 import click
 import orjson
 
+from loomgit.commands.options import Common, common
 from loomgit.config.schema import KINDS, Kind, json_schema
 
 
 @click.command("schema")
 @click.argument("kind", type=click.Choice(KINDS))
-def command(kind: str) -> None:
+@common
+def command(options: Common, kind: str) -> None:
     """Print the JSON Schema (draft 2020-12) of pipeline, test or configuration files."""
+    del options  # the schema is the same everywhere, and JSON either way
     schema = json_schema(cast("Kind", kind))
     click.echo(orjson.dumps(schema, option=orjson.OPT_INDENT_2).decode())

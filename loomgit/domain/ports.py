@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from datetime import datetime
 
-    from loomgit.domain.models import Completion, Request
+    from loomgit.domain.models import Completion, Request, Spent
     from loomgit.domain.records import Score, Subject
     from loomgit.domain.values import Json, JsonMapping, JsonObject
 
@@ -38,7 +38,14 @@ class Evaluator(Protocol):
 
 
 class EvaluatorFailure(Exception):
-    """An evaluator could not judge this output; the text is the one-line reason."""
+    """An evaluator could not judge this output; the text is the one-line reason.
+
+    `spent` is what was paid for it all the same, None where no model was asked.
+    """
+
+    def __init__(self, reason: str, spent: Spent | None = None) -> None:
+        super().__init__(reason)
+        self.spent = spent
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from loomgit.domain.models import Usage
+from loomgit.domain.models import Spent, Usage
 
 if TYPE_CHECKING:
     from loomgit.domain.values import Json, JsonMapping, JsonObject
@@ -65,13 +65,17 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Assessment:
-    """One evaluator's word on one record: a score, or the error that took its place."""
+    """One evaluator's word on one record: a score, or the error that took its place.
+
+    `spent` is what was paid for an error; a score has its own bill.
+    """
 
     name: str
     threshold: float
     weight: float = 1.0
     score: Score | None = None
     error: str | None = None
+    spent: Spent | None = None
 
     @property
     def passed(self) -> bool:
@@ -93,8 +97,11 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The end of a record's way: loaded when `failure` is None. `evaluated` is false where
-    `evaluate.sample` left the record out."""
+    """The end of a record's way: loaded when `failure` is None.
+
+    `evaluated` is false where `evaluate.sample` left the record out; `replaced` is the failure that
+    a fallback stands in for; `discarded` are the judgements of earlier attempts, which cost too.
+    """
 
     record: Record
     output: Output | None = None
@@ -102,3 +109,5 @@ class Outcome:
     failure: Failure | None = None
     evaluated: bool = True
     fallback: bool = False
+    replaced: Failure | None = None
+    discarded: tuple[Assessment, ...] = ()

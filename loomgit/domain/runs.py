@@ -38,6 +38,7 @@ class Results:
     `records_validated` passed the gate, `records_rejected` did not get there (`records_failed` of
     them by a failed transform or evaluator, the rest by their scores); `records_validated` splits
     into what the destination gained: `inserted`, `updated`, `unchanged`, and `duplicates` of a key.
+    A record that a fallback stands in for is rejected, and loaded. `reasons` counts why.
     `cause` tells an end that was no success: its own thresholds (`gate`), a provider, disk or
     database (`world`), something to change first (`user`), somebody (`stopped`).
     """
@@ -55,6 +56,7 @@ class Results:
     updated: int = 0
     unchanged: int = 0
     duplicates: int = 0
+    reasons: dict[str, int] = field(default_factory=dict)
     cause: Cause = ""
     message: str = ""
 
@@ -124,7 +126,11 @@ class RecordsFile:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run file, whole."""
+    """A run file, whole.
+
+    `question` is what every case was asked besides its input: evaluators, judge, gate. `cases` are
+    kept up to a thousand; a bigger run has them in its records file alone.
+    """
 
     schema_version: int
     run_id: str
@@ -149,6 +155,7 @@ class Run:
     destination: str
     snapshot: str = ""
     records: RecordsFile | None = None
+    question: dict[str, object] = field(default_factory=dict)
     cases: tuple[Case, ...] = ()
     files: dict[str, str] = field(default_factory=dict)
 

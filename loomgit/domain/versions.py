@@ -11,7 +11,8 @@ class FileVersion:
 
     `path` is relative to the project; `blob` is Git's id of the content; `name` is what people
     call it (`v2.3.0`, `v2.3.0+3.g1a2b3c4d`, `g1a2b3c4d`, `.dirty` behind either); `revision` is
-    the commit it was read at, None for the working tree.
+    the commit it was read at, None for the working tree; `former_path` is where the file stood at
+    that revision, where it has been renamed since, else empty.
     """
 
     path: str
@@ -19,6 +20,7 @@ class FileVersion:
     blob: str
     text: str
     revision: str | None = None
+    former_path: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,16 +79,18 @@ class JudgedEvaluator:
                 threshold=self.threshold,
             )
         except arbiter.module.ArbiterError as error:
-            raise (ledger.fault or EvaluatorFailure(f"{self.kind}: {_line(error)}")) from error
+            failure = EvaluatorFailure(f"{self.kind}: {_line(error)}", ledger.spent)
+            raise (ledger.fault or failure) from error
         (found,) = result.scores
+        spent = ledger.spent
         return Score(
             value=found.value,
             reason=str(found.explanation or "").strip(),
             judge=ledger.completions[-1].model,
-            usage=ledger.usage,
-            cost=ledger.cost,
-            calls=len(ledger.completions),
-            latency=ledger.latency,
+            usage=spent.usage,
+            cost=spent.cost,
+            calls=spent.calls,
+            latency=spent.latency,
         )
 
 

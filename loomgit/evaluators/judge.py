@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from loomgit.domain.models import Message, Request, Usage
+from loomgit.domain.models import Message, Request, Spent, Usage
 from loomgit.domain.ports import EvaluatorFailure
 from loomgit.domain.replies import REPAIR, find_object, join_faults
 from loomgit.errors import ModelError
@@ -29,21 +29,12 @@ class Ledger:
     fault: ModelError | EvaluatorFailure | None = None
 
     @property
-    def usage(self) -> Usage:
-        """All their tokens."""
-        return sum((completion.usage for completion in self.completions), Usage())
-
-    @property
-    def cost(self) -> float | None:
-        """USD for all of them, None where one has no known price."""
-        known = [done.cost for done in self.completions if done.cost is not None]
-        return sum(known) if len(known) == len(self.completions) else None
-
-    @property
-    def latency(self) -> float | None:
-        """Seconds of waiting, None where all replies came from a cache."""
-        waited = [done.latency for done in self.completions if done.latency is not None]
-        return sum(waited) if waited else None
+    def spent(self) -> Spent:
+        """What all of them came to."""
+        spent = Spent()
+        for completion in self.completions:
+            spent.add(completion)
+        return spent
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +93,10 @@ class Judge(Generic[Answer]):
             text = await self._ask((*messages, Message("assistant", text), repair))
             answer = parse(text, self._answer)
         if isinstance(answer, str):
-            raise EvaluatorFailure(f"the judge {self._model} gave no usable answer: {answer}")
-        return Judgement(answer, self._ledger.usage)
+            raise EvaluatorFailure(
+                f"the judge {self._model} gave no usable answer: {answer}", self._ledger.spent
+            )
+        return Judgement(answer, self._ledger.spent.usage)
 
     async def _ask(self, messages: tuple[Message, ...]) -> str:
         request = Request(

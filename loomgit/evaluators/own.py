@@ -48,7 +48,7 @@ class OwnEvaluator:
                 result = await result
         except EvaluatorFailure:
             raise
-        except Exception as error:  # a user's code may raise anything
+        except (Exception, SystemExit) as error:  # a user's code may raise anything
             where = _line(error, inspect.getsourcefile(inspect.unwrap(self._function)))
             raise EvaluatorFailure(f"{self._name}{where}: {_describe(error)}") from error
         return self._read(result)
@@ -136,7 +136,7 @@ def _describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {text[:200]}" if text else type(error).__name__
 
 
-def _line(error: Exception, file: str | None) -> str:
+def _line(error: BaseException, file: str | None) -> str:
     """`:line` for the last place in `file` that the error came through."""
     if isinstance(error, SyntaxError) and error.filename == file:
         return f":{error.lineno}"

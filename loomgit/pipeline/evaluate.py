@@ -77,7 +77,9 @@ async def _assess(
     except Denied:
         raise
     except EvaluatorFailure as failure:
-        return Assessment(spec.name, spec.threshold, spec.weight, error=str(failure)), False
+        return Assessment(
+            spec.name, spec.threshold, spec.weight, error=str(failure), spent=failure.spent
+        ), False
     except ModelError as error:
         return Assessment(spec.name, spec.threshold, spec.weight, error=error.message), True
     return Assessment(spec.name, spec.threshold, spec.weight, score=score), False

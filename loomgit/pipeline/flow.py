@@ -42,6 +42,10 @@ class OrderedFlow(Generic[Item, Result]):
         self._stopped = True
         self._slots.release()  # a worker that waits for room is let go, to see that it is over
 
+    def leftovers(self) -> list[Result]:
+        """After an error: the results that were finished and did not come out, in order."""
+        return [self._done.pop(index) for index in sorted(self._done)]
+
     async def results(self) -> AsyncIterator[Result]:
         """The results in order. An error in `work` ends it at once, and the other work with it."""
         workers = [asyncio.create_task(self._pull()) for _ in range(self._concurrency)]

@@ -14,10 +14,11 @@ from loomgit.domain.runs import RunConfig
 from loomgit.pipeline.transform import Sampling
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from datetime import datetime
 
     from loomgit.domain.definitions import Pipeline
+    from loomgit.domain.records import Record
     from loomgit.domain.values import JsonObject
     from loomgit.domain.versions import FileVersion
 
@@ -59,6 +60,16 @@ class Plan:
             "params": dict(transform.params),
             "vars": dict(self.variables),
             "judge": self.judge,
+        }
+
+    def question(self) -> dict[str, object]:
+        """What the results answer: results of different questions cannot be compared."""
+        evaluate = self.pipeline.evaluate
+        return {
+            "evaluators": {spec.name: asdict(spec) for spec in evaluate.evaluators},
+            "scripts": {path: blob for path, blob in self.files.items() if path.endswith(".py")},
+            "judge": self.judge,
+            "gate": asdict(evaluate.gate),
         }
 
     def fingerprint(self) -> str:
@@ -103,3 +114,15 @@ class Plan:
             parameters=self.parameters(),
             fingerprint=self.fingerprint(),
         )
+
+
+def identify(plan: Plan) -> Callable[[Record], tuple[str, str]]:
+    """A function from a record to its case's key (all that can change its scores) and definition
+    (the question alone: input, evaluators, judge, thresholds)."""
+    fingerprint, question = plan.fingerprint(), digest(plan.question())
+
+    def identity(record: Record) -> tuple[str, str]:
+        content = digest(record.input)
+        return digest([fingerprint, content]), digest([question, content])
+
+    return identity

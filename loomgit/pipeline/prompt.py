@@ -72,6 +72,9 @@ class Prompt:
     ) -> None:
         self.path = path
         _, shift, body = split_front_matter(text)
+        if not shift and text.startswith("---\n"):
+            hint = "write a line --- under the metadata, or take the first line away"
+            raise ProblemsFound([Problem(Place(path), "the front matter is not closed", hint)])
         self._source = Template(path, body, shift)
         self._included: dict[str, str] = {}
         self._include = include

@@ -7,6 +7,7 @@ long the source is. The runner prints nothing: it yields events, the last of whi
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from loomgit.pipeline.tally import Tally
 
 WINDOW_BATCHES = 4
+MAX_ERROR_RATE = 0.05  # more records lost to outages than that, and the run is not whole
 
 
 class Spool(Protocol):
@@ -117,6 +119,12 @@ class Runner:
         self._stopping = False
         self._flow: OrderedFlow[Record, Outcome] | None = None
         self._receipt = LoadReceipt()
+        self._batch: list[Outcome] = []
+        self._part = 0
+        self._taken = 0  # rows that the sink took
+        self._outages = 0  # records in a row that failed by infrastructure
+        self._cut = False  # the extraction was stopped before its end
+        self._sink_broke = False
 
     def stop(self) -> None:
         """Take no new work, let what is in flight end, keep what is done."""
@@ -145,28 +153,34 @@ class Runner:
                 hint=f"they have: {', '.join(spool.fields[:12])}",
             )
         sink = await asyncio.to_thread(self._open_sink, key or (HASH_KEY,))
+        broken: BaseException | None = None
         end = End("success", "", "", complete=True)
         try:
             async for event in self._work(spool, sink, key):
                 yield event
-        except LoomError as error:
-            end = _failed(error)
-        except BaseException:
+        except GeneratorExit:
             await asyncio.to_thread(sink.abort)
             raise
-        if self._stopping and not end.cause and parts.tally.processed < spool.count:
-            done = f"{parts.tally.processed:,} of {spool.count:,} records"
-            end = End("partial", "stopped", f"stopped after {done}", complete=False)
-        elif not end.cause:
-            end = self._judge_batch()
-        if not spool.count and not self._stopping:
-            yield Warned("the source has no records")
+        except LoomError as error:
+            end = _failed(error)
+        except BaseException as error:  # noqa: BLE001 - a begun run ends with a record, always
+            broken = error
+            end = self._broken(error, spool)
+        if end.complete:
+            end = self._judge(spool)
+        else:
+            await self._rescue(sink, key)
         end = await self._close(sink, end)
+        if not spool.count and end.complete:
+            yield Warned("the source has no records")
+        elif parts.pipeline.load.mode == "replace" and not self._taken:
+            yield Warned("nothing to load: the destination is left as it was")
         records = parts.log.finish()
-        run = parts.record(
-            parts.tally, spool, self._receipt, end, time.perf_counter() - started, records
-        )
+        duration = time.perf_counter() - started
+        run = parts.record(parts.tally, spool, self._receipt, end, duration, records)
         yield RunFinished(run, end.hint)
+        if broken is not None:
+            raise broken
 
     # -- extract
 
@@ -181,6 +195,7 @@ class Runner:
     def _until_stopped(self, rows: Iterator[JsonObject]) -> Iterator[JsonObject]:
         for row in rows:
             if self._stopping:
+                self._cut = True
                 return
             yield row
 
@@ -210,31 +225,46 @@ class Runner:
         )
         if self._stopping:
             self._flow.stop()
-        batch: list[Outcome] = []
-        part = 0
         async for outcome in self._flow.results():
-            parts.tally.add(outcome)
-            batch.append(outcome)
-            if len(batch) == size:
-                await self._load(sink, key, part, batch)
-                batch, part = [], part + 1
+            self._take(outcome)
+            if len(self._batch) == size:
+                await self._load(sink, key)
                 yield Progressed(parts.tally.processed, spool.count, parts.tally.spent)
                 self._check_failures(outcome)
-        if batch:
-            await self._load(sink, key, part, batch)
+        if self._batch:
+            last = self._batch[-1]
+            await self._load(sink, key)
             yield Progressed(parts.tally.processed, spool.count, parts.tally.spent)
-            self._check_failures(batch[-1])
+            self._check_failures(last)
 
-    async def _load(
-        self, sink: Sink, key: tuple[str, ...], part: int, batch: list[Outcome]
-    ) -> None:
-        parts = self._parts
+    def _take(self, outcome: Outcome) -> None:
+        self._parts.tally.add(outcome)
+        self._batch.append(outcome)
+        failure = outcome.failure
+        self._outages = self._outages + 1 if failure and failure.infrastructure else 0
+
+    async def _rescue(self, sink: Sink, key: tuple[str, ...]) -> None:
+        """Load what was finished, and paid for, when something else ended the run."""
+        if self._flow is not None:
+            for outcome in self._flow.leftovers():
+                self._take(outcome)
+        if self._batch and not self._sink_broke:
+            with contextlib.suppress(LoomError):  # the run has its reason already
+                await self._load(sink, key)
+
+    async def _load(self, sink: Sink, key: tuple[str, ...]) -> None:
+        parts, batch = self._parts, self._batch
+        self._batch = []
         good = [outcome for outcome in batch if outcome.failure is None]
         bad = [outcome for outcome in batch if outcome.failure is not None]
         with parts.tally.watches["load"]:
             if good:
                 rows = [self._row(outcome, key) for outcome in good]
-                await asyncio.to_thread(sink.load, part, rows)
+                self._sink_broke = True  # until it took them
+                await asyncio.to_thread(sink.load, self._part, rows)
+                self._sink_broke = False
+                self._taken += len(rows)
+                self._part += 1
             if bad and parts.quarantine is not None:
                 parts.quarantine.add(bad)
             parts.log.write(describe(outcome, parts.quarantine is not None) for outcome in batch)
@@ -261,29 +291,53 @@ class Runner:
 
     def _check_failures(self, last: Outcome) -> None:
         """Stop early where going on is pointless: no call succeeds, or too many records fail."""
-        tally, limit = self._parts.tally, self._parts.pipeline.max_failure_rate
+        tally, pipeline = self._parts.tally, self._parts.pipeline
+        reason = last.failure.reason if last.failure else ""
         if tally.infrastructure == tally.processed:
-            reason = last.failure.reason if last.failure else ""
             raise WorldError(f"no call to a model has succeeded: {reason}")
+        if self._outages >= max(pipeline.transform.batch_size, 2 * self._parts.concurrency):
+            raise WorldError(f"the last {self._outages} records failed in a row: {reason}")
+        limit = pipeline.max_failure_rate
         rejected = tally.processed - tally.validated
         if limit is not None and rejected / tally.processed > limit:
             rate = f"{rejected / tally.processed:.1%} > {limit:.1%}"
             raise _TooManyFailures(f"too many records fail: {rate} (max_failure_rate)")
 
-    def _judge_batch(self) -> End:
-        """`batch_threshold`: what passed is loaded, and a run below it is `partial`."""
-        tally, threshold = self._parts.tally, self._parts.pipeline.evaluate.batch_threshold
-        if threshold is None or not tally.processed:
+    def _broken(self, error: BaseException, spool: Spool) -> End:
+        """The end of a run that was cancelled, or that a bug of ours ended."""
+        if isinstance(error, asyncio.CancelledError | KeyboardInterrupt):
+            return self._stopped(spool)
+        message = f"a bug in Loom: {type(error).__name__}: {error}"
+        return End("failed", "world", " ".join(message.split()), complete=False)
+
+    def _stopped(self, spool: Spool) -> End:
+        done = f"{self._parts.tally.processed:,} of {spool.count:,} records"
+        hint = "run it again: what is loaded stays as it is"
+        return End("partial", "stopped", f"stopped after {done}", complete=False, hint=hint)
+
+    def _judge(self, spool: Spool) -> End:
+        """How a run ended that nothing broke: stopped, or by what its records came to."""
+        tally, evaluate = self._parts.tally, self._parts.pipeline.evaluate
+        if self._stopping and (self._cut or tally.processed < spool.count):
+            return self._stopped(spool)
+        if not tally.processed:
             return End("success", "", "", complete=True)
+        if not tally.validated and not tally.fallback:
+            message = f"no record passed: {next(iter(tally.reasons()), '')}"
+            return End("failed", "gate", message, complete=True)
         rate = tally.validated / tally.processed
-        if rate >= threshold:
-            return End("success", "", "", complete=True)
-        message = f"batch threshold not met: {percent_pair(rate, threshold)}"
-        return End("partial", "gate", message, complete=True)
+        if evaluate.batch_threshold is not None and rate < evaluate.batch_threshold:
+            message = f"batch threshold not met: {percent_pair(rate, evaluate.batch_threshold)}"
+            return End("partial", "gate", message, complete=True)
+        if tally.infrastructure > MAX_ERROR_RATE * tally.processed:
+            message = f"{tally.infrastructure:,} of {tally.processed:,} records failed by outages"
+            return End("partial", "world", message, complete=True, hint="run it again")
+        return End("success", "", "", complete=True)
 
     async def _close(self, sink: Sink, end: End) -> End:
-        """Publish what was taken. A replaced table is published whole or not at all."""
-        keep = end.complete or self._parts.pipeline.load.mode != "replace"
+        """Publish what was taken; a replaced table whole or not at all, never as an empty one."""
+        replacing = self._parts.pipeline.load.mode == "replace"
+        keep = bool(end.complete and self._taken) if replacing else True
         try:
             with self._parts.tally.watches["load"]:
                 if keep:

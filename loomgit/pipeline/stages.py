@@ -51,7 +51,11 @@ class Stages:
             if outcome.failure is None:
                 return outcome
             again = await self._attempt(record, sample=sample)
-            outcome = replace(again, output=_together(outcome.output, again.output))
+            outcome = replace(
+                again,
+                output=_together(outcome.output, again.output),
+                discarded=(*outcome.discarded, *outcome.assessments),
+            )
         if outcome.failure is None:
             return outcome
         return await self._fall_back(outcome)
@@ -85,14 +89,14 @@ class Stages:
             with self._transforming:
                 second, failure = await policy.transformer.apply(failed.record)
             if failure is not None or second is None:
-                return failed
+                return replace(failed, output=_together(failed.output, second))
             output = _together(failed.output, second) or second
         else:
             return failed
         misfit = self._misfit(output.fields)
         if misfit is not None:
-            return replace(failed, failure=misfit)
-        return replace(failed, output=output, failure=None, fallback=True)
+            return replace(failed, output=output, failure=misfit)
+        return replace(failed, output=output, failure=None, fallback=True, replaced=failed.failure)
 
 
 def _together(first: Output | None, second: Output | None) -> Output | None:

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import time
 from array import array
-from typing import TYPE_CHECKING
+from collections import Counter
+from typing import TYPE_CHECKING, TypeAlias
 
 from loomgit.domain.models import Usage
-from loomgit.domain.runs import Cost, Performance, Results, ScoreSummary
+from loomgit.domain.runs import Case, Cost, Performance, Results, ScoreSummary
 from loomgit.stats.summary import Moments, percentile
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from loomgit.domain.definitions import EvaluatorSpec
     from loomgit.domain.ports import LoadReceipt
-    from loomgit.domain.records import Assessment, Outcome, Output
+    from loomgit.domain.records import Assessment, Outcome, Output, Record
     from loomgit.domain.runs import Cause, Status
 
+SHOWN_REASONS = 3
+KEPT_REASONS = 10_000  # different ones to count: a reason may hold text of its record
+KEPT_CASES = 1000  # in the run file; a bigger run has them in its records alone
+Identify: TypeAlias = "Callable[[Record], tuple[str, str]]"
 STAGES = ("extract", "transform", "evaluate", "load")
 
 
@@ -74,9 +79,16 @@ class _Scores:
 
 
 class Tally:
-    """The running figures of one run; memory grows by eight bytes a model call (its latency)."""
+    """The running figures of one run; memory grows by eight bytes a model call (its latency).
 
-    def __init__(self, evaluators: Sequence[EvaluatorSpec]) -> None:
+    `identify` gives a record's case key and definition (versions of all that can change its scores,
+    and of the question).
+    """
+
+    def __init__(self, evaluators: Sequence[EvaluatorSpec], identify: Identify) -> None:
+        self._identify = identify
+        self._cases: list[Case] = []
+        self._reasons: Counter[str] = Counter()
         self.processed = 0
         self.failed = 0
         self.infrastructure = 0
@@ -95,20 +107,53 @@ class Tally:
     def add(self, outcome: Outcome) -> None:
         """Take in one record's end."""
         self.processed += 1
-        if outcome.failure is None:
+        if self.processed <= KEPT_CASES:
+            self._cases.append(self._case(outcome))
+        failure = outcome.failure or outcome.replaced
+        if failure is None:
             self.validated += 1
         else:
-            self.failed += outcome.failure.stage != "gate"
-            self.infrastructure += outcome.failure.infrastructure
+            self.failed += failure.stage != "gate"
+            self.infrastructure += failure.infrastructure
+            if failure.reason in self._reasons or len(self._reasons) < KEPT_REASONS:
+                self._reasons[failure.reason] += 1
         self.fallback += outcome.fallback
         self.evaluated += outcome.evaluated and bool(outcome.assessments)
         if outcome.output is not None:
             self._add_output(outcome.output)
         for assessment in outcome.assessments:
             self._scores[assessment.name].add(assessment)
+        for assessment in (*outcome.discarded, *outcome.assessments):
             if assessment.score is not None and assessment.score.calls:
                 self._spend("evaluate", assessment.score.cost, assessment.score.calls)
                 self._usage += assessment.score.usage
+            elif assessment.spent is not None:
+                self._spend("evaluate", assessment.spent.cost, assessment.spent.calls)
+                self._usage += assessment.spent.usage
+
+    def reasons(self) -> dict[str, int]:
+        """Why records failed, the most frequent reasons first, with how often."""
+        return dict(self._reasons.most_common(SHOWN_REASONS))
+
+    def _case(self, outcome: Outcome) -> Case:
+        key, definition = self._identify(outcome.record)
+        output = outcome.output
+        judged = sum(a.score.cost or 0.0 for a in outcome.assessments if a.score)
+        cost = None if output is None or output.cost is None else output.cost + judged
+        return Case(
+            id=outcome.record.key,
+            key=key,
+            definition=definition,
+            scores={a.name: [a.score.value if a.score else None] for a in outcome.assessments},
+            samples=1,
+            passed=int(outcome.failure is None),
+            cost=cost,
+            latency=None if output is None else output.latency,
+        )
+
+    def cases(self) -> tuple[Case, ...]:
+        """The cases of a run that is small enough to keep them, else none."""
+        return tuple(self._cases) if self.processed <= KEPT_CASES else ()
 
     def _add_output(self, output: Output) -> None:
         if output.calls:
@@ -147,6 +192,7 @@ class Tally:
             updated=receipt.updated,
             unchanged=receipt.unchanged,
             duplicates=receipt.duplicates,
+            reasons=self.reasons(),
             cause=cause,
             message=message,
         )

@@ -103,7 +103,7 @@ class Transformer:
             model=sampling.model,
             messages=messages,
             temperature=sampling.temperature,
-            seed=sampling.seed,
+            seed=(sampling.seed or 0) + sample if sample else sampling.seed,
             max_tokens=sampling.max_tokens,
             params=sampling.params,
             schema=self._reader.schema,

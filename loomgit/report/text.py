@@ -69,6 +69,8 @@ def _results(run: Run) -> Iterator[str]:
     yield f"  Rejected:  {share(results.records_rejected, results.records_processed)}"
     if results.records_failed:
         yield f"  Failed:    {results.records_failed:,} of them without a score"
+    for reason, count in results.reasons.items():
+        yield f"    {count:,} x {' '.join(reason.split())[:160]}"
     if results.records_fallback:
         yield f"  Fallback:  {results.records_fallback:,}"
     yield f"  Changed:   {changes(run)}"
@@ -169,7 +171,7 @@ def named(pipeline: str, version: str | None) -> str:
 
 def title(name: str) -> str:
     """`semantic_similarity` as `Semantic Similarity`."""
-    return name.replace("_", " ").title()
+    return name.replace("_", " ").title() if name.isidentifier() else name
 
 
 def score(summary: ScoreSummary) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -96,8 +96,8 @@ class FileSink:
         self._stage.close()
         if self._stage.finished() is None:
             self._stage.discard()
-        if self._aside.exists():  # an earlier process died while it wrote
-            with disk(self._shown):
+        if self._aside.exists():  # an earlier process died while it wrote, or another one writes
+            with suppress(WorldError), self._locked(patience=0), disk(self._shown):
                 self._aside.unlink(missing_ok=True)
 
     def _there(self) -> bool:
@@ -115,12 +115,12 @@ class FileSink:
             require_names(wanted, self._columns, self._shown)
 
     @contextmanager
-    def _locked(self) -> Iterator[None]:
+    def _locked(self, patience: float = PATIENCE) -> Iterator[None]:
         from filelock import FileLock, Timeout  # noqa: PLC0415 - 200 ms, for who writes files
 
         make_folder(self._lock.parent, self._shown)
         try:
-            with FileLock(self._lock, timeout=PATIENCE):
+            with FileLock(self._lock, timeout=patience):
                 yield
         except Timeout as fault:
             raise WorldError(

@@ -36,10 +36,12 @@ class QuarantineEntry:
     record: JsonObject
     scores: Mapping[str, float | None] = field(default_factory=dict)
     error: str | None = None
+    reasons: Mapping[str, str | None] = field(default_factory=dict)
+    output: JsonObject | None = None
 
 
 _REQUIRED = ("run_id", "pipeline", "record_key", "stage", "reason", "record", "at")
-_ORDER = (*_REQUIRED[:5], "scores", "error", *_REQUIRED[5:])
+_ORDER = (*_REQUIRED[:5], "scores", "reasons", "error", "output", *_REQUIRED[5:])
 
 
 class Quarantine:

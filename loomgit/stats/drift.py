@@ -73,7 +73,8 @@ def label_drift(
     def variation(labels: Flags) -> Floats:
         counts = np.add.reduceat(labels[:, order].astype(np.int32), starts, axis=1)
         gaps: Floats = np.abs(counts / sizes[1] - (totals - counts) / sizes[0])
-        return gaps.sum(axis=1) / 2
+        totals_apart: Floats = gaps.sum(axis=1) / 2
+        return totals_apart
 
     distance, p = upper_p(pooled, variation, rng, ROUNDS)
     return DriftReport("total variation", distance, p, LARGE, *sizes, ROUNDS)

@@ -59,7 +59,8 @@ def pair(base: Grid, candidate: Grid) -> Paired:
         raise ValueError(f"{sides[0].shape[0]} cases cannot pair with {sides[1].shape[0]}")
     if any(np.isinf(side).any() for side in sides):
         raise ValueError("an infinite value has no place in a comparison of means")
-    both = np.logical_and(*((~np.isnan(side)).any(axis=1) for side in sides))
+    held = [(~np.isnan(side)).any(axis=1) for side in sides]
+    both = np.asarray(held[0] & held[1], dtype=bool)
     if not both.any():
         raise NoValues("no case has a sample on both sides")
     missing = sum(count_missing(rows) for rows in (base, candidate))

@@ -109,7 +109,9 @@ def _enumerated_p(paired: Paired) -> float | None:
         if sums.size * shifts.size > SUPPORT:
             return None
         true += float(c.mean() - b.mean())
-        sums, place = np.unique(np.round(np.add.outer(sums, shifts), TIE), return_inverse=True)
+        apart = np.round(np.add.outer(sums, shifts), TIE)
+        values, place = np.unique(apart, return_inverse=True)
+        sums = np.asarray(values, dtype=np.float64)
         weights = np.bincount(place.ravel(), np.multiply.outer(weights, share).ravel())
     tie = paired.cases * 10.0**-TIE
     return min(1.0, float(weights[sums <= true + tie].sum()))

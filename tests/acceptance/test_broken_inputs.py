@@ -1,7 +1,10 @@
 """Whatever is wrong with a project: one clear line, the right exit code, nothing half written."""
 
+import json
 import shutil
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -120,6 +123,15 @@ CASES = [
         2,
         "no version v9",
     ),
+    Broken(
+        "prompt outside", {P: replaced("prompts/classify.txt", "../../etc/passwd")}, 2, f"{P}:7:"
+    ),
+    Broken(
+        "context twice",
+        {P: replaced("taxonomy.md]", "taxonomy.md, other/taxonomy.md]"), "other/taxonomy.md": "x"},
+        2,
+        "two files are called 'taxonomy'",
+    ),
     # the source
     Broken("no source", {D: None}, 2, "data/reviews.csv"),
     Broken("source is a folder", {D: folder}, 2, "data/reviews.csv"),
@@ -163,7 +175,33 @@ CASES = [
         2,
         "vars.x",
     ),
+    Broken(
+        "included field missing",
+        {P: PIPELINE + "  include: [revew]\n"},
+        2,
+        "did you mean 'review'?",
+    ),
     # the destination
+    Broken(
+        "replacing the source",
+        {P: destination("data/reviews.csv") + "  mode: replace\n"},
+        2,
+        "mode: replace would destroy it",
+    ),
+    Broken(
+        "replace with a limit",
+        {P: PIPELINE + "  mode: replace\n"},
+        2,
+        "would leave no more than 1 rows",
+        ("run", "demo", "--limit", "1"),
+    ),
+    Broken("another name", {P: replaced("name: demo", "name: other")}, 2, f"{P}:1:1: name:"),
+    Broken(
+        "no such function",
+        {P: replaced("exact_match", "checks.py:nothing"), "checks.py": "x = 1\n"},
+        2,
+        f"{P}:12",
+    ),
     Broken(
         "destination in a file",
         {P: destination("out/x/y.jsonl"), "out/x": "a file"},
@@ -328,3 +366,78 @@ def test_outside_of_a_repository_and_of_a_project(tmp_path, monkeypatch, capsys)
     (tmp_path / "pipelines" / "demo.yaml").write_text(PIPELINE)
     assert cli._run(["run", "demo"]) == 2
     assert "hint: run `git init`" in capsys.readouterr().err
+
+
+def test_a_run_in_which_nothing_passes_answers_no(template, tmp_path, monkeypatch, capsys):
+    root = tmp_path / "project"
+    shutil.copytree(template, root)
+    (root / D).write_text(REVIEWS.replace("positive", "x").replace("negative", "x"))
+    monkeypatch.chdir(root)
+    assert cli._run(["run", "demo"]) == 1
+    out, err = capsys.readouterr()
+    assert "error: no record passed: label 0.00 < 0.70" in err
+    assert "    4 x label 0.00 < 0.70" in out.splitlines()
+
+
+def test_a_missed_batch_threshold_answers_no_and_loads_what_passed(
+    template, tmp_path, monkeypatch, capsys
+):
+    root = tmp_path / "project"
+    shutil.copytree(template, root)
+    (root / P).write_text(replaced("  quality_gate", "  batch_threshold: 0.9\n  quality_gate"))
+    (root / D).write_text(REVIEWS.replace("love it,positive", "love it,negative"))
+    monkeypatch.chdir(root)
+    assert cli._run(["run", "demo", "--json"]) == 1
+    results = json.loads(capsys.readouterr().out)["results"]
+    assert results["status"] == "partial"
+    assert results["message"] == "batch threshold not met: 75.0% < 90.0%"
+    assert results["records_loaded"] == 3
+
+
+def test_an_error_is_a_document_too(template, tmp_path, monkeypatch, capsys):
+    root = tmp_path / "project"
+    shutil.copytree(template, root)
+    (root / P).write_text(replaced("all_pass", "all_pas"))
+    monkeypatch.chdir(root)
+    assert cli._run(["run", "demo", "--json"]) == 2
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert error["exit_code"] == 2
+    (problem,) = error["problems"]
+    assert (problem["path"], problem["hint"]) == (P, "did you mean 'all_pass'?")
+
+
+def test_no_pipeline_runs_when_one_of_them_is_broken(template, tmp_path, monkeypatch, capsys):
+    root = tmp_path / "project"
+    shutil.copytree(template, root)
+    monkeypatch.chdir(root)
+    assert cli._run(["run", "demo", "missing"]) == 2
+    capsys.readouterr()
+    assert not (root / "out").exists()
+
+
+def test_what_a_users_evaluator_prints_does_not_spoil_the_document(
+    template, tmp_path, monkeypatch, capsys
+):
+    root = tmp_path / "project"
+    shutil.copytree(template, root)
+    (root / "checks.py").write_text("def loud(output, record):\n    print('hello')\n    return 1\n")
+    text = PIPELINE.replace("type: exact_match", "type: checks.py:loud")
+    text = text.replace("      config: {field: sentiment, reference_field: expected}\n", "")
+    (root / P).write_text(text)
+    monkeypatch.chdir(root)
+    assert cli._run(["run", "demo", "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["results"]["records_validated"] == 4
+    assert "hello" in err
+
+
+def test_whoever_stops_reading_does_not_stop_the_run(template, tmp_path):
+    root = tmp_path / "project"
+    shutil.copytree(template, root)
+    command = f"{sys.executable} -m loomgit run demo | head -1"
+    done = subprocess.run(command, shell=True, cwd=root, capture_output=True, text=True, check=True)
+    assert done.stdout == "Pipeline: demo (v1.0.0)\n"
+    assert "Traceback" not in done.stderr
+    assert (root / "out/demo.db").exists()
+    assert len(list(root.glob(".loom/runs/*/*.json"))) == 1
+    assert len(list(root.glob(".loom/records/*.jsonl"))) == 1

@@ -106,6 +106,11 @@ def test_a_broken_template_names_its_line(text, line):
     assert caught.value.problems[0].place.line == line
 
 
+def test_front_matter_that_is_not_closed_is_no_prompt():
+    with pytest.raises(ProblemsFound, match=r"prompts/p.txt:1:1: the front matter is not closed"):
+        Prompt("prompts/p.txt", "---\nid: x\nHello {{ input.review }}")
+
+
 def test_included_templates_are_read_checked_and_known():
     parts = {"rules.txt": "Be {{ vars.tone }}.\n{{ input.nope }}", "deep.txt": "x"}
     prompt = Prompt("prompts/p.txt", "{% include 'rules.txt' %}", include=parts.get)

@@ -13,7 +13,9 @@ from loomgit.domain.definitions import (
     Transform,
 )
 from loomgit.domain.keys import HASH_KEY
+from loomgit.domain.models import Spent, Usage
 from loomgit.domain.ports import EvaluatorFailure
+from loomgit.domain.records import Score
 from loomgit.errors import Denied, ProblemsFound, Unavailable, UserError, WorldError
 from loomgit.pipeline.evaluate import Panel
 from loomgit.pipeline.events import Extracted, Progressed, RunFinished, Warned
@@ -52,7 +54,7 @@ class Bench:
         self.sink = sink or FakeSink()
         self.log, self.quarantine = FakeLog(), FakeQuarantine()
         evaluate = self.pipeline.evaluate
-        self.tally = Tally(evaluate.evaluators)
+        self.tally = Tally(evaluate.evaluators, lambda record: (record.key, "q"))
         evaluator = FakeEvaluator(judge or (lambda _: 1.0))
         self.stages = Stages(
             self.transformer(),
@@ -263,7 +265,7 @@ def test_a_record_that_the_prompt_cannot_render_fails_alone():
 
 
 def test_a_provider_that_fails_some_records_does_not_stop_the_run():
-    bench = Bench(failing(5, Unavailable("503 from the provider")))
+    bench = Bench(failing(5, Unavailable("503 from the provider")), rows=rows_of(40))
     results = bench.run()
     assert (results.status, results.records_failed) == ("success", 1)
     assert bench.quarantine.outcomes[0].failure.infrastructure
@@ -322,7 +324,7 @@ def test_too_many_failures_stop_the_run():
     results = bench.run()
     assert (results.status, results.cause) == ("failed", "gate")
     assert results.message == "too many records fail: 100.0% > 50.0% (max_failure_rate)"
-    assert results.records_processed == 4
+    assert results.records_processed >= 4
 
 
 def test_stop_keeps_what_is_done_and_says_so():
@@ -434,3 +436,125 @@ def test_a_share_of_the_records_is_evaluated_and_always_the_same():
 def test_rates_show_as_many_digits_as_tell_them_apart():
     assert percent_pair(0.92, 0.95) == "92.0% < 95.0%"
     assert percent_pair(0.94999, 0.95) == "94.999% < 95.000%"
+
+
+def rows_of(count):
+    return [{"id": f"r-{i}", "text": f"text {i}"} for i in range(count)]
+
+
+def failing_from(number, error):
+    """The ordinary answer up to a record, the error from there on."""
+
+    def answer(request):
+        late = int(request.messages[0].content.split()[1]) >= number
+        return error if late else '{"label": "a"}'
+
+    return answer
+
+
+def test_more_than_a_few_outages_make_a_run_partial_by_the_world():
+    def answer(request):
+        broken = request.messages[0].content in ("text 3", "text 9")
+        return Unavailable("503") if broken else '{"label": "a"}'
+
+    bench = Bench(answer, rows=rows_of(20))
+    results = bench.run()
+    assert (results.status, results.cause) == ("partial", "world")
+    assert results.message == "2 of 20 records failed by outages"
+    assert len(bench.sink.rows) == 18
+
+
+def test_a_provider_that_dies_stops_the_run_soon_and_keeps_what_it_answered():
+    bench = Bench(failing_from(20, Unavailable("connection refused")), rows=rows_of(1000))
+    results = bench.run()
+    assert (results.status, results.cause) == ("failed", "world")
+    assert "connection refused" in results.message
+    assert len(bench.sink.rows) == 20
+    assert results.records_processed < 100
+
+
+def test_what_was_paid_for_is_loaded_when_a_later_call_is_denied():
+    bench = Bench(failing_from(7, Denied("OPENAI_API_KEY is refused")))
+    results = bench.run()
+    assert results.cause == "user"
+    assert results.records_loaded == results.records_validated == len(bench.sink.rows) >= 6
+    assert len(bench.log.lines) == results.records_processed
+
+
+def test_a_run_in_which_nothing_passes_has_failed_and_says_why():
+    bench = Bench(judge=lambda _: EvaluatorFailure("the output has no field 'x'"))
+    results = bench.run()
+    assert (results.status, results.cause) == ("failed", "gate")
+    assert results.message == "no record passed: quality failed: the output has no field 'x'"
+    assert results.reasons == {"quality failed: the output has no field 'x'": 10}
+
+
+def test_a_bug_of_ours_still_leaves_a_record_and_then_shows():
+    bench = Bench(failing(5, RuntimeError("odd")))
+    with pytest.raises(RuntimeError, match="odd"):
+        bench.run()
+    (end,) = bench.ends
+    assert end.status == "failed"
+    assert end.message == "a bug in Loom: RuntimeError: odd"
+    assert bench.sink.ended == "committed"
+
+
+def test_stop_during_the_extraction_is_never_a_success():
+    bench = Bench(rows=ROWS, load=Load("out.jsonl", mode="replace"))
+    bench.runner.stop()
+    results = bench.run()
+    assert (results.status, results.cause) == ("partial", "stopped")
+    assert bench.sink.ended == "aborted"
+
+
+def test_replacing_with_nothing_leaves_what_is_there():
+    bench = Bench(rows=[], load=Load("out.jsonl", mode="replace"))
+    assert bench.run().status == "success"
+    assert bench.sink.ended == "aborted"
+
+
+def test_a_fallback_is_loaded_but_did_not_pass():
+    bench = Bench(
+        judge=lambda s: 0.0 if s.input["id"] < "r-4" else 1.0,
+        policy=lambda _: FailurePolicy(value={"label": "unknown"}),
+        evaluate=Evaluate((SPEC,), Gate("all_pass"), batch_threshold=0.9),
+    )
+    results = bench.run()
+    assert results.message == "batch threshold not met: 60.0% < 90.0%"
+    assert (results.records_validated, results.records_fallback) == (6, 4)
+    assert results.records_loaded == 10
+
+
+def test_every_judgement_is_on_the_bill_those_of_failed_attempts_too():
+    paid = Score(0.0, "no", judge="j", usage=Usage(5, 1), cost=1.0, calls=1)
+    bench = Bench(judge=lambda _: paid, rows=ROWS[:1], policy=lambda _: FailurePolicy(retries=2))
+    bench.run()
+    cost = bench.tally.cost()
+    assert cost.breakdown == {"transform": 1.5, "evaluate": 3.0}
+    assert cost.calls == 6
+    assert cost.tokens["input"] == 3 * (10 + 5)
+
+
+def test_a_judge_that_gave_no_score_is_on_the_bill():
+    spent = Spent(Usage(5, 1), cost=0.25, calls=2)
+    bench = Bench(judge=lambda _: EvaluatorFailure("no usable answer", spent), rows=ROWS[:1])
+    bench.run()
+    assert bench.tally.cost().breakdown["evaluate"] == 0.25
+    assert bench.tally.cost().calls == 3
+
+
+def test_a_fallback_that_fails_is_on_the_bill():
+    bench = Bench(
+        lambda r: "  " if r.messages[0].content == "again" else '{"label": "a"}',
+        judge=lambda _: 0.0,
+        rows=ROWS[:1],
+        policy=lambda b: FailurePolicy(transformer=b.transformer("again")),
+    )
+    bench.run()
+    assert bench.tally.cost().calls == 3  # the first, the fallback, the repair of its form
+
+
+def test_a_retry_has_another_seed():
+    bench = Bench(judge=lambda _: 0.0, rows=ROWS[:1], policy=lambda _: FailurePolicy(retries=2))
+    bench.run()
+    assert [request.seed for request in bench.gateway.requests] == [None, 1, 2]
