@@ -328,21 +328,15 @@ def test_a_missing_key_is_one_line_that_names_the_variable(project):
     assert "OPENAI_API_KEY" in errors[0]
 
 
-def test_ctrl_c_keeps_what_is_done(project):
+def interrupted(project, signals, *, latency, after):
+    """Run over a slow server, send the signals one after the other; (exit code, out, err)."""
     rows = "".join(f"r-{i},great number {i},positive\n" for i in range(400))
-    text = (project / "pipelines/demo.yaml").read_text()
-    with OpenAiServer(respond, latency=0.1) as server:
+    with OpenAiServer(respond, latency=latency) as server:
         write(project, {"data/reviews.csv": "review_id,review,expected\n" + rows})
         served(project, server)
         text = (project / "pipelines/demo.yaml").read_text()
-        write(
-            project,
-            {
-                "pipelines/demo.yaml": text.replace(
-                    "  temperature: 0\n", "  temperature: 0\n  batch_size: 10\n  concurrency: 4\n"
-                )
-            },
-        )
+        few = "  temperature: 0\n  batch_size: 10\n  concurrency: 4\n"
+        write(project, {"pipelines/demo.yaml": text.replace("  temperature: 0\n", few)})
         process = subprocess.Popen(
             [sys.executable, "-m", "loomgit", "run", "demo"],
             cwd=project,
@@ -352,17 +346,35 @@ def test_ctrl_c_keeps_what_is_done(project):
             text=True,
         )
         deadline = time.monotonic() + 60
-        while server.stats()["calls"] < 20 and time.monotonic() < deadline:
+        while server.stats()["calls"] < after and time.monotonic() < deadline:
             time.sleep(0.02)
-        process.send_signal(signal.SIGINT)
+        for number in signals:
+            process.send_signal(number)
+            time.sleep(0.3)
         out, err = process.communicate(timeout=30)
-    assert process.returncode == 130, err
+    assert "Traceback" not in out + err
+    return process.returncode, out, err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_keeps_what_is_done(project, number):
+    code, _, err = interrupted(project, [number], latency=0.1, after=20)
+    assert code == 130, err
     assert "stopped after" in err
     run = Project(project).get_run("latest")
     assert (run.results.status, run.complete) == ("partial", False)
     loaded = table(project / "out/demo.db", "SELECT count(*) FROM scores")[0][0]
     assert 10 <= loaded == run.results.records_loaded < 400
-    assert "Traceback" not in out + err
+
+
+def test_a_second_ctrl_c_waits_for_no_call_and_still_leaves_a_record(project):
+    started = time.monotonic()
+    code, _, err = interrupted(project, [signal.SIGINT, signal.SIGINT], latency=20.0, after=4)
+    assert code == 130, err
+    assert time.monotonic() - started < 20  # the calls in flight would have taken longer
+    run = Project(project).get_run("latest")
+    assert (run.results.status, run.results.cause) == ("partial", "stopped")
+    assert (project / ".loom" / run.records.path).exists()
 
 
 def test_the_python_api_tells_what_happens(project):
