@@ -110,9 +110,9 @@ def _enumerated_p(paired: Paired) -> float | None:
             return None
         true += float(c.mean() - b.mean())
         apart = np.round(np.add.outer(sums, shifts), TIE)
-        values, place = np.unique(apart, return_inverse=True)
-        sums = np.asarray(values, dtype=np.float64)
-        weights = np.bincount(place.ravel(), np.multiply.outer(weights, share).ravel())
+        sums, place = np.unique(apart, return_inverse=True)
+        added = np.bincount(place.ravel(), np.multiply.outer(weights, share).ravel())
+        weights = np.asarray(added, dtype=np.float64)
     tie = paired.cases * 10.0**-TIE
     return min(1.0, float(weights[sums <= true + tie].sum()))
 
