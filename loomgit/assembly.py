@@ -123,7 +123,11 @@ class Assembly:
             spec.type.partition(":")[0] for spec in pipeline.evaluate.evaluators if ":" in spec.type
         ]
         included = self._include_paths(prompt_file, prompt)
-        here = self.wiring.repository.hash_files([pipeline.path, *scripts])
+        instead = pipeline.load.fallback.transform if pipeline.load.fallback else None
+        others = (
+            [] if instead is None else [instead.prompt or "", *(f.path for f in instead.context)]
+        )
+        here = self.wiring.repository.hash_files([pipeline.path, *scripts, *filter(None, others)])
         return Plan(
             pipeline=pipeline,
             prompt=prompt_file,

@@ -93,8 +93,18 @@ class Plan:
                 "evaluators": [asdict(spec) for spec in evaluate.evaluators],
                 "gate": asdict(evaluate.gate),
                 "sample": evaluate.sample,
+                "instead": self._instead(),
             }
         )
+
+    def _instead(self) -> dict[str, object]:
+        """What becomes of a record that fails, where that is another result."""
+        load = self.pipeline.load
+        if load.on_failure == "retry":
+            return {"retries": load.retries}
+        if load.on_failure == "fallback" and load.fallback is not None:
+            return asdict(load.fallback)
+        return {}
 
     def scope(self) -> str:
         """sha256 over path and blob of the pipeline's files."""

@@ -7,6 +7,7 @@ from loomgit.domain.definitions import (
     Evaluate,
     EvaluatorSpec,
     Extract,
+    Fallback,
     Gate,
     Load,
     Pipeline,
@@ -40,6 +41,10 @@ def with_evaluator(**changes):
     return replace(PIPELINE, evaluate=replace(PIPELINE.evaluate, evaluators=(spec,)))
 
 
+def with_fallback(label):
+    return Load("out.jsonl", on_failure="fallback", fallback=Fallback(value={"label": label}))
+
+
 @pytest.mark.parametrize(
     "changed",
     [
@@ -55,6 +60,8 @@ def with_evaluator(**changes):
         {"pipeline": replace(PIPELINE, transform=replace(PIPELINE.transform, model_version="x"))},
         {"pipeline": with_evaluator(threshold=0.6)},
         {"pipeline": with_evaluator(config={"ignore_case": True})},
+        {"pipeline": replace(PIPELINE, load=Load("out.jsonl", on_failure="retry"))},
+        {"pipeline": replace(PIPELINE, load=with_fallback("a"))},
     ],
 )
 def test_what_can_change_a_result_changes_the_fingerprint(changed):
@@ -68,6 +75,7 @@ def test_what_can_change_a_result_changes_the_fingerprint(changed):
         {"files": {**PLAN.files, "pipelines/demo.yaml": "e" * 40}},
         {"pipeline": replace(PIPELINE, description="Other words", version="2")},
         {"pipeline": replace(PIPELINE, load=Load("elsewhere.jsonl"))},
+        {"pipeline": replace(PIPELINE, load=Load("out.jsonl", on_failure="skip"))},
         {"execution_date": datetime(2027, 1, 1, tzinfo=UTC)},
     ],
 )
