@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from os.path import normpath
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
@@ -46,13 +46,18 @@ class FileAddress:
 
 @dataclass(frozen=True, slots=True)
 class SqliteAddress:
-    """A SQLite database, with its table; None where the URL names only the database."""
+    """A SQLite database, with its table; None where the URL names only the database.
+
+    `alias` is the connection that it came from: it is shown in place of the path, which may hold a
+    secret.
+    """
 
     path: Path
     table: str | None
+    alias: str | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
-        return self.path.as_posix()
+        return self.path.as_posix() if self.alias is None else f"connection '{self.alias}'"
 
 
 Address: TypeAlias = FileAddress | SqliteAddress
@@ -144,4 +149,4 @@ def _behind(url: str, alias: str, table: str | None) -> SqliteAddress:
             f"connection '{alias}' is not a sqlite:// URL", hint="sqlite://PATH or sqlite:///PATH"
         )
     address = SqliteAddress(_path(unquote(matched[2].rstrip("/"))), None)
-    return SqliteAddress(address.path, table)
+    return SqliteAddress(address.path, table, alias)

@@ -15,14 +15,19 @@ if TYPE_CHECKING:
 
 
 def require_file(path: Path, shown: str) -> None:
-    """Raise where `path` is no file that can be read; `shown` is how the user wrote it."""
+    """Raise where `path` is no file that can be read; `shown` is how the user wrote it.
+
+    A path that the user did not spell (it stands behind a connection) is not spelt out here either.
+    """
+    spelt = shown.endswith(path.name)
     with disk(shown):
         if path.is_dir():
             inside = sorted(child.name for child in path.iterdir() if child.is_file())
-            hint = f"name one of its files: {', '.join(inside[:5])}" if inside else None
+            listed = f"name one of its files: {', '.join(inside[:5])}"
+            hint = listed if inside and spelt else None
             raise UserError(f"{shown}: is a folder, not a file", hint=hint)
         if not path.exists():
-            raise UserError(f"{shown}: no such file", hint=_nearest(path))
+            raise UserError(f"{shown}: no such file", hint=_nearest(path) if spelt else None)
         with path.open("rb"):
             pass
 
@@ -47,10 +52,11 @@ def require_place(path: Path, shown: str) -> None:
         folder = target.parent
         while not folder.exists():
             folder = folder.parent
+        named = str(folder) if shown.endswith(path.name) else "a folder above it"
         if not folder.is_dir():
-            raise UserError(f"{shown}: {folder} is a file, not a folder")
+            raise UserError(f"{shown}: {named} is a file, not a folder")
         if not os.access(folder, os.W_OK | os.X_OK):
-            raise WorldError(f"{shown}: the folder {folder} is read-only")
+            raise WorldError(f"{shown}: the folder {named} is read-only")
 
 
 def make_folder(folder: Path, shown: str) -> None:

@@ -249,6 +249,15 @@ CASES = [
         2,
         "LOOM_TEST_NO_SUCH",
     ),
+    Broken(
+        "secret connection",
+        {
+            P: source("sqlite://db/t"),
+            ".loom/config.yaml": "connections: {db: 'sqlite://hunter2/${HOME:-x}.db'}\n",
+        },
+        2,
+        "connection 'db'",
+    ),
     Broken("--vars without a value", {}, 2, "name=value", ("run", "demo", "--vars", "x")),
     Broken("--limit of zero", {}, 2, "--limit", ("run", "demo", "--limit", "0")),
     Broken("no date", {}, 2, "--execution-date", ("run", "demo", "--execution-date", "soon")),
@@ -307,6 +316,7 @@ def test_a_broken_input_ends_in_words(case, template, tmp_path, monkeypatch, cap
     assert case.said in err, err
     assert code == case.code, err
     assert "Traceback" not in out + err
+    assert "hunter2" not in out + err
     assert len(err.strip().splitlines()) <= 4, err
     assert snapshot(root) == before or code == 0
     assert not list(root.rglob("*.tmp"))

@@ -27,7 +27,9 @@ def test_an_entry_comes_back_as_it_was(tmp_path):
     assert list(entries(tmp_path / "deep" / "faq.jsonl")) == [whole]
     line = orjson.loads((tmp_path / "deep" / "faq.jsonl").read_bytes())
     assert list(line) == [
-        "run_id", "pipeline", "record_key", "stage", "reason", "scores", "error", "record", "at",
+        "run_id", "pipeline", "record_key", "stage", "reason", "scores", "reasons",
+        "error", "output",
+        "record", "at",
     ]  # fmt: skip
 
 
