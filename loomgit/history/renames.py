@@ -83,7 +83,7 @@ class Renames:
             return []
         said = self._repository.plumbing(
             "grep", "--name-only", "-z", "-I", "--full-name", "--fixed-strings",
-            "--max-count=1", "-e", self._id, commit, "--", self._repository.pathspec("."),
+            "-e", self._id, commit, "--", self._repository.pathspec("."),
             good=(0, 1),  # 1: found nothing
         )  # fmt: skip
         names = said.decode("utf-8", "surrogateescape").split("\0")

@@ -153,7 +153,7 @@ class Versions:
         """The tagged versions of a file, newest first: scoped tags, else tags of the whole."""
         scopes = Scopes(self._repository.tags())
         if scoped := scopes.of(self._repository.stems(path)):
-            return [each.version for each in scoped]
+            return list(dict.fromkeys(each.version for each in scoped))
         inside = self._repository.in_repository(path)
         found = self._repository.objects([f"{e.tag.commit}:{inside}" for e in scopes.plain])
         return [each.version for each, item in zip(scopes.plain, found, strict=True) if item]

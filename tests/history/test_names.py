@@ -38,6 +38,7 @@ def processes(tmp_path, monkeypatch):
         names = {e["sid"]: e["name"] for e in events if e["event"] == "cmd_name"}
         return [name for sid, name in names.items() if "/" not in sid]
 
+    monkeypatch.delenv("GIT_TRACE2_PARENT_SID", raising=False)
     monkeypatch.setenv("GIT_TRACE2_EVENT", str(log))
     return started
 

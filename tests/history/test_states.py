@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from loomgit.errors import UserError
 from loomgit.history.repository import Repository
 from loomgit.history.versions import Versions
 from tests.repos import CLEAN, commit, git, make, write
@@ -76,6 +77,7 @@ def test_a_tag_within_a_shallow_clone_is_named_without_a_count(folder):
 
 
 def test_deepening_a_clone_brings_the_count(folder):
+    git(folder, "tag", "-d", "prompts/classify@v1.0")  # so that deepening brings no tag
     commit(folder, {PATH: "two\n"})
     git(folder, "tag", "prompts/classify@v2.0")
     commit(folder, {PATH: "three\n"})
@@ -164,12 +166,19 @@ def test_a_sha256_repository_works(tmp_path, pack):
     assert versions(root).read("prompts/b.txt").name == "v1.0"
 
 
-@pytest.mark.parametrize("quote", ["true", "false"])
 @pytest.mark.parametrize(
-    "path",
-    ["prompts/a b.txt", "prompts/grüße 日本.txt", 'prompts/"quoted".txt', "-prompts/--x.txt",
-     ":(top)x.txt", "prompts/[a]*?.txt", "a\\b.txt", "p@q/r@s.txt"],
-)  # fmt: skip
+    ("path", "quote"),
+    [
+        ("prompts/grüße 日本.txt", "true"),
+        ("prompts/grüße 日本.txt", "false"),
+        ('"a" b.txt', "true"),
+        ("-prompts/--x.txt", "true"),
+        (":(top)x.txt", "true"),
+        ("prompts/[a]*?.txt", "false"),
+        ("a\\b.txt", "true"),
+        ("p@q/r@s.txt", "true"),
+    ],
+)
 def test_odd_names_are_names(folder, path, quote):
     git(folder, "config", "core.quotePath", quote)
     commit(folder, {path: "one\n"})
@@ -302,6 +311,7 @@ def test_a_hooks_environment_does_not_lead_elsewhere(folder, tmp_path, monkeypat
     repository = Repository.open(folder)
     assert repository.common_dir == (folder / ".git").resolve()
     assert not repository.head([PATH]).dirty
+    assert list(repository.tree_entries(None, [PATH])) == [PATH]
     assert Versions(repository).read(PATH).name == "v1.0"
 
 
@@ -337,3 +347,12 @@ def test_a_folders_name_is_no_variable(tmp_path, monkeypatch):
     root = make(tmp_path / "$HERE")
     commit(root, {PATH: "one\n"})
     assert versions(root).read(PATH).text == "one\n"
+
+
+def test_a_path_out_of_the_repository_is_not_there(folder):
+    write(folder.parent, {"outside.txt": "x"})
+    for path in ("../outside.txt", "prompts/../../outside.txt"):
+        with pytest.raises(UserError, match="does not exist at HEAD"):
+            versions(folder).read(path, "HEAD")
+        with pytest.raises(UserError, match="has no version v9"):
+            versions(folder).read(path, "v9")

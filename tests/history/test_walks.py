@@ -75,7 +75,7 @@ def folder(tmp_path_factory):
 
 
 @given(history=histories())
-@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 def test_changes_are_counted_as_git_counts_them(folder, history):
     commits, start = history
     build(folder, commits, start)
