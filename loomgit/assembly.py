@@ -179,7 +179,7 @@ class Assembly:
         return Prompt(file.path, file.text, include=include)
 
     def _find_include(self, file: FileVersion, name: str) -> FileVersion | None:
-        beside = PurePosixPath(file.path).parent / name
+        beside = PurePosixPath(file.former_path or file.path).parent / name
         for path in (beside, PurePosixPath(name)):
             if ".." in path.parts or path.is_absolute():
                 continue

@@ -402,3 +402,21 @@ def test_data_that_is_hard_to_read_is_read_whole(project):
     assert run.results.records_validated == 4
     keys = table(project / "out/demo.db", "SELECT review_id FROM scores")
     assert {key for (key,) in keys} == {row[0] for row in rows}
+
+
+def test_a_pinned_prompt_that_was_moved_takes_its_includes_from_where_it_was(project):
+    prompt = (project / "prompts/classify.txt").read_text()
+    commit(
+        project,
+        {"prompts/classify.txt": "{% include 'tone.txt' %}\n" + prompt, "prompts/tone.txt": "Dry."},
+    )
+    loom(project, "tag", "prompts/classify.txt", "v1")
+    (project / "prompts/new").mkdir()
+    git(project, "mv", "prompts/classify.txt", "prompts/new/classify.txt")
+    git(project, "rm", "--quiet", "prompts/tone.txt")
+    text = PIPELINE.replace("prompts/classify.txt", "prompts/new/classify.txt")
+    text = text.replace("  context:", "  prompt_version: v1\n  context:")
+    commit(project, {"pipelines/demo.yaml": text})
+    run = Project(project).run("demo")
+    assert run.results.records_validated == 4
+    assert "prompts/tone.txt" in run.files
