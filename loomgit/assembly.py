@@ -23,13 +23,13 @@ from loomgit.gateway.live import LiteLlmGateway
 from loomgit.gateway.prices import Prices
 from loomgit.gateway.retry import RetryGateway
 from loomgit.gateway.routing import RoutingGateway
+from loomgit.limits import unsupported
 from loomgit.pipeline.evaluate import Panel
 from loomgit.pipeline.output import OutputReader
 from loomgit.pipeline.plan import Plan
 from loomgit.pipeline.prompt import Prompt, split_front_matter
 from loomgit.pipeline.stages import FailurePolicy
 from loomgit.pipeline.transform import Transformer
-from loomgit.rows.address import parse_address
 from loomgit.rows.quarantine import Quarantine
 from loomgit.rows.sinks import open_sink
 from loomgit.rows.sources import open_source
@@ -330,70 +330,3 @@ def placed(pipeline: Pipeline, key: str) -> Iterator[None]:
     except UserError as error:
         problem = Problem(pipeline.place(key), f"{key}: {error.message}", error.hint)
         raise ProblemsFound([problem]) from error
-
-
-def unsupported(pipeline: Pipeline) -> Iterator[Problem]:
-    """What the file may say and this version cannot do: refused, since the result would differ."""
-    transform, extract = pipeline.transform, pipeline.extract
-    if transform.type == "program":
-        yield _not_yet(pipeline, "transform.type", "programs (loop apps)")
-    if transform.retrieve is not None:
-        yield _not_yet(pipeline, "transform.retrieve", "retrieval")
-    if extract.incremental is not None:
-        yield _not_yet(pipeline, "extract.incremental", "incremental extraction")
-    if pipeline.load.quarantine is not None:
-        yield _not_yet(pipeline, "load.quarantine", "a quarantine outside .loom/")
-    if pipeline.load.mode == "replace" and same_place(extract.source, pipeline.load.destination):
-        yield Problem(
-            pipeline.place("load.destination"),
-            "load.destination: it is the source, and mode: replace would destroy it",
-            "load into another file or table, or use mode: upsert",
-        )
-    paths = [("transform.prompt", transform.prompt or "")]
-    paths += [(f"transform.context.{n}", file.path) for n, file in enumerate(transform.context)]
-    for key, path in paths:
-        if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
-            yield Problem(pipeline.place(key), f"'{path}' is outside of the project")
-    names = [file.name for file in transform.context]
-    for number, name in enumerate(names):
-        if name in names[:number]:
-            yield Problem(
-                pipeline.place(f"transform.context.{number}"),
-                f"transform.context: two files are called '{name}' in the prompt",
-                "rename one of them",
-            )
-
-
-def same_place(source: str, destination: str) -> bool:
-    """Whether two URLs name the same file or table."""
-    try:
-        return parse_address(source) == parse_address(destination)
-    except UserError:
-        return False  # it is said where it is opened
-
-
-def without_effect(pipeline: Pipeline) -> Iterator[str]:
-    """What the file says, and what this version reads and leaves alone: told once a run."""
-    transform, load = pipeline.transform, pipeline.load
-    if load.on_failure == "fallback" and load.fallback is None:
-        yield (
-            f"{pipeline.place('load.on_failure')}: load.fallback is not given: "
-            "records that fail are quarantined"
-        )
-    silent = {
-        "transform.cache": transform.cache is not None and transform.cache.enabled,
-        "transform.fallback_models": bool(transform.fallback_models),
-        "monitoring": pipeline.monitoring != type(pipeline.monitoring)(),
-        "depends_on": bool(pipeline.depends_on),
-        "extract.snapshot": pipeline.extract.snapshot,
-        "extract.headers": pipeline.extract.http != type(pipeline.extract.http)(),
-        "tags": bool(pipeline.tags),
-        "load.fallback": load.fallback is not None and load.on_failure != "fallback",
-    }
-    for key, given in silent.items():
-        if given:
-            yield f"{pipeline.place(key)}: {key} is read but has no effect in this version"
-
-
-def _not_yet(pipeline: Pipeline, key: str, what: str) -> Problem:
-    return Problem(pipeline.place(key), f"{key}: {what}: not available in this version")

@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from loomgit.assembly import unsupported
 from loomgit.domain.checks import Check, Section, Validation
 from loomgit.domain.ports import QueryValues
 from loomgit.domain.replies import find_object
 from loomgit.errors import LoomError, ProblemsFound, UserError
+from loomgit.limits import unsupported
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

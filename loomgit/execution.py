@@ -12,12 +12,13 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 from loomgit import __version__
-from loomgit.assembly import AUTO_CONCURRENCY, without_effect
+from loomgit.assembly import AUTO_CONCURRENCY
 from loomgit.domain.place import Problem
 from loomgit.domain.ports import QueryValues
 from loomgit.domain.runs import SCHEMA_VERSION, Run
 from loomgit.domain.words import one_of
 from loomgit.errors import ProblemsFound
+from loomgit.limits import without_effect
 from loomgit.pipeline.events import RunFinished, RunStarted, Warned
 from loomgit.pipeline.plan import identify
 from loomgit.pipeline.runner import Parts, Runner
@@ -69,7 +70,7 @@ class Execution:
         assembly, pipeline = self._assembly, self._plan.pipeline
         store = assembly.wiring.store
         self._on_event(RunStarted(pipeline.name, pipeline.version))
-        for message in without_effect(pipeline):
+        for message in without_effect(pipeline, assembly.wiring.settings):
             self._on_event(Warned(message))
         gateway = assembly.gateway(self._plan)
         finished: RunFinished | None = None

@@ -29,7 +29,6 @@ class Console:
     json: bool = False
     quiet: bool = False
     verbose: bool = False
-    color: bool = True
     _drawn: bool = False
     _deaf: bool = False
 
@@ -142,7 +141,8 @@ def common(function: Command) -> Command:
         no_color: bool,
         **rest: object,
     ) -> object:
-        console = Console(as_json, quiet, verbose, not no_color)
+        del no_color  # nothing is coloured; the flag is there for scripts that always give it
+        console = Console(as_json, quiet, verbose)
         try:
             return function(Common(folder, console), *arguments, **rest)
         finally:

@@ -100,6 +100,8 @@ class RunView:
                 self._console.warn(event.message)
             case RunFinished():
                 self._lines(text.run_result(event.run))
+                if self._console.verbose:
+                    self._lines(["", *text.run_lineage(event.run)])
                 if event.run.results.cause:
                     self._console.error(event.run.results.message, event.hint)
 

@@ -420,3 +420,15 @@ def test_a_pinned_prompt_that_was_moved_takes_its_includes_from_where_it_was(pro
     run = Project(project).run("demo")
     assert run.results.records_validated == 4
     assert "prompts/tone.txt" in run.files
+
+
+def test_what_has_no_effect_yet_is_told_and_verbose_tells_the_versions(project):
+    config = "channels: {ops: {type: slack}}\nmodels: {m: {rpm: 5}}\nbaseline: main\n"
+    text = PIPELINE.replace("  context:", "  fallback_models: [m]\n  context:") + "tags: [x]\n"
+    commit(project, {".loom/config.yaml": config, "pipelines/demo.yaml": text})
+    done = loom(project, "run", "demo", "-v")
+    assert done.returncode == 0, done.stderr
+    for key in ("fallback_models", "tags", "channels", "baseline", "rpm, tpm"):
+        assert f"{key} is read but has no effect" in done.stderr
+    assert "Prompt:    g" in done.stdout
+    assert "Model:     embedded/icl" in done.stdout

@@ -10,7 +10,7 @@ LEAVES = {"errors", "stats"}
 WORK = {"pipeline", "harness", "monitor", "lineage", "report", "apps"}
 ADAPTERS = {"config", "history", "gateway", "evaluators", "rows", "alerts"}
 ENTRANCES = {"cli", "__main__", "plugin", "commands", "service", "api", "execution", "checklist"}
-WIRING = {"wiring", "assembly"}
+WIRING = {"wiring", "assembly", "limits"}
 SINGLE_DOORS = {
     "git": {"history"},
     "litellm": {"gateway"},
