@@ -47,6 +47,10 @@ class ModelError(WorldError):
     """A call to a model failed; the children say what can be done about it."""
 
 
+class Unrecorded(ModelError):
+    """A replay has no recorded reply to this request, and may not ask the model."""
+
+
 class RateLimited(ModelError):
     """The provider asks to wait: try again, not before `retry_after` seconds where it says so."""
 
@@ -58,12 +62,16 @@ class RateLimited(ModelError):
 class Unavailable(ModelError):
     """A 5xx, a network fault or a timeout: the same call may succeed later.
 
-    `retry_after` is in seconds, None where the provider does not say.
+    `retry_after` is in seconds, None where the provider does not say; `overloaded` says that there
+    are too many calls for it (503), not that it is broken.
     """
 
-    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+    def __init__(
+        self, message: str, *, retry_after: float | None = None, overloaded: bool = False
+    ) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+        self.overloaded = overloaded
 
 
 class Rejected(ModelError):
@@ -74,3 +82,9 @@ class Denied(ModelError):
     """No key, a wrong key or no quota: no call will succeed until a person acts."""
 
     exit_code = 2
+
+
+class BudgetExceeded(Denied):
+    """The next call might spend more than the budget has left, so it was not made."""
+
+    exit_code = 1

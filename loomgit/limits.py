@@ -66,26 +66,17 @@ def without_effect(pipeline: Pipeline, settings: Settings) -> Iterator[str]:
             "records that fail are quarantined"
         )
     silent = {
-        "transform.cache": transform.cache is not None and transform.cache.enabled,
-        "transform.fallback_models": bool(transform.fallback_models),
         "monitoring": pipeline.monitoring != type(pipeline.monitoring)(),
-        "depends_on": bool(pipeline.depends_on),
         "extract.snapshot": pipeline.extract.snapshot,
         "extract.headers": pipeline.extract.http != type(pipeline.extract.http)(),
-        "tags": bool(pipeline.tags),
         "load.fallback": load.fallback is not None and load.on_failure != "fallback",
     }
     for key, given in silent.items():
         if given:
             yield f"{pipeline.place(key)}: {key} is read but has no effect in this version"
-    models = settings.models.values()
     configured = {
-        "defaults.cache": not settings.defaults.cache,
         "defaults.store": settings.defaults.store is not None,
         "channels": bool(settings.channels),
-        "baseline": settings.baseline is not None,
-        "models: rpm, tpm": any(m.rpm is not None or m.tpm is not None for m in models),
-        "models: lane: direct": any(m.lane == "direct" for m in models),
     }
     for key, given in configured.items():
         if given:

@@ -25,7 +25,9 @@ class Request:
     """Everything that can change the reply.
 
     `schema` asks for JSON of that shape; `sample` is the index of the sample, so that the fifth
-    sample of a case is another request than the first.
+    sample of a case is another request than the first. `stand_in` stands for the first message
+    where a kept reply is looked for (a pipeline's `cache.key_fields`); a request that is not
+    `cacheable` is asked anew every time.
     """
 
     model: str
@@ -37,6 +39,8 @@ class Request:
     schema: JsonMapping | None = None
     sample: int = 0
     purpose: Purpose = "transform"
+    stand_in: str | None = None
+    cacheable: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +67,8 @@ class Completion:
     """The reply to a request.
 
     `model` is the model as served; `cost` is USD, None where no price is known (never 0 for that);
-    `latency` is seconds, None where the reply was not waited for (a cache hit).
+    `latency` is seconds, None where the reply was not waited for (a cache hit). A hit costs 0 and
+    has `attempts` 0; its `usage` and `saved` (USD, None where unknown) are of when it was made.
     """
 
     text: str
@@ -73,14 +78,17 @@ class Completion:
     latency: float | None = None
     attempts: int = 1
     cached: bool = False
+    saved: float | None = 0.0
 
 
 @dataclass(slots=True)
 class Spent:
     """What several calls came to.
 
-    `cost` is USD, None as soon as one call has no known price; `latency` is seconds of waiting,
-    None while nothing was waited for; `cached` says that every reply came from the cache.
+    `usage` counts the tokens that were paid for, so none of a hit's. `cost` is USD, None as soon as
+    one call has no known price, and so is `saved`, what kept replies spared; `latency` is seconds
+    of waiting, None while nothing was waited for. `calls` counts replies, `hits` those that were
+    kept; `cached` says that all were.
     """
 
     usage: Usage = field(default_factory=Usage)
@@ -88,13 +96,24 @@ class Spent:
     latency: float | None = None
     calls: int = 0
     cached: bool = True
+    saved: float | None = 0.0
+    hits: int = 0
+
+    @property
+    def made(self) -> int:
+        """The calls that a provider answered: replies that were not kept ones."""
+        return self.calls - self.hits
 
     def add(self, completion: Completion) -> None:
         """Take in one more call."""
-        self.usage += completion.usage
+        if not completion.cached:
+            self.usage += completion.usage
         if self.cost is not None:
             self.cost = None if completion.cost is None else self.cost + completion.cost
+        if self.saved is not None:
+            self.saved = None if completion.saved is None else self.saved + completion.saved
         if completion.latency is not None:
             self.latency = (self.latency or 0.0) + completion.latency
         self.calls += 1
+        self.hits += completion.cached
         self.cached = self.cached and completion.cached

@@ -40,12 +40,14 @@ class Evaluator(Protocol):
 class EvaluatorFailure(Exception):
     """An evaluator could not judge this output; the text is the one-line reason.
 
-    `spent` is what was paid for it all the same, None where no model was asked.
+    `spent` is what was paid for it all the same, None where no model was asked. `product` says that
+    the output is to blame (it lacks the field to judge), and not the evaluator or its judge.
     """
 
-    def __init__(self, reason: str, spent: Spent | None = None) -> None:
+    def __init__(self, reason: str, spent: Spent | None = None, *, product: bool = False) -> None:
         super().__init__(reason)
         self.spent = spent
+        self.product = product
 
 
 @dataclass(frozen=True, slots=True)

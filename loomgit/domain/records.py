@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from loomgit.domain.values import Json, JsonMapping, JsonObject
 
 Stage = Literal["transform", "evaluate", "gate", "load"]
+Trouble = Literal["", "product", "infrastructure", "unrecorded", "budget"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,8 @@ class Output:
     """What the transform made of a record: the fields to load, and the calls behind them.
 
     `text` is the reply as it came; `cost` is USD, None where a price is unknown; `latency` is
-    seconds of waiting for the model, None for a cache hit.
+    seconds of waiting for the model, None for a cache hit. `calls` are those that a provider
+    answered, `hits` replies that were kept from before.
     """
 
     fields: JsonObject
@@ -38,6 +40,7 @@ class Output:
     latency: float | None = None
     calls: int = 1
     cached: bool = False
+    hits: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,7 @@ class Score:
     usage: Usage = field(default_factory=Usage)
     cost: float | None = 0.0
     calls: int = 0
+    hits: int = 0
     latency: float | None = None
 
 
@@ -67,7 +71,9 @@ class Score:
 class Assessment:
     """One evaluator's word on one record: a score, or the error that took its place.
 
-    `spent` is what was paid for an error; a score has its own bill.
+    `spent` is what was paid for an error; a score has its own bill. `trouble` tells whose fault an
+    error is: the output's (`product`), the world's (`infrastructure`), a replay's that lacks the
+    judge's reply (`unrecorded`), else the evaluator's own.
     """
 
     name: str
@@ -76,6 +82,7 @@ class Assessment:
     score: Score | None = None
     error: str | None = None
     spent: Spent | None = None
+    trouble: Trouble = ""
 
     @property
     def passed(self) -> bool:
@@ -87,12 +94,14 @@ class Assessment:
 class Failure:
     """Why a record did not get through: the stage, one line of reason, whether the world failed.
 
-    `infrastructure` is true for provider and network errors: those say nothing of the prompt.
+    `infrastructure` is true for provider and network errors: those say nothing of the prompt; so
+    does a reply that a replay lacks (`unrecorded`).
     """
 
     stage: Stage
     reason: str
     infrastructure: bool = False
+    unrecorded: bool = False
 
 
 @dataclass(frozen=True, slots=True)

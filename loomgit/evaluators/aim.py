@@ -138,7 +138,9 @@ def pick(value: Json | JsonMapping, path: str, what: str) -> Json:
             found = found[int(step)]
         else:
             there = f"it has: {_names(value)}" if isinstance(value, dict) else "it is no object"
-            raise EvaluatorFailure(f"the {what} has no field '{path}'; {there}")
+            raise EvaluatorFailure(
+                f"the {what} has no field '{path}'; {there}", product=what == "output"
+            )
     return found
 
 

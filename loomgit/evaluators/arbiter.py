@@ -89,7 +89,8 @@ class JudgedEvaluator:
             judge=ledger.completions[-1].model,
             usage=spent.usage,
             cost=spent.cost,
-            calls=spent.calls,
+            calls=spent.made,
+            hits=spent.hits,
             latency=spent.latency,
         )
 

@@ -73,7 +73,8 @@ def regex(config: JsonMapping) -> Callable[[Subject], Score]:
         text = text_of(output)
         if len(text) > LONGEST_FOR_REGEX:
             raise EvaluatorFailure(
-                f"regex reads {LONGEST_FOR_REGEX:,} characters at most; here are {len(text):,}"
+                f"regex reads {LONGEST_FOR_REGEX:,} characters at most; here are {len(text):,}",
+                product=True,
             )
         found = pattern.search(text) is not None
         verb = "matches" if found else "does not match"

@@ -113,7 +113,9 @@ def explain(refusal: Refusal, asked: Asked) -> ModelError:
     where = f" at {clean(asked.base_url, asked.secrets)}" if asked.base_url else ""
     number = f" ({status})" if status and status != 500 else ""
     return Unavailable(
-        f"{model}: unavailable{where}{number}: {said}", retry_after=refusal.retry_after
+        f"{model}: unavailable{where}{number}: {said}",
+        retry_after=refusal.retry_after,
+        overloaded=status in (503, 529),
     )
 
 

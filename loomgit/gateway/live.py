@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -16,7 +17,7 @@ from loomgit.domain.loading import import_quietly
 from loomgit.domain.models import Completion
 from loomgit.errors import Denied
 from loomgit.gateway.faults import Asked, Refusal, explain, missing_key, read_wait
-from loomgit.gateway.wire import Endpoint, arguments, read_text, read_usage
+from loomgit.gateway.wire import TIMEOUT, Endpoint, arguments, read_text, read_usage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from loomgit.domain.settings import ModelSettings, Secret
     from loomgit.gateway.wire import Response
 
-TIMEOUT = 60.0  # seconds without a byte of the reply
 NO_KEY = "none"  # what an own server gets that wants no key: clients refuse to send an empty one
 _LOGGERS = ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy")
 _loaded: list[ModuleType] = []
@@ -124,7 +124,7 @@ class LiteLlmGateway:
         name = f"{provider}/{bare}"
         api_key: str | None
         if settings and settings.api_key:
-            api_key, source = self._reveal(settings.api_key), str(settings.api_key)
+            api_key, source = self._reveal(settings.api_key), settings.api_key.source
         else:
             api_key, source = self._usual_key(litellm, model, name, own_server=base_url is not None)
         endpoint = Endpoint(
@@ -178,8 +178,16 @@ def load_litellm() -> ModuleType:
         litellm = import_quietly("litellm", _LOGGERS)
         for switch in ("suppress_debug_info", "disable_hf_tokenizer_download"):
             setattr(litellm, switch, True)
+        _make_types(litellm)
         _loaded.append(litellm)
     return _loaded[0]
+
+
+def _make_types(litellm: ModuleType) -> None:
+    """Make the types of replies now: litellm leaves it to the first reply, and pydantic warns then
+    of their fields, which is an error in the middle of a call where warnings are errors."""
+    warnings.filterwarnings("ignore", r"Item '\w+' on TypedDict class", UserWarning)
+    litellm.ModelResponse(choices=[{"message": {"role": "assistant", "content": ""}}])
 
 
 async def _litellm() -> ModuleType:

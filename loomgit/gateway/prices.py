@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import lru_cache
-from importlib.util import find_spec
-from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-import orjson
-
+from loomgit.gateway.catalogue import find_entry
 from loomgit.gateway.routing import EMBEDDED_PREFIX
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from loomgit.domain.models import Usage
     from loomgit.domain.settings import ModelSettings
     from loomgit.domain.values import Json
 
-TABLE = "model_prices_and_context_window_backup.json"
 MILLION = 1_000_000
 _TIER = re.compile(r"input_cost_per_token_above_(\d+)k_tokens")
 
@@ -76,14 +71,14 @@ class Prices:
         settings = self._models.get(model)
         if settings is not None and settings.max_output_tokens is not None:
             return settings.max_output_tokens
-        entry = _find(model, model)
+        entry = find_entry(model, model)
         limit = entry.get("max_output_tokens") or entry.get("max_tokens")
         return int(limit) if isinstance(limit, int | float) else None
 
     def _listed(self, model: str, served: str, prompt_tokens: int) -> UnitPrice | None:
         if model.startswith(EMBEDDED_PREFIX):
             return FREE
-        return _from_entry(_find(model, served), prompt_tokens)
+        return _from_entry(find_entry(model, served), prompt_tokens)
 
 
 def _local(settings: ModelSettings, listed: UnitPrice | None) -> UnitPrice | None:
@@ -120,35 +115,3 @@ def _tier(entry: Mapping[str, Json], prompt_tokens: int) -> str:
 def _number(entry: Mapping[str, Json], key: str, suffix: str) -> float | None:
     value = entry.get(key + suffix, entry.get(key))
     return float(value) if isinstance(value, int | float) else None
-
-
-def _find(model: str, served: str) -> Mapping[str, Json]:
-    """The table's entry for the model as served, else as asked for; empty where it has neither."""
-    table = _table()
-    for name in _names(model, served, table):
-        if name in table:
-            return table[name]
-    return {}
-
-
-def _names(model: str, served: str, table: Mapping[str, Mapping[str, Json]]) -> Iterator[str]:
-    """The keys to look under. A name without its provider counts only where the provider is the
-    same: a local server may call its model as it likes."""
-    prefix, slash, bare = model.partition("/")
-    provider = prefix if slash else str(table.get(model, {}).get("litellm_provider", ""))
-    if provider:
-        for name in (served, bare) if slash else (served,):
-            yield f"{provider}/{name.removeprefix(f'{provider}/')}"
-            if str(table.get(name, {}).get("litellm_provider", "")).startswith(provider):
-                yield name
-    yield model
-
-
-@lru_cache(maxsize=1)
-def _table() -> Mapping[str, Mapping[str, Json]]:
-    """litellm's table, read as data: importing litellm takes seconds, this 30 ms."""
-    spec = find_spec("litellm")
-    if spec is None or spec.origin is None:
-        return {}
-    content = (Path(spec.origin).parent / TABLE).read_bytes()
-    return cast("Mapping[str, Mapping[str, Json]]", orjson.loads(content))

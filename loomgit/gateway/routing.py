@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from loomgit.gateway.catalogue import OPENAI, speaks_chat, split_provider
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -12,13 +14,27 @@ if TYPE_CHECKING:
     from loomgit.domain.settings import Lane, ModelSettings
 
 EMBEDDED_PREFIX = "embedded/"
+# litellm's names for servers of one's own that speak OpenAI's API and nothing besides.
+OWN_SERVERS = frozenset(
+    ("", "openai_like", "custom_openai", "hosted_vllm", "lm_studio", "llamafile", "litellm_proxy")
+)
 
 
 def choose_lane(model: str, settings: ModelSettings | None) -> Lane:
-    """The lane to `model`: `embedded/*` is embedded, else as configured, else litellm."""
+    """The lane to `model`: `embedded/*` is embedded, else as configured, else by who serves it.
+
+    OpenAI's own models and servers with a `base_url` that speak its API are called directly; what
+    litellm knows under another provider is litellm's, which speaks that provider's language.
+    """
     if model.startswith(EMBEDDED_PREFIX):
         return "embedded"
-    return (settings.lane if settings else None) or "litellm"
+    if settings is not None and settings.lane is not None:
+        return settings.lane
+    provider, _ = split_provider(model)
+    if provider == OPENAI and speaks_chat(model):
+        return "direct"
+    own = settings is not None and settings.base_url is not None
+    return "direct" if own and provider in OWN_SERVERS else "litellm"
 
 
 class RoutingGateway:
@@ -34,19 +50,25 @@ class RoutingGateway:
         self._lanes = lanes
         self._models = models
         self._open: dict[Lane, Gateway] = {}
+        self._chosen: dict[str, Gateway] = {}
 
     async def complete(self, request: Request) -> Completion:
         """Return the reply of the model's lane."""
-        lane = choose_lane(request.model, self._models.get(request.model))
-        return await self._gateway(lane if lane in self._lanes else "litellm").complete(request)
+        lane = self._chosen.get(request.model) or self._choose(request.model)
+        return await lane.complete(request)
 
     async def close(self) -> None:
         """Close the lanes that were opened."""
-        for gateway in self._open.values():
+        self._chosen.clear()
+        while self._open:
+            _, gateway = self._open.popitem()
             await gateway.close()
-        self._open.clear()
 
-    def _gateway(self, lane: Lane) -> Gateway:
+    def _choose(self, model: str) -> Gateway:
+        lane = choose_lane(model, self._models.get(model))
+        if lane not in self._lanes:
+            lane = "litellm"
         if lane not in self._open:
             self._open[lane] = self._lanes[lane]()
+        self._chosen[model] = self._open[lane]
         return self._open[lane]

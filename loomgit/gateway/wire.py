@@ -1,4 +1,4 @@
-"""Our request as litellm's arguments, litellm's reply as ours."""
+"""Our request in the words of OpenAI's chat API and of litellm, litellm's reply in ours."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from loomgit.domain.values import Json, JsonMapping
 
 CONNECT_TIMEOUT = 5.0  # seconds
+TIMEOUT = 60.0  # seconds without a byte of the reply
 INSTRUCTION = (
     "Reply with one JSON value that fits this JSON Schema, and with nothing around it:\n{schema}"
 )
@@ -61,8 +62,10 @@ class Response(Protocol):
     choices: Sequence[_Choice]
 
 
-def arguments(request: Request, endpoint: Endpoint) -> dict[str, Any]:
-    """The keyword arguments of `litellm.acompletion`.
+def body(
+    request: Request, name: str, *, native_schema: bool, max_tokens: int | None
+) -> dict[str, Any]:
+    """The request in the words of OpenAI's chat API; `max_tokens` is for one that has no limit.
 
     Raises UserError where the request's `params` hold what is not theirs to say.
     """
@@ -74,27 +77,39 @@ def arguments(request: Request, endpoint: Endpoint) -> dict[str, Any]:
         )
     found: dict[str, Any] = {
         **request.params,
-        "model": endpoint.name,
+        "model": name,
         "messages": [_turn(message) for message in request.messages],
+    }
+    optional = {
+        "temperature": request.temperature,
+        "seed": request.seed,
+        "max_tokens": request.max_tokens or max_tokens,
+    }
+    found.update({name: value for name, value in optional.items() if value is not None})
+    if request.schema is not None:
+        if native_schema:
+            found["response_format"] = _response_format(request.schema)
+        else:
+            found["messages"] = _instructed(found["messages"], request.schema)
+    return found
+
+
+def arguments(request: Request, endpoint: Endpoint) -> dict[str, Any]:
+    """The keyword arguments of `litellm.acompletion`. Raises UserError as `body` does."""
+    found = body(
+        request,
+        endpoint.name,
+        native_schema=endpoint.native_schema,
+        max_tokens=endpoint.max_tokens,
+    )
+    found |= {
         "max_retries": 0,  # never num_retries, which litellm multiplies by this
         "timeout": _timeout(endpoint.timeout),
         # A judge asks for temperature 0 where its model has one; what a user set must not vanish.
         "drop_params": request.purpose == "evaluate",
     }
-    optional = {
-        "base_url": endpoint.base_url,
-        "api_key": endpoint.api_key,
-        "temperature": request.temperature,
-        "seed": request.seed,
-        "max_tokens": request.max_tokens or endpoint.max_tokens,
-    }
-    found.update({name: value for name, value in optional.items() if value is not None})
-    if request.schema is not None:
-        if endpoint.native_schema:
-            found["response_format"] = _response_format(request.schema)
-        else:
-            found["messages"] = _instructed(found["messages"], request.schema)
-    return found
+    optional = {"base_url": endpoint.base_url, "api_key": endpoint.api_key}
+    return found | {name: value for name, value in optional.items() if value is not None}
 
 
 def fits_strict_mode(schema: Json | JsonMapping) -> bool:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from loomgit.errors import LoomError
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
@@ -47,7 +49,8 @@ class OrderedFlow(Generic[Item, Result]):
         return [self._done.pop(index) for index in sorted(self._done)]
 
     async def results(self) -> AsyncIterator[Result]:
-        """The results in order. An error in `work` ends it at once, and the other work with it."""
+        """The results in order. An error in `work` ends it: one that a user can act on when what
+        is under way has ended too, since that is paid for; a bug at once."""
         workers = [asyncio.create_task(self._pull()) for _ in range(self._concurrency)]
         try:
             following = 0
@@ -56,9 +59,7 @@ class OrderedFlow(Generic[Item, Result]):
                     yield self._done.pop(following)
                     self._slots.release()
                     following += 1
-                for worker in workers:
-                    if worker.done():
-                        worker.result()
+                await self._raise_first(workers)
                 if all(worker.done() for worker in workers) and not self._done:
                     return
                 await self._changed.wait()
@@ -67,6 +68,15 @@ class OrderedFlow(Generic[Item, Result]):
             for worker in workers:
                 worker.cancel()
             await asyncio.gather(*workers, return_exceptions=True)
+
+    async def _raise_first(self, workers: list[asyncio.Task[None]]) -> None:
+        """Raise what a worker ended with; the results of the others become leftovers."""
+        for worker in workers:
+            if worker.done() and (error := worker.exception()) is not None:
+                if isinstance(error, LoomError):
+                    self.stop()
+                    await asyncio.wait(workers)
+                raise error
 
     async def _pull(self) -> None:
         try:

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 from loomgit.domain.models import Message, Request, Spent
 from loomgit.domain.records import Failure, Output
 from loomgit.domain.replies import REPAIR
-from loomgit.errors import Denied, ModelError
+from loomgit.errors import Denied, ModelError, Unrecorded
 from loomgit.pipeline.output import Fault, OutputReader
 from loomgit.pipeline.prompt import RenderFailure
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from loomgit.domain.ports import Gateway
     from loomgit.domain.records import Record
     from loomgit.domain.values import JsonMapping, JsonObject
@@ -43,7 +45,10 @@ class Transformer:
         context_field: str | None,
         variables: JsonMapping,
         reader: OutputReader,
+        stand_in: Callable[[JsonMapping], str | None] | None = None,
     ) -> None:
+        """`stand_in` says what stands for a record's prompt in the key of a cached reply; where it
+        gives None the reply is not cached."""
         self._prompt = prompt
         self._gateway = gateway
         self._sampling = sampling
@@ -51,6 +56,7 @@ class Transformer:
         self._context_field = context_field
         self._variables = variables
         self._reader = reader
+        self._stand_in = stand_in
 
     async def apply(
         self, record: Record, *, sample: int = 0
@@ -66,26 +72,34 @@ class Transformer:
             )
         except RenderFailure as failure:
             return None, Failure("transform", str(failure))
-        return await self._ask(text, sample)
+        return await self._ask(text, sample, record)
 
     def _context_of(self, record: Record) -> JsonMapping:
         if self._context_field is None:
             return self._context
         return {**self._context, self._context_field: record.input.get(self._context_field)}
 
-    async def _ask(self, text: str, sample: int) -> tuple[Output | None, Failure | None]:
+    async def _ask(
+        self, text: str, sample: int, record: Record
+    ) -> tuple[Output | None, Failure | None]:
         spent = Spent()
         messages: tuple[Message, ...] = (Message("user", text),)
         fields: JsonObject | Fault = {}
         reply = model = ""
-        for _ in range(2):
+        own = None if self._stand_in is None else self._stand_in(record.input)
+        for attempt in range(2):
             try:
-                completion = await self._gateway.complete(self._request(messages, sample))
+                completion = await self._gateway.complete(
+                    self._request(messages, sample, own if attempt == 0 else None)
+                )
             except Denied:
                 raise
             except ModelError as error:
                 return self._output({}, reply, model, spent), Failure(
-                    "transform", error.message, infrastructure=True
+                    "transform",
+                    error.message,
+                    infrastructure=True,
+                    unrecorded=isinstance(error, Unrecorded),
                 )
             spent.add(completion)
             reply, model = completion.text, completion.model
@@ -97,7 +111,7 @@ class Transformer:
         assert isinstance(fields, Fault)
         return self._output({}, reply, model, spent), Failure("transform", fields.reason)
 
-    def _request(self, messages: tuple[Message, ...], sample: int) -> Request:
+    def _request(self, messages: tuple[Message, ...], sample: int, stand_in: str | None) -> Request:
         sampling = self._sampling
         return Request(
             model=sampling.model,
@@ -108,6 +122,8 @@ class Transformer:
             params=sampling.params,
             schema=self._reader.schema,
             sample=sample,
+            stand_in=stand_in,
+            cacheable=self._stand_in is None or stand_in is not None,
         )
 
     def _output(self, fields: JsonObject, text: str, model: str, spent: Spent) -> Output | None:
@@ -120,6 +136,7 @@ class Transformer:
             usage=spent.usage,
             cost=spent.cost,
             latency=spent.latency,
-            calls=spent.calls,
+            calls=spent.made,
+            hits=spent.hits,
             cached=spent.cached,
         )

@@ -24,7 +24,7 @@ from aiohttp import web
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-GRACE = 0.02  # seconds: what was already on its way when a refusal left breaks no Retry-After
+GRACE = 0.05  # seconds: what was already on its way when a refusal left breaks no Retry-After
 
 
 @dataclass(frozen=True)

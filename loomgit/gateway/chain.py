@@ -1,0 +1,142 @@
+"""The gateways of one run, put together: fallback, budget, cassette, cache, retry, pace, lane."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from loomgit.domain.settings import EMBEDDED_MODEL
+from loomgit.gateway.budget import Budget, BudgetGateway
+from loomgit.gateway.cache import CacheGateway
+from loomgit.gateway.direct import DirectGateway
+from loomgit.gateway.embedded import EmbeddedGateway
+from loomgit.gateway.endpoints import resolve
+from loomgit.gateway.fallback import FallbackGateway
+from loomgit.gateway.live import LiteLlmGateway
+from loomgit.gateway.once import OnceGateway
+from loomgit.gateway.pace import PaceGateway
+from loomgit.gateway.prices import Prices
+from loomgit.gateway.replay import CassetteGateway
+from loomgit.gateway.retry import RetryGateway
+from loomgit.gateway.routing import RoutingGateway, choose_lane
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from loomgit.domain.definitions import CacheRule
+    from loomgit.domain.models import Completion, Purpose, Request
+    from loomgit.domain.ports import Gateway
+    from loomgit.domain.settings import ModelSettings, Replay, Secret
+    from loomgit.gateway.cassette import Cassette
+    from loomgit.gateway.once import Claims
+    from loomgit.gateway.reply_store import ReplyStore
+
+
+@dataclass(frozen=True, slots=True)
+class Lanes:
+    """The ways to all models: their settings, their secrets, their prices."""
+
+    models: Mapping[str, ModelSettings]
+    reveal: Callable[[Secret], str]
+    environment: Mapping[str, str]
+
+    @property
+    def prices(self) -> Prices:
+        """What they cost."""
+        return Prices(self.models)
+
+    def check(self, model: str) -> None:
+        """Raise Denied or UserError where the model can be seen to be out of reach: no key.
+
+        Only models of the direct lane: whatever litellm reaches it knows alone, when it is loaded.
+        """
+        settings = self.models.get(model)
+        if choose_lane(model, settings) == "direct":
+            resolve(model, settings, reveal=self.reveal, environment=self.environment)
+
+    def open(self) -> RoutingGateway:
+        """A gateway that opens each lane when something takes it."""
+        prices = self.prices
+
+        def embedded() -> Gateway:
+            if EMBEDDED_MODEL not in self.models:
+                return EmbeddedGateway()
+            return EmbeddedGateway(lambda u: prices.cost(EMBEDDED_MODEL, EMBEDDED_MODEL, u))
+
+        def direct() -> Gateway:
+            return DirectGateway(
+                self.models, prices, reveal=self.reveal, environment=self.environment
+            )
+
+        def litellm() -> Gateway:
+            return LiteLlmGateway(
+                self.models, prices, reveal=self.reveal, environment=self.environment
+            )
+
+        return RoutingGateway(
+            {"embedded": embedded, "direct": direct, "litellm": litellm}, self.models
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """A cassette in use; `origin` marks what is asked now (`cassette.origin_of`)."""
+
+    cassette: Cassette
+    mode: Replay
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """A whole gateway; `budget` tells what was spent, where there is one."""
+
+    outermost: Gateway
+    budget: Budget | None = None
+
+    async def complete(self, request: Request) -> Completion:
+        """Return the reply, from wherever it comes."""
+        return await self.outermost.complete(request)
+
+    async def close(self) -> None:
+        """Close all of it, from the outside in."""
+        await self.outermost.close()
+
+
+def build(
+    lanes: Lanes,
+    *,
+    concurrency: int | None = None,
+    store: ReplyStore | None = None,
+    rules: Mapping[Purpose, CacheRule] | None = None,
+    claims: Claims | None = None,
+    recording: Recording | None = None,
+    budget: Budget | None = None,
+    fallbacks: Mapping[str, Sequence[str]] | None = None,
+    models: Sequence[str] = (),
+) -> Chain:
+    """The chain with those parts that are given, in their order.
+
+    `concurrency` None adapts; `rules` say for which purposes `store` is used, and `claims`, which
+    several processes share; `models` are those that will be asked: a budget is refused, by
+    UserError, where one of them has no known price.
+    """
+    gateway: Gateway = PaceGateway(lanes.open(), lanes.models, concurrency=concurrency)
+    gateway = RetryGateway(gateway)
+    if store is not None and rules:
+        if claims is not None:
+            shared = [purpose for purpose, rule in rules.items() if rule.enabled]
+            gateway = OnceGateway(gateway, claims, shared)
+        refresh = recording is not None and recording.mode == "record"
+        gateway = CacheGateway(gateway, store, rules, refresh=refresh)
+    if recording is not None and recording.mode != "off":
+        gateway = CassetteGateway(
+            gateway, recording.cassette, recording.mode, origin=recording.origin
+        )
+    if budget is not None:
+        paid = gateway = BudgetGateway(gateway, budget, lanes.prices)
+        for model in models:
+            paid.check(model)
+    if fallbacks:
+        gateway = FallbackGateway(gateway, fallbacks)
+    return Chain(gateway, budget)

@@ -1,0 +1,156 @@
+"""The lane to endpoints that speak OpenAI's chat API: aiohttp and little else, so a call costs a
+tenth of what a client library takes for it."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import time
+from typing import TYPE_CHECKING, Any
+from urllib.request import getproxies, proxy_bypass
+
+from loomgit.domain.models import Completion
+from loomgit.errors import Unavailable
+from loomgit.gateway.chat import error_status, parse, render
+from loomgit.gateway.endpoints import ChatEndpoint, resolve
+from loomgit.gateway.faults import Refusal, explain, read_wait
+from loomgit.gateway.wire import CONNECT_TIMEOUT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from types import ModuleType
+
+    import aiohttp
+
+    from loomgit.domain.models import Request
+    from loomgit.domain.settings import ModelSettings, Secret
+    from loomgit.gateway.live import Pricing
+
+DNS_SECONDS = 300
+
+
+class _Line:
+    """A model's endpoint with what aiohttp needs for it, made once."""
+
+    __slots__ = ("endpoint", "headers", "proxy", "timeout", "url")
+
+    def __init__(self, endpoint: ChatEndpoint, http: ModuleType) -> None:
+        wait = endpoint.asked.timeout
+        url = importlib.import_module("yarl").URL(endpoint.url)
+        self.endpoint = endpoint
+        self.url = url
+        self.headers = importlib.import_module("multidict").CIMultiDict(endpoint.headers)
+        self.timeout = http.ClientTimeout(
+            total=None, sock_connect=min(CONNECT_TIMEOUT, wait), sock_read=wait
+        )
+        # As `trust_env` would find it, which asks the environment and ~/.netrc at every call.
+        self.proxy = None if proxy_bypass(url.host) else getproxies().get(url.scheme)
+
+
+class DirectGateway:
+    """Calls endpoints over kept connections, once for each request: retries stand in front of it.
+
+    `reveal` gives the value of a configured secret at the moment of use; `environment` is where the
+    usual variables (`OPENAI_API_KEY`) are looked for. Its connections belong to the event loop of
+    the first call; close it there.
+    """
+
+    def __init__(
+        self,
+        models: Mapping[str, ModelSettings],
+        prices: Pricing,
+        *,
+        reveal: Callable[[Secret], str],
+        environment: Mapping[str, str] = os.environ,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._models = models
+        self._prices = prices
+        self._reveal = reveal
+        self._environment = environment
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._lines: dict[str, _Line] = {}
+        self._session: aiohttp.ClientSession | None = None
+        self._http: Any = None  # aiohttp: its import takes a quarter of a second
+
+    async def complete(self, request: Request) -> Completion:
+        """Return the endpoint's reply.
+
+        Raises RateLimited, Unavailable, Rejected (also for a refusal by policy that comes as a
+        reply) or Denied (also for a model that the server does not have).
+        """
+        session = self._session or self._open()
+        line = self._lines.get(request.model) or self._line(request.model)
+        asked, http = line.endpoint.asked, self._http
+        content = render(request, line.endpoint)
+        started = self._clock()
+        try:
+            async with session.post(
+                line.url, data=content, headers=line.headers, timeout=line.timeout, proxy=line.proxy
+            ) as response:
+                received = await response.read()
+        except http.ConnectionTimeoutError as error:
+            refusal = Refusal(None, f"no connection within {line.timeout.sock_connect:g} s")
+            raise explain(refusal, asked) from error
+        except TimeoutError as error:
+            raise explain(Refusal(408, ""), asked) from error
+        except (http.ClientError, OSError) as error:
+            raise explain(Refusal(None, str(error) or type(error).__name__), asked) from error
+        latency = self._clock() - started
+        if response.status >= 300:
+            raise self._fault(line, response.status, received, response.headers)
+        reply = parse(request.model, received)
+        if reply is None:
+            raise self._no_reply(line, received, response.headers)
+        usage, served = reply.usage, reply.model or request.model
+        return Completion(
+            text=reply.text,
+            model=served,
+            usage=usage,
+            # A provider that counts nothing did not work for nothing.
+            cost=self._prices.cost(request.model, served, usage) if usage.total else None,
+            latency=latency,
+        )
+
+    async def close(self) -> None:
+        """Close the connections."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    def _open(self) -> aiohttp.ClientSession:
+        self._http = importlib.import_module("aiohttp")
+        # How many calls run at once is for others to say.
+        connector = self._http.TCPConnector(limit=0, ttl_dns_cache=DNS_SECONDS)
+        session: aiohttp.ClientSession = self._http.ClientSession(
+            connector=connector,
+            cookie_jar=self._http.DummyCookieJar(),
+            headers={"User-Agent": "loomgit"},
+        )
+        self._session = session
+        return session
+
+    def _line(self, model: str) -> _Line:
+        endpoint = resolve(
+            model,
+            self._models.get(model),
+            reveal=self._reveal,
+            environment=self._environment,
+        )
+        return self._lines.setdefault(model, _Line(endpoint, self._http))
+
+    def _fault(
+        self, line: _Line, status: int, received: bytes, headers: Mapping[str, str]
+    ) -> Exception:
+        wait = read_wait(headers, self._wall_clock())
+        return explain(
+            Refusal(status, received.decode("utf-8", "replace"), wait), line.endpoint.asked
+        )
+
+    def _no_reply(self, line: _Line, received: bytes, headers: Mapping[str, str]) -> Exception:
+        status = error_status(received)
+        if status is not None:
+            return self._fault(line, status, received, headers)
+        return Unavailable(f"{line.endpoint.asked.model}: the reply has no choices")
