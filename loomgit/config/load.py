@@ -25,6 +25,7 @@ __all__ = [
     "parse_front_matter",
     "parse_pipeline",
     "parse_settings",
+    "read_text",
 ]
 
 SETTINGS_FILE = PurePath(".loom", "config.yaml")
@@ -58,6 +59,11 @@ def load_settings(root: Path) -> Settings:
         return Settings()
     text, shown = _read(Path(SETTINGS_FILE), root)
     return parse_settings(text, shown)
+
+
+def read_text(root: Path, path: str) -> str:
+    """The text of the project's file at `path`. Raises UserError or WorldError."""
+    return _read(Path(path), root)[0]
 
 
 def _read(path: Path, root: Path) -> tuple[str, str]:

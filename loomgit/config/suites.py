@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from loomgit.config.assertion_names import name_hint, sort_of
+from loomgit.config.assertion_text import Layout
+from loomgit.config.assertions import parse_assertion
+from loomgit.config.document import dotted, shorten
 from loomgit.config.evaluators import duplicate_names, evaluator_faults, evaluator_spec
 from loomgit.config.parts import all_of, check
 from loomgit.config.scalars import parse_number
@@ -23,8 +27,8 @@ from loomgit.config.tests_model import (
     UnitModel,
 )
 from loomgit.config.yamltext import parse_yaml
+from loomgit.domain.assertions import Name
 from loomgit.domain.suites import (
-    Assertion,
     CostBudget,
     Distributional,
     Drift,
@@ -39,14 +43,21 @@ from loomgit.domain.suites import (
     Suite,
     UnitCase,
 )
+from loomgit.errors import ProblemsFound
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
     from loomgit.config.document import Document, Path
+    from loomgit.domain.assertions import Kind
     from loomgit.domain.place import Problem
+    from loomgit.domain.suites import Assertion
 
-GROUPS = ("unit_tests", "distributional_tests", "integration_tests")
+GROUPS: dict[str, Kind] = {
+    "unit_tests": "unit",
+    "distributional_tests": "distributional",
+    "integration_tests": "integration",
+}
 STAGES: tuple[StepStage, ...] = ("extract", "transform", "evaluate", "load")
 FIRST_NUMBER = re.compile(r"[0-9][0-9,_]*")
 
@@ -54,16 +65,17 @@ FIRST_NUMBER = re.compile(r"[0-9][0-9,_]*")
 def parse_suite(text: str, path: str, *, known_evaluators: Collection[str] = frozenset()) -> Suite:
     """Read a test file; `path` is relative to the project, for messages and places.
 
-    Raises ProblemsFound with every fault. Assertions stay text: their language has its own parser.
+    Raises ProblemsFound with every fault, those of its assertions too.
     """
     document = parse_yaml(text, path)
     model = check(SuiteModel, document)
-    problems = [*document.problems, *_rules(document, known_evaluators)]
+    read = _read_assertions(document, text)
+    problems = [*document.problems, *_rules(document, known_evaluators), *read.problems]
     if isinstance(model, list):
         raise all_of([*problems, *model])
     if problems:
         raise all_of(problems)
-    return _suite(model, document)
+    return _suite(model, document, read)
 
 
 def _rules(document: Document, known: Collection[str]) -> Iterator[Problem]:
@@ -79,9 +91,42 @@ def _rules(document: Document, known: Collection[str]) -> Iterator[Problem]:
             yield from _enough(document, path, "samples", "max_samples")
             for step in _items(document, (*path, "steps")):
                 yield from _one_stage(document, step)
+            if document.find((*path, "type")) == "drift":
+                yield from _known_field(document, (*path, "field"))
             if document.find((*path, "evaluator")) is not None:
                 yield from evaluator_faults(document, (*path, "evaluator"), known)
     yield from _enough(document, ("defaults",), "samples", "max_samples")
+
+
+@dataclass(slots=True)
+class _Assertions:
+    """A file's assertions by the test they belong to, and the faults of the others."""
+
+    found: dict[Path, list[Assertion]] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+    def of(self, path: Path) -> tuple[Assertion, ...]:
+        """The assertions of the test at `path`."""
+        return tuple(self.found.get(path, ()))
+
+
+def _read_assertions(document: Document, source: str) -> _Assertions:
+    layout = Layout(source)
+    read = _Assertions()
+    for group, kind in GROUPS.items():
+        for test in _items(document, (group,)):
+            for at in _items(document, (*test, "assertions")):
+                text = document.find(at)
+                if not isinstance(text, str):
+                    continue  # the model says so
+                place = document.text_place(at)
+                try:
+                    found = parse_assertion(text, place, kind, layout, within=dotted(at))
+                except ProblemsFound as error:
+                    read.problems.extend(error.problems)
+                else:
+                    read.found.setdefault(test, []).append(found)
+    return read
 
 
 def _items(document: Document, path: Path) -> list[Path]:
@@ -107,6 +152,17 @@ def _effective(document: Document, path: Path, key: str) -> object:
     return "1" if written is None and key == "samples" else written
 
 
+def _known_field(document: Document, path: Path) -> Iterator[Problem]:
+    written = document.find(path)
+    if not isinstance(written, str):
+        return
+    root, *parts = written.strip().split(".")
+    name = Name(root, tuple(parts))
+    if sort_of(name, "unit") is None:
+        hint = name_hint(name, "unit") if parts else f"did you mean output.{root}?"
+        yield document.problem(path, f"unknown name '{shorten(written)}'", hint)
+
+
 def _one_stage(document: Document, path: Path) -> Iterator[Problem]:
     step = document.find(path)
     if isinstance(step, dict) and len(step) != 1 and set(step) <= set(STAGES):
@@ -124,14 +180,7 @@ def _policy(model: PolicyModel, otherwise: Policy) -> Policy:
     return replace(otherwise, **said)
 
 
-def _assertions(texts: tuple[str, ...], document: Document, path: Path) -> tuple[Assertion, ...]:
-    where = (*path, "assertions")
-    return tuple(
-        Assertion(text, document.text_place((*where, index))) for index, text in enumerate(texts)
-    )
-
-
-def _suite(model: SuiteModel, document: Document) -> Suite:
+def _suite(model: SuiteModel, document: Document, read: _Assertions) -> Suite:
     defaults = _policy(model.defaults or PolicyModel.model_construct(), Policy())
     return Suite(
         pipeline=model.pipeline,
@@ -139,42 +188,43 @@ def _suite(model: SuiteModel, document: Document) -> Suite:
         dataset=model.dataset,
         defaults=defaults,
         unit_tests=tuple(
-            _unit(test, document, ("unit_tests", index), defaults)
+            _unit(test, document, ("unit_tests", index), defaults, read)
             for index, test in enumerate(model.unit_tests)
         ),
         distributional_tests=tuple(
-            _distributional(test, document, ("distributional_tests", index), defaults)
+            _distributional(test, document, ("distributional_tests", index), defaults, read)
             for index, test in enumerate(model.distributional_tests)
         ),
         integration_tests=tuple(
-            _integration(test, document, ("integration_tests", index), defaults)
+            _integration(test, document, ("integration_tests", index), defaults, read)
             for index, test in enumerate(model.integration_tests)
         ),
         places=document.places(),
     )
 
 
-def _unit(test: UnitModel, document: Document, path: Path, defaults: Policy) -> UnitCase:
+def _unit(
+    test: UnitModel, document: Document, path: Path, defaults: Policy, read: _Assertions
+) -> UnitCase:
     return UnitCase(
         name=test.name,
         place=document.place(path),
         input=test.input,
         expected=test.expected,
-        assertions=_assertions(test.assertions, document, path),
+        assertions=read.of(path),
         min_pass=test.min_pass,
         policy=_policy(test, defaults),
     )
 
 
 def _distributional(
-    test: DistributionalModel, document: Document, path: Path, defaults: Policy
+    test: DistributionalModel, document: Document, path: Path, defaults: Policy, read: _Assertions
 ) -> Distributional:
     name, place, size = test.name, document.place(path), test.sample_size
     policy = _policy(test, defaults)
     match test:
         case StatisticalModel():
-            assertions = _assertions(test.assertions, document, path)
-            return Statistical(name, place, assertions, size, policy)
+            return Statistical(name, place, read.of(path), size, policy)
         case HallucinationModel():
             evaluator = evaluator_spec(test.evaluator) if test.evaluator else None
             return HallucinationRate(name, place, test.threshold, evaluator, size, policy)
@@ -191,7 +241,7 @@ def _distributional(
 
 
 def _integration(
-    test: IntegrationModel, document: Document, path: Path, defaults: Policy
+    test: IntegrationModel, document: Document, path: Path, defaults: Policy, read: _Assertions
 ) -> IntegrationCase:
     steps = tuple(
         Step(stage, text)
@@ -205,7 +255,7 @@ def _integration(
         name=test.name,
         place=document.place(path),
         steps=steps,
-        assertions=_assertions(test.assertions, document, path),
+        assertions=read.of(path),
         records=int(number[0].replace(",", "").replace("_", "")) if number else None,
         destination=test.destination,
         policy=_policy(test, defaults),

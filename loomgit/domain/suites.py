@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from loomgit.domain.assertions import Condition
     from loomgit.domain.definitions import EvaluatorSpec
     from loomgit.domain.place import Place
     from loomgit.domain.values import JsonMapping
@@ -20,10 +21,12 @@ StepStage = Literal["extract", "transform", "evaluate", "load"]
 
 @dataclass(frozen=True, slots=True)
 class Assertion:
-    """An assertion as written; `place` is that of its first character, quotes not counted."""
+    """An assertion as written and as understood; `place` is that of its first character, quotes
+    not counted."""
 
     text: str
     place: Place
+    tree: Condition
 
     def __str__(self) -> str:
         return self.text
@@ -34,8 +37,10 @@ class Policy:
     """How a test samples and decides: its own word, else the file's `defaults`, else these.
 
     `max_drop` is in points of score, `max_rise` a share of the baseline (0.1: ten per cent), None
-    where cost and latency are not gated. `model` None: the pipeline's. `max_samples` None: no more
-    than `samples`. `on_inconclusive` None: as the entrance has it (`warn` in hooks, else `point`).
+    where cost and latency are not gated. `model` None: the pipeline's. `samples` are the replies to
+    each case. With `max_samples` a distributional test draws until it is decided, so many replies
+    in all at most; None: no more than its `sample_size` asks for. `on_inconclusive` None: as the
+    entrance has it (`warn` in hooks, else `point`).
     """
 
     samples: int = 1
@@ -173,6 +178,17 @@ class IntegrationCase:
     records: int | None = None
     destination: str | None = None
     policy: Policy = field(default_factory=Policy)
+
+
+AnyTest: TypeAlias = UnitCase | Distributional | IntegrationCase
+Group = Literal["unit", "distributional", "integration"]
+
+
+def group_of(test: AnyTest) -> Group:
+    """The group of a test file that such tests stand in."""
+    if isinstance(test, UnitCase):
+        return "unit"
+    return "integration" if isinstance(test, IntegrationCase) else "distributional"
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,5 @@ def smallest_sample(threshold: float, alpha: float = ALPHA) -> int:
     if threshold == 0:
         return 1
     n = max(1, math.floor(math.log(alpha) / math.log(threshold)))
-    while math.pow(alpha, 1 / n) <= threshold:
-        n += 1
-    return n
+    # The quotient is off by one at most; near 1 no step would show in the power any more.
+    return n if math.pow(alpha, 1 / n) > threshold else n + 1

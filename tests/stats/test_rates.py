@@ -1,3 +1,5 @@
+import math
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -49,6 +51,7 @@ def test_the_smallest_sample_for_a_threshold_is_as_tabled(threshold, n):
 
 def test_a_rate_above_0_takes_one():
     assert smallest_sample(0) == 1
+    assert smallest_sample(math.nextafter(1.0, 0.0)) > 1e16  # and it ends
 
 
 def test_impossible_counts_are_refused():

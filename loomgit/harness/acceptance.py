@@ -1,0 +1,72 @@
+"""Accepted losses: `Loom-Accept: <pipeline or metric>: <reason>` in a commit message lets that loss
+pass, and shows in every report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from loomgit.domain.comparison import worst
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from loomgit.domain.comparison import Comparison, Metric, PipelineComparison
+
+TRAILER = "Loom-Accept"
+
+
+@dataclass(frozen=True, slots=True)
+class Acceptance:
+    """What somebody accepts: `subject` is a pipeline, a metric, or `pipeline.metric`; `commit` is
+    where it was said, empty for a commit that is being made."""
+
+    subject: str
+    reason: str
+    commit: str = ""
+
+    def __str__(self) -> str:
+        where = f" ({self.commit[:8]})" if self.commit else ""
+        return f"{self.subject}: {self.reason}{where}"
+
+    def covers(self, pipeline: str, metric: str) -> bool:
+        """Whether it is about this metric of this pipeline."""
+        return self.subject in (pipeline, metric, f"{pipeline}.{metric}")
+
+
+def parse_acceptance(value: str, commit: str = "") -> Acceptance | None:
+    """A trailer's value; None where it names nothing or gives no reason."""
+    subject, colon, reason = value.partition(":")
+    if not colon or not subject.strip() or not reason.strip():
+        return None
+    return Acceptance(subject.strip(), " ".join(reason.split()), commit)
+
+
+def accept(comparison: Comparison, accepted: Sequence[Acceptance]) -> Comparison:
+    """The comparison in which an accepted degradation blocks no more; it stays in the table."""
+    if not accepted:
+        return comparison
+    pipelines = tuple(_accept(pipeline, accepted) for pipeline in comparison.pipelines)
+    if pipelines == comparison.pipelines:
+        return comparison
+    outcomes = [pipeline.outcome for pipeline in pipelines]
+    return replace(comparison, pipelines=pipelines, outcome=worst(outcomes))
+
+
+def _accept(found: PipelineComparison, accepted: Sequence[Acceptance]) -> PipelineComparison:
+    said: dict[str, None] = {}
+    left: list[Metric] = []
+    for metric in found.metrics:
+        if not metric.gated:
+            continue
+        covering = [item for item in accepted if item.covers(found.pipeline, metric.name)]
+        if metric.outcome == "degraded" and covering:
+            said[str(covering[0])] = None
+        else:
+            left.append(metric)
+    if not said:
+        return found
+    outcome = worst([metric.outcome for metric in left])
+    if outcome in ("improved", "unchanged"):
+        outcome = "no_worse"  # with a loss that somebody stands for
+    return replace(found, outcome=outcome, accepted=(*found.accepted, *said))

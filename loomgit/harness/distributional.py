@@ -1,0 +1,195 @@
+"""Verdicts of tests over many replies: assertions, hallucination rate, cost, latency."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from itertools import islice
+from typing import TYPE_CHECKING, TypeAlias
+
+from loomgit.domain.assertions import Name
+from loomgit.domain.definitions import EvaluatorSpec
+from loomgit.domain.patterns import TooSlow
+from loomgit.domain.samples import Check, TestResult
+from loomgit.domain.suites import CostBudget, HallucinationRate, LatencyLimit, Statistical
+from loomgit.harness.claims import Claim, judge_claim, merge
+from loomgit.harness.drawing import Drawing, in_order
+from loomgit.harness.facts import Absent, Unmeasured
+from loomgit.harness.statements import Statement, quantity, statement
+from loomgit.harness.verdicts import way_to_decide, worst
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from loomgit.domain.samples import CaseSamples, Sample, Verdict
+    from loomgit.domain.suites import Distributional, OnInconclusive, Policy
+
+OneSided: TypeAlias = Statistical | HallucinationRate | CostBudget | LatencyLimit
+SHOWN = 5  # replies that a failure shows
+PER = 1_000  # records that a budget is for
+_JUDGES = ("groundedness", "factuality")
+_COST, _LATENCY = quantity(Name("cost")), quantity(Name("latency"))
+
+
+def find_evaluator(test: HallucinationRate, evaluators: Sequence[EvaluatorSpec]) -> EvaluatorSpec:
+    """The evaluator whose failures count as hallucinations: the test's, else the pipeline's
+    groundedness, else its factuality, else groundedness against the input."""
+    if test.evaluator is not None:
+        return test.evaluator
+    found = (spec for type_ in _JUDGES for spec in evaluators if spec.type == type_)
+    return next(found, EvaluatorSpec("groundedness", "groundedness"))
+
+
+def statements(test: OneSided, evaluators: Sequence[EvaluatorSpec] = ()) -> list[Statement]:
+    """The lines of a test; `evaluators` are the pipeline's."""
+    match test:
+        case Statistical():
+            return [statement(a.text, a.tree) for a in test.assertions]
+        case HallucinationRate(threshold=threshold):
+            spec = find_evaluator(test, evaluators)
+            claim = Claim("hallucination_rate", "rate", _fails(spec), "<", threshold, adverse=1.0)
+        case CostBudget(max_cost=threshold):
+            text = f"cost per {PER:,} records"
+            claim = Claim(text, "mean", _cost, "<=", threshold, hi=math.inf)
+            return [Statement(f"{text} <= {_money(threshold)}", (claim,), unit="$")]
+        case LatencyLimit(p95=threshold):
+            claim = Claim("p95(latency)", "p95", _LATENCY, "<", threshold, hi=math.inf)
+    return [Statement(f"{claim.text} {claim.operator} {threshold:g}", (claim,))]
+
+
+def _fails(spec: EvaluatorSpec) -> Callable[[CaseSamples, Sample], float | Absent | Unmeasured]:
+    def read(_: CaseSamples, sample: Sample) -> float | Absent | Unmeasured:
+        judgement = sample.judgements.get(spec.name)
+        if judgement is None:
+            if sample.trouble == "product":
+                return 1.0
+            return Unmeasured(f"{spec.name} did not judge")
+        if judgement.value is None and judgement.infrastructure:
+            return Unmeasured(f"{spec.name} failed: {judgement.reason}")
+        return float(judgement.value is None or judgement.value < spec.threshold)
+
+    return read
+
+
+def _cost(case: CaseSamples, sample: Sample) -> float | Absent | Unmeasured:
+    cost = _COST(case, sample)
+    return cost if isinstance(cost, Absent | Unmeasured) else PER * cost
+
+
+def _money(usd: float) -> str:
+    return f"${usd:,.2f}" if round(usd, 2) == usd else f"${usd:g}"
+
+
+def start(test: OneSided, available: int, evaluators: Sequence[EvaluatorSpec] = ()) -> Drawing:
+    """The drawing of a test's cases, where `available` cases are there to draw from."""
+    claims = [claim for line in statements(test, evaluators) for claim in line.claims]
+    return Drawing(claims, test.sample_size, test.policy, available)
+
+
+def judge(
+    test: OneSided,
+    cases: Sequence[CaseSamples],
+    *,
+    evaluators: Sequence[EvaluatorSpec] = (),
+    entrance: OnInconclusive = "point",
+    strict: bool = False,
+) -> TestResult:
+    """The verdict on the cases that were drawn.
+
+    Deterministic: cases are taken in the order of their shuffle, whatever order they come in, and
+    of each no more than the test's `samples` replies. `entrance` is what an inconclusive verdict
+    does where the test does not say.
+    """
+    lines = statements(test, evaluators)
+    ordered = in_order(trimmed(cases, test.policy))
+    drawing = start(test, len(ordered), evaluators)
+    taken = 0
+    try:
+        while drawing.wanted:
+            batch = ordered[taken : taken + drawing.wanted]
+            drawing.take(batch)
+            taken += len(batch)
+    except TooSlow as error:
+        lost = [Check(x.text, "error", note=str(error), written=x.written) for x in lines]
+        return TestResult(test.name, "error", tuple(lost), message=str(error))
+    how = way_to_decide(test.policy, entrance, strict=strict)
+    judged = iter(
+        judge_claim(claim, merge(seen), test.policy, seed_id(test), drawing.close(index))
+        for index, (claim, seen) in enumerate(zip(drawing.claims, drawing.seen, strict=True))
+    )
+    checks = [line.check(list(islice(judged, len(line.claims))), how) for line in lines]
+    used = ordered[:taken]
+    return concluded(test, checks, used, _worst(test, used, evaluators))
+
+
+def trimmed(cases: Sequence[CaseSamples], policy: Policy) -> list[CaseSamples]:
+    """The cases with no more replies than the test asks for: others may have wanted more."""
+    return [
+        replace(case, samples=tuple(s for s in case.samples if s.index < policy.samples))
+        for case in cases
+    ]
+
+
+def seed_id(test: Distributional) -> str:
+    """What seeds a test's random numbers: the file and the name, never the commit or the time."""
+    return f"{test.place.path}::{test.name}"
+
+
+def loss(cases: Sequence[CaseSamples], policy: Policy) -> tuple[Verdict, str] | None:
+    """The verdict where too many replies are missing to say anything, with the reason."""
+    samples = [sample for case in cases for sample in case.samples]
+    lost = [sample for sample in samples if sample.lost]
+    if not samples:
+        return "error", "there are no cases to draw"
+    if not lost or len(lost) <= policy.max_error_rate * len(samples):
+        return None
+    reasons = [sample.failure for sample in lost if sample.failure]
+    reason = f": {max(reasons, key=reasons.count)}" if reasons else ""
+    unknown = len(lost) == len(samples) or all(s.trouble == "unrecorded" for s in lost)
+    word = "recorded" if all(s.trouble == "unrecorded" for s in lost) else "to be had"
+    message = f"{len(lost)} of {len(samples)} replies were not {word}{reason}"
+    return ("unverified" if unknown else "error"), message
+
+
+def concluded(
+    test: Distributional,
+    checks: Sequence[Check],
+    cases: Sequence[CaseSamples],
+    failures: Sequence[tuple[CaseSamples, Sample]],
+) -> TestResult:
+    """The test's result from its lines; where too many replies were lost, none of them stands."""
+    if (lost := loss(cases, test.policy)) is not None:
+        verdict, message = lost
+        checks = [replace(check, verdict=verdict, weak=False) for check in checks]
+        return TestResult(test.name, verdict, tuple(checks), message=message)
+    verdict = worst(check.verdict for check in checks)
+    shown = () if verdict == "pass" else tuple(failures[:SHOWN])
+    return TestResult(test.name, verdict, tuple(checks), shown, score=mean_score(cases))
+
+
+def mean_score(cases: Sequence[CaseSamples]) -> float | None:
+    """The mean evaluation score of all replies, None where none has one."""
+    scores = [s.score for case in cases for s in case.samples if s.score is not None]
+    return math.fsum(scores) / len(scores) if scores else None
+
+
+def _worst(
+    test: OneSided, cases: Sequence[CaseSamples], evaluators: Sequence[EvaluatorSpec]
+) -> list[tuple[CaseSamples, Sample]]:
+    """The replies that speak most against the test."""
+    pairs = [(case, sample) for case in cases for sample in case.samples if not sample.lost]
+    match test:
+        case CostBudget():
+            return sorted(pairs, key=lambda pair: -(pair[1].cost or 0.0))
+        case LatencyLimit():
+            return sorted(pairs, key=lambda pair: -(pair[1].latency or 0.0))
+        case HallucinationRate():
+            fails = _fails(find_evaluator(test, evaluators))
+            pairs = [pair for pair in pairs if fails(*pair) == 1.0]
+    return sorted(pairs, key=badness)
+
+
+def badness(pair: tuple[CaseSamples, Sample]) -> tuple[bool, float, bool]:
+    """Sorts the replies that cannot be used first, then by score, then those that failed."""
+    sample = pair[1]
+    return sample.trouble != "product", sample.score or 0.0, sample.passed

@@ -1,0 +1,119 @@
+"""What went wrong in a test, for a person who did not write it: lines of plain text."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from loomgit.domain.keys import canonical
+from loomgit.domain.values import as_text
+from loomgit.harness.assertions import show_number
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from loomgit.domain.samples import CaseSamples, Check, Judgement, Sample, TestResult
+
+WIDTH = 400  # characters of an input or an output that are shown
+LINES = 12  # of a text that are shown
+MARKS = {"pass": "ok", "fail": "FAIL", "inconclusive": "open", "error": "ERROR",
+         "unverified": "unverified"}  # fmt: skip
+
+
+def explain(result: TestResult, prompt: str = "") -> list[str]:
+    """The lines of one test: its assertions with their numbers, then the replies behind them.
+
+    `prompt` names the prompt and its version. An input or an output is cut where it is long.
+    """
+    lines = [
+        f"{result.name}: {result.verdict}" + (f" - {result.message}" if result.message else "")
+    ]
+    if prompt:
+        lines.append(f"prompt: {prompt}")
+    lines += [line for check in result.checks for line in _check(check)]
+    for case, samples in _alike(result):
+        numbers = ", ".join(str(sample.index + 1) for sample in samples)
+        noun = "sample" if len(samples) == 1 else "samples"
+        model = samples[0].model or "unknown"
+        lines += ["", f"case {case.id}, {noun} {numbers}, model {model}"]
+        lines += [f"  {line}" for line in _sample(case, samples[0])]
+    return lines
+
+
+def _alike(result: TestResult) -> list[tuple[CaseSamples, list[Sample]]]:
+    """The replies to show; those to one case that say and score the same are shown as one."""
+    groups: dict[tuple[str, bytes], tuple[CaseSamples, list[Sample]]] = {}
+    for case, sample in result.failures:
+        scores = {name: judgement.value for name, judgement in sample.judgements.items()}
+        look = canonical([sample.output, sample.text, sample.failure, scores])
+        groups.setdefault((case.id, look), (case, []))[1].append(sample)
+    return list(groups.values())
+
+
+def short(result: TestResult, prompt: str = "") -> list[str]:
+    """The lines of one test where there is little room: what does not hold, with its numbers."""
+    where = f" [{prompt}]" if prompt else ""
+    why = f" - {result.message}" if result.message else ""
+    lines = [f"{result.name}: {result.verdict}{why}{where}"]
+    bad = [check for check in result.checks if check.verdict != "pass"]
+    return lines + [line for check in bad for line in _check(check)]
+
+
+def _check(check: Check) -> Iterator[str]:
+    weak = f"weak {check.verdict}" if check.weak else MARKS[check.verdict]
+    actual = f" (actual: {check.actual}{_interval(check)})" if check.actual else ""
+    yield f"  [{weak}] {check.text}{actual}"
+    if check.written:
+        yield f"      as written: {check.written}"
+    if check.note:
+        yield f"      {check.note}"
+
+
+def _interval(check: Check) -> str:
+    if check.low is None and check.high is None:
+        return f", n = {check.n}" if check.n else ""
+    ends = [f"{end:.3g}" if end is not None else "unbounded" for end in (check.low, check.high)]
+    return f", 90% interval {ends[0]} to {ends[1]}, n = {check.n}"
+
+
+def _sample(case: CaseSamples, sample: Sample) -> Iterator[str]:
+    yield "input:"
+    for name, value in case.input.items():
+        yield from _block(f"  {name}: ", as_text(value))
+    yield "output:"
+    if sample.output:
+        for name, value in sample.output.items():
+            yield from _block(f"  {name}: ", as_text(value))
+    else:
+        yield from _block("  ", sample.text or "(empty)")
+    if sample.judgements:
+        score = "" if sample.score is None else f" (evaluation_score {show_number(sample.score)})"
+        yield f"scores:{score}"
+    for name, judgement in sample.judgements.items():
+        yield from _block("  ", _judgement(name, judgement))
+    if sample.failure:
+        yield from _block("failed: ", sample.failure)
+
+
+def _judgement(name: str, judgement: Judgement) -> str:
+    judge = f" [{judgement.judge}]" if judgement.judge else ""
+    if judgement.value is None:
+        return f"{name}: no score{judge}: {judgement.reason}"
+    value, limit = judgement.value, judgement.threshold
+    against = ""
+    if limit is not None:
+        sign = ">=" if value >= limit else "<"
+        against = f" {sign} threshold {show_number(limit)}"
+    reason = f": {judgement.reason}" if judgement.reason else ""
+    return f"{name}: {show_number(value, limit)}{against}{judge}{reason}"
+
+
+def _block(head: str, text: str) -> Iterator[str]:
+    """A text behind its head, over as many lines as it has; cut where it is long."""
+    cut = text[:WIDTH]
+    lines = cut.splitlines() or [""]
+    more = len(text) - sum(len(line) + 1 for line in lines[:LINES]) + 1
+    indent = " " * (len(head) - len(head.lstrip()) + 2)
+    for number, line in enumerate(lines[:LINES]):
+        yield (head if number == 0 else indent) + line
+    if len(lines) > LINES or len(text) > WIDTH:
+        yield f"{indent}... {max(more, 1):,} characters more"

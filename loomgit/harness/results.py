@@ -1,0 +1,128 @@
+"""What the samples of a test session come to: cases, scores, cost and time as a run keeps them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from loomgit.domain.comparison import by_id
+from loomgit.domain.models import Usage
+from loomgit.domain.runs import Cost, Performance, Results, ScoreSummary
+from loomgit.domain.samples import cases_of
+from loomgit.stats.summary import Moments, percentile
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from loomgit.domain.definitions import EvaluatorSpec
+    from loomgit.domain.runs import Case, Cause, Status
+    from loomgit.domain.samples import CaseSamples, Sample
+
+
+def _value(sample: Sample, name: str) -> float | None:
+    judgement = sample.judgements.get(name)
+    return judgement.value if judgement is not None else None
+
+
+def judges_of(cases: Iterable[CaseSamples]) -> dict[str, list[str]]:
+    """The models that served each evaluator that asks one."""
+    found: dict[str, set[str]] = {}
+    for case in cases:
+        for sample in case.samples:
+            for name, judgement in sample.judgements.items():
+                if judgement.judge is not None:
+                    found.setdefault(name, set()).add(judgement.judge)
+    return {name: sorted(models) for name, models in found.items()}
+
+
+def evaluation_of(
+    cases: Iterable[CaseSamples], evaluators: Iterable[EvaluatorSpec]
+) -> dict[str, ScoreSummary]:
+    """Every evaluator's figures over all samples."""
+    thresholds = {spec.name: spec.threshold for spec in evaluators}
+    moments = {name: Moments() for name in thresholds}
+    errors, passed = dict.fromkeys(thresholds, 0), dict.fromkeys(thresholds, 0)
+    for case in cases:
+        for sample in case.samples:
+            for name, threshold in thresholds.items():
+                value = _value(sample, name)
+                if value is None:
+                    errors[name] += name in sample.judgements
+                else:
+                    moments[name].add(value)
+                    passed[name] += value >= threshold
+    return {
+        name: ScoreSummary(
+            mean=each.mean,
+            std=each.std,
+            min=each.min if each.n else None,
+            max=each.max if each.n else None,
+            n=each.n,
+            errors=errors[name],
+            threshold=thresholds[name],
+            passed=passed[name],
+        )
+        for name, each in moments.items()
+    }
+
+
+def cost_of(cases: Iterable[CaseSamples]) -> Cost:
+    """What the samples cost that were drawn now: those of earlier runs are paid for."""
+    drawn = [sample for case in cases for sample in case.samples if not sample.reused]
+    usage = sum((sample.usage for sample in drawn), Usage())
+    unpriced = sum(sample.calls for sample in drawn if sample.cost is None)
+    known = sum(sample.cost or 0.0 for sample in drawn)
+    judged = sum(sample.judge_cost or 0.0 for sample in drawn)
+    return Cost(
+        total=None if unpriced else known,
+        known=known,
+        breakdown={
+            "transform": None if unpriced else known - judged,
+            "evaluate": None if any(s.judge_cost is None for s in drawn) else judged,
+        },
+        tokens={"input": usage.input, "output": usage.output, "cached": usage.cached},
+        calls=sum(sample.calls for sample in drawn),
+        cached=sum(sample.cached for sample in drawn),
+        unpriced=unpriced,
+    )
+
+
+def performance_of(cases: Iterable[CaseSamples], duration: float) -> Performance:
+    """Seconds: the session's wall time, and the percentiles of a sample's waiting."""
+    waits = sorted(
+        sample.latency
+        for case in cases
+        for sample in case.samples
+        if sample.latency is not None and not sample.reused
+    )
+    latency = {f"p{q}": percentile(waits, q) for q in (50, 95, 99)}
+    return Performance(duration, latency, {})
+
+
+def results_of(cases: Sequence[CaseSamples], status: Status, cause: Cause, message: str) -> Results:
+    """How many cases passed the gate in all of their samples; of a case without any nothing."""
+    cases = [case for case in cases if case.samples]
+    good = sum(all(s.passed for s in case.samples) for case in cases)
+    lost = sum(any(s.lost for s in case.samples) for case in cases)
+    reasons: dict[str, int] = {}
+    for case in cases:
+        for sample in case.samples:
+            if sample.failure:
+                reasons[sample.failure] = reasons.get(sample.failure, 0) + 1
+    first = sorted(reasons.items(), key=lambda item: -item[1])[:3]
+    return Results(
+        status=status,
+        records_processed=len(cases),
+        records_validated=good,
+        records_rejected=len(cases) - good,
+        rejection_rate=(len(cases) - good) / len(cases) if cases else 0.0,
+        records_failed=lost,
+        records_evaluated=len(cases) - lost,
+        reasons=dict(first),
+        cause=cause,
+        message=message,
+    )
+
+
+def by_case(cases: Iterable[CaseSamples]) -> Mapping[str, Case]:
+    """The cases of a side of a comparison, by id."""
+    return by_id(cases_of(list(cases)))
