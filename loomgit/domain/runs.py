@@ -116,6 +116,20 @@ class Case:
 
 
 @dataclass(frozen=True, slots=True)
+class TestRecord:
+    """What became of one test: its name within the file (`unit::obvious_positive`), its verdict,
+    its lines (text, verdict, actual)."""
+
+    __test__ = False  # the name is the field's word, not a test of ours
+
+    name: str
+    file: str
+    verdict: str
+    checks: tuple[dict[str, object], ...] = ()
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class RecordsFile:
     """The line-a-record file under `.loom/records`: its name, its sha256, its lines."""
 
@@ -128,8 +142,9 @@ class RecordsFile:
 class Run:
     """A run file, whole.
 
-    `question` is what every case was asked besides its input: evaluators, judge, gate. `cases` are
-    kept up to a thousand; a bigger run has them in its records file alone.
+    `question` is what every case was asked besides its input: evaluators, judge, gate; `judges` are
+    the models that served each evaluator. `cases` are kept up to a thousand; a bigger run has them
+    in its records file alone.
     """
 
     schema_version: int
@@ -156,13 +171,20 @@ class Run:
     snapshot: str = ""
     records: RecordsFile | None = None
     question: dict[str, object] = field(default_factory=dict)
+    judges: dict[str, list[str]] = field(default_factory=dict)
     cases: tuple[Case, ...] = ()
     files: dict[str, str] = field(default_factory=dict)
+    tests: tuple[TestRecord, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """A line of `loom runs list`: what the index keeps of a run file at `path`."""
+    """A line of `loom runs list`: what the index keeps of a run file at `path`.
+
+    `blobs` are the contents that it ran: prompt, context files, pipeline file and what they
+    include. `scores` are the means by evaluator, None where nothing was scored, `scored` the number
+    of scores behind each.
+    """
 
     uid: str
     run_id: str
@@ -181,3 +203,6 @@ class RunSummary:
     cost: float | None
     duration: float
     path: str
+    blobs: list[str]
+    scores: dict[str, float | None]
+    scored: dict[str, int]

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from loomgit.domain.values import JsonObject
 
 TABLE = "runs"
-FORMAT = 1
+FORMAT = 2  # 1: without blobs and scores; it is built again from the run files
 JOURNAL_LINES = 200  # a longer journal is folded into the index by whoever reads it
 _FIELDS = frozenset(field.name for field in fields(RunSummary))
 

@@ -79,3 +79,25 @@ def parse_commit(content: bytes) -> tuple[str, str, str]:
     zone = timezone(sign * timedelta(hours=int(match[4]), minutes=int(match[5])))
     time = datetime.fromtimestamp(int(match[2]), zone).isoformat(timespec="seconds")
     return headers["tree"].decode(), time, name.strip()
+
+
+def parse_listing(said: str) -> dict[str, Entry]:
+    """Blobs of `ls-tree -z` by the repository's path."""
+    found: dict[str, Entry] = {}
+    for line in filter(None, said.split("\0")):
+        about, _, name = line.partition("\t")
+        mode, kind, identity = about.split(" ")
+        if kind == "blob":
+            found[name] = Entry(mode, identity)
+    return found
+
+
+def parse_staged(said: str) -> dict[str, Entry]:
+    """Files of `ls-files --stage -z` by the repository's path; those in conflict are left out."""
+    found: dict[str, Entry] = {}
+    for line in filter(None, said.split("\0")):
+        about, _, name = line.partition("\t")
+        mode, identity, stage = about.split(" ")
+        if stage == "0":
+            found[name] = Entry(mode, identity)
+    return found

@@ -28,6 +28,7 @@ from loomgit.history.objects import (
     Found,
     parse_batch,
     parse_commit,
+    parse_listing,
     parse_tree,
 )
 from loomgit.history.scopes import stem_of
@@ -52,10 +53,10 @@ class Repository:
 
     def __init__(self, repo: git.Repo, root: Path, environment: Mapping[str, str]) -> None:
         self.root = root
-        self._worktree = Path(str(repo.working_tree_dir)).resolve()
-        self._prefix = root.resolve().relative_to(self._worktree).as_posix()
+        self.worktree = Path(str(repo.working_tree_dir)).resolve()
+        self._prefix = root.resolve().relative_to(self.worktree).as_posix()
         self._git_dir = Path(repo.git_dir).resolve()
-        index = _own_index(environment.get("GIT_INDEX_FILE"), self._worktree, self._git_dir)
+        index = _own_index(environment.get("GIT_INDEX_FILE"), self.worktree, self._git_dir)
         self._command = GitCommand(root, environment, index)
 
     @classmethod
@@ -168,6 +169,12 @@ class Repository:
         kind = "sha1" if len(identity) == 40 else "sha256"
         return Commit(identity, tree, branch, time, author, changed or loose, kind)
 
+    def commit(self, identity: str) -> Commit:
+        """A commit by its whole id. WorldError where it is not here."""
+        tree, time, author = parse_commit(self.plumbing("cat-file", "commit", identity))
+        kind = "sha1" if len(identity) == 40 else "sha256"
+        return Commit(identity, tree, "", time, author, object_format=kind)
+
     # -- objects
 
     def objects(self, names: Sequence[str]) -> list[tuple[str, str] | None]:
@@ -231,7 +238,7 @@ class Repository:
         said = self._git(
             "ls-tree", "-r", "-z", "--full-tree", "--end-of-options", revision, *inside
         )
-        entries = _parse_listing(said)
+        entries = parse_listing(said)
         return {self.in_project(path): entry.blob for path, entry in entries.items()}
 
     def tree_entries(self, revision: str | None, paths: Sequence[str]) -> dict[str, Entry]:
@@ -246,7 +253,7 @@ class Repository:
         asked = {self.in_repository(path): path for path in paths}
         few = [self.pathspec(path) for path in paths] if len(asked) <= MANY else []
         said = self._git("ls-tree", "-r", "-z", "--full-tree", "--end-of-options", revision, *few)
-        listed = _parse_listing(said)
+        listed = parse_listing(said)
         found = {path: listed[name] for name, path in asked.items() if name in listed}
         links = [path for path, entry in found.items() if entry.mode == LINK]
         led = self.blobs_at(revision, links)
@@ -354,14 +361,3 @@ def _own_index(said: str | None, worktree: Path, git_dir: Path) -> dict[str, str
 def _quoted(name: str) -> str:
     escaped = name.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
-
-
-def _parse_listing(said: str) -> dict[str, Entry]:
-    """Blobs of `ls-tree -z` by the repository's path."""
-    found: dict[str, Entry] = {}
-    for line in filter(None, said.split("\0")):
-        about, _, name = line.partition("\t")
-        mode, kind, identity = about.split(" ")
-        if kind == "blob":
-            found[name] = Entry(mode, identity)
-    return found

@@ -147,15 +147,23 @@ class RunStore:
         commit: str | None = None,
         since: datetime | None = None,
         status: str | None = None,
+        fingerprint: str | None = None,
     ) -> list[RunSummary]:
         """Summaries of the runs that meet every condition given, oldest first.
 
-        `commit` is an id or its beginning; `since` knows its time zone.
+        `commit` is an id or its beginning; `since` knows its time zone; a `fingerprint` finds the
+        runs of the same contents and parameters, whatever the commit.
         """
         if not (self.folder / "runs").is_dir():
             return []  # and no index is made where there is nothing to find
-        self._ignore()
-        wanted = {"pipeline": pipeline, "branch": branch, "status": status}
+        if not (self.folder / ".gitignore").exists():  # else whoever writes a run sees to it
+            self._ignore()
+        wanted = {
+            "pipeline": pipeline,
+            "branch": branch,
+            "status": status,
+            "fingerprint": fingerprint,
+        }
         start = None if since is None else f"{since.astimezone(UTC):%Y-%m-%dT%H:%M:%S}"
         return self._index.find(
             query(
@@ -223,7 +231,8 @@ class RunStore:
         for name in names:
             path = self.folder / name
             try:
-                found.append(summarize(schema.from_json(path.read_bytes()), name))
+                run = schema.from_json(path.read_bytes(), cases=False)
+                found.append(summarize(run, name))
             except schema.NewerRun:
                 newer += 1
             except schema.DamagedRun as error:
@@ -311,6 +320,7 @@ def commit_folder(commit: Commit) -> str:
 def summarize(run: Run, path: str) -> RunSummary:
     """What the index keeps of a run; `score` is the mean over the evaluators' means."""
     means = [s.mean for s in run.evaluation.values() if s.mean is not None]
+    prompt = {run.config.prompt_blob} if run.config.prompt_blob else set()
     return RunSummary(
         uid=run.uid,
         run_id=run.run_id,
@@ -329,4 +339,7 @@ def summarize(run: Run, path: str) -> RunSummary:
         cost=run.cost.total,
         duration=run.performance.duration,
         path=path,
+        blobs=sorted({*prompt, *run.config.context_blobs.values(), *run.files.values()}),
+        scores={name: summary.mean for name, summary in run.evaluation.items()},
+        scored={name: summary.n for name, summary in run.evaluation.items()},
     )

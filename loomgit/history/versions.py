@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from loomgit.domain.versions import FileVersion
@@ -29,11 +30,14 @@ class Versions:
     path there is found by its `id:`, by the moves that left its content as it was, by its content.
     """
 
-    def __init__(self, repository: Repository) -> None:
+    def __init__(self, repository: Repository, at: str | None = None) -> None:
+        """`at` is where a file is read that has no version: a commit's or tree's id, `""` for the
+        index, None for the working tree."""
         self._repository = repository
+        self._at = at
 
     def read(self, path: str, version: str | None = None) -> FileVersion:
-        """The file at `version`, or (None) in the working tree. UserError where there is none."""
+        """The file at `version`, or (None) as it is now. UserError where there is none."""
         found = self.read_all([(path, version)])[0]
         if isinstance(found, UserError):
             raise found
@@ -47,11 +51,10 @@ class Versions:
         """
         current = [path for path, version in items if version is None]
         pinned = [(path, version) for path, version in items if version is not None]
-        hashed = self._repository.hash_files(current)
+        drafted = self._drafts(current) if self._at is None else self._drafts_at(self._at, current)
         loaded = dict(zip(pinned, self._load(pinned), strict=True))
         drafts = [
-            self._draft(path, hashed) if version is None else loaded[path, version]
-            for path, version in items
+            drafted[path] if version is None else loaded[path, version] for path, version in items
         ]
         nameless = {
             Content(draft.former_path or draft.path, draft.blob, draft.revision or "HEAD")
@@ -60,6 +63,27 @@ class Versions:
         }
         names = self._names().find(list(nameless)) if nameless else {}
         return [self._named(draft, names) for draft in drafts]
+
+    def _drafts(self, paths: Sequence[str]) -> dict[str, FileVersion | UserError]:
+        hashed = self._repository.hash_files(paths)
+        return {path: self._draft(path, hashed) for path in paths}
+
+    def _drafts_at(self, at: str, paths: Sequence[str]) -> dict[str, FileVersion | UserError]:
+        """The files at a commit or in the index."""
+        asked = [f"{at}:{self._repository.in_repository(path)}" for path in paths]
+        drafts: dict[str, FileVersion | UserError] = {}
+        for path, item in zip(paths, self._repository.contents(asked), strict=True):
+            where = f" at {at[:12]}" if at else " in the index"
+            if item is None or item.type != "blob":
+                drafts[path] = UserError(f"{path} does not exist{where}")
+                continue
+            try:
+                text = decode(item.content, path)
+            except UserError as error:
+                drafts[path] = error
+            else:
+                drafts[path] = FileVersion(path, "", item.id, text, at or None)
+        return drafts
 
     def _draft(self, path: str, hashed: Mapping[str, str]) -> FileVersion | UserError:
         if path not in hashed:
@@ -138,6 +162,14 @@ class Versions:
         return FileVersion(path, shown, former.blob, text, former.commit, former.path)
 
     def _names(self) -> Names:
+        return self._lasting_names if self._at else self._present_names()
+
+    @cached_property
+    def _lasting_names(self) -> Names:
+        """Who reads at a commit does so for one comparison: the tags stay what they are."""
+        return self._present_names()
+
+    def _present_names(self) -> Names:
         tags = self._repository.tags()
         cache = NameCache(self._repository.common_dir, tags)
         return Names(self._repository, Scopes(tags), cache)

@@ -153,6 +153,64 @@ def test_runs_are_found_by_what_is_asked_of_them(store):
     assert found(pipeline="demo", status="success", since=datetime(2026, 1, 1, tzinfo=UTC)) == ["1"]
 
 
+def test_runs_are_found_by_fingerprint(store):
+    other = replace(make_run().config, fingerprint="f" * 64)
+    store.save(make_run("uid-1"))
+    store.save(make_run("uid-2", config=other, commit=Commit("b" * 40)))
+    assert [row.uid for row in store.search(fingerprint="f" * 64)] == ["uid-2"]
+    assert store.search(fingerprint="f" * 8) == []
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+def test_the_index_knows_what_was_run_and_what_it_scored(store, fresh):
+    config = replace(make_run().config, context_blobs={"c": "2" * 40})
+    scores = ScoreSummary(None, None, None, None, 0, 3, 0.7, 0)
+    store.save(
+        make_run(
+            config=config,
+            files={"pipelines/demo.yaml": "1" * 40, "prompts/_part.txt": "2" * 40},
+            evaluation={**make_run().evaluation, "tone": scores},
+        )
+    )
+    if not fresh:
+        store.all()
+        (store.folder / "index.json").unlink(missing_ok=True)
+    (row,) = store.all()
+    assert row.blobs == ["1" * 40, "2" * 40, "d" * 40]
+    assert row.scores == {"label": 0.9, "tone": None}
+    assert row.scored == {"label": 10, "tone": 0}
+
+
+def test_a_summary_needs_no_cases():
+    run = make_run()
+    assert schema.from_json(schema.to_json(run), cases=False) == replace(run, cases=())
+
+
+def test_an_index_of_the_first_format_is_built_again(store):
+    store.save(make_run())
+    (store.folder / "state" / "index.journal").unlink()
+    store.all()
+    index = store.folder / "index.json"
+    document = orjson.loads(index.read_bytes())
+    document["format"] = {"1": {"format": 1}}
+    for name in ("blobs", "scores", "scored"):
+        del document["runs"]["1"][name]
+    index.write_bytes(orjson.dumps(document))
+    assert store.all()[0].scores == {"label": 0.9}
+    assert orjson.loads(index.read_bytes())["format"] == {"1": {"format": 2}}
+
+
+def test_a_journal_line_of_an_older_format_is_read_from_its_run_file(store):
+    store.save(make_run("uid-1"))
+    store.all()
+    store.save(make_run("uid-2"))
+    journal = store.folder / "state" / "index.journal"
+    row = orjson.loads(journal.read_bytes())
+    del row["blobs"]
+    journal.write_bytes(orjson.dumps(row) + b"\n")
+    assert [row.blobs for row in store.all()] == [["d" * 40], ["d" * 40]]
+
+
 def test_a_row_that_is_no_summary_makes_the_index_anew(store):
     store.save(make_run())
     store.all()

@@ -1,0 +1,207 @@
+"""Saved results to compare: runs of Loom, of pytest-benchmark and of asv, a commit a run.
+
+A process of its own, since a child's peak memory counts from what its parent had.
+"""
+
+import argparse
+import hashlib
+import json
+import random
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from synthetic import START, git
+
+from loomgit.api import Project
+from loomgit.assembly import Assembly
+from loomgit.domain.runs import Case, Cost, Performance, Results, Run, ScoreSummary
+from loomgit.domain.versions import Commit
+from loomgit.history.store import RunStore
+from loomgit.pipeline.plan import Plan
+from loomgit.wiring import Wiring
+
+PATH = "prompts/classify.txt"
+EVERY = 50  # commits from one tagged version to the next
+EVALUATORS = ("label", "tone")
+PIPELINE = """\
+name: demo
+extract: {source: data/reviews.csv, key: id}
+transform: {prompt: prompts/classify.txt, output: {sentiment: string}}
+evaluate:
+  evaluators:
+    - {name: label, type: exact_match, config: {field: sentiment, reference_field: expected}}
+    - {name: tone, type: similarity, config: {field: sentiment, reference_field: expected}}
+load: {destination: "sqlite://out/demo.db/scores"}
+"""
+
+
+def build(folder: Path, commits: int) -> list[str]:
+    """A repository in which each commit changes the prompt; returns them, oldest first."""
+    folder.mkdir(parents=True)
+    git(folder, "init", "--quiet", "--initial-branch=main")
+    lines = []
+    for number in range(commits):
+        text = f"Classify {{{{ input.review }}}}, and mind rule {number}.\n"
+        lines.append(f"commit refs/heads/main\nmark :{number + 1}\n")
+        lines.append(f"committer Ada <ada@example.org> {START + number * 3600} +0000\n")
+        lines.append(f"data 10\nRule {number:04}\n")
+        if number == 0:
+            lines.append(f"M 100644 inline pipelines/demo.yaml\ndata {len(PIPELINE)}\n{PIPELINE}\n")
+        lines.append(f"M 100644 inline {PATH}\ndata {len(text)}\n{text}\n")
+        if number % EVERY == 0:
+            lines.append(f"reset refs/tags/prompts/classify@v{number // EVERY}.0\n")
+            lines.append(f"from :{number + 1}\n\n")
+    git(folder, "fast-import", "--quiet", stdin="".join(lines).encode())
+    git(folder, "reset", "--quiet", "--hard")
+    git(folder, "pack-refs", "--all")
+    return git(folder, "rev-list", "--reverse", "HEAD").split()
+
+
+def scores(number: int, cases: int) -> list[list[float]]:
+    """The scores of run `number`: a list for each evaluator, the same in every tool."""
+    chance = random.Random(number)
+    return [[round(chance.betavariate(8, 2), 4) for _ in range(cases)] for _ in EVALUATORS]
+
+
+def save_loom(folder: Path, commits: list[str], cases: int) -> None:
+    """A run of each commit through the package's own writers, with the fingerprint of its plan."""
+    store = RunStore(folder / ".loom", print)
+    wiring = Wiring(folder, {}, print)
+    plan, _ = Assembly(wiring).plan(
+        Project(folder).pipeline("demo"), {}, datetime.fromtimestamp(START, UTC)
+    )
+    found = wiring.repository.objects([f"{commit}:{PATH}" for commit in commits])
+    names = [hashlib.sha256(str(number).encode()).hexdigest() for number in range(cases)]
+    for number, (commit, item) in enumerate(zip(commits, found, strict=True)):
+        assert item is not None
+        its = replace(plan, prompt=replace(plan.prompt, blob=item[0]))
+        store.save(_run(number, commit, its, names))
+
+
+def _run(number: int, commit: str, plan: Plan, names: list[str]) -> Run:
+    now = datetime.fromtimestamp(START, UTC) + timedelta(hours=number)
+    columns = scores(number, len(names))
+    fingerprint = plan.fingerprint()
+    made = [
+        Case(f"r-{index:04}", hashlib.sha256(f"{fingerprint} {name}".encode()).hexdigest(), name,
+             dict(zip(EVALUATORS, ([v] for v in values), strict=True)), 1, 1, 0.0004, 0.81)
+        for index, (name, *values) in enumerate(zip(names, *columns, strict=True))
+    ]  # fmt: skip
+    count = len(names)
+    summaries = {
+        name: ScoreSummary(sum(column) / count, 0.1, min(column), max(column), count, 0, 0.7, count)
+        for name, column in zip(EVALUATORS, columns, strict=True)
+    }
+    return Run(
+        schema_version=1,
+        run_id=f"{now:%Y-%m-%d}-{number % 24 + 1:03}",
+        uid=f"{now:%Y%m%dT%H%M%SZ}-demo-{number:06x}",
+        kind="pipeline",
+        pipeline="demo",
+        pipeline_version=None,
+        execution_date=f"{now:%Y-%m-%dT%H:%M:%SZ}",
+        started=f"{now:%Y-%m-%dT%H:%M:%S.000Z}",
+        commit=Commit(commit, branch="main", time=now.isoformat(), author="Ada"),
+        scope=plan.scope(),
+        config=plan.config(),
+        results=Results("success", count, count),
+        evaluation=summaries,
+        cost=Cost(0.4, 0.4, {"transform": 0.4, "evaluate": 0.0}, {"input": 1}, count, 0, 0),
+        performance=Performance(30.0, {"p50": 0.8, "p95": 1.2, "p99": 1.9}, {"transform": 30.0}),
+        selected=count,
+        total=count,
+        complete=True,
+        environment={"loomgit": "0.1.0", "python": "3.12.1"},
+        source="data/reviews.csv",
+        destination="sqlite://out/demo.db/scores",
+        question=plan.question(),
+        cases=tuple(made),
+        files=dict(plan.files),
+    )
+
+
+def save_pytest_benchmark(folder: Path, commits: list[str], cases: int) -> None:
+    """A file a run as `--benchmark-autosave` writes it: aggregates, no raw timings."""
+    folder.mkdir(parents=True)
+    for number, commit in enumerate(commits):
+        benchmarks = [
+            {
+                "group": None, "name": f"test_case[{index:04}]",
+                "fullname": f"tests/test_cases.py::test_case[{index:04}]",
+                "params": {"case": index}, "param": f"{index:04}", "extra_info": {},
+                "options": {"disable_gc": False, "timer": "perf_counter", "min_rounds": 5,
+                            "max_time": 1.0, "min_time": 0.000005, "warmup": False},
+                "stats": _stats(value),
+            }
+            for index, value in enumerate(scores(number, cases)[0])
+        ]  # fmt: skip
+        when = datetime.fromtimestamp(START + number * 3600, UTC).isoformat()
+        document = {
+            "machine_info": {"node": "x", "machine": "x86_64", "python_version": "3.12.1"},
+            "commit_info": {"id": commit, "time": when, "dirty": False, "branch": "main"},
+            "benchmarks": benchmarks, "datetime": when, "version": "5.3.1",
+        }  # fmt: skip
+        path = folder / f"{number + 1:04}_{commit}.json"
+        path.write_text(json.dumps(document, indent=4))
+
+
+def _stats(value: float) -> dict[str, object]:
+    same = ("min", "max", "mean", "median", "q1", "q3", "ld15iqr", "hd15iqr")
+    others = {"stddev": 0.01, "rounds": 5, "iqr": 0.01, "iqr_outliers": 0, "stddev_outliers": 0,
+              "outliers": "0;0", "ops": 1 / value, "total": 5 * value, "iterations": 1}  # fmt: skip
+    return dict.fromkeys(same, value) | others
+
+
+def save_asv(folder: Path, repository: Path, commits: list[str], cases: int) -> Path:
+    """A results folder of format 2, a file a commit; returns the configuration file."""
+    results = folder / "results" / "x"
+    results.mkdir(parents=True)
+    names = [f"cases.Suite.track_case_{index:04}" for index in range(cases)]
+    about = {"arch": "x86_64", "cpu": "", "machine": "x", "num_cpu": "2", "os": "", "ram": "1"}
+    (results / "machine.json").write_text(json.dumps({**about, "version": 1}))
+    benchmarks = {
+        name: {"code": "", "name": name, "param_names": [], "params": [], "timeout": 60.0,
+               "type": "track", "unit": "score", "version": "1"}
+        for name in names
+    }  # fmt: skip
+    listed = json.dumps({**benchmarks, "version": 2})
+    (results.parent / "benchmarks.json").write_text(listed)
+    columns = ["result", "params", "version", "started_at", "duration", "stats_ci_99_a",
+               "stats_ci_99_b", "stats_q_25", "stats_q_75", "stats_number", "stats_repeat",
+               "samples", "profile"]  # fmt: skip
+    for number, commit in enumerate(commits):
+        when = (START + number * 3600) * 1000
+        rows = {
+            name: [[value], [], "1", when, 0.81]
+            for name, value in zip(names, scores(number, cases)[0], strict=True)
+        }
+        document = {
+            "commit_hash": commit, "env_name": "existing-py", "date": when,
+            "params": {**about, "python": "3.12"}, "python": "3.12", "requirements": {},
+            "env_vars": {}, "result_columns": columns, "results": rows, "durations": {},
+            "version": 2,
+        }  # fmt: skip
+        (results / f"{commit[:8]}-existing-py.json").write_text(json.dumps(document))
+    configuration = folder / "asv.conf.json"
+    configuration.write_text(
+        json.dumps(
+            {"version": 1, "project": "x", "repo": str(repository), "branches": ["main"],
+             "results_dir": str(results.parent), "env_dir": str(folder / "env"),
+             "environment_type": "existing", "benchmark_dir": str(folder)}
+        )
+    )  # fmt: skip
+    return configuration
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("runs", type=int)
+    parser.add_argument("cases", type=int)
+    given = parser.parse_args()
+    made = build(given.folder / "loom", given.runs)
+    save_loom(given.folder / "loom", made, given.cases)
+    save_pytest_benchmark(given.folder / "pytest-benchmark" / "x", made, given.cases)
+    save_asv(given.folder / "asv", given.folder / "loom", made, given.cases)
+    (given.folder / "commits.txt").write_text("\n".join(made))

@@ -1,0 +1,66 @@
+"""`loom log`: the versions of a file with their scores, cost and author."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import cast
+
+import click
+
+from loomgit.commands.options import Common, common
+from loomgit.errors import UserError, WorldError
+from loomgit.report.log import log_document, log_table
+from loomgit.report.plot import Picture, plot_scores
+
+PICTURES = (".png", ".svg")
+
+
+@click.command("log")
+@click.argument("path", metavar="PATH")
+@click.option("--pipeline", metavar="NAME", help="Only runs of this pipeline.")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    default=20,
+    show_default=True,
+    help="Show so many versions.",
+)
+@click.option(
+    "--plot",
+    metavar="FILE.png|svg",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Draw the scores by version into this file.",
+)
+@common
+def command(
+    options: Common, path: str, pipeline: str | None, limit: int, plot: Path | None
+) -> None:
+    """List the versions of a prompt, context file or pipeline, newest first.
+
+    Each has what the stored runs of its content found: the mean score of each evaluator over
+    complete runs, the cost per record, the last run. Renamed files are followed.
+    """
+    picture = None if plot is None else _picture(plot)
+    log = options.project().log(path, pipeline=pipeline, limit=limit)
+    console = options.console
+    if plot is not None and picture is not None:
+        _save(plot, plot_scores(log, picture))
+    for line in log_table(log):
+        console.answer(line)
+    if plot is not None:
+        console.print(f"\nThe scores are drawn in {plot}")
+    console.document(log_document(log))
+
+
+def _picture(path: Path) -> Picture:
+    ending = path.suffix.lower()
+    if ending not in PICTURES:
+        raise UserError(f"{path} is no picture that can be drawn", hint="name it .png or .svg")
+    return cast("Picture", ending[1:])
+
+
+def _save(path: Path, content: bytes) -> None:
+    try:
+        path.write_bytes(content)
+    except OSError as error:
+        raise WorldError(f"{path} cannot be written: {error.strerror or error}") from error

@@ -1,0 +1,165 @@
+"""A board in a SQLite file, on which the processes of one test session agree who draws which
+sample and who makes which call, and find what the others drew and were answered."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import orjson
+
+from loomgit.history.samples import from_object
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from loomgit.domain.samples import Sample
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS draws (
+    key TEXT, number INTEGER, owner INTEGER, sample BLOB, PRIMARY KEY (key, number)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS calls (key BLOB PRIMARY KEY, owner INTEGER, reply BLOB) WITHOUT ROWID;
+"""
+LOOK = """
+SELECT key, number, sample FROM draws WHERE sample IS NOT NULL AND (key, number) IN (
+    SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?)
+)
+"""
+WAIT = 30.0  # seconds to wait for another process's write
+
+
+class Board:
+    """The board in the file at `path`, which the first process makes."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._owner = os.getpid()
+        self._local = threading.local()
+
+    @property
+    def _connection(self) -> sqlite3.Connection:
+        """One connection a thread, as SQLite wants it."""
+        held: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if held is None:
+            held = sqlite3.connect(self._path, timeout=WAIT, isolation_level=None)
+            held.execute("PRAGMA journal_mode = WAL")
+            held.execute("PRAGMA synchronous = OFF")  # it lives no longer than the session
+            held.executescript(SCHEMA)
+            self._local.connection = held
+        return held
+
+    def claim(self, name: tuple[str, int]) -> bool:
+        """Whether the draw is this process's from now on: nobody has it, or its process is gone."""
+        key, number = name
+        connection = self._connection
+        added = connection.execute(
+            "INSERT OR IGNORE INTO draws VALUES (?, ?, ?, NULL)", (key, number, self._owner)
+        )
+        if added.rowcount == 1:
+            return True
+        owner, sample = connection.execute(
+            "SELECT owner, sample FROM draws WHERE key = ? AND number = ?", (key, number)
+        ).fetchone()
+        if sample is not None or (owner != self._owner and _is_alive(owner)):
+            return False
+        taken = connection.execute(
+            "UPDATE draws SET owner = ? WHERE key = ? AND number = ? AND owner = ? "
+            "AND sample IS NULL",
+            (self._owner, key, number, owner),
+        )
+        return taken.rowcount == 1
+
+    def leave(self) -> None:
+        """Give up what was claimed here and is not settled."""
+        connection = self._connection
+        for table, result in (("draws", "sample"), ("calls", "reply")):
+            connection.execute(
+                f"UPDATE {table} SET owner = 0 WHERE owner = ? AND {result} IS NULL",  # noqa: S608 - both names are ours
+                (self._owner,),
+            )
+
+    def settle(self, name: tuple[str, int], sample: Sample) -> None:
+        """Publish what was drawn."""
+        key, number = name
+        self._connection.execute(
+            "UPDATE draws SET sample = ? WHERE key = ? AND number = ?",
+            (orjson.dumps(sample), key, number),
+        )
+
+    def look(self, names: Sequence[tuple[str, int]]) -> dict[tuple[str, int], Sample]:
+        """Those of these draws that are settled."""
+        if not names:
+            return {}
+        rows = self._connection.execute(LOOK, (orjson.dumps(names).decode(),))
+        return {(key, number): _sample(held) for key, number, held in rows}
+
+    # -- calls
+
+    def claim_call(self, key: bytes) -> bool:
+        """Whether the call is this process's: nobody makes it, or its process is gone."""
+        connection = self._connection
+        added = connection.execute(
+            "INSERT OR IGNORE INTO calls VALUES (?, ?, NULL)", (key, self._owner)
+        )
+        if added.rowcount == 1:
+            return True
+        found = connection.execute("SELECT owner, reply FROM calls WHERE key = ?", (key,))
+        owner, reply = found.fetchone() or (0, None)
+        if reply is not None or _is_alive(owner):
+            return False
+        taken = connection.execute(
+            "UPDATE calls SET owner = ? WHERE key = ? AND owner = ? AND reply IS NULL",
+            (self._owner, key, owner),
+        )
+        return taken.rowcount == 1
+
+    def find_reply(self, key: bytes) -> bytes | None:
+        """What was answered; None where nothing is yet. Raises KeyError for a call nobody makes."""
+        found = self._connection.execute("SELECT reply FROM calls WHERE key = ?", (key,)).fetchone()
+        if found is None:
+            raise KeyError(key)
+        reply: bytes | None = found[0]
+        return reply
+
+    def keep_reply(self, key: bytes, reply: bytes) -> None:
+        """Give the reply to the others."""
+        self._connection.execute("UPDATE calls SET reply = ? WHERE key = ?", (reply, key))
+
+    def drop_call(self, key: bytes) -> None:
+        """Give the call up: it failed."""
+        self._connection.execute("DELETE FROM calls WHERE key = ?", (key,))
+
+    # -- all of it
+
+    def settled(self) -> Iterator[tuple[str, Sample]]:
+        """Everything that was drawn, by key."""
+        for key, held in self._connection.execute(
+            "SELECT key, sample FROM draws WHERE sample IS NOT NULL ORDER BY key, number"
+        ):
+            yield key, _sample(held)
+
+
+def _sample(held: bytes) -> Sample:
+    return from_object(orjson.loads(held))
+
+
+def _is_alive(process: int) -> bool:
+    """Whether a process is there and at work; one that was killed and not yet buried is not, and 0
+    is nobody."""
+    if not process:
+        return False
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    try:
+        about = Path(f"/proc/{process}/stat").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return True  # no such folder on this system
+    return about.rpartition(")")[2].split()[:1] != ["Z"]

@@ -1,0 +1,136 @@
+"""The project's files at one point: as they lie in the working tree, as they are staged, or as a
+commit has them."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from loomgit.errors import UserError
+from loomgit.history.objects import LINK, Entry, parse_listing, parse_staged
+from loomgit.history.repository import MANY, UNBORN
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from loomgit.domain.versions import Commit
+    from loomgit.history.repository import Repository
+
+INDEX = ""  # as Git writes it: `:path` is the file as it is staged
+
+
+class Tree:
+    """The files at `revision`: a commit's or tree's id, INDEX, or None for the working tree."""
+
+    def __init__(self, repository: Repository, revision: str | None = None) -> None:
+        self.repository = repository
+        self.revision = revision
+
+    @property
+    def root(self) -> Path:
+        """The project's folder in the working tree, whatever `revision` is."""
+        return self.repository.root
+
+    def names(self, folder: str, ending: str) -> list[str]:
+        """The project's paths of the files right in `folder` that end so, in order."""
+        depth = folder.count("/") + 1
+        return [path for path in self.files(folder, ending) if path.count("/") == depth]
+
+    def files(self, folder: str, ending: str) -> list[str]:
+        """The project's paths of the files anywhere under `folder` that end so, in order."""
+        if self.revision is None:
+            found = [path for path in (self.root / folder).rglob(f"*{ending}") if path.is_file()]
+            return sorted(path.relative_to(self.root).as_posix() for path in found)
+        listed = self._held if self.revision else self._staged([folder])
+        return sorted(p for p in listed if p.startswith(f"{folder}/") and p.endswith(ending))
+
+    def read(self, paths: Sequence[str]) -> dict[str, bytes]:
+        """The content of those of `paths` that are files here."""
+        if self.revision is None:
+            present = [path for path in paths if (self.root / path).is_file()]
+            return {path: (self.root / path).read_bytes() for path in present}
+        inside = [f"{self.revision}:{self.repository.in_repository(path)}" for path in paths]
+        found = zip(paths, self.repository.contents(inside), strict=True)
+        return {path: item.content for path, item in found if item and item.type == "blob"}
+
+    def entries(self, paths: Sequence[str]) -> dict[str, Entry]:
+        """Mode and blob of those of `paths` that are files here; of a link its own mode and the
+        blob that it leads to."""
+        paths = list(dict.fromkeys(paths))
+        if self.revision is None or not paths:
+            return self.repository.tree_entries(None, paths) if paths else {}
+        listed = self._held if self.revision else self._staged(paths)
+        found = {path: listed[path] for path in paths if path in listed}
+        links = [path for path, entry in found.items() if entry.mode == LINK]
+        led = self.repository.blobs_at(self.revision, links) if links else {}
+        return found | {path: Entry(LINK, blob) for path, blob in led.items()}
+
+    @cached_property
+    def _held(self) -> dict[str, Entry]:
+        """All files of the project at a commit, by the project's path: it stays as it is."""
+        assert self.revision
+        said = self.repository.plumbing(
+            "ls-tree", "-r", "-z", "--full-tree", "--end-of-options", self.revision,
+            *([] if self._is_whole else [self.repository.pathspec(".")]),
+        )  # fmt: skip
+        listed = parse_listing(said.decode("utf-8", "surrogateescape"))
+        return {self.repository.in_project(name): entry for name, entry in listed.items()}
+
+    @property
+    def _is_whole(self) -> bool:
+        return self.repository.in_repository(".") == "."
+
+    def _staged(self, paths: Sequence[str]) -> dict[str, Entry]:
+        """The files under `paths` as the index has them, by the project's path."""
+        few = [self.repository.pathspec(path) for path in paths] if len(paths) <= MANY else []
+        said = self.repository.plumbing("ls-files", "--stage", "-z", "--full-name", "--", *few)
+        listed = parse_staged(said.decode("utf-8", "surrogateescape"))
+        return {self.repository.in_project(name): entry for name, entry in listed.items()}
+
+    def export(self, folder: Path) -> Path:
+        """Write the project's files into `folder` as a checkout would; returns its root there.
+
+        The user's checkout, index and HEAD are not touched. UserError for the working tree, which
+        is there already.
+        """
+        if self.revision is None:
+            raise UserError("the working tree needs no export")
+        inside = self.repository.in_repository(".")
+        root = folder if inside == "." else folder / inside
+        root.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix="loom-index-") as private:
+            env: Mapping[str, str] = {}
+            if self.revision != INDEX:
+                env = {"GIT_INDEX_FILE": str(Path(private) / "index")}
+                quiet = ("-c", f"core.hooksPath={os.devnull}")  # a private index is nobody's event
+                self.repository.plumbing(*quiet, "read-tree", self.revision, env=env)
+            listed = self.repository.plumbing(
+                "ls-files", "-z", "--full-name", "--cached", "--", self.repository.pathspec("."),
+                env=env,
+            )  # fmt: skip
+            self.repository.plumbing(
+                "-C", str(self.repository.worktree),
+                "checkout-index", "-z", "--stdin", "--force", f"--prefix={folder}{os.sep}",
+                stdin=listed, env=env,
+            )  # fmt: skip
+        return root
+
+    def commit(self, dependencies: Sequence[str] = ()) -> Commit:
+        """The commit that the files belong to, or (working tree, index) follow: then it is dirty
+        where they differ from it. `dependencies` count as changed while they are untracked."""
+        if self.revision is None:
+            return self.repository.head(dependencies)
+        if self.revision != INDEX:
+            return replace(self.repository.commit(self.revision), dirty=False)
+        head = self.repository.head()
+        if head.id == UNBORN:
+            return head
+        said = self.repository.plumbing(
+            "diff-index", "--cached", "--name-only", "-z", "HEAD", "--",
+            self.repository.pathspec("."),
+        )  # fmt: skip
+        return replace(head, dirty=bool(said))
