@@ -8,28 +8,25 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from loomgit.config.load import parse_front_matter
+from loomgit.domain.definitions import CacheRule
 from loomgit.domain.keys import HASH_KEY, find_key
 from loomgit.domain.place import Problem
-from loomgit.domain.settings import EMBEDDED_MODEL
 from loomgit.errors import ProblemsFound, UserError
 from loomgit.evaluators import registry
-from loomgit.gateway.embedded import EmbeddedGateway
-from loomgit.gateway.live import LiteLlmGateway
-from loomgit.gateway.prices import Prices
-from loomgit.gateway.retry import RetryGateway
-from loomgit.gateway.routing import RoutingGateway
-from loomgit.limits import unsupported
+from loomgit.gateway.budget import Budget
+from loomgit.gateway.cassette import Cassette, origin_of
+from loomgit.gateway.chain import Chain, Lanes, Recording, build
+from loomgit.gateway.reply_store import FILE, ReplyStore
+from loomgit.gateway.stand_in import StandIn
 from loomgit.pipeline.evaluate import Panel
 from loomgit.pipeline.output import OutputReader
-from loomgit.pipeline.plan import Plan
-from loomgit.pipeline.prompt import Prompt, split_front_matter
 from loomgit.pipeline.stages import FailurePolicy
 from loomgit.pipeline.transform import Transformer
+from loomgit.planning import Planning, own_judge
 from loomgit.rows.quarantine import Quarantine
 from loomgit.rows.sinks import open_sink
 from loomgit.rows.sources import open_source
@@ -37,157 +34,74 @@ from loomgit.rows.spool import Spool
 from loomgit.rows.sql import QueryError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-    from datetime import datetime
+    from collections.abc import Iterator, Sequence
 
-    from loomgit.domain.definitions import EvaluatorSpec, FrontMatter, Pipeline, Transform
+    from loomgit.domain.definitions import EvaluatorSpec, Pipeline, Transform
     from loomgit.domain.models import Completion, Request
     from loomgit.domain.ports import Evaluator, Gateway, QueryValues, Sink, Source
+    from loomgit.domain.settings import Replay
     from loomgit.domain.values import JsonMapping, JsonObject
-    from loomgit.domain.versions import FileVersion
-    from loomgit.wiring import Wiring
+    from loomgit.gateway.once import Claims
+    from loomgit.pipeline.plan import Plan
+    from loomgit.pipeline.prompt import Prompt
 
-AUTO_CONCURRENCY = 16  # calls in flight where a pipeline says `auto`
+AUTO_CONCURRENCY = 64  # calls in flight where a pipeline says `auto`
 
 
-class Assembly:
+class Assembly(Planning):
     """Makes what one run of a pipeline works with."""
 
-    def __init__(self, wiring: Wiring) -> None:
-        self.wiring = wiring
+    def gateway(
+        self,
+        plan: Plan,
+        *,
+        replay: Replay = "off",
+        budget: float | Budget | None = None,
+        check_keys: bool = True,
+        claims: Claims | None = None,
+        replies: ReplyStore | None = None,
+    ) -> Chain:
+        """The gateway of this run; a budget in USD may be shared with other runs as a `Budget`,
+        calls with other processes as `claims`, the project's `replies` with other gateways.
 
-    def gateway(self, plan: Plan) -> Gateway:
-        """A gateway of this run: retry around the lanes, each lane made when it is first used.
-
-        A pinned snapshot has the settings of its model where it has none of its own.
+        A pinned snapshot has the settings of its model where it has none of its own. Raises Denied
+        for a key that is seen to be missing (where something is asked, and `check_keys`), UserError
+        for a budget with a model of unknown price, ProblemsFound for a damaged cassette.
         """
-        models = dict(self.wiring.settings.models)
+        wiring, settings, pipeline = self.wiring, self.wiring.settings, plan.pipeline
+        transform, asked = pipeline.transform, plan.sampling.model
+        models = dict(settings.models)
         if plan.model in models:
-            models.setdefault(plan.sampling.model, models[plan.model])
-        prices = Prices(models)
-
-        def embedded() -> Gateway:
-            if EMBEDDED_MODEL not in models:
-                return EmbeddedGateway()
-            return EmbeddedGateway(lambda u: prices.cost(EMBEDDED_MODEL, EMBEDDED_MODEL, u))
-
-        def live() -> Gateway:
-            environment = self.wiring.environment
-            return LiteLlmGateway(
-                models, prices, reveal=environment.reveal, environment=environment.variables
-            )
-
-        return RetryGateway(RoutingGateway({"embedded": embedded, "litellm": live}, models))
-
-    # -- a pipeline made ready
-
-    def plan(
-        self, pipeline: Pipeline, variables: Mapping[str, str], execution_date: datetime
-    ) -> tuple[Plan, Prompt]:
-        """The contents, model and variables of a run. Raises ProblemsFound with all faults."""
-        transform = pipeline.transform
-        problems: list[Problem] = [*unsupported(pipeline)]
-        assert transform.prompt is not None  # the pipeline file was checked
-        asked = {"transform.prompt": (transform.prompt, transform.prompt_version)} | {
-            f"transform.context.{number}": (file.path, file.version)
-            for number, file in enumerate(transform.context)
-        }
-        prompt_file, *files = self._read(pipeline, asked, problems)
-        context = {
-            file.name: found
-            for file, found in zip(transform.context, files, strict=True)
-            if found is not None
-        }
-        if problems or prompt_file is None:
-            raise ProblemsFound(problems)
-        prompt = self.prompt(prompt_file)
-        names = [*context, *([transform.context_field] if transform.context_field else [])]
-        faults = prompt.check(context=names, variables=variables, fields=None)
-        if faults:
-            raise ProblemsFound(faults)
-        return self._plan(pipeline, prompt_file, prompt, context, variables, execution_date), prompt
-
-    def _plan(
-        self,
-        pipeline: Pipeline,
-        prompt_file: FileVersion,
-        prompt: Prompt,
-        context: dict[str, FileVersion],
-        variables: Mapping[str, str],
-        execution_date: datetime,
-    ) -> Plan:
-        defaults = self.wiring.settings.defaults
-        front = self.front_matter(prompt_file)
-        model = pipeline.transform.model or front.model or defaults.model
-        scripts = [
-            spec.type.partition(":")[0] for spec in pipeline.evaluate.evaluators if ":" in spec.type
-        ]
-        included = self._include_paths(prompt_file, prompt)
-        instead = pipeline.load.fallback.transform if pipeline.load.fallback else None
-        others = (
-            [] if instead is None else [instead.prompt or "", *(f.path for f in instead.context)]
-        )
-        here = self.wiring.repository.hash_files([pipeline.path, *scripts, *filter(None, others)])
-        return Plan(
-            pipeline=pipeline,
-            prompt=prompt_file,
-            context=context,
-            model=model,
-            judge=pipeline.evaluate.model or defaults.judge_model or _own_judge(model),
-            variables=dict(variables),
-            execution_date=execution_date,
-            output=dict(pipeline.transform.output or front.output or {}) or None,
-            files={**here, **included},
+            models.setdefault(asked, models[plan.model])
+        lanes = Lanes(models, wiring.environment.reveal, wiring.environment.variables)
+        named = [asked, *transform.fallback_models]
+        if plan.judge is not None and any(map(registry.needs_judge, pipeline.evaluate.evaluators)):
+            named.append(plan.judge)
+        if check_keys and replay in ("off", "record"):
+            for model in named:
+                lanes.check(model)
+        rule = CacheRule(enabled=settings.defaults.cache)
+        recording = None
+        if replay != "off":
+            shown = f".loom/cassettes/{pipeline.name}.jsonl"
+            origin = origin_of(plan.prompt.blob, {v.path: v.blob for v in plan.context.values()})
+            recording = Recording(Cassette(wiring.root / shown, shown), replay, origin)
+        return build(
+            lanes,
+            concurrency=transform.concurrency or settings.defaults.concurrency,
+            store=replies or self.replies(),
+            rules={"transform": transform.cache or rule, "evaluate": rule},
+            claims=claims,
+            recording=recording,
+            budget=Budget(budget) if isinstance(budget, float | int) else budget,
+            fallbacks={asked: transform.fallback_models} if transform.fallback_models else None,
+            models=named,
         )
 
-    def _include_paths(self, prompt_file: FileVersion, prompt: Prompt) -> dict[str, str]:
-        found: dict[str, str] = {}
-        for name in prompt.includes:
-            version = self._find_include(prompt_file, name)
-            if version is not None:
-                found[version.path] = version.blob
-        return found
-
-    def _read(
-        self,
-        pipeline: Pipeline,
-        asked: Mapping[str, tuple[str, str | None]],
-        problems: list[Problem],
-    ) -> list[FileVersion | None]:
-        """The (path, version) of each key, read together; None where it became a problem."""
-        read: list[FileVersion | None] = []
-        found = self.wiring.versions.read_all(list(asked.values()))
-        for key, file in zip(asked, found, strict=True):
-            if isinstance(file, UserError):
-                name = key.removesuffix(f".{key.rpartition('.')[2]}") if key[-1].isdigit() else key
-                problems.append(Problem(pipeline.place(key), f"{name}: {file.message}", file.hint))
-            read.append(file if not isinstance(file, UserError) else None)
-        return read
-
-    def front_matter(self, file: FileVersion) -> FrontMatter:
-        """What the prompt says of itself."""
-        text, _, _ = split_front_matter(file.text)
-        return parse_front_matter(text, file.path)
-
-    def prompt(self, file: FileVersion) -> Prompt:
-        """The compiled prompt; what it includes is read at its own version."""
-
-        def include(name: str) -> str | None:
-            found = self._find_include(file, name)
-            return None if found is None else found.text
-
-        return Prompt(file.path, file.text, include=include)
-
-    def _find_include(self, file: FileVersion, name: str) -> FileVersion | None:
-        beside = PurePosixPath(file.former_path or file.path).parent / name
-        for path in (beside, PurePosixPath(name)):
-            if ".." in path.parts or path.is_absolute():
-                continue
-            try:
-                return self.wiring.versions.read(str(path), file.revision)
-            except UserError:
-                continue
-        return None
+    def replies(self) -> ReplyStore:
+        """The project's replies that were kept."""
+        wiring = self.wiring
+        return ReplyStore(wiring.store.folder / "cache" / FILE, warn=wiring.warn)
 
     def transformer(
         self, plan: Plan, prompt: Prompt, gateway: Gateway, context_field: str | None
@@ -201,6 +115,20 @@ class Assembly:
             context_field=context_field,
             variables=plan.variables,
             reader=OutputReader(plan.output),
+            stand_in=self._stand_in(plan),
+        )
+
+    def _stand_in(self, plan: Plan) -> StandIn | None:
+        """What `cache.key_fields` make of a record, where the pipeline has them."""
+        rule = plan.pipeline.transform.cache
+        if rule is None or not rule.key_fields:
+            return None
+        return StandIn(
+            rule.key_fields,
+            prompt=plan.prompt.blob,
+            context={name: file.blob for name, file in plan.context.items()},
+            variables=plan.variables,
+            warn=self.wiring.warn,
         )
 
     def panel(self, plan: Plan, gateway: Gateway) -> Panel:
@@ -230,7 +158,7 @@ class Assembly:
         """The faults of evaluators that show when they are made; no model is asked."""
         defaults = self.wiring.settings.defaults
         model = pipeline.transform.model or defaults.model
-        judge = pipeline.evaluate.model or defaults.judge_model or _own_judge(model)
+        judge = pipeline.evaluate.model or defaults.judge_model or own_judge(model)
         return self._evaluators(pipeline, judge, _NoGateway())[1]
 
     def failure_policy(self, plan: Plan, gateway: Gateway) -> FailurePolicy:
@@ -310,11 +238,6 @@ class _NoGateway:
 
     async def close(self) -> None:
         pass
-
-
-def _own_judge(model: str) -> str | None:
-    """A model judges its own output where no judge is named; the embedded one cannot judge."""
-    return None if model == EMBEDDED_MODEL else model
 
 
 @contextmanager

@@ -54,13 +54,17 @@ class Execution:
         now: datetime,
         limit: int | None,
         on_event: Callable[[Event], None],
+        gateway: Gateway | None = None,
     ) -> None:
+        """`gateway` is closed with the run; None: the plan's own."""
         self._assembly = assembly
         self._plan = plan
         self._prompt = prompt
         self._now = now
         self._limit = limit
         self._on_event = on_event
+        self._gateway = gateway
+        self.interrupted = False  # by Ctrl-C, whatever could still be done then
         self._run_id, self._uid = "", ""
         paths = [plan.prompt.path, plan.pipeline.path, *(f.path for f in plan.context.values())]
         self._commit = assembly.wiring.repository.head(paths)
@@ -72,7 +76,7 @@ class Execution:
         self._on_event(RunStarted(pipeline.name, pipeline.version))
         for message in without_effect(pipeline, assembly.wiring.settings):
             self._on_event(Warned(message))
-        gateway = assembly.gateway(self._plan)
+        gateway = self._gateway or assembly.gateway(self._plan)
         finished: RunFinished | None = None
         try:
             parts = self._parts(gateway)  # faults of the configuration show before anything begins
@@ -109,7 +113,7 @@ class Execution:
             assembly.panel(plan, gateway),
             pipeline.load,
             assembly.failure_policy(plan, gateway),
-            tally,
+            tally.watches,
         )
         values = QueryValues(plan.execution_date, None, dict(plan.variables))
         source = assembly.source(pipeline, values, limit=self._limit)
@@ -165,6 +169,7 @@ class Execution:
         def interrupt() -> None:
             nonlocal presses
             presses += 1
+            self.interrupted = True
             if presses == 1:
                 self._on_event(Warned("stopping: calls in flight end first; Ctrl-C again: at once"))
                 runner.stop()
@@ -222,6 +227,7 @@ class Execution:
             snapshot=spool.sha256,
             records=records,
             question=plan.question(),
+            judges=tally.judges(),
             cases=tally.cases(),
             files=dict(plan.files),
         )

@@ -7,17 +7,20 @@ uses. What a run needs besides stands in `loomgit.assembly`.
 
 from __future__ import annotations
 
+from copy import copy
 from functools import cached_property
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
+    from tempfile import TemporaryDirectory
 
     from loomgit.config.environment import Environment
     from loomgit.domain.settings import Settings
     from loomgit.history.repository import Repository
     from loomgit.history.store import RunStore
+    from loomgit.history.trees import Tree
     from loomgit.history.versions import Versions
 
 
@@ -27,9 +30,14 @@ class Wiring:
     def __init__(
         self, root: Path, variables: Mapping[str, str], warn: Callable[[str], None]
     ) -> None:
-        self.root = root
+        self._root = root
         self.warn = warn
-        self._variables = variables
+        self.variables = variables
+
+    @property
+    def root(self) -> Path:
+        """The project's folder."""
+        return self._root
 
     @cached_property
     def settings(self) -> Settings:
@@ -39,11 +47,18 @@ class Wiring:
         return load_settings(self.root)
 
     @cached_property
+    def tree(self) -> Tree:
+        """The project's files: those of the working tree."""
+        from loomgit.history.trees import Tree
+
+        return Tree(self.repository)
+
+    @cached_property
     def environment(self) -> Environment:
         """The process environment and `.env`, for `${NAME}` at the moment of use."""
         from loomgit.config.environment import Environment
 
-        return Environment.from_project(self.root, self._variables)
+        return Environment.from_project(self.root, self.variables)
 
     @cached_property
     def repository(self) -> Repository:
@@ -57,7 +72,7 @@ class Wiring:
         """Prompt and context files at versions."""
         from loomgit.history.versions import Versions
 
-        return Versions(self.repository)
+        return Versions(self.repository, self.tree.revision)
 
     @cached_property
     def store(self) -> RunStore:
@@ -77,3 +92,83 @@ class Wiring:
         """The URL behind a connection's alias, its references replaced; None if not configured."""
         secret = self.settings.connections.get(alias)
         return None if secret is None else self.environment.reveal(secret)
+
+    def close(self) -> None:
+        """Let go of what was made for a time: here nothing."""
+
+    def with_store(self, folder: Path) -> Self:
+        """The same project with its results in a folder of their own."""
+        from loomgit.history.store import RunStore
+
+        other = copy(self)
+        other.__dict__["store"] = RunStore(folder, self.warn)
+        return other
+
+    def at(self, revision: str) -> WiringAt:
+        """The same project with its files at a commit (its id) or in the index (`""`)."""
+        return WiringAt(self, revision)
+
+
+class WiringAt(Wiring):
+    """A project's files as a commit or the index has them, beside its store and environment.
+
+    Nothing is checked out: who needs files on disk (data, own evaluators) asks for `root`, and the
+    files are exported until `close`.
+    """
+
+    def __init__(self, whole: Wiring, revision: str) -> None:
+        self.warn = whole.warn
+        self.variables = whole.variables
+        self._whole = whole
+        self._revision = revision
+        self._exported: TemporaryDirectory[str] | None = None
+
+    @property
+    def root(self) -> Path:
+        """The project's folder among the exported files, which is made when it is first needed."""
+        return self._export
+
+    @cached_property
+    def _export(self) -> Path:
+        from tempfile import TemporaryDirectory
+
+        self._exported = TemporaryDirectory(prefix="loom-tree-")
+        return self.tree.export(Path(self._exported.name))
+
+    def close(self) -> None:
+        """Remove the exported files."""
+        if self._exported is not None:
+            self._exported.cleanup()
+
+    @cached_property
+    def settings(self) -> Settings:
+        """`.loom/config.yaml` as it is there."""
+        from loomgit.config.load import SETTINGS_FILE, parse_settings
+        from loomgit.config.yamltext import decode
+        from loomgit.domain.settings import Settings
+
+        name = SETTINGS_FILE.as_posix()
+        held = self.tree.read([name]).get(name)
+        return Settings() if held is None else parse_settings(decode(held, name), name)
+
+    @cached_property
+    def tree(self) -> Tree:
+        """The project's files."""
+        from loomgit.history.trees import Tree
+
+        return Tree(self.repository, self._revision)
+
+    @cached_property
+    def environment(self) -> Environment:
+        """That of the working tree: a commit holds no secrets."""
+        return self._whole.environment
+
+    @cached_property
+    def repository(self) -> Repository:
+        """The Git repository around the project."""
+        return self._whole.repository
+
+    @cached_property
+    def store(self) -> RunStore:
+        """The results under `.loom/` of the working tree."""
+        return self._whole.store

@@ -1,4 +1,4 @@
-"""`loom run`: one pipeline, end to end."""
+"""`loom run`: pipelines, end to end, each behind those that it takes its data from."""
 
 from __future__ import annotations
 
@@ -12,18 +12,28 @@ from loomgit.pipeline.events import Extracted, Progressed, RunFinished, RunStart
 from loomgit.report import text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from datetime import datetime
 
     from loomgit.domain.runs import Run
     from loomgit.pipeline.events import Event
+    from loomgit.selection import Selection
 
 DATES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S%z"]
 EXIT = {"gate": 1, "user": 2, "world": 4, "stopped": 130}
 
 
 @click.command("run", short_help="Run a pipeline.")
-@click.argument("pipelines", nargs=-1, required=True, metavar="PIPELINE...")
+@click.argument("pipelines", nargs=-1, metavar="PIPELINE...")
+@click.option(
+    "--select",
+    multiple=True,
+    metavar="EXPR",
+    help="Also name, +name, name+, tag:word, state:modified, state:modified+.",
+)
+@click.option("--exclude", multiple=True, metavar="EXPR", help="But not these.")
+@click.option("--dry-run", is_flag=True, help="Say what would run, and run nothing.")
+@click.option("--explain", is_flag=True, help="Say why each pipeline was selected.")
 @click.option(
     "--vars",
     "variables",
@@ -38,44 +48,112 @@ EXIT = {"gate": 1, "user": 2, "world": 4, "stopped": 130}
     help="What {{ execution_date }} is, UTC unless it says otherwise; default: now.",
 )
 @click.option("--limit", type=click.IntRange(min=1), help="Take the first so many records.")
+@click.option(
+    "--budget",
+    type=click.FloatRange(min=0),
+    metavar="USD",
+    help="Spend no more than this, all pipelines together.",
+)
 @common
 def command(
     options: Common,
     pipelines: tuple[str, ...],
+    select: tuple[str, ...],
+    exclude: tuple[str, ...],
+    dry_run: bool,
+    explain: bool,
     variables: dict[str, str],
     execution_date: datetime | None,
     limit: int | None,
+    budget: float | None,
 ) -> int:
     """Run one or more pipelines: extract, transform, evaluate, gate, load.
+
+    \b
+    --select name+            a pipeline and those that take their data from it
+    --select +name            a pipeline and those that it takes its data from
+    --select state:modified+  those that differ from the baseline, and those behind them
+    --select tag:nightly      those with a tag; words apart: either, with a comma: both
 
     Exit codes: 0 success, 1 a gate or threshold says no, 2 something must be changed first,
     4 a provider, database or disk failed, 130 stopped by Ctrl-C.
     """
+    if not pipelines and not select:
+        raise click.UsageError("Missing argument 'PIPELINE...', or --select.")
     project = options.project()
-    runs: list[Run] = []
-    code = 0
-    names = list(dict.fromkeys(pipelines))
-    for name in names:
-        project.pipeline(name)  # a fault in the last one is told before the first one runs
-    for name in names:
-        view = RunView(options.console)
-        with options.console.only_document():
-            run = project.run(
+    console = options.console
+    # A fault in the last pipeline is told before the first one runs.
+    selection = project.select(pipelines, select, exclude=exclude, variables=variables)
+    if explain and not dry_run:
+        for chosen in selection.chosen:
+            console.answer(f"{chosen.name}: {'; '.join(chosen.reasons)}")
+    if dry_run or not selection.chosen:
+        _tell(console, selection)
+        return 0
+
+    left = budget
+
+    def run(name: str) -> Run:
+        nonlocal left
+        view = RunView(console)
+        with console.only_document():
+            done = project.run(
                 name,
                 variables=variables,
                 execution_date=execution_date,
                 limit=limit,
+                budget=left,
                 on_event=view.show,
             )
+        left = None if left is None else max(0.0, left - done.cost.known)
+        return done
+
+    runs, code = _run_all(console, selection, run)
+    if console.json:
+        documents = [project.run_document(run) for run in runs]
+        whole = {"schema_version": 1, "runs": documents}
+        console.document(documents[0] if len(pipelines) == 1 and not select else whole)
+    return code
+
+
+def _tell(console: Console, selection: Selection) -> None:
+    """What would run, in its order, and why."""
+    count = len(selection.chosen)
+    if not count:
+        console.answer("Nothing is selected: nothing runs")
+    else:
+        console.answer(f"Would run {count} pipeline{'s' if count > 1 else ''}:")
+    for chosen in selection.chosen:
+        console.answer(f"  {chosen.name}: {'; '.join(chosen.reasons)}")
+    console.document(
+        {
+            "schema_version": 1,
+            "pipelines": [
+                {"pipeline": chosen.name, "reasons": chosen.reasons} for chosen in selection.chosen
+            ],
+        }
+    )
+
+
+def _run_all(
+    console: Console, selection: Selection, run_one: Callable[[str], Run]
+) -> tuple[list[Run], int]:
+    """Run the pipelines in order; one that fails stops those that take their data from it."""
+    runs: list[Run] = []
+    failed: list[str] = []
+    code = 0
+    for name in (chosen.name for chosen in selection.chosen):
+        if broken := selection.waits_for(name, failed):
+            console.warn(f"{name} is left out: it takes its data from {broken[0]}, which failed")
+            continue
+        run = run_one(name)
         runs.append(run)
         code = max(code, EXIT.get(run.results.cause, 0))
         if run.results.cause == "stopped":
             break
-    if options.console.json:
-        documents = [project.run_document(run) for run in runs]
-        whole = {"schema_version": 1, "runs": documents}
-        options.console.document(documents[0] if len(pipelines) == 1 else whole)
-    return code
+        if run.results.cause:
+            failed.append(name)
+    return runs, code
 
 
 class RunView:

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 from loomgit.domain.gates import decide
 from loomgit.domain.ports import EvaluatorFailure
 from loomgit.domain.records import Assessment, Failure, Subject
-from loomgit.errors import Denied, ModelError
+from loomgit.errors import Denied, ModelError, Unrecorded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from loomgit.domain.definitions import EvaluatorSpec, Gate
     from loomgit.domain.ports import Evaluator
-    from loomgit.domain.records import Output, Record
+    from loomgit.domain.records import Output, Record, Trouble
 
 
 class Panel:
@@ -45,41 +45,55 @@ class Panel:
         first = hashlib.sha256(record.key.encode()).digest()[:8]
         return int.from_bytes(first, "big") < self._sample * 2**64
 
+    @property
+    def weights(self) -> dict[str, float]:
+        """The weight of every evaluator, by its name."""
+        return {spec.name: spec.weight for spec, _ in self._evaluators}
+
     async def judge(
         self, record: Record, output: Output
     ) -> tuple[tuple[Assessment, ...], Failure | None]:
         """The assessments, and the gate's failure where it has one. Raises Denied."""
         subject = Subject(record.input, output.fields, latency=output.latency, cost=output.cost)
         if len(self._evaluators) == 1:
-            results = [await _assess(*self._evaluators[0], subject)]
+            assessments: tuple[Assessment, ...] = (await _assess(*self._evaluators[0], subject),)
         else:
-            results = await asyncio.gather(
-                *(_assess(spec, evaluator, subject) for spec, evaluator in self._evaluators)
+            assessments = tuple(
+                await asyncio.gather(
+                    *(_assess(spec, evaluator, subject) for spec, evaluator in self._evaluators)
+                )
             )
-        assessments = tuple(assessment for assessment, _ in results)
         decision = decide(self._gate, assessments)
         if decision.passed:
             return assessments, None
+        troubles = {assessment.trouble for assessment in assessments}
         erred = any(assessment.score is None for assessment in assessments)
         return assessments, Failure(
             "evaluate" if erred else "gate",
             decision.reason,
-            infrastructure=any(broken for _, broken in results),
+            infrastructure=bool(troubles & {"infrastructure", "unrecorded"}),
+            unrecorded="unrecorded" in troubles,
         )
 
 
-async def _assess(
-    spec: EvaluatorSpec, evaluator: Evaluator, subject: Subject
-) -> tuple[Assessment, bool]:
-    """One assessment, and whether the world (not the output) kept it from having a score."""
+async def _assess(spec: EvaluatorSpec, evaluator: Evaluator, subject: Subject) -> Assessment:
+    """One assessment; an error in place of its score says whose fault it was."""
     try:
         score = await evaluator.score(subject)
     except Denied:
         raise
     except EvaluatorFailure as failure:
         return Assessment(
-            spec.name, spec.threshold, spec.weight, error=str(failure), spent=failure.spent
-        ), False
+            spec.name,
+            spec.threshold,
+            spec.weight,
+            error=str(failure),
+            spent=failure.spent,
+            trouble="product" if failure.product else "",
+        )
     except ModelError as error:
-        return Assessment(spec.name, spec.threshold, spec.weight, error=error.message), True
-    return Assessment(spec.name, spec.threshold, spec.weight, score=score), False
+        trouble: Trouble = "unrecorded" if isinstance(error, Unrecorded) else "infrastructure"
+        return Assessment(
+            spec.name, spec.threshold, spec.weight, error=error.message, trouble=trouble
+        )
+    return Assessment(spec.name, spec.threshold, spec.weight, score=score)

@@ -22,13 +22,15 @@ if TYPE_CHECKING:
     from loomgit.domain.values import JsonObject
     from loomgit.domain.versions import FileVersion
 
+PLAIN = "100644"  # Git's mode of a file that is neither executable nor a link
 EVALUATION_FORMAT = 1  # raised when the same inputs would be judged differently
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One pipeline, ready to run. `files` holds the other files it depends on, path to blob;
-    `model` and `judge` are ids as configured (the judge may be absent)."""
+    """One pipeline, ready to run. `files` holds the other files it depends on, path to blob, and
+    `modes` Git's mode of every file that is no plain one; `model` and `judge` are ids as configured
+    (the judge may be absent)."""
 
     pipeline: Pipeline
     prompt: FileVersion
@@ -39,6 +41,7 @@ class Plan:
     execution_date: datetime
     output: JsonObject | None = None
     files: Mapping[str, str] = field(default_factory=dict)
+    modes: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def sampling(self) -> Sampling:
@@ -89,6 +92,7 @@ class Plan:
                 "output": self.output,
                 "load_schema": self.pipeline.load.schema,
                 "model": self.sampling.model,
+                "fallback_models": transform.fallback_models,
                 "parameters": self.parameters(),
                 "evaluators": [asdict(spec) for spec in evaluate.evaluators],
                 "gate": asdict(evaluate.gate),
@@ -106,11 +110,19 @@ class Plan:
             return asdict(load.fallback)
         return {}
 
+    def dependencies(self) -> dict[str, tuple[str, str]]:
+        """Git's mode and blob id of every file that the pipeline depends on, by path.
+
+        A file that is pinned to a version has the blob of that version.
+        """
+        blobs = {self.prompt.path: self.prompt.blob}
+        blobs |= {version.path: version.blob for version in self.context.values()}
+        blobs |= self.files
+        return {path: (self.modes.get(path, PLAIN), blob) for path, blob in sorted(blobs.items())}
+
     def scope(self) -> str:
-        """sha256 over path and blob of the pipeline's files."""
-        entries = {self.prompt.path: self.prompt.blob}
-        entries |= {version.path: version.blob for version in self.context.values()}
-        return digest(sorted({**entries, **self.files}.items()))
+        """sha256 over mode, blob and path of the pipeline's files."""
+        return digest([(*entry, path) for path, entry in self.dependencies().items()])
 
     def config(self) -> RunConfig:
         """The `config` of the run record."""

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Protocol
 from loomgit.domain.keys import HASH_KEY, find_key, record_key
 from loomgit.domain.ports import LoadReceipt
 from loomgit.domain.records import Record
-from loomgit.errors import LoomError, ProblemsFound, UserError, WorldError
+from loomgit.errors import BudgetExceeded, LoomError, ProblemsFound, UserError, WorldError
 from loomgit.pipeline.events import Extracted, Progressed, RunFinished, Warned
 from loomgit.pipeline.flow import OrderedFlow
+from loomgit.pipeline.lines import describe
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
@@ -267,7 +268,10 @@ class Runner:
                 self._part += 1
             if bad and parts.quarantine is not None:
                 parts.quarantine.add(bad)
-            parts.log.write(describe(outcome, parts.quarantine is not None) for outcome in batch)
+            kept = parts.quarantine is not None
+            parts.log.write(
+                {**describe(outcome, kept), **parts.tally.identity(outcome)} for outcome in batch
+            )
 
     def _row(self, outcome: Outcome, key: tuple[str, ...]) -> JsonObject:
         """The row to load: key, output, included input; the key is the record's own whatever the
@@ -355,6 +359,8 @@ class _TooManyFailures(LoomError):
 
 
 def _failed(error: LoomError) -> End:
+    if isinstance(error, BudgetExceeded):
+        return End("budget_exceeded", "gate", error.message, complete=False, hint=error.hint)
     cause: Cause = "gate" if error.exit_code == 1 else "user" if error.exit_code == 2 else "world"
     message = str(error) if isinstance(error, ProblemsFound) else error.message
     return End("failed", cause, message, complete=False, hint=error.hint)
@@ -366,31 +372,3 @@ def percent_pair(rate: float, limit: float) -> str:
     while f"{rate:.{digits}%}" == f"{limit:.{digits}%}" and digits < 10:
         digits += 1
     return f"{rate:.{digits}%} < {limit:.{digits}%}"
-
-
-def describe(outcome: Outcome, quarantined: bool) -> JsonObject:
-    """A record's line in `.loom/records`: what came of it and why; its input stays out."""
-    output, failure = outcome.output, outcome.failure
-    status = "loaded" if failure is None else "quarantined" if quarantined else "skipped"
-    line: JsonObject = {
-        "index": outcome.record.index,
-        "key": outcome.record.key,
-        "status": status,
-        "evaluated": outcome.evaluated,
-        "scores": {a.name: a.score.value if a.score else None for a in outcome.assessments},
-        "reasons": {a.name: a.score.reason if a.score else a.error for a in outcome.assessments},
-    }
-    if failure is not None:
-        line["failure"] = {"stage": failure.stage, "reason": failure.reason}
-    if outcome.fallback:
-        line["fallback"] = True
-    if output is not None:
-        line |= {
-            "output": output.fields,
-            "model": output.model,
-            "tokens": {"input": output.usage.input, "output": output.usage.output},
-            "cost": output.cost,
-            "latency": output.latency,
-            "cached": output.cached,
-        }
-    return line

@@ -9,11 +9,13 @@ from loomgit.domain.records import Failure, Outcome, Output
 from loomgit.pipeline.output import compile_schema, describe_faults
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from loomgit.domain.definitions import Load
     from loomgit.domain.records import Record
     from loomgit.domain.values import JsonMapping
     from loomgit.pipeline.evaluate import Panel
-    from loomgit.pipeline.tally import Tally
+    from loomgit.pipeline.tally import Stopwatch
     from loomgit.pipeline.transform import Transformer
 
 
@@ -35,22 +37,22 @@ class Stages:
         panel: Panel,
         load: Load,
         policy: FailurePolicy,
-        tally: Tally,
+        watches: Mapping[str, Stopwatch],
     ) -> None:
         self._transformer = transformer
         self._panel = panel
         self._policy = policy
         self._validator = None if load.schema is None else compile_schema(load.schema)
-        self._transforming = tally.watches["transform"]
-        self._evaluating = tally.watches["evaluate"]
+        self._transforming = watches["transform"]
+        self._evaluating = watches["evaluate"]
 
     async def carry(self, record: Record) -> Outcome:
         """The record's outcome, after retries and fallback where the pipeline has them."""
-        outcome = await self._attempt(record, sample=0)
+        outcome = await self.attempt(record, sample=0)
         for sample in range(1, self._policy.retries + 1):
             if outcome.failure is None:
                 return outcome
-            again = await self._attempt(record, sample=sample)
+            again = await self.attempt(record, sample=sample)
             outcome = replace(
                 again,
                 output=_together(outcome.output, again.output),
@@ -60,7 +62,8 @@ class Stages:
             return outcome
         return await self._fall_back(outcome)
 
-    async def _attempt(self, record: Record, *, sample: int) -> Outcome:
+    async def attempt(self, record: Record, *, sample: int) -> Outcome:
+        """The outcome of one reply, the `sample`-th, with neither retry nor fallback."""
         with self._transforming:
             output, failure = await self._transformer.apply(record, sample=sample)
         if failure is None and output is not None:
@@ -111,5 +114,6 @@ def _together(first: Output | None, second: Output | None) -> Output | None:
         cost=(first.cost or 0.0) + (second.cost or 0.0) if known else None,
         latency=sum(waits) if waits else None,
         calls=first.calls + second.calls,
+        hits=first.hits + second.hits,
         cached=first.cached and second.cached,
     )

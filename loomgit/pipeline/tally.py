@@ -18,12 +18,20 @@ if TYPE_CHECKING:
     from loomgit.domain.ports import LoadReceipt
     from loomgit.domain.records import Assessment, Outcome, Output, Record
     from loomgit.domain.runs import Cause, Status
+    from loomgit.domain.values import JsonObject
 
 SHOWN_REASONS = 3
 KEPT_REASONS = 10_000  # different ones to count: a reason may hold text of its record
 KEPT_CASES = 1000  # in the run file; a bigger run has them in its records alone
 Identify: TypeAlias = "Callable[[Record], tuple[str, str]]"
 STAGES = ("extract", "transform", "evaluate", "load")
+
+
+def lowest(assessment: Assessment) -> float | None:
+    """The score; 0 where the output is to blame for having none, else None."""
+    if assessment.score is not None:
+        return assessment.score.value
+    return 0.0 if assessment.trouble == "product" else None
 
 
 class Stopwatch:
@@ -96,6 +104,7 @@ class Tally:
         self.evaluated = 0
         self.fallback = 0
         self._scores = {spec.name: _Scores(spec.threshold) for spec in evaluators}
+        self._judges: dict[str, set[str]] = {}
         self._latencies = array("d")
         self._cost = {"transform": 0.0, "evaluate": 0.0}
         self._unpriced = {"transform": 0, "evaluate": 0}
@@ -123,33 +132,57 @@ class Tally:
             self._add_output(outcome.output)
         for assessment in outcome.assessments:
             self._scores[assessment.name].add(assessment)
+            if assessment.score is not None and assessment.score.judge is not None:
+                self._judges.setdefault(assessment.name, set()).add(assessment.score.judge)
         for assessment in (*outcome.discarded, *outcome.assessments):
+            if assessment.score is not None:
+                self._cached += assessment.score.hits
             if assessment.score is not None and assessment.score.calls:
                 self._spend("evaluate", assessment.score.cost, assessment.score.calls)
                 self._usage += assessment.score.usage
             elif assessment.spent is not None:
-                self._spend("evaluate", assessment.spent.cost, assessment.spent.calls)
+                self._spend("evaluate", assessment.spent.cost, assessment.spent.made)
                 self._usage += assessment.spent.usage
 
     def reasons(self) -> dict[str, int]:
         """Why records failed, the most frequent reasons first, with how often."""
         return dict(self._reasons.most_common(SHOWN_REASONS))
 
+    def identity(self, outcome: Outcome) -> JsonObject:
+        """What a record's line says of its case, so that a run of any size can be compared."""
+        key, definition = self._identify(outcome.record)
+        scores = {name: values[0] for name, values in self._case_scores(outcome).items()}
+        return {"case_key": key, "def": definition, "case_scores": dict(scores)}
+
     def _case(self, outcome: Outcome) -> Case:
         key, definition = self._identify(outcome.record)
         output = outcome.output
         judged = sum(a.score.cost or 0.0 for a in outcome.assessments if a.score)
-        cost = None if output is None or output.cost is None else output.cost + judged
+        # What a reply from the cache would have cost is not known here: it says nothing.
+        known = output is not None and output.cost is not None and not output.cached
+        cost = output.cost + judged if output and output.cost is not None and known else None
         return Case(
             id=outcome.record.key,
             key=key,
             definition=definition,
-            scores={a.name: [a.score.value if a.score else None] for a in outcome.assessments},
+            scores=self._case_scores(outcome),
             samples=1,
             passed=int(outcome.failure is None),
             cost=cost,
             latency=None if output is None else output.latency,
         )
+
+    def _case_scores(self, outcome: Outcome) -> dict[str, list[float | None]]:
+        """What a comparison reads: an output that cannot be judged counts as the lowest score, a
+        reply that the world lost as none. An evaluator that failed has no word on the case."""
+        if outcome.assessments:
+            given = [(a.name, lowest(a), a.trouble) for a in outcome.assessments]
+            return {name: [value] for name, value, trouble in given if value is not None or trouble}
+        failure = outcome.failure or outcome.replaced
+        if failure is None:
+            return {}
+        value = None if failure.infrastructure else 0.0
+        return {name: [value] for name in self._scores}
 
     def cases(self) -> tuple[Case, ...]:
         """The cases of a run that is small enough to keep them, else none."""
@@ -159,7 +192,7 @@ class Tally:
         if output.calls:
             self._spend("transform", output.cost, output.calls)
         self._usage += output.usage
-        self._cached += output.cached
+        self._cached += output.hits
         if output.latency is not None:
             self._latencies.append(output.latency)
 
@@ -196,6 +229,10 @@ class Tally:
             cause=cause,
             message=message,
         )
+
+    def judges(self) -> dict[str, list[str]]:
+        """The models that served each evaluator that asks one."""
+        return {name: sorted(models) for name, models in self._judges.items()}
 
     def evaluation(self) -> dict[str, ScoreSummary]:
         """Every evaluator's figures, by its name."""

@@ -63,7 +63,7 @@ class Bench:
             ),
             self.pipeline.load,
             policy(self) if policy else FailurePolicy(),
-            self.tally,
+            self.tally.watches,
         )
         self.ends = []
         self.key = None

@@ -1,0 +1,113 @@
+"""What a project defines at one tree: its pipelines and its test files, parsed."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from functools import cache, cached_property
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from loomgit.config.load import parse_pipeline, read_text
+from loomgit.config.yamltext import decode
+from loomgit.domain.place import Problem
+from loomgit.domain.words import did_you_mean
+from loomgit.errors import ProblemsFound, UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from loomgit.domain.definitions import Pipeline
+    from loomgit.domain.suites import Suite
+    from loomgit.wiring import Wiring
+
+PIPELINES, TESTS = "pipelines", "tests"
+SUITE_ENDINGS = ("_test.yaml", ".loom.yaml")
+
+
+@cache
+def _plugins() -> Collection[str]:
+    from loomgit.evaluators.own import plugin_names  # noqa: PLC0415 - it looks through all packages
+
+    return plugin_names()
+
+
+class _Plugins(Collection[str]):
+    """The evaluators of installed packages, looked for when a type is none of Loom's own."""
+
+    def __contains__(self, name: object) -> bool:
+        return name in _plugins()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_plugins())
+
+    def __len__(self) -> int:
+        return len(_plugins())
+
+
+class Catalog:
+    """The pipelines under `pipelines/` and the test files under `tests/` of a wiring's tree."""
+
+    def __init__(self, wiring: Wiring) -> None:
+        self._wiring = wiring
+
+    def pipeline_names(self) -> list[str]:
+        """The names under `pipelines/`, in order."""
+        return [PurePosixPath(path).stem for path in self._wiring.tree.names(PIPELINES, ".yaml")]
+
+    def pipeline(self, name: str) -> Pipeline:
+        """The definition `pipelines/<name>.yaml`. Raises UserError or ProblemsFound."""
+        if name.endswith(".yaml"):  # a path, as a shell completes it
+            name = Path(name).stem
+        path = f"{PIPELINES}/{name}.yaml"
+        text = self._text(path)
+        if text is None:
+            names = self.pipeline_names()
+            hint = did_you_mean(name, names) or (
+                f"pipelines/ has: {', '.join(names)}" if names else "pipelines/ has none"
+            )
+            raise UserError(f"there is no pipeline {name}", hint=hint)
+        pipeline = parse_pipeline(text, path, known_evaluators=_Plugins())
+        if pipeline.name != name:
+            message = f"name: '{pipeline.name}' is not the file's name"
+            hint = f"call it '{name}', or the file {pipeline.name}.yaml"
+            raise ProblemsFound([Problem(pipeline.place("name"), message, hint)])
+        return pipeline
+
+    def suite_paths(self) -> list[str]:
+        """The test files under `tests/`, in order."""
+        return [path for ending in SUITE_ENDINGS for path in self._wiring.tree.files(TESTS, ending)]
+
+    def suites(self) -> list[Suite]:
+        """All test files, parsed. Raises ProblemsFound with the faults of all of them."""
+        problems: list[Problem] = []
+        suites: list[Suite] = []
+        for path in self.suite_paths():
+            try:
+                suites.append(self.suite(path))
+            except ProblemsFound as found:
+                problems += found.problems
+        if problems:
+            raise ProblemsFound(problems)
+        return suites
+
+    def suite(self, path: str) -> Suite:
+        """The test file at the project's `path`. Raises UserError or ProblemsFound."""
+        text = self._text(path)
+        if text is None:
+            raise UserError(f"{path}: no such file")
+        from loomgit.config.suites import parse_suite  # noqa: PLC0415 - not everybody has tests
+
+        return parse_suite(text, path, known_evaluators=_Plugins())
+
+    def _text(self, path: str) -> str | None:
+        tree = self._wiring.tree
+        if tree.revision is None:
+            return read_text(tree.root, path) if (tree.root / path).exists() else None
+        held = self._pipelines if path.startswith(f"{PIPELINES}/") else tree.read([path])
+        content = held.get(path)
+        return None if content is None else decode(content, path)
+
+    @cached_property
+    def _pipelines(self) -> dict[str, bytes]:
+        """All pipeline files of a commit or the index: one process for any number of them."""
+        return self._wiring.tree.read(self._wiring.tree.names(PIPELINES, ".yaml"))

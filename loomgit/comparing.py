@@ -1,0 +1,277 @@
+"""A comparison, from its two revisions to its verdict: finds the results of both, measures what is
+missing where that is asked for, and has them compared."""
+# ruff: noqa: PLC0415 - who compares what is stored does not pay for what measures
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from loomgit.bench import Bench, Subject, readable
+from loomgit.domain.comparison import (
+    Comparison,
+    Limits,
+    Measured,
+    PipelineComparison,
+    Revision,
+    Side,
+    worst,
+)
+from loomgit.domain.suites import Regression
+from loomgit.history.baselines import Baselines, Ends
+from loomgit.history.evidence import KINDS, Evidence
+from loomgit.selection import Selecting, changed_inputs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from loomgit.domain.runs import RunSummary
+    from loomgit.domain.settings import Replay
+    from loomgit.domain.suites import Suite
+    from loomgit.wiring import Wiring
+
+TEST, RUN = KINDS
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a comparison is asked for; None for `max_drop` and the like: as the tests have it.
+
+    `pipelines` and the expressions of `select` narrow it down. `aa` compares the baseline with
+    itself, samples from `aa_from` on against the next as many. With `replay` what is measured is
+    taken from cassettes; `budget` in USD.
+    """
+
+    expression: str | None = None
+    head: str | None = None
+    merged: tuple[str, str] | None = None
+    pipelines: tuple[str, ...] = ()
+    select: tuple[str, ...] = ()
+    variables: Mapping[str, str] = field(default_factory=dict)
+    run_missing: bool = False
+    allow_removed: bool = False
+    unpaired: bool = False
+    aa: bool = False
+    aa_from: int = 0
+    max_drop: float | None = None
+    max_rise: float | None = None
+    replay: Replay = "off"
+    budget: float | None = None
+
+
+@dataclass(slots=True)
+class Pair:
+    """One pipeline on its way through the comparison; `kind` is that of the runs in `found`."""
+
+    head: Subject
+    base: Subject | None = None
+    notes: list[str] = field(default_factory=list)
+    inputs: tuple[str, ...] = ()
+    new: bool = False
+    suites: Sequence[Suite] = ()
+    limits: Limits = field(default_factory=Limits)
+    kind: str = TEST
+    found: tuple[Measured | None, Measured | None] = (None, None)
+
+    @property
+    def name(self) -> str:
+        """The pipeline's."""
+        return self.head.plan.pipeline.name
+
+    @property
+    def by_runs(self) -> bool:
+        """Whether what was found are runs of the pipeline, not tests."""
+        return self.kind == RUN
+
+    @property
+    def same(self) -> bool:
+        """Whether nothing that can change a result differs."""
+        return self.base is not None and self.base.fingerprint == self.head.fingerprint
+
+
+class Comparing:
+    """Compares the pipelines of a project at two revisions."""
+
+    def __init__(
+        self, wiring: Wiring, wanted: Wanted, progress: Callable[[int, int], None] = lambda *_: None
+    ) -> None:
+        self._wiring = wiring
+        self._wanted = wanted
+        self._progress = progress
+        self._baselines = Baselines(wiring.repository, wiring.settings.baseline, wiring.variables)
+
+    def ends(self) -> Ends:
+        """The two revisions. Raises UserError."""
+        wanted = self._wanted
+        if wanted.merged is not None:
+            return self._baselines.merged(*wanted.merged)
+        return self._baselines.choose(wanted.expression, wanted.head)
+
+    def compare(self) -> Comparison:
+        """The comparison. Raises UserError, ProblemsFound or WorldError."""
+        ends = self.ends()
+        base = Revision(ends.base_name, ends.base or "")
+        head = Revision(ends.head_name, ends.head or self._wiring.repository.head().id)
+        if ends.base is None:
+            return Comparison(base, head, "inconclusive", (), True, (f"no baseline: {ends.why}",))
+        with ExitStack() as stack:
+            heads, bases = (self._bench(tree, stack) for tree in (ends.head, ends.base))
+            if self._wanted.aa:
+                heads, head = bases, base
+            pairs = self._pairs(heads, bases, ends)
+            asked = [p for p in pairs if p.base is not None and (self._wanted.aa or not p.same)]
+            if asked:
+                self._prepare(asked, heads, ends.base)
+            if asked and (self._wanted.aa or self._wanted.run_missing):
+                self._measure(asked, heads, bases)
+            notes = self._notes(ends, heads, bases)
+        judged = self._judge(asked) if asked else {}
+        decided = [self._told(judged.get(pair.name) or _blank(pair), pair) for pair in pairs]
+        missing = any(found.base is None and not found.new for found in decided)
+        counted = [found.outcome for found in decided if not found.new]
+        return Comparison(base, head, worst(counted), tuple(decided), missing, notes)
+
+    def _measure(self, pairs: Sequence[Pair], heads: Bench, bases: Bench) -> None:
+        from loomgit.completing import Completing
+
+        completing = Completing(heads, bases, self._wanted, self._progress)
+        for pair in pairs:
+            if self._wanted.aa:
+                completing.against_itself(pair)
+            else:
+                completing.complete(pair)
+
+    def _bench(self, tree: str | None, stack: ExitStack) -> Bench:
+        if tree is None:
+            return Bench(self._wiring)
+        there = self._wiring.at(tree)
+        stack.callback(there.close)
+        return Bench(there)
+
+    def _notes(self, ends: Ends, heads: Bench, bases: Bench) -> tuple[str, ...]:
+        notes = []
+        if ends.base == ends.head and not self._wanted.aa:
+            notes.append("both sides are the same commit")
+        if not self._wanted.pipelines and not self._wanted.select:
+            gone = set(bases.catalog.pipeline_names()) - set(heads.catalog.pipeline_names())
+            notes += [f"pipeline {name} is gone" for name in sorted(gone)]
+        return tuple(notes)
+
+    # -- both sides of each pipeline, and what is stored of them
+
+    def _pairs(self, heads: Bench, bases: Bench, ends: Ends) -> list[Pair]:
+        assert ends.base is not None
+        wanted = self._wanted
+        names = heads.catalog.pipeline_names()
+        if wanted.pipelines or wanted.select:
+            selecting = Selecting(heads.wiring, lambda: ends, wanted.variables)
+            chosen = selecting.choose(wanted.pipelines, wanted.select).chosen
+            names = [selected.name for selected in chosen]
+        return [self._pair(name, heads, bases) for name in names]
+
+    def _pair(self, name: str, heads: Bench, bases: Bench) -> Pair:
+        variables = self._wanted.variables
+        head = heads.subject(name, variables=variables)
+        if self._wanted.aa:
+            return Pair(head, head, ["the baseline against itself"])
+        if name not in bases.catalog.pipeline_names():
+            return Pair(head, notes=["the baseline has no such pipeline"], new=True)
+        base = readable(bases, name, variables)
+        if isinstance(base, str):
+            return Pair(head, notes=[f"the baseline's pipeline cannot be used: {base}"])
+        return Pair(head, base, inputs=changed_inputs(base, head))
+
+    def _prepare(self, pairs: Sequence[Pair], heads: Bench, base: str) -> None:
+        """What decides, and what is stored, of the pipelines that can differ."""
+        suites = heads.catalog.suites()
+        rows = self._wiring.store.all()
+        for pair in pairs:
+            pair.suites = [suite for suite in suites if suite.pipeline == pair.name]
+            pair.limits = limits_of(pair.suites, self._wanted)
+            if not self._wanted.aa:
+                self._find(pair, base, [row for row in rows if row.pipeline == pair.name])
+
+    def _find(self, pair: Pair, base: str, rows: Sequence[RunSummary]) -> None:
+        """What is stored: of today's question first, then of the baseline's own, then older."""
+        assert pair.base is not None
+        evidence = Evidence(self._wiring.store, pair.name, rows)
+        prints = [Bench(self._wiring).asked_as(pair.base, pair.head).fingerprint]
+        if not self._wanted.run_missing:
+            prints.append(pair.base.fingerprint)
+        kinds = [TEST] if self._wanted.run_missing and pair.suites else KINDS
+        found: list[tuple[Measured | None, Measured | None]] = []
+        for kind in kinds:
+            head = evidence.find(pair.head.fingerprint, kind, whole=self._wanted.run_missing)
+            one = next((m for p in prints if (m := evidence.find(p, kind)) is not None), None)
+            found.append((one, head))
+        best = max(found, key=_sides)
+        pair.kind = kinds[found.index(best)]
+        if best[0] is None and not self._wanted.run_missing:
+            commits = self._baselines.ancestors(base)
+            model, asked = pair.base.plan.model, self._wanted.variables
+            older = [(evidence.find_at(commits, kind, model, asked), two) for kind, (_, two) in
+                     zip(kinds, found, strict=True)]  # fmt: skip
+            best = max(older, key=lambda sides: (sides[1] is not None, _sides(sides)))
+            if best[0] is not None and (behind := best[0].side.behind):
+                pair.notes.append(f"baseline: {behind} commit{'s' if behind > 1 else ''} older")
+        pair.found = best
+
+    def _judge(self, pairs: Sequence[Pair]) -> dict[str, PipelineComparison]:
+        from loomgit.harness.comparison import compare_sides, decide
+
+        drafts = [compare_sides(pair.name, *pair.found, pair.limits) for pair in pairs]
+        return {found.pipeline: found for found in decide(drafts)}
+
+    def _told(self, found: PipelineComparison, pair: Pair) -> PipelineComparison:
+        """The comparison with what is known of the pair; versions as they are called now."""
+        notes = (*pair.notes, *found.notes)
+        absent = None in (found.base, found.head)
+        if pair.base is not None and absent and not self._wanted.run_missing:
+            notes = (*notes, "run the tests there, or say --run-missing to measure what is missing")
+        base, head = found.base, found.head
+        if base is not None and pair.base is not None and not base.behind:
+            base = replace(base, prompt_version=pair.base.plan.prompt.name)
+        if head is not None:
+            head = replace(head, prompt_version=pair.head.plan.prompt.name)
+        return replace(found, new=pair.new, base=base, head=head, inputs=pair.inputs, notes=notes)
+
+
+def _blank(pair: Pair) -> PipelineComparison:
+    """A pipeline of which nothing needs to be compared: it is the same, or has no counterpart."""
+    if not pair.same:
+        return PipelineComparison(pair.name, "inconclusive")
+    plan = pair.head.plan
+    side = Side("", pair.head.fingerprint, plan.prompt.name, plan.model)
+    return PipelineComparison(pair.name, "unchanged", base=side, head=side)
+
+
+def limits_of(suites: Sequence[Suite], wanted: Wanted) -> Limits:
+    """What decides: the command's word, else that of the first regression test, else the first test
+    file's defaults."""
+    regressions = [
+        test.policy
+        for suite in suites
+        for test in suite.distributional_tests
+        if isinstance(test, Regression)
+    ]
+    limits = Limits(unpaired=wanted.unpaired)
+    for policy in [*regressions, *(suite.defaults for suite in suites)][:1]:
+        limits = replace(
+            limits,
+            scope=policy.scope,
+            max_drop=policy.max_drop,
+            max_rise=policy.max_rise,
+            max_error_rate=policy.max_error_rate,
+            allow_removed=policy.allow_removed,
+        )
+    return replace(
+        limits,
+        max_drop=limits.max_drop if wanted.max_drop is None else wanted.max_drop,
+        max_rise=limits.max_rise if wanted.max_rise is None else wanted.max_rise,
+        allow_removed=limits.allow_removed or wanted.allow_removed,
+    )
+
+
+def _sides(found: tuple[Measured | None, Measured | None]) -> int:
+    return sum(side is not None for side in found)

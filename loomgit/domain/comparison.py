@@ -1,0 +1,205 @@
+"""Two versions compared: what moved, by how much, and what that means for a merge."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from loomgit.domain.runs import Case
+
+Outcome = Literal["unchanged", "improved", "no_worse", "degraded", "inconclusive", "not_comparable"]
+MetricKind = Literal["score", "cost", "latency"]
+WORST_FIRST: tuple[Outcome, ...] = (
+    "degraded",
+    "not_comparable",
+    "inconclusive",
+    "no_worse",
+    "improved",
+    "unchanged",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One side of a comparison: where its results come from.
+
+    `behind` counts the commits by which the results are older than what was asked for; `measured`
+    says that they were made for this comparison; `runs` are the uids of the runs read.
+    """
+
+    commit: str
+    fingerprint: str
+    prompt_version: str | None = None
+    model: str = ""
+    runs: tuple[str, ...] = ()
+    behind: int = 0
+    measured: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """The results of one side: its cases by id, the question that all of them were asked, the
+    judges as served of every evaluator."""
+
+    side: Side
+    cases: Mapping[str, Case]
+    question: Mapping[str, object]
+    judges: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+def by_id(cases: Iterable[Case]) -> dict[str, Case]:
+    """The cases of one side by id.
+
+    Where two tests ask the same, the more samples count; another case that happens to be called
+    the same (two test files, one name) gets a number behind its id.
+    """
+    found: dict[str, Case] = {}
+    for case in cases:
+        name, number = case.id, 1
+        while name in found and found[name].definition != case.definition:
+            number += 1
+            name = f"{case.id} ({number})"
+        if name not in found or found[name].samples < case.samples:
+            found[name] = case
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A part of the question that differs, as a dotted name with both values."""
+
+    part: str
+    base: str
+    head: str
+
+    def __str__(self) -> str:
+        return f"{self.part}: {self.base} -> {self.head}"
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """How one metric moved over the cases that both sides have.
+
+    Scores: `base`, `head` are means in [0, 1], `delta` is their difference with its 90 % interval
+    [`low`, `high`]. Cost (USD) and latency (seconds) a case: `delta` is the ratio head / base less
+    one, likewise its interval. `p` is one-sided against getting worse, `adjusted` the same for the
+    number of gated metrics; `limit` is the drop (scores) or rise (a share) from which it matters;
+    `detects` the smallest drop (scores) or rise that would have been seen 4 times of 5, None where
+    none. `floor` is the lowest shift that the evidence allows.
+    """
+
+    name: str
+    kind: MetricKind
+    gated: bool
+    outcome: Outcome
+    base: float | None = None
+    head: float | None = None
+    delta: float | None = None
+    low: float | None = None
+    high: float | None = None
+    p: float | None = None
+    adjusted: float | None = None
+    limit: float | None = None
+    detects: float | None = None
+    cases: int = 0
+    samples: int = 0
+    missing: int = 0
+    method: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CaseChange:
+    """A case that got worse or better: its mean score over the evaluators on both sides."""
+
+    id: str
+    base: float
+    head: float
+    scores: Mapping[str, tuple[float, float]]
+
+    @property
+    def delta(self) -> float:
+        """The shift of the mean score."""
+        return self.head - self.base
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What decides a comparison; see `loomgit.domain.suites.Policy` for the words.
+
+    `max_rise` None: cost and latency are shown and not gated.
+    """
+
+    scope: Literal["suite", "population"] = "suite"
+    max_drop: float = 0.02
+    max_rise: float | None = None
+    max_error_rate: float = 0.05
+    allow_removed: bool = False
+    unpaired: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineComparison:
+    """One pipeline on both sides. A side is None where it has no results.
+
+    `new`: the baseline has no such pipeline, so there is nothing to compare it with. `inputs` are
+    the files and settings that differ. `differs` are the parts of the question that are not equal:
+    then nothing is compared. `removed` are cases of the baseline that the head lacks, `added` the
+    reverse, `changed` those whose own question differs (input, expectation); none of these is in
+    the gate.
+    """
+
+    pipeline: str
+    outcome: Outcome
+    new: bool = False
+    base: Side | None = None
+    head: Side | None = None
+    metrics: tuple[Metric, ...] = ()
+    differs: tuple[Difference, ...] = ()
+    compared: int = 0
+    removed: tuple[str, ...] = ()
+    added: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    worse: tuple[CaseChange, ...] = ()
+    better: tuple[CaseChange, ...] = ()
+    inputs: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    accepted: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """What one side of a comparison is: `name` in words (`main`, `merge base with main`, `working
+    tree`), `commit` its id, empty where there is none."""
+
+    name: str
+    commit: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """All pipelines of two revisions. `outcome` is the worst of them; `missing_baseline` says that
+    at least one pipeline had nothing to be compared with."""
+
+    base: Revision
+    head: Revision
+    outcome: Outcome
+    pipelines: tuple[PipelineComparison, ...] = ()
+    missing_baseline: bool = False
+    notes: tuple[str, ...] = ()
+
+    def blocks(self, *, strict: bool = False, require_baseline: bool = False) -> bool:
+        """Whether the answer is no: a degradation that nobody accepted; under `strict` also what is
+        not proven harmless; with `require_baseline` a baseline that is not there."""
+        if require_baseline and self.missing_baseline:
+            return True
+        bad = {"degraded", "inconclusive", "not_comparable"} if strict else {"degraded"}
+        return self.outcome in bad
+
+
+def worst(outcomes: list[Outcome]) -> Outcome:
+    """The outcome that a whole has by its parts; of none, `unchanged`."""
+    return min(outcomes, key=WORST_FIRST.index, default="unchanged")

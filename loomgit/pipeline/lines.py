@@ -1,0 +1,37 @@
+"""A record's line in `.loom/records`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from loomgit.domain.records import Outcome
+    from loomgit.domain.values import JsonObject
+
+
+def describe(outcome: Outcome, quarantined: bool) -> JsonObject:
+    """A record's line in `.loom/records`: what came of it and why; its input stays out."""
+    output, failure = outcome.output, outcome.failure
+    status = "loaded" if failure is None else "quarantined" if quarantined else "skipped"
+    line: JsonObject = {
+        "index": outcome.record.index,
+        "key": outcome.record.key,
+        "status": status,
+        "evaluated": outcome.evaluated,
+        "scores": {a.name: a.score.value if a.score else None for a in outcome.assessments},
+        "reasons": {a.name: a.score.reason if a.score else a.error for a in outcome.assessments},
+    }
+    if failure is not None:
+        line["failure"] = {"stage": failure.stage, "reason": failure.reason}
+    if outcome.fallback:
+        line["fallback"] = True
+    if output is not None:
+        line |= {
+            "output": output.fields,
+            "model": output.model,
+            "tokens": {"input": output.usage.input, "output": output.usage.output},
+            "cost": output.cost,
+            "latency": output.latency,
+            "cached": output.cached,
+        }
+    return line

@@ -1,0 +1,91 @@
+"""A sample: one record taken through transform and evaluate, as a test sees it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from loomgit.domain.models import Usage
+from loomgit.domain.samples import Judgement, Sample
+from loomgit.pipeline.tally import lowest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from loomgit.domain.records import Failure, Outcome, Record, Trouble
+    from loomgit.pipeline.stages import Stages
+
+
+class Sampler:
+    """Draws samples: no retry, no fallback, every record evaluated, so that a prompt is seen as it
+    is. `weights` are those of the evaluators, by name."""
+
+    def __init__(self, stages: Stages, weights: Mapping[str, float]) -> None:
+        self._stages = stages
+        self._weights = weights
+
+    async def draw(self, record: Record, index: int) -> Sample:
+        """The `index`-th reply to a record, judged. Raises Denied; all else is in the sample."""
+        return self._sample(await self._stages.attempt(record, sample=index), index)
+
+    def _sample(self, outcome: Outcome, index: int) -> Sample:
+        output, failure = outcome.output, outcome.failure
+        judgements = {
+            a.name: Judgement(
+                value=lowest(a),
+                reason=a.score.reason if a.score else a.error or "",
+                judge=a.score.judge if a.score else None,
+                infrastructure=a.trouble in ("infrastructure", "unrecorded"),
+                threshold=a.threshold,
+            )
+            for a in outcome.assessments
+        }
+        trouble = _trouble(failure)
+        if trouble == "product" and not judgements and failure is not None:
+            judgements = {name: Judgement(0.0, failure.reason) for name in self._weights}
+        judged = [a.score for a in outcome.assessments if a.score]
+        costs = [None if output is None else output.cost, *(score.cost for score in judged)]
+        usage = sum((score.usage for score in judged), output.usage if output else Usage())
+        return Sample(
+            index=index,
+            output=output.fields if output else {},
+            text=output.text if output else "",
+            model=output.model if output else "",
+            judgements=judgements,
+            score=self._score(judgements, trouble),
+            passed=failure is None,
+            trouble=trouble,
+            failure=failure.reason if failure else "",
+            usage=usage,
+            cost=_sum(costs),
+            judge_cost=_sum([score.cost for score in judged]),
+            latency=output.latency if output else None,
+            calls=(output.calls if output else 0) + sum(score.calls for score in judged),
+            cached=output.cached if output else False,
+        )
+
+    def _score(self, judgements: Mapping[str, Judgement], trouble: Trouble) -> float | None:
+        """The weighted mean of the judgements that have a value; None where a judge was lost."""
+        if trouble in ("infrastructure", "unrecorded"):
+            return None
+        values = [
+            (self._weights[name], judgement.value)
+            for name, judgement in judgements.items()
+            if judgement.value is not None
+        ]
+        total = sum(weight for weight, _ in values)
+        return sum(weight * value for weight, value in values) / total if total else None
+
+
+def _sum(costs: list[float | None]) -> float | None:
+    known = [cost for cost in costs if cost is not None]
+    return sum(known) if len(known) == len(costs) else None
+
+
+def _trouble(failure: Failure | None) -> Trouble:
+    if failure is None:
+        return ""
+    if failure.unrecorded:
+        return "unrecorded"
+    if failure.infrastructure:
+        return "infrastructure"
+    return "product" if failure.stage in ("transform", "load") else ""
