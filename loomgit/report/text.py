@@ -27,8 +27,8 @@ def extracted(records: int, duration: float) -> str:
 
 
 def run_result(run: Run) -> Iterator[str]:
-    """Everything after the extraction."""
-    yield from _stages(run)
+    """Everything after the extraction; of a test run its tests and what their cases came to."""
+    yield from _tests(run) if run.kind == "test" else _stages(run)
     yield ""
     yield from _results(run)
     if run.evaluation:
@@ -61,6 +61,23 @@ def _stages(run: Run) -> Iterator[str]:
     yield f"Load:      {loaded} {results.records_loaded:,} loaded ({seconds(stages['load'])})"
 
 
+def _tests(run: Run) -> Iterator[str]:
+    """The verdicts, and which tests did not pass."""
+    verdicts = [test.verdict for test in run.tests]
+    counts = ", ".join(f"{verdicts.count(v):,} {v}" for v in dict.fromkeys(verdicts))
+    chosen = f" ({run.selected:,} of {run.total:,} selected)" if run.selected < run.total else ""
+    yield f"Tests: {len(verdicts):,}{chosen}{': ' if counts else ''}{counts}"
+    for test in run.tests:
+        if test.verdict == "pass":
+            continue
+        bad = [str(check["text"]) for check in test.checks if check["verdict"] != "pass"]
+        why = test.message.partition("\n")[0] or "; ".join(bad)
+        mark = BAD if test.verdict in ("fail", "error") else SKIPPED
+        yield f"  {mark} {test.name}: {test.verdict}{' - ' if why else ''}{why}"
+    if not run.complete:
+        yield "  not all that was selected came to an end"
+
+
 def _results(run: Run) -> Iterator[str]:
     results = run.results
     yield "Results:"
@@ -73,7 +90,8 @@ def _results(run: Run) -> Iterator[str]:
         yield f"    {count:,} x {' '.join(reason.split())[:160]}"
     if results.records_fallback:
         yield f"  Fallback:  {results.records_fallback:,}"
-    yield f"  Changed:   {changes(run)}"
+    if run.kind == "pipeline":
+        yield f"  Changed:   {changes(run)}"
 
 
 def changes(run: Run) -> str:
@@ -94,6 +112,8 @@ def changes(run: Run) -> str:
 def ending(run: Run) -> str:
     """The last line."""
     results = run.results
+    if run.kind == "test":
+        return f"{BAD} {results.message}" if results.message else f"{OK} All tests passed"
     if results.status == "success":
         return f"{OK} Pipeline completed successfully"
     word = {"partial": "Pipeline partial", "failed": "Pipeline failed"}
@@ -142,7 +162,8 @@ def run_lineage(run: Run) -> Iterator[str]:
     for name, at in run.config.context_versions.items():
         yield f"Context:   {name} ({at})"
     yield f"Source:    {run.source}"
-    yield f"Loaded to: {run.destination}"
+    if run.destination:
+        yield f"Loaded to: {run.destination}"
     if run.records is not None:
         yield f"Records:   .loom/{run.records.path}"
 

@@ -1,0 +1,218 @@
+"""The overview of a project's pipelines: what their runs found, where they are going, what they
+cost; as values, as text, as JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from loomgit.report.comparison import document, sentence
+from loomgit.report.log import log_document, plain
+from loomgit.report.text import money, named
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from loomgit.domain.comparison import Comparison
+    from loomgit.domain.log import FileLog
+    from loomgit.domain.runs import RunSummary
+    from loomgit.domain.values import Json, JsonObject
+    from loomgit.domain.versions import Commit
+    from loomgit.report.evidence import Evidence
+
+KINDS = {"pipeline": "pipeline runs", "test": "prompt tests"}
+SCHEMA_VERSION = 1
+SHOWN_RUNS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineHistory:
+    """What is stored of one pipeline: `runs` newest first, `log` the versions of its prompt.
+
+    `note` says why something is missing.
+    """
+
+    name: str
+    version: str | None
+    prompt: str
+    runs: tuple[RunSummary, ...]
+    log: FileLog | None = None
+    note: str = ""
+
+    @property
+    def cost(self) -> float:
+        """USD of all runs whose cost is known."""
+        return sum(run.cost for run in self.runs if run.cost is not None)
+
+    @property
+    def unpriced(self) -> int:
+        """The number of runs whose cost is not known."""
+        return sum(run.cost is None for run in self.runs)
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """A project at a commit: its pipelines, and the comparison that the stored results allow.
+
+    `comparison` is None where there is none, and a note says why; `since` is empty for all time.
+    """
+
+    project: str
+    commit: Commit
+    pipelines: tuple[PipelineHistory, ...]
+    since: str = ""
+    comparison: Comparison | None = None
+    evidence: Mapping[str, Evidence] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """The scores of one commit: means by evaluator, weighted by the number of scores."""
+
+    commit: str
+    dirty: bool
+    started: str
+    scores: Mapping[str, float]
+
+    @property
+    def label(self) -> str:
+        """`1a2b3c4d`, with a star where the tree was not as committed."""
+        return f"{self.commit[:8]}{'*' if self.dirty else ''}"
+
+
+@dataclass(frozen=True, slots=True)
+class Trend:
+    """Scores over commits, oldest first; of one kind, since tests and runs see other cases."""
+
+    kind: str
+    points: tuple[Point, ...]
+
+    @property
+    def title(self) -> str:
+        """`pipeline runs`."""
+        return KINDS.get(self.kind, self.kind)
+
+
+def trends(runs: Sequence[RunSummary]) -> tuple[Trend, ...]:
+    """The scores of complete runs by commit, in the order in which the commits were first run."""
+    found = []
+    for kind in dict.fromkeys(run.kind for run in runs):
+        groups: dict[tuple[str, bool], list[RunSummary]] = {}
+        for run in sorted(runs, key=lambda run: (run.started, run.uid)):
+            if run.kind == kind and run.complete:
+                groups.setdefault((run.commit, run.dirty), []).append(run)
+        points = [
+            Point(commit, dirty, group[0].started, scores)
+            for (commit, dirty), group in groups.items()
+            if (scores := _means(group))
+        ]
+        if points:
+            found.append(Trend(kind, tuple(points)))
+    return tuple(found)
+
+
+def _means(runs: Sequence[RunSummary]) -> dict[str, float]:
+    means: dict[str, float] = {}
+    for name in dict.fromkeys(name for run in runs for name in run.scores):
+        scored = [(run.scores.get(name), run.scored.get(name, 0)) for run in runs]
+        known = [(mean, weight) for mean, weight in scored if mean is not None]
+        total = sum(weight for _, weight in known)
+        if total:
+            means[name] = sum(mean * weight for mean, weight in known) / total
+    return means
+
+
+def overview_lines(overview: Overview) -> Iterator[str]:
+    """The overview for a terminal."""
+    if not overview.pipelines:
+        yield "There are no pipelines yet."
+        return
+    for number, pipeline in enumerate(overview.pipelines):
+        if number:
+            yield ""
+        yield from _pipeline(pipeline)
+    yield ""
+    if overview.comparison is not None:
+        base, head = overview.comparison.base, overview.comparison.head
+        yield f"{head.name} against {base.name}: {sentence(overview.comparison)}"
+    yield from overview.notes
+
+
+def _pipeline(pipeline: PipelineHistory) -> Iterator[str]:
+    count = len(pipeline.runs)
+    runs = f"{count:,} run{'s' if count != 1 else ''}"
+    yield f"{named(pipeline.name, pipeline.version)}: {runs}, {spent(pipeline)}"
+    for trend in trends(pipeline.runs):
+        for name, (first, last) in ends(trend).items():
+            moved = f" ({last - first:+.3f} since {trend.points[0].label})"
+            change = moved if len(trend.points) > 1 else ""
+            yield f"  {trend.title}: {plain(name)} {last:.3f}{change}"
+    for run in pipeline.runs[:SHOWN_RUNS]:
+        commit = run.commit[:8] + ("*" if run.dirty else "")
+        passed = f"{run.validated:,}/{run.processed:,} passed"
+        what = f"{run.kind} {run.status}, {passed}, {money(run.cost)}"
+        yield f"  {run.run_id}  {commit}  {what}"
+    if count > SHOWN_RUNS:
+        yield f"  and {count - SHOWN_RUNS:,} more runs (`loom runs list` shows them)"
+    if pipeline.note:
+        yield f"  note: {plain(pipeline.note)}"
+
+
+def ends(trend: Trend) -> dict[str, tuple[float, float]]:
+    """The first and the last score of each evaluator."""
+    names = dict.fromkeys(name for point in trend.points for name in point.scores)
+    known = {n: [p.scores[n] for p in trend.points if n in p.scores] for n in names}
+    return {name: (scores[0], scores[-1]) for name, scores in known.items()}
+
+
+def spent(pipeline: PipelineHistory) -> str:
+    """`$1.20 spent`, and how many runs have an unknown cost."""
+    unknown = f" (the cost of {pipeline.unpriced:,} runs is unknown)" if pipeline.unpriced else ""
+    return f"{money(pipeline.cost)} spent{unknown}"
+
+
+def overview_document(overview: Overview) -> JsonObject:
+    """The JSON of `loom report`."""
+    found = overview.comparison
+    notes: list[Json] = [*overview.notes]
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "project": overview.project,
+        "commit": overview.commit.id,
+        "dirty": overview.commit.dirty,
+        "since": overview.since or None,
+        "pipelines": [_object(pipeline) for pipeline in overview.pipelines],
+        "comparison": None if found is None else document(found, blocked=found.blocks()),
+        "notes": notes,
+    }
+
+
+def _object(pipeline: PipelineHistory) -> JsonObject:
+    runs: list[Json] = [dataclasses.asdict(run) for run in pipeline.runs]
+    return {
+        "name": pipeline.name,
+        "version": pipeline.version,
+        "prompt": pipeline.prompt or None,
+        "cost": pipeline.cost,
+        "unpriced_runs": pipeline.unpriced,
+        "trends": [
+            {
+                "kind": trend.kind,
+                "commits": [
+                    {
+                        "commit": point.commit,
+                        "dirty": point.dirty,
+                        "started": point.started,
+                        "scores": {**point.scores},
+                    }
+                    for point in trend.points
+                ],
+            }
+            for trend in trends(pipeline.runs)
+        ],
+        "versions": log_document(pipeline.log)["versions"] if pipeline.log else [],
+        "runs": runs,
+        "note": pipeline.note or None,
+    }
