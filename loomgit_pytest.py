@@ -1,19 +1,75 @@
 """The door of Loom's pytest plugin: pytest loads it in every session, so it loads nothing itself.
 
-It registers the marker and the fixture. Prompt tests are not run by this version.
+It knows the options, the marker and the fixture; what runs prompt tests is loaded by `--loom`.
 """
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
 
 import pytest
 
+if TYPE_CHECKING:
+    from loomgit.fixture import LoomFixture
+
+# Name: (what it takes, what it is for). Each is a flag `--loom-NAME`, a variable `LOOM_NAME` and an
+# entry `loom_name` in the configuration, which count in this order.
+OPTIONS = {
+    "baseline": ("REF", "compare with this revision; `none`: with nothing"),
+    "samples": ("N", "replies to each case, whatever the tests say"),
+    "sample-size": ("N", "cases of each distributional test, whatever the tests say"),
+    "model": ("M", "ask this model, whatever the tests say"),
+    "concurrency": ("N", "model calls in flight"),
+    "budget": ("USD", "spend no more than this"),
+    "replay": ("off|auto|only|record", "take model replies from cassettes"),
+    "on-inconclusive": ("point|warn|fail", "what an undecided assertion does"),
+    "report": ("F.md|json", "write the results to this file"),
+}
+SWITCHES = {
+    "strict": "fail also what is inconclusive or unverified",
+    "no-store": "neither keep results nor take earlier ones",
+    "modified": "run only tests of what changed against the baseline",
+}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options; without --loom none of them does anything."""
+    group = parser.getgroup("loom", "prompt tests (Loom)")
+    group.addoption("--loom", action="store_true", help="collect and run prompt tests")
+    for name, (takes, help_) in OPTIONS.items():
+        group.addoption(f"--loom-{name}", metavar=takes, help=help_)
+        parser.addini(f"loom_{name.replace('-', '_')}", help_)
+    for name, help_ in SWITCHES.items():
+        group.addoption(f"--loom-{name}", action="store_true", default=None, help=help_)
+        parser.addini(f"loom_{name.replace('-', '_')}", help_, type="bool", default=None)
+    parser.addini("loom", "collect and run prompt tests, as --loom does", type="bool")
+
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the marker known, so that suites with --strict-markers may use it."""
+    """Make the markers known; with --loom load what runs prompt tests."""
     config.addinivalue_line(
         "markers", "loom(pipeline): a test of a Loom pipeline's prompt, with the fixture `loom`"
     )
+    for name, what in (
+        ("unit", "one input"),
+        ("distributional", "many inputs"),
+        ("integration", "a whole pipeline"),
+        ("regression", "scores against a baseline"),
+    ):
+        config.addinivalue_line("markers", f"loom_{name}: a prompt test of {what}")
+    asked = os.environ.get("LOOM_TESTS", "").lower() in ("1", "true", "yes", "on")
+    if asked or config.getoption("--loom") or config.getini("loom"):
+        from loomgit.plugin import LoomPlugin  # noqa: PLC0415 - who has no prompt tests pays nothing
+
+        config.pluginmanager.register(LoomPlugin(config), "loom-tests")
 
 
 @pytest.fixture
-def loom() -> None:
-    """The project's prompts under test; skips where they are not run."""
-    pytest.skip("prompt tests are not run by this version of Loom")
+def loom(request: pytest.FixtureRequest) -> LoomFixture:
+    """The project's pipelines under test: `loom.pipeline("x").run_case(input)`; skips without
+    --loom."""
+    plugin = request.config.pluginmanager.get_plugin("loom-tests")
+    if plugin is None:
+        pytest.skip("needs --loom")
+    return plugin.fixture(request.node)  # type: ignore[no-any-return]  # LoomPlugin, not imported here

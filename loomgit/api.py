@@ -14,24 +14,48 @@ import re
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
-from loomgit.domain.place import Problem
-from loomgit.domain.words import did_you_mean
-from loomgit.errors import ProblemsFound, UserError
+from loomgit.errors import UserError
 from loomgit.wiring import Wiring
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
+    from loomgit.domain.changes import ChangeLog
     from loomgit.domain.checks import Validation
+    from loomgit.domain.comparison import Comparison, Revision
     from loomgit.domain.definitions import Pipeline
+    from loomgit.domain.log import FileLog
     from loomgit.domain.runs import Run, RunSummary
+    from loomgit.domain.suites import Suite
     from loomgit.domain.values import JsonObject
     from loomgit.domain.versions import FileVersion
+    from loomgit.history.baselines import Ends
     from loomgit.history.gc import Collected
     from loomgit.history.sync import Sync, Synced
     from loomgit.pipeline.events import Event
+    from loomgit.report.overview import Overview
+    from loomgit.selection import Selection
+
+
+class Asked(TypedDict, total=False):
+    """What a comparison may be asked for; see `loomgit.comparing.Wanted`."""
+
+    expression: str | None
+    head: str | None
+    merged: tuple[str, str] | None
+    pipelines: tuple[str, ...]
+    select: tuple[str, ...]
+    variables: Mapping[str, str]
+    run_missing: bool
+    allow_removed: bool
+    unpaired: bool
+    aa: bool
+    aa_from: int
+    max_drop: float | None
+    max_rise: float | None
+
 
 COMMIT = re.compile(r"[0-9a-f]{4,64}")
 MARKS = (".loom", "pipelines")
@@ -69,6 +93,11 @@ class Project:
             hint="a project has a folder pipelines/ or .loom/; go there, or say --project DIR",
         )
 
+    @property
+    def wiring(self) -> Wiring:
+        """The project's adapters, for entrances of Loom's own."""
+        return self._wiring
+
     # -- pipelines
 
     def pipeline_names(self) -> list[str]:
@@ -77,24 +106,40 @@ class Project:
 
     def pipeline(self, name: str) -> Pipeline:
         """The definition `pipelines/<name>.yaml`. Raises UserError or ProblemsFound."""
-        from loomgit.config.load import load_pipeline
-        from loomgit.evaluators.own import plugin_names
+        from loomgit.catalog import Catalog
 
-        if name.endswith(".yaml"):  # a path, as a shell completes it
-            name = Path(name).stem
-        path = self.root / "pipelines" / f"{name}.yaml"
-        if not path.exists():
-            names = self.pipeline_names()
-            hint = did_you_mean(name, names) or (
-                f"pipelines/ has: {', '.join(names)}" if names else "pipelines/ has none"
-            )
-            raise UserError(f"there is no pipeline {name}", hint=hint)
-        pipeline = load_pipeline(path, self.root, known_evaluators=plugin_names())
-        if pipeline.name != path.stem:
-            message = f"name: '{pipeline.name}' is not the file's name"
-            hint = f"call it '{path.stem}', or the file {pipeline.name}.yaml"
-            raise ProblemsFound([Problem(pipeline.place("name"), message, hint)])
-        return pipeline
+        return Catalog(self._wiring).pipeline(name)
+
+    def suites(self) -> list[Suite]:
+        """The test files under `tests/`. Raises ProblemsFound with the faults of all of them."""
+        from loomgit.catalog import Catalog
+
+        return Catalog(self._wiring).suites()
+
+    def select(
+        self,
+        names: Sequence[str] = (),
+        expressions: Sequence[str] = (),
+        *,
+        exclude: Sequence[str] = (),
+        variables: Mapping[str, str] | None = None,
+    ) -> Selection:
+        """The pipelines that are named or that an expression (`name+`, `state:modified`) selects,
+        in the order in which they run; the baseline is that of `compare`.
+
+        Raises UserError or ProblemsFound.
+        """
+        from loomgit.history.baselines import WORKTREE, Baselines
+        from loomgit.selection import Selecting
+
+        wiring = self._wiring
+
+        def ends() -> Ends:
+            found = Baselines(wiring.repository, wiring.settings.baseline, wiring.variables)
+            return found.choose(head=WORKTREE)
+
+        selecting = Selecting(wiring, ends, variables or {})
+        return selecting.choose(names, expressions, exclude)
 
     def validate(self, name: str, *, offline: bool = False) -> Validation:
         """The checklist of a pipeline; looks at source and destination unless `offline`."""
@@ -111,10 +156,12 @@ class Project:
         variables: Mapping[str, str] | None = None,
         execution_date: datetime | None = None,
         limit: int | None = None,
+        budget: float | None = None,
         on_event: Callable[[Event], None] = _ignore,
     ) -> Run:
         """Run a pipeline and return its record, which is also kept under `.loom/runs`.
 
+        `budget` (USD) is never exceeded: the run ends before, as `budget_exceeded`.
         A run that ends badly is a record with a status and a cause, no exception; UserError,
         ProblemsFound and WorldError say that nothing was begun. Ctrl-C stops taking new records
         and keeps what is done; the second time it raises KeyboardInterrupt.
@@ -138,7 +185,10 @@ class Project:
         when = when.replace(tzinfo=UTC) if when.tzinfo is None else when.astimezone(UTC)
         assembly = Assembly(self._wiring)
         plan, prompt = assembly.plan(pipeline, variables or {}, when)
-        execution = Execution(assembly, plan, prompt, now=now, limit=limit, on_event=on_event)
+        gateway = assembly.gateway(plan, budget=budget)
+        execution = Execution(
+            assembly, plan, prompt, now=now, limit=limit, on_event=on_event, gateway=gateway
+        )
         return asyncio.run(execution.run())
 
     # -- results
@@ -214,7 +264,59 @@ class Project:
         wiring = self._wiring
         return Sync(wiring.repository, wiring.store, wiring.warn)
 
+    # -- comparison
+
+    def compare(
+        self, *, on_progress: Callable[[int, int], None] = lambda *_: None, **wanted: Unpack[Asked]
+    ) -> Comparison:
+        """Compare the results of two revisions; `wanted` are the fields of `comparing.Wanted`.
+
+        Without `run_missing` only what is stored is compared. Raises UserError for a revision that
+        is not there, ProblemsFound for a broken pipeline.
+        """
+        from loomgit.comparing import Comparing, Wanted
+
+        return Comparing(self._wiring, Wanted(**wanted), on_progress).compare()
+
+    def resolve(self, **wanted: Unpack[Asked]) -> tuple[Revision, Revision, str]:
+        """The two revisions that `compare` would compare; without a baseline, why there is none."""
+        from loomgit.comparing import Comparing, Wanted
+        from loomgit.domain.comparison import Revision
+
+        ends = Comparing(self._wiring, Wanted(**wanted)).ends()
+        tip = ends.head or self._wiring.repository.head().id
+        return Revision(ends.base_name, ends.base or ""), Revision(ends.head_name, tip), ends.why
+
+    # -- reports
+
+    def report(self, *, since: datetime | None = None) -> Overview:
+        """How all pipelines are doing: their runs since then, the scores over commits, the
+        comparison that the stored results allow. `loomgit.report.html` makes a page of it."""
+        from loomgit.reporting import report_overview
+
+        return report_overview(self, since=since)
+
+    def changes(self, *, since: datetime | None = None) -> ChangeLog:
+        """Who changed prompts, context and pipelines and who approved it, as Git's history tells,
+        with what each version scored; newest first."""
+        from loomgit.reporting import report_changes
+
+        return report_changes(self, since=since)
+
     # -- versions
+
+    def log(self, path: str, *, pipeline: str | None = None, limit: int | None = None) -> FileLog:
+        """The contents that a file had, newest first, with what their runs found.
+
+        Of `pipeline` alone where it is given. Raises UserError for a file or pipeline that never
+        was.
+        """
+        from loomgit.history.log import read_log
+
+        runs = self.runs(pipeline)
+        if pipeline is not None and not runs:
+            self.pipeline(pipeline)
+        return read_log(self._wiring.repository, self._relative(path), runs, limit)
 
     def show(self, path: str) -> FileVersion:
         """A file's content: `path` or `path@version`. Raises UserError."""

@@ -21,12 +21,22 @@ if TYPE_CHECKING:
 
 # Name: (module in loomgit.commands, what `loom --help` says). Kept here so that help imports none.
 COMMANDS = {
+    "init": ("init", "Make a small project that runs at once."),
     "run": ("run", "Run a pipeline: extract, transform, evaluate, gate, load."),
     "validate": ("validate", "Check pipelines without running them."),
     "runs": ("runs", "List past runs, show one, or remove old ones."),
     "sync": ("sync", "Share run files through a branch of the remote."),
+    "test": ("test", "Run the prompt tests of pipelines."),
+    "compare": ("compare", "Compare the scores, cost and latency of two revisions."),
+    "diff": ("compare", "The same as compare."),
+    "hooks": ("hooks", "Git hooks that stop degraded prompts."),
+    "ci": ("ci", "Judge a pull request: summary, comment, annotations, exit code."),
+    "report": ("report", "Tell how all pipelines are doing; who changed and approved what."),
+    "log": ("log", "List the versions of a file with their scores, cost and author."),
     "show": ("show", "Show a prompt or context file at a version."),
     "tag": ("tag", "Name the committed content of a file as a version."),
+    "cache": ("cache", "Tell what the cache of replies holds, empty it, or make it smaller."),
+    "cassette": ("cassette", "Check recorded replies, or remove those nobody asks for."),
     "schema": ("schema", "Print the JSON Schema of a kind of file."),
 }
 STOPPED = 130

@@ -29,6 +29,11 @@ class Secret:
     def __str__(self) -> str:
         return self.template
 
+    @property
+    def source(self) -> str:
+        """Where the value comes from; of one that is written out, where it stands."""
+        return self.template if "${" in self.template else str(self.place)
+
 
 @dataclass(frozen=True, slots=True)
 class ModelSettings:

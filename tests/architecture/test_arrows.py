@@ -8,9 +8,35 @@ import pytest
 PACKAGE = Path(__file__).parents[2] / "loomgit"
 LEAVES = {"errors", "stats"}
 WORK = {"pipeline", "harness", "monitor", "lineage", "report", "apps"}
-ADAPTERS = {"config", "history", "gateway", "evaluators", "rows", "alerts"}
-ENTRANCES = {"cli", "__main__", "plugin", "commands", "service", "api", "execution", "checklist"}
-WIRING = {"wiring", "assembly", "limits"}
+ADAPTERS = {"config", "history", "gateway", "evaluators", "rows", "alerts", "hooks"}
+ENTRANCES = {
+    "cli",
+    "__main__",
+    "plugin",
+    "commands",
+    "service",
+    "api",
+    "execution",
+    "checklist",
+    "comparing",
+    "completing",
+    "keeping",
+    "measuring",
+    "trial",
+    "subjects",
+    "supply",
+    "items",
+    "ledger",
+    "standard",
+    "summary",
+    "fixture",
+    "measured",
+    "integration",
+    "guard",
+    "reporting",
+    "pushes",
+}
+WIRING = {"wiring", "assembly", "limits", "catalog", "bench", "planning", "selection"}
 SINGLE_DOORS = {
     "git": {"history"},
     "litellm": {"gateway"},

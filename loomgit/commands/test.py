@@ -1,0 +1,236 @@
+"""`loom test`: the prompt tests of pipelines, one line an assertion."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import pytest
+
+from loomgit.catalog import SUITE_ENDINGS
+from loomgit.commands.options import Common, common
+from loomgit.errors import LoomError, UserError
+from loomgit.report.session import as_object, mission_lines
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from loomgit.api import Project
+    from loomgit.commands.options import Console
+    from loomgit.plugin import LoomPlugin
+
+STOPPED, USAGE = 130, 2
+EXIT = {2: USAGE, 3: 3, 4: USAGE, 5: USAGE}  # pytest's own codes, as ours
+WATCHED = ("pipelines", "prompts", "context", "tests", ".loom/config.yaml")
+POLL_SECONDS = 0.5
+BEHIND = "loom.pytest"
+
+
+class _WithPytest(click.Command):
+    """Keeps what stands behind `--` for pytest; click would take it for pipelines."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if "--" in args:
+            at = args.index("--")
+            ctx.meta[BEHIND] = args[at + 1 :]
+            args = args[:at]
+        return super().parse_args(ctx, args)
+
+
+@click.command("test", cls=_WithPytest)
+@click.argument("pipelines", nargs=-1, metavar="[PIPELINE|FILE...] [-- PYTEST ARGS]")
+@click.option("--watch", is_flag=True, help="Run them again whenever a file changes.")
+@click.option("--strict", is_flag=True, help="Fail also what is inconclusive or unverified.")
+@click.option("--baseline", metavar="REF", help="Compare with this revision; `none`: nothing.")
+@click.option("--samples", type=click.IntRange(min=1), help="Replies to each case.")
+@click.option("--sample-size", type=click.IntRange(min=1), help="Cases of distributional tests.")
+@click.option("--model", metavar="M", help="Ask this model.")
+@click.option("--concurrency", type=click.IntRange(min=1), help="Model calls in flight.")
+@click.option(
+    "--budget",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="USD",
+    help="Spend no more than this.",
+)
+@click.option("--replay", type=click.Choice(["off", "auto", "only", "record"]))
+@click.option("--on-inconclusive", type=click.Choice(["point", "warn", "fail"]))
+@click.option("--report", metavar="F.md|json", help="Write the results to this file.")
+@click.option("--no-store", is_flag=True, help="Neither keep results nor take earlier ones.")
+@click.option("--modified", is_flag=True, help="Only tests of what changed against the baseline.")
+@common
+@click.pass_context
+def command(
+    context: click.Context,
+    /,
+    options: Common,
+    pipelines: tuple[str, ...],
+    watch: bool,
+    **chosen: object,
+) -> int:
+    """Run the prompt tests of all pipelines, or of those named.
+
+    What stands behind `--` goes to pytest: `loom test -- -k refund -x`.
+
+    Exit codes: 0 no test failed, 1 a test failed, 2 something must be changed first, 130 stopped.
+    """
+    project = options.project()
+    if watch:
+        return _watch(project)
+    if chosen["report"] is not None:
+        chosen["report"] = str(Path(str(chosen["report"])).absolute())
+    arguments = [*_arguments(chosen), *context.meta.get(BEHIND, []), *_files(project, pipelines)]
+    view = _View(options.console)
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.chdir(project.root):
+        code = int(pytest.main(["-p", "loom", "--loom", *arguments], plugins=[view]))
+    options.console.clear()
+    return _show(options.console, view, code, said.getvalue())
+
+
+def _files(project: Project, names: tuple[str, ...]) -> list[str]:
+    """The test files that are named by path or by pipeline, or all.
+
+    Raises ProblemsFound where any is broken, before any runs.
+    """
+    suites = project.suites()
+    chosen = [] if names else [suite.path for suite in suites]
+    for name in names:
+        path = Path(name).absolute()
+        if name.endswith(SUITE_ENDINGS) and path.is_file():
+            chosen.append(str(path))
+            continue
+        pipeline = project.pipeline(name).name
+        found = [suite.path for suite in suites if suite.pipeline == pipeline]
+        if not found:
+            raise UserError(f"{pipeline} has no tests", hint=f"write tests/{pipeline}_test.yaml")
+        chosen += found
+    if not chosen:
+        raise UserError("there are no test files", hint="write tests/NAME_test.yaml")
+    return [str(project.root / path) for path in dict.fromkeys(chosen)]
+
+
+def _arguments(chosen: dict[str, object]) -> list[str]:
+    """The flags as pytest's."""
+    found: list[str] = []
+    for name, value in chosen.items():
+        flag = f"--loom-{name.replace('_', '-')}"
+        if value is True:
+            found.append(flag)
+        elif value is not None and value is not False:
+            found.append(f"{flag}={value}")
+    return found
+
+
+class _View:
+    """Listens to pytest: a line of progress, what failed, whether somebody stopped it."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self.plugin: LoomPlugin | None = None
+        self.failures: list[tuple[str, str]] = []
+        self.stopped = False
+        self._done = self._total = 0
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_configure(self, config: pytest.Config) -> None:
+        """Remember who runs prompt tests."""
+        self.plugin = config.pluginmanager.get_plugin("loom-tests")
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Know how many there are."""
+        self._total = len(session.items)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Count, and keep what failed."""
+        if report.failed:
+            self.failures.append((report.nodeid, str(report.longrepr)))
+        if report.when == "call":
+            self._done += 1
+            of = f"/{self._total:,}" if self._total else ""
+            self._console.progress(f"Testing: {self._done:,}{of} tests")
+
+    def pytest_keyboard_interrupt(self) -> None:
+        """Remember that somebody stopped it, and say what is waited for."""
+        self.stopped = True
+        self._console.warn("stopping: calls in flight end first; Ctrl-C again: at once")
+
+
+def _show(console: Console, view: _View, code: int, said: str) -> int:
+    """Print the outcome; what pytest said is shown where nothing came of it."""
+    code = STOPPED if view.stopped else EXIT.get(code, code)
+    summary = view.plugin.summary if view.plugin is not None else None
+    if summary is None or code == USAGE:
+        click.echo(said, err=True, nl=False)
+    if summary is None:
+        return code
+    tables = summary.tables()
+    for line in mission_lines(tables):
+        console.answer(line)
+    if view.failures and not console.quiet:
+        console.print()
+        console.print("Failures:")
+        for name, text in view.failures:
+            console.print()
+            console.print(name)
+            for line in text.splitlines():
+                console.print(f"  {line}")
+    for message in dict.fromkeys(view.plugin.said if view.plugin else ()):
+        console.warn(message)
+    console.document(json.loads(as_object(tables)))
+    return code
+
+
+def _watch(project: Project) -> int:
+    """Run again on every change, each time in a process of its own, until Ctrl-C."""
+    arguments = [word for word in sys.argv[1:] if word != "--watch"]
+    seen: dict[Path, float] | None = None
+    data = _data(project)
+    with contextlib.suppress(KeyboardInterrupt):
+        while True:
+            now = _times(project, data)
+            if now != seen:
+                data = _data(project)
+                seen = _times(project, data)
+                _run_again(arguments)
+            time.sleep(POLL_SECONDS)
+    return 0
+
+
+def _run_again(arguments: list[str]) -> None:
+    """Run to the end; at Ctrl-C, which it hears too, let it keep what it has."""
+    with subprocess.Popen([sys.executable, "-m", "loomgit", *arguments]) as process:  # noqa: S603 - ourselves
+        try:
+            process.wait()
+        except KeyboardInterrupt:
+            process.wait()
+            raise
+
+
+def _times(project: Project, data: Sequence[Path]) -> dict[Path, float]:
+    """When each file that matters to the tests was changed last."""
+    found: dict[Path, float] = {}
+    for place in (*(project.root / name for name in WATCHED), *data):
+        for path in place.rglob("*") if place.is_dir() else [place]:
+            with contextlib.suppress(OSError):
+                if path.is_file() and "__pycache__" not in path.parts:
+                    found[path] = path.stat().st_mtime
+    return found
+
+
+def _data(project: Project) -> list[Path]:
+    """The files that cases come from; none while a file that names them is broken."""
+    try:
+        suites = project.suites()
+        named = [
+            suite.dataset or project.pipeline(suite.pipeline).extract.source for suite in suites
+        ]
+    except LoomError:
+        return []
+    return [project.root / name.removeprefix("file://") for name in named]

@@ -1,0 +1,194 @@
+"""The fixture `loom`: prompt tests written in Python.
+
+def test_refund(loom):
+    result = loom.pipeline("triage").run_case({"text": "I want my money back"}, samples=3)
+    assert result.output["queue"] == "refunds"
+    assert min(result.scores) > 0.8
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import pytest
+
+from loomgit.errors import LoomError
+from loomgit.harness.entry import Entry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from loomgit.domain.samples import CaseSamples, Verdict
+    from loomgit.domain.values import Json, JsonObject
+    from loomgit.trial import Trial
+
+
+@dataclass(slots=True)
+class LoomFixture:
+    """What one Python test asks of pipelines; its cases are kept with the session's run.
+
+    `model` and `samples` are the invocation's word, which goes before the test's own.
+    """
+
+    trial: Trial
+    nodeid: str
+    marker: pytest.Mark | None = None
+    model: str | None = None
+    samples: int | None = None
+    asked: list[tuple[str, str | None, CaseSamples]] = field(default_factory=list)
+    unmeasured: str = ""
+
+    def pipeline(self, name: str | None = None, *, model: str | None = None) -> PipelineUnderTest:
+        """A pipeline by name; None: that of the marker `loom(pipeline=...)`.
+
+        Fails the test where it cannot be used.
+        """
+        __tracebackhide__ = True
+        if name is None:
+            given = self.marker.kwargs.get("pipeline") if self.marker else None
+            if given is None:
+                pytest.fail(
+                    "which pipeline? loom.pipeline(name), or @pytest.mark.loom(pipeline=name)",
+                    pytrace=False,
+                )
+            name = str(given)
+        model = self.model or model
+        with _without_traceback():
+            self.trial.subject(name, model)
+        return PipelineUnderTest(self, name, model)
+
+    def run_case(self, case: Mapping[str, Json], *, samples: int = 1) -> CaseResult:
+        """Ask the marker's pipeline one case."""
+        __tracebackhide__ = True
+        return self.pipeline().run_case(case, samples=samples)
+
+    def entry(self, outcome: str) -> Entry | None:
+        """What the session keeps of this test, which `passed`, `failed` or was `skipped`; None
+        where it asked nothing."""
+        if not self.asked:
+            return None
+        pipeline, model, _ = self.asked[0]
+        cases = [case for name, other, case in self.asked if (name, other) == (pipeline, model)]
+        file, _, name = self.nodeid.partition("::")
+        other: Verdict = "unverified" if self.unmeasured or outcome == "skipped" else "fail"
+        passed = outcome == "passed"
+        return Entry(
+            file=file,
+            name=name,
+            kind="python",
+            pipeline=pipeline,
+            verdict="pass" if passed else other,
+            message="" if passed else self.unmeasured,
+            model=model,
+            fingerprint=self.trial.subject(pipeline, model).fingerprint,
+            cases=tuple(
+                (c.id, c.key, c.definition, tuple(s.index for s in c.samples)) for c in cases
+            ),
+            blocks=outcome == "failed",
+            project=self.trial.project,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineUnderTest:
+    """One pipeline, to be asked cases."""
+
+    fixture: LoomFixture
+    name: str
+    model: str | None = None
+
+    def run_case(self, case: Mapping[str, Json], *, samples: int = 1) -> CaseResult:
+        """The pipeline's replies to one input, judged by its evaluators; nothing is loaded.
+
+        Where no reply could be had at all the test is unverified: it is skipped, and fails where
+        that is strict or the budget was spent.
+        """
+        __tracebackhide__ = True
+        fixture = self.fixture
+        identity = f"{fixture.nodeid}[{len(fixture.asked) + 1}]"
+        samples = fixture.samples or samples
+        with _without_traceback():
+            found = fixture.trial.ask(self.name, self.model, identity, dict(case), samples)
+        fixture.asked.append((self.name, self.model, found))
+        if all(sample.lost for sample in found.samples):
+            fixture.unmeasured = f"{self.name}: {found.samples[0].failure}"
+            refused = any(sample.trouble == "budget" for sample in found.samples)
+            if fixture.trial.options.strict or refused:
+                pytest.fail(f"unverified: {fixture.unmeasured}", pytrace=False)
+            pytest.skip(f"unverified: {fixture.unmeasured}")
+        return CaseResult(found)
+
+    def assert_no_regression(self, *, max_drop: float = 0.02, baseline: str | None = None) -> None:
+        """Fail where the cases that this test asked score worse than under the baseline.
+
+        Where the baseline has no results of them nothing is asserted.
+        """
+        __tracebackhide__ = True
+        cases = [case for name, _, case in self.fixture.asked if name == self.name]
+        with _without_traceback():
+            fallen = self.fixture.trial.regression(
+                self.name, self.model, cases, max_drop=max_drop, baseline=baseline
+            )
+        if fallen:
+            pytest.fail(fallen, pytrace=False)
+
+
+@contextmanager
+def _without_traceback() -> Iterator[None]:
+    """Let what a user can change fail the test in its own words."""
+    __tracebackhide__ = True
+    try:
+        yield
+    except LoomError as error:
+        hint = f"\nhint: {error.hint}" if error.hint else ""
+        pytest.fail(f"{error.message}{hint}", pytrace=False)
+
+
+@dataclass(frozen=True, slots=True)
+class CaseResult:
+    """The replies to one case."""
+
+    case: CaseSamples
+
+    @property
+    def outputs(self) -> list[JsonObject]:
+        """The fields of each reply."""
+        return [sample.output for sample in self.case.samples]
+
+    @property
+    def output(self) -> JsonObject:
+        """The fields of the first reply; one that cannot be used fails the test with its reason."""
+        __tracebackhide__ = True
+        first = self.case.samples[0]
+        if first.trouble == "product" and not first.output:
+            pytest.fail(f"{self.case.id}: no usable reply: {first.failure}", pytrace=False)
+        return first.output
+
+    @property
+    def scores(self) -> list[float]:
+        """The evaluation score of each reply that has one, in [0, 1]."""
+        return [sample.score for sample in self.case.samples if sample.score is not None]
+
+    @property
+    def score(self) -> float:
+        """Their mean; NaN of none."""
+        return sum(self.scores) / len(self.scores) if self.scores else float("nan")
+
+    @property
+    def passed(self) -> bool:
+        """Whether every reply passes the pipeline's gate."""
+        return all(sample.passed for sample in self.case.samples)
+
+    @property
+    def cost(self) -> float | None:
+        """USD, None where a price is unknown."""
+        costs = [sample.cost for sample in self.case.samples]
+        known = [cost for cost in costs if cost is not None]
+        return sum(known) if len(known) == len(costs) else None
+
+    def reasons(self, evaluator: str) -> list[str]:
+        """What an evaluator said of each reply."""
+        found = (sample.judgements.get(evaluator) for sample in self.case.samples)
+        return [judgement.reason for judgement in found if judgement is not None]

@@ -1,0 +1,365 @@
+"""The guard of a branch: are the prompts of these commits, or of what is staged, good enough to go
+on? Git hooks and `loom ci` ask it."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from loomgit.bench import Bench, readable
+from loomgit.comparing import Comparing, Wanted
+from loomgit.domain.comparison import Comparison, Revision
+from loomgit.errors import BudgetExceeded, LoomError, ProblemsFound, UserError
+from loomgit.harness.acceptance import TRAILER, accept, parse_acceptance
+from loomgit.harness.choices import Options
+from loomgit.ledger import Ledger
+from loomgit.standard import OFF
+from loomgit.trial import Trial
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from loomgit.bench import Subject
+    from loomgit.domain.samples import TestResult
+    from loomgit.domain.settings import Replay
+    from loomgit.domain.suites import AnyTest, Suite
+    from loomgit.harness.acceptance import Acceptance
+    from loomgit.harness.entry import Entry
+    from loomgit.trial import Judged
+    from loomgit.wiring import Wiring
+
+CONFIG = ".loom/config.yaml"
+# What may name a file that matters, besides the files that pipelines and tests name already.
+DEFINING = ("pipelines", "prompts", "context", "tests", CONFIG)
+NOTHING = 1e-9  # USD: a budget that is spent
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What there is to judge: the tree `head` (a commit, `""` for the index, None for the working
+    tree) against the commit `base` (None: there is none, and `why` says why); each with its name,
+    and what its author accepts."""
+
+    base: str | None
+    base_name: str
+    head: str | None
+    head_name: str
+    accepted: tuple[Acceptance, ...] = ()
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A test that failed: what is kept of it, what is shown, the prompt with its version, and the
+    line of its file where it stands."""
+
+    entry: Entry
+    result: TestResult
+    prompt: str
+    line: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What the guard found: the comparison with the accepted losses taken out, the tests that
+    failed, those that failed and are accepted, those that nobody could verify, why the comparison
+    could not be measured (None: it could), whether the answer is no."""
+
+    comparison: Comparison
+    failures: tuple[Failure, ...] = ()
+    accepted: tuple[str, ...] = ()
+    unverified: tuple[Entry, ...] = ()
+    touched: tuple[str, ...] = ()
+    unmeasured: LoomError | None = None
+    blocked: bool = False
+
+
+class Guard:
+    """Judges one project's changes. `strict` blocks also what is not proven harmless; with `replay`
+    `auto` cassettes answer what they can; `budget` in USD."""
+
+    def __init__(
+        self,
+        wiring: Wiring,
+        *,
+        strict: bool = False,
+        replay: Replay = "off",
+        budget: float | None = None,
+        progress: Callable[[int, int], None] = lambda *_: None,
+    ) -> None:
+        self._wiring = wiring
+        self._strict = strict
+        self._replay: Replay = replay
+        self._budget = budget
+        self._progress = progress
+
+    def watched(self, commit: str) -> list[str]:
+        """The pathspecs, from the top of the worktree, of everything that can change a result at a
+        commit."""
+        there = Bench(self._wiring.at(commit))
+        paths: dict[str, None] = dict.fromkeys(DEFINING)
+        try:
+            for name in there.catalog.pipeline_names():
+                paths |= dict.fromkeys(_files(there.subject(name)))
+            paths |= dict.fromkeys(_datasets(there.catalog.suites()))
+        except (ProblemsFound, UserError):
+            paths["."] = None  # what cannot be read may need anything
+        inside = self._wiring.repository.in_repository
+        names = [inside(path) for path in paths]
+        return [
+            ":(top)" if name == "." else f":(top,literal){name}"
+            for name in names
+            if not name.startswith("../")
+        ]
+
+    def judge(self, change: Change) -> Judgement:
+        """The verdict on a change: the tests of what it touches, on its own content, and the
+        comparison with the baseline.
+
+        What no model can be asked for is taken from cassettes, as far as they have it. Raises
+        LoomError where something has to be changed first, or the world failed.
+        """
+        with ExitStack() as stack:
+            there = self._tree(change.head, stack)
+            heads = Bench(there)
+            bases = None if change.base is None else Bench(self._tree(change.base, stack))
+            suites = heads.catalog.suites()
+            touched = _touched(heads, bases, suites)
+            if not touched:
+                return Judgement(_empty(change, "unchanged"))
+            tests = [
+                (suite, test)
+                for suite in suites
+                if suite.pipeline in touched
+                for test in _tests(suite)
+            ]
+            found, lost = self._test(there, tests, change)
+        spent = sum(judged.entry.cost or 0.0 for judged, _, _ in found)
+        comparison, unmeasured = self._compare(change, touched, spent, lost=lost)
+        return self._judgement(change, comparison, unmeasured, found, touched)
+
+    def _tree(self, tree: str | None, stack: ExitStack) -> Wiring:
+        if tree is None:
+            return self._wiring
+        there = self._wiring.at(tree)
+        stack.callback(there.close)
+        return there
+
+    def _judgement(
+        self,
+        change: Change,
+        comparison: Comparison,
+        unmeasured: LoomError | None,
+        found: Sequence[tuple[Judged, Suite, AnyTest]],
+        touched: Sequence[str],
+    ) -> Judgement:
+        failures: list[Failure] = []
+        accepted: dict[str, None] = {}
+        for judged, _, test in found:
+            if judged.entry.verdict not in ("fail", "error"):
+                continue
+            pipeline = judged.entry.pipeline
+            covering = [item for item in change.accepted if item.covers(pipeline, test.name)]
+            if covering:
+                accepted[f"{judged.entry.full_name} failed: {covering[0]}"] = None
+            else:
+                failures.append(
+                    Failure(judged.entry, judged.result, judged.prompt, test.place.line)
+                )
+        unverified = tuple(j.entry for j, _, _ in found if j.entry.verdict == "unverified")
+        comparison = accept(comparison, change.accepted)
+        worse = change.base is not None and comparison.blocks(strict=self._strict)
+        unknown = self._strict and (bool(unverified) or unmeasured is not None)
+        spent = isinstance(unmeasured, BudgetExceeded) or any(j.refused for j, _, _ in found)
+        return Judgement(
+            comparison,
+            tuple(failures),
+            tuple(accepted),
+            unverified,
+            tuple(touched),
+            unmeasured,
+            bool(failures) or worse or unknown or spent,
+        )
+
+    # -- the comparison
+
+    def _compare(
+        self, change: Change, touched: Sequence[str], spent: float, *, lost: bool
+    ) -> tuple[Comparison, LoomError | None]:
+        """The comparison: measured, or replayed, or of what is stored; and what kept it from being
+        measured."""
+        if change.base is None:
+            return _empty(change, "inconclusive"), None
+        modes: list[tuple[bool, Replay]] = [(True, self._replay), (False, "off")]
+        if self._replay == "off":
+            modes.insert(1, (True, "only"))
+        if lost:
+            del modes[0]  # the model did not answer the tests: no second wait
+        first: LoomError | None = None
+        for number, (measures, replay) in enumerate(modes, 1):
+            wanted = Wanted(
+                expression=f"{change.base}..",
+                head={None: "worktree", "": "index"}.get(change.head, change.head),
+                pipelines=tuple(touched),
+                run_missing=measures,
+                replay=replay,
+                budget=None if self._budget is None else max(self._budget - spent, NOTHING),
+            )
+            try:
+                comparison = Comparing(self._wiring, wanted, self._progress).compare()
+            except LoomError as error:
+                if number == len(modes) or isinstance(error, ProblemsFound):
+                    raise
+                first = first or error
+                continue
+            named = replace(
+                comparison,
+                base=replace(comparison.base, name=change.base_name),
+                head=replace(comparison.head, name=change.head_name),
+            )
+            return named, None if replay == "only" and measures else first
+        raise AssertionError(modes)  # the last one returns or raises
+
+    # -- the tests
+
+    def _test(
+        self, there: Wiring, tests: Sequence[tuple[Suite, AnyTest]], change: Change
+    ) -> tuple[list[tuple[Judged, Suite, AnyTest]], bool]:
+        """The tests with their outcomes, and whether no model answered a single one."""
+        found = self._run(there, tests, change, self._replay)
+        lost = [
+            number
+            for number, (judged, _, _) in enumerate(found)
+            if judged.entry.verdict == "unverified" and self._replay == "off"
+        ]
+        if lost:
+            again = self._run(there, [tests[number] for number in lost], change, "only")
+            for number, item in zip(lost, again, strict=True):
+                if item[0].entry.verdict != "unverified":
+                    found[number] = item
+        return found, bool(lost) and len(lost) == len(found)
+
+    def _run(
+        self,
+        there: Wiring,
+        tests: Sequence[tuple[Suite, AnyTest]],
+        change: Change,
+        replay: Replay,
+    ) -> list[tuple[Judged, Suite, AnyTest]]:
+        """Run tests on their own content, and keep the results."""
+        against = OFF if change.base is None else f"{change.base}..{change.head or ''}"
+        options = Options(
+            baseline=against,
+            budget=self._budget,
+            replay=replay,
+            on_inconclusive="warn",
+            strict=self._strict,
+        )
+        trial = Trial(there, options)
+        ledger = Ledger(there)
+        found = []
+        try:
+            trial.start(tests)
+            for number, (suite, test) in enumerate(tests, 1):
+                judged = trial.judge(suite, test)
+                ledger.add(judged.entry)
+                found.append((judged, suite, test))
+                self._progress(number, len(tests))
+        finally:
+            trial.close()
+        ledger.save(trial.samples, selected=len(tests), total=len(tests), finished=True)
+        return found
+
+    def acceptances(self, base: str | None, head: str | None) -> list[Acceptance]:
+        """What the commits between base and head accept; of a shallow history what is there."""
+        if head is None or not head:
+            head = "HEAD"
+        span = head if base is None else f"{base}..{head}"
+        try:
+            said = self._wiring.repository.plumbing(
+                "log", "--no-show-signature",
+                f"--format=%H%x00%(trailers:key={TRAILER},valueonly,unfold,separator=%x00)%x01",
+                "--end-of-options", span, "--",
+            )  # fmt: skip
+        except LoomError:
+            return []
+        found = []
+        for block in said.decode("utf-8", "replace").split("\x01"):
+            commit, *values = block.strip("\n").split("\0")
+            found += [a for value in values if (a := parse_acceptance(value, commit))]
+        return found
+
+
+def _empty(change: Change, outcome: Literal["unchanged", "inconclusive"]) -> Comparison:
+    """A comparison of nothing: nothing is touched, or there is nothing to compare with."""
+    notes = (f"no baseline: {change.why}",) if change.base is None else ()
+    base, head = Revision(change.base_name, change.base or ""), Revision(change.head_name)
+    if change.head:
+        head = replace(head, commit=change.head)
+    return Comparison(base, head, outcome, (), change.base is None, notes)
+
+
+def _touched(heads: Bench, bases: Bench | None, suites: Sequence[Suite]) -> list[str]:
+    """The pipelines of which a file differs from the baseline's: pipeline, prompt, context, tests,
+    data, configuration. Raises UserError or ProblemsFound where one cannot be read."""
+    names = heads.catalog.pipeline_names()
+    before = set() if bases is None else set(bases.catalog.pipeline_names())
+    files = _files_by_pipeline(suites)
+    if bases is not None:
+        for name, paths in _files_by_pipeline(_parsed(bases)).items():
+            files[name] = [*files.get(name, ()), *paths]
+    found = []
+    for name in names:
+        paths = [CONFIG, f"pipelines/{name}.yaml", *files.get(name, ())]
+        for bench in (heads, bases if name in before else None):
+            subject = name if bench is None else readable(bench, name)
+            if not isinstance(subject, str):
+                paths += _files(subject)
+        if _differ(heads, bases, paths):
+            heads.subject(name)  # raises where it cannot be used: somebody must see why
+            found.append(name)
+    return found
+
+
+def _differ(heads: Bench, bases: Bench | None, paths: Iterable[str]) -> bool:
+    """Whether one of these files is not the same at both, by their ids."""
+    if bases is None:
+        return True
+    inside = heads.wiring.repository.in_repository
+    plain = [path for path in dict.fromkeys(paths) if not inside(path).startswith("../")]
+    return heads.wiring.tree.entries(plain) != bases.wiring.tree.entries(plain)
+
+
+def _parsed(bench: Bench) -> Iterable[Suite]:
+    for path in bench.catalog.suite_paths():
+        try:
+            yield bench.catalog.suite(path)
+        except ProblemsFound:
+            continue  # the head's faults count, not the baseline's
+
+
+def _files_by_pipeline(suites: Iterable[Suite]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for suite in suites:
+        found.setdefault(suite.pipeline, []).extend([suite.path, *_datasets([suite])])
+    return found
+
+
+def _files(subject: Subject) -> list[str]:
+    """The project's files that a pipeline depends on, its source among them."""
+    source = subject.plan.pipeline.extract.source
+    local = [] if "://" in source or Path(source).is_absolute() else [source]
+    return [*subject.plan.dependencies(), *local]
+
+
+def _datasets(suites: Iterable[Suite]) -> Iterable[str]:
+    return (suite.dataset for suite in suites if suite.dataset and "://" not in suite.dataset)
+
+
+def _tests(suite: Suite) -> Iterable[AnyTest]:
+    """A suite's tests that a guard runs: comparing is done over all of them at once."""
+    yield from suite.unit_tests
+    yield from suite.distributional_tests
+    yield from suite.integration_tests

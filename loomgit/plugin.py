@@ -1,0 +1,365 @@
+"""The pytest plugin: test files become items, items become verdicts, a session becomes runs.
+
+Hooks only: what is measured and how it is judged stands in `loomgit.trial`, what is kept of it in
+`loomgit.ledger`.
+"""
+# ruff: noqa: PLC0415 - a session pays for what it does: who only collects loads no gateway, and
+# with pytest-xdist the controller judges nothing
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from loomgit.api import Project
+from loomgit.errors import LoomError, UserError
+from loomgit.harness.choices import Given, parse_choices, with_choices
+from loomgit.harness.verdicts import blocks
+from loomgit.items import LoomItem, SuiteFile
+from loomgit_pytest import OPTIONS, SWITCHES
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterable
+
+    from loomgit.domain.samples import Sample
+    from loomgit.domain.suites import Suite
+    from loomgit.fixture import LoomFixture
+    from loomgit.harness.entry import Entry
+    from loomgit.history.board import Board
+    from loomgit.ledger import Ledger
+    from loomgit.summary import Summary
+    from loomgit.supply import Supply
+    from loomgit.trial import Judged, Trial
+
+ENDINGS = ("_test.yaml", ".loom.yaml")
+LETTERS = {"inconclusive": ("i", "INCONCLUSIVE"), "unverified": ("u", "UNVERIFIED")}
+BOARD = "board.db"
+FIXTURE: pytest.StashKey[LoomFixture] = pytest.StashKey()
+
+
+class LoomPlugin:
+    """One pytest session with prompt tests, in the controller, in a worker, or in both at once.
+
+    `summary` is there when the session has ended, unless no prompt test ran; `said` are the
+    warnings to show then.
+    """
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        try:
+            self._choices = parse_choices(_given(config))
+        except UserError as error:
+            raise pytest.UsageError(error.message) from error
+        self._is_worker = hasattr(config, "workerinput")
+        self._projects: dict[Path, Project] = {}
+        self._folders: dict[Path, Project] = {}
+        self._trials: dict[Path, Trial] = {}
+        self._supply: Supply | None = None
+        self._shared: Path | None = None  # the folder of the board, in the controller
+        self._positions: dict[str, int] = {}  # of all items, in the order of collection
+        self._selected: set[str] = set()
+        self._deselected = 0
+        self._total = 0
+        self._entries: dict[str, Entry] = {}
+        self._began = _now()
+        self.summary: Summary | None = None
+        self.said: list[str] = []
+
+    # -- projects
+
+    def project(self, path: Path) -> Project:
+        """The project that a file stands in. Raises UserError."""
+        if path.parent not in self._folders:
+            found = Project.find(path.parent, warn=self.said.append)
+            self._folders[path.parent] = self._projects.setdefault(found.root, found)
+        return self._folders[path.parent]
+
+    # -- collection
+
+    def pytest_collect_file(
+        self, file_path: Path, parent: pytest.Collector
+    ) -> pytest.Collector | None:
+        """A test file of ours becomes a collector."""
+        if not file_path.name.endswith(ENDINGS):
+            return None
+        return SuiteFile.from_parent(parent, path=file_path, plugin=self)
+
+    def parse(self, path: Path) -> Suite:
+        """The test file at `path`, with what the invocation says in place of its own words.
+
+        Raises UserError or ProblemsFound.
+        """
+        from loomgit.catalog import Catalog
+
+        project = self.project(path)
+        suite = Catalog(project.wiring).suite(path.resolve().relative_to(project.root).as_posix())
+        return with_choices(suite, self._choices)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(
+        self, config: pytest.Config, items: list[pytest.Item]
+    ) -> None:
+        """With --loom-modified, leave out the tests of what did not change."""
+        if not self._choices.modified:
+            return
+        suites = {item.path: item for item in items if isinstance(item, LoomItem)}
+        same = {path for path, one in suites.items() if not self.trial(path).is_modified(one.suite)}
+        left = [item for item in items if isinstance(item, LoomItem) and item.path in same]
+        if left:
+            config.hook.pytest_deselected(items=left)
+            items[:] = [i for i in items if not (isinstance(i, LoomItem) and i.path in same)]
+
+    def pytest_deselected(self, items: Iterable[pytest.Item]) -> None:
+        """Count what `-k`, `-m` and the like leave out."""
+        self._deselected += sum(isinstance(item, LoomItem) for item in items)
+
+    # -- running
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> None:
+        """Begin to draw what the selected tests take."""
+        if session.config.option.collectonly or session.testsfailed:
+            return
+        ours = [item for item in session.items if isinstance(item, LoomItem)]
+        self._select(item.nodeid for item in session.items)
+        self._selected |= {item.nodeid for item in ours}
+        self._total = len(ours) + self._deselected
+        if not ours:
+            return
+        draws = [
+            draw for item in ours for draw in self.trial(item.path).draws(item.suite, item.test)
+        ]
+        self.supply.start(draws, max(trial.concurrency for trial in self._trials.values()))
+
+    def _select(self, names: Iterable[str]) -> None:
+        for name in names:
+            self._positions.setdefault(name, len(self._positions))
+
+    @property
+    def supply(self) -> Supply:
+        """Where samples come from, made when it is first needed."""
+        from loomgit.supply import Supply
+
+        if self._supply is None:
+            board, workers = None, 1
+            if self._is_worker:
+                given: dict[str, str] = self._config.workerinput  # type: ignore[attr-defined]  # xdist's
+                workers = int(given["workercount"])
+                board = _board(Path(given["loom_board"])) if "loom_board" in given else None
+            self._supply = Supply(self._choices.options, board, workers=workers)
+        return self._supply
+
+    def trial(self, path: Path) -> Trial:
+        """What judges the tests of a file's project. Raises UserError."""
+        from loomgit.trial import Trial
+
+        project = self.project(path)
+        if project.root not in self._trials:
+            self._trials[project.root] = Trial(
+                project.wiring, self._choices.options, self.supply, project=str(project.root)
+            )
+        return self._trials[project.root]
+
+    def judge(self, item: LoomItem) -> Judged:
+        """The verdict on a test. What the budget refused is an error: more would change that."""
+        judged = self.trial(item.path).judge(item.suite, item.test)
+        verdict = judged.entry.verdict
+        if verdict == "unverified" and judged.refused:
+            verdict = "error"
+        strict = self._choices.options.strict or item.test.policy.strict
+        return replace(
+            judged,
+            entry=replace(judged.entry, verdict=verdict, blocks=blocks(verdict, strict=strict)),
+            result=replace(judged.result, verdict=verdict),
+        )
+
+    def fixture(self, node: pytest.Item) -> LoomFixture:
+        """The fixture `loom` of a Python test."""
+        from loomgit.fixture import LoomFixture
+
+        marker = node.get_closest_marker("loom")
+        made = LoomFixture(
+            self.trial(node.path), node.nodeid, marker, self._choices.model, self._choices.samples
+        )
+        node.stash[FIXTURE] = made
+        return made
+
+    # -- outcomes
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Put the outcome on the report: so it travels from a worker to the controller."""
+        report = yield
+        if call.when != "call":
+            return report
+        entry: Entry | None = None
+        if isinstance(item, LoomItem):
+            if item.judged is None:
+                return report
+            entry = item.judged.entry
+            # Its own time: it may have waited for others' samples, or its own were drawn before.
+            report.duration = max(report.duration - item.judged.waited, 0.0) + item.judged.seconds
+            if report.skipped:
+                path, line, _ = item.reportinfo()
+                report.longrepr = str(path), line + 1, f"Skipped: unverified: {entry.message}"
+        elif (fixture := item.stash.get(FIXTURE, None)) is not None:
+            entry = fixture.entry(report.outcome)
+        if entry is not None:
+            report.loom = {"total": self._total, "entry": entry.to_plain()}  # type: ignore[attr-defined]
+        return report
+
+    def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
+        """Inconclusive and unverified tests are neither passed nor failed."""
+        if report.when != "call" or report.failed or not hasattr(report, "loom"):
+            return None
+        verdict: str = report.loom["entry"]["verdict"]
+        return (verdict, *LETTERS[verdict]) if verdict in LETTERS else None
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Take in an outcome, in the controller or where there is none."""
+        if self._is_worker or report.when != "call" or not hasattr(report, "loom"):
+            return
+        from loomgit.harness.entry import Entry
+
+        self._total = max(self._total, report.loom["total"])
+        self._entries[report.nodeid] = Entry.from_plain(report.loom["entry"])
+
+    # -- the end
+
+    def pytest_keyboard_interrupt(self) -> None:
+        """Say what is waited for."""
+        terminal = self._config.pluginmanager.get_plugin("terminalreporter")
+        if terminal is not None and self._supply is not None:
+            terminal.ensure_newline()
+            terminal.write_line("loom: calls in flight end first; Ctrl-C again: at once")
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self) -> None:
+        """Let what is in flight end (with pytest-xdist: the workers', who are gone now); keep the
+        results."""
+        try:
+            for trial in self._trials.values():
+                trial.close()
+        except LoomError as error:
+            self.said.append(error.message)
+        except KeyboardInterrupt:
+            self.said.append("calls in flight were left: what they come to is lost")
+        if self._is_worker:
+            self._config.workeroutput["loom_said"] = self.said  # type: ignore[attr-defined]  # xdist's
+            return
+        try:
+            if self._entries:
+                self._conclude()
+        except LoomError as error:
+            self.said.append(f"the results are not kept: {error.message}")
+        finally:
+            if self._shared is not None:
+                shutil.rmtree(self._shared, ignore_errors=True)
+
+    def _conclude(self) -> None:
+        from loomgit.summary import Summary
+
+        options, samples, ledgers = self._choices.options, self._samples(), self._ledgers()
+        self.summary = Summary(ledgers, samples, options.baseline)
+        finished = self._selected <= self._entries.keys()
+        if options.store:
+            for ledger in ledgers:
+                ledger.save(
+                    samples,
+                    selected=len(self._selected),
+                    total=max(self._total, len(self._selected)),
+                    finished=finished,
+                )
+        if self._choices.report is not None:
+            self.summary.write(self._config.invocation_params.dir / self._choices.report)
+
+    def _ledgers(self) -> list[Ledger]:
+        """The outcomes by project, in the order of collection, whoever ran them."""
+        from loomgit.ledger import Ledger
+
+        found: dict[str, Ledger] = {}
+        last = len(self._positions)
+        for name in sorted(self._entries, key=lambda name: self._positions.get(name, last)):
+            entry = self._entries[name]
+            if entry.project not in found:
+                root = Path(entry.project)
+                project = self._projects.get(root) or Project(root, warn=self.said.append)
+                found[entry.project] = Ledger(project.wiring, self._began)
+            found[entry.project].add(entry)
+        return list(found.values())
+
+    def _samples(self) -> dict[tuple[str, int], Sample]:
+        if self._shared is not None and (self._shared / BOARD).exists():
+            board = _board(self._shared / BOARD)
+            return {(key, sample.index): sample for key, sample in board.settled()}
+        return self._supply.samples if self._supply is not None else {}
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:  # noqa: ANN401 - pytest keeps its type to itself
+        """A table per pipeline."""
+        for message in dict.fromkeys(self.said):
+            terminalreporter.write_line(f"loom: {message}", yellow=True)
+        if self.summary is None:
+            return
+        from loomgit.report.session import session_lines
+
+        terminalreporter.section("prompt tests", sep="=")
+        for line in session_lines(self.summary.tables()):
+            terminalreporter.write_line(line)
+
+    # -- pytest-xdist
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:  # noqa: ANN401 - xdist has no types
+        """Tell a worker where the board is."""
+        if self._shared is None:
+            self._shared = Path(tempfile.mkdtemp(prefix="loom-board-"))
+        node.workerinput["loom_board"] = str(self._shared / BOARD)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self, ids: Iterable[str]) -> None:
+        """Know which of our tests are selected: the controller collects none itself."""
+        names = list(ids)
+        self._select(names)
+        endings = tuple(f"{ending}::" for ending in ENDINGS)
+        self._selected |= {name for name in names if any(ending in name for ending in endings)}
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:  # noqa: ANN401 - xdist has no types
+        """Say what a worker had to say."""
+        with suppress(AttributeError, KeyError):  # one that crashed says nothing
+            self.said += node.workeroutput["loom_said"]
+
+
+def _given(config: pytest.Config) -> dict[str, Given]:
+    """The options that somebody set: the flag, else the variable, else the configuration."""
+    found: dict[str, Given] = {}
+    for name in (*OPTIONS, *SWITCHES):
+        key = name.replace("-", "_")
+        flag, variable, entry = f"--loom-{name}", f"LOOM_{key.upper()}", f"loom_{key}"
+        if (value := config.getoption(flag)) is not None:
+            found[key] = Given(value, flag)
+        elif value := os.environ.get(variable):
+            found[key] = Given(value, variable)
+        elif value := config.getini(entry):
+            found[key] = Given(value, entry)
+    return found
+
+
+def _board(path: Path) -> Board:
+    from loomgit.history.board import Board
+
+    return Board(path)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

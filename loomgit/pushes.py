@@ -1,0 +1,140 @@
+"""What Git is about to do, as changes to be judged: the refs of a push, the index of a commit."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from loomgit.errors import WorldError
+from loomgit.guard import Change
+from loomgit.harness.acceptance import TRAILER, parse_acceptance
+from loomgit.history.baselines import Baselines
+from loomgit.history.repository import UNBORN
+from loomgit.hooks.install import Update, parse_updates
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from loomgit.guard import Guard
+    from loomgit.harness.acceptance import Acceptance
+    from loomgit.history.repository import Repository
+    from loomgit.wiring import Wiring
+
+USUAL_BRANCHES = ("HEAD", "main", "master")
+
+
+def default_branches(wiring: Wiring) -> tuple[str, ...]:
+    """What the default branch may be called at a remote."""
+    configured = wiring.settings.baseline
+    return (configured,) if configured else USUAL_BRANCHES
+
+
+def parse_framework(variables: Mapping[str, str]) -> Update | None:
+    """What the pre-commit framework says of a push; None where it has not called.
+
+    It takes standard input for itself and hands on one ref, in variables.
+    """
+    if variables.get("PRE_COMMIT") != "1":
+        return None
+    name = variables.get("PRE_COMMIT_LOCAL_BRANCH", "HEAD")
+    return Update(
+        name,
+        variables.get("PRE_COMMIT_TO_REF", name),
+        variables.get("PRE_COMMIT_REMOTE_BRANCH", name),
+        variables.get("PRE_COMMIT_FROM_REF", ""),
+    )
+
+
+class Pushed:
+    """The refs that a push sends to `remote` (its name, or its URL)."""
+
+    def __init__(self, wiring: Wiring, guard: Guard, remote: str) -> None:
+        self._wiring = wiring
+        self._git = wiring.repository
+        self._guard = guard
+        self._remote = remote
+
+    def changes(self, said: bytes) -> list[Change]:
+        """A change for each pair of commits; `said` is what Git tells the hook.
+
+        Left out are tags of something else than a commit, and what the remote has already.
+        """
+        one = parse_framework(os.environ)
+        updates = parse_updates(said.decode("utf-8", "surrogateescape")) if one is None else [one]
+        names = [name for update in updates for name in (update.id, update.there)]
+        ids = [item and item[0] for item in self._git.objects([f"{n}^{{commit}}" for n in names])]
+        pairs = list(zip(updates, ids[::2], ids[1::2], strict=True))
+        new = self._missing_there([head for _, head, there in pairs if head and not there])
+        found: dict[tuple[str | None, str], Change] = {}
+        for update, head, there in pairs:
+            if head is None or (there is None and head not in new):
+                continue
+            change = self._change(update, head, there)
+            if change.base != head:
+                found.setdefault((change.base, head), change)
+        return list(found.values())
+
+    def _missing_there(self, heads: Sequence[str]) -> set[str]:
+        """Those of these commits that the remote, as it was last seen, has not."""
+        if not heads:
+            return set()
+        said = self._git.plumbing("rev-list", *heads, "--not", f"--remotes={self._remote}")
+        return set(said.decode("ascii").split())
+
+    def _change(self, update: Update, head: str, there: str | None) -> Change:
+        base, name = there, f"{self._remote}'s {update.remote_name.removeprefix('refs/heads/')}"
+        if base is None:
+            base, name = self._fork(head)
+        return Change(
+            base,
+            name,
+            head,
+            update.name.removeprefix("refs/heads/"),
+            tuple(self._guard.acceptances(base, head)),
+            "" if base else f"{self._remote} has nothing to compare with",
+        )
+
+    def _fork(self, head: str) -> tuple[str | None, str]:
+        """Where a commit left what the remote, or else another, has; the local default branch
+        says nothing of that where it holds the commit itself."""
+        names = default_branches(self._wiring)
+        refs = [f"refs/remotes/{self._remote}/{name}" for name in names]
+        found = self._git.objects([f"{ref}^{{commit}}" for ref in refs])
+        known = [ref for ref, item in zip(refs, found, strict=True) if item]
+        baselines = Baselines(self._git, self._wiring.settings.baseline, self._wiring.variables)
+        for ref in (*known, baselines.default_branch()):
+            if ref is None:
+                continue
+            said = self._git.plumbing("merge-base", "--end-of-options", ref, head, good=(0, 1))
+            base = said.decode("ascii").partition("\n")[0]
+            if base and (base != head or ref.startswith("refs/remotes/")):
+                short = ref.removeprefix("refs/remotes/").removeprefix("refs/heads/")
+                return base, f"merge base with {short}"
+        return None, ""
+
+
+def staged(git: Repository, message: str | None) -> list[Change]:
+    """What a commit would take, against the one before it; of a commit that is being made the
+    message says what its author accepts. Nothing before the first commit."""
+    head = git.head()
+    if head.id == UNBORN:
+        return []
+    accepted = () if message is None else tuple(_accepted(git, message))
+    return [Change(head.id, "HEAD", "", "what is staged", accepted)]
+
+
+def _accepted(git: Repository, message: str) -> list[Acceptance]:
+    """The trailers of a message, by Git's own rules; comments and the diff below count not."""
+    try:
+        said = git.plumbing(
+            "-c", "trailer.separators=:", "interpret-trailers", "--parse",
+            stdin=message.encode("utf-8", "surrogateescape"),
+        )  # fmt: skip
+    except WorldError:
+        return []
+    found = []
+    for line in said.decode("utf-8", "replace").splitlines():
+        name, _, value = line.partition(":")
+        if name.strip().lower() == TRAILER.lower() and (item := parse_acceptance(value)):
+            found.append(item)
+    return found

@@ -1,0 +1,91 @@
+"""A new project's files: a small pipeline with its prompt, context, data and tests, that runs as it
+is; and what GitHub and the pre-commit framework need to guard it."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+from loomgit import __version__
+from loomgit.config.schema import KINDS, json_schema
+from loomgit.errors import WorldError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+EXAMPLE = "reviews"  # the name of the pipeline
+EXAMPLE_FILES = {
+    f"pipelines/{EXAMPLE}.yaml": "pipeline.yaml",
+    "prompts/classify_review.txt": "prompt.txt",
+    "context/sentiment.md": "context.md",
+    "data/reviews.csv": "data.csv",
+    f"tests/{EXAMPLE}_test.yaml": "test.yaml",
+    ".gitignore": "gitignore",
+}
+CONFIG_FILES = {".loom/config.yaml": "config.yaml"}
+GITHUB_FILES = {
+    ".github/workflows/loom.yml": "loom.yml",
+    ".github/workflows/loom-comment.yml": "loom-comment.yml",
+}
+FRAMEWORK_FILES = {".pre-commit-config.yaml": "pre-commit.yaml"}
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file to be made: where, and what is in it; `top` says that it goes to the top of the
+    repository and not to the project's folder."""
+
+    path: str
+    text: str
+    top: bool = False
+
+
+def project_files(*, example: bool) -> Iterator[File]:
+    """Those of the project itself; with `example` a pipeline and what belongs to it."""
+    for path, name in ((EXAMPLE_FILES if example else {}) | CONFIG_FILES).items():
+        yield File(path, _template(name))
+    for kind in KINDS:
+        text = json.dumps(json_schema(kind), indent=2, ensure_ascii=False)
+        yield File(f".loom/schemas/{kind}.json", f"{text}\n")
+
+
+def github_files(project: str) -> Iterator[File]:
+    """The workflows, for a project that is in this folder of its repository."""
+    folder = "" if project == "." else f"{project}/"
+    place = f"    defaults:\n      run:\n        working-directory: {json.dumps(project)}\n"
+    for path, name in GITHUB_FILES.items():
+        text = _template(name).replace("@DEFAULTS@", place if folder else "")
+        text = text.replace("@PREFIX@", folder).replace("@VERSION@", __version__)
+        yield File(path, text, top=True)
+
+
+def framework_files(project: str) -> Iterator[File]:
+    """The pre-commit framework's configuration."""
+    option = "" if project == "." else f" --project {shlex.quote(project)}"
+    entry = json.dumps(f"loom hooks run pre-push{option}", ensure_ascii=False)
+    for path, name in FRAMEWORK_FILES.items():
+        yield File(path, _template(name).replace("@ENTRY@", entry), top=True)
+
+
+def put(file: Path, text: str) -> bool:
+    """Make a file; returns whether it was made: one that is there is left as it is.
+
+    Raises WorldError where it cannot be written.
+    """
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("x", encoding="utf-8", newline="\n") as opened:
+            opened.write(text)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise WorldError(f"{file} cannot be written: {error.strerror or error}") from error
+    return True
+
+
+def _template(name: str) -> str:
+    return (files("loomgit.scaffold") / "templates" / name).read_text(encoding="utf-8")

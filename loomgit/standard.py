@@ -1,0 +1,170 @@
+"""The standard that tests against a baseline measure by: earlier results of the same question."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from loomgit.bench import Bench, readable
+from loomgit.domain.samples import CaseSamples, Judgement, Sample
+from loomgit.errors import LoomError
+from loomgit.history.baselines import Baselines, Ends
+from loomgit.history.evidence import Evidence
+from loomgit.history.samples import load_samples
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from loomgit.bench import Subject
+    from loomgit.domain.comparison import Measured
+    from loomgit.domain.runs import Case
+    from loomgit.domain.suites import Suite
+    from loomgit.wiring import Wiring
+
+OFF = "none"  # the baseline of who wants no comparison
+
+
+@dataclass(frozen=True, slots=True)
+class Standard:
+    """What a test is compared with: `same` where the baseline's content is today's, else what was
+    `measured` of it (None: nothing, and `note` says why)."""
+
+    measured: Measured | None = None
+    cases: tuple[CaseSamples, ...] = ()
+    same: bool = False
+    note: str = ""
+    name: str = ""
+
+    def samples(self, own: Sequence[CaseSamples]) -> Sequence[CaseSamples] | None:
+        """The baseline's samples; where its content is today's, those of today."""
+        if self.same:
+            return own
+        return self.cases if self.measured is not None else None
+
+
+@dataclass(slots=True)
+class Standards:
+    """Finds standards, each once; `usual` is the baseline of tests that name none."""
+
+    wiring: Wiring
+    usual: str | None = None
+    _found: dict[tuple[str, str | None], Standard] = field(default_factory=dict)
+    _stack: ExitStack = field(default_factory=ExitStack)
+    _benches: dict[str, Bench] = field(default_factory=dict)
+
+    def find(self, today: Subject, revision: str | None) -> Standard:
+        """The standard of a subject at a revision (None: the usual one)."""
+        asked = self.usual if self.usual is not None else revision
+        name = today.fingerprint, asked
+        if name not in self._found:
+            try:
+                self._found[name] = self._find(today, asked)
+            except LoomError as error:
+                self._found[name] = Standard(note=error.message)
+        return self._found[name]
+
+    def is_modified(self, today: Subject, suite: Suite) -> bool:
+        """Whether the subject's inputs, the test file or its data differ from the baseline's, or
+        there is no baseline to tell by."""
+        baselines = Baselines(
+            self.wiring.repository, self.wiring.settings.baseline, self.wiring.variables
+        )
+        ends = self._ends(baselines, None if self.usual == OFF else self.usual)
+        if ends.base is None:
+            return True
+        there = self._bench(ends.base)
+        base = readable(there, today.plan.pipeline.name)
+        from loomgit.selection import changed_inputs  # noqa: PLC0415 - it loads what compares
+
+        if isinstance(base, str) or changed_inputs(base, today):
+            return True
+        paths = [suite.path, *([suite.dataset] if suite.dataset else [])]
+        return self.wiring.tree.entries(paths) != there.wiring.tree.entries(paths)
+
+    def close(self) -> None:
+        """Remove what was exported."""
+        self._stack.close()
+
+    def _find(self, today: Subject, revision: str | None) -> Standard:
+        if revision == OFF:
+            return Standard(note="comparisons are off")
+        baselines = Baselines(
+            self.wiring.repository, self.wiring.settings.baseline, self.wiring.variables
+        )
+        ends = self._ends(baselines, revision)
+        if ends.base is None:
+            return Standard(note=f"there is no baseline: {ends.why}")
+        pipeline = today.plan.pipeline.name
+        base = readable(self._bench(ends.base), pipeline)
+        if isinstance(base, str):
+            return Standard(note=f"the baseline's pipeline cannot be used: {base}")
+        if base.fingerprint == today.fingerprint:
+            return Standard(
+                same=True, name=ends.base_name, note=f"unchanged since {ends.base_name}"
+            )
+        evidence = Evidence(self.wiring.store, pipeline)
+        asked = Bench(self.wiring).asked_as(base, today).fingerprint
+        for fingerprint in dict.fromkeys((asked, base.fingerprint)):
+            found = evidence.find(fingerprint, "test")
+            if found is not None:
+                return self._standard(found, ends.base_name)
+        found = evidence.find_at(baselines.ancestors(ends.base), "test")
+        if found is not None:
+            older = f"{ends.base_name}, {found.side.behind} commits older"
+            return self._standard(found, older)
+        return Standard(note=f"there are no results of {ends.base_name}: run the tests there")
+
+    @staticmethod
+    def _ends(baselines: Baselines, revision: str | None) -> Ends:
+        """Both ends; a revision that is where one stands says nothing, so the usual one counts."""
+        if revision is None:
+            return baselines.choose()
+        ends = baselines.choose(revision)
+        return ends if ends.base != ends.head else baselines.choose()
+
+    def _bench(self, commit: str) -> Bench:
+        if commit not in self._benches:
+            there = self.wiring.at(commit)
+            self._stack.callback(there.close)
+            self._benches[commit] = Bench(there)
+        return self._benches[commit]
+
+    def _standard(self, measured: Measured, name: str) -> Standard:
+        """The samples of the runs; of a run that was made elsewhere the scores in its file."""
+        store = self.wiring.store
+        files = (store.folder / "records" / f"{uid}.jsonl" for uid in measured.side.runs)
+        keys = {case.key for case in measured.cases.values()}
+        held = load_samples(files, keys)
+        cases = tuple(
+            CaseSamples(
+                case.id,
+                case.key,
+                case.definition,
+                {},
+                tuple(held[case.key][index] for index in sorted(held[case.key]))
+                if case.key in held
+                else tuple(scores_of(case)),
+            )
+            for case in measured.cases.values()
+        )
+        return Standard(measured, cases, name=name)
+
+
+def scores_of(case: Case) -> Iterable[Sample]:
+    """A case's scores as samples without outputs: evaluators weigh alike."""
+    for index in range(case.samples):
+        values = {name: row[index] for name, row in case.scores.items() if index < len(row)}
+        known = [value for value in values.values() if value is not None]
+        yield Sample(
+            index,
+            {},
+            "",
+            "",
+            judgements={name: Judgement(value, "") for name, value in values.items()},
+            score=sum(known) / len(known) if known else None,
+            passed=index < case.passed,
+            trouble="" if known or not values else "infrastructure",
+            cost=case.cost,
+            latency=case.latency,
+        )

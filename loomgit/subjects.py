@@ -1,0 +1,156 @@
+"""What the tests of one project ask: each subject once, with its cases and what draws them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, TypeVar
+
+from loomgit.bench import Bench
+from loomgit.domain.records import Record
+from loomgit.errors import LoomError, ProblemsFound, UserError
+from loomgit.harness.cases import data_case, unit_case
+from loomgit.harness.session import Draw
+from loomgit.pipeline.plan import identify
+from loomgit.supply import party_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from loomgit.bench import Subject
+    from loomgit.domain.definitions import EvaluatorSpec, Pipeline
+    from loomgit.domain.suites import Suite, UnitCase
+    from loomgit.domain.values import JsonObject
+    from loomgit.harness.cases import TestCase
+    from loomgit.pipeline.sampling import Sampler
+    from loomgit.supply import Supply
+    from loomgit.wiring import Wiring
+
+Found = TypeVar("Found")
+
+
+@dataclass(slots=True)
+class Asked:
+    """One subject at work: what draws its samples, and its cases as they are made."""
+
+    subject: Subject
+    sampler: Sampler
+    evaluators: tuple[EvaluatorSpec, ...]
+    fingerprint: str
+    identify: Callable[[Record], tuple[str, str]]
+    party: str
+    cases: dict[tuple[str, str], TestCase] = field(default_factory=dict)
+
+    @property
+    def prompt(self) -> str:
+        """The prompt with its version, as a failure shows it."""
+        prompt = self.subject.plan.prompt
+        return f"{prompt.path} ({prompt.name})"
+
+    def unit(self, suite: Suite, test: UnitCase) -> TestCase:
+        """The case of a unit test."""
+        name = suite.path, test.name
+        if name not in self.cases:
+            self.cases[name] = unit_case(test, self.evaluators, self.identify)
+        return self.cases[name]
+
+    def case(self, record: Record) -> TestCase:
+        """The case of a record of a data set."""
+        name = "", record.key
+        if name not in self.cases or self.cases[name].record.input != record.input:
+            self.cases[name] = data_case(record, self.identify)
+        return self.cases[name]
+
+    def input(self, identity: str, fields: JsonObject) -> TestCase:
+        """A case of anything."""
+        return data_case(Record(0, identity, fields), self.identify)
+
+    def draw(self, case: TestCase, index: int) -> Draw:
+        """The draw of a case's sample at `index`."""
+        return Draw(
+            case.key,
+            index,
+            lambda: self.sampler.draw(case.record, index),
+            party=self.party,
+        )
+
+
+class Subjects:
+    """Makes subjects of the pipelines of one project; what cannot be made fails every time."""
+
+    def __init__(self, wiring: Wiring, supply: Supply, *, store: bool = True) -> None:
+        self.bench = Bench(wiring)
+        self._supply = supply
+        self._store = store
+        self._pipelines: dict[str, Pipeline | LoomError] = {}
+        self._made: list[tuple[str, str | None, EvaluatorSpec | None, Asked | LoomError]] = []
+        self._records: dict[tuple[str, str | None], list[Record] | LoomError] = {}
+
+    def pipeline(self, name: str) -> Pipeline:
+        """A pipeline's definition. Raises UserError or ProblemsFound."""
+        if name not in self._pipelines:
+            try:
+                self._pipelines[name] = self.bench.catalog.pipeline(name)
+            except LoomError as error:
+                self._pipelines[name] = error
+        return _known(self._pipelines[name])
+
+    def tested(self, suite: Suite) -> Pipeline:
+        """The pipeline that a test file names. Raises UserError, with the place of the name, or
+        ProblemsFound."""
+        try:
+            return self.pipeline(suite.pipeline)
+        except ProblemsFound:
+            raise
+        except UserError as error:
+            place = suite.places.get("pipeline") or suite.path
+            raise UserError(f"{place}: {error.message}", hint=error.hint) from error
+
+    def ask(self, name: str, model: str | None = None, extra: EvaluatorSpec | None = None) -> Asked:
+        """A pipeline as `model` is asked it (None: its own), with an evaluator more where a test
+        brings one. Raises LoomError."""
+        for known, asked, more, found in self._made:
+            if (known, asked, more) == (name, model, extra):
+                return _known(found)
+        try:
+            made: Asked | LoomError = self._make(self.pipeline(name), model, extra)
+        except LoomError as error:
+            made = error
+        self._made.append((name, model, extra, made))
+        return _known(made)
+
+    def _make(self, pipeline: Pipeline, model: str | None, extra: EvaluatorSpec | None) -> Asked:
+        if extra is not None:
+            evaluators = (*pipeline.evaluate.evaluators, extra)
+            evaluate = replace(pipeline.evaluate, evaluators=evaluators)
+            pipeline = replace(pipeline, evaluate=evaluate)
+        subject = self.bench.prepare(pipeline, model=model)
+        sampler = self.bench.sampler(subject, self._supply.gateway(subject))
+        fingerprint = subject.fingerprint
+        if self._store:
+            self._supply.hold(self.bench.held(pipeline.name, [fingerprint]))
+        evaluators = pipeline.evaluate.evaluators
+        return Asked(
+            subject, sampler, evaluators, fingerprint, identify(subject.plan), party_of(subject)
+        )
+
+    def records(self, pipeline: Pipeline, dataset: str | None) -> list[Record]:
+        """The records of a data set, shuffled. Raises LoomError."""
+        name = pipeline.name, dataset
+        if name not in self._records:
+            try:
+                self._records[name] = self.bench.records(pipeline, dataset, None)
+            except LoomError as error:
+                self._records[name] = error
+        return _known(self._records[name])
+
+    def concurrency(self) -> int:
+        """How many calls may be in flight, as those who were asked so far have it."""
+        ready = [asked for *_, asked in self._made if isinstance(asked, Asked)]
+        wanted = (self.bench.concurrency(asked.subject.plan.pipeline) for asked in ready)
+        return max(wanted, default=1)
+
+
+def _known(found: Found | LoomError) -> Found:
+    if isinstance(found, LoomError):
+        raise found
+    return found

@@ -1,0 +1,183 @@
+"""The supply of samples for one session of tests: one queue of draws, one budget, and gateways that
+pipelines which are configured alike share."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from loomgit.assembly import AUTO_CONCURRENCY
+from loomgit.errors import Denied
+from loomgit.gateway.budget import Budget
+from loomgit.harness.session import Session
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from loomgit.bench import Subject
+    from loomgit.domain.ports import Gateway
+    from loomgit.domain.samples import Sample
+    from loomgit.gateway.reply_store import ReplyStore
+    from loomgit.harness.choices import Options
+    from loomgit.harness.session import Draw, Name
+    from loomgit.history.board import Board
+    from loomgit.pipeline.plan import Plan
+
+
+class Supply:
+    """Where the tests of all projects of a session take their samples from.
+
+    `workers` processes share the work by the `board`, and an equal part of the budget each has.
+    `samples` are those that were taken; `waited` is how many seconds tests waited for them.
+    """
+
+    def __init__(self, options: Options, board: Board | None = None, *, workers: int = 1) -> None:
+        self._options = options
+        self._board = board
+        self._workers = workers
+        limit = options.budget
+        self._budget = None if limit is None else Budget(limit / workers)
+        self._gateways: list[tuple[object, Gateway]] = []
+        self._replies: dict[Path, ReplyStore] = {}
+        self._closing: list[Callable[[], Awaitable[None]]] = []
+        self._held: dict[str, dict[int, Sample]] = {}
+        self._session: Session | None = None
+        self.samples: dict[Name, Sample] = {}
+        self.waited = 0.0
+
+    def gateway(self, subject: Subject) -> Gateway:
+        """The gateway to a subject's model and judge.
+
+        Raises UserError for a budget with a model of unknown price, ProblemsFound for a damaged
+        cassette.
+        """
+        wanted = self._alike(subject)
+        for known, gateway in self._gateways:
+            if known == wanted:
+                return gateway
+        root = subject.assembly.wiring.root
+        if root not in self._replies:
+            self._replies[root] = subject.assembly.replies()
+        made = subject.assembly.gateway(
+            self._paced(subject.plan),
+            replay=self._options.replay,
+            budget=self._budget,
+            check_keys=False,
+            claims=self._board,
+            replies=self._replies[root],
+        )
+        self._gateways.append((wanted, made))
+        self._closing.append(made.close)
+        return made
+
+    def _alike(self, subject: Subject) -> tuple[object, ...]:
+        """What makes a gateway another one; each pipeline has a cassette of its own."""
+        plan, settings = subject.plan, subject.assembly.wiring.settings
+        transform = plan.pipeline.transform
+        cassette = None if self._options.replay == "off" else plan.pipeline.name
+        served = plan.model, plan.sampling.model, plan.judge, transform.fallback_models
+        return (
+            subject.assembly.wiring.root, cassette, settings.models, settings.defaults,
+            *served, transform.cache, transform.concurrency,
+        )  # fmt: skip
+
+    def _paced(self, plan: Plan) -> Plan:
+        if self._options.concurrency is None:
+            return plan
+        transform = replace(plan.pipeline.transform, concurrency=self._options.concurrency)
+        return replace(plan, pipeline=replace(plan.pipeline, transform=transform))
+
+    def hold(self, samples: Mapping[str, Mapping[int, Sample]]) -> None:
+        """Let samples of earlier runs stand for draws: by case key and index."""
+        for key, by_index in samples.items():
+            self._held.setdefault(key, {}).update(by_index)
+
+    def start(self, draws: Sequence[Draw], concurrency: int) -> None:
+        """Begin to draw, in this order, so many at once."""
+        session = self._open(concurrency)
+        session.plan(draws)
+        session.start()
+
+    def take(self, draw: Draw) -> Sample:
+        """The sample of a draw; waits until it is there."""
+        began = time.perf_counter()
+        sample = self._open().take(draw)
+        self.waited += time.perf_counter() - began
+        self.samples[draw.name] = sample
+        return sample
+
+    def seconds(self, name: Name) -> float:
+        """How long a draw took, of one that is taken; 0 of what an earlier run drew."""
+        assert self._session is not None
+        sample = self.samples[name]
+        if sample.reused:
+            return 0.0
+        return self._session.seconds(name) or sample.latency or 0.0
+
+    @contextmanager
+    def elsewhere(self) -> Iterator[Callable[[Subject], Gateway]]:
+        """Gateways for who draws nothing: to the same replies, from what is left of the budget.
+
+        What that leaves comes back. They raise Denied where the model is known to be out of reach.
+        """
+        session, budget = self._open(), self._budget
+
+        def begin() -> float:
+            for replies in self._replies.values():
+                replies.close()  # what is not written yet is
+            amount = 0.0 if budget is None else budget.left
+            if budget is not None:
+                budget.reserved += amount
+            return amount
+
+        amount = session.apply(begin)
+        loan = None if budget is None else Budget(amount)
+
+        def gateway(subject: Subject) -> Gateway:
+            reason = session.outage(party_of(subject))
+            if reason:
+                raise Denied(reason)
+            return subject.assembly.gateway(
+                self._paced(subject.plan),
+                replay=self._options.replay,
+                budget=loan,
+                check_keys=False,
+                claims=self._board,
+            )
+
+        try:
+            yield gateway
+        finally:
+            if budget is not None and loan is not None:
+                session.apply(lambda: budget.settle(amount, loan.spent))
+
+    def close(self) -> None:
+        """Let what is in flight end, and draw nothing more.
+
+        Raises LoomError where something that was recorded could not be kept.
+        """
+        if self._session is not None:
+            self._session.close()
+
+    def _open(self, concurrency: int = AUTO_CONCURRENCY) -> Session:
+        if self._session is None:
+            wanted = self._options.concurrency or concurrency
+            self._session = Session(
+                concurrency=max(1, wanted // self._workers),
+                held=self._find_held,
+                closing=self._closing,
+                board=self._board,
+            )
+        return self._session
+
+    def _find_held(self, names: Sequence[Name]) -> dict[Name, Sample]:
+        held = self._held
+        return {(k, i): held[k][i] for k, i in names if i in held.get(k, {})}
+
+
+def party_of(subject: Subject) -> str:
+    """Whom a subject's draws ask."""
+    return subject.plan.sampling.model

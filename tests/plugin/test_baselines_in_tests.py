@@ -1,0 +1,194 @@
+"""Tests against a baseline, and what need not be asked again."""
+
+import shutil
+
+import pytest
+
+from tests.plugin.sessions import (
+    ASKING,
+    loom,
+    only,
+    project_with,
+    pytest_in,
+    respond,
+    runs,
+    units,
+)
+from tests.repos import commit, git
+
+ROWS = 60
+REVIEWS = "review_id,review,expected\n" + "".join(
+    f"r-{n},{'This is great' if n % 2 else 'It is broken'} ({n}),{'positive' if n % 2 else 'negative'}\n"
+    for n in range(ROWS)
+)
+AGAINST = """\
+distributional_tests:
+  - {name: no_drop, type: regression, max_drop: 0.02}
+  - {name: same_shape, type: drift, field: output.sentiment}
+"""
+
+
+def worse(request):
+    """Reads one review in three wrong when the prompt tells it to hurry."""
+    text = request["messages"][-1]["content"]
+    said = respond(request)
+    if "Hurry" in text and int(text.partition("(")[2].partition(")")[0] or 0) % 3 == 0:
+        return said.replace("negative", "positive")
+    return said
+
+
+@pytest.fixture
+def project(tmp_path, server):
+    server.respond = worse
+    return project_with(tmp_path / "work", server, AGAINST, **{"data/reviews.csv": REVIEWS})
+
+
+def change(project, line, message="Change"):
+    prompt = (project / "prompts/classify.txt").read_text() + f"{line}\n"
+    return commit(project, {"prompts/classify.txt": prompt}, message)
+
+
+def verdicts(project):
+    return {test["name"]: test for test in runs(project)[-1]["tests"]}
+
+
+def test_a_worse_prompt_fails_its_regression_test_and_warns_of_the_drift(project):
+    pytest_in(project).expect(0, inconclusive=2)  # nothing to compare with yet
+    git(project, "checkout", "-q", "-b", "hurry")
+    change(project, "Hurry.")
+    done = pytest_in(project).expect(1, passed=1, failed=1)
+    assert "[FAIL] mean_score drop < 0.02 against the baseline (actual: -0.167" in done.out
+    assert "degraded over 60 cases" in done.out
+    assert "case r-" in done.out
+    assert "Label  0.833" in done.out
+    assert "degraded" in done.out.partition("Δ BASELINE")[2].partition("\n  cost")[0]
+    assert "compared with main" in done.out or "compared with merge base" in done.out
+    found = verdicts(project)
+    assert "warning: it has shifted" in found["distributional::same_shape"]["checks"][0]["note"]
+
+
+def test_a_change_that_harms_nobody_passes(project):
+    pytest_in(project)
+    git(project, "checkout", "-q", "-b", "kind")
+    change(project, "Be kind.")
+    done = pytest_in(project).expect(0, passed=2)
+    assert "unchanged" in done.out
+
+
+def test_the_same_content_is_compared_with_itself(project, server):
+    pytest_in(project)
+    calls = server.calls
+    git(project, "checkout", "-q", "-b", "other")
+    commit(project, {"README.md": "x\n"})
+    pytest_in(project).expect(0, passed=2)
+    assert server.calls == calls
+
+
+def test_an_older_commit_stands_in_for_a_baseline_that_was_never_measured(project):
+    pytest_in(project)
+    change(project, "Be polite.")
+    change(project, "Be kind.")
+    git(project, "checkout", "-q", "-b", "hurry")
+    change(project, "Hurry.")
+    done = pytest_in(project).expect(1, passed=1, failed=1)
+    assert "2 commits older" in done.out
+
+
+def test_a_named_baseline_and_none_go_before_the_usual_one(project):
+    pytest_in(project)
+    first = git(project, "rev-parse", "HEAD")
+    change(project, "Hurry.")
+    pytest_in(project, "--loom-baseline", first).expect(1, passed=1, failed=1)
+    done = pytest_in(project, "--loom-baseline=none").expect(0, inconclusive=2)
+    assert "comparisons are off" in done.out
+    done = pytest_in(project, "--loom-baseline=nowhere").expect(0, inconclusive=2)
+    assert "nowhere" in done.out
+
+
+def test_a_test_may_name_its_baseline(project):
+    pytest_in(project)
+    git(project, "tag", "released")
+    tests = AGAINST.replace("type: regression,", "type: regression, baseline: released,")
+    commit(project, {"tests/demo_test.yaml": f"pipeline: demo\n{tests}"})
+    change(project, "Hurry.")
+    done = pytest_in(project).expect(1, passed=1, failed=1)
+    assert "against released" in done.out
+
+
+def test_results_from_another_machine_are_enough(tmp_path, project):
+    """What `loom sync` brings are run files: cases with scores, no records."""
+    pytest_in(project)
+    shutil.rmtree(project / ".loom" / "records")
+    shutil.rmtree(project / ".loom" / "cache")
+    git(project, "checkout", "-q", "-b", "hurry")
+    change(project, "Hurry.")
+    done = pytest_in(project)
+    assert done.code == 1
+    assert "mean_score drop < 0.02 against the baseline (actual: -0.167" in done.out
+
+
+def test_after_a_rebase_and_a_squash_nothing_is_asked_again(tmp_path, server):
+    tests = (
+        units(6)
+        + AGAINST
+        + (
+            "integration_tests:\n  - {name: whole, steps: [{extract: 4 records}],"
+            " assertions: [records_extracted == 4]}\n"
+        )
+    )
+    project = project_with(tmp_path / "work", server, tests)
+    git(project, "checkout", "-q", "-b", "change")
+    change(project, "Be kind.", "One")
+    commit(project, {"notes.md": "x\n"}, "Two")
+    pytest_in(project).expect(0, passed=7, inconclusive=2)
+    calls = server.calls
+    git(project, "checkout", "-q", "main")
+    commit(project, {"other.md": "y\n"}, "Meanwhile")
+    git(project, "checkout", "-q", "change")
+    git(project, "rebase", "-q", "main")
+    done = pytest_in(project).expect(0, passed=7, inconclusive=2)
+    assert "0 model calls" in done.out
+    git(project, "checkout", "-q", "main")
+    git(project, "merge", "-q", "--squash", "change")
+    git(project, "commit", "-q", "-m", "Squashed")
+    pytest_in(project)
+    assert server.calls == calls
+    shutil.rmtree(project / ".loom" / "cache")  # the samples of the runs are enough for these
+    pytest_in(project, "-m", "not loom_integration")
+    assert server.calls == calls
+
+
+def test_what_is_kept_can_be_shown_and_compared(project, server):
+    pytest_in(project)
+    git(project, "checkout", "-q", "-b", "hurry")
+    change(project, "Hurry.")
+    pytest_in(project)
+    run = runs(project)[-1]
+    shown = loom(project, "runs", "show", run["run_id"])
+    assert shown.code == 0
+    assert run["run_id"] in shown.out
+    assert "Tests: 2: 1 fail, 1 pass" in shown.out
+    assert "❌ distributional::no_drop: fail - mean_score drop < 0.02" in shown.out
+    assert shown.out.splitlines()[-1] == "❌ 1 of 2 tests failed"
+    calls = server.calls
+    compared = loom(project, "compare", "main...hurry")
+    assert compared.code == 1, compared.out + compared.error
+    assert "degraded" in compared.out
+    assert server.calls == calls
+    assert loom(project, "compare", "main...hurry", "--json").code == 1
+
+
+def test_more_samples_are_drawn_beside_those_there_are(tmp_path, server):
+    project = project_with(tmp_path / "work", server, units(4), ASKING)
+    pytest_in(project)
+    pytest_in(project, "--loom-samples=3").expect(0, passed=4)
+    assert server.calls == 12
+    assert [case["samples"] for case in runs(project)[-1]["cases"]] == [3] * 4
+
+
+def test_a_contract_stops_when_it_is_decided(tmp_path, server):
+    tests = "unit_tests:\n  - {name: often, input: {review: great, expected: positive}, samples: 5, min_pass: 2}\n"
+    project = project_with(tmp_path / "work", server, tests)
+    pytest_in(project).expect(0, passed=1)
+    assert server.calls == 2
+    assert only(runs(project))["tests"][0]["checks"][-1]["text"] == "2 of 5 replies pass"

@@ -1,0 +1,220 @@
+"""`loom test`: the same tests, printed as the mission shows them."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.plugin.sessions import (
+    ASKING,
+    environment,
+    loom,
+    only,
+    project_with,
+    runs,
+    units,
+)
+from tests.projects import make_project
+from tests.repos import commit
+from tests.servers.openai_server import OpenAiServer, error
+
+ALL = (
+    units(3)
+    + """\
+distributional_tests:
+  - name: quality
+    type: statistical
+    sample_size: 4
+    assertions:
+      - mean(evaluation_scores) > 0.5
+      - std(evaluation_scores) < 0.6
+  - {name: cost_check, type: cost_budget, sample_size: 4, max_cost: 2.50}
+integration_tests:
+  - {name: whole, steps: [{extract: 4 records}], assertions: [records_loaded == 4, total_cost < 1]}
+"""
+)
+
+
+@pytest.fixture
+def project(tmp_path, server):
+    return project_with(tmp_path / "work", server, ALL)
+
+
+def test_the_lines_and_their_order_are_the_missions(project):
+    done = loom(project, "test", "demo")
+    assert done.code == 0, done.error
+    shape = re.sub(r"(?<=actual: )\S+?(?=\))", "X", done.out)
+    assert shape == (
+        "Running tests for: demo (v1.0.0)\n"
+        "\n"
+        "Unit Tests:\n"
+        "  ✅ case_000 (score: 1.00)\n"
+        "  ✅ case_001 (score: 1.00)\n"
+        "  ✅ case_002 (score: 1.00)\n"
+        "\n"
+        "Distributional Tests:\n"
+        "  ✅ mean_score > 0.5 (actual: X) [weak pass]\n"
+        "  ✅ std_score < 0.6 (actual: X)\n"
+        "  ✅ cost per 1,000 records <= $2.50 (actual: X) [weak pass]\n"
+        "\n"
+        "Integration Tests:\n"
+        "  ✅ whole\n"
+        "\n"
+        "All tests passed (7/7)\n"
+    ), done.out
+    assert only(runs(project))["kind"] == "test"
+
+
+def test_a_failure_is_exit_1_and_told_below(tmp_path, server):
+    project = project_with(tmp_path / "work", server, units(2) + units(1, "broken", first=2)[12:])
+    done = loom(project, "test")
+    assert done.code == 1
+    assert "  ❌ case_002 (score: 0.00): sentiment == 'positive' (actual: 'negative')\n" in done.out
+    assert "1 of 3 tests failed (2/3 passed)\n" in done.out
+    assert "review: number 2 is broken" in done.out.partition("Failures:")[2]
+    quiet = loom(project, "test", "-q")
+    assert "Failures:" not in quiet.out
+    assert "1 of 3 tests failed (2/3 passed)\n" in quiet.out
+
+
+def test_json_is_one_document(project):
+    done = loom(project, "test", "--json")
+    table = only(json.loads(done.out)["pipelines"])
+    assert [line["verdict"] for line in table["lines"]] == ["pass"] * 6
+    assert (table["calls"], done.code) == (7, 0)
+
+
+def test_what_stands_behind_the_dashes_is_pytests(project):
+    done = loom(project, "test", "--", "-k", "case_001 or whole")
+    assert done.code == 0
+    assert "All tests passed (2/2)" in done.out
+    done = loom(project, "test", "--", "-n", "2", "-p", "xdist")
+    assert "All tests passed (7/7)" in done.out, done.error
+
+
+def test_pipelines_and_files_can_be_named(project):
+    second = ASKING.replace("name: demo", "name: second")
+    commit(
+        project,
+        {
+            "pipelines/second.yaml": second,
+            "pipelines/third.yaml": ASKING.replace("name: demo", "name: third"),
+            "tests/second_test.yaml": f"pipeline: second\n{units(1)}",
+            "tests/more_test.yaml": f"pipeline: demo\n{units(2, first=7)}",
+        },
+    )
+    assert "All tests passed (1/1)" in loom(project, "test", "second").out
+    assert "All tests passed (1/1)" in loom(project, "test", "pipelines/second.yaml").out
+    assert "All tests passed (2/2)" in loom(project, "test", "tests/more_test.yaml").out
+    both = loom(project, "test").out
+    assert "All tests passed (10/10)" in both
+    assert both.count("Running tests for: ") == 2
+    done = loom(project, "test", "secnod")
+    assert (done.code, "did you mean 'second'?" in done.error) == (2, True)
+    done = loom(project, "test", "third")
+    assert (done.code, "error: third has no tests" in done.error) == (2, True)
+
+
+def test_without_test_files_it_says_what_to_write(tmp_path):
+    done = loom(make_project(tmp_path / "work"), "test")
+    assert done.code == 2
+    assert "error: there are no test files\nhint: write tests/NAME_test.yaml\n" in done.error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["--", "--no-such-flag"], 2, "unrecognized arguments: --no-such-flag"),
+        (["--", "-k", "nothing_is_called_so"], 2, "deselected"),
+        (["--budget", "0"], 2, "Invalid value for '--budget'"),
+        (["--samples", "x"], 2, "Invalid value for '--samples'"),
+        (["--report", "out.txt"], 2, "out.txt: it ends in .md or .json"),
+    ],
+)
+def test_what_must_be_changed_first_is_exit_2(project, server, arguments, code, said):
+    done = loom(project, "test", *arguments)
+    assert (done.code, said in done.error) == (code, True), done.error
+    assert server.calls == 0
+
+
+def test_flags_are_those_of_the_plugin(project, server):
+    done = loom(project, "test", "--samples", "2", "--report", "out.md", "--no-store")
+    assert done.code == 0, done.error
+    assert server.calls == 14
+    assert "demo (v1.0.0): 6 tests, 6 pass" in (project / "out.md").read_text()
+    assert not runs(project)
+    below = project / "prompts"
+    assert loom(below, "test", "--report", "here.json").code == 0
+    assert (below / "here.json").exists()
+
+
+def test_unverified_tests_are_no_failure_unless_strict(tmp_path):
+    with OpenAiServer(lambda _: error(401, "wrong key")) as refusing:
+        project = project_with(tmp_path / "work", refusing, units(2))
+        done = loom(project, "test")
+        assert done.code == 0
+        assert "  ⚠️ case_000: 1 of 1 replies were not to be had: " in done.out
+        assert "No test failed (0/2 passed, 2 unverified)\n" in done.out
+        done = loom(project, "test", "--strict")
+        assert done.code == 1
+        assert "2 of 2 tests failed (0/2 passed)\n" in done.out
+
+
+def command(project, *arguments):
+    return subprocess.Popen(
+        [sys.executable, "-m", "loomgit", "test", *arguments],
+        cwd=project,
+        env=environment(PYTHONUNBUFFERED="1"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def wait_for(condition, process):
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_ctrl_c_is_exit_130_and_keeps_what_is_done(tmp_path, server):
+    server.latency = 0.1
+    project = project_with(tmp_path / "work", server, units(60))
+    process = command(project)
+    wait_for(lambda: server.calls >= 24, process)
+    os.killpg(process.pid, signal.SIGINT)
+    said, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "Ctrl-C again: at once" in errors
+    assert "Traceback" not in errors
+    done = re.search(r"All tests passed \((\d+)/\1\)", said)
+    assert done is not None, said
+    run = only(runs(project))
+    assert len(run["tests"]) == int(done[1])
+    assert not run["complete"]
+
+
+def test_watching_runs_again_on_every_change_until_ctrl_c(tmp_path, server):
+    project = project_with(tmp_path / "work", server, units(1))
+    process = command(project, "--watch")
+    wait_for(lambda: len(runs(project)) == 1, process)
+    time.sleep(0.6)
+    prompt = project / "prompts" / "classify.txt"
+    prompt.write_text(prompt.read_text() + "Be kind.\n")
+    wait_for(lambda: len(runs(project)) == 2, process)
+    assert server.calls == 2
+    time.sleep(2.5)
+    assert len(runs(project)) == 2  # nothing changed
+    os.killpg(process.pid, signal.SIGINT)
+    said, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    assert "Traceback" not in errors
+    assert said.count("All tests passed (1/1)") == 2

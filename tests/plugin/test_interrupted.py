@@ -1,0 +1,92 @@
+"""Ctrl-C: what is done is kept, what was paid for is not paid for again."""
+
+import os
+import signal
+import time
+
+import pytest
+
+from tests.plugin.sessions import (
+    ASKING,
+    begin,
+    only,
+    project_with,
+    pytest_in,
+    respond,
+    runs,
+    units,
+)
+from tests.servers.openai_server import Hang
+
+MANY = 60
+
+
+def stop_when(server, process, condition, signals=1):
+    """Press Ctrl-C, as a terminal does it: for the whole group."""
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert process.poll() is None, process.stdout.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    for number in range(signals):
+        if number:
+            time.sleep(0.3)
+        os.killpg(process.pid, signal.SIGINT)
+    said, _ = process.communicate(timeout=60)
+    assert "INTERNALERROR" not in said, said
+    return said
+
+
+@pytest.mark.parametrize("workers", [[], ["-n", "2"]], ids=["alone", "two workers"])
+def test_an_interrupted_session_keeps_its_results_and_pays_once(tmp_path, server, workers):
+    server.latency = 0.1
+    project = project_with(tmp_path / "work", server, units(MANY))
+    process = begin(project, *workers)
+    said = stop_when(server, process, lambda: server.calls >= 30)
+    assert process.returncode == 2, said
+    assert "KeyboardInterrupt" in said
+    assert "prompt tests" in said
+    paid = server.statuses[200]
+    assert paid == server.calls < MANY  # what was in flight ended
+    run = only(runs(project))
+    assert (run["complete"], run["selected"], run["total"]) == (False, MANY, MANY)
+    assert 0 < len(run["tests"]) == len(run["cases"]) < MANY
+    assert all(test["verdict"] == "pass" for test in run["tests"])
+    server.latency = 0.0
+    pytest_in(project).expect(0, passed=MANY)
+    assert server.calls == MANY
+    assert runs(project)[-1]["complete"]
+
+
+def test_a_second_ctrl_c_does_not_wait(tmp_path, server):
+    def hang(request):
+        if "number 9 " in request["messages"][-1]["content"]:
+            return Hang()
+        return respond(request)
+
+    server.respond = hang
+    pipeline = ASKING.replace("concurrency: 8", "concurrency: 1")
+    project = project_with(tmp_path / "work", server, units(20), pipeline)
+    process = begin(project)
+    began = time.monotonic()
+    said = stop_when(server, process, lambda: server.calls >= 10, signals=2)
+    assert time.monotonic() - began < 15
+    assert process.returncode == 2, said
+    assert "Ctrl-C again: at once" in said
+    assert "calls in flight were left" in said
+    run = only(runs(project))
+    assert (len(run["tests"]), run["complete"]) == (9, False)
+
+
+def test_ctrl_c_in_an_integration_test_ends_the_session(tmp_path, server):
+    server.latency = 0.2
+    tests = "integration_tests:\n" + "".join(
+        f"  - {{name: whole_{n}, steps: [{{extract: 4 records}}], assertions: [records_loaded == 4]}}\n"
+        for n in range(3)
+    )
+    project = project_with(tmp_path / "work", server, tests)
+    process = begin(project)
+    said = stop_when(server, process, lambda: server.calls >= 2)
+    assert process.returncode == 2, said
+    assert "KeyboardInterrupt" in said
+    assert "Traceback" not in said
