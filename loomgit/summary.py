@@ -12,7 +12,8 @@ from loomgit.errors import LoomError, UserError
 from loomgit.harness.results import cost_of
 from loomgit.report.session import Line, PipelineTable, Score, as_markdown, as_object
 from loomgit.standard import Standards
-from loomgit.stats.means import bounded_mean
+from loomgit.stats.bounds import moments_bounded_mean
+from loomgit.stats.summary import Moments
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -132,6 +133,17 @@ class Summary:
         return version, {metric.name: metric for metric in found.metrics}, note
 
 
+def _bounded(values: Sequence[float]) -> tuple[float, float, float]:
+    """The mean with its 90 % interval."""
+    moments = Moments()
+    for value in values:
+        moments.add(value)
+    found = moments_bounded_mean(
+        moments.n, moments.mean or 0.0, moments.std or 0.0, moments.min, moments.max, 0.0, 1.0
+    )
+    return found.estimate, found.low, found.high
+
+
 def _usual(models: Sequence[str | None]) -> str | None:
     """The model that most tests ask, of equals the first; None is the pipeline's own."""
     return max(dict.fromkeys(models), key=models.count, default=None)
@@ -147,10 +159,5 @@ def _scores(cases: Sequence[CaseSamples], moved: Mapping[str, Metric]) -> list[S
         if not values:
             found.append(Score(name, None, None, None, 0, moved.get(name)))
             continue
-        interval = bounded_mean(values)
-        found.append(
-            Score(
-                name, interval.estimate, interval.low, interval.high, len(values), moved.get(name)
-            )
-        )
+        found.append(Score(name, *_bounded(values), len(values), moved.get(name)))
     return found

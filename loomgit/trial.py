@@ -21,8 +21,8 @@ from loomgit.domain.suites import (
 )
 from loomgit.errors import BudgetExceeded, Denied, LoomError
 from loomgit.harness import unit
-from loomgit.harness.drawing import first_cases
 from loomgit.harness.entry import Entry
+from loomgit.harness.samples import loss
 from loomgit.subjects import Subjects
 from loomgit.supply import Supply
 
@@ -119,6 +119,8 @@ class Trial:
         """The cases that a test takes at least, each with its number of samples."""
         if isinstance(test, UnitCase):
             return [(asked.unit(suite, test), first_samples(test))]
+        from loomgit.harness.drawing import first_cases  # noqa: PLC0415 - as above
+
         records = self._subjects.records(asked.subject.plan.pipeline, suite.dataset)
         count = first_cases(test.sample_size, test.policy, len(records))
         return ((asked.case(record), test.policy.samples) for record in records[:count])
@@ -220,7 +222,6 @@ class Trial:
         self, asked: Asked, suite: Suite, test: Regression | Drift
     ) -> tuple[list[CaseSamples], TestResult]:
         from loomgit.harness import regression  # noqa: PLC0415 - only these need statistics
-        from loomgit.harness.distributional import loss  # noqa: PLC0415 - the same
 
         options = self.options
         records = self._subjects.records(asked.subject.plan.pipeline, suite.dataset)

@@ -23,7 +23,7 @@ from loomgit.domain.gates import show_pair
 from loomgit.domain.patterns import matches
 from loomgit.domain.values import as_text
 from loomgit.harness.facts import Absent, Unmeasured
-from loomgit.stats.verdicts import holds
+from loomgit.stats.order import holds
 
 if TYPE_CHECKING:
     from loomgit.domain.assertions import Condition, Operator, Order, Value

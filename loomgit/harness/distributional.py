@@ -15,17 +15,17 @@ from loomgit.domain.suites import CostBudget, HallucinationRate, LatencyLimit, S
 from loomgit.harness.claims import Claim, judge_claim, merge
 from loomgit.harness.drawing import Drawing, in_order
 from loomgit.harness.facts import Absent, Unmeasured
+from loomgit.harness.samples import SHOWN, badness, loss, mean_score
 from loomgit.harness.statements import Statement, quantity, statement
 from loomgit.harness.verdicts import way_to_decide, worst
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from loomgit.domain.samples import CaseSamples, Sample, Verdict
+    from loomgit.domain.samples import CaseSamples, Sample
     from loomgit.domain.suites import Distributional, OnInconclusive, Policy
 
 OneSided: TypeAlias = Statistical | HallucinationRate | CostBudget | LatencyLimit
-SHOWN = 5  # replies that a failure shows
 PER = 1_000  # records that a budget is for
 _JUDGES = ("groundedness", "factuality")
 _COST, _LATENCY = quantity(Name("cost")), quantity(Name("latency"))
@@ -135,22 +135,6 @@ def seed_id(test: Distributional) -> str:
     return f"{test.place.path}::{test.name}"
 
 
-def loss(cases: Sequence[CaseSamples], policy: Policy) -> tuple[Verdict, str] | None:
-    """The verdict where too many replies are missing to say anything, with the reason."""
-    samples = [sample for case in cases for sample in case.samples]
-    lost = [sample for sample in samples if sample.lost]
-    if not samples:
-        return "error", "there are no cases to draw"
-    if not lost or len(lost) <= policy.max_error_rate * len(samples):
-        return None
-    reasons = [sample.failure for sample in lost if sample.failure]
-    reason = f": {max(reasons, key=reasons.count)}" if reasons else ""
-    unknown = len(lost) == len(samples) or all(s.trouble == "unrecorded" for s in lost)
-    word = "recorded" if all(s.trouble == "unrecorded" for s in lost) else "to be had"
-    message = f"{len(lost)} of {len(samples)} replies were not {word}{reason}"
-    return ("unverified" if unknown else "error"), message
-
-
 def concluded(
     test: Distributional,
     checks: Sequence[Check],
@@ -167,12 +151,6 @@ def concluded(
     return TestResult(test.name, verdict, tuple(checks), shown, score=mean_score(cases))
 
 
-def mean_score(cases: Sequence[CaseSamples]) -> float | None:
-    """The mean evaluation score of all replies, None where none has one."""
-    scores = [s.score for case in cases for s in case.samples if s.score is not None]
-    return math.fsum(scores) / len(scores) if scores else None
-
-
 def _worst(
     test: OneSided, cases: Sequence[CaseSamples], evaluators: Sequence[EvaluatorSpec]
 ) -> list[tuple[CaseSamples, Sample]]:
@@ -187,9 +165,3 @@ def _worst(
             fails = _fails(find_evaluator(test, evaluators))
             pairs = [pair for pair in pairs if fails(*pair) == 1.0]
     return sorted(pairs, key=badness)
-
-
-def badness(pair: tuple[CaseSamples, Sample]) -> tuple[bool, float, bool]:
-    """Sorts the replies that cannot be used first, then by score, then those that failed."""
-    sample = pair[1]
-    return sample.trouble != "product", sample.score or 0.0, sample.passed

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from loomgit.domain.assertions import Comparison, Constant, Name, render_value
 from loomgit.domain.values import as_text
 from loomgit.harness.assertions import NO, YES, Answer, Finding, decide, equal
-from loomgit.harness.facts import Absent, walk
+from loomgit.harness.facts import Absent, has, walk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -61,16 +61,14 @@ class Expectation:
         """Whether `min_X` is itself a field of this output, which has no X."""
         if self.bounded is None:
             return False
-        above = self.path[:-1]
-        own = walk(sample.output, Name("output", self.path), "output")
-        bounded = walk(sample.output, Name("output", (*above, self.bounded)), "output")
-        return not isinstance(own, Absent) and isinstance(bounded, Absent)
+        bounded = (*self.path[:-1], self.bounded)
+        return has(sample.output, self.path) and not has(sample.output, bounded)
 
     def concerns(self, sample: Sample) -> bool:
         """Whether this is about the output: `expected_X` may be there for an evaluator alone."""
         if not self.path[-1].startswith(REFERENCE):
             return True
-        return not isinstance(walk(sample.output, Name("output", self.path), "output"), Absent)
+        return has(sample.output, self.path)
 
 
 def _written(value: Json) -> str:

@@ -131,16 +131,29 @@ def _latency(sample: Sample) -> Fact:
 
 def walk(root: JsonMapping, name: Name, noun: str) -> Json | Absent:
     """The value that a dotted name leads to; a number steps into a list, from 0."""
+    value, depth = _reach(root, name.path)
+    if depth < len(name.path):
+        above, step = ".".join((noun, *name.path[:depth])), name.path[depth]
+        return Absent(f"{above} has no '{step}'; {_inside(value, step)}")
+    return dict(value) if isinstance(value, Mapping) else value
+
+
+def has(root: JsonMapping, path: Sequence[str]) -> bool:
+    """Whether a path leads to a value."""
+    return _reach(root, path)[1] == len(path)
+
+
+def _reach(root: JsonMapping, path: Sequence[str]) -> tuple[Json | Mapping[str, Json], int]:
+    """The value where a path ends, or where it goes no further; how many steps that is."""
     value: Json | Mapping[str, Json] = root
-    for depth, step in enumerate(name.path):
+    for depth, step in enumerate(path):
         if isinstance(value, Mapping) and step in value:
             value = value[step]
         elif isinstance(value, list) and step.isdecimal() and int(step) < len(value):
             value = value[int(step)]
         else:
-            above = ".".join((noun, *name.path[:depth]))
-            return Absent(f"{above} has no '{step}'; {_inside(value, step)}")
-    return dict(value) if isinstance(value, Mapping) else value
+            return value, depth
+    return value, len(path)
 
 
 def _inside(value: Json | Mapping[str, Json], step: str) -> str:

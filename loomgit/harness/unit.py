@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from loomgit.domain.patterns import TooSlow
 from loomgit.domain.samples import Check, TestResult
 from loomgit.harness.assertions import Answer, Finding, decide, show, values_in
-from loomgit.harness.distributional import SHOWN, badness, loss, mean_score
 from loomgit.harness.expected import expectations
 from loomgit.harness.facts import facts_of_sample
+from loomgit.harness.samples import SHOWN, badness, loss, mean_score
 from loomgit.harness.verdicts import settle, way_to_decide
 from loomgit.stats.contracts import Contract
 

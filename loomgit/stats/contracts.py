@@ -6,11 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from loomgit.stats.laws import binomial_cdf, binomial_quantile
-from loomgit.stats.means import bounded_mean
-from loomgit.stats.samples import NoValues, OutOfRange
+from loomgit.stats.faults import NoValues, OutOfRange
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -102,4 +99,6 @@ def mean_pass_hat_k(cases: Sequence[tuple[int, int]], k: int) -> Interval:
 def _average(per_case: list[float]) -> Interval:
     if not per_case:
         raise NoValues("no case was observed")
-    return bounded_mean(np.clip(per_case, 0.0, 1.0))
+    from loomgit.stats.means import bounded_mean  # noqa: PLC0415 - NumPy: verdicts need none
+
+    return bounded_mean([min(max(value, 0.0), 1.0) for value in per_case])

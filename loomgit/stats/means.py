@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from loomgit.stats.bounds import beta_bound
 from loomgit.stats.interval import Interval
-from loomgit.stats.laws import ALPHA, beta_quantile, normal_cdf, normal_quantile, student_quantile
+from loomgit.stats.laws import ALPHA, normal_cdf, normal_quantile, student_quantile
 from loomgit.stats.samples import observed, within
 
 if TYPE_CHECKING:
@@ -36,19 +37,6 @@ def bounded_mean(
     return Interval(estimate, min(low, estimate), max(high, estimate), x.size, "bounded", alpha)
 
 
-def moments_bounded_mean(
-    n: int, mean: float, std: float, least: float, most: float, lo: float, hi: float, alpha: float
-) -> Interval:
-    """What `bounded_mean` says of n values in [lo, hi] of which only these moments were kept.
-
-    `std` is the sample standard deviation (ddof 1), 0 of one value.
-    """
-    scatter = std * math.sqrt(n - 1)
-    low = lo + _beta_bound(n, mean - lo, scatter, most - lo, alpha)
-    high = hi - _beta_bound(n, hi - mean, scatter, hi - least, alpha)
-    return Interval(mean, min(low, mean), max(high, mean), n, "bounded", alpha)
-
-
 def _lower_bound(distance: Floats, alpha: float) -> float:
     """The bound for the mean distance (>= 0); infinite ones count as the largest finite one."""
     finite = distance[np.isfinite(distance)]
@@ -57,22 +45,7 @@ def _lower_bound(distance: Floats, alpha: float) -> float:
         distance = np.minimum(distance, largest)
     mean = float(distance.mean())
     scatter = float(np.linalg.norm(distance - mean))
-    return _beta_bound(distance.size, mean, scatter, largest, alpha)
-
-
-def _beta_bound(n: int, mean: float, scatter: float, largest: float, alpha: float) -> float:
-    """The bound from moments; `scatter` is the root of the sum of squared deviations.
-
-    With one value more, at zero: mean m, variance v of the Dirichlet-weighted mean, and the Beta
-    law that has both. Sums about the mean, since sums of squares cancel.
-    """
-    if largest <= 0:
-        return 0.0
-    mean, scatter = min(mean / largest, 1.0), scatter / largest
-    m = n * mean / (n + 1)
-    v = (scatter**2 + n * mean**2 / (n + 1)) / ((n + 1) * (n + 2))
-    k = m * (1 - m) / v - 1
-    return largest * beta_quantile(alpha, m * k, (1 - m) * k)
+    return beta_bound(distance.size, mean, scatter, largest, alpha)
 
 
 def t_mean(values: Values, alpha: float = ALPHA) -> Interval:

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from loomgit.stats.faults import NoValues as NoValues
+from loomgit.stats.faults import OutOfRange as OutOfRange
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -15,14 +18,6 @@ Flags: TypeAlias = npt.NDArray[np.bool_]
 Values: TypeAlias = "Sequence[float] | npt.NDArray[np.generic]"
 
 ROUNDING = 1e-12  # numbers nearer than this differ by binary fractions only
-
-
-class NoValues(ValueError):
-    """There is nothing to judge: no value, or none that is not missing."""
-
-
-class OutOfRange(ValueError):
-    """A value lies outside the range that the metric was declared with."""
 
 
 def observed(values: Values) -> Floats:

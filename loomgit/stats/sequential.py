@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from loomgit.stats.laws import ALPHA
-from loomgit.stats.means import moments_bounded_mean
+from loomgit.stats.bounds import moments_bounded_mean
 from loomgit.stats.samples import NoValues, OutOfRange
 from loomgit.stats.summary import Moments
 from loomgit.stats.verdicts import judge

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from loomgit.stats.laws import ALPHA, Z
+from loomgit.stats.order import holds as holds
 from loomgit.stats.rates import smallest_sample
 from loomgit.stats.samples import observed
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from loomgit.stats.interval import Interval
     from loomgit.stats.samples import Floats, Values
 
-Comparison = Literal[">", ">=", "<", "<="]
 Outcome = Literal["pass", "fail", "inconclusive"]
 
 
@@ -33,19 +33,6 @@ class Verdict:
     holds: bool
     interval: Interval
     missing: int
-
-
-def holds(value: float, comparison: Comparison, threshold: float) -> bool:
-    """Whether the bare value satisfies the comparison."""
-    match comparison:
-        case ">":
-            return value > threshold
-        case ">=":
-            return value >= threshold
-        case "<":
-            return value < threshold
-        case "<=":
-            return value <= threshold
 
 
 def judge(interval: Interval, comparison: Comparison, threshold: float) -> Outcome:

@@ -298,7 +298,8 @@ def snapshot(root: Path) -> dict[str, bytes]:
     return {
         str(path.relative_to(root)): path.read_bytes()
         for path in sorted(root.rglob("*"))
-        if path.is_file() and not {".git", ".loom"} & set(path.relative_to(root).parts)
+        if path.is_file()
+        and not {".git", ".loom", "__pycache__"} & set(path.relative_to(root).parts)
     }
 
 

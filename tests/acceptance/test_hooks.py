@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -94,7 +95,7 @@ def test_a_degraded_prompt_is_refused_with_the_table_and_the_reason(project):
     before = state(project)
     done = push(project)
     assert done.returncode != 0
-    assert "Label           1.000   0.500   -0.500" in done.stderr
+    assert re.search(r"Label +1.000 +0.500 +-0.500 +.* degraded\n", done.stderr)
     assert "❌ Degraded: demo" in done.stderr
     assert "worse: r-" in done.stderr
     assert "error: loom: pre-push stopped" in done.stderr

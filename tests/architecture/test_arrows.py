@@ -35,6 +35,7 @@ ENTRANCES = {
     "guard",
     "reporting",
     "pushes",
+    "scaffold",
 }
 WIRING = {"wiring", "assembly", "limits", "catalog", "bench", "planning", "selection"}
 SINGLE_DOORS = {

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
-
 from tests.projects import PIPELINE, make_project
 from tests.servers.openai_server import find_schema, instance
 

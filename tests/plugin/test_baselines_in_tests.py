@@ -18,7 +18,8 @@ from tests.repos import commit, git
 
 ROWS = 60
 REVIEWS = "review_id,review,expected\n" + "".join(
-    f"r-{n},{'This is great' if n % 2 else 'It is broken'} ({n}),{'positive' if n % 2 else 'negative'}\n"
+    f"r-{n},{'This is great' if n % 2 else 'It is broken'} ({n}),"
+    f"{'positive' if n % 2 else 'negative'}\n"
     for n in range(ROWS)
 )
 AGAINST = """\
@@ -187,7 +188,10 @@ def test_more_samples_are_drawn_beside_those_there_are(tmp_path, server):
 
 
 def test_a_contract_stops_when_it_is_decided(tmp_path, server):
-    tests = "unit_tests:\n  - {name: often, input: {review: great, expected: positive}, samples: 5, min_pass: 2}\n"
+    tests = (
+        "unit_tests:\n"
+        "  - {name: often, input: {review: great, expected: positive}, samples: 5, min_pass: 2}\n"
+    )
     project = project_with(tmp_path / "work", server, tests)
     pytest_in(project).expect(0, passed=1)
     assert server.calls == 2

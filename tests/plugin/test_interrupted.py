@@ -81,7 +81,8 @@ def test_a_second_ctrl_c_does_not_wait(tmp_path, server):
 def test_ctrl_c_in_an_integration_test_ends_the_session(tmp_path, server):
     server.latency = 0.2
     tests = "integration_tests:\n" + "".join(
-        f"  - {{name: whole_{n}, steps: [{{extract: 4 records}}], assertions: [records_loaded == 4]}}\n"
+        f"  - {{name: whole_{n}, steps: [{{extract: 4 records}}], "
+        f"assertions: [records_loaded == 4]}}\n"
         for n in range(3)
     )
     project = project_with(tmp_path / "work", server, tests)

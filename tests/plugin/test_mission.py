@@ -1,4 +1,4 @@
-"""The mission's own test files, as they are written there, against a server that answers well, badly,
+"""The mission's own test files, as written there, against a server that answers well, badly,
 or not at all. What judges is Arbiter, through the same server."""
 
 import json
@@ -39,7 +39,7 @@ def block(name):
 
 
 def mission(folder, url):
-    """The mission's project: its pipeline with SQLite in place of Postgres, its tests as they are."""
+    """The mission's project: its pipeline with SQLite for Postgres, its tests as they are."""
     make(folder)
     pipeline = block("customer_sentiment").replace("postgres://", "sqlite://")
     tests = "\n".join(map(block, ("unit_tests", "distributional_tests", "integration_tests")))

@@ -18,7 +18,10 @@ from tests.repos import commit, git
 
 QUALITY = """\
 distributional_tests:
-  - {name: quality, type: statistical, sample_size: 4, assertions: ["mean(evaluation_scores) > 0.5"]}
+  - name: quality
+    type: statistical
+    sample_size: 4
+    assertions: ["mean(evaluation_scores) > 0.5"]
 """
 WARNED = QUALITY.replace("> 0.5", "> 0.9")  # four good replies do not prove that
 
@@ -236,7 +239,7 @@ def test_only_what_changed_is_run(branch, server, files, counts):
         }
     commit(branch, files)
     done = pytest_in(branch, "--loom-modified")
-    found = {word: n for word, n in done.counts.items()}
+    found = dict(done.counts.items())
     if counts is not None:
         assert found == counts, done.out
         assert done.code == (0 if "passed" in counts else 5)

@@ -15,8 +15,12 @@ from tests.plugin.sessions import (
 
 MIXED = """\
 unit_tests:
-  - {name: good, input: {review: "this is great", expected: positive}, expected: {sentiment: positive}}
-  - {name: bad, input: {review: "it is broken", expected: positive}, expected: {sentiment: positive}}
+  - name: good
+    input: {review: "this is great", expected: positive}
+    expected: {sentiment: positive}
+  - name: bad
+    input: {review: "it is broken", expected: positive}
+    expected: {sentiment: positive}
   - {name: other, input: {review: "I love it", expected: positive}, expected: {sentiment: positive}}
 distributional_tests:
   - name: quality
