@@ -10,7 +10,7 @@ demo: $(VENV)/ready
 	$(VENV)/bin/loom run customer_sentiment
 
 test: $(VENV)/ready
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest -n auto
 
 check: $(VENV)/ready
 	$(VENV)/bin/ruff check .

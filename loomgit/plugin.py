@@ -61,7 +61,8 @@ class LoomPlugin:
         self._is_worker = hasattr(config, "workerinput")
         self._projects: dict[Path, Project] = {}
         self._folders: dict[Path, Project] = {}
-        self._trials: dict[Path, Trial] = {}
+        self._trials: dict[Path, Trial] = {}  # by the root of their project
+        self._trial_of: dict[Path, Trial] = {}  # the same by test file
         self._supply: Supply | None = None
         self._shared: Path | None = None  # the folder of the board, in the controller
         self._positions: dict[str, int] = {}  # of all items, in the order of collection
@@ -159,6 +160,8 @@ class LoomPlugin:
 
     def trial(self, path: Path) -> Trial:
         """What judges the tests of a file's project. Raises UserError."""
+        if path in self._trial_of:
+            return self._trial_of[path]
         from loomgit.trial import Trial
 
         project = self.project(path)
@@ -166,7 +169,7 @@ class LoomPlugin:
             self._trials[project.root] = Trial(
                 project.wiring, self._choices.options, self.supply, project=str(project.root)
             )
-        return self._trials[project.root]
+        return self._trial_of.setdefault(path, self._trials[project.root])
 
     def judge(self, item: LoomItem) -> Judged:
         """The verdict on a test. What the budget refused is an error: more would change that."""
@@ -175,9 +178,11 @@ class LoomPlugin:
         if verdict == "unverified" and judged.refused:
             verdict = "error"
         strict = self._choices.options.strict or item.test.policy.strict
+        if not blocks(verdict, strict=strict):
+            return judged
         return replace(
             judged,
-            entry=replace(judged.entry, verdict=verdict, blocks=blocks(verdict, strict=strict)),
+            entry=replace(judged.entry, verdict=verdict, blocks=True),
             result=replace(judged.result, verdict=verdict),
         )
 

@@ -7,6 +7,7 @@ import sys
 import time
 import traceback
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import TYPE_CHECKING
 
 import click
@@ -159,7 +160,7 @@ def run(options: Common, hook: Hook, arguments: tuple[str, ...], strict: bool) -
     except Exception as error:  # noqa: BLE001 - whatever fails here must not keep people from pushing
         kind = "" if isinstance(error, OSError) else "this is a bug in Loom: "
         said = " ".join(f"{type(error).__name__}: {error}".split())
-        console.error(f"loom: the prompts could not be tested: {kind}{said}", _kept())
+        console.error(f"loom: the prompts could not be tested: {kind}{said}", _kept(options.folder))
         code = 4 if isinstance(error, OSError) else 3
     if strict:
         return code
@@ -167,10 +168,11 @@ def run(options: Common, hook: Hook, arguments: tuple[str, ...], strict: bool) -
     return 0
 
 
-def _kept() -> str | None:
+def _kept(folder: Path | None) -> str | None:
     """Where the traceback is, for whoever is asked to look at it."""
-    path = Path(".loom", "last-error.txt")
+    home = (folder or Path()) / ".loom"
     try:
+        path = (home if home.is_dir() else Path(mkdtemp(prefix="loom-"))) / "last-error.txt"
         path.write_text(traceback.format_exc(), encoding="utf-8")
     except OSError:
         return None

@@ -10,14 +10,16 @@ import numpy as np
 
 from loomgit.harness.facts import Absent, Unmeasured
 from loomgit.stats.draws import generator
+from loomgit.stats.faults import NoValues
 from loomgit.stats.interval import Interval
 from loomgit.stats.means import BCA_FROM, bca_mean, bounded_mean, t_mean, unbounded_mean
+from loomgit.stats.order import holds
 from loomgit.stats.quantiles import extreme, quantile_interval, unseen_share
 from loomgit.stats.rates import rate_interval
-from loomgit.stats.samples import ROUNDING, NoValues
+from loomgit.stats.samples import ROUNDING
 from loomgit.stats.sequential import SequentialMean
 from loomgit.stats.spread import std_interval
-from loomgit.stats.verdicts import Verdict, holds, needed_n, verdict, worst_end
+from loomgit.stats.verdicts import Verdict, needed_n, verdict, worst_end
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -25,8 +27,9 @@ if TYPE_CHECKING:
     from loomgit.domain.assertions import Function, Tally
     from loomgit.domain.samples import CaseSamples, Sample
     from loomgit.domain.suites import Policy
+    from loomgit.stats.order import Comparison
     from loomgit.stats.samples import Floats
-    from loomgit.stats.verdicts import Comparison, Outcome
+    from loomgit.stats.verdicts import Outcome
 
 Operator: TypeAlias = "Comparison | Literal['==', '!=']"
 Quantity: TypeAlias = "Callable[[CaseSamples, Sample], float | Absent | Unmeasured]"

@@ -19,8 +19,9 @@ from loomgit.domain.comparison import (
 )
 from loomgit.harness.differences import differences
 from loomgit.stats.family import decide_family
+from loomgit.stats.faults import NoValues
 from loomgit.stats.gate import Change, compare, compare_rise, compare_unpaired
-from loomgit.stats.samples import ROUNDING, NoValues
+from loomgit.stats.samples import ROUNDING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

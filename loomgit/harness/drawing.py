@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 from loomgit.domain.records import Record
 from loomgit.harness.cases import shuffled
 from loomgit.harness.claims import Question, observe
-from loomgit.stats.samples import NoValues
+from loomgit.stats.faults import NoValues
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -15,8 +15,8 @@ from loomgit.harness.facts import Absent, Unmeasured, facts_of_sample
 from loomgit.harness.verdicts import way_to_decide
 from loomgit.stats.draws import generator
 from loomgit.stats.drift import label_drift, length_drift, score_drift
+from loomgit.stats.faults import NoValues
 from loomgit.stats.gate import Change, compare, compare_rise, confirm
-from loomgit.stats.samples import NoValues
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -1,5 +1,5 @@
-"""The quantiles of Beta laws in plain Python: some verdicts need two of them, and scipy.special takes
-longer to import than a thousand."""
+"""The quantiles of Beta laws in plain Python: many a session needs two of them, and importing
+scipy.special takes as long as a hundred."""
 
 from __future__ import annotations
 

@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from loomgit.stats.laws import binomial_cdf, binomial_quantile
 from loomgit.stats.faults import NoValues, OutOfRange
+from loomgit.stats.laws import binomial_cdf, binomial_quantile
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from loomgit.stats.faults import NoValues, OutOfRange
 from loomgit.stats.interval import Interval
 from loomgit.stats.laws import ALPHA
 from loomgit.stats.means import bounded_mean
@@ -26,7 +27,7 @@ from loomgit.stats.pairs import (
 )
 from loomgit.stats.permutation import exact_p
 from loomgit.stats.power import detectable_drop
-from loomgit.stats.samples import ROUNDING, NoValues, OutOfRange
+from loomgit.stats.samples import ROUNDING
 
 if TYPE_CHECKING:
     from loomgit.stats.interval import Method

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from loomgit.stats.faults import NoValues
 from loomgit.stats.laws import Z, normal_cdf, student_cdf, student_quantile
-from loomgit.stats.samples import ROUNDING, NoValues
+from loomgit.stats.samples import ROUNDING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from loomgit.stats.faults import NoValues
 from loomgit.stats.laws import normal_cdf, normal_quantile
-from loomgit.stats.samples import NoValues
 
 if TYPE_CHECKING:
     from loomgit.stats.samples import Floats

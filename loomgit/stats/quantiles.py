@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from loomgit.stats.faults import OutOfRange
 from loomgit.stats.interval import Interval
 from loomgit.stats.laws import ALPHA, binomial_quantile
-from loomgit.stats.samples import ROUNDING, OutOfRange, observed
+from loomgit.stats.samples import ROUNDING, observed
 
 if TYPE_CHECKING:
     from loomgit.stats.samples import Floats, Values

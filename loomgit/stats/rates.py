@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
+from loomgit.stats.faults import NoValues, OutOfRange
 from loomgit.stats.interval import Interval
 from loomgit.stats.laws import ALPHA, beta_quantile
-from loomgit.stats.samples import NoValues, OutOfRange
 
 
 def rate_interval(hits: int, n: int, alpha: float = ALPHA) -> Interval:

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from loomgit.stats.faults import NoValues as NoValues
-from loomgit.stats.faults import OutOfRange as OutOfRange
+from loomgit.stats.faults import NoValues, OutOfRange
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from loomgit.stats.laws import ALPHA
 from loomgit.stats.bounds import moments_bounded_mean
-from loomgit.stats.samples import NoValues, OutOfRange
+from loomgit.stats.faults import NoValues, OutOfRange
+from loomgit.stats.laws import ALPHA
 from loomgit.stats.summary import Moments
 from loomgit.stats.verdicts import judge
 
 if TYPE_CHECKING:
     from loomgit.stats.interval import Interval
+    from loomgit.stats.order import Comparison
     from loomgit.stats.samples import Floats, Values
-    from loomgit.stats.verdicts import Comparison, Outcome
+    from loomgit.stats.verdicts import Outcome
 
 STAKES = np.geomspace(0.01, 0.99, 20)  # shares of the largest stake that cannot go broke
 

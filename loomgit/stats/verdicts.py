@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from loomgit.stats.laws import ALPHA, Z
-from loomgit.stats.order import holds as holds
+from loomgit.stats.order import holds
 from loomgit.stats.rates import smallest_sample
 from loomgit.stats.samples import observed
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from loomgit.stats.interval import Interval
+    from loomgit.stats.order import Comparison
     from loomgit.stats.samples import Floats, Values
 
 Outcome = Literal["pass", "fail", "inconclusive"]

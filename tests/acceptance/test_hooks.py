@@ -324,6 +324,9 @@ def test_a_bug_of_ours_says_so_and_lets_the_push_through_unless_strict(project):
     assert "the prompts could not be tested" in done.stderr
     assert "warning: this push goes on untested" in done.stderr
     assert "Traceback" not in done.stderr
+    if "this is a bug in Loom" in done.stderr:
+        details = done.stderr.partition("hint: the details are in ")[2].partition("\n")[0]
+        assert "Traceback" in Path(details).read_text()
     assert at_remote(project) == head
     (project / ".loom").unlink()
     loom(project, "hooks", "install", "--strict")

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import stats
 
+from loomgit.stats.faults import NoValues
 from loomgit.stats.laws import Z
 from loomgit.stats.pairs import (
     as_grid,
@@ -17,7 +18,6 @@ from loomgit.stats.pairs import (
     unchanged,
     welch_shift,
 )
-from loomgit.stats.samples import NoValues
 
 slow = settings(deadline=None, max_examples=30)
 scores = st.floats(0, 1).map(lambda x: round(x, 3))

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from loomgit.stats.faults import NoValues
 from loomgit.stats.power import (
     detectable_drop,
     needed_cases,
@@ -12,7 +13,6 @@ from loomgit.stats.power import (
     shift_variance,
     within_deviation,
 )
-from loomgit.stats.samples import NoValues
 from tests.stats.score_models import MEANS, blocked, dropped, error, suite
 
 DEVIATIONS = {"graded": 0.085, "five levels": 0.17, "pass/fail": 0.25}

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from loomgit.stats.faults import NoValues, OutOfRange
 from loomgit.stats.means import bounded_mean
-from loomgit.stats.samples import NoValues, OutOfRange
 from loomgit.stats.sequential import STAKES, SequentialMean
 from tests.stats.score_models import error
 

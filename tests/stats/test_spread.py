@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loomgit.stats.draws import generator
-from loomgit.stats.samples import NoValues
+from loomgit.stats.faults import NoValues
 from loomgit.stats.spread import CELLS, farther_end, std_interval
 from tests.stats.score_models import error
 
