@@ -71,7 +71,7 @@ def test_the_score_is_the_servers_and_the_account_is_the_gateways(server):
         ((asked - cached) * 0.15 + cached * 0.075 + replied * 0.6) / 1e6
     )
     assert score.calls == 1
-    assert 0.05 <= score.latency < 5
+    assert score.latency >= 0.05
 
 
 def test_a_judge_is_asked_coolly_and_for_its_form(server):
