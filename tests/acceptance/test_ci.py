@@ -108,7 +108,7 @@ class Forge:
         }
         done = subprocess.run(
             [sys.executable, "-m", "loomgit", "ci", *arguments],
-            cwd=clone, env=env, capture_output=True, text=True, check=False, timeout=120,
+            cwd=clone, env=env, capture_output=True, text=True, check=False, timeout=300,
         )  # fmt: skip
         assert "Traceback" not in done.stderr, done.stderr
         for said in (done.stdout, done.stderr, self.summary_text, *self.bodies):

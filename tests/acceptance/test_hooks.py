@@ -28,7 +28,7 @@ ACCEPT = "Worse\n\nLoom-Accept: demo: the taxonomy moves elsewhere"
 def run(folder: Path, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
     env = {**os.environ, **CLEAN, **variables}
     return subprocess.run(
-        command, cwd=folder, env=env, capture_output=True, text=True, check=False, timeout=120
+        command, cwd=folder, env=env, capture_output=True, text=True, check=False, timeout=300
     )
 
 

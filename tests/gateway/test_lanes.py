@@ -91,7 +91,7 @@ def test_a_reply_comes_back_with_its_tokens_cost_model_and_latency(lane, server)
     assert done.model == "gpt-4o-mini-2024-07-18"
     assert done.usage == Usage(input=10, output=2, cached=5)
     assert done.cost == pytest.approx((5 * 0.15 + 5 * 0.075 + 2 * 0.6) / 1e6)
-    assert 0.05 <= done.latency < 5
+    assert done.latency >= 0.05
     assert (done.attempts, done.cached) == (1, False)
 
 

@@ -102,7 +102,7 @@ class Session:
         return self
 
 
-def pytest_in(project, *arguments, env=None, timeout=120):
+def pytest_in(project, *arguments, env=None, timeout=300):
     """Run `pytest --loom` in the project."""
     done = subprocess.run(
         command(*arguments),
@@ -130,7 +130,7 @@ def begin(project, *arguments, env=None):
     )
 
 
-def loom(project, *arguments, env=None, timeout=120):
+def loom(project, *arguments, env=None, timeout=300):
     """Run the command `loom` in the project."""
     done = subprocess.run(
         [sys.executable, "-m", "loomgit", *arguments],

@@ -70,7 +70,7 @@ def test_a_second_ctrl_c_does_not_wait(tmp_path, server):
     process = begin(project)
     began = time.monotonic()
     said = stop_when(server, process, lambda: server.calls >= 10, signals=2)
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 45  # the call that hangs would hang for a minute
     assert process.returncode == 2, said
     assert "Ctrl-C again: at once" in said
     assert "calls in flight were left" in said
