@@ -24,7 +24,7 @@ OPTIONS = {
     "budget": ("USD", "spend no more than this"),
     "replay": ("off|auto|only|record", "take model replies from cassettes"),
     "on-inconclusive": ("point|warn|fail", "what an undecided assertion does"),
-    "report": ("F.md|json", "write the results to this file"),
+    "report": ("F.html|md|json", "write the results to this file"),
 }
 SWITCHES = {
     "strict": "fail also what is inconclusive or unverified",

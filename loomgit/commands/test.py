@@ -61,7 +61,7 @@ class _WithPytest(click.Command):
 )
 @click.option("--replay", type=click.Choice(["off", "auto", "only", "record"]))
 @click.option("--on-inconclusive", type=click.Choice(["point", "warn", "fail"]))
-@click.option("--report", metavar="F.md|json", help="Write the results to this file.")
+@click.option("--report", metavar="F.html|md|json", help="Write the results to this file.")
 @click.option("--no-store", is_flag=True, help="Neither keep results nor take earlier ones.")
 @click.option("--modified", is_flag=True, help="Only tests of what changed against the baseline.")
 @common

@@ -44,6 +44,8 @@ class Part(BaseModel):
             return data
         if info.context is not None:
             info.context[id(data)] = cls
+        if not any(map(is_null, data.values())):
+            return data
         known = set(cls.keys())
         return {k: v for k, v in data.items() if not (k in known and is_null(v))}
 

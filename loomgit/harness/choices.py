@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from loomgit.domain.suites import Policy, Suite
 
 Number = TypeVar("Number", int, float)
-REPORTS = (".md", ".json")
+REPORTS = (".html", ".md", ".json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ def parse_choices(given: Mapping[str, Given]) -> Choices:
     """
     report = _text(given, "report")
     if report is not None and not report.endswith(REPORTS):
-        raise UserError(f"{given['report']}: it ends in {' or '.join(REPORTS)}")
+        raise UserError(f"{given['report']}: it ends in {', '.join(REPORTS)}")
     options = Options(
         baseline=_text(given, "baseline"),
         concurrency=_number(given, "concurrency", int),

@@ -11,6 +11,8 @@ from loomgit.stats.faults import NoValues
 from loomgit.stats.laws import normal_cdf, normal_quantile
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from loomgit.stats.samples import Floats
 
 Z = 1.645  # a one-sided 5 %, rounded as in published tables of sample sizes
@@ -58,7 +60,7 @@ def power(
     n: int,
     drop: float,
     sd_within: float,
-    m: int,
+    m: float,
     max_drop: float = 0.02,
     failures: Failures = "scattered",
 ) -> float:
@@ -89,7 +91,7 @@ def detectable_drop(n: int, noise: float, m: float, max_drop: float) -> float:
     return high
 
 
-def within_deviation(scores: Floats) -> float:
+def within_deviation(scores: Floats | Sequence[Sequence[float]]) -> float:
     """The standard deviation within cases, from scores (cases, samples), NaN where missing.
 
     The mean of the cases' variances, over cases with two samples or more; where none has two, the

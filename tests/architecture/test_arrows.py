@@ -34,6 +34,7 @@ ENTRANCES = {
     "integration",
     "guard",
     "reporting",
+    "sizing",
     "pushes",
     "scaffold",
 }

@@ -133,7 +133,7 @@ def test_without_test_files_it_says_what_to_write(tmp_path):
         (["--", "-k", "nothing_is_called_so"], 2, "deselected"),
         (["--budget", "0"], 2, "Invalid value for '--budget'"),
         (["--samples", "x"], 2, "Invalid value for '--samples'"),
-        (["--report", "out.txt"], 2, "out.txt: it ends in .md or .json"),
+        (["--report", "out.txt"], 2, "out.txt: it ends in .html, .md, .json"),
     ],
 )
 def test_what_must_be_changed_first_is_exit_2(project, server, arguments, code, said):

@@ -175,8 +175,11 @@ def test_reports_are_written_as_their_names_say(project):
     ]
     score = only(table["scores"])
     assert (score["name"], score["mean"], score["n"]) == ("label", 1.0, 7)
-    pytest_in(project, "--loom-report=deep/out.md")
-    assert not (project / "deep").exists()
+    pytest_in(project, "--loom-report=out.html").expect(0, passed=4)
+    page = (project / "out.html").read_text(encoding="utf-8")
+    assert page.lower().startswith("<!doctype html>")
+    assert "All 4 tests passed" in page
+    assert "case_000" in page
     done = pytest_in(project, "--loom-report=out.md")
     text = (project / "out.md").read_text()
     assert "## demo (v1.0.0): 4 tests, 4 pass" in text
