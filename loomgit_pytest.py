@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from loomgit.fixture import LoomFixture
+    from loomgit.sessions.fixture import LoomFixture
 
 # Name: (what it takes, what it is for). Each is a flag `--loom-NAME`, a variable `LOOM_NAME` and an
 # entry `loom_name` in the configuration, which count in this order.

@@ -14,12 +14,12 @@ from pathlib import Path
 from synthetic import START, git
 
 from loomgit.api import Project
-from loomgit.assembly import Assembly
 from loomgit.domain.runs import Case, Cost, Performance, Results, Run, ScoreSummary
 from loomgit.domain.versions import Commit
 from loomgit.history.store import RunStore
 from loomgit.pipeline.plan import Plan
-from loomgit.wiring import Wiring
+from loomgit.wiring.assembly import Assembly
+from loomgit.wiring.project import Wiring
 
 PATH = "prompts/classify.txt"
 EVERY = 50  # commits from one tagged version to the next

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from loomgit.errors import UserError
-from loomgit.wiring import Wiring
+from loomgit.wiring.project import Wiring
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -36,11 +36,11 @@ if TYPE_CHECKING:
     from loomgit.history.sync import Sync, Synced
     from loomgit.pipeline.events import Event
     from loomgit.report.overview import Overview
-    from loomgit.selection import Selection
+    from loomgit.wiring.selection import Selection
 
 
 class Asked(TypedDict, total=False):
-    """What a comparison may be asked for; see `loomgit.comparing.Wanted`."""
+    """What a comparison may be asked for; see `loomgit.comparisons.comparing.Wanted`."""
 
     expression: str | None
     head: str | None
@@ -106,13 +106,13 @@ class Project:
 
     def pipeline(self, name: str) -> Pipeline:
         """The definition `pipelines/<name>.yaml`. Raises UserError or ProblemsFound."""
-        from loomgit.catalog import Catalog
+        from loomgit.wiring.catalog import Catalog
 
         return Catalog(self._wiring).pipeline(name)
 
     def suites(self) -> list[Suite]:
         """The test files under `tests/`. Raises ProblemsFound with the faults of all of them."""
-        from loomgit.catalog import Catalog
+        from loomgit.wiring.catalog import Catalog
 
         return Catalog(self._wiring).suites()
 
@@ -130,7 +130,7 @@ class Project:
         Raises UserError or ProblemsFound.
         """
         from loomgit.history.baselines import WORKTREE, Baselines
-        from loomgit.selection import Selecting
+        from loomgit.wiring.selection import Selecting
 
         wiring = self._wiring
 
@@ -143,8 +143,8 @@ class Project:
 
     def validate(self, name: str, *, offline: bool = False) -> Validation:
         """The checklist of a pipeline; looks at source and destination unless `offline`."""
-        from loomgit.assembly import Assembly
-        from loomgit.checklist import check_pipeline
+        from loomgit.wiring.assembly import Assembly
+        from loomgit.wiring.checklist import check_pipeline
 
         assembly = Assembly(self._wiring)
         return check_pipeline(assembly, name, lambda: self.pipeline(name), offline=offline)
@@ -168,8 +168,8 @@ class Project:
         """
         import asyncio
 
-        from loomgit.assembly import Assembly
         from loomgit.execution import Execution
+        from loomgit.wiring.assembly import Assembly
 
         if limit is not None and limit < 1:
             raise UserError(f"limit is {limit}: it is 1 at least")
@@ -274,13 +274,13 @@ class Project:
         Without `run_missing` only what is stored is compared. Raises UserError for a revision that
         is not there, ProblemsFound for a broken pipeline.
         """
-        from loomgit.comparing import Comparing, Wanted
+        from loomgit.comparisons.comparing import Comparing, Wanted
 
         return Comparing(self._wiring, Wanted(**wanted), on_progress).compare()
 
     def resolve(self, **wanted: Unpack[Asked]) -> tuple[Revision, Revision, str]:
         """The two revisions that `compare` would compare; without a baseline, why there is none."""
-        from loomgit.comparing import Comparing, Wanted
+        from loomgit.comparisons.comparing import Comparing, Wanted
         from loomgit.domain.comparison import Revision
 
         ends = Comparing(self._wiring, Wanted(**wanted)).ends()

@@ -12,25 +12,24 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 from loomgit import __version__
-from loomgit.assembly import AUTO_CONCURRENCY
 from loomgit.domain.place import Problem
 from loomgit.domain.ports import QueryValues
 from loomgit.domain.runs import SCHEMA_VERSION, Run
 from loomgit.domain.words import one_of
 from loomgit.errors import ProblemsFound
-from loomgit.limits import without_effect
 from loomgit.pipeline.events import RunFinished, RunStarted, Warned
 from loomgit.pipeline.plan import identify
 from loomgit.pipeline.runner import Parts, Runner
 from loomgit.pipeline.stages import Stages
 from loomgit.pipeline.tally import Tally
 from loomgit.rows.quarantine import QuarantineEntry
+from loomgit.wiring.assembly import AUTO_CONCURRENCY
+from loomgit.wiring.limits import without_effect
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from loomgit.assembly import Assembly
     from loomgit.domain.ports import Gateway, LoadReceipt
     from loomgit.domain.records import Outcome
     from loomgit.domain.runs import RecordsFile
@@ -40,6 +39,7 @@ if TYPE_CHECKING:
     from loomgit.pipeline.prompt import Prompt
     from loomgit.pipeline.runner import End, Spool
     from loomgit.rows.quarantine import Quarantine
+    from loomgit.wiring.assembly import Assembly
 
 
 class Execution:

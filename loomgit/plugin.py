@@ -1,7 +1,7 @@
 """The pytest plugin: test files become items, items become verdicts, a session becomes runs.
 
-Hooks only: what is measured and how it is judged stands in `loomgit.trial`, what is kept of it in
-`loomgit.ledger`.
+Hooks only: what is measured and how it is judged stands in `loomgit.sessions.trial`, what is
+kept of it in `loomgit.sessions.ledger`.
 """
 # ruff: noqa: PLC0415 - a session pays for what it does: who only collects loads no gateway, and
 # with pytest-xdist the controller judges nothing
@@ -23,7 +23,7 @@ from loomgit.api import Project
 from loomgit.errors import LoomError, UserError
 from loomgit.harness.choices import Given, parse_choices, with_choices
 from loomgit.harness.verdicts import blocks
-from loomgit.items import LoomItem, SuiteFile
+from loomgit.sessions.items import LoomItem, SuiteFile
 from loomgit_pytest import OPTIONS, SWITCHES
 
 if TYPE_CHECKING:
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 
     from loomgit.domain.samples import Sample
     from loomgit.domain.suites import Suite
-    from loomgit.fixture import LoomFixture
     from loomgit.harness.entry import Entry
     from loomgit.history.board import Board
-    from loomgit.ledger import Ledger
-    from loomgit.summary import Summary
-    from loomgit.supply import Supply
-    from loomgit.trial import Judged, Trial
+    from loomgit.sessions.fixture import LoomFixture
+    from loomgit.sessions.ledger import Ledger
+    from loomgit.sessions.summary import Summary
+    from loomgit.sessions.supply import Supply
+    from loomgit.sessions.trial import Judged, Trial
 
 ENDINGS = ("_test.yaml", ".loom.yaml")
 LETTERS = {"inconclusive": ("i", "INCONCLUSIVE"), "unverified": ("u", "UNVERIFIED")}
@@ -98,7 +98,7 @@ class LoomPlugin:
 
         Raises UserError or ProblemsFound.
         """
-        from loomgit.catalog import Catalog
+        from loomgit.wiring.catalog import Catalog
 
         project = self.project(path)
         suite = Catalog(project.wiring).suite(path.resolve().relative_to(project.root).as_posix())
@@ -147,7 +147,7 @@ class LoomPlugin:
     @property
     def supply(self) -> Supply:
         """Where samples come from, made when it is first needed."""
-        from loomgit.supply import Supply
+        from loomgit.sessions.supply import Supply
 
         if self._supply is None:
             board, workers = None, 1
@@ -162,7 +162,7 @@ class LoomPlugin:
         """What judges the tests of a file's project. Raises UserError."""
         if path in self._trial_of:
             return self._trial_of[path]
-        from loomgit.trial import Trial
+        from loomgit.sessions.trial import Trial
 
         project = self.project(path)
         if project.root not in self._trials:
@@ -188,7 +188,7 @@ class LoomPlugin:
 
     def fixture(self, node: pytest.Item) -> LoomFixture:
         """The fixture `loom` of a Python test."""
-        from loomgit.fixture import LoomFixture
+        from loomgit.sessions.fixture import LoomFixture
 
         marker = node.get_closest_marker("loom")
         made = LoomFixture(
@@ -272,7 +272,7 @@ class LoomPlugin:
                 shutil.rmtree(self._shared, ignore_errors=True)
 
     def _conclude(self) -> None:
-        from loomgit.summary import Summary
+        from loomgit.sessions.summary import Summary
 
         options, samples, ledgers = self._choices.options, self._samples(), self._ledgers()
         self.summary = Summary(ledgers, samples, options.baseline)
@@ -290,7 +290,7 @@ class LoomPlugin:
 
     def _ledgers(self) -> list[Ledger]:
         """The outcomes by project, in the order of collection, whoever ran them."""
-        from loomgit.ledger import Ledger
+        from loomgit.sessions.ledger import Ledger
 
         found: dict[str, Ledger] = {}
         last = len(self._positions)

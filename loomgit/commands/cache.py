@@ -86,7 +86,7 @@ def _removed(options: Common, count: int) -> None:
 
 def _path(options: Common) -> Path:
     from loomgit.gateway.reply_store import FILE  # noqa: PLC0415 - as above
-    from loomgit.wiring import Wiring  # noqa: PLC0415 - as above
+    from loomgit.wiring.project import Wiring  # noqa: PLC0415 - as above
 
     wiring = Wiring(options.project().root, os.environ, options.console.warn)
     return wiring.store.folder / "cache" / FILE

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from loomgit.api import Project
     from loomgit.domain.place import Problem
     from loomgit.gateway.cassette import Cassette
-    from loomgit.wiring import Wiring
+    from loomgit.wiring.project import Wiring
 
 FOLDER = ".loom/cassettes"
 NAMES = click.argument("pipelines", nargs=-1, metavar="[PIPELINE...]")
@@ -57,7 +57,7 @@ def prune(options: Common, dry_run: bool, pipelines: tuple[str, ...]) -> None:
     A session with replay `auto` marks what it asks for, so run one before. The cassette of a
     pipeline that is gone is removed whole.
     """
-    from loomgit.wiring import Wiring  # noqa: PLC0415 - `--help` must not pay for it
+    from loomgit.wiring.project import Wiring  # noqa: PLC0415 - `--help` must not pay for it
 
     project, console = options.project(), options.console
     wiring = Wiring(project.root, os.environ, console.warn)

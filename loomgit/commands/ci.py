@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
     from loomgit.commands.options import Console
     from loomgit.domain.values import JsonObject
-    from loomgit.guard import Change, Failure, Guard, Judgement
+    from loomgit.guards.guard import Change, Failure, Guard, Judgement
     from loomgit.hooks.github import Workflow
     from loomgit.report.pull_request import Found
-    from loomgit.wiring import Wiring
+    from loomgit.wiring.project import Wiring
 
 ROOM = 400  # characters that the comment needs besides the report
 MOST_ANNOTATIONS = 10  # of a kind, as many as GitHub shows for a step
@@ -62,7 +62,7 @@ def command(
     Exit codes: 0 it may be merged, 1 degraded or a test failed, 2 something must be changed first,
     4 it could not be measured. The report is published before any of them.
     """
-    from loomgit.guard import Guard  # noqa: PLC0415 - `--help` must not pay for it
+    from loomgit.guards.guard import Guard  # noqa: PLC0415 - `--help` must not pay for it
     from loomgit.hooks.github import parse_workflow  # noqa: PLC0415
 
     workflow = parse_workflow(os.environ)
@@ -101,7 +101,7 @@ def _exit_code(judgement: Judgement, *, fork: bool) -> int:
 
 def _change(wiring: Wiring, guard: Guard, workflow: Workflow | None) -> Change:
     """What was checked out, against what it is meant to change."""
-    from loomgit.guard import Change  # noqa: PLC0415 - as above
+    from loomgit.guards.guard import Change  # noqa: PLC0415 - as above
     from loomgit.history.baselines import Baselines  # noqa: PLC0415
 
     repository = wiring.repository

@@ -19,9 +19,9 @@ from loomgit.hooks.shim import HOOKS
 
 if TYPE_CHECKING:
     from loomgit.commands.options import Console
-    from loomgit.guard import Change, Guard, Judgement
+    from loomgit.guards.guard import Change, Guard, Judgement
     from loomgit.hooks.shim import Hook
-    from loomgit.wiring import Wiring
+    from loomgit.wiring.project import Wiring
 
 SHOWN = 10  # unverified tests that are named
 STOPPED = 130
@@ -62,8 +62,8 @@ def put_hooks(
     wiring: Wiring, chosen: list[Hook], console: Console, *, strict: bool = False
 ) -> list[str]:
     """Install these hooks, and say so; returns their names. Raises UserError or WorldError."""
-    from loomgit.guard import Guard  # noqa: PLC0415 - status and uninstall need none of it
-    from loomgit.pushes import default_branches  # noqa: PLC0415
+    from loomgit.guards.guard import Guard  # noqa: PLC0415 - status and uninstall need none of it
+    from loomgit.guards.pushes import default_branches  # noqa: PLC0415
 
     hooks = Hooks(wiring.repository)
     for hook in chosen:
@@ -182,8 +182,8 @@ def _kept(folder: Path | None) -> str | None:
 def _run(
     wiring: Wiring, console: Console, hook: Hook, arguments: tuple[str, ...], *, strict: bool
 ) -> int:
-    from loomgit.guard import Guard  # noqa: PLC0415 - slow, and installing needs none of it
-    from loomgit.pushes import Pushed, staged  # noqa: PLC0415
+    from loomgit.guards.guard import Guard  # noqa: PLC0415 - slow, and installing needs none of it
+    from loomgit.guards.pushes import Pushed, staged  # noqa: PLC0415
 
     began = time.perf_counter()
     repository = wiring.repository  # has taken from the variables what it needs

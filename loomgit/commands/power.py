@@ -52,7 +52,7 @@ def command(
 
     Exit codes: 0 told, 2 there are no results to estimate from.
     """
-    from loomgit.sizing import size  # noqa: PLC0415 - `--help` must not pay for it
+    from loomgit.sessions.sizing import size  # noqa: PLC0415 - `--help` must not pay for it
 
     project = options.project()
     names = [project.pipeline(name).name for name in pipelines] or project.pipeline_names()

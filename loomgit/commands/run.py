@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from loomgit.domain.runs import Run
     from loomgit.pipeline.events import Event
-    from loomgit.selection import Selection
+    from loomgit.wiring.selection import Selection
 
 DATES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S%z"]
 EXIT = {"gate": 1, "user": 2, "world": 4, "stopped": 130}

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 import click
 import pytest
 
-from loomgit.catalog import SUITE_ENDINGS
 from loomgit.commands.options import Common, common
 from loomgit.errors import LoomError, UserError
 from loomgit.report.session import as_object, mission_lines
+from loomgit.wiring.catalog import SUITE_ENDINGS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,11 +10,11 @@ from datetime import UTC, datetime
 import pytest
 
 from loomgit.api import Project
-from loomgit.assembly import Assembly
 from loomgit.domain.models import Message, Request
 from loomgit.errors import BudgetExceeded, Denied, ProblemsFound, Unrecorded, UserError
 from loomgit.gateway.budget import Budget
-from loomgit.wiring import Wiring
+from loomgit.wiring.assembly import Assembly
+from loomgit.wiring.project import Wiring
 from tests.projects import PIPELINE, make_project
 from tests.repos import commit
 from tests.servers.openai_server import OpenAiServer, Reply, error

@@ -17,7 +17,7 @@ from loomgit.history import schema
 from loomgit.history.repository import Repository
 from loomgit.history.store import RunStore
 from loomgit.history.sync import Sync
-from loomgit.wiring import Wiring
+from loomgit.wiring.project import Wiring
 from tests.repos import CLEAN, commit, git, make, write
 from tests.runs import make_run
 

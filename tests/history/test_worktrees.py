@@ -1,7 +1,7 @@
 import pytest
 
 from loomgit.api import Project
-from loomgit.wiring import Wiring
+from loomgit.wiring.project import Wiring
 from tests.repos import commit, git, make
 from tests.runs import make_run
 

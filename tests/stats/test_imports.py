@@ -21,4 +21,6 @@ def test_a_first_interval_needs_neither():
 
 
 def test_what_judges_unit_tests_needs_neither():
-    assert not loaded("import loomgit.trial, loomgit.summary, loomgit.ledger") & {"numpy", "scipy"}
+    assert not loaded(
+        "import loomgit.sessions.trial, loomgit.sessions.summary, loomgit.sessions.ledger"
+    ) & {"numpy", "scipy"}

@@ -11,7 +11,7 @@ from loomgit.domain.samples import case_of
 from loomgit.errors import LoomError, UserError
 from loomgit.harness.results import cost_of
 from loomgit.report.session import Line, PipelineTable, Score, as_markdown, as_object
-from loomgit.standard import Standards
+from loomgit.sessions.standard import Standards
 from loomgit.stats.bounds import moments_bounded_mean
 from loomgit.stats.summary import Moments
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from loomgit.domain.samples import CaseSamples, Sample
     from loomgit.harness.entry import Entry
     from loomgit.harness.session import Name
-    from loomgit.ledger import Ledger
+    from loomgit.sessions.ledger import Ledger
 
 
 @dataclass(slots=True)
@@ -121,7 +121,7 @@ class Summary:
         if standard.measured is None:
             return version, {}, standard.note
         from loomgit.harness.comparison import compare_sides, decide  # noqa: PLC0415 - slow
-        from loomgit.measured import measured_now  # noqa: PLC0415 - the same
+        from loomgit.sessions.measured import measured_now  # noqa: PLC0415 - the same
 
         base = standard.measured
         now = measured_now(subject.plan, cases)

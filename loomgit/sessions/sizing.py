@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from loomgit.bench import Bench
 from loomgit.domain.power import Sizing
 from loomgit.domain.suites import Policy, Regression
 from loomgit.errors import UserError
 from loomgit.harness.power import plan_metrics
 from loomgit.history.evidence import KINDS, Evidence
-from loomgit.standard import Standards
+from loomgit.sessions.standard import Standards
+from loomgit.wiring.bench import Bench
 
 if TYPE_CHECKING:
-    from loomgit.bench import Subject
     from loomgit.domain.comparison import Measured
     from loomgit.domain.power import Wish
-    from loomgit.wiring import Wiring
+    from loomgit.wiring.bench import Subject
+    from loomgit.wiring.project import Wiring
 
 
 def size(wiring: Wiring, pipeline: str, wish: Wish) -> Sizing:

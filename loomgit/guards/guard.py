@@ -8,27 +8,27 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from loomgit.bench import Bench, readable
-from loomgit.comparing import Comparing, Wanted
+from loomgit.comparisons.comparing import Comparing, Wanted
 from loomgit.domain.comparison import Comparison, Revision
 from loomgit.errors import BudgetExceeded, LoomError, ProblemsFound, UserError
 from loomgit.harness.acceptance import TRAILER, accept, parse_acceptance
 from loomgit.harness.choices import Options
-from loomgit.ledger import Ledger
-from loomgit.standard import OFF
-from loomgit.trial import Trial
+from loomgit.sessions.ledger import Ledger
+from loomgit.sessions.standard import OFF
+from loomgit.sessions.trial import Trial
+from loomgit.wiring.bench import Bench, readable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from loomgit.bench import Subject
     from loomgit.domain.samples import TestResult
     from loomgit.domain.settings import Replay
     from loomgit.domain.suites import AnyTest, Suite
     from loomgit.harness.acceptance import Acceptance
     from loomgit.harness.entry import Entry
-    from loomgit.trial import Judged
-    from loomgit.wiring import Wiring
+    from loomgit.sessions.trial import Judged
+    from loomgit.wiring.bench import Subject
+    from loomgit.wiring.project import Wiring
 
 CONFIG = ".loom/config.yaml"
 # What may name a file that matters, besides the files that pipelines and tests name already.

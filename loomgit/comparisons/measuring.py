@@ -13,13 +13,11 @@ from loomgit.domain.samples import CaseSamples
 from loomgit.errors import WorldError
 from loomgit.harness.results import by_case, judges_of
 from loomgit.harness.session import Draw, Session
-from loomgit.keeping import Keeper
+from loomgit.sessions.keeping import Keeper
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from loomgit.assembly import Assembly
-    from loomgit.bench import Bench, Sampled, Subject
     from loomgit.domain.ports import Gateway
     from loomgit.domain.runs import Cause, Status
     from loomgit.domain.samples import Sample
@@ -29,6 +27,8 @@ if TYPE_CHECKING:
     from loomgit.harness.cases import TestCase
     from loomgit.harness.session import Name
     from loomgit.pipeline.plan import Plan
+    from loomgit.wiring.assembly import Assembly
+    from loomgit.wiring.bench import Bench, Sampled, Subject
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from loomgit.comparisons.measuring import Line, measure
 from loomgit.domain.samples import CaseSamples
 from loomgit.errors import LoomError, ProblemsFound, UserError
 from loomgit.gateway.budget import Budget
-from loomgit.measuring import Line, measure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from loomgit.bench import Bench, Sampled, Subject
-    from loomgit.comparing import Pair, Wanted
+    from loomgit.comparisons.comparing import Pair, Wanted
     from loomgit.domain.comparison import Measured
+    from loomgit.wiring.bench import Bench, Sampled, Subject
 
 
 class Completing:

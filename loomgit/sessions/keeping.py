@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from contextlib import AbstractContextManager
 
-    from loomgit.bench import Subject
     from loomgit.domain.runs import Cause, Status, TestRecord
     from loomgit.domain.samples import CaseSamples, Sample
     from loomgit.domain.versions import Commit
     from loomgit.history.store import RecordsWriter, RunStore
+    from loomgit.wiring.bench import Subject
 
 KEPT_CASES = 1000  # in the run file; a bigger session has them in its records alone
 

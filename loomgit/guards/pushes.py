@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from loomgit.errors import WorldError
-from loomgit.guard import Change
+from loomgit.guards.guard import Change
 from loomgit.harness.acceptance import TRAILER, parse_acceptance
 from loomgit.history.baselines import Baselines
 from loomgit.history.repository import UNBORN
@@ -15,10 +15,10 @@ from loomgit.hooks.install import Update, parse_updates
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from loomgit.guard import Guard
+    from loomgit.guards.guard import Guard
     from loomgit.harness.acceptance import Acceptance
     from loomgit.history.repository import Repository
-    from loomgit.wiring import Wiring
+    from loomgit.wiring.project import Wiring
 
 USUAL_BRANCHES = ("HEAD", "main", "master")
 

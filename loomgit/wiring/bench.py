@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from loomgit.catalog import Catalog
 from loomgit.domain.keys import find_key, record_key
 from loomgit.domain.ports import QueryValues
 from loomgit.domain.records import Record
@@ -20,12 +19,12 @@ from loomgit.errors import ProblemsFound, UserError
 from loomgit.harness.cases import TestCase, data_case, shuffled, unit_case
 from loomgit.history.samples import load_samples
 from loomgit.pipeline.plan import identify
-from loomgit.planning import Planning
+from loomgit.wiring.catalog import Catalog
+from loomgit.wiring.planning import Planning
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-    from loomgit.assembly import Assembly
     from loomgit.domain.definitions import Pipeline
     from loomgit.domain.place import Problem
     from loomgit.domain.ports import Gateway
@@ -36,7 +35,8 @@ if TYPE_CHECKING:
     from loomgit.pipeline.plan import Plan
     from loomgit.pipeline.prompt import Prompt
     from loomgit.pipeline.sampling import Sampler
-    from loomgit.wiring import Wiring
+    from loomgit.wiring.assembly import Assembly
+    from loomgit.wiring.project import Wiring
 
 MOST_RUNS = 20  # whose samples are looked through, the newest first
 MOST_RECORDS = 1000  # of a pipeline that has no test file: as many cases as a run file keeps
@@ -90,7 +90,7 @@ class Bench:
     @cached_property
     def assembly(self) -> Assembly:
         """Gateways, evaluators and rows of this tree; loaded by who measures."""
-        from loomgit.assembly import Assembly
+        from loomgit.wiring.assembly import Assembly
 
         return Assembly(self.wiring)
 
@@ -244,7 +244,7 @@ class Bench:
 
     def concurrency(self, pipeline: Pipeline) -> int:
         """How many calls may be in flight."""
-        from loomgit.assembly import AUTO_CONCURRENCY
+        from loomgit.wiring.assembly import AUTO_CONCURRENCY
 
         configured = pipeline.transform.concurrency
         return configured or self.wiring.settings.defaults.concurrency or AUTO_CONCURRENCY

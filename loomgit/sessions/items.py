@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from loomgit.domain.suites import AnyTest, Suite
     from loomgit.harness.entry import Entry
     from loomgit.plugin import LoomPlugin
-    from loomgit.trial import Judged
+    from loomgit.sessions.trial import Judged
 
 GROUPS = ("unit_tests", "distributional_tests", "integration_tests")
 MARKS = {

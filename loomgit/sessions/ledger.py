@@ -7,21 +7,21 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from loomgit.bench import Bench
 from loomgit.domain.runs import TestRecord
 from loomgit.domain.samples import CaseSamples
 from loomgit.errors import LoomError
-from loomgit.keeping import Keeper
+from loomgit.sessions.keeping import Keeper
+from loomgit.wiring.bench import Bench
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from loomgit.bench import Subject
     from loomgit.domain.runs import Cause, Run
     from loomgit.domain.samples import Sample
     from loomgit.harness.entry import Entry
     from loomgit.harness.session import Name
-    from loomgit.wiring import Wiring
+    from loomgit.wiring.bench import Subject
+    from loomgit.wiring.project import Wiring
 
 
 @dataclass(slots=True)

@@ -1,7 +1,7 @@
 """Wiring: the project's settings, repository, versions and store.
 
 Everything is made, and its library loaded, when it is first asked for: a command pays for what it
-uses. What a run needs besides stands in `loomgit.assembly`.
+uses. What a run needs besides stands in `loomgit.wiring.assembly`.
 """
 # ruff: noqa: PLC0415 - see above: these are the doors that stay shut until somebody knocks
 

@@ -1,7 +1,7 @@
 """Assembly: a pipeline made ready to run, from its definition to gateway, evaluators and rows.
 
-With `loomgit.wiring` the only place that names concrete adapters. A run on the embedded model that
-needs no judge loads no model library.
+With `loomgit.wiring.project` the only place that names concrete adapters. A run on the embedded
+model that needs no judge loads no model library.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from loomgit.pipeline.evaluate import Panel
 from loomgit.pipeline.output import OutputReader
 from loomgit.pipeline.stages import FailurePolicy
 from loomgit.pipeline.transform import Transformer
-from loomgit.planning import Planning, own_judge
 from loomgit.rows.quarantine import Quarantine
 from loomgit.rows.sinks import open_sink
 from loomgit.rows.sources import open_source
 from loomgit.rows.spool import Spool
 from loomgit.rows.sql import QueryError
+from loomgit.wiring.planning import Planning, own_judge
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

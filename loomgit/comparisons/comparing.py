@@ -8,7 +8,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from loomgit.bench import Bench, Subject, readable
 from loomgit.domain.comparison import (
     Comparison,
     Limits,
@@ -21,7 +20,8 @@ from loomgit.domain.comparison import (
 from loomgit.domain.suites import Regression
 from loomgit.history.baselines import Baselines, Ends
 from loomgit.history.evidence import KINDS, Evidence
-from loomgit.selection import Selecting, changed_inputs
+from loomgit.wiring.bench import Bench, Subject, readable
+from loomgit.wiring.selection import Selecting, changed_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from loomgit.domain.runs import RunSummary
     from loomgit.domain.settings import Replay
     from loomgit.domain.suites import Suite
-    from loomgit.wiring import Wiring
+    from loomgit.wiring.project import Wiring
 
 TEST, RUN = KINDS
 
@@ -133,7 +133,7 @@ class Comparing:
         return Comparison(base, head, worst(counted), tuple(decided), missing, notes)
 
     def _measure(self, pairs: Sequence[Pair], heads: Bench, bases: Bench) -> None:
-        from loomgit.completing import Completing
+        from loomgit.comparisons.completing import Completing
 
         completing = Completing(heads, bases, self._wanted, self._progress)
         for pair in pairs:

@@ -6,21 +6,21 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from loomgit.bench import Bench, readable
 from loomgit.domain.samples import CaseSamples, Judgement, Sample
 from loomgit.errors import LoomError
 from loomgit.history.baselines import Baselines, Ends
 from loomgit.history.evidence import Evidence
 from loomgit.history.samples import load_samples
+from loomgit.wiring.bench import Bench, readable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from loomgit.bench import Subject
     from loomgit.domain.comparison import Measured
     from loomgit.domain.runs import Case
     from loomgit.domain.suites import Suite
-    from loomgit.wiring import Wiring
+    from loomgit.wiring.bench import Subject
+    from loomgit.wiring.project import Wiring
 
 OFF = "none"  # the baseline of who wants no comparison
 
@@ -75,7 +75,7 @@ class Standards:
             return True
         there = self._bench(ends.base)
         base = readable(there, today.plan.pipeline.name)
-        from loomgit.selection import changed_inputs  # noqa: PLC0415 - it loads what compares
+        from loomgit.wiring.selection import changed_inputs  # noqa: PLC0415 - it loads what compares
 
         if isinstance(base, str) or changed_inputs(base, today):
             return True

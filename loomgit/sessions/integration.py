@@ -9,18 +9,18 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from loomgit.assembly import Assembly
 from loomgit.execution import Execution
+from loomgit.wiring.assembly import Assembly
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from loomgit.bench import Bench, Subject
     from loomgit.domain.definitions import Pipeline
     from loomgit.domain.ports import Gateway
     from loomgit.domain.runs import Run
     from loomgit.domain.suites import IntegrationCase
     from loomgit.pipeline.events import Event
+    from loomgit.wiring.bench import Bench, Subject
 
 
 def run_integration(

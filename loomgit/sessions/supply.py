@@ -8,16 +8,15 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from loomgit.assembly import AUTO_CONCURRENCY
 from loomgit.errors import Denied
 from loomgit.gateway.budget import Budget
 from loomgit.harness.session import Session
+from loomgit.wiring.assembly import AUTO_CONCURRENCY
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from loomgit.bench import Subject
     from loomgit.domain.ports import Gateway
     from loomgit.domain.samples import Sample
     from loomgit.gateway.reply_store import ReplyStore
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from loomgit.harness.session import Draw, Name
     from loomgit.history.board import Board
     from loomgit.pipeline.plan import Plan
+    from loomgit.wiring.bench import Subject
 
 
 class Supply:

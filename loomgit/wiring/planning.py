@@ -1,6 +1,7 @@
 """Planning: a pipeline's contents at their versions, read and checked; what identifies its results.
 
-Apart from `loomgit.assembly`, so that who only compares results loads no gateway and no evaluator.
+Apart from `loomgit.wiring.assembly`, so that who only compares results loads no gateway and no
+evaluator.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ from loomgit.config.load import parse_front_matter
 from loomgit.domain.place import Problem
 from loomgit.domain.settings import EMBEDDED_MODEL
 from loomgit.errors import ProblemsFound, UserError
-from loomgit.limits import unsupported
 from loomgit.pipeline.plan import PLAIN, Plan
 from loomgit.pipeline.prompt import Prompt, split_front_matter
+from loomgit.wiring.limits import unsupported
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from loomgit.domain.definitions import FrontMatter, Pipeline
     from loomgit.domain.versions import FileVersion
-    from loomgit.wiring import Wiring
+    from loomgit.wiring.project import Wiring
 
 
 class Planning:

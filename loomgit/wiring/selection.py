@@ -6,22 +6,22 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from loomgit.bench import Bench, readable
 from loomgit.domain.place import Problem
 from loomgit.domain.words import one_of
 from loomgit.errors import ProblemsFound
 from loomgit.harness.differences import differences
-from loomgit.limits import same_place
 from loomgit.pipeline.dag import Dag, Facts, parse_selection, select
+from loomgit.wiring.bench import Bench, readable
+from loomgit.wiring.limits import same_place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from loomgit.bench import Subject
     from loomgit.domain.definitions import Pipeline
     from loomgit.history.baselines import Ends
     from loomgit.pipeline.dag import Term
-    from loomgit.wiring import Wiring
+    from loomgit.wiring.bench import Subject
+    from loomgit.wiring.project import Wiring
 
 
 NO_VARIABLES: Mapping[str, str] = MappingProxyType({})

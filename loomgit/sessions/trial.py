@@ -23,13 +23,12 @@ from loomgit.errors import BudgetExceeded, Denied, LoomError
 from loomgit.harness import unit
 from loomgit.harness.entry import Entry
 from loomgit.harness.samples import loss
-from loomgit.subjects import Subjects
-from loomgit.supply import Supply
+from loomgit.sessions.subjects import Subjects
+from loomgit.sessions.supply import Supply
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from loomgit.bench import Subject
     from loomgit.domain.definitions import EvaluatorSpec
     from loomgit.domain.samples import Sample, Verdict
     from loomgit.domain.suites import AnyTest, Distributional, Suite
@@ -37,9 +36,10 @@ if TYPE_CHECKING:
     from loomgit.harness.cases import TestCase
     from loomgit.harness.choices import Options
     from loomgit.harness.session import Draw, Name
-    from loomgit.standard import Standards
-    from loomgit.subjects import Asked
-    from loomgit.wiring import Wiring
+    from loomgit.sessions.standard import Standards
+    from loomgit.sessions.subjects import Asked
+    from loomgit.wiring.bench import Subject
+    from loomgit.wiring.project import Wiring
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class Trial:
     @cached_property
     def standards(self) -> Standards:
         """What tests against a baseline are measured by."""
-        from loomgit.standard import Standards  # noqa: PLC0415 - few sessions compare
+        from loomgit.sessions.standard import Standards  # noqa: PLC0415 - few sessions compare
 
         return Standards(self._wiring, self.options.baseline)
 
@@ -172,7 +172,7 @@ class Trial:
 
     def _integrate(self, blank: Entry, suite: Suite, test: IntegrationCase) -> Judged:
         from loomgit.harness import integration  # noqa: PLC0415 - a run takes sources and sinks
-        from loomgit.integration import run_integration  # noqa: PLC0415 - the same
+        from loomgit.sessions.integration import run_integration  # noqa: PLC0415 - the same
 
         pipeline = self._subjects.tested(suite)
         with self._supply.elsewhere() as gateway:
@@ -297,7 +297,7 @@ class Trial:
         """How these cases score worse than under the baseline, in one line; empty where they do
         not, or the baseline has no results of them. Raises LoomError."""
         from loomgit.harness.comparison import compare_sides, decide  # noqa: PLC0415 - as above
-        from loomgit.measured import measured_now, part_of  # noqa: PLC0415 - the same
+        from loomgit.sessions.measured import measured_now, part_of  # noqa: PLC0415 - the same
 
         subject = self.subject(pipeline, model)
         standard = self.standards.find(subject, baseline)

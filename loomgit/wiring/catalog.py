@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from loomgit.domain.definitions import Pipeline
     from loomgit.domain.suites import Suite
-    from loomgit.wiring import Wiring
+    from loomgit.wiring.project import Wiring
 
 PIPELINES, TESTS = "pipelines", "tests"
 SUITE_ENDINGS = ("_test.yaml", ".loom.yaml")

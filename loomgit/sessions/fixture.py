@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from loomgit.domain.samples import CaseSamples, Verdict
     from loomgit.domain.values import Json, JsonObject
-    from loomgit.trial import Trial
+    from loomgit.sessions.trial import Trial
 
 
 @dataclass(slots=True)

@@ -5,25 +5,25 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeVar
 
-from loomgit.bench import Bench
 from loomgit.domain.records import Record
 from loomgit.errors import LoomError, ProblemsFound, UserError
 from loomgit.harness.cases import data_case, unit_case
 from loomgit.harness.session import Draw
 from loomgit.pipeline.plan import identify
-from loomgit.supply import party_of
+from loomgit.sessions.supply import party_of
+from loomgit.wiring.bench import Bench
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from loomgit.bench import Subject
     from loomgit.domain.definitions import EvaluatorSpec, Pipeline
     from loomgit.domain.suites import Suite, UnitCase
     from loomgit.domain.values import JsonObject
     from loomgit.harness.cases import TestCase
     from loomgit.pipeline.sampling import Sampler
-    from loomgit.supply import Supply
-    from loomgit.wiring import Wiring
+    from loomgit.sessions.supply import Supply
+    from loomgit.wiring.bench import Subject
+    from loomgit.wiring.project import Wiring
 
 Found = TypeVar("Found")
 

@@ -12,14 +12,14 @@ from loomgit.domain.checks import Check, Section, Validation
 from loomgit.domain.ports import QueryValues
 from loomgit.domain.replies import find_object
 from loomgit.errors import LoomError, ProblemsFound, UserError
-from loomgit.limits import unsupported
+from loomgit.wiring.limits import unsupported
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from loomgit.assembly import Assembly
     from loomgit.domain.definitions import Pipeline
     from loomgit.domain.place import Problem
+    from loomgit.wiring.assembly import Assembly
 
 _KEYED = re.compile(r"[\w.]+: ")  # a fault of a key says the key first, one of the YAML does not
 
