@@ -33,7 +33,7 @@ def evaluator_faults(document: Document, path: Path, known: Collection[str]) -> 
     kind = written if short else document.find((*path, "type"))
     if not isinstance(kind, str):
         return
-    own = kind not in CONFIGS and (kind in known or OWN_FUNCTION.fullmatch(kind) is not None)
+    own = kind not in CONFIGS and (OWN_FUNCTION.fullmatch(kind) is not None or kind in known)
     if kind not in CONFIGS and not own:
         listed = f"one of: {', '.join([*CONFIGS, *sorted(known)])}, or path/to/file.py:function"
         hint = did_you_mean(kind, [*CONFIGS, *known]) or listed

@@ -183,12 +183,15 @@ class CacheModel(Part):
 
 
 class RetrieveModel(Part):
-    """Full-text search for rag, where the record brings no documents"""
+    """Search for rag, where the record brings no documents"""
 
     documents: tuple[Word, ...] = Field(min_length=1, description="Globs of the files to search")
-    top_k: Count = Field(default=5, description="How many documents a record gets")
+    top_k: Count = Field(default=5, description="How many passages a record gets")
     query_field: Word = Field(
         default="question", description="The field of the record to search by"
+    )
+    retriever: Word = Field(
+        default="full_text", description="full_text, or a name that a package offers"
     )
 
 

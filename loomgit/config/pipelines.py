@@ -199,7 +199,9 @@ def _transform(model: TransformModel) -> Transform:
         prompt_version=model.prompt_version,
         context=() if isinstance(context, ContextField) else context,
         context_field=field,
-        retrieve=Retrieve(retrieve.documents, retrieve.top_k, retrieve.query_field)
+        retrieve=Retrieve(
+            retrieve.documents, retrieve.top_k, retrieve.query_field, retrieve.retriever
+        )
         if retrieve
         else None,
         model=model.model,

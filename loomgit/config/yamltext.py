@@ -89,20 +89,6 @@ def parse_yaml(text: str, path: str, *, may_be_empty: bool = False) -> Document:
     return _unfold(root, faults)
 
 
-def decode(data: bytes, path: str) -> str:
-    """Decode a file's bytes; raise ProblemsFound with the line where they are not UTF-8."""
-    try:
-        return data.decode()
-    except UnicodeDecodeError as error:
-        before = data[: error.start]
-        line = before.count(b"\n") + 1
-        column = len(before[before.rfind(b"\n") + 1 :].decode()) + 1
-        message = f"not UTF-8: byte 0x{data[error.start]:02x} at offset {error.start}"
-        raise ProblemsFound(
-            [Problem(Place(path, line, column), message, "save the file as UTF-8")]
-        ) from None
-
-
 _Event: TypeAlias = yaml.Event
 
 

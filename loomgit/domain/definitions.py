@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
+from loomgit.domain.passages import RETRIEVED
 from loomgit.domain.place import Place
 
 if TYPE_CHECKING:
@@ -75,11 +76,12 @@ class CacheRule:
 
 @dataclass(frozen=True, slots=True)
 class Retrieve:
-    """Full-text retrieval for `rag`, where the record brings no documents of its own."""
+    """Search for `rag`, where the record brings no documents of its own; `documents` are globs."""
 
     documents: tuple[str, ...]
     top_k: int = 5
     query_field: str = "question"
+    retriever: str = "full_text"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +111,11 @@ class Transform:
     cache: CacheRule | None = None
     app: str | None = None
     version: str | None = None
+
+    @property
+    def documents_field(self) -> str | None:
+        """The record's field that prompts see as context: named, or that of what is retrieved."""
+        return self.context_field or (RETRIEVED if self.retrieve is not None else None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from loomgit.domain.models import Completion, Request, Spent
+    from loomgit.domain.passages import Passage
     from loomgit.domain.records import Score, Subject
     from loomgit.domain.values import Json, JsonMapping, JsonObject
 
@@ -23,6 +24,17 @@ class Gateway(Protocol):
 
     async def close(self) -> None:
         """Let go of connections; nothing is asked afterwards."""
+        ...
+
+
+class Retriever(Protocol):
+    """Finds passages of documents that answer a question."""
+
+    async def retrieve(self, question: str, count: int) -> Sequence[Passage]:
+        """The best passages, best first, `count` at most; the same each time.
+
+        Any text is a question, the empty one too. Raises WorldError.
+        """
         ...
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
+from loomgit.domain.passages import show_document
 from loomgit.domain.ports import EvaluatorFailure
 from loomgit.domain.values import as_text
 from loomgit.evaluators.aim import EXPECTED, PREFIX, Aim, pick
@@ -138,5 +139,5 @@ def _first(record_fields: Mapping[str, Json], names: tuple[str, ...]) -> str | N
 def _joined(value: Json) -> str:
     """Documents one after the other, with a line between them."""
     return (
-        "\n\n".join(as_text(part) for part in value) if isinstance(value, list) else as_text(value)
+        "\n\n".join(map(show_document, value)) if isinstance(value, list) else show_document(value)
     )

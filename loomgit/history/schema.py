@@ -5,9 +5,9 @@ Older formats are lifted step by step in memory; a newer one is not read by gues
 
 from __future__ import annotations
 
-from functools import cache
 from typing import TYPE_CHECKING
 
+import msgspec
 import orjson
 
 from loomgit.domain.runs import SCHEMA_VERSION, Run
@@ -15,19 +15,9 @@ from loomgit.domain.runs import SCHEMA_VERSION, Run
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from pydantic import TypeAdapter
-
     from loomgit.domain.values import JsonObject
 
     Migration = Callable[[JsonObject], JsonObject]
-
-
-@cache
-def _adapter() -> TypeAdapter[Run]:
-    """Made when a file is first read: writing one needs none, and making it takes a while."""
-    from pydantic import TypeAdapter  # noqa: PLC0415
-
-    return TypeAdapter(Run)
 
 
 # From a format to the next one: {1: lift_1_to_2, ...}. There is one format so far.
@@ -86,8 +76,7 @@ def from_json(
         for case in document.get("cases", []):
             if "def" in case:
                 case["definition"] = case.pop("def")
-        return _adapter().validate_python(document)
-    # pydantic's ValidationError is a ValueError; the others are a migration's, or a case's that
-    # meets another shape than its format has.
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        return msgspec.convert(document, Run)
+    # The others are a migration's, or a case's that meets another shape than its format has.
+    except (msgspec.MsgspecError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise DamagedRun(" ".join(str(error).split())) from error

@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from loomgit.domain.globs import folder_of, matches
 from loomgit.errors import UserError
 from loomgit.history.objects import LINK, Entry, parse_listing, parse_staged
 from loomgit.history.repository import MANY, UNBORN
@@ -47,6 +48,17 @@ class Tree:
             return sorted(path.relative_to(self.root).as_posix() for path in found)
         listed = self._held if self.revision else self._staged([folder])
         return sorted(p for p in listed if p.startswith(f"{folder}/") and p.endswith(ending))
+
+    def matching(self, glob: str) -> list[str]:
+        """The project's paths that a glob matches, in order; of the working tree what Git does not
+        ignore, so that a commit of it all has the same."""
+        folder = folder_of(glob)
+        if self.revision is None:
+            listed = dict.fromkeys(self.repository.list_files(folder))
+            paths = [path for path in listed if (self.root / path).is_file()]
+        else:
+            paths = list(self._held if self.revision else self._staged([folder]))
+        return sorted(path for path in paths if matches(glob, path))
 
     def read(self, paths: Sequence[str]) -> dict[str, bytes]:
         """The content of those of `paths` that are files here."""

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from loomgit.domain.keys import digest
 from loomgit.domain.runs import RunConfig
-from loomgit.pipeline.transform import Sampling
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
     from loomgit.domain.definitions import Pipeline
     from loomgit.domain.records import Record
-    from loomgit.domain.values import JsonObject
+    from loomgit.domain.values import JsonMapping, JsonObject
     from loomgit.domain.versions import FileVersion
 
 PLAIN = "100644"  # Git's mode of a file that is neither executable nor a link
@@ -27,10 +26,22 @@ EVALUATION_FORMAT = 1  # raised when the same inputs would be judged differently
 
 
 @dataclass(frozen=True, slots=True)
+class Sampling:
+    """How the model is asked: what a pipeline's `transform` says of the model."""
+
+    model: str
+    temperature: float | None = None
+    seed: int | None = None
+    max_tokens: int | None = None
+    params: JsonMapping = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """One pipeline, ready to run. `files` holds the other files it depends on, path to blob, and
-    `modes` Git's mode of every file that is no plain one; `model` and `judge` are ids as configured
-    (the judge may be absent)."""
+    `modes` Git's mode of every file that is no plain one; `documents` are the files that are
+    searched for the records, path to blob; `model` and `judge` are ids as configured (the judge may
+    be absent)."""
 
     pipeline: Pipeline
     prompt: FileVersion
@@ -42,6 +53,7 @@ class Plan:
     output: JsonObject | None = None
     files: Mapping[str, str] = field(default_factory=dict)
     modes: Mapping[str, str] = field(default_factory=dict)
+    documents: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def sampling(self) -> Sampling:
@@ -98,8 +110,17 @@ class Plan:
                 "gate": asdict(evaluate.gate),
                 "sample": evaluate.sample,
                 "instead": self._instead(),
+                **self._searched(),
             }
         )
+
+    def _searched(self) -> dict[str, object]:
+        """What decides on the documents that records get, where any are searched."""
+        retrieve = self.pipeline.transform.retrieve
+        if retrieve is None and not self.documents:
+            return {}
+        how = None if retrieve is None else {**asdict(retrieve), "documents": ()}  # globs: no more
+        return {"retrieve": how, "documents": sorted(self.documents.items())}
 
     def _instead(self) -> dict[str, object]:
         """What becomes of a record that fails, where that is another result."""
@@ -117,6 +138,7 @@ class Plan:
         """
         blobs = {self.prompt.path: self.prompt.blob}
         blobs |= {version.path: version.blob for version in self.context.values()}
+        blobs |= self.documents
         blobs |= self.files
         return {path: (self.modes.get(path, PLAIN), blob) for path, blob in sorted(blobs.items())}
 

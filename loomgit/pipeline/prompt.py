@@ -17,6 +17,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from loomgit.domain.place import Place, Problem
 from loomgit.domain.words import did_you_mean, nearest
 from loomgit.errors import ProblemsFound
+from loomgit.pipeline.front_matter import split_front_matter
 from loomgit.pipeline.references import Reference, Template, find_references
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 ROOTS = ("input", "context", "vars")
 SHOWN_FIELDS = 12
-_FRONT = re.compile(r"\A---[ \t]*\n(.*?)^---[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
 _NO_ATTRIBUTE = re.compile(r"has no attribute '([^']*)'")
 # What a template's own expressions may raise on a record: a filter on a wrong type, a division.
 _EXPRESSION_ERRORS = (
@@ -51,14 +51,6 @@ class _Environment(ImmutableSandboxedEnvironment):
         if isinstance(obj, dict) and attribute in obj:
             return obj[attribute]
         return super().getattr(obj, attribute)
-
-
-def split_front_matter(text: str) -> tuple[str, int, str]:
-    """(metadata's YAML, how many lines it takes with its marks, body); "" and 0 where none is."""
-    match = _FRONT.match(text)
-    if match is None:
-        return "", 0, text
-    return match[1], match[0].count("\n"), text[match.end() :]
 
 
 class Prompt:

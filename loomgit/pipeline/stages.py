@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from loomgit.domain.records import Failure, Outcome, Output
 from loomgit.pipeline.output import compile_schema, describe_faults
+from loomgit.pipeline.retrieval import RetrievalFailure
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from loomgit.domain.records import Record
     from loomgit.domain.values import JsonMapping
     from loomgit.pipeline.evaluate import Panel
+    from loomgit.pipeline.retrieval import Retrieval
     from loomgit.pipeline.tally import Stopwatch
     from loomgit.pipeline.transform import Transformer
 
@@ -26,6 +28,7 @@ class FailurePolicy:
     retries: int = 0
     value: JsonMapping | None = None
     transformer: Transformer | None = None
+    retrieval: Retrieval | None = None  # the other transform's; None: the pipeline's
 
 
 class Stages:
@@ -38,11 +41,13 @@ class Stages:
         load: Load,
         policy: FailurePolicy,
         watches: Mapping[str, Stopwatch],
+        retrieval: Retrieval | None = None,
     ) -> None:
         self._transformer = transformer
         self._panel = panel
         self._policy = policy
         self._validator = None if load.schema is None else compile_schema(load.schema)
+        self._retrieval = retrieval
         self._transforming = watches["transform"]
         self._evaluating = watches["evaluate"]
 
@@ -65,7 +70,10 @@ class Stages:
     async def attempt(self, record: Record, *, sample: int) -> Outcome:
         """The outcome of one reply, the `sample`-th, with neither retry nor fallback."""
         with self._transforming:
-            output, failure = await self._transformer.apply(record, sample=sample)
+            supplied = await _supply(self._retrieval, record)
+            if isinstance(supplied, Failure):
+                return Outcome(record, failure=supplied)
+            output, failure = await self._transformer.apply(supplied, sample=sample)
         if failure is None and output is not None:
             failure = self._misfit(output.fields)
         if failure is not None or output is None:
@@ -73,7 +81,7 @@ class Stages:
         if not self._panel.selects(record):
             return Outcome(record, output, evaluated=False)
         with self._evaluating:
-            assessments, failure = await self._panel.judge(record, output)
+            assessments, failure = await self._panel.judge(supplied, output)
         return Outcome(record, output, assessments, failure)
 
     def _misfit(self, fields: JsonMapping) -> Failure | None:
@@ -90,7 +98,10 @@ class Stages:
             output = replace(paid, fields=dict(policy.value))
         elif policy.transformer is not None:
             with self._transforming:
-                second, failure = await policy.transformer.apply(failed.record)
+                supplied = await _supply(policy.retrieval or self._retrieval, failed.record)
+                if isinstance(supplied, Failure):
+                    return failed
+                second, failure = await policy.transformer.apply(supplied)
             if failure is not None or second is None:
                 return replace(failed, output=_together(failed.output, second))
             output = _together(failed.output, second) or second
@@ -100,6 +111,14 @@ class Stages:
         if misfit is not None:
             return replace(failed, output=output, failure=misfit)
         return replace(failed, output=output, failure=None, fallback=True, replaced=failed.failure)
+
+
+async def _supply(retrieval: Retrieval | None, record: Record) -> Record | Failure:
+    """The record with the documents that it is answered from, or why it has none."""
+    try:
+        return record if retrieval is None else await retrieval.supply(record)
+    except RetrievalFailure as error:
+        return Failure("transform", str(error), infrastructure=error.infrastructure)
 
 
 def _together(first: Output | None, second: Output | None) -> Output | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from loomgit.domain.models import Message, Request, Spent
@@ -18,18 +17,8 @@ if TYPE_CHECKING:
     from loomgit.domain.ports import Gateway
     from loomgit.domain.records import Record
     from loomgit.domain.values import JsonMapping, JsonObject
+    from loomgit.pipeline.plan import Sampling
     from loomgit.pipeline.prompt import Prompt
-
-
-@dataclass(frozen=True, slots=True)
-class Sampling:
-    """How the model is asked: what a pipeline's `transform` says of the model."""
-
-    model: str
-    temperature: float | None = None
-    seed: int | None = None
-    max_tokens: int | None = None
-    params: JsonMapping = field(default_factory=dict)
 
 
 class Transformer:

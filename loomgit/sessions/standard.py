@@ -75,7 +75,7 @@ class Standards:
             return True
         there = self._bench(ends.base)
         base = readable(there, today.plan.pipeline.name)
-        from loomgit.wiring.selection import changed_inputs  # noqa: PLC0415 - it loads what compares
+        from loomgit.wiring.modified import changed_inputs  # noqa: PLC0415 - it loads what compares
 
         if isinstance(base, str) or changed_inputs(base, today):
             return True

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from loomgit.domain.definitions import CacheRule
 from loomgit.domain.keys import HASH_KEY, find_key
+from loomgit.domain.passages import RETRIEVED
 from loomgit.domain.place import Problem
 from loomgit.errors import ProblemsFound, UserError
 from loomgit.evaluators import registry
@@ -24,20 +25,23 @@ from loomgit.gateway.reply_store import FILE, ReplyStore
 from loomgit.gateway.stand_in import StandIn
 from loomgit.pipeline.evaluate import Panel
 from loomgit.pipeline.output import OutputReader
+from loomgit.pipeline.retrieval import Retrieval
 from loomgit.pipeline.stages import FailurePolicy
 from loomgit.pipeline.transform import Transformer
+from loomgit.retrieval.registry import open_retriever
 from loomgit.rows.quarantine import Quarantine
 from loomgit.rows.sinks import open_sink
 from loomgit.rows.sources import open_source
 from loomgit.rows.spool import Spool
 from loomgit.rows.sql import QueryError
+from loomgit.wiring.documents import read_documents
 from loomgit.wiring.planning import Planning, own_judge
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from loomgit.domain.definitions import EvaluatorSpec, Pipeline, Transform
-    from loomgit.domain.models import Completion, Request
+    from loomgit.domain.models import Completion, Purpose, Request
     from loomgit.domain.ports import Evaluator, Gateway, QueryValues, Sink, Source
     from loomgit.domain.settings import Replay
     from loomgit.domain.values import JsonMapping, JsonObject
@@ -70,17 +74,13 @@ class Assembly(Planning):
         """
         wiring, settings, pipeline = self.wiring, self.wiring.settings, plan.pipeline
         transform, asked = pipeline.transform, plan.sampling.model
-        models = dict(settings.models)
-        if plan.model in models:
-            models.setdefault(asked, models[plan.model])
-        lanes = Lanes(models, wiring.environment.reveal, wiring.environment.variables)
+        lanes = self.lanes(plan)
         named = [asked, *transform.fallback_models]
         if plan.judge is not None and any(map(registry.needs_judge, pipeline.evaluate.evaluators)):
             named.append(plan.judge)
         if check_keys and replay in ("off", "record"):
             for model in named:
                 lanes.check(model)
-        rule = CacheRule(enabled=settings.defaults.cache)
         recording = None
         if replay != "off":
             shown = f".loom/cassettes/{pipeline.name}.jsonl"
@@ -90,13 +90,26 @@ class Assembly(Planning):
             lanes,
             concurrency=transform.concurrency or settings.defaults.concurrency,
             store=replies or self.replies(),
-            rules={"transform": transform.cache or rule, "evaluate": rule},
+            rules=self.cache_rules(pipeline),
             claims=claims,
             recording=recording,
             budget=Budget(budget) if isinstance(budget, float | int) else budget,
             fallbacks={asked: transform.fallback_models} if transform.fallback_models else None,
             models=named,
         )
+
+    def lanes(self, plan: Plan) -> Lanes:
+        """The ways to the models of a plan, with their prices."""
+        wiring, asked = self.wiring, plan.sampling.model
+        models = dict(wiring.settings.models)
+        if plan.model in models:
+            models.setdefault(asked, models[plan.model])
+        return Lanes(models, wiring.environment.reveal, wiring.environment.variables)
+
+    def cache_rules(self, pipeline: Pipeline) -> dict[Purpose, CacheRule]:
+        """Whether, and for how long, kept replies are used again."""
+        rule = CacheRule(enabled=self.wiring.settings.defaults.cache)
+        return {"transform": pipeline.transform.cache or rule, "evaluate": rule}
 
     def replies(self) -> ReplyStore:
         """The project's replies that were kept."""
@@ -123,12 +136,34 @@ class Assembly(Planning):
         rule = plan.pipeline.transform.cache
         if rule is None or not rule.key_fields:
             return None
+        searched = {f"{RETRIEVED}:{path}": blob for path, blob in plan.documents.items()}
         return StandIn(
             rule.key_fields,
             prompt=plan.prompt.blob,
-            context={name: file.blob for name, file in plan.context.items()},
+            context={name: file.blob for name, file in plan.context.items()} | searched,
             variables=plan.variables,
             warn=self.wiring.warn,
+        )
+
+    def retrieval(self, plan: Plan, key: str = "transform") -> Retrieval | None:
+        """What gives the records their documents, None where the pipeline searches none; `key` is
+        where the transform stands in the file.
+
+        Raises ProblemsFound for documents that cannot be searched, WorldError.
+        """
+        transform, pipeline, tree = plan.pipeline.transform, plan.pipeline, self.wiring.tree
+        retrieve, field = transform.retrieve, transform.documents_field
+        if retrieve is None or field is None:
+            return None
+
+        def read() -> dict[str, str]:
+            return read_documents(tree, pipeline, key, dict(plan.documents))
+
+        folder = self.wiring.repository.common_dir / "loom" / "documents"
+        with placed(pipeline, f"{key}.retrieve.retriever"):
+            retriever = open_retriever(retrieve.retriever, plan.documents, read, folder)
+        return Retrieval(
+            retriever, field=field, query_field=retrieve.query_field, count=retrieve.top_k
         )
 
     def panel(self, plan: Plan, gateway: Gateway) -> Panel:
@@ -170,12 +205,15 @@ class Assembly(Planning):
             return FailurePolicy()
         if load.fallback.transform is None:
             return FailurePolicy(value=load.fallback.value)
-        return FailurePolicy(transformer=self._fallback(plan, load.fallback.transform, gateway))
+        return self._fallback(plan, load.fallback.transform, gateway)
 
-    def _fallback(self, plan: Plan, transform: Transform, gateway: Gateway) -> Transformer:
+    def _fallback(self, plan: Plan, transform: Transform, gateway: Gateway) -> FailurePolicy:
         pipeline = replace(plan.pipeline, transform=transform)
         second, prompt = self.plan(pipeline, plan.variables, plan.execution_date)
-        return self.transformer(second, prompt, gateway, transform.context_field)
+        return FailurePolicy(
+            transformer=self.transformer(second, prompt, gateway, transform.documents_field),
+            retrieval=self.retrieval(second, "load.fallback"),
+        )
 
     # -- rows
 

@@ -13,8 +13,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from loomgit.domain.keys import find_key, record_key
+from loomgit.domain.place import Problem
 from loomgit.domain.ports import QueryValues
 from loomgit.domain.records import Record
+from loomgit.domain.words import one_of
 from loomgit.errors import ProblemsFound, UserError
 from loomgit.harness.cases import TestCase, data_case, shuffled, unit_case
 from loomgit.history.samples import load_samples
@@ -23,10 +25,9 @@ from loomgit.wiring.catalog import Catalog
 from loomgit.wiring.planning import Planning
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from loomgit.domain.definitions import Pipeline
-    from loomgit.domain.place import Problem
     from loomgit.domain.ports import Gateway
     from loomgit.domain.samples import Sample
     from loomgit.domain.suites import Suite, UnitCase
@@ -48,7 +49,12 @@ class Subject:
 
     bench: Bench
     plan: Plan
-    prompt: Prompt
+    compiled: Callable[[], Prompt]
+
+    @property
+    def prompt(self) -> Prompt:
+        """The compiled prompt. Raises ProblemsFound where it is none, on a lazy bench."""
+        return self.compiled()
 
     @property
     def assembly(self) -> Assembly:
@@ -81,10 +87,12 @@ class Sampled:
 
 
 class Bench:
-    """Makes subjects of the pipelines of one tree."""
+    """Makes subjects of the pipelines of one tree; a `lazy` one leaves a prompt that it can do
+    without uncompiled."""
 
-    def __init__(self, wiring: Wiring) -> None:
+    def __init__(self, wiring: Wiring, *, lazy: bool = False) -> None:
         self.wiring = wiring
+        self._lazy = lazy
         self.catalog = Catalog(wiring)
 
     @cached_property
@@ -119,8 +127,11 @@ class Bench:
         if model is not None:
             transform = replace(pipeline.transform, model=model, model_version=None)
             pipeline = replace(pipeline, transform=transform)
-        plan, prompt = Planning(self.wiring).plan(pipeline, variables or {}, datetime.now(UTC))
-        return Subject(self, plan, prompt)
+        now = datetime.now(UTC)
+        plan, compiled = Planning(self.wiring).draft(pipeline, variables or {}, now)
+        if not self._lazy:
+            compiled()
+        return Subject(self, plan, compiled)
 
     def asked_as(self, subject: Subject, today: Subject) -> Subject:
         """The subject with today's question in place of its own tree's."""
@@ -204,12 +215,21 @@ class Bench:
         return list(found.values())
 
     def unanswerable(self, subject: Subject, cases: Iterable[Sampled]) -> list[Problem]:
-        """What the subject's prompt wants of the cases' inputs and none of them has."""
+        """What the subject's prompt, or its search, wants of the cases' inputs and none has."""
         plan = subject.plan
-        field = plan.pipeline.transform.context_field
+        transform = plan.pipeline.transform
+        field = transform.documents_field
         fields = dict.fromkeys(name for each in cases for name in each.case.record.input)
         names = [*plan.context, *([field] if field else [])]
-        return subject.prompt.check(context=names, variables=plan.variables, fields=fields)
+        problems: list[Problem] = []
+        if transform.retrieve is not None and field is not None and field not in fields:
+            if fields and (wanted := transform.retrieve.query_field) not in fields:
+                message = f"transform.retrieve.query_field: the cases have no field '{wanted}'"
+                place = plan.pipeline.place("transform.retrieve.query_field")
+                problems.append(Problem(place, message, one_of(wanted, fields, "they have")))
+            fields[field] = None  # it is retrieved
+        given = subject.prompt.check(context=names, variables=plan.variables, fields=fields)
+        return [*problems, *given]
 
     # -- measuring
 
@@ -227,20 +247,21 @@ class Bench:
 
         plan = subject.plan
         transformer = subject.assembly.transformer(
-            plan, subject.prompt, gateway, plan.pipeline.transform.context_field
+            plan, subject.prompt, gateway, plan.pipeline.transform.documents_field
         )
+        retrieval = subject.assembly.retrieval(plan)
         everything = replace(plan.pipeline.evaluate, sample=1.0)
         judged = replace(plan, pipeline=replace(plan.pipeline, evaluate=everything))
         panel: Panel = self.assembly.panel(judged, judging or gateway)
         watches = {stage: Stopwatch() for stage in STAGES}
-        stages = Stages(transformer, panel, plan.pipeline.load, FailurePolicy(), watches)
+        stages = Stages(transformer, panel, plan.pipeline.load, FailurePolicy(), watches, retrieval)
         return Sampler(stages, panel.weights)
 
     def commit(self, subject: Subject) -> Commit:
         """Where this tree stands, dirty where a file that the subject depends on is."""
         plan = subject.plan
         paths = [plan.prompt.path, plan.pipeline.path, *(f.path for f in plan.context.values())]
-        return self.wiring.tree.commit(paths)
+        return self.wiring.tree.commit([*paths, *plan.documents])
 
     def concurrency(self, pipeline: Pipeline) -> int:
         """How many calls may be in flight."""

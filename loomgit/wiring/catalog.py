@@ -7,8 +7,7 @@ from functools import cache, cached_property
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from loomgit.config.load import parse_pipeline, read_text
-from loomgit.config.yamltext import decode
+from loomgit.config.text import decode, read
 from loomgit.domain.place import Problem
 from loomgit.domain.words import did_you_mean
 from loomgit.errors import ProblemsFound, UserError
@@ -66,7 +65,7 @@ class Catalog:
                 f"pipelines/ has: {', '.join(names)}" if names else "pipelines/ has none"
             )
             raise UserError(f"there is no pipeline {name}", hint=hint)
-        pipeline = parse_pipeline(text, path, known_evaluators=_Plugins())
+        pipeline = self._wiring.parsed.pipeline(text, path, _Plugins())
         if pipeline.name != name:
             message = f"name: '{pipeline.name}' is not the file's name"
             hint = f"call it '{name}', or the file {pipeline.name}.yaml"
@@ -95,14 +94,13 @@ class Catalog:
         text = self._text(path)
         if text is None:
             raise UserError(f"{path}: no such file")
-        from loomgit.config.suites import parse_suite  # noqa: PLC0415 - not everybody has tests
-
-        return parse_suite(text, path, known_evaluators=_Plugins())
+        return self._wiring.parsed.suite(text, path, _Plugins())
 
     def _text(self, path: str) -> str | None:
         tree = self._wiring.tree
         if tree.revision is None:
-            return read_text(tree.root, path) if (tree.root / path).exists() else None
+            whole = tree.root / path
+            return read(whole, tree.root)[0] if whole.exists() else None
         held = self._pipelines if path.startswith(f"{PIPELINES}/") else tree.read([path])
         content = held.get(path)
         return None if content is None else decode(content, path)

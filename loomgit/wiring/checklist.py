@@ -9,16 +9,19 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from loomgit.domain.checks import Check, Section, Validation
+from loomgit.domain.place import Problem
 from loomgit.domain.ports import QueryValues
 from loomgit.domain.replies import find_object
+from loomgit.domain.words import one_of
 from loomgit.errors import LoomError, ProblemsFound, UserError
+from loomgit.retrieval.registry import check_name
+from loomgit.wiring.documents import find_documents, read_documents, searching
 from loomgit.wiring.limits import unsupported
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from loomgit.domain.definitions import Pipeline
-    from loomgit.domain.place import Problem
     from loomgit.wiring.assembly import Assembly
 
 _KEYED = re.compile(r"[\w.]+: ")  # a fault of a key says the key first, one of the YAML does not
@@ -62,6 +65,7 @@ def check_pipeline(
     connections, fields = _connections(assembly, pipeline, found, offline=offline)
     _prompt(assembly, pipeline, fields, found)
     _context(assembly, pipeline, found)
+    _documents(assembly, pipeline, fields, found)
     found.add("Connections", connections)
     sections = tuple(found.sections)
     world = found.unreachable and not found.changeable
@@ -105,7 +109,10 @@ def _prompt(
         found.add("Prompts", [*checks, found.fault("Template syntax valid", error)])
         return
     names = [context.name for context in transform.context]
-    names += [transform.context_field] if transform.context_field else []
+    field = transform.documents_field
+    names += [field] if field else []
+    if fields is not None and field and transform.retrieve is not None:
+        fields = [*fields, field]
     variables = [r.name for r in prompt.references if r.root == "vars" and r.name]
     problems = prompt.check(context=names, variables=variables, fields=fields)
     resolved = "Context variables resolved"
@@ -128,6 +135,34 @@ def _context(assembly: Assembly, pipeline: Pipeline, found: _Found) -> None:
             checks.append(Check(f"{label} ({version.name}) exists"))
     if checks:
         found.add("Context", checks)
+
+
+def _documents(
+    assembly: Assembly, pipeline: Pipeline, fields: Sequence[str] | None, found: _Found
+) -> None:
+    """What is searched, by what: every file is read, and no index made."""
+    tree = assembly.wiring.tree
+    checks = []
+    for key, transform, retrieve in searching(pipeline):
+        problems: list[Problem] = []
+        documents = find_documents(tree, pipeline, key, retrieve, problems)
+        text = f"Documents to search: {len(documents):,} found"
+        try:
+            check_name(retrieve.retriever)
+            read_documents(tree, pipeline, key, documents)
+        except ProblemsFound as error:
+            problems.extend(error.problems)
+        except UserError as error:
+            place = pipeline.place(f"{key}.retrieve.retriever")
+            problems.append(Problem(place, f"{key}.retrieve: {error.message}", error.hint))
+        wanted = retrieve.query_field
+        if fields is not None and wanted not in fields and transform.documents_field not in fields:
+            place = pipeline.place(f"{key}.retrieve.query_field")
+            message = f"{key}.retrieve.query_field: the records have no field '{wanted}'"
+            problems.append(Problem(place, message, one_of(wanted, fields, "they have")))
+        checks.append(found.fault(text, problems) if problems else Check(text))
+    if checks:
+        found.add("Documents", checks)
 
 
 def _connections(

@@ -3,12 +3,12 @@ where it would not."""
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from loomgit.domain.place import Problem
 from loomgit.errors import UserError
 from loomgit.rows.address import parse_address
+from loomgit.wiring.documents import is_outside, searching
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,8 +22,6 @@ def unsupported(pipeline: Pipeline) -> Iterator[Problem]:
     transform, extract = pipeline.transform, pipeline.extract
     if transform.type == "program":
         yield _not_yet(pipeline, "transform.type", "programs (loop apps)")
-    if transform.retrieve is not None:
-        yield _not_yet(pipeline, "transform.retrieve", "retrieval")
     if extract.incremental is not None:
         yield _not_yet(pipeline, "extract.incremental", "incremental extraction")
     if pipeline.load.quarantine is not None:
@@ -36,8 +34,11 @@ def unsupported(pipeline: Pipeline) -> Iterator[Problem]:
         )
     paths = [("transform.prompt", transform.prompt or "")]
     paths += [(f"transform.context.{n}", file.path) for n, file in enumerate(transform.context)]
+    for key, _, retrieve in searching(pipeline):
+        globs = enumerate(retrieve.documents)
+        paths += [(f"{key}.retrieve.documents.{n}", glob) for n, glob in globs]
     for key, path in paths:
-        if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
+        if is_outside(path):
             yield Problem(pipeline.place(key), f"'{path}' is outside of the project")
     names = [file.name for file in transform.context]
     for number, name in enumerate(names):

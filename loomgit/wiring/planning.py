@@ -6,24 +6,29 @@ evaluator.
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import cache
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from loomgit.config.load import parse_front_matter
 from loomgit.domain.place import Problem
 from loomgit.domain.settings import EMBEDDED_MODEL
 from loomgit.errors import ProblemsFound, UserError
+from loomgit.pipeline.front_matter import split_front_matter
 from loomgit.pipeline.plan import PLAIN, Plan
-from loomgit.pipeline.prompt import Prompt, split_front_matter
+from loomgit.wiring.documents import find_documents, searching
 from loomgit.wiring.limits import unsupported
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from datetime import datetime
 
     from loomgit.domain.definitions import FrontMatter, Pipeline
     from loomgit.domain.versions import FileVersion
+    from loomgit.pipeline.prompt import Prompt
     from loomgit.wiring.project import Wiring
+
+STATEMENT = "{%"  # in a template; without one nothing can be included
 
 
 class Planning:
@@ -36,6 +41,14 @@ class Planning:
         self, pipeline: Pipeline, variables: Mapping[str, str], execution_date: datetime
     ) -> tuple[Plan, Prompt]:
         """The contents, model and variables of a run. Raises ProblemsFound with all faults."""
+        plan, prompt = self.draft(pipeline, variables, execution_date)
+        return plan, prompt()
+
+    def draft(
+        self, pipeline: Pipeline, variables: Mapping[str, str], execution_date: datetime
+    ) -> tuple[Plan, Callable[[], Prompt]]:
+        """As `plan`, but for the prompt: where it can include no other, it is compiled and checked
+        when somebody wants it, and its faults are raised then."""
         transform = pipeline.transform
         problems: list[Problem] = [*unsupported(pipeline)]
         assert transform.prompt is not None  # the pipeline file was checked
@@ -49,20 +62,36 @@ class Planning:
             for file, found in zip(transform.context, files, strict=True)
             if found is not None
         }
+        documents = {} if problems else self.documents(pipeline, problems)
         if problems or prompt_file is None:
             raise ProblemsFound(problems)
-        prompt = self.prompt(prompt_file)
-        names = [*context, *([transform.context_field] if transform.context_field else [])]
-        faults = prompt.check(context=names, variables=variables, fields=None)
-        if faults:
-            raise ProblemsFound(faults)
-        return self._plan(pipeline, prompt_file, prompt, context, variables, execution_date), prompt
+        names = [*context, *([transform.documents_field] if transform.documents_field else [])]
+
+        @cache
+        def compiled() -> Prompt:
+            prompt = self.prompt(prompt_file)
+            if faults := prompt.check(context=names, variables=variables, fields=None):
+                raise ProblemsFound(faults)
+            return prompt
+
+        includes = compiled().includes if STATEMENT in prompt_file.text else ()
+        plan = self._plan(pipeline, prompt_file, includes, context, variables, execution_date)
+        searched, others = documents.pop("transform", {}), documents.values()
+        more = {path: blob for found in others for path, blob in found.items()}
+        return replace(plan, documents=searched, files={**more, **plan.files}), compiled
+
+    def documents(self, pipeline: Pipeline, problems: list[Problem]) -> dict[str, dict[str, str]]:
+        """Git's ids of the documents that are searched, by path, for each key of a transform."""
+        return {
+            key: find_documents(self.wiring.tree, pipeline, key, retrieve, problems)
+            for key, _, retrieve in searching(pipeline)
+        }
 
     def _plan(
         self,
         pipeline: Pipeline,
         prompt_file: FileVersion,
-        prompt: Prompt,
+        includes: Iterable[str],
         context: dict[str, FileVersion],
         variables: Mapping[str, str],
         execution_date: datetime,
@@ -73,7 +102,7 @@ class Planning:
         scripts = [
             spec.type.partition(":")[0] for spec in pipeline.evaluate.evaluators if ":" in spec.type
         ]
-        included = self._include_paths(prompt_file, prompt)
+        included = self._include_paths(prompt_file, includes)
         instead = pipeline.load.fallback.transform if pipeline.load.fallback else None
         others = (
             [] if instead is None else [instead.prompt or "", *(f.path for f in instead.context)]
@@ -96,9 +125,9 @@ class Planning:
             modes={path: entry.mode for path, entry in entries.items() if entry.mode != PLAIN},
         )
 
-    def _include_paths(self, prompt_file: FileVersion, prompt: Prompt) -> dict[str, str]:
+    def _include_paths(self, prompt_file: FileVersion, includes: Iterable[str]) -> dict[str, str]:
         found: dict[str, str] = {}
-        for name in prompt.includes:
+        for name in includes:
             version = self._find_include(prompt_file, name)
             if version is not None:
                 found[version.path] = version.blob
@@ -123,10 +152,12 @@ class Planning:
     def front_matter(self, file: FileVersion) -> FrontMatter:
         """What the prompt says of itself."""
         text, _, _ = split_front_matter(file.text)
-        return parse_front_matter(text, file.path)
+        return self.wiring.parsed.front_matter(text, file.path)
 
     def prompt(self, file: FileVersion) -> Prompt:
         """The compiled prompt; what it includes is read at its own version."""
+
+        from loomgit.pipeline.prompt import Prompt  # noqa: PLC0415 - Jinja2, for who renders
 
         def include(name: str) -> str | None:
             found = self._find_include(file, name)

@@ -12,11 +12,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from loomgit.errors import LoomError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from tempfile import TemporaryDirectory
 
     from loomgit.config.environment import Environment
+    from loomgit.config.parsed import Parsed
     from loomgit.domain.settings import Settings
     from loomgit.history.repository import Repository
     from loomgit.history.store import RunStore
@@ -42,9 +45,22 @@ class Wiring:
     @cached_property
     def settings(self) -> Settings:
         """`.loom/config.yaml`."""
-        from loomgit.config.load import load_settings
+        from loomgit.config.text import SETTINGS_FILE, read
+        from loomgit.domain.settings import Settings
 
-        return load_settings(self.root)
+        if not (self.root / SETTINGS_FILE).exists():
+            return Settings()
+        return self.parsed.settings(*read(self.root / SETTINGS_FILE, self.root))
+
+    @cached_property
+    def parsed(self) -> Parsed:
+        """What parses the project's files, and has parsed some before."""
+        from loomgit.config.parsed import Parsed
+
+        try:
+            return Parsed(self.repository.common_dir / "loom" / "parsed")
+        except LoomError:
+            return Parsed(None)
 
     @cached_property
     def tree(self) -> Tree:
@@ -143,13 +159,12 @@ class WiringAt(Wiring):
     @cached_property
     def settings(self) -> Settings:
         """`.loom/config.yaml` as it is there."""
-        from loomgit.config.load import SETTINGS_FILE, parse_settings
-        from loomgit.config.yamltext import decode
+        from loomgit.config.text import SETTINGS_FILE, decode
         from loomgit.domain.settings import Settings
 
         name = SETTINGS_FILE.as_posix()
         held = self.tree.read([name]).get(name)
-        return Settings() if held is None else parse_settings(decode(held, name), name)
+        return Settings() if held is None else self.parsed.settings(decode(held, name), name)
 
     @cached_property
     def tree(self) -> Tree:
@@ -162,6 +177,11 @@ class WiringAt(Wiring):
     def environment(self) -> Environment:
         """That of the working tree: a commit holds no secrets."""
         return self._whole.environment
+
+    @cached_property
+    def parsed(self) -> Parsed:
+        """That of the working tree."""
+        return self._whole.parsed
 
     @cached_property
     def repository(self) -> Repository:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from loomgit.domain.place import Problem
 from loomgit.domain.words import one_of
 from loomgit.errors import ProblemsFound
-from loomgit.harness.differences import differences
 from loomgit.pipeline.dag import Dag, Facts, parse_selection, select
-from loomgit.wiring.bench import Bench, readable
+from loomgit.wiring.bench import Bench
 from loomgit.wiring.limits import same_place
+from loomgit.wiring.modified import modified
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from loomgit.domain.definitions import Pipeline
     from loomgit.history.baselines import Ends
     from loomgit.pipeline.dag import Term
-    from loomgit.wiring.bench import Subject
     from loomgit.wiring.project import Wiring
 
 
@@ -156,37 +155,3 @@ def _dag(pipelines: Mapping[str, Pipeline], known: Sequence[str]) -> Dag:
         message = f"these pipelines wait for each other: {' -> '.join(cycle)}"
         raise ProblemsFound([Problem(place, message, "take one of these dependencies away")])
     return dag
-
-
-def modified(bases: Bench, head: Subject) -> tuple[str, ...]:
-    """What makes a pipeline `modified` against the baseline's tree; empty where it is not."""
-    name = head.plan.pipeline.name
-    if name not in bases.catalog.pipeline_names():
-        return ("new",)
-    base = readable(bases, name, head.plan.variables)
-    if isinstance(base, str):
-        return (f"the baseline's pipeline cannot be used: {base}",)
-    return changed_inputs(base, head)
-
-
-def changed_inputs(base: Subject, head: Subject) -> tuple[str, ...]:
-    """Which inputs of a pipeline differ between two trees, and how: what makes it `modified`."""
-    before, after = base.plan.dependencies(), head.plan.dependencies()
-    found = []
-    for path in sorted({*before, *after}):
-        one, two = before.get(path), after.get(path)
-        if one == two:
-            continue
-        if one is None or two is None:
-            found.append(f"{path}: {'added' if one is None else 'removed'}")
-        elif one[1] == two[1]:
-            found.append(f"{path}: mode {one[0]} -> {two[0]}")
-        else:
-            found.append(f"{path}: {one[1][:8]} -> {two[1][:8]}")
-    settings = differences(_configured(base), _configured(head))
-    return (*found, *(str(difference) for difference in settings))
-
-
-def _configured(subject: Subject) -> dict[str, object]:
-    """What a pipeline takes from `.loom/config.yaml` besides its own files."""
-    return {"model": subject.plan.sampling.model, "judge": subject.plan.judge}

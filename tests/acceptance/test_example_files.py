@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from loomgit.api import Project
-from loomgit.config.load import load_suite
+from loomgit.config.suites import parse_suite
 
 ROOT = Path(__file__).parents[2]
 
@@ -16,7 +16,8 @@ def test_every_pipeline_of_the_example_is_valid():
 
 
 def test_the_examples_test_file_loads():
-    suite = load_suite(ROOT / "tests" / "customer_sentiment_test.yaml", ROOT)
+    path = "tests/customer_sentiment_test.yaml"
+    suite = parse_suite((ROOT / path).read_text(encoding="utf-8"), path)
     assert suite.pipeline == "customer_sentiment"
 
 

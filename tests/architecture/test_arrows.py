@@ -8,7 +8,7 @@ import pytest
 PACKAGE = Path(__file__).parents[2] / "loomgit"
 LEAVES = {"errors", "stats"}
 WORK = {"pipeline", "harness", "monitor", "lineage", "report", "apps"}
-ADAPTERS = {"config", "history", "gateway", "evaluators", "rows", "alerts", "hooks"}
+ADAPTERS = {"config", "history", "gateway", "evaluators", "rows", "alerts", "hooks", "retrieval"}
 ENTRANCES = {
     "cli",
     "__main__",

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from loomgit.config.load import parse_pipeline, parse_settings
+from loomgit.config.pipelines import parse_pipeline
+from loomgit.config.settings_model import parse_settings
 from loomgit.config.suites import parse_suite
 from loomgit.domain.definitions import (
     Alert,

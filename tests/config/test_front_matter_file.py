@@ -2,7 +2,7 @@
 
 import pytest
 
-from loomgit.config.load import parse_front_matter
+from loomgit.config.front_matter import parse_front_matter
 from loomgit.domain.definitions import FrontMatter
 from loomgit.errors import ProblemsFound
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import jsonschema_rs
 import pytest
 
-from loomgit.config.load import parse_pipeline
+from loomgit.config.pipelines import parse_pipeline
 from loomgit.domain.definitions import (
     Alert,
     CacheRule,
@@ -95,7 +95,7 @@ def test_every_key_arrives():
         prompt="prompts/answer.txt",
         prompt_version="1e3",
         context=(ContextFile("context/terms.md"), ContextFile("context/who@home.md", "v1.5")),
-        retrieve=Retrieve(("docs/**/*.md",), 3, "query"),
+        retrieve=Retrieve(("docs/**/*.md",), 3, "query", "mine"),
         model="gpt-4o-mini",
         model_version="2024-07-18",
         fallback_models=("gpt-4o",),

@@ -6,9 +6,10 @@ import jsonschema_rs
 import orjson
 import pytest
 
-from loomgit.config.load import parse_pipeline, parse_settings
+from loomgit.config.pipelines import parse_pipeline
 from loomgit.config.scalars import read_json
 from loomgit.config.schema import KINDS, json_schema
+from loomgit.config.settings_model import parse_settings
 from loomgit.config.suites import parse_suite
 from loomgit.config.yamltext import parse_yaml
 from loomgit.errors import ProblemsFound

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from loomgit.config.load import parse_settings
+from loomgit.config.settings_model import parse_settings
 from loomgit.domain.place import Place
 from loomgit.domain.settings import Defaults, ModelSettings, Secret, Settings
 

@@ -6,9 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loomgit.config.document import Plain, describe
-from loomgit.config.load import parse_front_matter, parse_pipeline, parse_settings
+from loomgit.config.front_matter import parse_front_matter
+from loomgit.config.pipelines import parse_pipeline
+from loomgit.config.settings_model import parse_settings
 from loomgit.config.suites import parse_suite
-from loomgit.config.yamltext import decode, parse_yaml
+from loomgit.config.text import decode
+from loomgit.config.yamltext import parse_yaml
 from loomgit.domain.place import Place
 from loomgit.errors import ProblemsFound
 

@@ -11,6 +11,7 @@ from loomgit.domain.definitions import (
     Gate,
     Load,
     Pipeline,
+    Retrieve,
     Transform,
 )
 from loomgit.domain.versions import FileVersion
@@ -41,6 +42,10 @@ def with_evaluator(**changes):
     return replace(PIPELINE, evaluate=replace(PIPELINE.evaluate, evaluators=(spec,)))
 
 
+def searching(retrieve):
+    return replace(PIPELINE, transform=replace(PIPELINE.transform, type="rag", retrieve=retrieve))
+
+
 def with_fallback(label):
     return Load("out.jsonl", on_failure="fallback", fallback=Fallback(value={"label": label}))
 
@@ -62,6 +67,8 @@ def with_fallback(label):
         {"pipeline": with_evaluator(config={"ignore_case": True})},
         {"pipeline": replace(PIPELINE, load=Load("out.jsonl", on_failure="retry"))},
         {"pipeline": replace(PIPELINE, load=with_fallback("a"))},
+        {"documents": {"docs/a.md": "e" * 40}},
+        {"pipeline": searching(Retrieve(("docs/*.md",)))},
     ],
 )
 def test_what_can_change_a_result_changes_the_fingerprint(changed):
@@ -81,6 +88,23 @@ def test_what_can_change_a_result_changes_the_fingerprint(changed):
 )
 def test_what_cannot_change_a_result_leaves_it(changed):
     assert replace(PLAN, **changed).fingerprint() == PLAN.fingerprint()
+
+
+@pytest.mark.parametrize(
+    "retrieve",
+    [
+        Retrieve(("docs/*.md",), top_k=6),
+        Retrieve(("docs/*.md",), query_field="q"),
+        Retrieve(("docs/*.md",), retriever="mine"),
+    ],
+)
+def test_how_documents_are_searched_is_in_the_fingerprint_but_not_how_they_are_named(retrieve):
+    documents = {"docs/a.md": "e" * 40}
+    plain = replace(PLAN, documents=documents, pipeline=searching(Retrieve(("docs/*.md",))))
+    same = replace(plain, pipeline=searching(Retrieve(("docs/a.md",))))
+    assert same.fingerprint() == plain.fingerprint()
+    assert replace(plain, pipeline=searching(retrieve)).fingerprint() != plain.fingerprint()
+    assert plain.scope() != replace(plain, documents={}).scope()
 
 
 def test_the_scope_is_over_all_files_of_the_pipeline():
