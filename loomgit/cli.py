@@ -32,6 +32,7 @@ COMMANDS = {
     "hooks": ("hooks", "Git hooks that stop degraded prompts."),
     "ci": ("ci", "Judge a pull request: summary, comment, annotations, exit code."),
     "report": ("report", "Tell how all pipelines are doing; who changed and approved what."),
+    "cost": ("cost", "Tell what a pipeline cost, or estimate what a run will."),
     "power": ("power", "Tell how many cases a comparison needs to see a drop."),
     "log": ("log", "List the versions of a file with their scores, cost and author."),
     "show": ("show", "Show a prompt or context file at a version."),

@@ -7,7 +7,9 @@ import contextlib
 import shutil
 import signal
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
@@ -17,6 +19,7 @@ from loomgit.domain.ports import QueryValues
 from loomgit.domain.runs import SCHEMA_VERSION, Run
 from loomgit.domain.words import one_of
 from loomgit.errors import ProblemsFound
+from loomgit.gateway.meter import MeterGateway
 from loomgit.pipeline.events import RunFinished, RunStarted, Warned
 from loomgit.pipeline.plan import identify
 from loomgit.pipeline.runner import Parts, Runner
@@ -67,7 +70,7 @@ class Execution:
         self.interrupted = False  # by Ctrl-C, whatever could still be done then
         self._run_id, self._uid = "", ""
         paths = [plan.prompt.path, plan.pipeline.path, *(f.path for f in plan.context.values())]
-        self._commit = assembly.wiring.repository.head(paths)
+        self._commit = assembly.wiring.repository.head([*paths, *plan.documents])
 
     async def run(self) -> Run:
         """The record of the run, stored."""
@@ -76,10 +79,10 @@ class Execution:
         self._on_event(RunStarted(pipeline.name, pipeline.version))
         for message in without_effect(pipeline, assembly.wiring.settings):
             self._on_event(Warned(message))
-        gateway = self._gateway or assembly.gateway(self._plan)
+        meter = MeterGateway(self._gateway or assembly.gateway(self._plan))
         finished: RunFinished | None = None
         try:
-            parts = self._parts(gateway)  # faults of the configuration show before anything begins
+            parts = self._parts(meter)  # faults of the configuration show before anything begins
             self._run_id, self._uid = store.begin(pipeline.name, self._now)
             state = store.folder / "state" / self._run_id
             with (
@@ -97,16 +100,18 @@ class Execution:
                             store.save(event.run)
                         self._on_event(event)
         finally:
-            await gateway.close()
+            await meter.close()
         assert finished is not None  # the runner ends with it or raises
         return finished.run
 
-    def _parts(self, gateway: Gateway) -> Callable[[Path, RecordsWriter, Rejections | None], Parts]:
+    def _parts(
+        self, gateway: MeterGateway
+    ) -> Callable[[Path, RecordsWriter, Rejections | None], Parts]:
         assembly, plan = self._assembly, self._plan
         pipeline = plan.pipeline
         tally = Tally(pipeline.evaluate.evaluators, identify(plan))
         transformer = assembly.transformer(
-            plan, self._prompt, gateway, pipeline.transform.context_field
+            plan, self._prompt, gateway, pipeline.transform.documents_field
         )
         stages = Stages(
             transformer,
@@ -114,6 +119,7 @@ class Execution:
             pipeline.load,
             assembly.failure_policy(plan, gateway),
             tally.watches,
+            assembly.retrieval(plan),
         )
         values = QueryValues(plan.execution_date, None, dict(plan.variables))
         source = assembly.source(pipeline, values, limit=self._limit)
@@ -132,7 +138,7 @@ class Execution:
                 log=log,
                 quarantine=rejections,
                 check_fields=self._check_fields,
-                record=self._record,
+                record=partial(self._record, gateway),
                 concurrency=self._concurrency(),
                 lineage={"_loom_run_id": self._run_id},
             )
@@ -146,11 +152,18 @@ class Execution:
     def _check_fields(self, fields: Sequence[str]) -> None:
         """What the pipeline wants of the records, all of it before the first call."""
         plan, pipeline = self._plan, self._plan.pipeline
-        field = pipeline.transform.context_field
+        retrieve, field = pipeline.transform.retrieve, pipeline.transform.documents_field
         names = [*plan.context, *([field] if field else [])]
-        problems = self._prompt.check(context=names, variables=plan.variables, fields=fields)
+        problems = self._prompt.check(
+            context=names,
+            variables=plan.variables,
+            fields=[*fields, field] if retrieve and field else fields,
+        )
         wanted = [("load.include", name) for name in pipeline.load.include]
-        wanted += [("transform.context", field)] if field else []
+        if retrieve is None:
+            wanted += [("transform.context", field)] if field else []
+        elif field not in fields:  # none of the records brings documents
+            wanted.append(("transform.retrieve.query_field", retrieve.query_field))
         for key, name in wanted:
             if name not in fields:
                 hint = one_of(name, fields, "they have")
@@ -194,6 +207,7 @@ class Execution:
 
     def _record(
         self,
+        meter: MeterGateway,
         tally: Tally,
         spool: Spool,
         receipt: LoadReceipt,
@@ -216,7 +230,7 @@ class Execution:
             config=plan.config(),
             results=tally.results(end.status, end.cause, end.message, receipt),
             evaluation=tally.evaluation(),
-            cost=tally.cost(),
+            cost=replace(tally.cost(), models=meter.models),
             performance=tally.performance(duration),
             selected=spool.count,
             total=spool.count,

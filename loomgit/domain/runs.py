@@ -79,8 +79,35 @@ class ScoreSummary:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelCost:
+    """What one model did at one stage: `model` as served, `asked` as it was asked for.
+
+    `calls` are replies that were paid for, `hits` those that were kept from before; the tokens are
+    those of the calls, `cached` a part of `input`. `cost` is USD, None where the price of one of
+    `unpriced` calls is unknown, `known` what is known of it; `saved` is what the hits cost once.
+    """
+
+    stage: str
+    asked: str
+    model: str
+    calls: int = 0
+    hits: int = 0
+    input: int = 0
+    output: int = 0
+    cached: int = 0
+    cost: float | None = 0.0
+    known: float = 0.0
+    unpriced: int = 0
+    saved: float | None = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Cost:
-    """USD by stage. A total is None where a call's price is unknown; `known` is what is known."""
+    """USD by stage. A total is None where a call's price is unknown; `known` is what is known.
+
+    `models` splits it by stage and model; it is empty where nobody kept count (test runs, and runs
+    of before there was such a split).
+    """
 
     total: float | None
     known: float
@@ -89,6 +116,7 @@ class Cost:
     calls: int
     cached: int
     unpriced: int
+    models: tuple[ModelCost, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING
 from loomgit.domain.settings import EMBEDDED_MODEL
 from loomgit.gateway.budget import Budget, BudgetGateway
 from loomgit.gateway.cache import CacheGateway
+from loomgit.gateway.catalogue import split_provider
 from loomgit.gateway.direct import DirectGateway
 from loomgit.gateway.embedded import EmbeddedGateway
 from loomgit.gateway.endpoints import resolve
 from loomgit.gateway.fallback import FallbackGateway
+from loomgit.gateway.faults import missing_key
+from loomgit.gateway.keys import find_address, find_key, needs_key
 from loomgit.gateway.live import LiteLlmGateway
 from loomgit.gateway.once import OnceGateway
 from loomgit.gateway.pace import PaceGateway
@@ -48,11 +51,28 @@ class Lanes:
     def check(self, model: str) -> None:
         """Raise Denied or UserError where the model can be seen to be out of reach: no key.
 
-        Only models of the direct lane: whatever litellm reaches it knows alone, when it is loaded.
+        Of a provider that litellm reaches only where its variables are known here: the others it
+        knows alone, when it is loaded.
         """
         settings = self.models.get(model)
-        if choose_lane(model, settings) == "direct":
+        lane = choose_lane(model, settings)
+        if lane == "direct":
             resolve(model, settings, reveal=self.reveal, environment=self.environment)
+        elif lane == "litellm":
+            self._look_for_key(model, settings)
+
+    def _look_for_key(self, model: str, settings: ModelSettings | None) -> None:
+        provider, _ = split_provider(model)
+        if settings is not None:
+            for secret in (settings.base_url, settings.api_key):
+                if secret is not None:
+                    self.reveal(secret)
+            if settings.base_url is not None or settings.api_key is not None:
+                return
+        key, variable = find_key(provider, self.environment)
+        chosen, _ = find_address(provider, self.environment)
+        if key is None and needs_key(provider) and not chosen:
+            raise missing_key(model, variable)
 
     def open(self) -> RoutingGateway:
         """A gateway that opens each lane when something takes it."""

@@ -15,6 +15,7 @@ from loomgit.gateway.catalogue import (
     takes_temperature,
 )
 from loomgit.gateway.faults import Asked, missing_key
+from loomgit.gateway.keys import NO_KEY_NEEDED, find_address, find_key
 from loomgit.gateway.wire import TIMEOUT
 
 if TYPE_CHECKING:
@@ -36,8 +37,6 @@ ADDRESSES = {
     "cerebras": "https://api.cerebras.ai/v1",
     "ollama": "http://127.0.0.1:11434/v1",
 }
-NO_KEY_NEEDED = {"ollama", "ollama_chat"}
-KEY_VARIABLES = {"together_ai": "TOGETHERAI_API_KEY"}
 # The account's parts that OpenAI's own clients send when these are set.
 ACCOUNT = {"OPENAI_ORGANIZATION": "OpenAI-Organization", "OPENAI_PROJECT": "OpenAI-Project"}
 
@@ -103,9 +102,7 @@ def _base_url(
     if settings is not None and settings.base_url is not None:
         said, place = reveal(settings.base_url), str(settings.base_url.place)
     else:
-        names = [f"{provider.upper()}_BASE_URL", f"{provider.upper()}_API_BASE"]
-        place = next((name for name in names if environment.get(name)), "")
-        said = environment.get(place, "")
+        said, place = find_address(provider, environment)
     if not said and provider in ADDRESSES:
         return ADDRESSES[provider], False
     if not said:
@@ -135,8 +132,7 @@ def _key(
     """The key, and where it comes from as an error may say it."""
     if settings is not None and settings.api_key is not None:
         return reveal(settings.api_key) or None, settings.api_key.source
-    variable = KEY_VARIABLES.get(provider, f"{provider.upper()}_API_KEY")
-    key = environment.get(variable) or None
+    key, variable = find_key(provider, environment)
     if key is None and not own_server and provider not in NO_KEY_NEEDED:
         raise missing_key(model, variable)
     return key, variable

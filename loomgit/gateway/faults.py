@@ -28,6 +28,7 @@ _NO_KEY = re.compile(
     r"|api key (?:is )?(?:required|missing)",
     re.IGNORECASE,
 )
+_DELAY = re.compile(r"[\"']retryDelay[\"']:\s*[\"'](\d+(?:\.\d+)?)s[\"']")
 _NO_PROVIDER = "LLM Provider NOT provided"
 _LIBRARY = re.compile(r"^(?:(?:litellm\.)?\w*(?:Error|Exception|Timeout)\w*(?: Error)?(?::| -) )+")
 _SECRETS = (
@@ -75,6 +76,12 @@ def read_wait(headers: Mapping[str, str], now: float) -> float | None:
         except ValueError:
             pass
     return None
+
+
+def read_delay(text: str) -> float | None:
+    """Seconds to wait, by the `retryDelay` in the body of an error: Google sends no header."""
+    found = _DELAY.search(text)
+    return float(found[1]) if found else None
 
 
 def explain(refusal: Refusal, asked: Asked) -> ModelError:

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Protocol
 from loomgit.domain.loading import import_quietly
 from loomgit.domain.models import Completion
 from loomgit.errors import Denied
-from loomgit.gateway.faults import Asked, Refusal, explain, missing_key, read_wait
+from loomgit.gateway.faults import Asked, Refusal, explain, missing_key, read_delay, read_wait
+from loomgit.gateway.keys import NO_KEY_NEEDED, find_key
 from loomgit.gateway.wire import TIMEOUT, Endpoint, arguments, read_text, read_usage
 
 if TYPE_CHECKING:
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from loomgit.gateway.wire import Response
 
 NO_KEY = "none"  # what an own server gets that wants no key: clients refuse to send an empty one
+# Ollama's older way in takes a prompt and no messages: the model's own template would be left out.
+# It takes a schema for every model, and litellm would ask a server on this machine whether.
+_CHATS = {"ollama": "ollama_chat"}
 _LOGGERS = ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy")
 _loaded: list[ModuleType] = []
 
@@ -121,6 +125,7 @@ class LiteLlmGateway:
             if base_url is None:
                 raise explain(Refusal(None, str(error)), Asked(model, "", None, timeout)) from error
             bare, provider = model, "openai"  # an own server: nearly all speak OpenAI's API
+        provider = _CHATS.get(provider, provider)
         name = f"{provider}/{bare}"
         api_key: str | None
         if settings and settings.api_key:
@@ -131,7 +136,8 @@ class LiteLlmGateway:
             name=name,
             base_url=base_url,
             api_key=api_key,
-            native_schema=litellm.supports_response_schema(bare, provider),
+            native_schema=provider in _CHATS.values()
+            or litellm.supports_response_schema(bare, provider),
             max_tokens=settings.max_output_tokens if settings else None,
             timeout=timeout,
         )
@@ -146,17 +152,21 @@ class LiteLlmGateway:
         litellm sends a call without a key and reports the outcome as a 500, so the key is looked
         for here. A provider that may be reached in other ways (a profile, a login) gets None.
         """
+        provider = name.partition("/")[0]
+        key, variable = find_key(provider, self._environment)
+        if key or provider in NO_KEY_NEEDED:
+            return key, variable
         missing: list[str] = litellm.validate_environment(name)["missing_keys"]
-        variable = f"{name.partition('/')[0].upper()}_API_KEY"
         if missing and not all(other.endswith("_API_KEY") for other in missing):
             return None, variable
-        variable = missing[0] if missing else variable
-        key = self._environment.get(variable)
+        if missing and variable not in missing:
+            variable = missing[0]
+            key = self._environment.get(variable)
         if key:
             return key, variable
         if own_server:
             return NO_KEY, variable
-        if missing or key is not None:
+        if missing or variable in self._environment:
             raise missing_key(model, variable)
         return None, variable
 
@@ -168,7 +178,8 @@ class LiteLlmGateway:
         return Refusal(
             status=getattr(error, "status_code", None),
             text=f"{error} {code}" if code else str(error),  # its text may leave the code out
-            retry_after=read_wait(headers, self._wall_clock()) if headers else None,
+            retry_after=(read_wait(headers, self._wall_clock()) if headers else None)
+            or read_delay(str(error)),
         )
 
 
