@@ -9,6 +9,7 @@ import json
 import random
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from pathlib import Path
 
 from synthetic import START, git
@@ -127,14 +128,15 @@ def save_pytest_benchmark(folder: Path, commits: list[str], cases: int) -> None:
     for number, commit in enumerate(commits):
         benchmarks = [
             {
-                "group": None, "name": f"test_case[{index:04}]",
-                "fullname": f"tests/test_cases.py::test_case[{index:04}]",
+                "group": None, "name": f"test_{name}[{index:04}]",
+                "fullname": f"tests/test_cases.py::test_{name}[{index:04}]",
                 "params": {"case": index}, "param": f"{index:04}", "extra_info": {},
                 "options": {"disable_gc": False, "timer": "perf_counter", "min_rounds": 5,
                             "max_time": 1.0, "min_time": 0.000005, "warmup": False},
                 "stats": _stats(value),
             }
-            for index, value in enumerate(scores(number, cases)[0])
+            for name, column in zip(EVALUATORS, scores(number, cases), strict=True)
+            for index, value in enumerate(column)
         ]  # fmt: skip
         when = datetime.fromtimestamp(START + number * 3600, UTC).isoformat()
         document = {
@@ -157,7 +159,7 @@ def save_asv(folder: Path, repository: Path, commits: list[str], cases: int) -> 
     """A results folder of format 2, a file a commit; returns the configuration file."""
     results = folder / "results" / "x"
     results.mkdir(parents=True)
-    names = [f"cases.Suite.track_case_{index:04}" for index in range(cases)]
+    names = [f"cases.Suite.track_{name}_{index:04}" for name in EVALUATORS for index in range(cases)]
     about = {"arch": "x86_64", "cpu": "", "machine": "x", "num_cpu": "2", "os": "", "ram": "1"}
     (results / "machine.json").write_text(json.dumps({**about, "version": 1}))
     benchmarks = {
@@ -174,7 +176,7 @@ def save_asv(folder: Path, repository: Path, commits: list[str], cases: int) -> 
         when = (START + number * 3600) * 1000
         rows = {
             name: [[value], [], "1", when, 0.81]
-            for name, value in zip(names, scores(number, cases)[0], strict=True)
+            for name, value in zip(names, chain(*scores(number, cases)), strict=True)
         }
         document = {
             "commit_hash": commit, "env_name": "existing-py", "date": when,

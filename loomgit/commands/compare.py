@@ -148,7 +148,8 @@ def _resolve(project: Project, console: Console, wanted: Asked) -> bool:
 
 
 def _show(console: Console, found: Comparison, form: str, *, explain: bool, blocked: bool) -> None:
-    console.document(document(found, blocked=blocked))
+    if console.json:
+        console.document(document(found, blocked=blocked))
     lines = [markdown(found).rstrip("\n")] if form == "markdown" else table(found, explain=explain)
     for line in lines:
         console.answer(line)

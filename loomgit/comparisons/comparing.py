@@ -6,8 +6,10 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from threading import Thread
 from typing import TYPE_CHECKING
 
+from loomgit.comparisons.accepting import acceptances
 from loomgit.domain.comparison import (
     Comparison,
     Limits,
@@ -18,14 +20,16 @@ from loomgit.domain.comparison import (
     worst,
 )
 from loomgit.domain.suites import Regression
+from loomgit.harness.acceptance import accept
 from loomgit.history.baselines import Baselines, Ends
 from loomgit.history.evidence import KINDS, Evidence
 from loomgit.wiring.bench import Bench, Subject, readable
-from loomgit.wiring.selection import Selecting, changed_inputs
+from loomgit.wiring.modified import changed_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from loomgit.comparisons.completing import Completing
     from loomgit.domain.runs import RunSummary
     from loomgit.domain.settings import Replay
     from loomgit.domain.suites import Suite
@@ -100,6 +104,7 @@ class Comparing:
         self._wanted = wanted
         self._progress = progress
         self._baselines = Baselines(wiring.repository, wiring.settings.baseline, wiring.variables)
+        self._made: Completing | None = None  # one budget for all that is measured
 
     def ends(self) -> Ends:
         """The two revisions. Raises UserError."""
@@ -115,6 +120,8 @@ class Comparing:
         head = Revision(ends.head_name, ends.head or self._wiring.repository.head().id)
         if ends.base is None:
             return Comparison(base, head, "inconclusive", (), True, (f"no baseline: {ends.why}",))
+        if ends.base != ends.head:
+            Thread(target=_load_statistics).start()
         with ExitStack() as stack:
             heads, bases = (self._bench(tree, stack) for tree in (ends.head, ends.base))
             if self._wanted.aa:
@@ -126,28 +133,58 @@ class Comparing:
             if asked and (self._wanted.aa or self._wanted.run_missing):
                 self._measure(asked, heads, bases)
             notes = self._notes(ends, heads, bases)
-        judged = self._judge(asked) if asked else {}
+            judged = self._judge(asked) if asked else {}
+            self._confirm([p for p in asked if p.limits.confirm], judged, heads, bases)
         decided = [self._told(judged.get(pair.name) or _blank(pair), pair) for pair in pairs]
         missing = any(found.base is None and not found.new for found in decided)
         counted = [found.outcome for found in decided if not found.new]
-        return Comparison(base, head, worst(counted), tuple(decided), missing, notes)
+        found = Comparison(base, head, worst(counted), tuple(decided), missing, notes)
+        if found.outcome != "degraded" or self._wanted.aa:
+            return found
+        return accept(found, acceptances(self._wiring.repository, ends.base, ends.head))
+
+    def _confirm(
+        self,
+        pairs: Sequence[Pair],
+        judged: dict[str, PipelineComparison],
+        heads: Bench,
+        bases: Bench,
+    ) -> None:
+        """Draw both sides again of what degraded, where its tests want that."""
+        for pair in pairs:
+            found = judged[pair.name]
+            if found.outcome != "degraded" or self._wanted.aa:
+                continue
+            if not self._wanted.run_missing:
+                pair.notes.append("not confirmed by a second measurement: --run-missing makes one")
+                continue
+            from loomgit.harness.comparison import compare_sides, confirmed, decide
+
+            fresh = self._completing(heads, bases).again(pair)
+            (again,) = decide([compare_sides(pair.name, *fresh, pair.limits)])
+            judged[pair.name] = confirmed(found, again)
 
     def _measure(self, pairs: Sequence[Pair], heads: Bench, bases: Bench) -> None:
-        from loomgit.comparisons.completing import Completing
-
-        completing = Completing(heads, bases, self._wanted, self._progress)
+        completing = self._completing(heads, bases)
         for pair in pairs:
             if self._wanted.aa:
                 completing.against_itself(pair)
             else:
                 completing.complete(pair)
 
+    def _completing(self, heads: Bench, bases: Bench) -> Completing:
+        from loomgit.comparisons.completing import Completing
+
+        if self._made is None:
+            self._made = Completing(heads, bases, self._wanted, self._progress)
+        return self._made
+
     def _bench(self, tree: str | None, stack: ExitStack) -> Bench:
         if tree is None:
-            return Bench(self._wiring)
+            return Bench(self._wiring, lazy=True)
         there = self._wiring.at(tree)
         stack.callback(there.close)
-        return Bench(there)
+        return Bench(there, lazy=True)
 
     def _notes(self, ends: Ends, heads: Bench, bases: Bench) -> tuple[str, ...]:
         notes = []
@@ -165,6 +202,8 @@ class Comparing:
         wanted = self._wanted
         names = heads.catalog.pipeline_names()
         if wanted.pipelines or wanted.select:
+            from loomgit.wiring.selection import Selecting
+
             selecting = Selecting(heads.wiring, lambda: ends, wanted.variables)
             chosen = selecting.choose(wanted.pipelines, wanted.select).chosen
             names = [selected.name for selected in chosen]
@@ -216,6 +255,8 @@ class Comparing:
             if best[0] is not None and (behind := best[0].side.behind):
                 pair.notes.append(f"baseline: {behind} commit{'s' if behind > 1 else ''} older")
         pair.found = best
+        if best[1] is None:
+            pair.head.compiled()  # a prompt that is none is said, and not that it has no results
 
     def _judge(self, pairs: Sequence[Pair]) -> dict[str, PipelineComparison]:
         from loomgit.harness.comparison import compare_sides, decide
@@ -235,6 +276,12 @@ class Comparing:
         if head is not None:
             head = replace(head, prompt_version=pair.head.plan.prompt.name)
         return replace(found, new=pair.new, base=base, head=head, inputs=pair.inputs, notes=notes)
+
+
+def _load_statistics() -> None:
+    """Imports them while the main thread waits for Git: that takes each of them a tenth of a
+    second."""
+    import loomgit.harness.comparison  # noqa: F401
 
 
 def _blank(pair: Pair) -> PipelineComparison:
@@ -264,6 +311,8 @@ def limits_of(suites: Sequence[Suite], wanted: Wanted) -> Limits:
             max_rise=policy.max_rise,
             max_error_rate=policy.max_error_rate,
             allow_removed=policy.allow_removed,
+            confirm=policy.confirm,
+            strict=policy.strict,
         )
     return replace(
         limits,

@@ -82,6 +82,19 @@ class Completing:
             found = measured.get(0, found[0]), measured.get(1, found[1])
         pair.found = found
 
+    def again(self, pair: Pair) -> tuple[Measured, Measured]:
+        """Both sides drawn once more, other samples than before: none of it is stored."""
+        heads = self._heads
+        assert pair.base is not None
+        questions = list(heads.questions(pair.head.plan.pipeline, pair.suites))
+        asked = heads.asked_as(pair.base, pair.head)
+        lines = [
+            Line(subject, pair.head, heads.cases(subject, questions), second=True)
+            for subject in (asked, pair.head)
+        ]
+        before, after = self._measure(lines)
+        return before, after
+
     def _gone(self, pair: Pair, today: Sequence[Sampled]) -> Iterable[CaseSamples]:
         """The cases of the baseline's own tree that nobody asks any more."""
         base, bases = pair.base, self._bases

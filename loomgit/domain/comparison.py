@@ -130,7 +130,8 @@ class CaseChange:
 class Limits:
     """What decides a comparison; see `loomgit.domain.suites.Policy` for the words.
 
-    `max_rise` None: cost and latency are shown and not gated.
+    `max_rise` None: cost and latency are shown and not gated. With `confirm` a degradation stands
+    only where both sides, drawn again, agree. `strict` blocks unless no worse is proven.
     """
 
     scope: Literal["suite", "population"] = "suite"
@@ -139,6 +140,8 @@ class Limits:
     max_error_rate: float = 0.05
     allow_removed: bool = False
     unpaired: bool = False
+    confirm: bool = False
+    strict: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +152,7 @@ class PipelineComparison:
     the files and settings that differ. `differs` are the parts of the question that are not equal:
     then nothing is compared. `removed` are cases of the baseline that the head lacks, `added` the
     reverse, `changed` those whose own question differs (input, expectation); none of these is in
-    the gate.
+    the gate. `strict`: its tests block what is not proven harmless.
     """
 
     pipeline: str
@@ -168,6 +171,15 @@ class PipelineComparison:
     inputs: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     accepted: tuple[str, ...] = ()
+    strict: bool = False
+
+    def blocks(self, *, strict: bool = False) -> bool:
+        """Whether the answer is no: a degradation that nobody accepted; under `strict`, the
+        caller's or its own, also what is not proven harmless. A new pipeline never blocks."""
+        if self.new:
+            return False
+        bad = {"degraded", "inconclusive", "not_comparable"}
+        return self.outcome in (bad if strict or self.strict else {"degraded"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,12 +204,12 @@ class Comparison:
     notes: tuple[str, ...] = ()
 
     def blocks(self, *, strict: bool = False, require_baseline: bool = False) -> bool:
-        """Whether the answer is no: a degradation that nobody accepted; under `strict` also what is
-        not proven harmless; with `require_baseline` a baseline that is not there."""
+        """Whether the answer is no: that of any pipeline is; under `strict` also what is not proven
+        harmless; with `require_baseline` a baseline that is not there."""
         if require_baseline and self.missing_baseline:
             return True
         bad = {"degraded", "inconclusive", "not_comparable"} if strict else {"degraded"}
-        return self.outcome in bad
+        return self.outcome in bad or any(found.blocks(strict=strict) for found in self.pipelines)
 
 
 def worst(outcomes: list[Outcome]) -> Outcome:

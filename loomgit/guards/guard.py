@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from loomgit.comparisons.accepting import acceptances
 from loomgit.comparisons.comparing import Comparing, Wanted
 from loomgit.domain.comparison import Comparison, Revision
 from loomgit.errors import BudgetExceeded, LoomError, ProblemsFound, UserError
-from loomgit.harness.acceptance import TRAILER, accept, parse_acceptance
+from loomgit.harness.acceptance import accept
 from loomgit.harness.choices import Options
 from loomgit.sessions.ledger import Ledger
 from loomgit.sessions.standard import OFF
@@ -274,22 +275,7 @@ class Guard:
 
     def acceptances(self, base: str | None, head: str | None) -> list[Acceptance]:
         """What the commits between base and head accept; of a shallow history what is there."""
-        if head is None or not head:
-            head = "HEAD"
-        span = head if base is None else f"{base}..{head}"
-        try:
-            said = self._wiring.repository.plumbing(
-                "log", "--no-show-signature",
-                f"--format=%H%x00%(trailers:key={TRAILER},valueonly,unfold,separator=%x00)%x01",
-                "--end-of-options", span, "--",
-            )  # fmt: skip
-        except LoomError:
-            return []
-        found = []
-        for block in said.decode("utf-8", "replace").split("\x01"):
-            commit, *values = block.strip("\n").split("\0")
-            found += [a for value in values if (a := parse_acceptance(value, commit))]
-        return found
+        return acceptances(self._wiring.repository, base, head)
 
 
 def _empty(change: Change, outcome: Literal["unchanged", "inconclusive"]) -> Comparison:

@@ -69,4 +69,4 @@ def _accept(found: PipelineComparison, accepted: Sequence[Acceptance]) -> Pipeli
     outcome = worst([metric.outcome for metric in left])
     if outcome in ("improved", "unchanged"):
         outcome = "no_worse"  # with a loss that somebody stands for
-    return replace(found, outcome=outcome, accepted=(*found.accepted, *said))
+    return replace(found, outcome=outcome, accepted=tuple(dict.fromkeys((*found.accepted, *said))))

@@ -20,7 +20,7 @@ from loomgit.domain.comparison import (
 from loomgit.harness.differences import differences
 from loomgit.stats.family import decide_family
 from loomgit.stats.faults import NoValues
-from loomgit.stats.gate import Change, compare, compare_rise, compare_unpaired
+from loomgit.stats.gate import CONFIRMING, Change, compare, compare_rise, compare_unpaired
 from loomgit.stats.samples import ROUNDING
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ def compare_sides(
     blank = PipelineComparison(
         pipeline,
         "inconclusive",
+        strict=limits.strict,
         base=base.side if base else None,
         head=head.side if head else None,
     )
@@ -262,6 +263,27 @@ def decide(drafts: Sequence[Draft]) -> list[PipelineComparison]:
     changes = decide_family([m.change for m in gated if m.change]) if gated else ()
     decided = {id(moved): change for moved, change in zip(gated, changes, strict=True)}
     return [_decided(draft, decided) for draft in drafts]
+
+
+def confirmed(found: PipelineComparison, again: PipelineComparison) -> PipelineComparison:
+    """The comparison after both sides were drawn again: what had degraded stays so only where the
+    second draws agree (one-sided p <= 0.25; without a real change 1.3 % of gates block then)."""
+    second = {metric.name: metric for metric in again.metrics}
+    metrics = [
+        _confirmed(metric, second.get(metric.name)) if metric.gated else metric
+        for metric in found.metrics
+    ]
+    outcome = worst([metric.outcome for metric in metrics if metric.gated])
+    return replace(found, metrics=tuple(metrics), outcome=outcome)
+
+
+def _confirmed(metric: Metric, again: Metric | None) -> Metric:
+    if metric.outcome != "degraded" or again is None or again.p is None:
+        return metric
+    if again.p <= CONFIRMING:
+        return replace(metric, reason=f"measured again, and confirmed (p = {again.p:.2g})")
+    reason = f"measured again, and not confirmed (p = {again.p:.2g})"
+    return replace(metric, outcome="inconclusive", reason=reason)
 
 
 def _decided(draft: Draft, decided: Mapping[int, Change]) -> PipelineComparison:

@@ -124,7 +124,7 @@ def test_the_json_document_has_every_number(project):
     (found,) = document["pipelines"]
     assert found.keys() == {
         "pipeline", "outcome", "new", "base", "head", "metrics", "differs", "compared", "removed",
-        "added", "changed", "worse", "better", "inputs", "notes", "accepted",
+        "added", "changed", "worse", "better", "inputs", "notes", "accepted", "strict",
     }  # fmt: skip
     assert found["base"].keys() == {
         "commit", "fingerprint", "prompt_version", "model", "runs", "behind", "measured",

@@ -1,0 +1,32 @@
+"""What the commits of a change accept: the losses that their messages name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from loomgit.errors import LoomError
+from loomgit.harness.acceptance import TRAILER, Acceptance, parse_acceptance
+
+if TYPE_CHECKING:
+    from loomgit.history.repository import Repository
+
+
+def acceptances(repository: Repository, base: str | None, head: str | None) -> list[Acceptance]:
+    """What the commits between base and head accept; of a shallow history what is there.
+
+    A `head` that is None or empty (working tree, index) stands on HEAD.
+    """
+    span = (head or "HEAD") if base is None else f"{base}..{head or 'HEAD'}"
+    try:
+        said = repository.plumbing(
+            "log", "--no-show-signature",
+            f"--format=%H%x00%(trailers:key={TRAILER},valueonly,unfold,separator=%x00)%x01",
+            "--end-of-options", span, "--",
+        )  # fmt: skip
+    except LoomError:
+        return []
+    found: list[Acceptance] = []
+    for block in said.decode("utf-8", "replace").split("\x01"):
+        commit, *values = block.strip("\n").split("\0")
+        found += [a for value in values if (a := parse_acceptance(value, commit))]
+    return found
