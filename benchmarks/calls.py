@@ -2,8 +2,8 @@
 
 A bare aiohttp script, our direct lane alone, our whole chain (retry, pace, cache) and litellm
 gathered, in turns, each in a process of its own against a server in another; then 10,000 replies
-from the cache; then `loom run` over 1,000 and 10,000 records, asked and from the cache. CPU is that
-of the client's process between its first call and its last, or of the whole command.
+from the cache. CPU is that of the client's process between its first call and its last. Whole
+commands are in `commands.py`.
 """
 
 from __future__ import annotations
@@ -192,50 +192,6 @@ def cached(count: int) -> None:
     report(f"cache: {count:,} replies", samples, figures)
 
 
-PIPELINE = """\
-name: bench
-extract: {source: data/reviews.csv, key: review_id}
-transform:
-  prompt: prompts/classify.txt
-  model: gpt-4o-mini
-  concurrency: 50
-load: {destination: "sqlite://out/bench.db/scores"}
-"""
-CONFIG = "models: {{gpt-4o-mini: {{base_url: '{url}', api_key: unused}}}}\n"
-
-
-def make(folder: Path, url: str, records: int) -> None:
-    """A project with so many records, in a repository."""
-    rows = "".join(f'r-{number},"{TEXT.format(number)}"\n' for number in range(records))
-    files = {
-        "pipelines/bench.yaml": PIPELINE,
-        "prompts/classify.txt": "{{ input.review }}\n",
-        "data/reviews.csv": "review_id,review\n" + rows,
-        ".loom/config.yaml": CONFIG.format(url=url),
-    }
-    for name, content in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(content)
-    identity = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
-    for command in (["init", "-q"], ["add", "-A"], [*identity, "commit", "-qm", "x"]):
-        run(["git", *command], cwd=folder)
-
-
-def commands(records: int) -> None:
-    """`loom run` over so many records, the second time all of them cached."""
-    with tempfile.TemporaryDirectory() as name, serving(0.0) as url:
-        folder = Path(name)
-        make(folder, url, records)
-        command = [PYTHON, "-m", "loomgit", "run", "bench", "-q"]
-        samples = {kind: run(command, cwd=folder) for kind in ("asked", "cached")}
-    limit = {1000: "1.5 s", 10_000: "6 s, 150 MB"}.get(records, "none")
-    figures = {
-        f"cached: seconds (limit {limit})": samples["cached"].wall,
-        "cached: peak MB": samples["cached"].peak,
-    }
-    report(f"loom run: {records:,} records at 0 ms", samples, figures)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--client", choices=CLIENTS)
@@ -257,8 +213,6 @@ def main() -> None:
     for latency in (0.0, 0.05):
         compare(latency, names, options.calls, options.rounds)
     cached(10_000)
-    for records in (1000, 10_000):
-        commands(records)
 
 
 if __name__ == "__main__":

@@ -159,7 +159,9 @@ def save_asv(folder: Path, repository: Path, commits: list[str], cases: int) -> 
     """A results folder of format 2, a file a commit; returns the configuration file."""
     results = folder / "results" / "x"
     results.mkdir(parents=True)
-    names = [f"cases.Suite.track_{name}_{index:04}" for name in EVALUATORS for index in range(cases)]
+    names = [
+        f"cases.Suite.track_{name}_{index:04}" for name in EVALUATORS for index in range(cases)
+    ]
     about = {"arch": "x86_64", "cpu": "", "machine": "x", "num_cpu": "2", "os": "", "ram": "1"}
     (results / "machine.json").write_text(json.dumps({**about, "version": 1}))
     benchmarks = {

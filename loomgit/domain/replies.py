@@ -46,6 +46,8 @@ def join_faults(faults: list[str]) -> str:
 
 
 def _loads(text: str) -> Json:
+    if not text.startswith("{"):
+        return None  # no object; the parser's own answer to prose costs ten times as much
     try:
         value: Json = orjson.loads(text)
     except orjson.JSONDecodeError:

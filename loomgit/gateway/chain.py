@@ -17,6 +17,7 @@ from loomgit.gateway.faults import missing_key
 from loomgit.gateway.keys import find_address, find_key, needs_key
 from loomgit.gateway.live import LiteLlmGateway
 from loomgit.gateway.once import OnceGateway
+from loomgit.gateway.outage import BreakerGateway, Outages, WatchedGateway
 from loomgit.gateway.pace import PaceGateway
 from loomgit.gateway.prices import Prices
 from loomgit.gateway.replay import CassetteGateway
@@ -134,15 +135,23 @@ def build(
     budget: Budget | None = None,
     fallbacks: Mapping[str, Sequence[str]] | None = None,
     models: Sequence[str] = (),
+    outage: float | None = None,
 ) -> Chain:
     """The chain with those parts that are given, in their order.
 
     `concurrency` None adapts; `rules` say for which purposes `store` is used, and `claims`, which
     several processes share; `models` are those that will be asked: a budget is refused, by
-    UserError, where one of them has no known price.
+    UserError, where one of them has no known price. After `outage` seconds without a sign of life a
+    model is given up; None: every call tries for itself.
     """
-    gateway: Gateway = PaceGateway(lanes.open(), lanes.models, concurrency=concurrency)
+    gateway: Gateway = lanes.open()
+    outages = None if outage is None else Outages(outage)
+    if outages is not None:
+        gateway = WatchedGateway(gateway, outages)
+    gateway = PaceGateway(gateway, lanes.models, concurrency=concurrency)
     gateway = RetryGateway(gateway)
+    if outages is not None:
+        gateway = BreakerGateway(gateway, outages)
     if store is not None and rules:
         if claims is not None:
             shared = [purpose for purpose, rule in rules.items() if rule.enabled]

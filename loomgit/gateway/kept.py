@@ -74,5 +74,6 @@ def parse(value: Json) -> Completion:
             "usage": {"input": int(asked), "output": int(replied), "cached": int(cached)},
             "cost": int() | float() | None as cost,
         }:
-            return as_hit(Completion(text, model, Usage(asked, replied, cached), cost))
+            usage = Usage(asked, replied, cached)
+            return Completion(text, model, usage, 0.0, None, 0, cached=True, saved=cost)
     raise ValueError("a reply has text, model, usage (input, output, cached) and cost")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from loomgit.domain.runs import ModelCost
@@ -17,13 +17,16 @@ class MeterGateway:
 
     def __init__(self, inner: Gateway) -> None:
         self._inner = inner
-        self._counts: dict[tuple[str, str, str], ModelCost] = {}
+        self._counts: dict[tuple[str, str, str], _Count] = {}
 
     async def complete(self, request: Request) -> Completion:
         """Return the reply."""
         completion = await self._inner.complete(request)
         name = request.purpose, request.model, completion.model
-        self._counts[name] = _add(self._counts.get(name) or ModelCost(*name), completion)
+        count = self._counts.get(name)
+        if count is None:
+            count = self._counts[name] = _Count()
+        count.add(completion)
         return completion
 
     async def close(self) -> None:
@@ -34,24 +37,48 @@ class MeterGateway:
     def models(self) -> tuple[ModelCost, ...]:
         """The counts so far: transform before evaluate, then by name."""
         return tuple(
-            self._counts[name]
+            self._counts[name].of(*name)
             for name in sorted(self._counts, key=lambda n: (n[0] != "transform", n))
         )
 
 
-def _add(count: ModelCost, completion: Completion) -> ModelCost:
-    if completion.cached:
-        known = count.saved is not None and completion.saved is not None
-        saved = (count.saved or 0.0) + (completion.saved or 0.0) if known else None
-        return replace(count, hits=count.hits + 1, saved=saved)
-    usage, cost = completion.usage, completion.cost
-    return replace(
-        count,
-        calls=count.calls + 1,
-        input=count.input + usage.input,
-        output=count.output + usage.output,
-        cached=count.cached + usage.cached,
-        cost=None if cost is None or count.cost is None else count.cost + cost,
-        known=count.known + (cost or 0.0),
-        unpriced=count.unpriced + (cost is None),
-    )
+@dataclass(slots=True)
+class _Count:
+    calls: int = 0
+    hits: int = 0
+    input: int = 0
+    output: int = 0
+    cached: int = 0
+    known: float = 0.0
+    unpriced: int = 0
+    saved: float | None = 0.0
+
+    def add(self, completion: Completion) -> None:
+        if completion.cached:
+            self.hits += 1
+            known = self.saved is not None and completion.saved is not None
+            self.saved = (self.saved or 0.0) + (completion.saved or 0.0) if known else None
+            return
+        usage, cost = completion.usage, completion.cost
+        self.calls += 1
+        self.input += usage.input
+        self.output += usage.output
+        self.cached += usage.cached
+        self.known += cost or 0.0
+        self.unpriced += cost is None
+
+    def of(self, stage: str, asked: str, model: str) -> ModelCost:
+        return ModelCost(
+            stage,
+            asked,
+            model,
+            self.calls,
+            self.hits,
+            self.input,
+            self.output,
+            self.cached,
+            None if self.unpriced else self.known,
+            self.known,
+            self.unpriced,
+            self.saved,
+        )
