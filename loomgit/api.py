@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from loomgit.domain.definitions import Pipeline
     from loomgit.domain.log import FileLog
     from loomgit.domain.runs import Run, RunSummary
+    from loomgit.domain.spending import Estimate, Spending
     from loomgit.domain.suites import Suite
     from loomgit.domain.values import JsonObject
     from loomgit.domain.versions import FileVersion
@@ -252,6 +253,23 @@ class Project:
     def sync_pull(self, remote: str = "origin") -> Synced | None:
         """Fetch the run files that are missing here; none is overwritten. None as `sync_push`."""
         return None if self._tracked else self._sync.pull(remote)
+
+    def spending(self, name: str, *, since: datetime | None = None) -> Spending:
+        """What the stored runs of a pipeline cost, by stage, model and day."""
+        from loomgit.sessions.spending import spending
+
+        return spending(self._wiring, self.pipeline(name), since)
+
+    def estimate(
+        self, name: str, *, variables: Mapping[str, str] | None = None, limit: int | None = None
+    ) -> Estimate:
+        """What a run of a pipeline will cost; no model is asked.
+
+        Raises what the run would before it asked anything: UserError, ProblemsFound or WorldError.
+        """
+        from loomgit.sessions.estimating import estimate
+
+        return estimate(self._wiring, self.pipeline(name), variables or {}, limit=limit)
 
     @property
     def _tracked(self) -> bool:

@@ -19,8 +19,8 @@ from loomgit.report.cost import (
 )
 
 if TYPE_CHECKING:
-    from loomgit.domain.definitions import Pipeline
-    from loomgit.wiring.project import Wiring
+    from loomgit.commands.options import Console
+    from loomgit.domain.spending import Estimate, Spending
 
 
 def parse_since(
@@ -77,27 +77,17 @@ def command(
         raise click.UsageError("--since is about what was spent, and --dry-run about what will be.")
     if not dry_run and (limit is not None or variables):
         raise click.UsageError("--limit and --vars are for --dry-run.")
-    project = options.project()
-    found = project.pipeline(pipeline)
-    if dry_run:
-        _estimate(options, project.wiring, found, variables, limit)
-    else:
-        _spent(options, project.wiring, found, since)
+    project, console = options.project(), options.console
+    if not dry_run:
+        _spent(console, project.spending(pipeline, since=since))
+        return 0
+    with console.only_document():
+        found = project.estimate(pipeline, variables=variables, limit=limit)
+    _estimated(console, found)
     return 0
 
 
-def _estimate(
-    options: Common,
-    wiring: Wiring,
-    pipeline: Pipeline,
-    variables: dict[str, str],
-    limit: int | None,
-) -> None:
-    from loomgit.sessions.costs import estimate  # noqa: PLC0415 - `--help` must not pay for it
-
-    console = options.console
-    with console.only_document():
-        found = estimate(wiring, pipeline, variables, limit=limit)
+def _estimated(console: Console, found: Estimate) -> None:
     for line in estimate_lines(found):
         console.answer(line)
     for hint in price_hints(found):
@@ -105,10 +95,7 @@ def _estimate(
     console.document(estimate_document(found))
 
 
-def _spent(options: Common, wiring: Wiring, pipeline: Pipeline, since: datetime | None) -> None:
-    from loomgit.sessions.costs import spending  # noqa: PLC0415 - as above
-
-    found = spending(wiring, pipeline, since)
+def _spent(console: Console, found: Spending) -> None:
     for line in spending_lines(found):
-        options.console.answer(line)
-    options.console.document(spending_document(found))
+        console.answer(line)
+    console.document(spending_document(found))

@@ -1,4 +1,4 @@
-"""What a pipeline cost, and what it will: the store's runs added up, a sample of records sized."""
+"""What the next run of a pipeline will cost: a sample of its records, rendered and sized."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from loomgit.domain.ports import QueryValues
 from loomgit.domain.records import Output, Record
 from loomgit.domain.spending import Estimate, Price
 from loomgit.domain.values import as_text
-from loomgit.errors import LoomError
 from loomgit.evaluators import registry
 from loomgit.gateway.probe import ProbeGateway, find_kept
 from loomgit.gateway.reply_store import FILE
@@ -31,17 +30,17 @@ from loomgit.pipeline.estimate import (
     seen_replies,
 )
 from loomgit.pipeline.retrieval import RetrievalFailure
-from loomgit.pipeline.spending import add_up
+from loomgit.sessions.spending import load_runs
 from loomgit.wiring.assembly import Assembly
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from typing import Literal
 
     from loomgit.domain.definitions import Pipeline
     from loomgit.domain.models import Request
-    from loomgit.domain.runs import Run, RunSummary
-    from loomgit.domain.spending import ReplySize, Spending, StageEstimate
+    from loomgit.domain.runs import Run
+    from loomgit.domain.spending import ReplySize, StageEstimate
     from loomgit.domain.values import JsonObject
     from loomgit.gateway.probe import Probed
     from loomgit.pipeline.plan import Plan
@@ -54,22 +53,6 @@ OUTPUTS = 1000  # of an earlier run that are read for judges
 READ = 5  # of the newest runs, for the length of replies
 LOOKED = 50  # runs among which those are looked for
 SEED = 0  # the sample of the same records is the same
-
-
-def spending(wiring: Wiring, pipeline: Pipeline, since: datetime | None) -> Spending:
-    """What the stored runs of a pipeline came to, those of its tests as well."""
-    rows = wiring.store.search(pipeline=pipeline.name, since=since)
-    shown = None if since is None else f"{since.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
-    return add_up(_load(wiring, rows), pipeline.name, pipeline.version, shown)
-
-
-def _load(wiring: Wiring, rows: Iterable[RunSummary]) -> Iterator[Run]:
-    """The runs, one at a time; those that cannot be read are told and left out."""
-    for row in rows:
-        try:
-            yield wiring.store.load(wiring.store.folder / row.path)
-        except LoomError as error:
-            wiring.warn(error.message)
 
 
 def estimate(
@@ -200,7 +183,7 @@ class Estimating:
         found: list[Run] = []
         wiring = self._assembly.wiring
         for row in self._rows:
-            found += [run for run in _load(wiring, [row]) if run.cost.calls]
+            found += [run for run in load_runs(wiring, [row]) if run.cost.calls]
             if len(found) == READ:
                 break
         return found
