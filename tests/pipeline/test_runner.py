@@ -20,11 +20,12 @@ from loomgit.errors import Denied, ProblemsFound, Unavailable, UserError, WorldE
 from loomgit.pipeline.evaluate import Panel
 from loomgit.pipeline.events import Extracted, Progressed, RunFinished, Warned
 from loomgit.pipeline.output import OutputReader
+from loomgit.pipeline.plan import Sampling
 from loomgit.pipeline.prompt import Prompt
 from loomgit.pipeline.runner import Parts, Runner, percent_pair
 from loomgit.pipeline.stages import FailurePolicy, Stages
 from loomgit.pipeline.tally import Tally
-from loomgit.pipeline.transform import Sampling, Transformer
+from loomgit.pipeline.transform import Transformer
 from tests.fakes import (
     FakeEvaluator,
     FakeGateway,
