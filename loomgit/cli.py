@@ -7,8 +7,6 @@ import importlib
 import json
 import os
 import sys
-import traceback
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -43,7 +41,6 @@ COMMANDS = {
 }
 STOPPED = 130
 OUR_BUG = 3
-LAST_ERROR = Path(".loom") / "last-error.txt"
 
 
 class _Commands(click.Group):
@@ -117,8 +114,12 @@ def _run(arguments: list[str]) -> int:
         for problem in error.problems:
             _say(f"{problem.place}: {problem.message}", problem.hint, error.exit_code)
         return error.exit_code
-    except Exception:  # noqa: BLE001 - the one boundary: whatever was not foreseen is our bug
-        return _bug()
+    except Exception as error:  # noqa: BLE001 - the one boundary: what was not foreseen is our bug
+        from loomgit.commands import last_error  # noqa: PLC0415 - only a bug needs it
+
+        return _say(
+            f"this is a bug in Loom: {last_error.summary(error)}", last_error.keep(error), OUR_BUG
+        )
     return code if isinstance(code, int) else 0
 
 
@@ -153,17 +154,3 @@ def _say(message: str, hint: str | None, code: int) -> int:
     if hint:
         click.echo(f"hint: {hint}", err=True)
     return code
-
-
-def _bug() -> int:
-    """One line for the user; the traceback goes to a file that can be sent along."""
-    report = traceback.format_exc()
-    kind, value, _ = sys.exc_info()
-    summary = " ".join(f"{getattr(kind, '__name__', kind)}: {value}".split())
-    path = LAST_ERROR if LAST_ERROR.parent.is_dir() else Path(LAST_ERROR.name)
-    try:
-        path.write_text(f"loom {__version__}, Python {sys.version}\n{report}", encoding="utf-8")
-        hint = f"the details are in {path}"
-    except OSError:
-        hint = report
-    return _say(f"this is a bug in Loom: {summary}", hint, OUR_BUG)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import sys
 import time
-import traceback
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import TYPE_CHECKING
 
 import click
 
+from loomgit.commands import last_error
 from loomgit.commands.options import Common, common
 from loomgit.errors import LoomError, ProblemsFound
 from loomgit.hooks.install import Hooks
@@ -23,8 +22,10 @@ if TYPE_CHECKING:
     from loomgit.hooks.shim import Hook
     from loomgit.wiring.project import Wiring
 
+OUTAGE = 2.0  # seconds until a model is given up: somebody waits for the push
 SHOWN = 10  # unverified tests that are named
 STOPPED = 130
+SKIP = "skip with LOOM_SKIP=1 or --no-verify"
 # What Git tells a hook about its own repository: nothing that an evaluator or a program of the
 # user's should find, which may ask Git about another one.
 ABOUT_THE_REPOSITORY = (
@@ -149,34 +150,25 @@ def run(options: Common, hook: Hook, arguments: tuple[str, ...], strict: bool) -
     except ProblemsFound as found:
         for problem in found.problems:
             console.error(f"{problem.place}: {problem.message}", problem.hint)
-        console.error(f"loom: what this {deed} brings cannot be tested", _way_out(hook))
+        hint = f"mend what is named above, or {SKIP}"
+        console.error(f"loom: what this {deed} brings cannot be tested", hint)
         return 1
     except KeyboardInterrupt:
-        console.error(f"loom: stopped, and the {deed} with it", _way_out(hook))
+        console.error(f"loom: stopped, and the {deed} with it", SKIP)
         return STOPPED
     except LoomError as error:
         console.error(f"loom: the prompts could not be tested: {error.message}", error.hint)
         code = error.exit_code
     except Exception as error:  # noqa: BLE001 - whatever fails here must not keep people from pushing
         kind = "" if isinstance(error, OSError) else "this is a bug in Loom: "
-        said = " ".join(f"{type(error).__name__}: {error}".split())
-        console.error(f"loom: the prompts could not be tested: {kind}{said}", _kept(options.folder))
+        said = f"{kind}{last_error.summary(error)}"
+        details = last_error.keep(error, options.folder)
+        console.error(f"loom: the prompts could not be tested: {said}", details)
         code = 4 if isinstance(error, OSError) else 3
     if strict:
         return code
     console.warn(f"this {deed} goes on untested")
     return 0
-
-
-def _kept(folder: Path | None) -> str | None:
-    """Where the traceback is, for whoever is asked to look at it."""
-    home = (folder or Path()) / ".loom"
-    try:
-        path = (home if home.is_dir() else Path(mkdtemp(prefix="loom-"))) / "last-error.txt"
-        path.write_text(traceback.format_exc(), encoding="utf-8")
-    except OSError:
-        return None
-    return f"the details are in {path}"
 
 
 def _run(
@@ -190,7 +182,10 @@ def _run(
     for name in ABOUT_THE_REPOSITORY:
         os.environ.pop(name, None)
     guard = Guard(
-        wiring, strict=strict, progress=lambda n, of: console.progress(f"loom: {n:,}/{of:,}")
+        wiring,
+        strict=strict,
+        outage=OUTAGE,
+        progress=lambda n, of: console.progress(f"loom: {n:,}/{of:,}"),
     )
     if hook == "pre-push":
         remote = arguments[0] if arguments else os.environ.get("PRE_COMMIT_REMOTE_NAME", "")
@@ -205,10 +200,12 @@ def _run(
         _say(console, change, judgement)
         blocked |= judgement.blocked
         if judgement.blocked:
-            console.error(f"loom: {hook} stopped", _way_out(hook))
+            console.error(f"loom: {hook} stopped{_why(judgement)}", _way_out(hook))
         elif judgement.touched:
             seconds = time.perf_counter() - began
-            click.echo(f"loom: {hook} passed in {seconds:.1f} s", err=True)
+            known = judgement.unmeasured is None and not judgement.unverified
+            said = "passed in" if known else "goes on unverified after"
+            click.echo(f"loom: {hook} {said} {seconds:.1f} s", err=True)
     if changes:
         _watch(wiring, guard, Hooks(repository), changes[-1].head)
     return int(blocked)
@@ -235,17 +232,28 @@ def _say(console: Console, change: Change, judgement: Judgement) -> None:
     for line in lines:
         click.echo(shown(line), err=True)
     if judgement.unmeasured is not None:
-        reason = judgement.unmeasured.message
+        reason = " ".join(judgement.unmeasured.message.split())
         console.warn(shown(f"unverified: {change.head_name} could not be measured: {reason}"))
-    for entry in judgement.unverified[:SHOWN]:
-        why = " ".join(entry.message.split())
-        console.warn(shown(f"unverified: {entry.file}::{entry.full_name}: {why}"))
+    elif judgement.reason:
+        console.warn(shown(f"unverified: no model answered: {judgement.reason}"))
+    for line in judgement.lacks(judgement.reason)[:SHOWN]:
+        console.warn(shown(f"unverified: {line}"))
     if len(judgement.unverified) > SHOWN:
         console.warn(f"unverified: {len(judgement.unverified) - SHOWN:,} tests more")
+
+
+def _why(judgement: Judgement) -> str:
+    """What stops it, in few words."""
+    worse = [p.pipeline for p in judgement.comparison.pipelines if p.outcome == "degraded"]
+    failed = len(judgement.failures)
+    reasons = [f"{', '.join(worse)} degraded"] if worse else []
+    if failed:
+        reasons.append(f"{failed} test{'s' if failed > 1 else ''} failed")
+    return f": {'; '.join(reasons)}" if reasons else ""
 
 
 def _way_out(hook: Hook) -> str:
     accept = ""
     if hook != "pre-commit":
         accept = "accept a loss with a trailer `Loom-Accept: <pipeline or metric>: <reason>`, or "
-    return f"{accept}skip with LOOM_SKIP=1 or --no-verify"
+    return f"{accept}{SKIP}"

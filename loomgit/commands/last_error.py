@@ -1,0 +1,37 @@
+"""A bug of ours as a user meets it: one line, and a file with the traceback to send along."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from pathlib import Path
+from tempfile import mkdtemp
+
+from loomgit import __version__
+
+FOLDER, FILE = ".loom", "last-error.txt"
+
+
+def summary(error: BaseException) -> str:
+    """The exception in one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def keep(error: BaseException, start: Path | None = None) -> str:
+    """Write the traceback to `.loom/last-error.txt` of the project around `start` (None: the
+    current folder), or where there is none to a folder of its own; returns a hint that says where,
+    or the traceback itself where nothing can be written."""
+    report = "".join(traceback.format_exception(error))
+    try:
+        path = (_home(start or Path()) or Path(mkdtemp(prefix="loom-"))) / FILE
+        path.write_text(f"loom {__version__}, Python {sys.version}\n{report}", encoding="utf-8")
+    except OSError:
+        return report
+    return f"the details are in {path}"
+
+
+def _home(start: Path) -> Path | None:
+    if (start / FOLDER).is_dir():
+        return start / FOLDER
+    folders = (folder / FOLDER for folder in start.absolute().parents)
+    return next((folder for folder in folders if folder.is_dir()), None)
