@@ -120,6 +120,8 @@ def _change(wiring: Wiring, guard: Guard, workflow: Workflow | None) -> Change:
     base_name = ends.base_name
     if expression is not None and workflow is not None and workflow.pull is None:
         base_name = "before the push"
+    if workflow is not None and workflow.base:
+        base_name = base_name.replace(workflow.base, workflow.base[:8])
     accepted = guard.acceptances(ends.base, ends.head) if ends.base else []
     return Change(
         ends.base, base_name, ends.head, name or ends.head_name, tuple(accepted), ends.why
@@ -150,12 +152,14 @@ class _Teller:
         from loomgit.report.pull_request import Found  # noqa: PLC0415
 
         unmeasured = judgement.unmeasured
+        known = unmeasured is not None and judgement.reason in unmeasured.message
+        said = judgement.reason if known else ""
         found = Found(
             judgement.comparison,
             judgement.blocked,
             tuple(f"{f.entry.file}::{f.entry.full_name}: {_why(f)}" for f in judgement.failures),
             judgement.accepted,
-            tuple(f"{e.file}::{e.full_name}: {e.message}" for e in judgement.unverified),
+            tuple(judgement.lacks(said)),
             unmeasured="" if unmeasured is None else unmeasured.message,
             diff=_diff(self._wiring, change),
             notes=tuple(self._notes(change)),

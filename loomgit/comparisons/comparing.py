@@ -4,7 +4,7 @@ missing where that is asked for, and has them compared."""
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from threading import Thread
 from typing import TYPE_CHECKING
@@ -23,7 +23,8 @@ from loomgit.domain.suites import Regression
 from loomgit.harness.acceptance import accept
 from loomgit.history.baselines import Baselines, Ends
 from loomgit.history.evidence import KINDS, Evidence
-from loomgit.wiring.bench import Bench, Subject, readable
+from loomgit.wiring.bench import Bench, Subject, changed_files, readable
+from loomgit.wiring.catalog import raise_or_warn
 from loomgit.wiring.modified import changed_inputs
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class Wanted:
 
     `pipelines` and the expressions of `select` narrow it down. `aa` compares the baseline with
     itself, samples from `aa_from` on against the next as many. With `replay` what is measured is
-    taken from cassettes; `budget` in USD.
+    taken from cassettes; `budget` in USD; a model that is out for `outage` seconds is given up.
     """
 
     expression: str | None = None
@@ -62,6 +63,7 @@ class Wanted:
     max_rise: float | None = None
     replay: Replay = "off"
     budget: float | None = None
+    outage: float = 10.0
 
 
 @dataclass(slots=True)
@@ -98,11 +100,19 @@ class Comparing:
     """Compares the pipelines of a project at two revisions."""
 
     def __init__(
-        self, wiring: Wiring, wanted: Wanted, progress: Callable[[int, int], None] = lambda *_: None
+        self,
+        wiring: Wiring,
+        wanted: Wanted,
+        progress: Callable[[int, int], None] = lambda *_: None,
+        *,
+        quiet: bool = False,
     ) -> None:
+        """`quiet`: who asks tells of test files that are broken and do not matter, and has no flag
+        that would measure what is missing."""
         self._wiring = wiring
         self._wanted = wanted
         self._progress = progress
+        self._quiet = quiet
         self._baselines = Baselines(wiring.repository, wiring.settings.baseline, wiring.variables)
         self._made: Completing | None = None  # one budget for all that is measured
 
@@ -129,7 +139,7 @@ class Comparing:
             pairs = self._pairs(heads, bases, ends)
             asked = [p for p in pairs if p.base is not None and (self._wanted.aa or not p.same)]
             if asked:
-                self._prepare(asked, heads, ends.base)
+                self._prepare(asked, heads, bases, ends.base)
             if asked and (self._wanted.aa or self._wanted.run_missing):
                 self._measure(asked, heads, bases)
             notes = self._notes(ends, heads, bases)
@@ -221,9 +231,15 @@ class Comparing:
             return Pair(head, notes=[f"the baseline's pipeline cannot be used: {base}"])
         return Pair(head, base, inputs=changed_inputs(base, head))
 
-    def _prepare(self, pairs: Sequence[Pair], heads: Bench, base: str) -> None:
+    def _prepare(self, pairs: Sequence[Pair], heads: Bench, bases: Bench, base: str) -> None:
         """What decides, and what is stored, of the pipelines that can differ."""
-        suites = heads.catalog.suites()
+        suites, broken = heads.catalog.sound_suites()
+        names = {pair.name for pair in pairs}
+        raise_or_warn(
+            broken,
+            lambda each: each.pipeline in names or bool(changed_files(heads, bases, [each.path])),
+            (lambda _: None) if self._quiet else self._wiring.warn,
+        )
         rows = self._wiring.store.all()
         for pair in pairs:
             pair.suites = [suite for suite in suites if suite.pipeline == pair.name]
@@ -268,7 +284,7 @@ class Comparing:
         """The comparison with what is known of the pair; versions as they are called now."""
         notes = (*pair.notes, *found.notes)
         absent = None in (found.base, found.head)
-        if pair.base is not None and absent and not self._wanted.run_missing:
+        if pair.base is not None and absent and not (self._wanted.run_missing or self._quiet):
             notes = (*notes, "run the tests there, or say --run-missing to measure what is missing")
         base, head = found.base, found.head
         if base is not None and pair.base is not None and not base.behind:
@@ -281,7 +297,8 @@ class Comparing:
 def _load_statistics() -> None:
     """Imports them while the main thread waits for Git: that takes each of them a tenth of a
     second."""
-    import loomgit.harness.comparison  # noqa: F401
+    with suppress(ImportError):  # the main thread will meet it, and say so
+        import loomgit.harness.comparison  # noqa: F401
 
 
 def _blank(pair: Pair) -> PipelineComparison:

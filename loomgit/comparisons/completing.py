@@ -49,6 +49,7 @@ class Completing:
             reuse=reuse,
             replay=self._wanted.replay,
             budget=self._budget,
+            outage=self._wanted.outage,
             progress=self._progress,
         )
 

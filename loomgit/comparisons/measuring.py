@@ -57,15 +57,17 @@ def measure(
     reuse: bool = True,
     replay: Replay = "off",
     budget: Budget | None = None,
+    outage: float | None = None,
     progress: Callable[[int, int], None] = lambda *_: None,
 ) -> list[Measured]:
     """Draw the cases of all lines, taking what earlier runs drew where `reuse` allows it.
 
-    Each line has as many cases as the first. What was drawn before Ctrl-C, or before a provider
-    refused, is kept and needs no second call. Raises ProblemsFound or UserError before the first
-    call where an evaluator cannot be made; Denied or WorldError where no reply was to be had.
+    Each line has as many cases as the first; a model that is out for `outage` seconds is given up.
+    What was drawn before Ctrl-C, or before a provider refused, is kept and needs no second call.
+    Raises ProblemsFound or UserError before the first call where an evaluator cannot be made;
+    Denied or WorldError where no reply was to be had.
     """
-    gateways = _Gateways(replay, budget)
+    gateways = _Gateways(replay, budget, outage)
     rows = [_Row(bench, line, gateways) for line in lines]
     held = bench.held(*_known(rows)) if reuse else {}
     fresh: dict[Name, Sample] = {}
@@ -109,10 +111,11 @@ def _known(rows: Sequence[_Row]) -> tuple[str, set[str], set[str]]:
 class _Gateways:
     """One gateway for all that is configured alike, so that both sides share its pace."""
 
-    def __init__(self, replay: Replay, budget: Budget | None) -> None:
+    def __init__(self, replay: Replay, budget: Budget | None, outage: float | None) -> None:
         self._made: list[tuple[object, Gateway]] = []
         self._replay: Replay = replay
         self._budget = budget
+        self._outage = outage
 
     @property
     def made(self) -> list[Gateway]:
@@ -144,7 +147,7 @@ class _Gateways:
         for known, gateway in self._made:
             if known == wanted:
                 return gateway
-        made = assembly.gateway(plan, replay=self._replay, budget=self._budget)
+        made = assembly.gateway(plan, replay=self._replay, budget=self._budget, outage=self._outage)
         self._made.append((wanted, made))
         return made
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SETTINGS_FILE = PurePath(".loom", "config.yaml")
+_PIPELINE = re.compile(r"""^pipeline:[ \t]*(["']?)(?P<name>[\w.-]+)\1""", re.MULTILINE)
 
 
 def decode(data: bytes, path: str) -> str:
@@ -26,6 +28,13 @@ def decode(data: bytes, path: str) -> str:
         raise ProblemsFound(
             [Problem(Place(path, line, column), message, "save the file as UTF-8")]
         ) from None
+
+
+def find_pipeline(text: str) -> str:
+    """The pipeline that a test file is about, where the file is broken elsewhere; empty where that
+    cannot be told."""
+    found = _PIPELINE.search(text)
+    return found["name"] if found else ""
 
 
 def read(path: Path, root: Path) -> tuple[str, str]:

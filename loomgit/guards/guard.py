@@ -11,18 +11,19 @@ from typing import TYPE_CHECKING, Literal
 from loomgit.comparisons.accepting import acceptances
 from loomgit.comparisons.comparing import Comparing, Wanted
 from loomgit.domain.comparison import Comparison, Revision
-from loomgit.errors import BudgetExceeded, LoomError, ProblemsFound, UserError
+from loomgit.errors import BudgetExceeded, LoomError, ProblemsFound, UserError, WorldError
 from loomgit.harness.acceptance import accept
 from loomgit.harness.choices import Options
 from loomgit.sessions.ledger import Ledger
 from loomgit.sessions.standard import OFF
 from loomgit.sessions.trial import Trial
-from loomgit.wiring.bench import Bench, readable
+from loomgit.wiring.bench import Bench, changed_files, readable
+from loomgit.wiring.catalog import raise_or_warn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from loomgit.domain.samples import TestResult
+    from loomgit.domain.samples import Sample, TestResult
     from loomgit.domain.settings import Replay
     from loomgit.domain.suites import AnyTest, Suite
     from loomgit.harness.acceptance import Acceptance
@@ -66,7 +67,8 @@ class Failure:
 class Judgement:
     """What the guard found: the comparison with the accepted losses taken out, the tests that
     failed, those that failed and are accepted, those that nobody could verify, why the comparison
-    could not be measured (None: it could), whether the answer is no."""
+    could not be measured (None: it could), whether the answer is no; `reason`: why no model
+    answered at all, empty where one did."""
 
     comparison: Comparison
     failures: tuple[Failure, ...] = ()
@@ -75,11 +77,18 @@ class Judgement:
     touched: tuple[str, ...] = ()
     unmeasured: LoomError | None = None
     blocked: bool = False
+    reason: str = ""
+
+    def lacks(self, said: str) -> list[str]:
+        """Each unverified test in a line, without a reason that was `said` already."""
+        lines = (f"{e.file}::{e.full_name}: {' '.join(e.message.split())}" for e in self.unverified)
+        return [line.removesuffix(said).removesuffix(": ") for line in lines]
 
 
 class Guard:
     """Judges one project's changes. `strict` blocks also what is not proven harmless; with `replay`
-    `auto` cassettes answer what they can; `budget` in USD."""
+    `auto` cassettes answer what they can; `budget` in USD; a model that is out for `outage`
+    seconds is given up."""
 
     def __init__(
         self,
@@ -88,12 +97,14 @@ class Guard:
         strict: bool = False,
         replay: Replay = "off",
         budget: float | None = None,
+        outage: float = 10.0,
         progress: Callable[[int, int], None] = lambda *_: None,
     ) -> None:
         self._wiring = wiring
         self._strict = strict
         self._replay: Replay = replay
         self._budget = budget
+        self._outage = outage
         self._progress = progress
 
     def watched(self, commit: str) -> list[str]:
@@ -104,7 +115,7 @@ class Guard:
         try:
             for name in there.catalog.pipeline_names():
                 paths |= dict.fromkeys(_files(there.subject(name)))
-            paths |= dict.fromkeys(_datasets(there.catalog.suites()))
+            paths |= dict.fromkeys(_datasets(there.catalog.sound_suites()[0]))
         except (ProblemsFound, UserError):
             paths["."] = None  # what cannot be read may need anything
         inside = self._wiring.repository.in_repository
@@ -126,8 +137,13 @@ class Guard:
             there = self._tree(change.head, stack)
             heads = Bench(there)
             bases = None if change.base is None else Bench(self._tree(change.base, stack))
-            suites = heads.catalog.suites()
+            suites, broken = heads.catalog.sound_suites()
             touched = _touched(heads, bases, suites)
+            raise_or_warn(
+                broken,
+                lambda each: each.pipeline in touched or _differ(heads, bases, [each.path]),
+                self._wiring.warn if touched else lambda _: None,
+            )
             if not touched:
                 return Judgement(_empty(change, "unchanged"))
             tests = [
@@ -136,10 +152,13 @@ class Guard:
                 if suite.pipeline in touched
                 for test in _tests(suite)
             ]
-            found, lost = self._test(there, tests, change)
+            found, reason = self._test(there, tests, change)
         spent = sum(judged.entry.cost or 0.0 for judged, _, _ in found)
-        comparison, unmeasured = self._compare(change, touched, spent, lost=lost)
-        return self._judgement(change, comparison, unmeasured, found, touched)
+        comparison, unmeasured = self._compare(
+            change, touched, spent, reason if self._replay == "off" else ""
+        )
+        judgement = self._judgement(change, comparison, unmeasured, found, touched)
+        return replace(judgement, reason=" ".join(reason.split()))
 
     def _tree(self, tree: str | None, stack: ExitStack) -> Wiring:
         if tree is None:
@@ -187,10 +206,10 @@ class Guard:
     # -- the comparison
 
     def _compare(
-        self, change: Change, touched: Sequence[str], spent: float, *, lost: bool
+        self, change: Change, touched: Sequence[str], spent: float, lost: str
     ) -> tuple[Comparison, LoomError | None]:
         """The comparison: measured, or replayed, or of what is stored; and what kept it from being
-        measured."""
+        measured. `lost`: why no model answered the tests, empty where one did."""
         if change.base is None:
             return _empty(change, "inconclusive"), None
         modes: list[tuple[bool, Replay]] = [(True, self._replay), (False, "off")]
@@ -198,7 +217,7 @@ class Guard:
             modes.insert(1, (True, "only"))
         if lost:
             del modes[0]  # the model did not answer the tests: no second wait
-        first: LoomError | None = None
+        first: LoomError | None = WorldError(lost) if lost else None
         for number, (measures, replay) in enumerate(modes, 1):
             wanted = Wanted(
                 expression=f"{change.base}..",
@@ -207,9 +226,11 @@ class Guard:
                 run_missing=measures,
                 replay=replay,
                 budget=None if self._budget is None else max(self._budget - spent, NOTHING),
+                outage=self._outage,
             )
             try:
-                comparison = Comparing(self._wiring, wanted, self._progress).compare()
+                comparing = Comparing(self._wiring, wanted, self._progress, quiet=True)
+                comparison = comparing.compare()
             except LoomError as error:
                 if number == len(modes) or isinstance(error, ProblemsFound):
                     raise
@@ -227,20 +248,18 @@ class Guard:
 
     def _test(
         self, there: Wiring, tests: Sequence[tuple[Suite, AnyTest]], change: Change
-    ) -> tuple[list[tuple[Judged, Suite, AnyTest]], bool]:
-        """The tests with their outcomes, and whether no model answered a single one."""
-        found = self._run(there, tests, change, self._replay)
-        lost = [
-            number
-            for number, (judged, _, _) in enumerate(found)
-            if judged.entry.verdict == "unverified" and self._replay == "off"
-        ]
+    ) -> tuple[list[tuple[Judged, Suite, AnyTest]], str]:
+        """The tests with their outcomes, and why no model answered at all; empty where one did."""
+        found, reason = self._run(there, tests, change, self._replay)
+        if self._replay != "off":
+            return found, reason
+        lost = [n for n, (judged, _, _) in enumerate(found) if judged.entry.verdict == "unverified"]
         if lost:
-            again = self._run(there, [tests[number] for number in lost], change, "only")
+            again, _ = self._run(there, [tests[number] for number in lost], change, "only")
             for number, item in zip(lost, again, strict=True):
                 if item[0].entry.verdict != "unverified":
                     found[number] = item
-        return found, bool(lost) and len(lost) == len(found)
+        return found, reason
 
     def _run(
         self,
@@ -248,8 +267,8 @@ class Guard:
         tests: Sequence[tuple[Suite, AnyTest]],
         change: Change,
         replay: Replay,
-    ) -> list[tuple[Judged, Suite, AnyTest]]:
-        """Run tests on their own content, and keep the results."""
+    ) -> tuple[list[tuple[Judged, Suite, AnyTest]], str]:
+        """Run tests on their own content, and keep the results; as `_test`."""
         against = OFF if change.base is None else f"{change.base}..{change.head or ''}"
         options = Options(
             baseline=against,
@@ -257,6 +276,7 @@ class Guard:
             replay=replay,
             on_inconclusive="warn",
             strict=self._strict,
+            outage=self._outage,
         )
         trial = Trial(there, options)
         ledger = Ledger(there)
@@ -271,11 +291,18 @@ class Guard:
         finally:
             trial.close()
         ledger.save(trial.samples, selected=len(tests), total=len(tests), finished=True)
-        return found
+        return found, _outage(trial.samples.values())
 
     def acceptances(self, base: str | None, head: str | None) -> list[Acceptance]:
         """What the commits between base and head accept; of a shallow history what is there."""
         return acceptances(self._wiring.repository, base, head)
+
+
+def _outage(samples: Iterable[Sample]) -> str:
+    """Why samples were lost, where none was drawn; empty where one was."""
+    drawn = [sample for sample in samples if not sample.reused]
+    reasons = [sample.failure for sample in drawn if sample.trouble == "infrastructure"]
+    return reasons[0] if reasons and len(reasons) == len(drawn) else ""
 
 
 def _empty(change: Change, outcome: Literal["unchanged", "inconclusive"]) -> Comparison:
@@ -294,7 +321,8 @@ def _touched(heads: Bench, bases: Bench | None, suites: Sequence[Suite]) -> list
     before = set() if bases is None else set(bases.catalog.pipeline_names())
     files = _files_by_pipeline(suites)
     if bases is not None:
-        for name, paths in _files_by_pipeline(_parsed(bases)).items():
+        sound, _ = bases.catalog.sound_suites()  # the head's faults count, not the baseline's
+        for name, paths in _files_by_pipeline(sound).items():
             files[name] = [*files.get(name, ()), *paths]
     found = []
     for name in names:
@@ -313,17 +341,7 @@ def _differ(heads: Bench, bases: Bench | None, paths: Iterable[str]) -> bool:
     """Whether one of these files is not the same at both, by their ids."""
     if bases is None:
         return True
-    inside = heads.wiring.repository.in_repository
-    plain = [path for path in dict.fromkeys(paths) if not inside(path).startswith("../")]
-    return heads.wiring.tree.entries(plain) != bases.wiring.tree.entries(plain)
-
-
-def _parsed(bench: Bench) -> Iterable[Suite]:
-    for path in bench.catalog.suite_paths():
-        try:
-            yield bench.catalog.suite(path)
-        except ProblemsFound:
-            continue  # the head's faults count, not the baseline's
+    return bool(changed_files(heads, bases, paths))
 
 
 def _files_by_pipeline(suites: Iterable[Suite]) -> dict[str, list[str]]:

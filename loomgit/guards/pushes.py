@@ -89,7 +89,7 @@ class Pushed:
             base,
             name,
             head,
-            update.name.removeprefix("refs/heads/"),
+            update.name.removeprefix("refs/heads/").removeprefix("refs/"),
             tuple(self._guard.acceptances(base, head)),
             "" if base else f"{self._remote} has nothing to compare with",
         )

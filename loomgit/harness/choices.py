@@ -24,7 +24,8 @@ REPORTS = (".html", ".md", ".json")
 @dataclass(frozen=True, slots=True)
 class Options:
     """How tests are run and judged. `concurrency` None: as the pipelines have it; `baseline` None:
-    the usual one, `none`: nothing is compared; `budget` in USD."""
+    the usual one, `none`: nothing is compared; `budget` in USD; a model that is out for `outage`
+    seconds is given up."""
 
     baseline: str | None = None
     concurrency: int | None = None
@@ -33,6 +34,7 @@ class Options:
     on_inconclusive: OnInconclusive = "point"
     strict: bool = False
     store: bool = True
+    outage: float = 10.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -163,7 +163,8 @@ def _judged(base: list[Row], head: list[Row]) -> tuple[list[Row], list[Row]]:
 def _passes(case: Case) -> Row:
     """One 0 or 1 a sample; nothing of a case whose samples were all lost."""
     given = [values for values in case.scores.values() if any(v is not None for v in values)]
-    if case.scores and not given:
+    unanswered = not case.passed and case.latency is None  # no reply, so nothing was judged at all
+    if not given and (case.scores or unanswered):
         return []
     return [1.0] * case.passed + [0.0] * (case.samples - case.passed)
 

@@ -64,9 +64,11 @@ class Assembly(Planning):
         check_keys: bool = True,
         claims: Claims | None = None,
         replies: ReplyStore | None = None,
+        outage: float | None = None,
     ) -> Chain:
         """The gateway of this run; a budget in USD may be shared with other runs as a `Budget`,
-        calls with other processes as `claims`, the project's `replies` with other gateways.
+        calls with other processes as `claims`, the project's `replies` with other gateways; a model
+        that is out for `outage` seconds is given up.
 
         A pinned snapshot has the settings of its model where it has none of its own. Raises Denied
         for a key that is seen to be missing (where something is asked, and `check_keys`), UserError
@@ -96,6 +98,7 @@ class Assembly(Planning):
             budget=Budget(budget) if isinstance(budget, float | int) else budget,
             fallbacks={asked: transform.fallback_models} if transform.fallback_models else None,
             models=named,
+            outage=outage,
         )
 
     def lanes(self, plan: Plan) -> Lanes:

@@ -21,7 +21,7 @@ from loomgit.errors import ProblemsFound, UserError
 from loomgit.harness.cases import TestCase, data_case, shuffled, unit_case
 from loomgit.history.samples import load_samples
 from loomgit.pipeline.plan import identify
-from loomgit.wiring.catalog import Catalog
+from loomgit.wiring.catalog import Catalog, raise_for
 from loomgit.wiring.planning import Planning
 
 if TYPE_CHECKING:
@@ -151,8 +151,11 @@ class Bench:
     # -- cases
 
     def suites(self, pipeline: str) -> list[Suite]:
-        """The test files of a pipeline. Raises ProblemsFound."""
-        return [suite for suite in self.catalog.suites() if suite.pipeline == pipeline]
+        """The test files of a pipeline. Raises ProblemsFound, for those of others only where nobody
+        can tell whose they are."""
+        suites, broken = self.catalog.sound_suites()
+        raise_for(each for each in broken if each.pipeline in ("", pipeline))
+        return [suite for suite in suites if suite.pipeline == pipeline]
 
     def records(self, pipeline: Pipeline, dataset: str | None, limit: int | None) -> list[Record]:
         """The records of a data set (None: the pipeline's extract), shuffled, or the first `limit`
@@ -299,3 +302,11 @@ def readable(bench: Bench, name: str, variables: Mapping[str, str] | None = None
         return str(found.problems[0])
     except UserError as error:
         return error.message
+
+
+def changed_files(heads: Bench, bases: Bench, paths: Iterable[str]) -> set[str]:
+    """Those of these files of the project that are not the same in both trees, by their ids."""
+    inside = heads.wiring.repository.in_repository
+    plain = [path for path in dict.fromkeys(paths) if not inside(path).startswith("../")]
+    now, before = heads.wiring.tree.entries(plain), bases.wiring.tree.entries(plain)
+    return {path for path in plain if now.get(path) != before.get(path)}

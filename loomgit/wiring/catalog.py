@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from loomgit.config.text import decode, read
+from loomgit.config.text import decode, find_pipeline, read
 from loomgit.domain.place import Problem
 from loomgit.domain.words import did_you_mean
 from loomgit.errors import ProblemsFound, UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from loomgit.domain.definitions import Pipeline
     from loomgit.domain.suites import Suite
@@ -41,6 +42,16 @@ class _Plugins(Collection[str]):
 
     def __len__(self) -> int:
         return len(_plugins())
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A test file that cannot be read, the pipeline that it is about (empty: nobody knows), and its
+    faults."""
+
+    path: str
+    pipeline: str
+    problems: tuple[Problem, ...]
 
 
 class Catalog:
@@ -78,16 +89,26 @@ class Catalog:
 
     def suites(self) -> list[Suite]:
         """All test files, parsed. Raises ProblemsFound with the faults of all of them."""
-        problems: list[Problem] = []
+        suites, broken = self.sound_suites()
+        raise_for(broken)
+        return suites
+
+    def sound_suites(self) -> tuple[list[Suite], list[Broken]]:
+        """The test files that can be read, parsed, and those that cannot."""
         suites: list[Suite] = []
+        broken: list[Broken] = []
         for path in self.suite_paths():
             try:
                 suites.append(self.suite(path))
             except ProblemsFound as found:
-                problems += found.problems
-        if problems:
-            raise ProblemsFound(problems)
-        return suites
+                broken.append(Broken(path, self._about(path), found.problems))
+        return suites, broken
+
+    def _about(self, path: str) -> str:
+        try:
+            return find_pipeline(self._text(path) or "")
+        except ProblemsFound:  # not UTF-8
+            return ""
 
     def suite(self, path: str) -> Suite:
         """The test file at the project's `path`. Raises UserError or ProblemsFound."""
@@ -109,3 +130,25 @@ class Catalog:
     def _pipelines(self) -> dict[str, bytes]:
         """All pipeline files of a commit or the index: one process for any number of them."""
         return self._wiring.tree.read(self._wiring.tree.names(PIPELINES, ".yaml"))
+
+
+def raise_for(broken: Iterable[Broken]) -> None:
+    """Raise ProblemsFound with the faults of all of these files; of none, nothing."""
+    problems = [problem for each in broken for problem in each.problems]
+    if problems:
+        raise ProblemsFound(problems)
+
+
+def raise_or_warn(
+    broken: Iterable[Broken], matters: Callable[[Broken], bool], warn: Callable[[str], None]
+) -> None:
+    """Raise ProblemsFound for the broken files that matter; the first fault of each other one is
+    a warning."""
+    of_no_matter: list[Broken] = []
+    that_matter: list[Broken] = []
+    for each in broken:
+        (that_matter if matters(each) else of_no_matter).append(each)
+    raise_for(that_matter)
+    for each in of_no_matter:
+        problem = each.problems[0]
+        warn(f"{problem.place}: {problem.message}: these tests are left out")

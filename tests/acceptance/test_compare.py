@@ -110,6 +110,33 @@ def test_what_cannot_change_a_result_is_compared_at_no_cost(project):
     assert one(found).inputs[0].startswith("pipelines/demo.yaml: ")
 
 
+BROKEN = "pipeline: {name}\nunit_tests:\n  - name: [a\n"
+
+
+def test_a_broken_test_file_of_another_pipeline_stops_nothing(project):
+    commit(project, {"tests/other_test.yaml": BROKEN.format(name="other")})
+    commit(project, NEUTRAL)
+    done = loom(project, "compare", "HEAD~1..HEAD", "--run-missing")
+    assert done.returncode == 0, done.stderr
+    assert "demo: unchanged" in done.stdout
+    assert done.stderr.count("warning: tests/other_test.yaml:3:") == 1
+
+
+def test_a_broken_test_file_stops_the_comparison_of_its_pipeline(project):
+    commit(project, {"tests/other_test.yaml": BROKEN.format(name="demo")})
+    commit(project, NEUTRAL)
+    done = loom(project, "compare", "HEAD~1..HEAD", "--run-missing")
+    assert done.returncode == 2
+    assert "error: tests/other_test.yaml:3:" in done.stderr
+
+
+def test_a_test_file_that_is_broken_since_stops_the_comparison(project):
+    commit(project, {**NEUTRAL, "tests/other_test.yaml": BROKEN.format(name="other")})
+    done = loom(project, "compare", "HEAD~1..HEAD")
+    assert done.returncode == 2
+    assert "error: tests/other_test.yaml:3:" in done.stderr
+
+
 def test_the_json_document_has_every_number(project):
     commit(project, WORSE)
     done = loom(project, "compare", "--run-missing", "--json")

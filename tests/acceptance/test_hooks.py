@@ -19,7 +19,7 @@ from tests.comparisons import FILES, NEUTRAL, SUITE, WORSE, classify, make_compa
 from tests.projects import FILES as SMALL
 from tests.projects import PIPELINE, PROMPT, REVIEWS, TAXONOMY
 from tests.repos import CLEAN, commit, git, make, write
-from tests.servers.openai_server import OpenAiServer
+from tests.servers.openai_server import OpenAiServer, Reply, error
 
 WRONG = SUITE.replace("{sentiment: positive}", "{sentiment: negative}")
 ACCEPT = "Worse\n\nLoom-Accept: demo: the taxonomy moves elsewhere"
@@ -304,6 +304,48 @@ def test_a_broken_pipeline_is_named_with_its_line_and_stops(project):
     assert "did you mean 'all_pass'" in done.stderr
 
 
+OTHER = "tests/other_test.yaml"
+BROKEN = "pipeline: other\nunit_tests:\n  - name: [a\n"
+
+
+def test_a_test_file_of_another_pipeline_that_was_broken_before_stops_nobody(project):
+    commit(project, {OTHER: BROKEN})
+    assert push(project, "--no-verify", "origin", "main").returncode == 0
+    head = commit(project, NEUTRAL)
+    done = push(project)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count(f"warning: {OTHER}:3:") == 1
+    assert "these tests are left out" in done.stderr
+    assert "demo: unchanged" in done.stderr
+    assert at_remote(project) == head
+    commit(project, WORSE)
+    done = push(project)
+    assert done.returncode != 0
+    assert "❌ Degraded: demo" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("before", "now"),
+    [
+        ("", BROKEN),  # what the push brings is broken
+        (BROKEN, BROKEN.replace("[a", "[b")),
+        (BROKEN.replace("other", "demo"), BROKEN.replace("other", "demo")),  # and demo is judged
+    ],
+    ids=["new", "changed", "of the pipeline"],
+)
+def test_a_broken_test_file_stops_what_it_is_about(project, before, now):
+    if before:
+        commit(project, {OTHER: before})
+        assert push(project, "--no-verify", "origin", "main").returncode == 0
+    there = at_remote(project)
+    commit(project, {**NEUTRAL, OTHER: now})
+    done = push(project)
+    assert done.returncode != 0
+    assert f"error: {OTHER}:3:" in done.stderr
+    assert "hint: mend what is named above, or skip with LOOM_SKIP=1" in done.stderr
+    assert at_remote(project) == there
+
+
 def test_a_pipeline_that_was_broken_before_stops_nobody(project):
     broken = PIPELINE.replace("name: demo", "name: old").replace("classify.txt", "gone.txt")
     commit(project, {"pipelines/old.yaml": broken})
@@ -334,6 +376,23 @@ def test_a_bug_of_ours_says_so_and_lets_the_push_through_unless_strict(project):
     commit(project, {"prompts/classify.txt": PROMPT + "\nBe terse.\n"})
     assert push(project).returncode != 0
     assert at_remote(project) == head
+
+
+def test_the_traceback_of_a_bug_is_kept_with_the_project(project, tmp_path):
+    """A library that fails as nobody foresaw: when a hook is at work, and before it is."""
+    last = project / ".loom/last-error.txt"
+    last.parent.mkdir(exist_ok=True)
+    commit(project, NEUTRAL)
+    for library in ("numpy", "orjson"):
+        last.unlink(missing_ok=True)
+        write(tmp_path / library, {f"{library}.py": "raise RuntimeError('not foreseen')\n"})
+        done = push(project, "--dry-run", "origin", "main", PYTHONPATH=str(tmp_path / library))
+        assert done.returncode == 0, done.stderr
+        assert "this is a bug in Loom: RuntimeError: not foreseen" in done.stderr
+        assert "hint: the details are in" in done.stderr
+        assert "this push goes on untested" in done.stderr
+        assert "Traceback" not in done.stderr
+        assert "Traceback" in last.read_text()
 
 
 def test_a_full_disk_says_so_and_lets_the_push_through(project):
@@ -411,6 +470,26 @@ def test_what_cannot_be_asked_is_unverified_and_goes_through_unless_strict(proje
     done = push(project)
     assert done.returncode != 0
     assert "error: loom: pre-push stopped" in done.stderr
+
+
+def down(request: dict) -> Reply:
+    return error(503, "down for maintenance")
+
+
+@pytest.mark.parametrize("reached", [False, True], ids=["closed port", "503"])
+def test_a_model_that_is_out_does_not_hold_a_push(project, reached):
+    """61 cases, each of which alone would be asked again for a quarter of a minute."""
+    with OpenAiServer(down) as server:
+        url = server.url if reached else "http://127.0.0.1:9/v1"
+        head = commit(project, with_model(url))
+        done = push(project, SMALL_KEY="k")
+    assert done.returncode == 0, done.stderr
+    assert "warning: unverified: main could not be measured: openai/small: unav" in done.stderr
+    assert "distributional::quality: 60 of 60 replies were not to be had\n" in done.stderr
+    seconds = re.search(r"loom: pre-push goes on unverified after ([\d.]+) s", done.stderr)
+    assert seconds is not None
+    assert float(seconds[1]) < 15  # three, where nobody else is at work
+    assert at_remote(project) == head
 
 
 def test_without_a_network_what_is_recorded_is_replayed(project):

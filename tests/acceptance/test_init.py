@@ -23,6 +23,15 @@ def run(folder: Path, *command: str, **variables: str) -> subprocess.CompletedPr
     )
 
 
+def installed(name: str) -> str:
+    """A command of this Python's packages, which need not be on PATH, or another of that name."""
+    beside = Path(sys.executable).parent
+    found = shutil.which(name, path=str(beside)) or shutil.which(name)
+    if found is None:
+        pytest.skip(f"{name} is not installed")
+    return found
+
+
 def loom(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return run(folder, sys.executable, "-m", "loomgit", *arguments)
 
@@ -180,9 +189,7 @@ def test_the_workflow_that_may_comment_runs_nothing_of_a_pull_request(fresh):
 
 
 def test_workflows_fit_the_public_schema(fresh):
-    checker = shutil.which("check-jsonschema")
-    if checker is None:
-        pytest.skip("check-jsonschema is not installed")
+    checker = installed("check-jsonschema")
     for schema, found in (
         ("vendor.github-workflows", workflows(fresh)),
         ("vendor.github-actions", [ROOT / ".github/actions/loom/action.yml"]),
@@ -214,9 +221,7 @@ repos:
 
 def test_the_pre_commit_framework_drives_all_three_hooks(project, tmp_path):
     """Its own hooks, from our manifest; only that it need not build an environment for them."""
-    framework = shutil.which("pre-commit")
-    if framework is None:
-        pytest.skip("pre-commit is not installed")
+    framework = installed("pre-commit")
     manifest = (ROOT / ".pre-commit-hooks.yaml").read_text()
     source = make(tmp_path / "hooks")
     rev = commit(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from loomgit.config.text import read
+from loomgit.config.text import find_pipeline, read
 from loomgit.errors import ProblemsFound, UserError
 
 
@@ -53,3 +53,20 @@ def test_bytes_that_are_no_text_are_found(project):
     (project / "pipelines/faq.yaml").write_bytes(b"name: faq\ndescription: \xe4\n")
     with pytest.raises(ProblemsFound, match=r"pipelines/faq\.yaml:2:14: not UTF-8: byte 0xe4"):
         read(Path("pipelines/faq.yaml"), project)
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("pipeline: faq\nunit_tests: [", "faq"),
+        ('# faq\npipeline:   "faq-2" # the old one\n: {', "faq-2"),
+        ("pipeline: 'faq'\n", "faq"),
+        ("unit_tests:\n  - pipeline: faq\n", ""),
+        ("pipelines: faq\n", ""),
+        ("pipeline:\n  faq\n", ""),
+        ("{pipeline: faq", ""),
+        ("", ""),
+    ],
+)
+def test_a_broken_test_file_still_says_which_pipeline_it_is_about(text, name):
+    assert find_pipeline(text) == name

@@ -66,6 +66,14 @@ def test_the_outcome_is_that_of_the_gate(base, head, outcome):
     assert found.outcome == metric(found).outcome == outcome
 
 
+def test_where_no_reply_was_to_be_had_no_rate_of_passes_has_fallen():
+    lost = [replace(c, scores={}, passed=0) for c in GOOD]
+    passes = metric(compare(side(GOOD), side(lost)), "pass_rate")
+    assert (passes.head, passes.outcome) == (None, "inconclusive")
+    refused = [replace(c, latency=0.2) for c in lost]  # there were replies, and none could be used
+    assert metric(compare(side(GOOD), side(refused)), "pass_rate").outcome == "degraded"
+
+
 def test_a_metric_shows_both_means_their_shift_and_its_interval():
     found = metric(compare(side(GOOD), side(MIXED)))
     assert (found.base, found.head, found.cases, found.samples) == (1.0, 0.9, 60, 60)
