@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
 from contextlib import suppress
 from dataclasses import replace
@@ -23,6 +24,7 @@ from loomgit.api import Project
 from loomgit.errors import LoomError, UserError
 from loomgit.harness.choices import Given, parse_choices, with_choices
 from loomgit.harness.verdicts import blocks
+from loomgit.sessions.interrupts import held_back
 from loomgit.sessions.items import LoomItem, SuiteFile
 from loomgit_pytest import OPTIONS, SWITCHES
 
@@ -71,6 +73,7 @@ class LoomPlugin:
         self._total = 0
         self._entries: dict[str, Entry] = {}
         self._began = _now()
+        self._hurried = False
         self.summary: Summary | None = None
         self.said: list[str] = []
 
@@ -99,9 +102,11 @@ class LoomPlugin:
         Raises UserError or ProblemsFound.
         """
         from loomgit.wiring.catalog import Catalog
+        from loomgit.wiring.tested import checked_suite
 
         project = self.project(path)
-        suite = Catalog(project.wiring).suite(path.resolve().relative_to(project.root).as_posix())
+        name = path.resolve().relative_to(project.root).as_posix()
+        suite = checked_suite(Catalog(project.wiring), name)
         return with_choices(suite, self._choices)
 
     @pytest.hookimpl(trylast=True)
@@ -241,30 +246,44 @@ class LoomPlugin:
 
     # -- the end
 
-    def pytest_keyboard_interrupt(self) -> None:
-        """Say what is waited for."""
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_keyboard_interrupt(self) -> Generator[None]:
+        """Say what is waited for. Who presses Ctrl-C again while pytest takes down where it was is
+        heard when that is done."""
         terminal = self._config.pluginmanager.get_plugin("terminalreporter")
-        if terminal is not None and self._supply is not None:
-            terminal.ensure_newline()
-            terminal.write_line("loom: calls in flight end first; Ctrl-C again: at once")
+        with held_back() as pressed:
+            if terminal is not None and self._supply is not None:
+                terminal.ensure_newline()
+                terminal.write_line("loom: calls in flight end first; Ctrl-C again: at once")
+            yield
+        self._hurried = bool(pressed)
 
-    @pytest.hookimpl(trylast=True)
-    def pytest_sessionfinish(self) -> None:
+    @pytest.hookimpl(wrapper=True, trylast=True)
+    def pytest_sessionfinish(self) -> Generator[None]:
         """Let what is in flight end (with pytest-xdist: the workers', who are gone now); keep the
-        results."""
+        results, also where the end of another plugin or a fixture was interrupted."""
+        try:
+            yield
+        finally:
+            self._finish(hurried=self._hurried or isinstance(sys.exc_info()[1], KeyboardInterrupt))
+
+    def _finish(self, *, hurried: bool) -> None:
         try:
             for trial in self._trials.values():
-                trial.close()
+                trial.close(wait=not hurried)
         except LoomError as error:
             self.said.append(error.message)
         except KeyboardInterrupt:
+            hurried = True
+        if hurried and self._supply is not None:
             self.said.append("calls in flight were left: what they come to is lost")
         if self._is_worker:
             self._config.workeroutput["loom_said"] = self.said  # type: ignore[attr-defined]  # xdist's
             return
         try:
             if self._entries:
-                self._conclude()
+                with held_back():
+                    self._conclude()
         except LoomError as error:
             self.said.append(f"the results are not kept: {error.message}")
         finally:

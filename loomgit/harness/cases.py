@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 PREFIX = "expected_"
 UNIT = "unit::"
+PYTHON = ".py::"  # in what pytest calls a Python test
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,11 @@ def _expected(expected: Mapping[str, Json], field: str) -> tuple[Json] | None:
 def data_case(record: Record, identify: Callable[[Record], tuple[str, str]]) -> TestCase:
     """The case of a data set's record."""
     return TestCase(record, *identify(record))
+
+
+def is_of_data(identity: str) -> bool:
+    """Whether a case of this id is a record of a data set, not the input of a single test."""
+    return not identity.startswith(UNIT) and PYTHON not in identity
 
 
 def shuffled(records: Sequence[Record]) -> list[Record]:

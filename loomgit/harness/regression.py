@@ -86,6 +86,7 @@ def judge_regression(
     baseline: Sequence[CaseSamples] | None,
     *,
     fresh: tuple[Sequence[CaseSamples], Sequence[CaseSamples]] | None = None,
+    unconfirmed: str = "not measured again",
     entrance: OnInconclusive = "point",
     strict: bool = False,
 ) -> TestResult:
@@ -93,6 +94,7 @@ def judge_regression(
 
     `baseline` None: there are no results to compare with, which is inconclusive. `fresh` are both
     sides drawn again (candidate, baseline) for `confirm`: a failure stands only if they agree.
+    Without them it stands, and `unconfirmed` says why there are none.
     An inconclusive comparison is no failure, unless it is to be strict.
     """
     against = test.baseline or "the baseline"
@@ -103,14 +105,34 @@ def judge_regression(
     pairs = pair_cases(used, baseline, test.sample_size)
     again = pair_cases(*fresh, test.sample_size) if fresh else None
     how = way_to_decide(test.policy, entrance, strict=strict)
-    checks = [_gate(score_line, _Score(test.policy), pairs, again, test.policy, how)]
-    if test.policy.max_rise is not None:
-        kinds: tuple[Literal["cost", "latency"], ...] = ("cost", "latency")
-        for kind in kinds:
-            text = f"{kind} rise < {test.policy.max_rise:.0%} against {against}"
-            rise = _Rise(kind, test.policy.max_rise)
-            checks.append(_gate(text, rise, pairs, again, test.policy, how))
+    checks = []
+    for metric in _metrics(test.policy):
+        text = score_line
+        if isinstance(metric, _Rise):
+            text = f"{metric.kind} rise < {metric.most:.0%} against {against}"
+        checks.append(_gate(text, metric, pairs, again, test.policy, how, unconfirmed))
     return concluded(test, checks, used, _fallen(pairs))
+
+
+def is_degraded(
+    test: Regression, cases: Sequence[CaseSamples], baseline: Sequence[CaseSamples]
+) -> bool:
+    """Whether any metric of the test got worse, so that `confirm` wants both sides drawn again."""
+    pairs = pair_cases(trimmed(cases, test.policy), baseline, test.sample_size)
+    return any(_is_worse(metric, pairs) for metric in _metrics(test.policy))
+
+
+def _is_worse(metric: _Score | _Rise, pairs: Pairs) -> bool:
+    try:
+        return metric.compare(pairs).outcome == "degraded"
+    except NoValues:
+        return False
+
+
+def _metrics(policy: Policy) -> list[_Score | _Rise]:
+    if policy.max_rise is None:
+        return [_Score(policy)]
+    return [_Score(policy), _Rise("cost", policy.max_rise), _Rise("latency", policy.max_rise)]
 
 
 def _without_baseline(test: Regression | Drift, text: str, against: str) -> TestResult:
@@ -163,15 +185,22 @@ def _gate(
     again: Pairs | None,
     policy: Policy,
     how: OnInconclusive,
+    unconfirmed: str,
 ) -> Check:
+    notes = []
     try:
         change = metric.compare(pairs)
-        if again is not None:
-            change = confirm(change, metric.compare(again))
+        if change.outcome == "degraded" and policy.confirm:
+            notes.append(f"not confirmed: {unconfirmed}")
+            if again is not None:
+                fresh = metric.compare(again)
+                change = confirm(change, fresh)
+                agreed = "confirmed" if change.outcome == "degraded" else "not confirmed"
+                notes = [f"measured again, and {agreed} (p = {fresh.p:.2g})"]
     except NoValues:
         note = "no case has been measured on both sides"
         return Check(text, "unverified", "not known", n=0, note=note)
-    notes = [f"{change.outcome} over {change.cases} cases"]
+    notes = [f"{change.outcome} over {change.cases} cases", *notes]
     outcome = change.outcome
     if outcome != "degraded" and pairs.removed_share > MOST_REMOVED and not policy.allow_removed:
         outcome = "inconclusive"
@@ -182,8 +211,6 @@ def _gate(
         notes.append(f"{pairs.removed} cases removed or changed, {pairs.added} new")
     if change.outcome == "degraded":
         notes.append(f"p = {change.p:.2g}")
-        if policy.confirm:
-            notes.append("confirmed" if again else "not yet measured again")
     verdict: Verdict = "pass"
     if outcome == "degraded":
         verdict = "fail"

@@ -174,15 +174,16 @@ class Session:
         denied = self._denied.get(party)
         return self._out.get(party, "") if denied is None else _words(denied)
 
-    def close(self) -> None:
-        """Let what is in flight end, draw nothing more, and wait for that.
+    def close(self, *, wait: bool = True) -> None:
+        """Draw nothing more; let what is in flight end, and wait for that (not `wait`: leave it).
 
         Raises LoomError where a gateway could not keep what it should.
         """
         self._stopping = True
         if self._thread is not None:
             self._later(lambda: None)
-            self._thread.join()
+            if wait:
+                self._thread.join()
         if self._fault is not None:
             fault, self._fault = self._fault, None
             raise fault

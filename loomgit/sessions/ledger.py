@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from loomgit.domain.runs import TestRecord
 from loomgit.domain.samples import CaseSamples
+from loomgit.domain.suites import group_of
 from loomgit.errors import LoomError
 from loomgit.sessions.keeping import Keeper
 from loomgit.wiring.bench import Bench
@@ -71,11 +72,25 @@ class Ledger:
             for key, (identity, definition, indices) in wanted.items()
         ]
 
+    def is_whole(self, pipeline: str) -> bool:
+        """Whether every test that draws samples of a pipeline, in any of its files, has run."""
+        try:
+            suites = Bench(self.wiring).suites(pipeline)
+        except LoomError:
+            return False  # which tests there are is not known
+        ran = {(entry.file, entry.full_name) for entry in self.entries}
+        return all(
+            (suite.path, f"{group_of(test)}::{test.name}") in ran
+            for suite in suites
+            for test in (*suite.unit_tests, *suite.distributional_tests)
+        )
+
     def save(
         self, samples: Mapping[Name, Sample], *, selected: int, total: int, finished: bool
     ) -> list[Run]:
         """Write a run of each subject that was asked. `selected` of `total` tests were to run;
-        `finished` says that all of them did.
+        `finished` says that all of them did. A run is complete if besides these are all that the
+        pipeline's test files have: a part of them is no measure of the pipeline.
 
         A pipeline that cannot be read any more, or changed while the tests ran, has no run. Raises
         WorldError where the store cannot be written.
@@ -85,6 +100,7 @@ class Ledger:
             same = [entry for entry in self.entries if entry.pipeline == pipeline]
             # An evaluator that a test brings makes it an answer to a question of its own.
             asked = [entry for entry in same if entry.fingerprint and not entry.extra]
+            whole = finished and self.is_whole(pipeline)
             groups: dict[str, list[Entry]] = {}
             for entry in asked:
                 groups.setdefault(entry.fingerprint, []).append(entry)
@@ -97,7 +113,7 @@ class Ledger:
                 if group and subject.fingerprint != group[0].fingerprint:
                     continue  # whose results these are is not known
                 cases = self.cases(group, samples)
-                runs.append(self._keep(subject, cases, same, selected, total, finished=finished))
+                runs.append(self._keep(subject, cases, same, selected, total, whole=whole))
         return runs
 
     def _keep(
@@ -108,7 +124,7 @@ class Ledger:
         selected: int,
         total: int,
         *,
-        finished: bool,
+        whole: bool,
     ) -> Run:
         commit = Bench(self.wiring).commit(subject)
         keeper = Keeper(self.wiring.store, subject, commit, self.started)
@@ -124,7 +140,7 @@ class Ledger:
                 status="partial" if cause else "success",
                 cause=cause,
                 message=_message(lost, failed, len(tests)),
-                complete=finished and not lost,
+                complete=whole and not lost,
                 selected=selected,
                 total=total,
                 tests=[_record(entry) for entry in tests],

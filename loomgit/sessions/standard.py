@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from loomgit.domain.samples import CaseSamples, Judgement, Sample
 from loomgit.errors import LoomError
+from loomgit.harness.cases import is_of_data
 from loomgit.history.baselines import Baselines, Ends
 from loomgit.history.evidence import Evidence
 from loomgit.history.samples import load_samples
@@ -28,19 +29,22 @@ OFF = "none"  # the baseline of who wants no comparison
 @dataclass(frozen=True, slots=True)
 class Standard:
     """What a test is compared with: `same` where the baseline's content is today's, else what was
-    `measured` of it (None: nothing, and `note` says why)."""
+    `measured` of it (None: nothing, and `note` says why); `subject` is what can be asked again."""
 
     measured: Measured | None = None
     cases: tuple[CaseSamples, ...] = ()
     same: bool = False
     note: str = ""
     name: str = ""
+    subject: Subject | None = None
 
     def samples(self, own: Sequence[CaseSamples]) -> Sequence[CaseSamples] | None:
-        """The baseline's samples; where its content is today's, those of today."""
+        """The baseline's samples of data sets; where its content is today's, those of today."""
         if self.same:
             return own
-        return self.cases if self.measured is not None else None
+        if self.measured is None:
+            return None
+        return [case for case in self.cases if is_of_data(case.id)]
 
 
 @dataclass(slots=True)
@@ -105,14 +109,16 @@ class Standards:
             )
         evidence = Evidence(self.wiring.store, pipeline)
         asked = Bench(self.wiring).asked_as(base, today).fingerprint
-        for fingerprint in dict.fromkeys((asked, base.fingerprint)):
-            found = evidence.find(fingerprint, "test")
-            if found is not None:
-                return self._standard(found, ends.base_name)
+        # What the same content was asked counts, case by case, also where a run was of a part only.
+        for whole in (True, False):
+            for fingerprint in dict.fromkeys((asked, base.fingerprint)):
+                found = evidence.find(fingerprint, "test", whole=whole)
+                if found is not None:
+                    return self._standard(found, ends.base_name, base)
         found = evidence.find_at(baselines.ancestors(ends.base), "test")
         if found is not None:
             older = f"{ends.base_name}, {found.side.behind} commits older"
-            return self._standard(found, older)
+            return self._standard(found, older, base)
         return Standard(note=f"there are no results of {ends.base_name}: run the tests there")
 
     @staticmethod
@@ -130,7 +136,7 @@ class Standards:
             self._benches[commit] = Bench(there)
         return self._benches[commit]
 
-    def _standard(self, measured: Measured, name: str) -> Standard:
+    def _standard(self, measured: Measured, name: str, base: Subject) -> Standard:
         """The samples of the runs; of a run that was made elsewhere the scores in its file."""
         store = self.wiring.store
         files = (store.folder / "records" / f"{uid}.jsonl" for uid in measured.side.runs)
@@ -148,7 +154,7 @@ class Standards:
             )
             for case in measured.cases.values()
         )
-        return Standard(measured, cases, name=name)
+        return Standard(measured, cases, name=name, subject=base)
 
 
 def scores_of(case: Case) -> Iterable[Sample]:

@@ -133,6 +133,22 @@ class Subjects:
             subject, sampler, evaluators, fingerprint, identify(subject.plan), party_of(subject)
         )
 
+    def ask_baseline(self, base: Subject, today: Asked) -> Asked:
+        """A baseline's version, asked by its own tree's settings and judged as today. Raises
+        LoomError."""
+        subject = self.bench.asked_as(base, today.subject)
+        # Its own tree may know neither the judge of today nor the key to it.
+        unjudged = replace(subject, plan=replace(subject.plan, judge=None))
+        gateway, judging = self._supply.gateway(unjudged), self._supply.gateway(today.subject)
+        return Asked(
+            subject,
+            self.bench.sampler(subject, gateway, judging),
+            today.evaluators,
+            subject.fingerprint,
+            identify(subject.plan),
+            party_of(subject),
+        )
+
     def records(self, pipeline: Pipeline, dataset: str | None) -> list[Record]:
         """The records of a data set, shuffled. Raises LoomError."""
         name = pipeline.name, dataset

@@ -68,6 +68,7 @@ class Supply:
             check_keys=False,
             claims=self._board,
             replies=self._replies[root],
+            outage=self._options.outage,
         )
         self._gateways.append((wanted, made))
         self._closing.append(made.close)
@@ -146,6 +147,7 @@ class Supply:
                 budget=loan,
                 check_keys=False,
                 claims=self._board,
+                outage=self._options.outage,
             )
 
         try:
@@ -154,13 +156,13 @@ class Supply:
             if budget is not None and loan is not None:
                 session.apply(lambda: budget.settle(amount, loan.spent))
 
-    def close(self) -> None:
-        """Let what is in flight end, and draw nothing more.
+    def close(self, *, wait: bool = True) -> None:
+        """Draw nothing more, and let what is in flight end, unless nobody waits for that.
 
         Raises LoomError where something that was recorded could not be kept.
         """
         if self._session is not None:
-            self._session.close()
+            self._session.close(wait=wait)
 
     def _open(self, concurrency: int = AUTO_CONCURRENCY) -> Session:
         if self._session is None:

@@ -23,6 +23,7 @@ from loomgit.errors import BudgetExceeded, Denied, LoomError
 from loomgit.harness import unit
 from loomgit.harness.entry import Entry
 from loomgit.harness.samples import loss
+from loomgit.sessions.confirming import Confirming, Fresh
 from loomgit.sessions.subjects import Subjects
 from loomgit.sessions.supply import Supply
 
@@ -147,8 +148,9 @@ class Trial:
     def _judge_samples(self, blank: Entry, suite: Suite, test: UnitCase | Distributional) -> Judged:
         before = self._supply.waited
         asked = self._ask(suite, test)
-        cases, result = self._judge(asked, suite, test)
-        drawn = [sample for case in cases for sample in case.samples if not sample.reused]
+        cases, result, again = self._judge(asked, suite, test)
+        used = [sample for case in cases for sample in case.samples]
+        drawn = [sample for sample in (*used, *again) if not sample.reused]
         known = [sample.cost for sample in drawn if sample.cost is not None]
         extra = self._extra(suite, test)
         entry = replace(
@@ -188,13 +190,13 @@ class Trial:
 
     def _judge(
         self, asked: Asked, suite: Suite, test: UnitCase | Distributional
-    ) -> tuple[list[CaseSamples], TestResult]:
+    ) -> tuple[list[CaseSamples], TestResult, Iterable[Sample]]:
+        """The test's cases, the verdict on them, and what was drawn to confirm it."""
         options = self.options
         if isinstance(test, UnitCase):
             case = self._take_unit(asked, suite, test)
-            return [case], unit.judge(
-                test, case, entrance=options.on_inconclusive, strict=options.strict
-            )
+            result = unit.judge(test, case, entrance=options.on_inconclusive, strict=options.strict)
+            return [case], result, ()
         if isinstance(test, Regression | Drift):
             return self._against_baseline(asked, suite, test)
         from loomgit.harness import distributional  # noqa: PLC0415 - only these need statistics
@@ -216,32 +218,35 @@ class Trial:
             entrance=options.on_inconclusive,
             strict=options.strict,
         )
-        return cases, result
+        return cases, result, ()
 
     def _against_baseline(
         self, asked: Asked, suite: Suite, test: Regression | Drift
-    ) -> tuple[list[CaseSamples], TestResult]:
+    ) -> tuple[list[CaseSamples], TestResult, Iterable[Sample]]:
         from loomgit.harness import regression  # noqa: PLC0415 - only these need statistics
 
         options = self.options
         records = self._subjects.records(asked.subject.plan.pipeline, suite.dataset)
-        cases = [
-            self._take(asked, asked.case(record), test.policy.samples)
-            for record in records[: test.sample_size]
-        ]
+        records = records[: test.sample_size]
+        cases = [self._take(asked, asked.case(record), test.policy.samples) for record in records]
         standard = self.standards.find(asked.subject, test.baseline)
         base = standard.samples(cases)
+        fresh = Fresh(why="not measured again")
         if isinstance(test, Drift):
             result = regression.judge_drift(test, cases, base)
         else:
+            if test.policy.confirm and regression.is_degraded(test, cases, base or ()):
+                confirming = Confirming(self._subjects, self._supply)
+                fresh = confirming.draw(asked, records, test.policy, standard)
             result = regression.judge_regression(
-                test, cases, base, entrance=options.on_inconclusive, strict=options.strict
-            )
+                test, cases, base, fresh=fresh.sides, unconfirmed=fresh.why,
+                entrance=options.on_inconclusive, strict=options.strict,
+            )  # fmt: skip
         if base is None:
             checks = tuple(replace(check, note=standard.note) for check in result.checks)
             verdict, note = loss(cases, test.policy) or (result.verdict, standard.note)
             result = replace(result, verdict=verdict, checks=checks, message=note)
-        return cases, result
+        return cases, result, fresh.samples
 
     def _take_unit(self, asked: Asked, suite: Suite, test: UnitCase) -> CaseSamples:
         """The samples of a unit test, no more than it takes to decide."""
@@ -326,14 +331,14 @@ class Trial:
 
     # -- the end
 
-    def close(self) -> None:
-        """Let what is in flight end, and draw nothing more.
+    def close(self, *, wait: bool = True) -> None:
+        """Draw nothing more, and let what is in flight end, unless nobody waits for that.
 
         Raises LoomError where something that was recorded could not be kept.
         """
         if "standards" in self.__dict__:
             self.standards.close()
-        self._supply.close()
+        self._supply.close(wait=wait)
 
 
 def _entered(blank: Entry, result: TestResult) -> Entry:

@@ -15,8 +15,10 @@ from loomgit.domain.replies import find_object
 from loomgit.domain.words import one_of
 from loomgit.errors import LoomError, ProblemsFound, UserError
 from loomgit.retrieval.registry import check_name
+from loomgit.wiring.catalog import Catalog
 from loomgit.wiring.documents import find_documents, read_documents, searching
 from loomgit.wiring.limits import unsupported
+from loomgit.wiring.tested import unknown_evaluators
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -66,6 +68,7 @@ def check_pipeline(
     _prompt(assembly, pipeline, fields, found)
     _context(assembly, pipeline, found)
     _documents(assembly, pipeline, fields, found)
+    _tests(assembly, pipeline, found)
     found.add("Connections", connections)
     sections = tuple(found.sections)
     world = found.unreachable and not found.changeable
@@ -163,6 +166,21 @@ def _documents(
         checks.append(found.fault(text, problems) if problems else Check(text))
     if checks:
         found.add("Documents", checks)
+
+
+def _tests(assembly: Assembly, pipeline: Pipeline, found: _Found) -> None:
+    """The test files that ask for an evaluator which is not there."""
+    catalog = Catalog(assembly.wiring)
+    checks = []
+    for path in catalog.suite_paths():
+        try:
+            suite = catalog.suite(path)
+        except LoomError:
+            continue  # whose tests they are is not known: pytest says what is wrong
+        if suite.pipeline == pipeline.name and (problems := unknown_evaluators(suite, pipeline)):
+            checks.append(found.fault(f"{PurePosixPath(path).name} fits the pipeline", problems))
+    if checks:
+        found.add("Tests", checks)
 
 
 def _connections(

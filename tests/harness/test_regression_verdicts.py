@@ -102,7 +102,7 @@ def test_where_much_was_removed_the_rest_may_be_the_easier_part():
 def test_a_failure_to_be_confirmed_stands_only_if_fresh_samples_agree():
     head, base = noisy(0.75, seed=1), noisy(0.85, seed=2)
     keys = "confirm: true"
-    assert "not yet measured again" in regression(head, base, keys).checks[0].note
+    assert "not confirmed: not measured again" in regression(head, base, keys).checks[0].note
     assert regression(head, base, keys, fresh=(head, base)).verdict == "fail"
     assert regression(head, base, keys, fresh=(base, base)).verdict == "inconclusive"
 

@@ -10,6 +10,7 @@ from tests.plugin.sessions import (
     only,
     project_with,
     pytest_in,
+    records,
     respond,
     runs,
     units,
@@ -76,6 +77,17 @@ def test_a_change_that_harms_nobody_passes(project):
     assert "unchanged" in done.out
 
 
+def test_unit_tests_are_no_part_of_what_a_regression_test_compares(tmp_path, server):
+    tests = AGAINST + units(20, first=500)
+    project = project_with(tmp_path / "work", server, tests, **{"data/reviews.csv": REVIEWS})
+    pytest_in(project)
+    git(project, "checkout", "-q", "-b", "kind")
+    change(project, "Be kind.")
+    pytest_in(project).expect(0, passed=22)
+    note = verdicts(project)["distributional::no_drop"]["checks"][0]["note"]
+    assert note == "unchanged over 60 cases"
+
+
 def test_the_same_content_is_compared_with_itself(project, server):
     pytest_in(project)
     calls = server.calls
@@ -93,6 +105,15 @@ def test_an_older_commit_stands_in_for_a_baseline_that_was_never_measured(projec
     change(project, "Hurry.")
     done = pytest_in(project).expect(1, passed=1, failed=1)
     assert "2 commits older" in done.out
+
+
+def test_of_the_same_content_a_part_of_the_tests_is_enough_to_compare_with(project):
+    pytest_in(project, "-m", "loom_regression").expect(0, inconclusive=1, deselected=1)
+    assert not only(runs(project))["complete"]
+    git(project, "checkout", "-q", "-b", "hurry")
+    change(project, "Hurry.")
+    done = pytest_in(project).expect(1, passed=1, failed=1)
+    assert "degraded over 60 cases" in done.out
 
 
 def test_a_named_baseline_and_none_go_before_the_usual_one(project):
@@ -196,3 +217,52 @@ def test_a_contract_stops_when_it_is_decided(tmp_path, server):
     pytest_in(project).expect(0, passed=1)
     assert server.calls == 2
     assert only(runs(project))["tests"][0]["checks"][-1]["text"] == "2 of 5 replies pass"
+
+
+CONFIRMED = AGAINST.replace("max_drop: 0.02", "max_drop: 0.02, confirm: true")
+
+
+@pytest.fixture
+def confirming(tmp_path, server):
+    server.respond = worse
+    files = {"data/reviews.csv": REVIEWS}
+    made = project_with(tmp_path / "work", server, CONFIRMED, **files)
+    pytest_in(made).expect(0, inconclusive=2)
+    git(made, "checkout", "-q", "-b", "hurry")
+    change(made, "Hurry.")
+    return made
+
+
+def test_a_drop_that_a_second_measurement_shows_too_fails(confirming, server):
+    assert server.calls == ROWS
+    done = pytest_in(confirming).expect(1, passed=1, failed=1)
+    assert "measured again, and confirmed (p = " in done.out
+    assert server.calls == 4 * ROWS  # both sides twice; the baseline's first was there
+    asked = ["Hurry" in request["messages"][-1]["content"] for request in server.requests]
+    assert asked.count(True) == 2 * ROWS
+    assert len(records(confirming, runs(confirming)[-1])) == ROWS  # the verdict's own samples
+
+
+def test_a_drop_that_a_second_measurement_does_not_show_is_inconclusive(confirming, server):
+    seen = set()
+
+    def worse_once(request):
+        text = request["messages"][-1]["content"]
+        first = text not in seen
+        seen.add(text)
+        return worse(request) if first else respond(request)
+
+    server.respond = worse_once
+    pytest_in(confirming).expect(0, passed=1, inconclusive=1)
+    note = verdicts(confirming)["distributional::no_drop"]["checks"][0]["note"]
+    assert "measured again, and not confirmed (p = " in note
+
+
+def test_where_nothing_can_be_measured_again_the_first_verdict_stands(confirming, server):
+    pytest_in(confirming, "--loom-baseline", "none")
+    known = [run["cost"]["total"] for run in runs(confirming)]
+    budget = str(known[0] / 2)
+    done = pytest_in(confirming, "--loom-budget", budget).expect(1, passed=1, failed=1)
+    assert "not confirmed: " in done.out
+    assert "budget" in done.out
+    assert server.calls < 3 * ROWS

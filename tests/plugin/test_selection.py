@@ -4,6 +4,7 @@ import pytest
 
 from tests.plugin.sessions import (
     junit,
+    loom,
     only,
     project_with,
     pytest_in,
@@ -12,6 +13,7 @@ from tests.plugin.sessions import (
     runs,
     units,
 )
+from tests.repos import commit, git
 
 MIXED = """\
 unit_tests:
@@ -86,7 +88,7 @@ def test_tests_are_picked_as_pytest_picks(mixed, server, arguments, passed):
     left = {} if "::" in arguments[0] else {"deselected": 6 - passed}
     pytest_in(mixed, *arguments).expect(0, passed=passed, **left)
     run = only(runs(mixed))
-    assert (run["complete"], run["selected"]) == (True, passed)
+    assert (run["complete"], run["selected"]) == (False, passed)
     assert run["total"] == (passed if "::" in arguments[0] else 6)
 
 
@@ -95,12 +97,16 @@ def test_a_regression_test_has_a_marker_of_its_own(mixed):
 
 
 def test_collecting_asks_nobody_and_writes_nothing(mixed, server):
-    before = sorted(mixed.rglob("*"))
+    def files():
+        # What was parsed is kept beside Git's own files, where it is nobody's to commit.
+        return {path for path in mixed.rglob("*") if "loom" not in path.relative_to(mixed).parts}
+
+    before = files()
     done = pytest_in(mixed, "--collect-only", "-q", "-p", "no:cacheprovider")
     assert done.code == 0
     assert "tests/demo_test.yaml::integration::whole" in done.out
     assert server.calls == 0
-    assert sorted(mixed.rglob("*")) == before
+    assert files() == before
 
 
 def test_without_the_cacheprovider_all_is_the_same(mixed):
@@ -175,3 +181,57 @@ def test_a_session_without_prompt_tests_says_and_keeps_nothing(tmp_path, server)
     done = pytest_in(tmp_path).expect(0, passed=1)
     assert "prompt tests" not in done.out
     assert not (tmp_path / ".loom").exists()
+
+
+UNKNOWN = """\
+unit_tests:
+  - name: good
+    input: {review: "this is great", expected: positive}
+    assertions: ["passed and score.Labl > 0.5"]
+integration_tests:
+  - {name: whole, steps: [{extract: 4 records}], assertions: ["score.tone > 0.5"]}
+"""
+
+
+def test_an_evaluator_that_the_pipeline_does_not_have_is_told_at_its_place(tmp_path, server):
+    project = project_with(tmp_path / "work", server, UNKNOWN)
+    for arguments in ([], ["-n", "2"]):
+        done = pytest_in(project, *arguments)
+        assert "tests/demo_test.yaml:5:30: pipeline demo has no evaluator 'Labl'" in done.out
+        assert "hint: did you mean 'label'?" in done.out
+        assert "pipeline demo has no evaluator 'tone'" in done.out
+        assert done.code in (1, 2)
+    assert server.calls == 0
+    told = loom(project, "validate", "demo")
+    assert told.code == 2
+    assert "tests/demo_test.yaml:5:30: pipeline demo has no evaluator 'Labl'" in told.out
+    assert "did you mean 'label'?" in told.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "whole"),
+    [(["-k", "quality or good"], False), (["-m", "not loom_integration"], True)],
+)
+def test_only_all_that_draws_samples_of_a_pipeline_is_a_complete_run(
+    tmp_path, server, arguments, whole
+):
+    project = project_with(tmp_path / "work", server, MIXED.replace("is broken", "is bad"))
+    other = "pipeline: demo\n" + units(1, first=900)
+    commit(project, {"tests/other_test.yaml": other}, "More tests")
+    pytest_in(project, *arguments)
+    assert runs(project)[-1]["complete"] is whole
+    pytest_in(project, "tests/demo_test.yaml")  # nothing is deselected, and yet not all is there
+    assert not runs(project)[-1]["complete"]
+
+
+def test_a_part_of_the_tests_is_no_baseline_of_later_commits(tmp_path, server):
+    tests = units(2) + "distributional_tests:\n  - {name: no_drop, type: regression}\n"
+    project = project_with(tmp_path / "work", server, tests)
+    pytest_in(project, "-k", "case_000").expect(0, passed=1, deselected=2)
+    prompt = (project / "prompts/classify.txt").read_text()
+    commit(project, {"prompts/classify.txt": prompt + "Be polite.\n"}, "Polite")
+    git(project, "checkout", "-q", "-b", "kind")
+    commit(project, {"prompts/classify.txt": prompt + "Be kind.\n"}, "Kind")
+    done = pytest_in(project)
+    assert "commits older" not in done.out
+    assert "there are no results of" in done.out
