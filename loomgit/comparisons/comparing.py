@@ -258,8 +258,11 @@ class Comparing:
         found: list[tuple[Measured | None, Measured | None]] = []
         for kind in kinds:
             head = evidence.find(pair.head.fingerprint, kind, whole=self._wanted.run_missing)
-            one = next((m for p in prints if (m := evidence.find(p, kind)) is not None), None)
-            found.append((one, head))
+            # A part of the answers to the very same content says more than all of another's.
+            sought = [(p, True) for p in prints]
+            sought += [] if self._wanted.run_missing else [(p, False) for p in prints]
+            sides = (evidence.find(p, kind, whole=whole) for p, whole in sought)
+            found.append((next((one for one in sides if one is not None), None), head))
         best = max(found, key=_sides)
         pair.kind = kinds[found.index(best)]
         if best[0] is None and not self._wanted.run_missing:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from loomgit.domain.words import did_you_mean
+from loomgit.domain.words import one_of
 from loomgit.errors import UserError, WorldError
 from loomgit.history.trees import INDEX
 
@@ -260,7 +260,7 @@ class Baselines:
         else:
             found = self._git.objects([f"{revision}^{{commit}}"])[0]
         if found is None:
-            hint = did_you_mean(revision, self._refs())
+            hint = one_of(revision, self._refs(), "there are")
             if self._git.is_shallow:
                 hint = "history is cut off here: check out with fetch-depth 0"
             raise UserError(f"there is no revision {revision}", hint=hint)

@@ -55,6 +55,16 @@ def test_a_loss_that_a_commit_accepts_passes_and_is_told(project):
     assert loom(project, "compare").returncode == 1
 
 
+def test_a_part_of_the_baselines_own_results_counts_for_the_cases_that_it_has(project):
+    git(project, "checkout", "--quiet", "main")
+    Project(project).run("demo", limit=10)
+    git(project, "checkout", "--quiet", "feature")
+    commit(project, WORSE)
+    Project(project).run("demo")
+    (found,) = Project(project).compare().pipelines
+    assert (found.compared, len(found.added), found.removed) == (10, 50, ())
+
+
 def test_strict_tests_take_proof(project):
     commit(project, {"data/reviews.csv": reviews(8)})
     git(project, "branch", "--force", "main", "HEAD")
