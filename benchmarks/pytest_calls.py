@@ -1,6 +1,6 @@
 """What `pytest --loom` adds to pytest: to a session without prompt tests, and to 1,000 of them.
 
-pytest runs without the other plugins that happen to be installed.
+But for the door, pytest runs without the other plugins that happen to be installed.
 
 1. The door: `pytest --collect-only` in an empty folder with it and without it, in turns.
 2. 1,000 unit tests at 50 ms a call, 50 calls at once, against a server in a process of its own;
@@ -155,10 +155,14 @@ def median(taken: list[Sample]) -> Sample:
 
 
 def door(folder: Path, rounds: int) -> None:
-    """Seconds of `pytest --collect-only` in an empty folder, with the door and without it."""
+    """Seconds of `pytest --collect-only` in an empty folder, with the door and without it.
+
+    pytest finds its plugins itself here, as it does for users: `-p NAME` would charge the search
+    through all installed packages to whoever is named.
+    """
     (folder / "empty").mkdir()
-    without = [*PYTEST, "--collect-only"]
-    commands = {"without": without, "with the door": [*without, "-p", "loom"]}
+    found = ["env", "-u", "PYTEST_DISABLE_PLUGIN_AUTOLOAD", *PYTEST, "--collect-only"]
+    commands = {"without": [*found, "-p", "no:loom"], "with the door": found}
     taken: dict[str, list[Sample]] = {name: [] for name in commands}
     for number in range(rounds + 1):
         order = list(commands.items())[:: 1 if number % 2 else -1]

@@ -6,8 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from loomgit.config.settings_model import REFERENCE
-from loomgit.config.text import decode
+from loomgit.config.text import REFERENCE, decode
 from loomgit.domain.place import Place, Problem
 from loomgit.domain.words import did_you_mean
 from loomgit.errors import ProblemsFound, UserError

@@ -21,6 +21,7 @@ from loomgit.config.scalars import (
     Wrong,
     choice,
 )
+from loomgit.config.text import REFERENCE
 from loomgit.config.yamltext import parse_yaml
 from loomgit.domain.settings import Defaults, Lane, ModelSettings, Secret, Settings
 
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from loomgit.config.document import Document, Path
 
 OPENING = re.compile(r"\$\{")
-REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^{}]*))?\}")
 ALIAS = re.compile(r"[\w.-]+")
 
 

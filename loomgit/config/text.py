@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SETTINGS_FILE = PurePath(".loom", "config.yaml")
+REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^{}]*))?\}")
 _PIPELINE = re.compile(r"""^pipeline:[ \t]*(["']?)(?P<name>[\w.-]+)\1""", re.MULTILINE)
 
 

@@ -8,7 +8,6 @@ from loomgit.domain.values import as_text
 from loomgit.domain.words import did_you_mean
 from loomgit.errors import UserError
 from loomgit.evaluators.aim import Aim
-from loomgit.evaluators.arbiter import JudgedEvaluator, reading
 from loomgit.evaluators.criteria import PRESETS, facts, question, record, source
 from loomgit.evaluators.deterministic import MAKERS, DeterministicEvaluator
 from loomgit.evaluators.overlap import lexical
@@ -80,6 +79,8 @@ def _judged(spec: EvaluatorSpec, judge: str | None, gateway: Gateway) -> Evaluat
         kind, criteria = "custom_criteria", PRESETS[kind] + own
     if kind == "custom_criteria" and not (criteria or "").strip():
         raise UserError("custom_criteria needs criteria", hint="write `criteria:` beside its type")
+    from loomgit.evaluators.arbiter import JudgedEvaluator  # noqa: PLC0415 - it loads pydantic
+
     return JudgedEvaluator(
         kind=kind,
         judge=judge,
@@ -91,6 +92,8 @@ def _judged(spec: EvaluatorSpec, judge: str | None, gateway: Gateway) -> Evaluat
 
 
 def _reading(spec: EvaluatorSpec, aim: Aim) -> Callable[[Subject], tuple[str, str | None]]:
+    from loomgit.evaluators.arbiter import reading  # noqa: PLC0415 - as above
+
     if spec.type == "semantic":
         return _pair(aim)
     if spec.type == "custom_criteria":
