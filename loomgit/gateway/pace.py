@@ -25,6 +25,7 @@ SPREAD = 0.1  # those who waited for the same moment start over this share of it
 START = 16  # calls at once where nobody says how many
 HIGHEST = 512
 WINDOW = 16  # calls at least to judge by: one refusal alone says little
+TURNS = 2  # of the event loop, until what lies at the sockets has been read and heard
 FEW, MANY = 1 / 8, 1 / 4  # refused shares of a window: up to FEW is noise, from MANY on it halves
 
 
@@ -108,6 +109,11 @@ class PaceGateway:
                     f"{model}: the provider asks to wait {left:.0f} s", retry_after=left
                 )
             await self._sleep(left * (1 + SPREAD * self._chance()))
+            # One by one, with a look at the wire between: who starts all at once sends dozens of
+            # calls after the next refusal has come, and before it is read.
+            async with pace.gate:
+                for _ in range(TURNS):
+                    await asyncio.sleep(0)
 
 
 class _Pace:
@@ -119,6 +125,7 @@ class _Pace:
         self.limit = float(start)
         self.cuts = 0  # how often the limit was lowered: what began before says nothing new
         self.not_before = 0.0
+        self.gate = asyncio.Lock()
         self._highest = highest
         self._calls = calls
         self._tokens = tokens

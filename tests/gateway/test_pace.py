@@ -283,3 +283,29 @@ def test_closing_closes_what_is_behind():
     provider = Provider(clock)
     clock.run(paced(clock, provider).close())
     assert provider.closed
+
+
+def test_who_waited_starts_one_by_one_so_that_the_next_refusal_is_heard():
+    """On the real loop: a refusal takes one turn of it to come back, as from a socket."""
+    started = []
+
+    class Refusing:
+        async def complete(self, request):
+            started.append(request)
+            await asyncio.sleep(0)
+            raise RateLimited("too many", retry_after=0.05)
+
+    async def ask():
+        gateway = PaceGateway(Refusing(), {}, concurrency=50, chance=lambda: 0.0)
+        with pytest.raises(RateLimited):
+            await gateway.complete(ASK)
+        waiting = [asyncio.ensure_future(gateway.complete(ASK)) for _ in range(30)]
+        while len(started) == 1:
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(0.01)
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+
+    asyncio.run(ask())
+    assert len(started) - 1 <= 3
