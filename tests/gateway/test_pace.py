@@ -288,10 +288,13 @@ def test_closing_closes_what_is_behind():
 def test_who_waited_starts_one_by_one_so_that_the_next_refusal_is_heard():
     """On the real loop: a refusal takes one turn of it to come back, as from a socket."""
     started = []
+    again = asyncio.Event()
 
     class Refusing:
         async def complete(self, request):
             started.append(request)
+            if len(started) == 2:
+                again.set()
             await asyncio.sleep(0)
             raise RateLimited("too many", retry_after=0.05)
 
@@ -300,8 +303,7 @@ def test_who_waited_starts_one_by_one_so_that_the_next_refusal_is_heard():
         with pytest.raises(RateLimited):
             await gateway.complete(ASK)
         waiting = [asyncio.ensure_future(gateway.complete(ASK)) for _ in range(30)]
-        while len(started) == 1:
-            await asyncio.sleep(0.001)
+        await asyncio.wait_for(again.wait(), 30)
         await asyncio.sleep(0.01)
         for task in waiting:
             task.cancel()
