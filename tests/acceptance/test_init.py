@@ -198,14 +198,6 @@ def test_workflows_fit_the_public_schema(fresh):
         assert done.returncode == 0, done.stdout
 
 
-def test_workflows_please_actionlint(fresh):
-    linter = shutil.which("actionlint")
-    if linter is None:
-        pytest.skip("actionlint is not installed")
-    done = run(ROOT, linter, *map(str, workflows(fresh)))
-    assert done.returncode == 0, done.stdout
-
-
 # -- the pre-commit framework
 
 LOCAL = """\
