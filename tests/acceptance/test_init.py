@@ -27,8 +27,7 @@ def installed(name: str) -> str:
     """A command of this Python's packages, which need not be on PATH, or another of that name."""
     beside = Path(sys.executable).parent
     found = shutil.which(name, path=str(beside)) or shutil.which(name)
-    if found is None:
-        pytest.skip(f"{name} is not installed")
+    assert found is not None, f"{name} is in the lock file: install what it names"
     return found
 
 
