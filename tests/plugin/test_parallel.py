@@ -1,9 +1,5 @@
 """pytest-xdist: workers share the work, the controller keeps the results."""
 
-import os
-import signal
-import sqlite3
-
 import pytest
 
 from tests.plugin.sessions import (
@@ -12,7 +8,6 @@ from tests.plugin.sessions import (
     project_with,
     pytest_in,
     records,
-    respond,
     review_in,
     runs,
     units,
@@ -39,6 +34,15 @@ def test_it(worker_id):
     once = pathlib.Path("killed")
     if not once.exists():
         once.write_text(worker_id)
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+DYING = """\
+import os, signal
+import pytest
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_call(item):
+    if "LOST" in os.environ and item.nodeid.endswith(os.environ["LOST"]):
         os.kill(os.getpid(), signal.SIGKILL)
 """
 
@@ -106,38 +110,26 @@ def test_a_killed_worker_loses_its_one_item_and_no_draw(tmp_path, server):
 
 
 def test_a_worker_killed_in_a_prompt_test_costs_that_test(tmp_path, server):
-    """The worker dies while it waits for the reply of its item: from outside, without a word."""
-    killed = []
-
-    def respond_and_kill(request):
-        if "number 30 " in request["messages"][-1]["content"] and not killed:
-            board = only(tmp_path.glob("loom-board-*/board.db"))
-            with sqlite3.connect(board) as database:
-                owners = database.execute("SELECT owner FROM draws WHERE sample IS NULL").fetchall()
-            killed.append(owners[0][0])
-            os.kill(killed[0], signal.SIGKILL)
-        return respond(request)
-
-    server.respond, server.latency = respond_and_kill, LATENCY
-    project = project_with(tmp_path / "work", server, units(MANY))
-    done = pytest_in(project, "-n", "2", env={"TMPDIR": str(tmp_path)})
-    assert killed
+    """The worker dies while its item is called: without a word, the other draws half way."""
+    server.latency = LATENCY
+    project = project_with(tmp_path / "work", server, units(MANY), **{"conftest.py": DYING})
+    done = pytest_in(project, "-n", "2", env={"TMPDIR": str(tmp_path), "LOST": "case_030"})
     assert done.code == 1
     assert (done.counts["failed"], done.counts["passed"]) == (1, MANY - 1)
     run = only(runs(project))
     assert (run["selected"], run["complete"]) == (MANY, False)
-    assert len(run["tests"]) == len(run["cases"]) == MANY - 1
+    assert sorted(test["name"].partition("::")[2] for test in run["tests"]) == [
+        f"case_{n:03d}" for n in range(MANY) if n != 30
+    ]
+    assert len(run["cases"]) == MANY - 1
     assert server.calls <= MANY + 4
     assert not list(tmp_path.glob("loom-board-*"))
-    (lost,) = {f"case_{n:03d}" for n in range(MANY)} - {
-        test["name"].partition("::")[2] for test in run["tests"]
-    }
     calls = server.calls
     pytest_in(project, "-n", "2").expect(0, passed=MANY)
     # Nothing that a test was judged by is asked again. Of the lost test's own call nobody may have
     # heard the answer: the dead worker cannot say, and no other test needed it.
     again = [review_in(request) for request in server.requests[calls:]]
-    assert again in ([], [f"number {int(lost[-3:])} is great"])
+    assert again in ([], ["number 30 is great"])
 
 
 def test_stopping_at_the_first_failure_holds_for_workers(tmp_path, server):
