@@ -2,7 +2,9 @@
 
 1. Beside a bare aiohttp script, and with `--peers FOLDER` beside promptfoo and inspect-ai on the
    same prompts, server and number of calls at once, in turns (they are installed there once, from
-   PyPI and npm).
+   PyPI and npm). No tool keeps a reply there; `loom run` has seen its files before, by a `loom
+   validate`. Two rows more are as one meets it: with the cache, which is the default, and the very
+   first run of a fresh clone.
 2. The same again, every reply kept.
 3. 10,000 records of which a fifth of the calls fail: 429 with `Retry-After`, 500, or no answer.
 
@@ -89,14 +91,17 @@ def write(folder: Path, files: dict[str, str]) -> Path:
     return folder
 
 
-def project(folder: Path, url: str, records: int, timeout: float = 60) -> Path:
+def project(
+    folder: Path, url: str, records: int, timeout: float = 60, *, cache: bool = True
+) -> Path:
     """A project with so many records, in a repository."""
     rows = "".join(f'r-{number},"{TEXT.format(number)}"\n' for number in range(records))
     files = {
         "pipelines/bench.yaml": PIPELINE,
         "prompts/classify.txt": "{{ input.review }}\n",
         "data/reviews.csv": "review_id,review\n" + rows,
-        ".loom/config.yaml": CONFIG.format(url=url, timeout=timeout),
+        ".loom/config.yaml": CONFIG.format(url=url, timeout=timeout)
+        + f"defaults: {{cache: {str(cache).lower()}}}\n",
     }
     write(folder, files)
     identity = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
@@ -153,6 +158,10 @@ class Peers:
 
 
 LOOM = [PYTHON, "-m", "loomgit", "run", "bench", "-q", "--project"]
+VALIDATE = [PYTHON, "-m", "loomgit", "validate", "-q", "--project"]
+
+
+KEEPING, FIRST = "loom run, with the cache", "loom run, the first in a clone"
 
 
 def median(taken: list[Sample]) -> Sample:
@@ -171,8 +180,12 @@ def beside(records: int, latency: float, rounds: int, peers: Peers | None) -> No
                 script = [*bare, "--url", server.url, "--calls", str(records)]
                 commands = {
                     "bare aiohttp": [*script, "--folder", name, "--out", f"{name}/out.json"],
-                    "loom run": [*LOOM, str(project(folder / "loom", server.url, records))],
                 }
+                for tool, cache in (("loom run", False), (KEEPING, True), (FIRST, True)):
+                    at = project(folder / tool, server.url, records, cache=cache)
+                    if tool != FIRST:
+                        run([*VALIDATE, str(at)])
+                    commands[tool] = [*LOOM, str(at)]
                 if peers is not None:
                     commands |= peers.commands(folder / "cases", server.url, records, cache=False)
                 for tool, command in commands.items():
@@ -183,9 +196,9 @@ def beside(records: int, latency: float, rounds: int, peers: Peers | None) -> No
     ours = samples["loom run"].wall
     limits = {"bare aiohttp": "at most 1 / 1.4", "promptfoo": "8", "inspect-ai": "15"}
     figures: dict[str, float | str] = {
-        f"{tool} / loom run (limit {limits[tool]})": sample.wall / ours
-        for tool, sample in samples.items()
-        if tool != "loom run"
+        f"{tool} / loom run (limit {limits[tool]})": samples[tool].wall / ours
+        for tool in limits
+        if tool in samples
     }
     report(f"whole commands: {records:,} at {latency * 1000:.0f} ms", samples, figures)
 

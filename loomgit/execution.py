@@ -7,11 +7,12 @@ import contextlib
 import shutil
 import signal
 import sys
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from loomgit import __version__
 from loomgit.domain.place import Problem

@@ -13,12 +13,12 @@ import shutil
 import sys
 import tempfile
 from contextlib import suppress
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from msgspec.structs import replace
 
 from loomgit.api import Project
 from loomgit.errors import LoomError, UserError

@@ -1,6 +1,6 @@
 """A run with everything in it, for tests of what keeps and reads runs."""
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from loomgit.domain.runs import (
     Case,

@@ -6,11 +6,11 @@ import asyncio
 import os
 import re
 import secrets
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from msgspec.structs import replace
 
 from loomgit.commands.options import Common, common
 from loomgit.errors import LoomError, ProblemsFound, UserError, WorldError

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import nullcontext, redirect_stdout
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 import orjson
+from msgspec import Struct
+
+from loomgit.domain.values import to_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,8 +24,7 @@ Command = TypeVar("Command", bound="Callable[..., Any]")
 PROGRESS_SECONDS = 0.1
 
 
-@dataclass(slots=True)
-class Console:
+class Console(Struct):
     """Results go to stdout, words to stderr; with `json` stdout holds one JSON document."""
 
     json: bool = False
@@ -60,7 +61,7 @@ class Console:
     def document(self, value: object) -> None:
         """The one JSON document of --json."""
         if self.json:
-            click.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
+            click.echo(to_json(value, option=orjson.OPT_INDENT_2).decode())
 
     def warn(self, message: str) -> None:
         """A line on stderr that stops nothing."""
@@ -93,8 +94,7 @@ class Console:
             self._drawn = False
 
 
-@dataclass(frozen=True, slots=True)
-class Common:
+class Common(Struct, frozen=True):
     """The options that every command has."""
 
     folder: Path | None

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING
 
 import click
 
 from loomgit.commands.options import Common, common
 from loomgit.commands.run import DATES
+from loomgit.domain.values import to_plain
 from loomgit.report import text
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def list_runs(
     rows = found[-limit:]
     for line in text.run_list(rows):
         options.console.answer(line)
-    documents = [dataclasses.asdict(row) for row in reversed(rows)]
+    documents = [to_plain(row) for row in reversed(rows)]
     options.console.document({"schema_version": 1, "runs": documents})
 
 
@@ -105,7 +105,7 @@ def collect(options: Common, dry_run: bool, days: int, keep: int) -> None:
     console.answer(
         f"{verb} {len(done.runs):,} runs{files}: {size(done.bytes)}; {done.kept:,} runs stay"
     )
-    console.document({"schema_version": 1, "dry_run": dry_run, **dataclasses.asdict(done)})
+    console.document({"schema_version": 1, "dry_run": dry_run, **to_plain(done)})
 
 
 def size(count: int) -> str:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import click
 
 from loomgit.commands.options import Common, common
+from loomgit.domain.values import to_plain
 from loomgit.report import text
 
 
@@ -28,9 +27,7 @@ def command(options: Common, pipelines: tuple[str, ...], offline: bool) -> int:
     options.console.document(
         {
             "schema_version": 1,
-            "pipelines": [
-                {**dataclasses.asdict(result), "valid": result.valid} for result in results
-            ],
+            "pipelines": [{**to_plain(result), "valid": result.valid} for result in results],
         }
     )
     if all(result.valid for result in results):

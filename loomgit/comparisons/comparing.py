@@ -4,10 +4,13 @@ missing where that is asked for, and has them compared."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field, replace
 from threading import Thread
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from loomgit.comparisons.accepting import acceptances
 from loomgit.domain.comparison import (
@@ -19,7 +22,8 @@ from loomgit.domain.comparison import (
     Side,
     worst,
 )
-from loomgit.domain.suites import Regression
+from loomgit.domain.settings import Replay
+from loomgit.domain.suites import Regression, Suite
 from loomgit.harness.acceptance import accept
 from loomgit.history.baselines import Baselines, Ends
 from loomgit.history.evidence import KINDS, Evidence
@@ -28,19 +32,16 @@ from loomgit.wiring.catalog import raise_or_warn
 from loomgit.wiring.modified import changed_inputs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable
 
     from loomgit.comparisons.completing import Completing
     from loomgit.domain.runs import RunSummary
-    from loomgit.domain.settings import Replay
-    from loomgit.domain.suites import Suite
     from loomgit.wiring.project import Wiring
 
 TEST, RUN = KINDS
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(Struct, frozen=True):
     """What a comparison is asked for; None for `max_drop` and the like: as the tests have it.
 
     `pipelines` and the expressions of `select` narrow it down. `aa` compares the baseline with
@@ -66,8 +67,7 @@ class Wanted:
     outage: float = 10.0
 
 
-@dataclass(slots=True)
-class Pair:
+class Pair(Struct):
     """One pipeline on its way through the comparison; `kind` is that of the runs in `found`."""
 
     head: Subject

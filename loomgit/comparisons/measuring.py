@@ -3,36 +3,39 @@ so that what changes at a provider meanwhile meets both alike."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
+from msgspec.structs import replace
+
 from loomgit.domain.comparison import Measured, Side
 from loomgit.domain.samples import CaseSamples
+from loomgit.domain.versions import Commit
 from loomgit.errors import WorldError
 from loomgit.harness.results import by_case, judges_of
 from loomgit.harness.session import Draw, Session
 from loomgit.sessions.keeping import Keeper
+from loomgit.wiring.bench import Sampled, Subject
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping
 
     from loomgit.domain.ports import Gateway
     from loomgit.domain.runs import Cause, Status
     from loomgit.domain.samples import Sample
     from loomgit.domain.settings import Replay
-    from loomgit.domain.versions import Commit
     from loomgit.gateway.budget import Budget
     from loomgit.harness.cases import TestCase
     from loomgit.harness.session import Name
     from loomgit.pipeline.plan import Plan
     from loomgit.wiring.assembly import Assembly
-    from loomgit.wiring.bench import Bench, Sampled, Subject
+    from loomgit.wiring.bench import Bench
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(Struct, frozen=True):
     """What is to be measured of one subject, judged as `today`'s tree says: of each case its
     samples, from `first` on; `second` leaves out as many before.
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from loomgit.config.assertion_names import Sort, name_hint, sort_of
 from loomgit.domain.assertions import (
@@ -20,19 +21,18 @@ from loomgit.domain.assertions import (
     Truth,
 )
 from loomgit.domain.patterns import BadPattern, check_pattern
+from loomgit.domain.place import Place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from loomgit.domain.assertions import Condition, Kind, Operator, Value
-    from loomgit.domain.place import Place
 
 NUMBERS = ("score", "number")
 OBSERVED = ("min", "max", "count")  # statistics that are compared as they are, without an interval
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
+class Fault(Struct, frozen=True):
     """One thing that makes no sense."""
 
     place: Place

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
+
+from msgspec import Struct
 
 from loomgit.domain.place import Place
 
@@ -50,8 +51,7 @@ _STRANGERS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Word:
+class Word(Struct, frozen=True):
     """One word of an assertion: its text (of a quoted text what it stands for) and its offset."""
 
     kind: WordKind

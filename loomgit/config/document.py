@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from collections.abc import Mapping
+from typing import TypeAlias
 
-from loomgit.domain.place import Place, Problem
+from msgspec import Struct
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from loomgit.domain.place import Place, Places, Problem
 
 Tree: TypeAlias = "str | list[Tree] | dict[str, Tree]"
 Path: TypeAlias = tuple[str | int, ...]
@@ -23,8 +22,7 @@ class Plain(str):
     __slots__ = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
+class Document(Struct, frozen=True):
     """The tree of one file; every scalar in it is text, `Plain` where it had no quotes.
 
     `keys` says where keys and list items begin, `texts` where the text of a scalar begins, quotes
@@ -68,9 +66,9 @@ class Document:
         name = dotted(path)
         return Problem(self.place(path), f"{name}: {message}" if name else message, hint)
 
-    def places(self) -> dict[str, Place]:
+    def places(self) -> Places:
         """The places by dotted key, as definitions carry them."""
-        return {dotted(path): place for path, place in self.keys.items() if path}
+        return Places((dotted(path), place) for path, place in self.keys.items() if path)
 
 
 def dotted(path: Path) -> str:

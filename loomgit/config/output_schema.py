@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated, TypeAlias, cast
 
+from msgspec import Struct
 from pydantic import Discriminator, Tag, WithJsonSchema
 from pydantic import JsonValue as PydanticJson
 
@@ -34,8 +34,7 @@ SCHEMA, FIELDS = f"{MARK}schema", f"{MARK}fields"
 LOCAL_ONLY = "a schema may refer to its own parts only (#/$defs/...)"
 
 
-@dataclass(frozen=True, slots=True)
-class FieldType:
+class FieldType(Struct, frozen=True):
     """One field's JSON Schema; `type?` makes a field that may be null or left out."""
 
     schema: JsonObject

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Annotated, TypeAlias
 
+from msgspec import Struct
 from pydantic import ConfigDict, Discriminator, Field, Tag
 
 from loomgit.config.document import Plain, quote
@@ -50,15 +50,13 @@ MULTIPLE = re.compile(r"([0-9]+(?:\.[0-9]+)?)x")
 GateName: TypeAlias = Annotated[GateType, choice("gate", GATES)]
 
 
-@dataclass(frozen=True, slots=True)
-class ContextField:
+class ContextField(Struct, frozen=True):
     """`{{ field }}`: the context is a field of the record."""
 
     field: str
 
 
-@dataclass(frozen=True, slots=True)
-class AlertLevel:
+class AlertLevel(Struct, frozen=True):
     """`0.7`, or `2x` for a multiple of the baseline."""
 
     value: float

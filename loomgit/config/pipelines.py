@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from loomgit.config.document import Document, Path
     from loomgit.config.evaluator_model import EvaluatorModel
-    from loomgit.domain.place import Place, Problem
+    from loomgit.domain.place import Places, Problem
 
 KEYS = frozenset(TransformModel.keys())
 
@@ -158,7 +158,7 @@ def _pipeline(model: PipelineModel, document: Document) -> Pipeline:
     )
 
 
-def _places(document: Document) -> dict[str, Place]:
+def _places(document: Document) -> Places:
     """Dotted places; those of the short form `evaluate: [...]` under their long names as well."""
     places = document.places()
     if isinstance(document.find(("evaluate",)), list):

@@ -8,21 +8,23 @@ from __future__ import annotations
 import math
 import re
 import warnings
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 
+from msgspec import Struct
 from pydantic import JsonValue as PydanticJson  # as ours, in a form that pydantic can look into
 from pydantic_core import core_schema
 
 from loomgit.config.document import Plain, describe, is_null, quote
+from loomgit.domain.values import Json
 from loomgit.domain.words import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Sequence
 
     from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 
-    from loomgit.domain.values import Json, JsonObject
+    from loomgit.domain.values import JsonObject
 
 INTEGER = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
@@ -57,8 +59,7 @@ class Wrong(ValueError):
         self.within = within
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Read:
+class Read(Struct, frozen=True, eq=False):
     """How pydantic reads a field, by a function that raises Wrong, and its JSON Schema."""
 
     function: Callable[[object], object]
@@ -144,8 +145,7 @@ def _number_hint(value: object, *, share: bool) -> str | None:
     return None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Number(Read):
+class Number(Read, frozen=True, eq=False):
     """A number between limits; `above` is a limit that is not itself allowed."""
 
     @classmethod

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from loomgit.config.assertion_names import name_hint, sort_of
 from loomgit.config.assertion_text import Layout
 from loomgit.config.assertions import parse_assertion
-from loomgit.config.document import dotted, shorten
+from loomgit.config.document import Path, dotted, shorten
 from loomgit.config.evaluators import duplicate_names, evaluator_faults, evaluator_spec
 from loomgit.config.parts import all_of, check
 from loomgit.config.scalars import parse_number
@@ -28,7 +30,9 @@ from loomgit.config.tests_model import (
 )
 from loomgit.config.yamltext import parse_yaml
 from loomgit.domain.assertions import Name
+from loomgit.domain.place import Problem
 from loomgit.domain.suites import (
+    Assertion,
     CostBudget,
     Distributional,
     Drift,
@@ -48,10 +52,8 @@ from loomgit.errors import ProblemsFound
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-    from loomgit.config.document import Document, Path
+    from loomgit.config.document import Document
     from loomgit.domain.assertions import Kind
-    from loomgit.domain.place import Problem
-    from loomgit.domain.suites import Assertion
 
 GROUPS: dict[str, Kind] = {
     "unit_tests": "unit",
@@ -98,8 +100,7 @@ def _rules(document: Document, known: Collection[str]) -> Iterator[Problem]:
     yield from _enough(document, ("defaults",), "samples", "max_samples")
 
 
-@dataclass(slots=True)
-class _Assertions:
+class _Assertions(Struct):
     """A file's assertions by the test they belong to, and the faults of the others."""
 
     found: dict[Path, list[Assertion]] = field(default_factory=dict)

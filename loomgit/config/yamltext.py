@@ -7,10 +7,10 @@ and because scalars must stay text until somebody knows what they should be.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
 import yaml
+from msgspec import Struct, field
 
 from loomgit.config.document import Document, Path, Plain, Tree, describe, dotted, shorten
 from loomgit.domain.place import Place, Problem
@@ -31,8 +31,7 @@ SPACES = "indent with the same number of spaces, and quote a text that contains 
 TEMPLATE = 'put a template in quotes: "{{ ... }}"'
 
 
-@dataclass(slots=True)
-class _Node:
+class _Node(Struct):
     """A value of the file; `children` of a map are key, value, key, value."""
 
     kind: str  # "text", "list" or "map"
@@ -45,8 +44,7 @@ class _Node:
     children: list[_Node] = field(default_factory=list)
 
 
-@dataclass(slots=True)
-class _Faults:
+class _Faults(Struct):
     path: str
     found: list[Problem] = field(default_factory=list)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
+
+from msgspec import Struct, field
 
 from loomgit.domain.log import Measured
 
@@ -13,8 +14,7 @@ if TYPE_CHECKING:
 ApprovalKind = Literal["merge", "trailer", "tag"]
 
 
-@dataclass(frozen=True, slots=True)
-class Approval:
+class Approval(Struct, frozen=True):
     """What in Git's history says that somebody stood for a change.
 
     `merge`: `by` merged it into the main line, `said` is the merge's subject. `trailer`: `said` is
@@ -38,8 +38,7 @@ class Approval:
         return f"{self.said}{own}"
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Struct, frozen=True):
     """One commit's change of one file.
 
     `version` and `blob` are empty where the file went; `time` is the author's, ISO 8601; `measured`
@@ -68,8 +67,7 @@ class Change:
         return {name: score.mean for name, score in self.measured.scores.items()}
 
 
-@dataclass(frozen=True, slots=True)
-class ChangeLog:
+class ChangeLog(Struct, frozen=True):
     """The changes up to `head`, newest first; `since` as it was asked for, empty: all of them;
     `shallow` where history is cut off, so that older ones are missing."""
 

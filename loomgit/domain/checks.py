@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
+class Check(Struct, frozen=True):
     """One line of the checklist; `ok` is None where it was not looked at (offline)."""
 
     text: str
@@ -14,16 +13,14 @@ class Check:
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Section:
+class Section(Struct, frozen=True):
     """Checks under a heading."""
 
     title: str
     checks: tuple[Check, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Validation:
+class Validation(Struct, frozen=True):
     """The whole checklist of one pipeline; `unreachable` when only the world kept it from valid."""
 
     pipeline: str

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+from msgspec import Struct, field
 
-    from loomgit.domain.runs import Case
+from loomgit.domain.runs import Case
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 
 Outcome = Literal["unchanged", "improved", "no_worse", "degraded", "inconclusive", "not_comparable"]
 MetricKind = Literal["score", "cost", "latency"]
@@ -22,8 +25,7 @@ WORST_FIRST: tuple[Outcome, ...] = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Side:
+class Side(Struct, frozen=True):
     """One side of a comparison: where its results come from.
 
     `behind` counts the commits by which the results are older than what was asked for; `measured`
@@ -39,8 +41,7 @@ class Side:
     measured: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Measured:
+class Measured(Struct, frozen=True):
     """The results of one side: its cases by id, the question that all of them were asked, the
     judges as served of every evaluator."""
 
@@ -67,8 +68,7 @@ def by_id(cases: Iterable[Case]) -> dict[str, Case]:
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
+class Difference(Struct, frozen=True):
     """A part of the question that differs, as a dotted name with both values."""
 
     part: str
@@ -79,8 +79,7 @@ class Difference:
         return f"{self.part}: {self.base} -> {self.head}"
 
 
-@dataclass(frozen=True, slots=True)
-class Metric:
+class Metric(Struct, frozen=True):
     """How one metric moved over the cases that both sides have.
 
     Scores: `base`, `head` are means in [0, 1], `delta` is their difference with its 90 % interval
@@ -111,8 +110,7 @@ class Metric:
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class CaseChange:
+class CaseChange(Struct, frozen=True):
     """A case that got worse or better: its mean score over the evaluators on both sides."""
 
     id: str
@@ -126,8 +124,7 @@ class CaseChange:
         return self.head - self.base
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Struct, frozen=True):
     """What decides a comparison; see `loomgit.domain.suites.Policy` for the words.
 
     `max_rise` None: cost and latency are shown and not gated. With `confirm` a degradation stands
@@ -144,8 +141,7 @@ class Limits:
     strict: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class PipelineComparison:
+class PipelineComparison(Struct, frozen=True):
     """One pipeline on both sides. A side is None where it has no results.
 
     `new`: the baseline has no such pipeline, so there is nothing to compare it with. `inputs` are
@@ -182,8 +178,7 @@ class PipelineComparison:
         return self.outcome in (bad if strict or self.strict else {"degraded"})
 
 
-@dataclass(frozen=True, slots=True)
-class Revision:
+class Revision(Struct, frozen=True):
     """What one side of a comparison is: `name` in words (`main`, `merge base with main`, `working
     tree`), `commit` its id, empty where there is none."""
 
@@ -191,8 +186,7 @@ class Revision:
     commit: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
+class Comparison(Struct, frozen=True):
     """All pipelines of two revisions. `outcome` is the worst of them; `missing_baseline` says that
     at least one pipeline had nothing to be compared with."""
 

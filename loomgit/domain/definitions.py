@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
+
+from msgspec import Struct, field
 
 from loomgit.domain.passages import RETRIEVED
-from loomgit.domain.place import Place
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from loomgit.domain.values import Json, JsonMapping
+from loomgit.domain.place import Place, Places
+from loomgit.domain.values import Json, JsonMapping
 
 TransformType = Literal["ai", "rag", "program"]
 GateType = Literal["all_pass", "majority_pass", "any_pass", "weighted"]
@@ -21,15 +19,13 @@ OnFailure = Literal["quarantine", "skip", "fallback", "retry"]
 AlertType = Literal["score_degradation", "cost_spike", "latency_sla", "batch_quality"]
 
 
-@dataclass(frozen=True, slots=True)
-class Incremental:
+class Incremental(Struct, frozen=True):
     """Only records whose cursor field lies past the stored watermark."""
 
     cursor: str
 
 
-@dataclass(frozen=True, slots=True)
-class HttpOptions:
+class HttpOptions(Struct, frozen=True):
     """How an HTTP source is read; the words are those of dlt's `rest_api`."""
 
     paginator: Json = None
@@ -39,8 +35,7 @@ class HttpOptions:
     params: JsonMapping = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Extract:
+class Extract(Struct, frozen=True):
     """Where records come from. An empty `key` means: found by the rule of `find_key`."""
 
     source: str
@@ -52,8 +47,7 @@ class Extract:
     snapshot: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class ContextFile:
+class ContextFile(Struct, frozen=True):
     """A context file by its path in the project, at a version or (None) in the working tree."""
 
     path: str
@@ -65,8 +59,7 @@ class ContextFile:
         return PurePosixPath(self.path).stem
 
 
-@dataclass(frozen=True, slots=True)
-class CacheRule:
+class CacheRule(Struct, frozen=True):
     """Whether replies may be taken from the response cache; `ttl` in seconds, None for ever."""
 
     enabled: bool = True
@@ -74,8 +67,7 @@ class CacheRule:
     key_fields: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Retrieve:
+class Retrieve(Struct, frozen=True):
     """Search for `rag`, where the record brings no documents of its own; `documents` are globs."""
 
     documents: tuple[str, ...]
@@ -84,8 +76,7 @@ class Retrieve:
     retriever: str = "full_text"
 
 
-@dataclass(frozen=True, slots=True)
-class Transform:
+class Transform(Struct, frozen=True):
     """How a record becomes an output.
 
     `context_field` is the record's field that holds its context (`context: "{{ field }}"`);
@@ -118,8 +109,7 @@ class Transform:
         return self.context_field or (RETRIEVED if self.retrieve is not None else None)
 
 
-@dataclass(frozen=True, slots=True)
-class EvaluatorSpec:
+class EvaluatorSpec(Struct, frozen=True):
     """One configured evaluator; a record passes it when `score >= threshold`.
 
     `type` is a name of the registry or `path/to/file.py:function`; `config` is what its type takes,
@@ -134,16 +124,14 @@ class EvaluatorSpec:
     config: JsonMapping = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Gate:
+class Gate(Struct, frozen=True):
     """The rule that turns a record's scores into passed or not; `threshold` is for `weighted`."""
 
     type: GateType = "all_pass"
     threshold: float = 0.7
 
 
-@dataclass(frozen=True, slots=True)
-class Evaluate:
+class Evaluate(Struct, frozen=True):
     """The evaluators and the gate. No evaluators: every record that was transformed passes."""
 
     evaluators: tuple[EvaluatorSpec, ...] = ()
@@ -153,16 +141,14 @@ class Evaluate:
     sample: float = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class Fallback:
+class Fallback(Struct, frozen=True):
     """What a failed record gets instead: another transform or a constant output."""
 
     transform: Transform | None = None
     value: JsonMapping | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Load:
+class Load(Struct, frozen=True):
     """Where outputs go and what happens to records that fail. `schema` is a JSON Schema."""
 
     destination: str
@@ -176,8 +162,7 @@ class Load:
     schema: JsonMapping | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Alert:
+class Alert(Struct, frozen=True):
     """When to tell whom. `relative` is true for a multiple of the baseline (`2x`)."""
 
     type: AlertType
@@ -186,8 +171,7 @@ class Alert:
     channel: str
 
 
-@dataclass(frozen=True, slots=True)
-class Monitoring:
+class Monitoring(Struct, frozen=True):
     """Limits over runs: `cost_budget` in USD, `latency_p95` in seconds, `min_score` in [0, 1]."""
 
     cost_budget: float | None = None
@@ -196,8 +180,7 @@ class Monitoring:
     alerts: tuple[Alert, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class FrontMatter:
+class FrontMatter(Struct, frozen=True):
     """What a prompt says of itself between `---` lines; none of it is sent.
 
     `id` follows the prompt when its file is renamed; `output` is a JSON Schema.
@@ -209,8 +192,7 @@ class FrontMatter:
     output: JsonMapping | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Pipeline:
+class Pipeline(Struct, frozen=True):
     """A pipeline file, whole. `path` is relative to the project, with forward slashes.
 
     `places` maps dotted keys (`transform.prompt`, `evaluate.evaluators.0.config`) to where they
@@ -229,7 +211,7 @@ class Pipeline:
     depends_on: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
     max_failure_rate: float | None = None
-    places: Mapping[str, Place] = field(default_factory=dict, compare=False, repr=False)
+    places: Places = field(default_factory=Places)
 
     def place(self, key: str) -> Place:
         """Where `key` stands, or the nearest key above it that the file has."""

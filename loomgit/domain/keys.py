@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from loomgit.domain.values import to_json
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -17,7 +19,7 @@ HASH_KEY = "_loom_record_key"  # the column that stands for a key where a record
 
 def canonical(value: object) -> bytes:
     """JSON with sorted keys and no white space: equal values give equal bytes."""
-    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
+    return to_json(value, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
 
 
 def digest(value: object) -> str:

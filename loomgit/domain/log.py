@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from msgspec import Struct, field
 
 
-@dataclass(frozen=True, slots=True)
-class MeanScore:
+class MeanScore(Struct, frozen=True):
     """An evaluator's mean over several runs, weighted by `n`, the number of scores behind it."""
 
     mean: float
     n: int
 
 
-@dataclass(frozen=True, slots=True)
-class LatestRun:
+class LatestRun(Struct, frozen=True):
     """The run of a content that began last."""
 
     run_id: str
@@ -26,8 +22,7 @@ class LatestRun:
     started: str
 
 
-@dataclass(frozen=True, slots=True)
-class Measured:
+class Measured(Struct, frozen=True):
     """What the stored runs of one content say.
 
     `runs` and `cases` count all of them, `complete` those that finished: the scores are over these
@@ -43,8 +38,7 @@ class Measured:
     pipelines: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class LogEntry:
+class LogEntry(Struct, frozen=True):
     """One content of the file.
 
     `path` is where it stood, `commits` brought it in (latest first; none: only the working tree has
@@ -65,8 +59,7 @@ class LogEntry:
     measured: Measured = field(default_factory=Measured)
 
 
-@dataclass(frozen=True, slots=True)
-class FileLog:
+class FileLog(Struct, frozen=True):
     """The newest of a file's `total` contents; `shallow` where history is cut off."""
 
     path: str

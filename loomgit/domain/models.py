@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-if TYPE_CHECKING:
-    from loomgit.domain.values import JsonMapping
+from msgspec import Struct, field
+
+from loomgit.domain.values import JsonMapping
 
 Role = Literal["system", "user", "assistant"]
 Purpose = Literal["transform", "evaluate"]
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(Struct, frozen=True):
     """One turn of the conversation that is sent."""
 
     role: Role
     content: str
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(Struct, frozen=True):
     """Everything that can change the reply.
 
     `schema` asks for JSON of that shape; `sample` is the index of the sample, so that the fifth
@@ -43,8 +41,7 @@ class Request:
     cacheable: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(Struct, frozen=True):
     """Tokens of one or more calls, as the provider counts them; `cached` is a part of `input`."""
 
     input: int = 0
@@ -62,8 +59,7 @@ class Usage:
         return self.input + self.output
 
 
-@dataclass(frozen=True, slots=True)
-class Completion:
+class Completion(Struct, frozen=True):
     """The reply to a request.
 
     `model` is the model as served; `cost` is USD, None where no price is known (never 0 for that);
@@ -81,8 +77,7 @@ class Completion:
     saved: float | None = 0.0
 
 
-@dataclass(slots=True)
-class Spent:
+class Spent(Struct):
     """What several calls came to.
 
     `usage` counts the tokens that were paid for, so none of a hit's. `cost` is USD, None as soon as

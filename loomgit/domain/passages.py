@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from loomgit.domain.values import as_text
 
@@ -13,8 +14,7 @@ if TYPE_CHECKING:
 RETRIEVED = "retrieved_documents"  # the record's field that passages go to where none is named
 
 
-@dataclass(frozen=True, slots=True)
-class Passage:
+class Passage(Struct, frozen=True):
     """A piece of a document: the document's path in the project, its number there (from 1), its
     text."""
 

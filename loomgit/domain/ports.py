@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
+
+from msgspec import Struct
+
+from loomgit.domain.values import Json, JsonMapping
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from datetime import datetime
 
     from loomgit.domain.models import Completion, Request, Spent
     from loomgit.domain.passages import Passage
     from loomgit.domain.records import Score, Subject
-    from loomgit.domain.values import Json, JsonMapping, JsonObject
+    from loomgit.domain.values import JsonObject
 
 
 class Gateway(Protocol):
@@ -62,8 +65,7 @@ class EvaluatorFailure(Exception):
         self.product = product
 
 
-@dataclass(frozen=True, slots=True)
-class QueryValues:
+class QueryValues(Struct, frozen=True):
     """What a query may refer to: bound as parameters, never text."""
 
     execution_date: datetime
@@ -83,8 +85,7 @@ class Source(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class LoadReceipt:
+class LoadReceipt(Struct, frozen=True):
     """What loading did to the destination, in rows.
 
     `duplicates` are rows whose key came again later in the same run (the last one wins).

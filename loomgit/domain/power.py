@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Sequence
+from typing import Literal
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from msgspec import Struct
 
 Failures = Literal["uniform", "scattered", "broken"]
 PLANNED = (1, 3, 5)  # samples a case, where nobody says how many
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
+class Wish(Struct, frozen=True):
     """What a comparison is to see: a `drop` of the mean score (in [0, 1]), where up to `max_drop`
     is accepted (None: as much as the pipeline's tests accept)."""
 
@@ -23,8 +21,7 @@ class Wish:
     failures: Failures = "scattered"
 
 
-@dataclass(frozen=True, slots=True)
-class Need:
+class Need(Struct, frozen=True):
     """What blocks the drop 4 times of 5: so many `cases` of so many `samples`, which cost USD.
 
     `cases` None: no number of them does, since the drop is no more than what is accepted. The cost
@@ -41,8 +38,7 @@ class Need:
         return None if self.cases is None else self.cases * self.samples
 
 
-@dataclass(frozen=True, slots=True)
-class Outlook:
+class Outlook(Struct, frozen=True):
     """One metric: its standard deviation within cases (`over_estimate`: that of all scores, since
     no case has two samples), what it needs, and what today's cases give: the probability that they
     block the drop, and the smallest drop that they block 4 times of 5 (None: none)."""
@@ -57,8 +53,7 @@ class Outlook:
     detects: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Sizing:
+class Sizing(Struct, frozen=True):
     """What one pipeline needs; `basis` says whose results it rests on, `max_drop` what was taken as
     accepted."""
 

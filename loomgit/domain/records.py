@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
+
+from msgspec import Struct, field
 
 from loomgit.domain.models import Spent, Usage
-
-if TYPE_CHECKING:
-    from loomgit.domain.values import Json, JsonMapping, JsonObject
+from loomgit.domain.values import Json, JsonMapping, JsonObject
 
 Stage = Literal["transform", "evaluate", "gate", "load"]
 Trouble = Literal["", "product", "infrastructure", "unrecorded", "budget"]
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(Struct, frozen=True):
     """One row: its place in the extraction (from 0), its identity, its fields."""
 
     index: int
@@ -23,8 +21,7 @@ class Record:
     input: JsonObject
 
 
-@dataclass(frozen=True, slots=True)
-class Output:
+class Output(Struct, frozen=True):
     """What the transform made of a record: the fields to load, and the calls behind them.
 
     `text` is the reply as it came; `cost` is USD, None where a price is unknown; `latency` is
@@ -43,8 +40,7 @@ class Output:
     hits: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Subject:
+class Subject(Struct, frozen=True):
     """What an evaluator sees: the record, the output and what producing it took."""
 
     input: JsonMapping
@@ -53,8 +49,7 @@ class Subject:
     cost: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Score:
+class Score(Struct, frozen=True):
     """A number in [0, 1] with its reason; `judge` is the model as served, None without a model."""
 
     value: float
@@ -67,8 +62,7 @@ class Score:
     latency: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Assessment:
+class Assessment(Struct, frozen=True):
     """One evaluator's word on one record: a score, or the error that took its place.
 
     `spent` is what was paid for an error; a score has its own bill. `trouble` tells whose fault an
@@ -90,8 +84,7 @@ class Assessment:
         return self.score is not None and self.score.value >= self.threshold
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(Struct, frozen=True):
     """Why a record did not get through: the stage, one line of reason, whether the world failed.
 
     `infrastructure` is true for provider and network errors: those say nothing of the prompt; so
@@ -104,8 +97,7 @@ class Failure:
     unrecorded: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Struct, frozen=True):
     """The end of a record's way: loaded when `failure` is None.
 
     `evaluated` is false where `evaluate.sample` left the record out; `replaced` is the failure that

@@ -5,11 +5,12 @@ The field names are the JSON's; the mission's run JSON is a subset of it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Literal
 
+from msgspec import Struct, field
+
 # The store rebuilds these classes from JSON, so the type is needed when the program runs.
-from loomgit.domain.versions import Commit  # noqa: TC001
+from loomgit.domain.versions import Commit
 
 SCHEMA_VERSION = 1
 Status = Literal["success", "partial", "failed", "budget_exceeded"]
@@ -17,8 +18,7 @@ Kind = Literal["pipeline", "test"]
 Cause = Literal["", "gate", "world", "user", "stopped"]
 
 
-@dataclass(frozen=True, slots=True)
-class RunConfig:
+class RunConfig(Struct, frozen=True):
     """What was run: versions as names, the blobs behind them, the hash of all that can matter."""
 
     prompt_version: str | None
@@ -31,8 +31,7 @@ class RunConfig:
     fingerprint: str
 
 
-@dataclass(frozen=True, slots=True)
-class Results:
+class Results(Struct, frozen=True):
     """Records by what became of them.
 
     `records_validated` passed the gate, `records_rejected` did not get there (`records_failed` of
@@ -61,8 +60,7 @@ class Results:
     message: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class ScoreSummary:
+class ScoreSummary(Struct, frozen=True):
     """One evaluator's scores over the run (std: of the sample, ddof 1); `errors` have no score.
 
     The figures are None where nothing was scored.
@@ -78,8 +76,7 @@ class ScoreSummary:
     passed: int
 
 
-@dataclass(frozen=True, slots=True)
-class ModelCost:
+class ModelCost(Struct, frozen=True):
     """What one model did at one stage: `model` as served, `asked` as it was asked for.
 
     `calls` are replies that were paid for, `hits` those that were kept from before; the tokens are
@@ -101,8 +98,7 @@ class ModelCost:
     saved: float | None = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Cost:
+class Cost(Struct, frozen=True):
     """USD by stage. A total is None where a call's price is unknown; `known` is what is known.
 
     `models` splits it by stage and model; it is empty where nobody kept count (test runs, and runs
@@ -119,8 +115,7 @@ class Cost:
     models: tuple[ModelCost, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Performance:
+class Performance(Struct, frozen=True):
     """Seconds: wall time of the run, of each stage while it was at work, and of a model call."""
 
     duration: float
@@ -128,8 +123,7 @@ class Performance:
     stages: dict[str, float]
 
 
-@dataclass(frozen=True, slots=True)
-class Case:
+class Case(Struct, frozen=True):
     """One test case's result: `key` hashes all that can change its scores, `definition` the
     question itself (in JSON: `def`)."""
 
@@ -143,8 +137,7 @@ class Case:
     latency: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class TestRecord:
+class TestRecord(Struct, frozen=True):
     """What became of one test: its name within the file (`unit::obvious_positive`), its verdict,
     its lines (text, verdict, actual)."""
 
@@ -157,8 +150,7 @@ class TestRecord:
     message: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class RecordsFile:
+class RecordsFile(Struct, frozen=True):
     """The line-a-record file under `.loom/records`: its name, its sha256, its lines."""
 
     path: str
@@ -166,8 +158,7 @@ class RecordsFile:
     count: int
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(Struct, frozen=True):
     """A run file, whole.
 
     `question` is what every case was asked besides its input: evaluators, judge, gate; `judges` are
@@ -205,8 +196,7 @@ class Run:
     tests: tuple[TestRecord, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class RunSummary:
+class RunSummary(Struct, frozen=True):
     """A line of `loom runs list`: what the index keeps of a run file at `path`.
 
     `blobs` are the contents that it ran: prompt, context files, pipeline file and what they

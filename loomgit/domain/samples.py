@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
+from msgspec import Struct, field
+
 from loomgit.domain.models import Usage
-from loomgit.domain.records import Trouble  # noqa: TC001 - the store rebuilds these from JSON
+from loomgit.domain.records import Trouble
 from loomgit.domain.runs import Case
+from loomgit.domain.values import JsonObject
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
-    from loomgit.domain.values import JsonObject
 
 Verdict = Literal["pass", "fail", "inconclusive", "error", "unverified"]
 
 
-@dataclass(frozen=True, slots=True)
-class Judgement:
+class Judgement(Struct, frozen=True):
     """One evaluator's word on a sample: `value` in [0, 1], None where it has none and `reason` is
     the error; `judge` is the model as served; `infrastructure` says that the world failed.
     `threshold` is what the value was held against, None where that is not known."""
@@ -30,8 +31,7 @@ class Judgement:
     threshold: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
+class Sample(Struct, frozen=True):
     """One reply to one case: the `index`-th (from 0) of the model to the same question.
 
     `score` is the weighted mean of the judgements, a product error counting 0; None where the
@@ -67,8 +67,7 @@ class Sample:
         return self.trouble in ("infrastructure", "unrecorded", "budget")
 
 
-@dataclass(frozen=True, slots=True)
-class CaseSamples:
+class CaseSamples(Struct, frozen=True):
     """A case with its samples, by index. `key` hashes all that can change its scores, `definition`
     the question alone (input, expectation, evaluators, judge, thresholds)."""
 
@@ -130,8 +129,7 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return sum(known) / len(known) if known and len(known) == len(values) else None
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
+class Check(Struct, frozen=True):
     """One line of a test's result: an assertion, a field of `expected`, a limit.
 
     `text` is it as printed (`mean_score > 0.75`), `written` as the file has it where that differs;
@@ -153,8 +151,7 @@ class Check:
     warns: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class TestResult:
+class TestResult(Struct, frozen=True):
     """What became of one test; `checks` are its lines, `verdict` follows from them all.
 
     `failures` are the samples to show: for each the case and the sample, worst first. `score` is

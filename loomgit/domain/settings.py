@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Mapping
+from typing import Literal
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from msgspec import Struct, field
 
-    from loomgit.domain.place import Place
-    from loomgit.domain.values import JsonMapping
+from loomgit.domain.place import Place, Places
+from loomgit.domain.values import JsonMapping
 
 Lane = Literal["direct", "litellm", "embedded"]
 Replay = Literal["off", "auto", "only", "record"]
 EMBEDDED_MODEL = "embedded/icl"
 
 
-@dataclass(frozen=True, slots=True)
-class Secret:
+class Secret(Struct, frozen=True):
     """Text with `${NAME}` references, read from the environment at the moment of use.
 
     It shows its template and never a value, so it may stand in an error or a log.
@@ -35,8 +33,7 @@ class Secret:
         return self.template if "${" in self.template else str(self.place)
 
 
-@dataclass(frozen=True, slots=True)
-class ModelSettings:
+class ModelSettings(Struct, frozen=True):
     """What the project says of one model. Prices are USD per million tokens, `timeout` seconds."""
 
     base_url: Secret | None = None
@@ -52,8 +49,7 @@ class ModelSettings:
     max_output_tokens: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Defaults:
+class Defaults(Struct, frozen=True):
     """What a pipeline that is silent gets; `concurrency` None means `auto`."""
 
     model: str = EMBEDDED_MODEL
@@ -63,8 +59,7 @@ class Defaults:
     store: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(Struct, frozen=True):
     """The project's configuration; all of it has defaults, so a project needs no such file.
 
     Texts in `channels` may hold `${NAME}` references; `places` maps dotted keys
@@ -77,4 +72,4 @@ class Settings:
     channels: Mapping[str, JsonMapping] = field(default_factory=dict)
     baseline: str | None = None
     store: Literal["local", "tracked"] = "local"
-    places: Mapping[str, Place] = field(default_factory=dict, compare=False, repr=False)
+    places: Places = field(default_factory=Places)

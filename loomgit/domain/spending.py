@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 Basis = Literal["runs", "max_tokens", "schema", "guess"]
 
 
-@dataclass(frozen=True, slots=True)
-class Spend:
+class Spend(Struct, frozen=True):
     """Runs added up. `input`, `output`, `calls` and `hits` are None where one of the runs did not
     keep them apart; `cost` (USD) and `saved` are None where a price is unknown, `known` is what is
     known of the cost, `unpriced` the calls without a price."""
@@ -25,8 +25,7 @@ class Spend:
     saved: float | None = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Spending:
+class Spending(Struct, frozen=True):
     """What the stored runs of a pipeline came to: `tests` of them were test runs.
 
     `models` is by (stage, model as served), `days` by date in UTC, `stages` by name.
@@ -42,16 +41,14 @@ class Spending:
     days: dict[str, Spend]
 
 
-@dataclass(frozen=True, slots=True)
-class Price:
+class Price(Struct, frozen=True):
     """USD per million tokens."""
 
     input: float
     output: float
 
 
-@dataclass(frozen=True, slots=True)
-class ReplySize:
+class ReplySize(Struct, frozen=True):
     """How long the replies of a model are taken to be, in tokens, and where that comes from:
     `seen` replies of earlier `runs`, the limit that is set, the form that is asked for, or nothing
     at all."""
@@ -62,8 +59,7 @@ class ReplySize:
     runs: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class StageEstimate:
+class StageEstimate(Struct, frozen=True):
     """What one stage will ask of one model. `price` and `cost` (USD) are None where unknown;
     `kept` is the share of the sampled requests whose replies are in the cache, which cost nothing
     again: they are not taken off."""
@@ -78,8 +74,7 @@ class StageEstimate:
     kept: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Estimate:
+class Estimate(Struct, frozen=True):
     """What a run of all `records` is expected to cost, by `sampled` of them.
 
     `unrendered` of the sampled ones make no prompt, and ask nothing. A stage that asks no model has

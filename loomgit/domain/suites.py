@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from msgspec import Struct, field
 
-    from loomgit.domain.assertions import Condition
-    from loomgit.domain.definitions import EvaluatorSpec
-    from loomgit.domain.place import Place
-    from loomgit.domain.values import JsonMapping
+from loomgit.domain.assertions import Condition
+from loomgit.domain.definitions import EvaluatorSpec
+from loomgit.domain.place import Place, Places
+from loomgit.domain.values import JsonMapping
 
 Scope = Literal["suite", "population"]
 OnInconclusive = Literal["point", "warn", "fail"]
@@ -19,8 +17,7 @@ Interval = Literal["bounded", "t", "bca"]
 StepStage = Literal["extract", "transform", "evaluate", "load"]
 
 
-@dataclass(frozen=True, slots=True)
-class Assertion:
+class Assertion(Struct, frozen=True):
     """An assertion as written and as understood; `place` is that of its first character, quotes
     not counted."""
 
@@ -32,8 +29,7 @@ class Assertion:
         return self.text
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(Struct, frozen=True):
     """How a test samples and decides: its own word, else the file's `defaults`, else these.
 
     `max_drop` is in points of score, `max_rise` a share of the baseline (0.1: ten per cent), None
@@ -57,8 +53,7 @@ class Policy:
     strict: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class UnitCase:
+class UnitCase(Struct, frozen=True):
     """One input with its expectation.
 
     In `expected`, `min_X` and `max_X` bound the output's field X; any other key is equality. Of
@@ -74,8 +69,7 @@ class UnitCase:
     policy: Policy = field(default_factory=Policy)
 
 
-@dataclass(frozen=True, slots=True)
-class Statistical:
+class Statistical(Struct, frozen=True):
     """Assertions over all outputs of a data set; `sample_size` None means every case."""
 
     name: str
@@ -85,8 +79,7 @@ class Statistical:
     policy: Policy = field(default_factory=Policy)
 
 
-@dataclass(frozen=True, slots=True)
-class HallucinationRate:
+class HallucinationRate(Struct, frozen=True):
     """The share of outputs that a groundedness or factuality evaluator fails is < `threshold`.
 
     `evaluator` None: the pipeline's own, else groundedness against the input.
@@ -100,8 +93,7 @@ class HallucinationRate:
     policy: Policy = field(default_factory=Policy)
 
 
-@dataclass(frozen=True, slots=True)
-class CostBudget:
+class CostBudget(Struct, frozen=True):
     """The cost in USD of 1,000 records is at most `max_cost`."""
 
     name: str
@@ -111,8 +103,7 @@ class CostBudget:
     policy: Policy = field(default_factory=Policy)
 
 
-@dataclass(frozen=True, slots=True)
-class LatencyLimit:
+class LatencyLimit(Struct, frozen=True):
     """The 95th percentile of the latency is below `p95` seconds."""
 
     name: str
@@ -122,8 +113,7 @@ class LatencyLimit:
     policy: Policy = field(default_factory=Policy)
 
 
-@dataclass(frozen=True, slots=True)
-class Regression:
+class Regression(Struct, frozen=True):
     """Paired with the baseline, the scores drop by no more than `policy.max_drop`.
 
     `baseline` is a Git revision; None: the one that the invocation compares with.
@@ -136,8 +126,7 @@ class Regression:
     policy: Policy = field(default_factory=Policy)
 
 
-@dataclass(frozen=True, slots=True)
-class Drift:
+class Drift(Struct, frozen=True):
     """The distribution of `field` (`output.sentiment`) is the baseline's; warns, never blocks.
 
     `field` None: the scores and the length of the output.
@@ -156,16 +145,14 @@ Distributional: TypeAlias = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(Struct, frozen=True):
     """One step of an integration test: the stage, and what the author says of it."""
 
     stage: StepStage
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class IntegrationCase:
+class IntegrationCase(Struct, frozen=True):
     """The whole pipeline on a throw-away destination, or on `destination` where the test says so.
 
     `records` is the first number in the text of the extract step, None for all records.
@@ -191,8 +178,7 @@ def group_of(test: AnyTest) -> Group:
     return "integration" if isinstance(test, IntegrationCase) else "distributional"
 
 
-@dataclass(frozen=True, slots=True)
-class Suite:
+class Suite(Struct, frozen=True):
     """A test file, whole. `path` and `dataset` are relative to the project.
 
     `dataset` None: the pipeline's extract. `places` maps dotted keys (`unit_tests.0.input`) to
@@ -206,4 +192,4 @@ class Suite:
     unit_tests: tuple[UnitCase, ...] = ()
     distributional_tests: tuple[Distributional, ...] = ()
     integration_tests: tuple[IntegrationCase, ...] = ()
-    places: Mapping[str, Place] = field(default_factory=dict, compare=False, repr=False)
+    places: Places = field(default_factory=Places)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class FileVersion:
+class FileVersion(Struct, frozen=True):
     """The content of one file at one version.
 
     `path` is relative to the project; `blob` is Git's id of the content; `name` is what people
@@ -23,8 +22,7 @@ class FileVersion:
     former_path: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Commit:
+class Commit(Struct, frozen=True):
     """Where the work tree stood: `id` is `unborn` before the first commit, `branch` is empty on a
     detached HEAD, `time` is the author's, ISO 8601."""
 

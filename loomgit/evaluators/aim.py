@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
+from msgspec import Struct
+
 from loomgit.domain.ports import EvaluatorFailure
-from loomgit.domain.values import as_text
+from loomgit.domain.values import Json, as_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from loomgit.domain.records import Subject
-    from loomgit.domain.values import Json, JsonMapping
+    from loomgit.domain.values import JsonMapping
 
 EXPECTED = "expected"
 PREFIX = "expected_"
@@ -20,16 +21,14 @@ TEXT_FIELD = "text"  # the one field of an output that is not JSON
 LONGEST_SHOWN = 60
 
 
-@dataclass(frozen=True, slots=True)
-class Pair:
+class Pair(Struct, frozen=True):
     """A value of the output and the value it should have had."""
 
     output: Json
     reference: Json
 
 
-@dataclass(frozen=True, slots=True)
-class Aim:
+class Aim(Struct, frozen=True):
     """Where output and reference are found, as configured; dots lead into objects and lists.
 
     Without `field` the whole output is looked at, or its text where it has just that. Without a

@@ -10,12 +10,15 @@ import asyncio
 import importlib
 import json
 import threading
-from dataclasses import dataclass
+from collections.abc import Callable
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from loomgit.domain.loading import import_quietly
 from loomgit.domain.models import Message, Request
-from loomgit.domain.ports import EvaluatorFailure
+from loomgit.domain.ports import EvaluatorFailure, Gateway
 from loomgit.domain.records import Score, Subject
 from loomgit.domain.values import as_text
 from loomgit.errors import UserError
@@ -23,10 +26,6 @@ from loomgit.evaluators.deterministic import MAKERS
 from loomgit.evaluators.judge import Judge, Ledger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from types import ModuleType
-
-    from loomgit.domain.ports import Gateway
     from loomgit.domain.values import Json
     from loomgit.evaluators.criteria import Beside
 
@@ -37,16 +36,14 @@ _loading = threading.Lock()
 _loaded: list[_Arbiter] = []
 
 
-@dataclass(frozen=True, slots=True)
-class _Arbiter:
+class _Arbiter(Struct, frozen=True):
     """Arbiter, loaded; `client` makes the client through which its evaluators reach our gateway."""
 
     module: ModuleType
     client: Callable[[Gateway, str, Ledger], object]
 
 
-@dataclass(frozen=True, slots=True)
-class JudgedEvaluator:
+class JudgedEvaluator(Struct, frozen=True):
     """One of Arbiter's evaluators with its own threshold and criteria, judging through `gateway`.
 
     `read` gives the text to judge and what the judge sees beside it.

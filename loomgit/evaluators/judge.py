@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from msgspec import Struct, field
 from pydantic import BaseModel, ValidationError
 
-from loomgit.domain.models import Message, Request, Spent, Usage
+from loomgit.domain.models import Completion, Message, Request, Spent, Usage
 from loomgit.domain.ports import EvaluatorFailure
 from loomgit.domain.replies import REPAIR, find_object, join_faults
 from loomgit.errors import ModelError
 
 if TYPE_CHECKING:
-    from loomgit.domain.models import Completion
     from loomgit.domain.ports import Gateway
     from loomgit.domain.values import JsonObject
 
 Answer = TypeVar("Answer", bound=BaseModel)
 
 
-@dataclass(slots=True)
-class Ledger:
+class Ledger(Struct):
     """The calls behind one judgement, and what kept it from an answer."""
 
     completions: list[Completion] = field(default_factory=list)
@@ -37,8 +35,7 @@ class Ledger:
         return spent
 
 
-@dataclass(frozen=True, slots=True)
-class TokenCounts:
+class TokenCounts(Struct, frozen=True):
     """Usage by the names that Arbiter reads."""
 
     request_tokens: int
@@ -47,8 +44,7 @@ class TokenCounts:
     cached_tokens: int
 
 
-@dataclass(frozen=True, slots=True)
-class Judgement(Generic[Answer]):
+class Judgement(Struct, Generic[Answer], frozen=True):
     """What a judge answered, in the shape that Arbiter takes from an agent."""
 
     output: Answer

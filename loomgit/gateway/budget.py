@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from math import ceil
 from typing import TYPE_CHECKING, Protocol
 
+from msgspec import Struct
+
 from loomgit.domain.models import Usage
 from loomgit.errors import BudgetExceeded, UserError
+from loomgit.gateway.prices import UnitPrice
 from loomgit.gateway.size import most_tokens
 
 if TYPE_CHECKING:
     from loomgit.domain.models import Completion, Request
     from loomgit.domain.ports import Gateway
-    from loomgit.gateway.prices import UnitPrice
 
 EXACT = 1e-9  # USD: what adding up may be wrong by
 NOTHING = 1e-12
@@ -83,8 +84,7 @@ class Budget:
             self._settled = None
 
 
-@dataclass(slots=True)
-class _Seen:
+class _Seen(Struct):
     """What the calls to one model came to: tokens for a byte of input, the longest reply."""
 
     price: UnitPrice

@@ -5,30 +5,30 @@ from __future__ import annotations
 import hashlib
 import os
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING
 
 import orjson
 from filelock import FileLock
+from msgspec import Struct
 
 from loomgit.domain.keys import canonical, digest
+from loomgit.domain.models import Completion
 from loomgit.domain.place import Place, Problem
+from loomgit.domain.values import JsonObject
 from loomgit.errors import ProblemsFound, UserError, WorldError
 from loomgit.gateway.kept import FORMAT, parse, render
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from loomgit.domain.models import Completion
-    from loomgit.domain.values import Json, JsonObject
+    from loomgit.domain.values import Json
 
 MENDED = "take its newer state from Git, or delete the line and record it again"
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """One recorded reply: `request` is what was asked, `origin` which state of a prompt asked."""
 
     key: str

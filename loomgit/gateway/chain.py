@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from loomgit.domain.settings import EMBEDDED_MODEL
+from msgspec import Struct
+
+from loomgit.domain.ports import Gateway
+from loomgit.domain.settings import EMBEDDED_MODEL, ModelSettings, Replay, Secret
 from loomgit.gateway.budget import Budget, BudgetGateway
 from loomgit.gateway.cache import CacheGateway
+from loomgit.gateway.cassette import Cassette
 from loomgit.gateway.catalogue import split_provider
 from loomgit.gateway.direct import DirectGateway
 from loomgit.gateway.embedded import EmbeddedGateway
@@ -25,19 +29,15 @@ from loomgit.gateway.retry import RetryGateway
 from loomgit.gateway.routing import RoutingGateway, choose_lane
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Sequence
 
     from loomgit.domain.definitions import CacheRule
     from loomgit.domain.models import Completion, Purpose, Request
-    from loomgit.domain.ports import Gateway
-    from loomgit.domain.settings import ModelSettings, Replay, Secret
-    from loomgit.gateway.cassette import Cassette
     from loomgit.gateway.once import Claims
     from loomgit.gateway.reply_store import ReplyStore
 
 
-@dataclass(frozen=True, slots=True)
-class Lanes:
+class Lanes(Struct, frozen=True):
     """The ways to all models: their settings, their secrets, their prices."""
 
     models: Mapping[str, ModelSettings]
@@ -99,8 +99,7 @@ class Lanes:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Recording:
+class Recording(Struct, frozen=True):
     """A cassette in use; `origin` marks what is asked now (`cassette.origin_of`)."""
 
     cassette: Cassette
@@ -108,8 +107,7 @@ class Recording:
     origin: str
 
 
-@dataclass(frozen=True, slots=True)
-class Chain:
+class Chain(Struct, frozen=True):
     """A whole gateway; `budget` tells what was spent, where there is one."""
 
     outermost: Gateway

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import orjson
+from msgspec import Struct
 
 from loomgit.domain.models import Usage
 from loomgit.errors import Rejected
@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from loomgit.gateway.endpoints import ChatEndpoint
 
 
-@dataclass(frozen=True, slots=True)
-class ChatReply:
+class ChatReply(Struct, frozen=True):
     """What is read of a reply; `model` is the model as served, "" where the server is silent."""
 
     text: str

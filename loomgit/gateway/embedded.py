@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import re
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import lru_cache
 from random import Random
 from typing import TYPE_CHECKING, TypeAlias
 
 import orjson
+from msgspec import Struct
 
 from loomgit.domain.keys import canonical, digest
 from loomgit.domain.models import Completion, Message, Request, Usage
@@ -18,7 +19,7 @@ from loomgit.domain.settings import EMBEDDED_MODEL
 from loomgit.errors import Rejected
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from loomgit.domain.values import Json, JsonObject
 
@@ -277,8 +278,7 @@ def _fill(schema: Json, name: str, labels: JsonObject, roles: JsonObject) -> Jso
     return labels.get(name, [value] * bool(value) if kind == "array" else by.get(kind, value))
 
 
-@dataclass(frozen=True, slots=True)
-class EmbeddedGateway:
+class EmbeddedGateway(Struct, frozen=True):
     """Answers from what the prompt says, the same to equal requests; `price` is in USD."""
 
     price: Callable[[Usage], float | None] = lambda _: 0.0

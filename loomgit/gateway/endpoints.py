@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
+
+from msgspec import Struct
 
 from loomgit.errors import UserError
 from loomgit.gateway.catalogue import (
@@ -19,7 +21,7 @@ from loomgit.gateway.keys import NO_KEY_NEEDED, find_address, find_key
 from loomgit.gateway.wire import TIMEOUT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from loomgit.domain.settings import ModelSettings, Secret
 
@@ -41,8 +43,7 @@ ADDRESSES = {
 ACCOUNT = {"OPENAI_ORGANIZATION": "OpenAI-Organization", "OPENAI_PROJECT": "OpenAI-Project"}
 
 
-@dataclass(frozen=True, slots=True)
-class ChatEndpoint:
+class ChatEndpoint(Struct, frozen=True):
     """A model resolved once; `name` is what its server calls it, `asked` what errors may say."""
 
     url: str

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from loomgit.errors import Denied, ModelError, RateLimited, Rejected, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
 LONGEST_MESSAGE = 300
 
@@ -40,8 +42,7 @@ _SECRETS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(Struct, frozen=True):
     """What came instead of a reply: the HTTP status (None without one), all of its text, a wait."""
 
     status: int | None
@@ -49,8 +50,7 @@ class Refusal:
     retry_after: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(Struct, frozen=True):
     """Who was asked: the model, where its key comes from, its address, its timeout in seconds."""
 
     model: str

@@ -10,8 +10,9 @@ import asyncio
 import os
 import time
 import warnings
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
+
+from msgspec import Struct
 
 from loomgit.domain.loading import import_quietly
 from loomgit.domain.models import Completion
@@ -44,8 +45,7 @@ class Pricing(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class _Target:
+class _Target(Struct, frozen=True):
     """A model resolved once: where litellm finds it, and what an error may say of it."""
 
     endpoint: Endpoint

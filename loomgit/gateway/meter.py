@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from loomgit.domain.runs import ModelCost
 
@@ -42,8 +43,7 @@ class MeterGateway:
         )
 
 
-@dataclass(slots=True)
-class _Count:
+class _Count(Struct):
     calls: int = 0
     hits: int = 0
     input: int = 0

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from loomgit.errors import ModelError, Unavailable
 from loomgit.gateway.retry import ATTEMPTS
@@ -23,8 +24,7 @@ IN_A_ROW = ATTEMPTS  # as many as one call alone makes before it is lost
 AT_WORK = 1.0  # seconds after which a call without an answer is taken for one that is worked on
 
 
-@dataclass(slots=True)
-class _Line:
+class _Line(Struct):
     """What is known of one model: whether it ever answered, how many attempts have failed since,
     when those began; `reason` once it is given up."""
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from loomgit.gateway.catalogue import find_entry
 from loomgit.gateway.routing import EMBEDDED_PREFIX
@@ -20,8 +21,7 @@ MILLION = 1_000_000
 _TIER = re.compile(r"input_cost_per_token_above_(\d+)k_tokens")
 
 
-@dataclass(frozen=True, slots=True)
-class UnitPrice:
+class UnitPrice(Struct, frozen=True):
     """USD for one token: of input, of output, of input that the provider had cached."""
 
     input: float

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing, suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from loomgit.domain.models import Completion
+from msgspec import Struct
+
+from loomgit.domain.models import Completion, Request
 from loomgit.gateway.kept import request_key
 from loomgit.gateway.routing import EMBEDDED_PREFIX
 from loomgit.gateway.size import likely_tokens
@@ -17,11 +18,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from loomgit.domain.definitions import CacheRule
-    from loomgit.domain.models import Purpose, Request
+    from loomgit.domain.models import Purpose
 
 
-@dataclass(frozen=True, slots=True)
-class Probed:
+class Probed(Struct, frozen=True):
     """A request that was not made; `key` is None where no kept reply could answer it."""
 
     request: Request

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from loomgit.errors import Unrecorded
 from loomgit.gateway.cassette import Entry, hash_request

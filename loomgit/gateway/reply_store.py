@@ -11,12 +11,12 @@ import sqlite3
 import threading
 import time
 from contextlib import closing, suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 import orjson
 import zstandard
 from filelock import FileLock
+from msgspec import Struct
 
 from loomgit.errors import WorldError
 from loomgit.gateway.kept import as_hit, parse, price, render
@@ -60,8 +60,7 @@ DELETE FROM replies WHERE id IN (
 """
 
 
-@dataclass(frozen=True, slots=True)
-class StoreFigures:
+class StoreFigures(Struct, frozen=True):
     """What a store holds: replies, bytes on disk, what they cost in USD (as far as known), the ages
     of the oldest and the newest in seconds; by model the number and the cost."""
 

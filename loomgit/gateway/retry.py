@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import random
-from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from loomgit.errors import RateLimited, Unavailable
 from loomgit.gateway.pace import PATIENCE, SPREAD

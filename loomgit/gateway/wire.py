@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
+from msgspec import Struct
 
 from loomgit.domain.models import Usage
 from loomgit.errors import Rejected, UserError
@@ -33,8 +33,7 @@ OWN = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(Struct, frozen=True):
     """Where and how litellm reaches a model; `name` is provider/model, `timeout` seconds."""
 
     name: str

@@ -4,16 +4,20 @@ on? Git hooks and `loom ci` ask it."""
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from loomgit.comparisons.accepting import acceptances
 from loomgit.comparisons.comparing import Comparing, Wanted
 from loomgit.domain.comparison import Comparison, Revision
+from loomgit.domain.samples import TestResult
 from loomgit.errors import BudgetExceeded, LoomError, ProblemsFound, UserError, WorldError
-from loomgit.harness.acceptance import accept
+from loomgit.harness.acceptance import Acceptance, accept
 from loomgit.harness.choices import Options
+from loomgit.harness.entry import Entry
 from loomgit.sessions.ledger import Ledger
 from loomgit.sessions.standard import OFF
 from loomgit.sessions.trial import Trial
@@ -23,11 +27,9 @@ from loomgit.wiring.catalog import raise_or_warn
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from loomgit.domain.samples import Sample, TestResult
+    from loomgit.domain.samples import Sample
     from loomgit.domain.settings import Replay
     from loomgit.domain.suites import AnyTest, Suite
-    from loomgit.harness.acceptance import Acceptance
-    from loomgit.harness.entry import Entry
     from loomgit.sessions.trial import Judged
     from loomgit.wiring.bench import Subject
     from loomgit.wiring.project import Wiring
@@ -38,8 +40,7 @@ DEFINING = ("pipelines", "prompts", "context", "tests", CONFIG)
 NOTHING = 1e-9  # USD: a budget that is spent
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Struct, frozen=True):
     """What there is to judge: the tree `head` (a commit, `""` for the index, None for the working
     tree) against the commit `base` (None: there is none, and `why` says why); each with its name,
     and what its author accepts."""
@@ -52,8 +53,7 @@ class Change:
     why: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(Struct, frozen=True):
     """A test that failed: what is kept of it, what is shown, the prompt with its version, and the
     line of its file where it stands."""
 
@@ -63,8 +63,7 @@ class Failure:
     line: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Judgement:
+class Judgement(Struct, frozen=True):
     """What the guard found: the comparison with the accepted losses taken out, the tests that
     failed, those that failed and are accepted, those that nobody could verify, why the comparison
     could not be measured (None: it could), whether the answer is no; `reason`: why no model

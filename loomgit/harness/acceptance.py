@@ -3,8 +3,10 @@ pass, and shows in every report."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from loomgit.domain.comparison import worst
 
@@ -16,8 +18,7 @@ if TYPE_CHECKING:
 TRAILER = "Loom-Accept"
 
 
-@dataclass(frozen=True, slots=True)
-class Acceptance:
+class Acceptance(Struct, frozen=True):
     """What somebody accepts: `subject` is a pipeline, a metric, or `pipeline.metric`; `commit` is
     where it was said, empty for a commit that is being made."""
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, TypeGuard
+
+from msgspec import Struct
 
 from loomgit.domain.assertions import (
     ORDERS,
@@ -42,8 +43,7 @@ class Answer(Enum):
     UNMEASURED = "unmeasured"
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Struct, frozen=True):
     """An answer with its reasons, where a value was missing or of the wrong kind."""
 
     answer: Answer

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from loomgit.domain.keys import digest
 from loomgit.domain.records import Record
@@ -21,8 +23,7 @@ UNIT = "unit::"
 PYTHON = ".py::"  # in what pytest calls a Python test
 
 
-@dataclass(frozen=True, slots=True)
-class TestCase:
+class TestCase(Struct, frozen=True):
     """A case to be asked: `key` hashes all that can change its scores, `definition` the question
     alone; its id is the record's key."""
 

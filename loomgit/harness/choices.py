@@ -4,8 +4,10 @@ own words."""
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from loomgit.domain.settings import Replay
 from loomgit.domain.suites import IntegrationCase, OnInconclusive, UnitCase
@@ -21,8 +23,7 @@ Number = TypeVar("Number", int, float)
 REPORTS = (".html", ".md", ".json")
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(Struct, frozen=True):
     """How tests are run and judged. `concurrency` None: as the pipelines have it; `baseline` None:
     the usual one, `none`: nothing is compared; `budget` in USD; a model that is out for `outage`
     seconds is given up."""
@@ -37,8 +38,7 @@ class Options:
     outage: float = 10.0
 
 
-@dataclass(frozen=True, slots=True)
-class Choices:
+class Choices(Struct, frozen=True):
     """An invocation's words: options, and what replaces the tests' own."""
 
     options: Options = field(default_factory=Options)
@@ -49,8 +49,7 @@ class Choices:
     report: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Given:
+class Given(Struct, frozen=True):
     """An option's value (text where a user wrote it), and what they call the option."""
 
     value: object

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 
 import numpy as np
+from msgspec import Struct, field
+from msgspec.structs import replace
 
+from loomgit.domain.assertions import Function, Tally
 from loomgit.harness.facts import Absent, Unmeasured
 from loomgit.stats.draws import generator
 from loomgit.stats.faults import NoValues
@@ -19,17 +21,15 @@ from loomgit.stats.rates import rate_interval
 from loomgit.stats.samples import ROUNDING
 from loomgit.stats.sequential import SequentialMean
 from loomgit.stats.spread import std_interval
-from loomgit.stats.verdicts import Verdict, needed_n, verdict, worst_end
+from loomgit.stats.verdicts import Outcome, Verdict, needed_n, verdict, worst_end
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from loomgit.domain.assertions import Function, Tally
     from loomgit.domain.samples import CaseSamples, Sample
     from loomgit.domain.suites import Policy
     from loomgit.stats.order import Comparison
     from loomgit.stats.samples import Floats
-    from loomgit.stats.verdicts import Outcome
 
 Operator: TypeAlias = "Comparison | Literal['==', '!=']"
 Quantity: TypeAlias = "Callable[[CaseSamples, Sample], float | Absent | Unmeasured]"
@@ -39,8 +39,7 @@ MANY = 1_000_000  # more replies than anybody draws
 CLOSEST = 1e-9  # what is nearer to its threshold differs by rounding
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(Struct, frozen=True):
     """`statistic` of `quantity`, which lies in [lo, hi], stands in `operator` to `threshold`.
 
     `adverse` is what an absent value of a condition counts as: 0 or 1, whichever speaks against
@@ -69,8 +68,7 @@ class Claim:
         return cast("Comparison", self.operator)
 
 
-@dataclass(slots=True)
-class Observed:
+class Observed(Struct):
     """What a claim's quantity was: a row of values for each case, NaN where a sample was lost.
 
     `absent` counts values that the replies lacked, `unmeasured` those that nobody measured.
@@ -138,8 +136,7 @@ def _count(reasons: dict[str, int], reason: str) -> None:
     reasons[reason] = reasons.get(reason, 0) + 1
 
 
-@dataclass(frozen=True, slots=True)
-class Judged:
+class Judged(Struct, frozen=True):
     """What became of a claim: the outcome by the evidence, and by the estimate alone (`holds`).
 
     `interval` is None where nothing was observed; then `outcome` is `unverified` or `fail`.

@@ -4,8 +4,10 @@ moved over them, and what follows."""
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from loomgit.domain.comparison import (
     CaseChange,
@@ -34,16 +36,14 @@ PASSES = "pass_rate"
 Row = list[float]
 
 
-@dataclass(frozen=True, slots=True)
-class Moved:
+class Moved(Struct, frozen=True):
     """A metric with the change behind it, None where nothing could be compared."""
 
     metric: Metric
     change: Change | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(Struct, frozen=True):
     """A pipeline's comparison before the metrics of all pipelines are decided together."""
 
     comparison: PipelineComparison

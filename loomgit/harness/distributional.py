@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, TypeAlias
+
+from msgspec.structs import replace
 
 from loomgit.domain.assertions import Name
 from loomgit.domain.definitions import EvaluatorSpec

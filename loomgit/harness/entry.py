@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import orjson
+from msgspec import Struct
 
-from loomgit.domain.samples import Check
-
-if TYPE_CHECKING:
-    from loomgit.domain.samples import Verdict
+from loomgit.domain.samples import Check, Verdict
+from loomgit.domain.values import to_plain
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """One test's outcome, as it travels between processes: plain values only.
 
     `cases` are those that the test used: id, key, definition, the indices of the samples.
@@ -48,7 +44,7 @@ class Entry:
 
     def to_plain(self) -> dict[str, Any]:
         """The entry in JSON's own types."""
-        plain: dict[str, Any] = orjson.loads(orjson.dumps(self))
+        plain: dict[str, Any] = to_plain(self)
         return plain
 
     @classmethod

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from loomgit.domain.assertions import Comparison, Constant, Name, render_value
-from loomgit.domain.values import as_text
+from msgspec import Struct
+
+from loomgit.domain.assertions import Comparison, Constant, Name, Operator, render_value
+from loomgit.domain.values import Json, as_text
 from loomgit.harness.assertions import NO, YES, Answer, Finding, decide, equal
 from loomgit.harness.facts import Absent, has, walk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from loomgit.domain.assertions import Operator
     from loomgit.domain.samples import Sample
-    from loomgit.domain.values import Json, JsonMapping
+    from loomgit.domain.values import JsonMapping
 
 BOUNDS: Mapping[str, Operator] = {"min_": ">=", "max_": "<="}
 REFERENCE = "expected_"  # begins the name of what is there for the evaluators
 
 
-@dataclass(frozen=True, slots=True)
-class Expectation:
+class Expectation(Struct, frozen=True):
     """One field of `expected` and what it should be.
 
     `bounded` is the field that a `min_X` or `max_X` speaks of, None for any other key.

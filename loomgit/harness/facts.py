@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
+
+from msgspec import Struct
 
 from loomgit.domain.words import one_of
 
@@ -18,15 +19,13 @@ if TYPE_CHECKING:
     from loomgit.domain.values import Json, JsonMapping
 
 
-@dataclass(frozen=True, slots=True)
-class Absent:
+class Absent(Struct, frozen=True):
     """There is no such value, which is the reply's fault: it counts against the reply."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Unmeasured:
+class Unmeasured(Struct, frozen=True):
     """The value was not measured, which is nobody's fault: nothing can be said of it."""
 
     reason: str

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from msgspec import Struct
+
 from loomgit.domain.assertions import Name
-from loomgit.domain.samples import Check, TestResult
+from loomgit.domain.samples import CaseSamples, Check, TestResult
+from loomgit.domain.suites import Policy
 from loomgit.domain.values import as_text
 from loomgit.harness.distributional import concluded, seed_id, trimmed
 from loomgit.harness.drawing import in_order
@@ -21,8 +23,8 @@ from loomgit.stats.gate import Change, compare, compare_rise, confirm
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from loomgit.domain.samples import CaseSamples, Sample, Verdict
-    from loomgit.domain.suites import Drift, OnInconclusive, Policy, Regression
+    from loomgit.domain.samples import Sample, Verdict
+    from loomgit.domain.suites import Drift, OnInconclusive, Regression
     from loomgit.domain.values import Json
     from loomgit.stats.drift import DriftReport
 
@@ -32,8 +34,7 @@ ABSENT = "(absent)"  # the label of a reply without the field
 Side = list[list[float]]
 
 
-@dataclass(frozen=True, slots=True)
-class Pairs:
+class Pairs(Struct, frozen=True):
     """The cases that answer the same question on both sides, row by row; and the others.
 
     `removed` are cases of the baseline that are gone or ask something else now, of `known` ones.
@@ -141,8 +142,7 @@ def _without_baseline(test: Regression | Drift, text: str, against: str) -> Test
     return TestResult(test.name, "inconclusive", (check,), message=note)
 
 
-@dataclass(frozen=True, slots=True)
-class _Score:
+class _Score(Struct, frozen=True):
     policy: Policy
 
     def compare(self, pairs: Pairs) -> Change:
@@ -156,8 +156,7 @@ class _Score:
         return f"{change.detects:.2g}"
 
 
-@dataclass(frozen=True, slots=True)
-class _Rise:
+class _Rise(Struct, frozen=True):
     kind: Literal["cost", "latency"]
     most: float
 

@@ -11,16 +11,19 @@ import asyncio
 import threading
 import time
 from collections import deque
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from loomgit.domain.samples import Sample
 from loomgit.errors import BudgetExceeded, Denied, LoomError, UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from loomgit.domain.records import Trouble
 
@@ -33,8 +36,7 @@ OUTAGE = 3  # draws of a party that are lost in a row, where none ever came to a
 COLLAPSE = 10  # the same, where some did
 
 
-@dataclass(frozen=True, slots=True)
-class Draw:
+class Draw(Struct, frozen=True):
     """One sample to be drawn: the `index`-th of the case with this `key`; `call` draws it.
 
     Draws of one `party` ask the same provider: what it denies one it denies them all, and when it

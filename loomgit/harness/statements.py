@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias, cast
+
+from msgspec import Struct
 
 from loomgit.domain.assertions import (
     FUNCTIONS,
     Comparison,
+    Condition,
     Constant,
     Either,
     Every,
@@ -28,7 +30,7 @@ from loomgit.harness.verdicts import settle
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from loomgit.domain.assertions import Condition, Name, Value
+    from loomgit.domain.assertions import Name, Value
     from loomgit.domain.samples import CaseSamples, Sample, Verdict
     from loomgit.domain.suites import OnInconclusive
     from loomgit.harness.claims import Judged, Operator, Quantity
@@ -46,8 +48,7 @@ _MIRRORED: dict[str, Operator] = {
 _SCORES = re.compile(rf"\b({'|'.join(FUNCTIONS)})\(\s*evaluation_scores?\s*\)")
 
 
-@dataclass(frozen=True, slots=True)
-class Statement:
+class Statement(Struct, frozen=True):
     """One line of a test over many replies: `text` as printed, `written` as the file has it.
 
     `condition` is None where the line is a single claim that no assertion stands behind.
@@ -90,8 +91,7 @@ class Statement:
         return value if alone else f"{judged.claim.text} {value}"
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
+class _Found(Struct, frozen=True):
     word: Word
     holds: bool
 

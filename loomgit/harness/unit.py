@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
+
 from loomgit.domain.patterns import TooSlow
-from loomgit.domain.samples import Check, TestResult
+from loomgit.domain.samples import Check, Sample, TestResult
 from loomgit.harness.assertions import Answer, Finding, decide, show, values_in
 from loomgit.harness.expected import expectations
 from loomgit.harness.facts import facts_of_sample
@@ -17,7 +18,7 @@ from loomgit.stats.contracts import Contract
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from loomgit.domain.samples import CaseSamples, Sample, Verdict
+    from loomgit.domain.samples import CaseSamples, Verdict
     from loomgit.domain.suites import OnInconclusive, UnitCase
     from loomgit.stats.verdicts import Outcome
 
@@ -26,8 +27,7 @@ USABLE = "the reply can be used"
 GOOD = 0.95  # a good prompt's share of good replies, for saying how often a contract flakes
 
 
-@dataclass(frozen=True, slots=True)
-class _Line:
+class _Line(Struct, frozen=True):
     """One line about one reply."""
 
     text: str
@@ -36,8 +36,7 @@ class _Line:
     written: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class _Reply:
+class _Reply(Struct, frozen=True):
     """One reply that says something of the prompt, with its lines."""
 
     sample: Sample

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
+
+from msgspec import Struct
 
 from loomgit.domain.words import one_of
 from loomgit.errors import UserError, WorldError
@@ -52,8 +53,7 @@ class Git(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Ends:
+class Ends(Struct, frozen=True):
     """Both ends of a comparison: the baseline's commit (None: there is none, and `why` says why)
     and the tree of the head (a commit's id, `""` for the index, None for the working tree); each
     with its name in words."""

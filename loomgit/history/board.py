@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from loomgit.domain.values import to_json
 from loomgit.history.samples import from_object
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ class Board:
         key, number = name
         self._connection.execute(
             "UPDATE draws SET sample = ? WHERE key = ? AND number = ?",
-            (orjson.dumps(sample), key, number),
+            (to_json(sample), key, number),
         )
 
     def look(self, names: Sequence[tuple[str, int]]) -> dict[tuple[str, int], Sample]:

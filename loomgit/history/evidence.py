@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import orjson
+from msgspec.structs import replace
 
 from loomgit.domain.comparison import Measured, Side, by_id
 from loomgit.domain.runs import Case

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
+
+from msgspec import Struct
 
 from loomgit.errors import WorldError
 from loomgit.history.files import sweep
@@ -43,8 +44,7 @@ class Git(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Reach:
+class Reach(Struct, frozen=True):
     """Of some commits: those that a ref reaches, and those of which nobody can know because
     history is cut off here."""
 
@@ -52,8 +52,7 @@ class Reach:
     unknown: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class Removed:
+class Removed(Struct, frozen=True):
     """One run that went: with its records file, `bytes` in all."""
 
     uid: str
@@ -63,8 +62,7 @@ class Removed:
     bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class Collected:
+class Collected(Struct, frozen=True):
     """What a collection removed, or would: `orphans` are records files that no run speaks of,
     `unknown` runs are kept only because history is cut off here; `bytes` is all that was freed."""
 

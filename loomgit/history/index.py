@@ -10,14 +10,15 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from dataclasses import fields
 from typing import TYPE_CHECKING
 
 import orjson
+from msgspec.structs import fields
 from tinydb import TinyDB, where
 from tinydb.storages import Storage
 
 from loomgit.domain.runs import RunSummary
+from loomgit.domain.values import to_json, to_plain
 from loomgit.errors import WorldError
 from loomgit.history.files import sweep, write_whole
 
@@ -75,7 +76,7 @@ class Index:
 
         Whatever fails here, or is lost to a kill, the next reader takes from the run file itself.
         """
-        line = orjson.dumps(summary, option=orjson.OPT_APPEND_NEWLINE)
+        line = to_json(summary, option=orjson.OPT_APPEND_NEWLINE)
         with contextlib.suppress(OSError):
             self._journal.parent.mkdir(parents=True, exist_ok=True)
             flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
@@ -107,7 +108,7 @@ class Index:
             table.remove(where("path").one_of(gone))  # type: ignore[arg-type]  # a set serves `in`
         # One insert_multiple: single inserts rewrite the table each time.
         if added or fresh:
-            table.insert_multiple([*added, *orjson.loads(orjson.dumps(fresh))])
+            table.insert_multiple([*added, *to_plain(fresh)])
         if held is None or gone or fresh or len(noted) > JOURNAL_LINES:
             self._save(table)
         return table

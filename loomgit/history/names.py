@@ -7,8 +7,9 @@ tag of its own.
 from __future__ import annotations
 
 import posixpath
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
+
+from msgspec import Struct
 
 from loomgit.history.scopes import stem_of
 from loomgit.history.walks import (
@@ -46,8 +47,7 @@ class Held(NamedTuple):
     blob: str
 
 
-@dataclass(frozen=True, slots=True)
-class Holdings:
+class Holdings(Struct, frozen=True):
     """What the tags hold of one file, newest first: its own tags, and those of the whole.
 
     `paths` are the file's names over time.
@@ -63,8 +63,7 @@ class Holdings:
         return next(held, "")
 
 
-@dataclass(frozen=True, slots=True)
-class _Seen:
+class _Seen(Struct, frozen=True):
     """What a revision is and has: its commit (empty before the first), the blobs of the files."""
 
     tip: str

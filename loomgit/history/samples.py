@@ -11,6 +11,7 @@ import orjson
 
 from loomgit.domain.models import Usage
 from loomgit.domain.samples import Judgement, Sample
+from loomgit.domain.values import to_plain
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 def to_line(case: CaseSamples, sample: Sample) -> JsonObject:
     """A sample as a line."""
-    document: JsonObject = orjson.loads(orjson.dumps(sample))
+    document: JsonObject = to_plain(sample)
     del document["reused"]
     return {"id": case.id, "key": case.key, "def": case.definition, **document}
 

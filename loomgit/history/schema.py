@@ -11,6 +11,7 @@ import msgspec
 import orjson
 
 from loomgit.domain.runs import SCHEMA_VERSION, Run
+from loomgit.domain.values import to_plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -39,7 +40,7 @@ def to_json(run: Run) -> bytes:
 
 def as_object(run: Run) -> JsonObject:
     """The run as one JSON object; a case's `definition` is called `def` there."""
-    document: JsonObject = orjson.loads(orjson.dumps(run))
+    document: JsonObject = to_plain(run)
     cases = document["cases"]
     assert isinstance(cases, list)
     for case in cases:

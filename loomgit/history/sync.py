@@ -10,9 +10,10 @@ import random
 import re
 import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
+
+from msgspec import Struct
 
 from loomgit.domain.words import did_you_mean
 from loomgit.errors import UserError, WorldError
@@ -47,8 +48,7 @@ class Git(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Synced:
+class Synced(Struct, frozen=True):
     """What one push or pull did: run files that went over (as `runs/<commit>/<uid>.json`), how
     many the branch holds now, and how often it was tried because others pushed too."""
 

@@ -4,11 +4,12 @@ commit has them."""
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from loomgit.domain.globs import folder_of, matches
 from loomgit.errors import UserError

@@ -6,9 +6,10 @@ import os
 import re
 import shlex
 import stat
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
+
+from msgspec import Struct
 
 from loomgit.errors import UserError, WorldError
 from loomgit.hooks.shim import (
@@ -16,6 +17,7 @@ from loomgit.hooks.shim import (
     HOOKS,
     MOST_WATCHED,
     WATCHED,
+    Hook,
     is_ours,
     project_of,
     script,
@@ -25,7 +27,6 @@ from loomgit.hooks.shim import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from loomgit.hooks.shim import Hook
 
 EXECUTABLE = stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH
 # A hook that asks what it is called (`$(basename "$0")`, `${0##*/}`, Ruby's `File.basename($0)`)
@@ -51,8 +52,7 @@ class Git(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class State:
+class State(Struct, frozen=True):
     """One hook: whether ours is there, for which project, and whether another one runs too."""
 
     hook: Hook
@@ -209,8 +209,7 @@ def _read(path: Path) -> bytes:
         raise WorldError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
-@dataclass(frozen=True, slots=True)
-class Update:
+class Update(Struct, frozen=True):
     """One ref of a push: what it is called here (any revision) and there, its commit here and
     there; `there` is empty for a ref that the remote does not have."""
 

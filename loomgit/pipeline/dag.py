@@ -3,22 +3,23 @@ selects of them; pure."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from loomgit.domain.words import one_of
 from loomgit.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Iterable
 
 METHODS = ("state", "tag")
 STATES = ("modified",)
 
 
-@dataclass(frozen=True, slots=True)
-class Dag:
+class Dag(Struct, frozen=True):
     """Pipelines by name, each with those that it takes its data from. All of them are keys."""
 
     sources: Mapping[str, frozenset[str]]
@@ -67,8 +68,7 @@ def _reach(start: str, steps: Mapping[str, Collection[str]]) -> set[str]:
     return found - {start}
 
 
-@dataclass(frozen=True, slots=True)
-class Term:
+class Term(Struct, frozen=True):
     """One word of an expression: a pipeline (`method` empty), `state:modified` or `tag:VALUE`, with
     what comes before it (`+word`) and behind it (`word+`)."""
 
@@ -113,8 +113,7 @@ def _term(word: str) -> Term:
     return Term(value, method, upstream, downstream)
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(Struct, frozen=True):
     """What expressions may ask of pipelines: tags by pipeline, and of those that are modified what
     differs."""
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import ceil
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
+
 from loomgit.domain.spending import Price, ReplySize, StageEstimate
-from loomgit.domain.values import as_text
+from loomgit.domain.values import JsonMapping, as_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from loomgit.domain.runs import Run
-    from loomgit.domain.values import Json, JsonMapping
+    from loomgit.domain.values import Json
 
 MILLION = 1_000_000
 BYTES_PER_TOKEN = 4  # of English text
@@ -22,8 +23,7 @@ WORDS = "some words that a model might write here"
 ITEMS = 3  # of a list
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(Struct, frozen=True):
     """One request of the sample: its tokens, what a reply may have, whether one is kept."""
 
     model: str

@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
-if TYPE_CHECKING:
-    from loomgit.domain.runs import Run
+from msgspec import Struct
+
+from loomgit.domain.runs import Run
 
 
-@dataclass(frozen=True, slots=True)
-class RunStarted:
+class RunStarted(Struct, frozen=True):
     """A run begins."""
 
     pipeline: str
     version: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Extracted:
+class Extracted(Struct, frozen=True):
     """All records are in the spool; `seconds` is wall time."""
 
     records: int
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Progressed:
+class Progressed(Struct, frozen=True):
     """So many of `total` records went the whole way; `cost` is USD so far, None if unknown."""
 
     done: int
@@ -34,15 +31,13 @@ class Progressed:
     cost: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Warned:
+class Warned(Struct, frozen=True):
     """Something that the user should know and that stops nothing."""
 
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class RunFinished:
+class RunFinished(Struct, frozen=True):
     """The run is over and this is its record; `hint` says what to do about its end."""
 
     run: Run

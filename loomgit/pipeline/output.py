@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from loomgit.domain.replies import find_object, join_faults
 
@@ -15,8 +16,7 @@ if TYPE_CHECKING:
 TEXT_FIELD = "text"  # the one field of an output that is not JSON
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
+class Fault(Struct, frozen=True):
     """Why a reply is no output: what a repair call shows to the model."""
 
     reason: str

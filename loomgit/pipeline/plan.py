@@ -6,27 +6,29 @@ and the scope (a hash over the files that the pipeline depends on).
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING
 
+from msgspec import Struct, field
+from msgspec.structs import asdict
+
+from loomgit.domain.definitions import Pipeline
 from loomgit.domain.keys import digest
 from loomgit.domain.runs import RunConfig
+from loomgit.domain.values import JsonMapping, JsonObject
+from loomgit.domain.versions import FileVersion
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from datetime import datetime
+    from collections.abc import Callable
 
-    from loomgit.domain.definitions import Pipeline
     from loomgit.domain.records import Record
-    from loomgit.domain.values import JsonMapping, JsonObject
-    from loomgit.domain.versions import FileVersion
 
 PLAIN = "100644"  # Git's mode of a file that is neither executable nor a link
 EVALUATION_FORMAT = 1  # raised when the same inputs would be judged differently
 
 
-@dataclass(frozen=True, slots=True)
-class Sampling:
+class Sampling(Struct, frozen=True):
     """How the model is asked: what a pipeline's `transform` says of the model."""
 
     model: str
@@ -36,8 +38,7 @@ class Sampling:
     params: JsonMapping = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Struct, frozen=True):
     """One pipeline, ready to run. `files` holds the other files it depends on, path to blob, and
     `modes` Git's mode of every file that is no plain one; `documents` are the files that are
     searched for the records, path to blob; `model` and `judge` are ids as configured (the judge may

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from jinja2 import TemplateNotFound, nodes
+from msgspec import Struct
 
 from loomgit.domain.place import Place
 
@@ -20,8 +20,7 @@ _DEFAULTS = ("default", "d")
 _DEFINED = ("defined", "undefined")
 
 
-@dataclass(frozen=True, slots=True)
-class Reference:
+class Reference(Struct, frozen=True):
     """A variable from outside: its root (`input`), the name under it (`review`), where it stands.
 
     `name` is None where the whole root is meant, or the name is computed.
@@ -37,8 +36,7 @@ class Reference:
         return self.root if self.name is None else f"{self.root}.{self.name}"
 
 
-@dataclass(frozen=True, slots=True)
-class Template:
+class Template(Struct, frozen=True):
     """A template's text with the name and the line at which it begins in its file."""
 
     path: str

@@ -9,28 +9,29 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol
 
+from msgspec import Struct
+
+from loomgit.domain.definitions import Pipeline
 from loomgit.domain.keys import HASH_KEY, find_key, record_key
-from loomgit.domain.ports import LoadReceipt
+from loomgit.domain.ports import LoadReceipt, Sink, Source
 from loomgit.domain.records import Record
+from loomgit.domain.runs import Cause, RecordsFile, Run, Status
+from loomgit.domain.values import JsonObject
 from loomgit.errors import BudgetExceeded, LoomError, ProblemsFound, UserError, WorldError
 from loomgit.pipeline.events import Extracted, Progressed, RunFinished, Warned
 from loomgit.pipeline.flow import OrderedFlow
 from loomgit.pipeline.lines import describe
+from loomgit.pipeline.stages import Stages
+from loomgit.pipeline.tally import Tally
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Iterable
 
-    from loomgit.domain.definitions import Pipeline
-    from loomgit.domain.ports import Sink, Source
     from loomgit.domain.records import Outcome
-    from loomgit.domain.runs import Cause, RecordsFile, Run, Status
-    from loomgit.domain.values import JsonObject
     from loomgit.pipeline.events import Event
-    from loomgit.pipeline.stages import Stages
-    from loomgit.pipeline.tally import Tally
 
 WINDOW_BATCHES = 4
 MAX_ERROR_RATE = 0.05  # more records lost to outages than that, and the run is not whole
@@ -79,8 +80,7 @@ class QuarantineLog(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class End:
+class End(Struct, frozen=True):
     """How a run ended, for its record."""
 
     status: Status
@@ -90,8 +90,7 @@ class End:
     hint: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Parts:
+class Parts(Struct, frozen=True):
     """Everything a run works with, made ready by the wiring.
 
     `open_spool` extracts (blocking) and `open_sink` is called once the key is known; `record` makes

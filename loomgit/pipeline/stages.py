@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
+from msgspec.structs import replace
+
 from loomgit.domain.records import Failure, Outcome, Output
+from loomgit.domain.values import JsonMapping
 from loomgit.pipeline.output import compile_schema, describe_faults
-from loomgit.pipeline.retrieval import RetrievalFailure
+from loomgit.pipeline.retrieval import Retrieval, RetrievalFailure
+from loomgit.pipeline.transform import Transformer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from loomgit.domain.definitions import Load
     from loomgit.domain.records import Record
-    from loomgit.domain.values import JsonMapping
     from loomgit.pipeline.evaluate import Panel
-    from loomgit.pipeline.retrieval import Retrieval
     from loomgit.pipeline.tally import Stopwatch
-    from loomgit.pipeline.transform import Transformer
 
 
-@dataclass(frozen=True, slots=True)
-class FailurePolicy:
+class FailurePolicy(Struct, frozen=True):
     """`load.on_failure` made ready: how often to ask again, what to take instead."""
 
     retries: int = 0

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from typing import TYPE_CHECKING
 
+from loomgit.domain.values import to_plain
 from loomgit.report.text import BAD, OK, money, title
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
         Revision,
         Side,
     )
-    from loomgit.domain.values import Json, JsonObject
+    from loomgit.domain.values import JsonObject
 
 SCHEMA_VERSION = 1
 WORDS: dict[Outcome, str] = {
@@ -232,8 +232,7 @@ def document(comparison: Comparison, *, blocked: bool) -> JsonObject:
 
 
 def _object(found: PipelineComparison) -> JsonObject:
-    plain = _plain(dataclasses.asdict(found))
-    assert isinstance(plain, dict)
+    plain: JsonObject = to_plain(found)
     for name in ("worse", "better"):
         changes = getattr(found, name)
         plain[name] = [
@@ -247,14 +246,3 @@ def _object(found: PipelineComparison) -> JsonObject:
             for change in changes
         ]
     return plain
-
-
-def _plain(value: object) -> Json:
-    if isinstance(value, dict):
-        return {str(name): _plain(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    assert value is None or isinstance(value, str | int | bool)
-    return value

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING
+
+from msgspec.structs import asdict
 
 from loomgit.report.comparison import aligned
 from loomgit.report.text import UNKNOWN, money, named, title

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from msgspec import Struct, field
 
+if TYPE_CHECKING:
     from loomgit.domain.comparison import Measured
     from loomgit.domain.runs import Case
 
 
-@dataclass(frozen=True, slots=True)
-class Spread:
+class Spread(Struct, frozen=True):
     """One evaluator's scores on both sides, a mean a case; a side without results is empty."""
 
     name: str
@@ -21,8 +20,7 @@ class Spread:
     head: tuple[float, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Reason:
+class Reason(Struct, frozen=True):
     """One evaluator's word on a reply; `value` None: it had none, and `text` is the error."""
 
     name: str
@@ -30,8 +28,7 @@ class Reason:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(Struct, frozen=True):
     """A reply of the model with what was said of it; `failure` is why it did not get through."""
 
     text: str
@@ -39,8 +36,7 @@ class Reply:
     failure: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Example:
+class Example(Struct, frozen=True):
     """A case with a reply of each side; `input` is empty where the results do not keep it."""
 
     id: str
@@ -49,8 +45,7 @@ class Example:
     input: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
+class Evidence(Struct, frozen=True):
     """What is known of one pipeline besides its comparison; `examples` by the case's id."""
 
     spreads: tuple[Spread, ...] = ()

@@ -3,31 +3,32 @@ cost; as values, as text, as JSON."""
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from msgspec import Struct, field
+
+from loomgit.domain.comparison import Comparison
+from loomgit.domain.log import FileLog
+from loomgit.domain.runs import RunSummary
+from loomgit.domain.values import to_plain
+from loomgit.domain.versions import Commit
 from loomgit.report.comparison import document, sentence
+from loomgit.report.evidence import Evidence
 from loomgit.report.log import log_document, plain
 from loomgit.report.text import money, named
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
-    from loomgit.domain.comparison import Comparison
-    from loomgit.domain.log import FileLog
-    from loomgit.domain.runs import RunSummary
     from loomgit.domain.values import Json, JsonObject
-    from loomgit.domain.versions import Commit
-    from loomgit.report.evidence import Evidence
 
 KINDS = {"pipeline": "pipeline runs", "test": "prompt tests"}
 SCHEMA_VERSION = 1
 SHOWN_RUNS = 5
 
 
-@dataclass(frozen=True, slots=True)
-class PipelineHistory:
+class PipelineHistory(Struct, frozen=True):
     """What is stored of one pipeline: `runs` newest first, `log` the versions of its prompt.
 
     `note` says why something is missing.
@@ -51,8 +52,7 @@ class PipelineHistory:
         return sum(run.cost is None for run in self.runs)
 
 
-@dataclass(frozen=True, slots=True)
-class Overview:
+class Overview(Struct, frozen=True):
     """A project at a commit: its pipelines, and the comparison that the stored results allow.
 
     `comparison` is None where there is none, and a note says why; `since` is empty for all time.
@@ -67,8 +67,7 @@ class Overview:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Point:
+class Point(Struct, frozen=True):
     """The scores of one commit: means by evaluator, weighted by the number of scores."""
 
     commit: str
@@ -82,8 +81,7 @@ class Point:
         return f"{self.commit[:8]}{'*' if self.dirty else ''}"
 
 
-@dataclass(frozen=True, slots=True)
-class Trend:
+class Trend(Struct, frozen=True):
     """Scores over commits, oldest first; of one kind, since tests and runs see other cases."""
 
     kind: str
@@ -190,7 +188,7 @@ def overview_document(overview: Overview) -> JsonObject:
 
 
 def _object(pipeline: PipelineHistory) -> JsonObject:
-    runs: list[Json] = [dataclasses.asdict(run) for run in pipeline.runs]
+    runs: list[Json] = [to_plain(run) for run in pipeline.runs]
     return {
         "name": pipeline.name,
         "version": pipeline.version,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from loomgit.domain.values import to_plain
 from loomgit.report.comparison import aligned
 from loomgit.report.text import money, named, title
 
@@ -94,6 +94,6 @@ def power_document(sizings: Sequence[Sizing]) -> JsonObject:
 
 
 def _plain(plan: Outlook) -> JsonObject:
-    plain: JsonObject = asdict(plan)
-    plain["needs"] = [{**asdict(need), "replies": need.replies} for need in plan.needs]
+    plain: JsonObject = to_plain(plan)
+    plain["needs"] = [{**to_plain(need), "replies": need.replies} for need in plan.needs]
     return plain

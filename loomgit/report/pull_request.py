@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from loomgit.domain.comparison import WORST_FIRST, Comparison
 from loomgit.report.comparison import MARKS, WORDS, revision, sentence, shown, word
@@ -19,8 +20,7 @@ WIDTH = 500  # characters of a line of the diff
 CUT = "\n\n(cut: too long)\n"
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(Struct, frozen=True):
     """What is known of a change. `failures`, `accepted` (failed, and accepted) and `unverified` are
     lines about tests, `faults` those of files that cannot be read; `unmeasured` says why the
     comparison could not be made, `diff` is that of the prompts, `blocked` the gate's answer."""
@@ -36,8 +36,7 @@ class Found:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class _Room:
+class _Room(Struct, frozen=True):
     """How much is shown: of the cases that moved, of the diff's lines, of the lines about tests;
     whether each pipeline has its table."""
 

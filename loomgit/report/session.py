@@ -4,9 +4,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
+
+from loomgit.domain.comparison import Metric
+from loomgit.domain.samples import Check, Verdict
+from loomgit.domain.values import to_plain
 from loomgit.report.comparison import WORDS, aligned, shift
 from loomgit.report.markdown import escape, grid
 from loomgit.report.text import BAD, OK, money, named, title
@@ -14,8 +18,6 @@ from loomgit.report.text import BAD, OK, money, named, title
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from loomgit.domain.comparison import Metric
-    from loomgit.domain.samples import Check, Verdict
 
 HEADER = ("SCORE", "MEAN", "90% INTERVAL", "n", "Δ BASELINE", "VERDICT")
 MARKS: dict[Verdict, str] = {
@@ -33,8 +35,7 @@ TITLES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Score:
+class Score(Struct, frozen=True):
     """One evaluator's mean over all samples with its 90 % interval, and how it moved."""
 
     name: str
@@ -45,8 +46,7 @@ class Score:
     moved: Metric | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(Struct, frozen=True):
     """What a report shows of one test; `blocks` says that it makes the session fail."""
 
     kind: str
@@ -58,8 +58,7 @@ class Line:
     blocks: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class PipelineTable:
+class PipelineTable(Struct, frozen=True):
     """One pipeline's tests and scores in a session. `reused` samples came from earlier runs,
     `cached` replies from the cache; `cost` in USD, None where a price is unknown."""
 
@@ -194,7 +193,7 @@ def _first(message: str) -> str:
 
 def as_object(tables: Sequence[PipelineTable]) -> str:
     """The session as JSON."""
-    document = {"schema_version": 1, "pipelines": [asdict(table) for table in tables]}
+    document = {"schema_version": 1, "pipelines": [to_plain(table) for table in tables]}
     return json.dumps(document, indent=2, ensure_ascii=False, default=str) + "\n"
 
 

@@ -6,9 +6,10 @@ import hashlib
 import os
 import shutil
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from loomgit.domain.ports import LoadReceipt
 from loomgit.errors import WorldError

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import orjson
+from msgspec import Struct, field
+from msgspec.structs import asdict
 
+from loomgit.domain.values import JsonObject
 from loomgit.errors import WorldError
 from loomgit.rows.paths import disk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from pathlib import Path
+    from collections.abc import Iterator
     from types import TracebackType
 
-    from loomgit.domain.values import JsonObject
 
-
-@dataclass(frozen=True, slots=True)
-class QuarantineEntry:
+class QuarantineEntry(Struct, frozen=True):
     """One record that failed: in which run, at which stage, why, with what scores.
 
     `error` is the error's text where one was raised, None where a gate said no; `scores` has None
@@ -93,8 +93,7 @@ class Quarantine:
         self.close()
 
 
-@dataclass(frozen=True, slots=True)
-class Quarantined:
+class Quarantined(Struct, frozen=True):
     """The current entries of a quarantine file, the latest of each record, oldest first.
 
     Iterating reads the entries one by one off the disk; only their positions are in memory.

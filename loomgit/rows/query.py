@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeAlias
+
+from msgspec import Struct
 
 Scalar: TypeAlias = "bool | int | float | str | None"
 
 
-@dataclass(frozen=True, slots=True)
-class BoundQuery:
+class BoundQuery(Struct, frozen=True):
     """One SQL statement with `?` for each parameter; comments and a closing `;` are gone."""
 
     text: str

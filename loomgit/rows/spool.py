@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import orjson
 import zstandard
+from msgspec import Struct
 
 from loomgit.errors import WorldError
 from loomgit.rows.paths import disk
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from pathlib import Path
 
     from loomgit.domain.values import JsonObject
 
@@ -24,8 +24,7 @@ _COMPRESSED = 4096  # read at a time: repetitive rows shrink a hundredfold and m
 _LEVEL = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Spool:
+class Spool(Struct, frozen=True):
     """Rows as they were extracted.
 
     `sha256` is that of the lines before compression, so equal rows in equal order have one snapshot

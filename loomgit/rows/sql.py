@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Final
 
 import jinja2
 from jinja2 import nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+from msgspec import Struct
 
 from loomgit.domain.words import one_of
 from loomgit.errors import UserError
-from loomgit.rows.query import BoundQuery
+from loomgit.rows.query import BoundQuery, Scalar
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from loomgit.domain.ports import QueryValues
-    from loomgit.rows.query import Scalar
 
 NAMES = ("execution_date", "watermark", "vars")
 _BIND = "_loom_bind"
@@ -120,8 +119,7 @@ class _Environment(ImmutableSandboxedEnvironment):
         return super().getattr(obj, attribute)
 
 
-@dataclass(frozen=True, slots=True)
-class _Bound:
+class _Bound(Struct, frozen=True):
     line: int
     value: Scalar
 

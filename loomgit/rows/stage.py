@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import contextmanager
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import orjson
+from msgspec.structs import asdict
 
 from loomgit.domain.ports import LoadReceipt
 from loomgit.errors import UserError

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import json
 import shlex
-from dataclasses import dataclass
 from importlib.resources import files
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from loomgit import __version__
 from loomgit.config.schema import KINDS, json_schema
@@ -34,8 +35,7 @@ GITHUB_FILES = {
 FRAMEWORK_FILES = {".pre-commit-config.yaml": "pre-commit.yaml"}
 
 
-@dataclass(frozen=True, slots=True)
-class File:
+class File(Struct, frozen=True):
     """A file to be made: where, and what is in it; `top` says that it goes to the top of the
     repository and not to the project's folder."""
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from loomgit.domain.samples import CaseSamples
 from loomgit.errors import LoomError, ProblemsFound, UserError
+from loomgit.sessions.subjects import Subjects
+from loomgit.sessions.supply import Supply
 from loomgit.wiring.bench import Sampled
 
 if TYPE_CHECKING:
@@ -18,12 +21,10 @@ if TYPE_CHECKING:
     from loomgit.harness.cases import TestCase
     from loomgit.harness.session import Draw
     from loomgit.sessions.standard import Standard
-    from loomgit.sessions.subjects import Asked, Subjects
-    from loomgit.sessions.supply import Supply
+    from loomgit.sessions.subjects import Asked
 
 
-@dataclass(frozen=True, slots=True)
-class Fresh:
+class Fresh(Struct, frozen=True):
     """Both sides drawn again; `why` says what of that could not be, and is empty where it was."""
 
     candidate: tuple[CaseSamples, ...] = ()
@@ -42,8 +43,7 @@ class Fresh:
         return None if self.why else (self.candidate, self.baseline)
 
 
-@dataclass(frozen=True, slots=True)
-class Confirming:
+class Confirming(Struct, frozen=True):
     """Draws both sides of a comparison again, the baseline's as its own tree has it."""
 
     subjects: Subjects

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import islice
 from typing import TYPE_CHECKING
 
 import orjson
+from msgspec.structs import replace
 
 from loomgit.domain.keys import find_key, record_key
 from loomgit.domain.ports import QueryValues

@@ -9,24 +9,24 @@ def test_refund(loom):
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec import Struct, field
 
+from loomgit.domain.samples import CaseSamples
 from loomgit.errors import LoomError
 from loomgit.harness.entry import Entry
+from loomgit.sessions.trial import Trial
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from loomgit.domain.samples import CaseSamples, Verdict
+    from loomgit.domain.samples import Verdict
     from loomgit.domain.values import Json, JsonObject
-    from loomgit.sessions.trial import Trial
 
 
-@dataclass(slots=True)
-class LoomFixture:
+class LoomFixture(Struct):
     """What one Python test asks of pipelines; its cases are kept with the session's run.
 
     `model` and `samples` are the invocation's word, which goes before the test's own.
@@ -91,8 +91,7 @@ class LoomFixture:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class PipelineUnderTest:
+class PipelineUnderTest(Struct, frozen=True):
     """One pipeline, to be asked cases."""
 
     fixture: LoomFixture
@@ -146,8 +145,7 @@ def _without_traceback() -> Iterator[None]:
         pytest.fail(f"{error.message}{hint}", pytrace=False)
 
 
-@dataclass(frozen=True, slots=True)
-class CaseResult:
+class CaseResult(Struct, frozen=True):
     """The replies to one case."""
 
     case: CaseSamples

@@ -3,30 +3,29 @@ that are kept of them at the end."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from loomgit.domain.runs import TestRecord
 from loomgit.domain.samples import CaseSamples
 from loomgit.domain.suites import group_of
 from loomgit.errors import LoomError
+from loomgit.harness.entry import Entry
 from loomgit.sessions.keeping import Keeper
-from loomgit.wiring.bench import Bench
+from loomgit.wiring.bench import Bench, Subject
+from loomgit.wiring.project import Wiring
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from loomgit.domain.runs import Cause, Run
     from loomgit.domain.samples import Sample
-    from loomgit.harness.entry import Entry
     from loomgit.harness.session import Name
-    from loomgit.wiring.bench import Subject
-    from loomgit.wiring.project import Wiring
 
 
-@dataclass(slots=True)
-class Ledger:
+class Ledger(Struct):
     """All entries of one project's tests in a session, and the samples behind them."""
 
     wiring: Wiring

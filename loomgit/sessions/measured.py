@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from loomgit.domain.comparison import Measured, Side
 from loomgit.harness.results import by_case, judges_of

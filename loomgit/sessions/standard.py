@@ -3,31 +3,30 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from msgspec import Struct, field
+
+from loomgit.domain.comparison import Measured
 from loomgit.domain.samples import CaseSamples, Judgement, Sample
 from loomgit.errors import LoomError
 from loomgit.harness.cases import is_of_data
 from loomgit.history.baselines import Baselines, Ends
 from loomgit.history.evidence import Evidence
 from loomgit.history.samples import load_samples
-from loomgit.wiring.bench import Bench, readable
+from loomgit.wiring.bench import Bench, Subject, readable
+from loomgit.wiring.project import Wiring
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from loomgit.domain.comparison import Measured
     from loomgit.domain.runs import Case
     from loomgit.domain.suites import Suite
-    from loomgit.wiring.bench import Subject
-    from loomgit.wiring.project import Wiring
 
 OFF = "none"  # the baseline of who wants no comparison
 
 
-@dataclass(frozen=True, slots=True)
-class Standard:
+class Standard(Struct, frozen=True):
     """What a test is compared with: `same` where the baseline's content is today's, else what was
     `measured` of it (None: nothing, and `note` says why); `subject` is what can be asked again."""
 
@@ -47,8 +46,7 @@ class Standard:
         return [case for case in self.cases if is_of_data(case.id)]
 
 
-@dataclass(slots=True)
-class Standards:
+class Standards(Struct):
     """Finds standards, each once; `usual` is the baseline of tests that name none."""
 
     wiring: Wiring

@@ -2,34 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
+from msgspec import Struct, field
+from msgspec.structs import replace
+
+from loomgit.domain.definitions import EvaluatorSpec
 from loomgit.domain.records import Record
 from loomgit.errors import LoomError, ProblemsFound, UserError
-from loomgit.harness.cases import data_case, unit_case
+from loomgit.harness.cases import TestCase, data_case, unit_case
 from loomgit.harness.session import Draw
 from loomgit.pipeline.plan import identify
+from loomgit.pipeline.sampling import Sampler
 from loomgit.sessions.supply import party_of
-from loomgit.wiring.bench import Bench
+from loomgit.wiring.bench import Bench, Subject
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from loomgit.domain.definitions import EvaluatorSpec, Pipeline
+    from loomgit.domain.definitions import Pipeline
     from loomgit.domain.suites import Suite, UnitCase
     from loomgit.domain.values import JsonObject
-    from loomgit.harness.cases import TestCase
-    from loomgit.pipeline.sampling import Sampler
     from loomgit.sessions.supply import Supply
-    from loomgit.wiring.bench import Subject
     from loomgit.wiring.project import Wiring
 
 Found = TypeVar("Found")
 
 
-@dataclass(slots=True)
-class Asked:
+class Asked(Struct):
     """One subject at work: what draws its samples, and its cases as they are made."""
 
     subject: Subject

@@ -3,31 +3,31 @@ against the baseline, cost and calls."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from loomgit.domain.comparison import Limits
-from loomgit.domain.samples import case_of
+from msgspec import Struct, field
+
+from loomgit.domain.comparison import Limits, Measured
+from loomgit.domain.samples import Sample, case_of
 from loomgit.errors import LoomError, UserError
 from loomgit.harness.results import cost_of
+from loomgit.harness.session import Name
 from loomgit.report.session import Line, PipelineTable, Score, as_markdown, as_object
+from loomgit.sessions.ledger import Ledger
 from loomgit.sessions.standard import Standards
 from loomgit.stats.bounds import moments_bounded_mean
 from loomgit.stats.summary import Moments
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from loomgit.domain.comparison import Measured, Metric
-    from loomgit.domain.samples import CaseSamples, Sample
+    from loomgit.domain.comparison import Metric
+    from loomgit.domain.samples import CaseSamples
     from loomgit.harness.entry import Entry
-    from loomgit.harness.session import Name
-    from loomgit.sessions.ledger import Ledger
 
 
-@dataclass(slots=True)
-class Summary:
+class Summary(Struct):
     """The tables of one session; made once, when they are first asked for."""
 
     ledgers: Sequence[Ledger]

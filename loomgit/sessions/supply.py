@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from loomgit.errors import Denied
 from loomgit.gateway.budget import Budget

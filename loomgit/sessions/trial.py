@@ -5,9 +5,11 @@ It knows nothing of pytest; the plugin, the fixture and the hooks drive it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from loomgit.domain.comparison import Limits
 from loomgit.domain.samples import CaseSamples, TestResult
@@ -43,8 +45,7 @@ if TYPE_CHECKING:
     from loomgit.wiring.project import Wiring
 
 
-@dataclass(frozen=True, slots=True)
-class Judged:
+class Judged(Struct, frozen=True):
     """One test's outcome: the entry that is kept, the result that is shown, the prompt with its
     version; the seconds that its own samples took (the slowest of them), and those that were waited
     for them; whether calls were refused since the budget is spent."""

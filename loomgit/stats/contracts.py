@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from loomgit.stats.faults import NoValues, OutOfRange
 from loomgit.stats.laws import binomial_cdf, binomial_quantile
@@ -16,8 +17,7 @@ if TYPE_CHECKING:
     from loomgit.stats.verdicts import Outcome
 
 
-@dataclass(frozen=True, slots=True)
-class Contract:
+class Contract(Struct, frozen=True):
     """Of `samples` replies, `min_pass` must pass. OutOfRange unless 1 <= min_pass <= samples."""
 
     samples: int

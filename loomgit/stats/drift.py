@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+from msgspec import Struct
 
 from loomgit.stats.pairs import pair
 from loomgit.stats.permutation import Pool, pool, upper_p
@@ -23,8 +23,7 @@ LARGE = 0.03  # the distance, in points of score or share of labels
 LARGE_RELATIVE = 0.1  # the distance, as a share of the baseline's mean
 
 
-@dataclass(frozen=True, slots=True)
-class DriftReport:
+class DriftReport(Struct, frozen=True):
     """How far two distributions lie apart, and whether that is worth a warning.
 
     `distance` is Wasserstein's W1 in the metric's unit, or total variation in [0, 1] for labels;

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+from msgspec import Struct
+from msgspec.structs import replace
 
 from loomgit.stats.faults import NoValues, OutOfRange
 from loomgit.stats.interval import Interval
@@ -42,8 +43,7 @@ CONFIRMING = 0.25  # the p that a fresh comparison must reach for a degradation 
 SMALLEST_MEASURE = 1e-9  # seconds or USD: what is below counts as this in a ratio
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Struct, frozen=True):
     """How one metric moved, up being good, and what follows.
 
     `interval` is that of the mean shift (for `compare_rise`, of minus the mean log ratio); `p` is

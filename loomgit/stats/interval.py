@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 from loomgit.stats.laws import ALPHA
 
@@ -22,8 +23,7 @@ Method = Literal[
 APPROXIMATE = frozenset({"bayesian bootstrap", "t", "bca", "permutation", "welch"})
 
 
-@dataclass(frozen=True, slots=True)
-class Interval:
+class Interval(Struct, frozen=True):
     """An estimate and its two one-sided bounds, each meant to be wrong `alpha` of the time at most.
 
     An end that the data cannot bound is -inf or inf. `n` counts the values that it rests on.

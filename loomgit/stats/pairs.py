@@ -6,27 +6,25 @@ Arrays are (..., cases, samples), NaN where a sample is missing.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from itertools import zip_longest
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
 from loomgit.stats.faults import NoValues
 from loomgit.stats.laws import Z, normal_cdf, student_cdf, student_quantile
-from loomgit.stats.samples import ROUNDING
+from loomgit.stats.samples import ROUNDING, Floats
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from loomgit.stats.samples import Floats
 
 Grid: TypeAlias = "Sequence[Sequence[float]] | npt.NDArray[np.float64]"
 
 
-@dataclass(frozen=True, slots=True)
-class Paired:
+class Paired(Struct, frozen=True):
     """Scores of the cases that both sides have: float arrays (cases, samples), NaN where missing.
 
     `excluded` counts cases left out since one side has no sample of them, `missing` the samples
@@ -97,8 +95,7 @@ def count_missing(rows: Grid) -> int:
     return sum(math.isnan(value) for row in rows for value in row)
 
 
-@dataclass(frozen=True, slots=True)
-class Shift:
+class Shift(Struct, frozen=True):
     """How far the mean moved, up being good, with the evidence that it dropped.
 
     `p` is one-sided against a drop; [low, high] holds 90 %; `se` is the standard error.

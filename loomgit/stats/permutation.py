@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from msgspec import Struct
 
-from loomgit.stats.samples import ROUNDING
+from loomgit.stats.samples import ROUNDING, Flags, Floats
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from loomgit.stats.pairs import Paired
-    from loomgit.stats.samples import Flags, Floats
 
 CHUNK = 2**20  # labels drawn at once
 DRAWN = 9_999  # labellings where enumerating them is too much
@@ -25,8 +24,7 @@ SUPPORT = 50_000  # sums to keep at once
 TIE = 9  # decimals in which two sums are one
 
 
-@dataclass(frozen=True, slots=True)
-class Pool:
+class Pool(Struct, frozen=True):
     """The samples of both sides, flat and in the order of the cases.
 
     `values` (samples,), `case` the case of each, `candidate` its true label.

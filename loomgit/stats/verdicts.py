@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+from msgspec import Struct
 
+from loomgit.stats.interval import Interval
 from loomgit.stats.laws import ALPHA, Z
 from loomgit.stats.order import holds
 from loomgit.stats.rates import smallest_sample
@@ -16,15 +17,13 @@ from loomgit.stats.samples import observed
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from loomgit.stats.interval import Interval
     from loomgit.stats.order import Comparison
     from loomgit.stats.samples import Floats, Values
 
 Outcome = Literal["pass", "fail", "inconclusive"]
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(Struct, frozen=True):
     """What the evidence says (`outcome`) and what the bare estimate says (`holds`).
 
     `missing` counts values that were not measured; the interval is of the others.

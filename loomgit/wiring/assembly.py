@@ -7,10 +7,11 @@ model that needs no judge loads no model library.
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from loomgit.domain.definitions import CacheRule
 from loomgit.domain.keys import HASH_KEY, find_key

@@ -7,34 +7,37 @@ data come from the bench, prompt, context and model from the subject.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from loomgit.domain.keys import find_key, record_key
 from loomgit.domain.place import Problem
 from loomgit.domain.ports import QueryValues
 from loomgit.domain.records import Record
+from loomgit.domain.suites import UnitCase
 from loomgit.domain.words import one_of
 from loomgit.errors import ProblemsFound, UserError
 from loomgit.harness.cases import TestCase, data_case, shuffled, unit_case
 from loomgit.history.samples import load_samples
-from loomgit.pipeline.plan import identify
+from loomgit.pipeline.plan import Plan, identify
+from loomgit.pipeline.prompt import Prompt
 from loomgit.wiring.catalog import Catalog, raise_for
 from loomgit.wiring.planning import Planning
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from loomgit.domain.definitions import Pipeline
     from loomgit.domain.ports import Gateway
     from loomgit.domain.samples import Sample
-    from loomgit.domain.suites import Suite, UnitCase
+    from loomgit.domain.suites import Suite
     from loomgit.domain.versions import Commit
     from loomgit.pipeline.evaluate import Panel
-    from loomgit.pipeline.plan import Plan
-    from loomgit.pipeline.prompt import Prompt
     from loomgit.pipeline.sampling import Sampler
     from loomgit.wiring.assembly import Assembly
     from loomgit.wiring.project import Wiring
@@ -43,8 +46,7 @@ MOST_RUNS = 20  # whose samples are looked through, the newest first
 MOST_RECORDS = 1000  # of a pipeline that has no test file: as many cases as a run file keeps
 
 
-@dataclass(frozen=True, slots=True)
-class Subject:
+class Subject(Struct, frozen=True):
     """One version of a pipeline: its plan, whose fingerprint is that of its results."""
 
     bench: Bench
@@ -67,8 +69,7 @@ class Subject:
         return self.plan.fingerprint()
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(Struct, frozen=True):
     """A unit test or a record of a data set, the number of samples to draw of it, and the least
     that answer it (None: all of them)."""
 
@@ -77,8 +78,7 @@ class Question:
     least: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Sampled:
+class Sampled(Struct, frozen=True):
     """A case with the number of its samples, and the least that answer it."""
 
     case: TestCase

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from loomgit.config.text import decode, find_pipeline, read
 from loomgit.domain.place import Problem
@@ -44,8 +45,7 @@ class _Plugins(Collection[str]):
         return len(_plugins())
 
 
-@dataclass(frozen=True, slots=True)
-class Broken:
+class Broken(Struct, frozen=True):
     """A test file that cannot be read, the pipeline that it is about (empty: nobody knows), and its
     faults."""
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from loomgit.domain.checks import Check, Section, Validation
 from loomgit.domain.place import Problem
@@ -29,8 +30,7 @@ if TYPE_CHECKING:
 _KEYED = re.compile(r"[\w.]+: ")  # a fault of a key says the key first, one of the YAML does not
 
 
-@dataclass(slots=True)
-class _Found:
+class _Found(Struct):
     """The sections as they fill."""
 
     sections: list[Section] = field(default_factory=list)

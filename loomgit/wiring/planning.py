@@ -6,10 +6,11 @@ evaluator.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import cache
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from loomgit.domain.place import Problem
 from loomgit.domain.settings import EMBEDDED_MODEL

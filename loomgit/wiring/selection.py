@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from loomgit.domain.place import Problem
 from loomgit.domain.words import one_of
@@ -15,7 +17,7 @@ from loomgit.wiring.limits import same_place
 from loomgit.wiring.modified import modified
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from loomgit.domain.definitions import Pipeline
     from loomgit.history.baselines import Ends
@@ -26,16 +28,14 @@ if TYPE_CHECKING:
 NO_VARIABLES: Mapping[str, str] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class Selected:
+class Selected(Struct, frozen=True):
     """A pipeline that was selected, and why: `named`, `upstream of x`, `modified: ...`."""
 
     name: str
     reasons: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Selection:
+class Selection(Struct, frozen=True):
     """Pipelines in the order in which they run; `sources` are those that each one waits for."""
 
     chosen: tuple[Selected, ...]

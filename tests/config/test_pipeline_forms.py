@@ -329,7 +329,7 @@ def test_what_is_no_name(name):
 
 
 def test_a_pipeline_shows_no_more_of_itself_than_its_values():
-    assert "places" not in repr(pipeline())
+    assert "Place(" not in repr(pipeline())
     assert pipeline() == pipeline(rest="# another comment\n\n")
 
 

@@ -1,8 +1,7 @@
 """The forms that a test file's values may take, and the one value that each becomes."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from loomgit.config.suites import parse_suite
 from loomgit.domain.definitions import EvaluatorSpec

@@ -1,11 +1,11 @@
 import asyncio
 import json
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from loomgit.domain.models import Completion, Message, Request, Usage
 from loomgit.errors import ProblemsFound, Unavailable, Unrecorded, UserError, WorldError

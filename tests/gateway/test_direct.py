@@ -4,10 +4,10 @@ import subprocess
 import sys
 import textwrap
 import time
-from dataclasses import replace
 
 import pytest
 from aiohttp import web
+from msgspec.structs import replace
 
 from loomgit.domain.models import Message, Request
 from loomgit.domain.place import Place

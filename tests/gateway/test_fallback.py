@@ -1,7 +1,7 @@
 import asyncio
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from loomgit.domain.models import Completion, Message, Request
 from loomgit.errors import (

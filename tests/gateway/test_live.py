@@ -1,9 +1,9 @@
 import asyncio
 import json
 import logging
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from loomgit.domain.models import Message, Request, Usage
 from loomgit.domain.place import Place

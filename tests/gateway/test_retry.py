@@ -1,9 +1,9 @@
 import asyncio
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from loomgit.domain.models import Completion, Message, Request
 from loomgit.errors import Denied, RateLimited, Rejected, Unavailable

@@ -1,8 +1,7 @@
 """Two sides of a pipeline compared: which cases count, what follows."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from loomgit.domain.comparison import Limits, Measured, Side
 from loomgit.domain.runs import Case

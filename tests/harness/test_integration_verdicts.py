@@ -1,8 +1,7 @@
 """Integration tests: what a run has to show."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from loomgit.harness.integration import judge
 from tests.harness.replies import integration_test

@@ -1,11 +1,10 @@
 """Tests over many replies: three-valued verdicts, what is missing, what decides a doubt."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from loomgit.domain.definitions import EvaluatorSpec
 from loomgit.domain.samples import Judgement

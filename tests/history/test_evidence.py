@@ -1,9 +1,8 @@
 """Stored results as the side of a comparison."""
 
-from dataclasses import replace
-
 import orjson
 import pytest
+from msgspec.structs import replace
 
 from loomgit.domain.runs import Case, RecordsFile
 from loomgit.domain.samples import CaseSamples, Judgement, Sample

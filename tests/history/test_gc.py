@@ -1,9 +1,9 @@
 import os
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import orjson
 import pytest
+from msgspec.structs import replace
 
 from loomgit import cli
 from loomgit.domain.versions import Commit

@@ -1,8 +1,7 @@
 """The log of a file: contents, their names, and what their runs found."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from loomgit.domain.log import LatestRun, MeanScore
 from loomgit.domain.runs import Cost, Results, ScoreSummary

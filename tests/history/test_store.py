@@ -1,7 +1,6 @@
 import json
 import multiprocessing
 import os
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
 import orjson
@@ -9,6 +8,7 @@ import pytest
 from filelock import FileLock
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from loomgit.domain.runs import Case, ScoreSummary
 from loomgit.domain.versions import Commit

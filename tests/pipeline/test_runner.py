@@ -371,7 +371,7 @@ def test_a_record_without_a_value_in_its_key_ends_the_run_in_words():
 
 def test_faults_of_the_prompt_are_raised_before_any_call():
     bench = Bench()
-    from dataclasses import replace
+    from msgspec.structs import replace
 
     def refuse(_):
         raise ProblemsFound([])

@@ -1,7 +1,8 @@
 """Comparisons, sessions and overviews of every kind, for tests of what shows them."""
 
 import random
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from loomgit.domain.changes import Approval, Change, ChangeLog
 from loomgit.domain.comparison import (

@@ -3,11 +3,11 @@
 import json
 import math
 import re
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from loomgit.domain.comparison import (
     CaseChange,

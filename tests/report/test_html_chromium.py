@@ -4,10 +4,10 @@ phone and on a desk, by day and by night. Pictures go to the folder `LOOM_ARTIFA
 import asyncio
 import os
 import struct
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from loomgit.report.html import render_changes, render_comparison, render_overview, render_session
 from tests.report import samples

@@ -3,12 +3,12 @@
 import re
 import subprocess
 import sys
-from dataclasses import replace
 from functools import cache
 from html.parser import HTMLParser
 from itertools import pairwise
 
 import pytest
+from msgspec.structs import replace
 
 from loomgit.domain.comparison import Comparison, Revision
 from loomgit.report.charts import Charts

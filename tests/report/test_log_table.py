@@ -1,4 +1,4 @@
-from dataclasses import replace
+from msgspec.structs import replace
 
 from loomgit.domain.log import FileLog, LatestRun, LogEntry, MeanScore, Measured
 from loomgit.report.log import log_document, log_table
