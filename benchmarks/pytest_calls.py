@@ -2,7 +2,8 @@
 
 But for the door, pytest runs without the other plugins that happen to be installed.
 
-1. The door: `pytest --collect-only` in an empty folder with it and without it, in turns.
+1. The door: `pytest --collect-only` in an empty folder with it and without it, in turns; and, since
+   two whole processes differ by more than that, what a clock around its import and its hooks says.
 2. 1,000 unit tests at 50 ms a call, 50 calls at once, against a server in a process of its own;
    beside that plain pytest collecting, and running, 1,000 empty tests. Each round begins with an
    empty store and an empty cache; then once more with both as that left them.
@@ -24,6 +25,7 @@ import sys
 import tempfile
 import time
 from contextlib import contextmanager
+from importlib.metadata import entry_points
 from pathlib import Path
 
 from measure import PYTHON, ROOT, Sample, report, run
@@ -53,6 +55,28 @@ providers:
   - id: openai:chat:gpt-4o-mini
     config: {apiBaseUrl: "URL", apiKey: none}
 tests:
+"""
+CLOCK = """\
+import atexit, functools, sys, time
+
+spent = 0.0
+
+def clocked(function):
+    @functools.wraps(function)
+    def call(*arguments, **named):
+        global spent
+        began = time.perf_counter()
+        try:
+            return function(*arguments, **named)
+        finally:
+            spent += time.perf_counter() - began
+    return call
+
+door = clocked(__import__)("loomgit_pytest")
+for name in dir(door):
+    if name.startswith("pytest_"):
+        setattr(door, name, clocked(getattr(door, name)))
+atexit.register(lambda: print(spent, file=sys.__stderr__))
 """
 DEEPEVAL = """\
 import pytest, openai
@@ -158,10 +182,13 @@ def door(folder: Path, rounds: int) -> None:
     """Seconds of `pytest --collect-only` in an empty folder, with the door and without it.
 
     pytest finds its plugins itself here, as it does for users: `-p NAME` would charge the search
-    through all installed packages to whoever is named.
+    through all installed packages to whoever is named. All others that happen to be installed are
+    refused, since what they take varies by more than the door does.
     """
     (folder / "empty").mkdir()
-    found = ["env", "-u", "PYTEST_DISABLE_PLUGIN_AUTOLOAD", *PYTEST, "--collect-only"]
+    plugins = {entry.name for entry in entry_points(group="pytest11")} - {"loom"}
+    refused = [word for name in sorted(plugins) for word in ("-p", f"no:{name}")]
+    found = ["env", "-u", "PYTEST_DISABLE_PLUGIN_AUTOLOAD", *PYTEST, "--collect-only", *refused]
     commands = {"without": [*found, "-p", "no:loom"], "with the door": found}
     taken: dict[str, list[Sample]] = {name: [] for name in commands}
     for number in range(rounds + 1):
@@ -172,19 +199,29 @@ def door(folder: Path, rounds: int) -> None:
                 taken[name].append(sample)
     pairs = zip(taken["with the door"], taken["without"], strict=True)
     differences = sorted((a.cpu - b.cpu) * 1000 for a, b in pairs)
+    low, _, high = statistics.quantiles(differences, n=4)
+    (folder / "clock.py").write_text(CLOCK, encoding="utf-8")
+    clocked = [*found, "-p", "clock"]
+    inside = [seconds(clocked, folder) * 1000 for _ in range(max(rounds // 4, 1))]
     report(
         "the door",
         {name: median(samples) for name, samples in taken.items()},
         {
             "CPU added, ms (median of pairs; limit 3)": statistics.median(differences),
-            "CPU added, ms (difference of the least)": 1000
-            * (least(taken["with the door"]) - least(taken["without"])),
+            "the middle half of the pairs, ms": f"{low:.1f} to {high:.1f}",
+            "its import and its hooks by a clock inside, ms (limit 3)": statistics.median(inside),
+            "the longest of these, ms": max(inside),
         },
     )
 
 
-def least(taken: list[Sample]) -> float:
-    return min(sample.cpu for sample in taken)
+def seconds(command: list[str], folder: Path) -> float:
+    """What the clock in a session says."""
+    env = {**os.environ, "PYTHONPATH": str(folder)}
+    done = subprocess.run(
+        command, cwd=folder / "empty", env=env, capture_output=True, text=True, check=False
+    )
+    return float(done.stderr.splitlines()[-1])
 
 
 def timed(command: list[str], cwd: Path) -> Sample:
