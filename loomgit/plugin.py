@@ -8,7 +8,7 @@ kept of it in `loomgit.sessions.ledger`.
 
 from __future__ import annotations
 
-import os
+import gc
 import shutil
 import sys
 import tempfile
@@ -22,11 +22,11 @@ from msgspec.structs import replace
 
 from loomgit.api import Project
 from loomgit.errors import LoomError, UserError
-from loomgit.harness.choices import Given, parse_choices, with_choices
+from loomgit.harness.choices import parse_choices, with_choices
 from loomgit.harness.verdicts import blocks
+from loomgit.sessions.given import given
 from loomgit.sessions.interrupts import held_back
 from loomgit.sessions.items import LoomItem, SuiteFile
-from loomgit_pytest import OPTIONS, SWITCHES
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
@@ -57,7 +57,7 @@ class LoomPlugin:
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
         try:
-            self._choices = parse_choices(_given(config))
+            self._choices = parse_choices(given(config))
         except UserError as error:
             raise pytest.UsageError(error.message) from error
         self._is_worker = hasattr(config, "workerinput")
@@ -140,6 +140,9 @@ class LoomPlugin:
         self._total = len(ours) + self._deselected
         if not ours:
             return
+        # The modules and the tests stay to the end: what looks for garbage while the tests run need
+        # not look through them each time.
+        gc.freeze()
         draws = [
             draw for item in ours for draw in self.trial(item.path).draws(item.suite, item.test)
         ]
@@ -225,24 +228,42 @@ class LoomPlugin:
         elif (fixture := item.stash.get(FIXTURE, None)) is not None:
             entry = fixture.entry(report.outcome)
         if entry is not None:
-            report.loom = {"total": self._total, "entry": entry.to_plain()}  # type: ignore[attr-defined]
+            report.loom = {"total": self._total, "entry": entry}  # type: ignore[attr-defined]
+        return report
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_report_to_serializable(
+        self,
+    ) -> Generator[None, dict[str, Any] | None, dict[str, Any] | None]:
+        """Let the outcome travel in JSON's types (pytest-xdist, pytest-reportlog)."""
+        data = yield
+        if data is not None and "loom" in data:
+            data["loom"] = {**data["loom"], "entry": data["loom"]["entry"].to_plain()}
+        return data
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_report_from_serializable(self) -> Generator[None, Any, Any]:
+        """What arrives is what was sent."""
+        from loomgit.harness.entry import Entry
+
+        report = yield
+        if hasattr(report, "loom"):
+            report.loom["entry"] = Entry.from_plain(report.loom["entry"])
         return report
 
     def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
         """Inconclusive and unverified tests are neither passed nor failed."""
         if report.when != "call" or report.failed or not hasattr(report, "loom"):
             return None
-        verdict: str = report.loom["entry"]["verdict"]
+        verdict: str = report.loom["entry"].verdict
         return (verdict, *LETTERS[verdict]) if verdict in LETTERS else None
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take in an outcome, in the controller or where there is none."""
         if self._is_worker or report.when != "call" or not hasattr(report, "loom"):
             return
-        from loomgit.harness.entry import Entry
-
         self._total = max(self._total, report.loom["total"])
-        self._entries[report.nodeid] = Entry.from_plain(report.loom["entry"])
+        self._entries[report.nodeid] = report.loom["entry"]
 
     # -- the end
 
@@ -268,6 +289,7 @@ class LoomPlugin:
             self._finish(hurried=self._hurried or isinstance(sys.exc_info()[1], KeyboardInterrupt))
 
     def _finish(self, *, hurried: bool) -> None:
+        gc.unfreeze()
         try:
             for trial in self._trials.values():
                 trial.close(wait=not hurried)
@@ -362,21 +384,6 @@ class LoomPlugin:
         """Say what a worker had to say."""
         with suppress(AttributeError, KeyError):  # one that crashed says nothing
             self.said += node.workeroutput["loom_said"]
-
-
-def _given(config: pytest.Config) -> dict[str, Given]:
-    """The options that somebody set: the flag, else the variable, else the configuration."""
-    found: dict[str, Given] = {}
-    for name in (*OPTIONS, *SWITCHES):
-        key = name.replace("-", "_")
-        flag, variable, entry = f"--loom-{name}", f"LOOM_{key.upper()}", f"loom_{key}"
-        if (value := config.getoption(flag)) is not None:
-            found[key] = Given(value, flag)
-        elif value := os.environ.get(variable):
-            found[key] = Given(value, variable)
-        elif value := config.getini(entry):
-            found[key] = Given(value, entry)
-    return found
 
 
 def _board(path: Path) -> Board:

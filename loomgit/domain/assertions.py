@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from msgspec import Struct
 
 from loomgit.domain.place import Place
 
@@ -31,57 +32,65 @@ ORDERS: tuple[Order, ...] = ("<", "<=", ">", ">=")
 _NOWHERE = Place("")
 
 
-@dataclass(frozen=True, slots=True)
-class Constant:
+class Part(Struct, frozen=True, eq=False):
+    """A part of an assertion that knows its `place`: two are equal wherever they stand."""
+
+    def _words(self) -> tuple[object, ...]:
+        names = (name for name in self.__struct_fields__ if name != "place")
+        return type(self), *(getattr(self, name) for name in names)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Part) and self._words() == other._words()
+
+    def __hash__(self) -> int:
+        return hash(self._words())
+
+
+class Constant(Part, frozen=True, eq=False):
     """A number, a text, `true`, `false` or `null`, as written in the assertion."""
 
     value: bool | float | str | None
-    place: Place = field(default=_NOWHERE, compare=False, repr=False)
+    place: Place = _NOWHERE
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(Part, frozen=True, eq=False):
     """A list of constants, for `in`."""
 
     items: tuple[Constant, ...]
-    place: Place = field(default=_NOWHERE, compare=False, repr=False)
+    place: Place = _NOWHERE
 
 
-@dataclass(frozen=True, slots=True)
-class Name:
+class Name(Part, frozen=True, eq=False):
     """A dotted name: `output.items.0.price` has the root `output` and the rest as its path."""
 
     root: str
     path: tuple[str, ...] = ()
-    place: Place = field(default=_NOWHERE, compare=False, repr=False)
+    place: Place = _NOWHERE
 
     def __str__(self) -> str:
         return ".".join((self.root, *self.path))
 
 
-@dataclass(frozen=True, slots=True)
-class Statistic:
+class Statistic(Part, frozen=True, eq=False):
     """A function of one quantity over all samples: `mean(evaluation_scores)`."""
 
     function: Function
     of: Name
-    place: Place = field(default=_NOWHERE, compare=False, repr=False)
+    place: Place = _NOWHERE
 
 
-@dataclass(frozen=True, slots=True)
-class Share:
+class Share(Part, frozen=True, eq=False):
     """How many samples satisfy a condition: `rate(...)` of all, or `count(...)` of them."""
 
     function: Tally
     of: Condition
-    place: Place = field(default=_NOWHERE, compare=False, repr=False)
+    place: Place = _NOWHERE
 
 
 Value: TypeAlias = Constant | Choice | Name | Statistic | Share
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
+class Comparison(Struct, frozen=True):
     """A value against others: `0.5 < score.tone <= 0.9` has two links, most have one."""
 
     first: Value
@@ -96,29 +105,25 @@ class Comparison:
             left = right
 
 
-@dataclass(frozen=True, slots=True)
-class Truth:
+class Truth(Struct, frozen=True):
     """A name that is true or false by itself: `passed`, `output.urgent`."""
 
     of: Name
 
 
-@dataclass(frozen=True, slots=True)
-class Negation:
+class Negation(Struct, frozen=True):
     """`not`: true where the condition is not."""
 
     of: Condition
 
 
-@dataclass(frozen=True, slots=True)
-class Every:
+class Every(Struct, frozen=True):
     """`and`: two conditions or more, all of which must hold."""
 
     of: tuple[Condition, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Either:
+class Either(Struct, frozen=True):
     """`or`: two conditions or more, one of which must hold."""
 
     of: tuple[Condition, ...]
