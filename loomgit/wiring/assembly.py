@@ -88,7 +88,7 @@ class Assembly(Planning):
         if replay != "off":
             shown = f".loom/cassettes/{pipeline.name}.jsonl"
             origin = origin_of(plan.prompt.blob, {v.path: v.blob for v in plan.context.values()})
-            recording = Recording(Cassette(wiring.home / shown, shown), replay, origin)
+            recording = Recording(Cassette(wiring.root / shown, shown), replay, origin)
         return build(
             lanes,
             concurrency=transform.concurrency or settings.defaults.concurrency,

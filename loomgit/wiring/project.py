@@ -109,11 +109,6 @@ class Wiring:
         secret = self.settings.connections.get(alias)
         return None if secret is None else self.environment.reveal(secret)
 
-    @property
-    def home(self) -> Path:
-        """The project's folder as its people see it: where recordings belong."""
-        return self.root
-
     def close(self) -> None:
         """Let go of what was made for a time: here nothing."""
 
@@ -148,11 +143,6 @@ class WiringAt(Wiring):
     def root(self) -> Path:
         """The project's folder among the exported files, which is made when it is first needed."""
         return self._export
-
-    @property
-    def home(self) -> Path:
-        """The folder of the working tree."""
-        return self._whole.home
 
     @cached_property
     def _export(self) -> Path:

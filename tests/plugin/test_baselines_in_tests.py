@@ -273,16 +273,3 @@ def test_workers_measure_again_what_one_session_would(confirming, server):
     assert "measured again, and confirmed (p = " in done.out
     assert server.calls == 4 * ROWS
     assert len(records(confirming, runs(confirming)[-1])) == ROWS
-
-
-def test_a_second_measurement_can_be_recorded_and_replayed(confirming, server):
-    pytest_in(confirming, "--loom-replay=record").expect(1, passed=1, failed=1)
-    recorded = verdicts(confirming)
-    calls = server.calls
-    head = git(confirming, "rev-parse", "HEAD").strip()
-    shutil.rmtree(confirming / ".loom/runs" / head)
-    shutil.rmtree(confirming / ".loom/cache", ignore_errors=True)
-    done = pytest_in(confirming, "--loom-replay=only").expect(1, passed=1, failed=1)
-    assert "measured again, and confirmed (p = " in done.out
-    assert verdicts(confirming) == recorded
-    assert server.calls == calls
