@@ -48,15 +48,18 @@ class Entry(Struct, frozen=True):
 
 
 class Cassette:
-    """The entries of one file, by key.
+    """The entries of one file, by key; those of `elsewhere` are found as well, and never written.
 
     Raises ProblemsFound with every line that is damaged: it is never taken for one that is missing.
     """
 
-    def __init__(self, path: Path, shown: str) -> None:
+    def __init__(
+        self, path: Path, shown: str, elsewhere: Mapping[str, Entry] | None = None
+    ) -> None:
         self.path = path
         self.shown = shown  # the path as users name it
         self.entries = read(path, shown)
+        self.elsewhere = elsewhere or {}
 
     def save(self, changed: Iterable[Entry]) -> None:
         """Write `changed` into the file, beside what others have written there meanwhile.
@@ -96,6 +99,11 @@ def read(path: Path, shown: str) -> dict[str, Entry]:
         return {}
     except OSError as error:
         raise UserError(f"{shown}: cannot be read: {error.strerror}") from error
+    return parse_entries(content, shown)
+
+
+def parse_entries(content: bytes, shown: str) -> dict[str, Entry]:
+    """The entries of a file's content. Raises ProblemsFound."""
     entries: dict[str, Entry] = {}
     problems = []
     for number, line in enumerate(content.splitlines(), 1):
@@ -144,6 +152,11 @@ def parse_entry(line: bytes) -> Entry:
 def hash_request(request: JsonObject) -> str:
     """The key of a described request, in hex."""
     return hashlib.sha256(canonical({"format": FORMAT, **request})).hexdigest()
+
+
+def cassette_of(pipeline: str) -> str:
+    """The path of a pipeline's cassette in its project."""
+    return f".loom/cassettes/{pipeline}.jsonl"
 
 
 def origin_of(prompt: str, context: Mapping[str, str]) -> str:

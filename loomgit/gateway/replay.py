@@ -69,8 +69,11 @@ class CassetteGateway:
 
     def _find(self, key: str) -> Entry | None:
         entry = self._changed.get(key)
-        if entry is None and self._mode != "record":
-            entry = self._cassette.entries.get(key)
-            if entry is not None and entry.origin != self._origin and self._mode == "auto":
-                entry = self._changed[key] = replace(entry, origin=self._origin)
+        if entry is not None or self._mode == "record":
+            return entry
+        entry = self._cassette.entries.get(key)
+        if entry is None:
+            return self._cassette.elsewhere.get(key)
+        if entry.origin != self._origin and self._mode == "auto":
+            entry = self._changed[key] = replace(entry, origin=self._origin)
         return entry

@@ -138,7 +138,8 @@ class Subjects:
         subject = self.bench.asked_as(base, today.subject)
         # Its own tree may know neither the judge of today nor the key to it.
         unjudged = replace(subject, plan=replace(subject.plan, judge=None))
-        gateway, judging = self._supply.gateway(unjudged), self._supply.gateway(today.subject)
+        gateway = self._supply.gateway(unjudged, today.subject)
+        judging = self._supply.gateway(today.subject)
         return Asked(
             subject,
             self.bench.sampler(subject, gateway, judging),

@@ -49,40 +49,49 @@ class Supply:
         self.samples: dict[Name, Sample] = {}
         self.waited = 0.0
 
-    def gateway(self, subject: Subject) -> Gateway:
-        """The gateway to a subject's model and judge.
+    def gateway(self, subject: Subject, today: Subject | None = None) -> Gateway:
+        """The gateway to a subject's model and judge; for a baseline that is asked anew, `today` is
+        the subject in whose cassette that is recorded, behind what the baseline's own tree holds.
 
         Raises UserError for a budget with a model of unknown price, ProblemsFound for a damaged
         cassette.
         """
-        wanted = self._alike(subject)
+        wanted = self._alike(subject, is_baseline=today is not None)
         for known, gateway in self._gateways:
             if known == wanted:
                 return gateway
-        root = subject.assembly.wiring.root
-        if root not in self._replies:
-            self._replies[root] = subject.assembly.replies()
-        made = subject.assembly.gateway(
+        assembly, replay = subject.assembly, self._options.replay
+        folder = assembly.wiring.store.folder
+        if folder not in self._replies:
+            self._replies[folder] = assembly.replies()
+        recording = None
+        if today is not None and replay != "off":
+            held = assembly.recorded(subject.plan)
+            recording = today.assembly.recording(today.plan, replay, held)
+        made = assembly.gateway(
             self._paced(subject.plan),
-            replay=self._options.replay,
+            replay=replay,
+            recording=recording,
             budget=self._budget,
             check_keys=False,
             claims=self._board,
-            replies=self._replies[root],
+            replies=self._replies[folder],
             outage=self._options.outage,
         )
         self._gateways.append((wanted, made))
         self._closing.append(made.close)
         return made
 
-    def _alike(self, subject: Subject) -> tuple[object, ...]:
-        """What makes a gateway another one; each pipeline has a cassette of its own."""
-        plan, settings = subject.plan, subject.assembly.wiring.settings
-        transform = plan.pipeline.transform
-        cassette = None if self._options.replay == "off" else plan.pipeline.name
+    def _alike(self, subject: Subject, *, is_baseline: bool) -> tuple[object, ...]:
+        """What makes a gateway another one; each pipeline has a cassette of its own, and behind it
+        that of a baseline's tree."""
+        plan, wiring = subject.plan, subject.assembly.wiring
+        settings, transform = wiring.settings, plan.pipeline.transform
+        recorded = plan.pipeline.name, wiring if is_baseline else None
+        cassette = None if self._options.replay == "off" else recorded
         served = plan.model, plan.sampling.model, plan.judge, transform.fallback_models
         return (
-            subject.assembly.wiring.root, cassette, settings.models, settings.defaults,
+            wiring.store.folder, cassette, settings.models, settings.defaults,
             *served, transform.cache, transform.concurrency,
         )  # fmt: skip
 

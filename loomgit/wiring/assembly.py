@@ -20,7 +20,7 @@ from loomgit.domain.place import Problem
 from loomgit.errors import ProblemsFound, UserError
 from loomgit.evaluators import registry
 from loomgit.gateway.budget import Budget
-from loomgit.gateway.cassette import Cassette, origin_of
+from loomgit.gateway.cassette import Cassette, cassette_of, origin_of, parse_entries
 from loomgit.gateway.chain import Chain, Lanes, Recording, build
 from loomgit.gateway.reply_store import FILE, ReplyStore
 from loomgit.gateway.stand_in import StandIn
@@ -39,13 +39,14 @@ from loomgit.wiring.documents import read_documents
 from loomgit.wiring.planning import Planning, own_judge
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from loomgit.domain.definitions import EvaluatorSpec, Pipeline, Transform
     from loomgit.domain.models import Completion, Purpose, Request
     from loomgit.domain.ports import Evaluator, Gateway, QueryValues, Sink, Source
     from loomgit.domain.settings import Replay
     from loomgit.domain.values import JsonMapping, JsonObject
+    from loomgit.gateway.cassette import Entry
     from loomgit.gateway.once import Claims
     from loomgit.pipeline.plan import Plan
     from loomgit.pipeline.prompt import Prompt
@@ -61,6 +62,7 @@ class Assembly(Planning):
         plan: Plan,
         *,
         replay: Replay = "off",
+        recording: Recording | None = None,
         budget: float | Budget | None = None,
         check_keys: bool = True,
         claims: Claims | None = None,
@@ -69,13 +71,14 @@ class Assembly(Planning):
     ) -> Chain:
         """The gateway of this run; a budget in USD may be shared with other runs as a `Budget`,
         calls with other processes as `claims`, the project's `replies` with other gateways; a model
-        that is out for `outage` seconds is given up.
+        that is out for `outage` seconds is given up. `recording` stands for the tree's own cassette
+        where another one is recorded in.
 
         A pinned snapshot has the settings of its model where it has none of its own. Raises Denied
         for a key that is seen to be missing (where something is asked, and `check_keys`), UserError
         for a budget with a model of unknown price, ProblemsFound for a damaged cassette.
         """
-        wiring, settings, pipeline = self.wiring, self.wiring.settings, plan.pipeline
+        settings, pipeline = self.wiring.settings, plan.pipeline
         transform, asked = pipeline.transform, plan.sampling.model
         lanes = self.lanes(plan)
         named = [asked, *transform.fallback_models]
@@ -84,23 +87,35 @@ class Assembly(Planning):
         if check_keys and replay in ("off", "record"):
             for model in named:
                 lanes.check(model)
-        recording = None
-        if replay != "off":
-            shown = f".loom/cassettes/{pipeline.name}.jsonl"
-            origin = origin_of(plan.prompt.blob, {v.path: v.blob for v in plan.context.values()})
-            recording = Recording(Cassette(wiring.root / shown, shown), replay, origin)
         return build(
             lanes,
             concurrency=transform.concurrency or settings.defaults.concurrency,
             store=replies or self.replies(),
             rules=self.cache_rules(pipeline),
             claims=claims,
-            recording=recording,
+            recording=recording or self.recording(plan, replay),
             budget=Budget(budget) if isinstance(budget, float | int) else budget,
             fallbacks={asked: transform.fallback_models} if transform.fallback_models else None,
             models=named,
             outage=outage,
         )
+
+    def recording(
+        self, plan: Plan, mode: Replay, elsewhere: Mapping[str, Entry] | None = None
+    ) -> Recording | None:
+        """The cassette of this tree in use, with what is recorded `elsewhere` behind it; None where
+        none is used. Raises ProblemsFound for a damaged one."""
+        if mode == "off":
+            return None
+        shown = cassette_of(plan.pipeline.name)
+        cassette = Cassette(self.wiring.root / shown, shown, elsewhere)
+        context = {version.path: version.blob for version in plan.context.values()}
+        return Recording(cassette, mode, origin_of(plan.prompt.blob, context))
+
+    def recorded(self, plan: Plan) -> Mapping[str, Entry]:
+        """What this tree holds recorded. Raises ProblemsFound where that is damaged."""
+        shown = cassette_of(plan.pipeline.name)
+        return parse_entries(self.wiring.tree.read([shown]).get(shown, b""), shown)
 
     def lanes(self, plan: Plan) -> Lanes:
         """The ways to the models of a plan, with their prices."""

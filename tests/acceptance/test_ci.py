@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.comparisons import NEUTRAL, SUITE, WORSE, make_comparable
-from tests.projects import PIPELINE, REVIEWS
+from tests.comparisons import CUES, NEUTRAL, SUITE, WORSE, make_comparable
+from tests.plugin.sessions import pytest_in
+from tests.projects import PIPELINE, PROMPT, REVIEWS
 from tests.repos import CLEAN, commit, git
 from tests.servers.github_server import GitHubServer
+from tests.servers.openai_server import OpenAiServer
 
 TOKEN = "ghs_a-token-that-nobody-may-see"
 WRONG = {"tests/demo_test.yaml": SUITE.replace("{sentiment: positive}", "{sentiment: negative}")}
@@ -280,6 +282,46 @@ def test_what_a_fork_cannot_ask_is_unverified_and_never_passed(forge):
     assert "✅" not in forge.summary_text + done.stdout
     assert forge.server.asked == []
     assert forge.ci(clone, "--strict", event=event).returncode == 1
+
+
+def hurried(request):
+    """Reads well, unless the prompt tells it to hurry."""
+    text = request["messages"][-1]["content"]
+    good = any(word in text.partition("Review:")[2] for word in CUES["positive"])
+    label = "positive" if good and "Hurry" not in text else "negative"
+    return json.dumps({"sentiment": label, "confidence": 0.9})
+
+
+def test_a_fork_is_judged_by_what_both_sides_recorded(forge):
+    """Each side's replies come from its own tree: no model is there to be asked."""
+    own = ".loom/cassettes/demo.jsonl"
+
+    def record(branch):
+        git(forge.author, "checkout", "--quiet", branch)
+        pytest_in(forge.author, "--loom-replay", "record", env={"SOME_KEY": "k"})
+        recorded = (forge.author / own).read_text()
+        commit(forge.author, {own: recorded}, "Record")
+        return recorded
+
+    with OpenAiServer(hurried) as server:
+        pipeline = PIPELINE.replace("  prompt:", "  model: openai/m\n  prompt:")
+        models = f"base_url: '{server.url}', api_key: \"${{SOME_KEY}}\""
+        config = f"models:\n  openai/m: {{{models}}}\n"
+        files = {".loom/config.yaml": config, "pipelines/demo.yaml": pipeline}
+        commit(forge.author, files, "Ask a model")
+        base = record("main")
+        git(forge.author, "push", "--quiet", "origin", "main")
+        forge.propose({"prompts/classify.txt": PROMPT + "\nHurry.\n"})
+        (forge.author / own).unlink()
+        head = record("feature")
+        forge.merge()
+    assert {line[:80] for line in base.splitlines()}.isdisjoint(
+        line[:80] for line in head.splitlines()
+    )
+    done = forge.ci(forge.checkout(), event=forge.event(fork=True), GITHUB_TOKEN="")
+    assert done.returncode == 1, done.stderr
+    assert "## ❌ Loom: Degraded: demo" in forge.summary_text
+    assert "could not be made" not in forge.summary_text
 
 
 def test_a_forks_comment_is_published_by_a_run_of_its_own(forge, tmp_path):

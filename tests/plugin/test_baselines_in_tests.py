@@ -13,9 +13,11 @@ from tests.plugin.sessions import (
     records,
     respond,
     runs,
+    settings,
     units,
 )
 from tests.repos import commit, git
+from tests.servers.openai_server import OpenAiServer
 
 ROWS = 60
 REVIEWS = "review_id,review,expected\n" + "".join(
@@ -219,6 +221,12 @@ def test_a_contract_stops_when_it_is_decided(tmp_path, server):
     assert only(runs(project))["tests"][0]["checks"][-1]["text"] == "2 of 5 replies pass"
 
 
+JUDGED = """\
+    - name: sense
+      type: custom_criteria
+      config: {criteria: "It makes sense."}
+  quality_gate:"""
+BY_JUDGE = "defaults: {judge_model: judge}\n"
 CONFIRMED = AGAINST.replace("max_drop: 0.02", "max_drop: 0.02, confirm: true")
 
 
@@ -273,3 +281,75 @@ def test_workers_measure_again_what_one_session_would(confirming, server):
     assert "measured again, and confirmed (p = " in done.out
     assert server.calls == 4 * ROWS
     assert len(records(confirming, runs(confirming)[-1])) == ROWS
+
+
+def as_if_never_run(project, kept):
+    """The project with the results that are `kept`, and nothing else but what Git tracks."""
+    for name in ("runs", "records", "cache", "state"):
+        shutil.rmtree(project / ".loom" / name, ignore_errors=True)
+    shutil.copytree(kept, project / ".loom", dirs_exist_ok=True)
+
+
+def test_what_is_recorded_confirms_where_no_model_is(confirming, server, tmp_path):
+    held = tmp_path / "held"
+    shutil.copytree(confirming / ".loom", held)
+    pytest_in(confirming, "--loom-replay", "auto").expect(1, passed=1, failed=1)
+    cassette = confirming / ".loom/cassettes/demo.jsonl"
+    assert len(cassette.read_text().splitlines()) == 3 * ROWS
+    recorded = cassette.read_bytes()
+    as_if_never_run(confirming, held)
+    calls = server.calls
+    done = pytest_in(confirming, "--loom-replay", "only").expect(1, passed=1, failed=1)
+    assert "measured again, and confirmed (p = " in done.out
+    assert server.calls == calls
+    assert cassette.read_bytes() == recorded
+    pruned = loom(confirming, "cassette", "prune")
+    assert cassette.read_bytes() == recorded, pruned.out
+
+
+def test_what_the_baseline_has_recorded_is_not_asked_of_it_again(confirming, server, tmp_path):
+    held = tmp_path / "held"
+    shutil.copytree(confirming / ".loom", held)
+    git(confirming, "checkout", "-q", "main")
+    pytest_in(confirming, "--loom-replay", "auto", "--loom-samples", "2")
+    own = ".loom/cassettes/demo.jsonl"
+    replies = (confirming / own).read_text()
+    assert len(replies.splitlines()) == ROWS  # the second of each; the first is held
+    commit(confirming, {own: replies}, "Record")
+    as_if_never_run(confirming, held)
+    git(confirming, "rebase", "-q", "main", "hurry")
+    git(confirming, "rm", "-q", own)
+    git(confirming, "commit", "-q", "-m", "Forget")
+    server.requests.clear()
+    done = pytest_in(confirming, "--loom-replay", "auto").expect(1, passed=1, failed=1)
+    assert "measured again, and confirmed (p = " in done.out
+    asked = ["Hurry" in request["messages"][-1]["content"] for request in server.requests]
+    assert asked == [True] * (2 * ROWS)
+    assert len((confirming / own).read_text().splitlines()) == 2 * ROWS
+    git(confirming, "checkout", "-q", "-f", "main")
+    assert (confirming / own).read_text() == replies
+
+
+def test_todays_judge_judges_both_sides_again(tmp_path, server):
+    """The judge has moved since the baseline, whose own tree asks for it at the old place."""
+    server.respond = worse
+    pipeline = ASKING.replace("  quality_gate:", JUDGED)
+    files = {"data/reviews.csv": REVIEWS, ".loom/config.yaml": judged_at(server, server)}
+    project = project_with(tmp_path / "work", server, CONFIRMED, pipeline, **files)
+    pytest_in(project).expect(0, inconclusive=2)
+    git(project, "checkout", "-q", "-b", "hurry")
+    with OpenAiServer(respond) as judge:
+        commit(project, {".loom/config.yaml": judged_at(server, judge)}, "Move the judge")
+        change(project, "Hurry.")
+        server.requests.clear()
+        done = pytest_in(project).expect(1, passed=1, failed=1)
+        assert "measured again, and confirmed (p = " in done.out
+        assert {request["model"] for request in server.requests} == {"local"}
+        assert len(server.requests) == 3 * ROWS
+        assert {request["model"] for request in judge.requests} == {"judge"}
+        assert len(judge.requests) > 0
+
+
+def judged_at(server, judge):
+    """Settings with the judge at a server of its own."""
+    return f"{settings(server)}  judge: {{base_url: '{judge.url}', api_key: k}}\n{BY_JUDGE}"
