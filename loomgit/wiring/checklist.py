@@ -169,16 +169,20 @@ def _documents(
 
 
 def _tests(assembly: Assembly, pipeline: Pipeline, found: _Found) -> None:
-    """The test files that ask for an evaluator which is not there."""
-    catalog = Catalog(assembly.wiring)
-    checks = []
-    for path in catalog.suite_paths():
-        try:
-            suite = catalog.suite(path)
-        except LoomError:
-            continue  # whose tests they are is not known: pytest says what is wrong
+    """The pipeline's test files that cannot be read, or ask for an evaluator which is not there.
+
+    A broken file that names no pipeline may be anyone's.
+    """
+    suites, broken = Catalog(assembly.wiring).sound_suites()
+    checks = [
+        found.fault(f"{PurePosixPath(each.path).name} can be read", each.problems)
+        for each in broken
+        if each.pipeline in ("", pipeline.name)
+    ]
+    for suite in suites:
         if suite.pipeline == pipeline.name and (problems := unknown_evaluators(suite, pipeline)):
-            checks.append(found.fault(f"{PurePosixPath(path).name} fits the pipeline", problems))
+            label = f"{PurePosixPath(suite.path).name} fits the pipeline"
+            checks.append(found.fault(label, problems))
     if checks:
         found.add("Tests", checks)
 

@@ -208,6 +208,18 @@ def test_an_evaluator_that_the_pipeline_does_not_have_is_told_at_its_place(tmp_p
     assert "did you mean 'label'?" in told.out
 
 
+def test_validate_tells_what_is_wrong_in_the_pipelines_test_files(tmp_path, server):
+    other = "pipeline: another\nunit_test: []\n"
+    files = {"tests/another_test.yaml": other, "tests/nobodys_test.yaml": "unit_tests: [\n"}
+    project = project_with(tmp_path / "work", server, "unit_test: []\n", **files)
+    told = loom(project, "validate", "demo", "--offline")
+    assert told.code == 2
+    assert "❌ demo_test.yaml can be read" in told.out
+    assert "tests/demo_test.yaml:2:1: unit_test: unknown key" in told.out
+    assert "tests/nobodys_test.yaml:1:14: " in told.out
+    assert "another" not in told.out
+
+
 @pytest.mark.parametrize(
     ("arguments", "whole"),
     [(["-k", "quality or good"], False), (["-m", "not loom_integration"], True)],
