@@ -27,6 +27,7 @@ from loomgit.harness.verdicts import blocks
 from loomgit.sessions.given import given
 from loomgit.sessions.interrupts import held_back
 from loomgit.sessions.items import LoomItem, SuiteFile
+from loomgit.sessions.selection import Selection
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
@@ -67,10 +68,7 @@ class LoomPlugin:
         self._trial_of: dict[Path, Trial] = {}  # the same by test file
         self._supply: Supply | None = None
         self._shared: Path | None = None  # the folder of the board, in the controller
-        self._positions: dict[str, int] = {}  # of all items, in the order of collection
-        self._selected: set[str] = set()
-        self._deselected = 0
-        self._total = 0
+        self._selection = Selection(config.rootpath, lambda file: self.project(file).root)
         self._entries: dict[str, Entry] = {}
         self._began = _now()
         self._hurried = False
@@ -125,7 +123,7 @@ class LoomPlugin:
 
     def pytest_deselected(self, items: Iterable[pytest.Item]) -> None:
         """Count what `-k`, `-m` and the like leave out."""
-        self._deselected += sum(isinstance(item, LoomItem) for item in items)
+        self._selection.leave_out(item.path for item in items if isinstance(item, LoomItem))
 
     # -- running
 
@@ -135,9 +133,8 @@ class LoomPlugin:
         if session.config.option.collectonly or session.testsfailed:
             return
         ours = [item for item in session.items if isinstance(item, LoomItem)]
-        self._select(item.nodeid for item in session.items)
-        self._selected |= {item.nodeid for item in ours}
-        self._total = len(ours) + self._deselected
+        self._selection.order(item.nodeid for item in session.items)
+        self._selection.choose(item.nodeid for item in ours)
         if not ours:
             return
         # The modules and the tests stay to the end: what looks for garbage while the tests run need
@@ -147,10 +144,6 @@ class LoomPlugin:
             draw for item in ours for draw in self.trial(item.path).draws(item.suite, item.test)
         ]
         self.supply.start(draws, max(trial.concurrency for trial in self._trials.values()))
-
-    def _select(self, names: Iterable[str]) -> None:
-        for name in names:
-            self._positions.setdefault(name, len(self._positions))
 
     @property
     def supply(self) -> Supply:
@@ -228,7 +221,8 @@ class LoomPlugin:
         elif (fixture := item.stash.get(FIXTURE, None)) is not None:
             entry = fixture.entry(report.outcome)
         if entry is not None:
-            report.loom = {"total": self._total, "entry": entry}  # type: ignore[attr-defined]
+            total = self._selection.of(Path(entry.project)).total
+            report.loom = {"total": total, "entry": entry}  # type: ignore[attr-defined]
         return report
 
     @pytest.hookimpl(wrapper=True)
@@ -262,8 +256,10 @@ class LoomPlugin:
         """Take in an outcome, in the controller or where there is none."""
         if self._is_worker or report.when != "call" or not hasattr(report, "loom"):
             return
-        self._total = max(self._total, report.loom["total"])
-        self._entries[report.nodeid] = report.loom["entry"]
+        entry: Entry = report.loom["entry"]
+        chosen = self._selection.of(Path(entry.project))
+        chosen.total = max(chosen.total, report.loom["total"])
+        self._entries[report.nodeid] = entry
 
     # -- the end
 
@@ -317,14 +313,14 @@ class LoomPlugin:
 
         options, samples, ledgers = self._choices.options, self._samples(), self._ledgers()
         self.summary = Summary(ledgers, samples, options.baseline)
-        finished = self._selected <= self._entries.keys()
         if options.store:
             for ledger in ledgers:
+                chosen = self._selection.of(ledger.wiring.root)
                 ledger.save(
                     samples,
-                    selected=len(self._selected),
-                    total=max(self._total, len(self._selected)),
-                    finished=finished,
+                    selected=len(chosen.names),
+                    total=chosen.total,
+                    finished=chosen.is_finished(self._entries),
                 )
         if self._choices.report is not None:
             self.summary.write(self._config.invocation_params.dir / self._choices.report)
@@ -334,8 +330,7 @@ class LoomPlugin:
         from loomgit.sessions.ledger import Ledger
 
         found: dict[str, Ledger] = {}
-        last = len(self._positions)
-        for name in sorted(self._entries, key=lambda name: self._positions.get(name, last)):
+        for name in sorted(self._entries, key=self._selection.position):
             entry = self._entries[name]
             if entry.project not in found:
                 root = Path(entry.project)
@@ -375,9 +370,9 @@ class LoomPlugin:
     def pytest_xdist_node_collection_finished(self, ids: Iterable[str]) -> None:
         """Know which of our tests are selected: the controller collects none itself."""
         names = list(ids)
-        self._select(names)
-        endings = tuple(f"{ending}::" for ending in ENDINGS)
-        self._selected |= {name for name in names if any(ending in name for ending in endings)}
+        self._selection.order(names)
+        ours = (name for name in names if name.partition("::")[0].endswith(ENDINGS))
+        self._selection.choose(ours)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:  # noqa: ANN401 - xdist has no types

@@ -91,6 +91,14 @@ class Board:
             (to_json(sample), key, number),
         )
 
+    def show(self, name: tuple[str, int], sample: Sample) -> None:
+        """Publish what nobody drew: a sample of an earlier run."""
+        key, number = name
+        self._connection.execute(
+            "INSERT OR IGNORE INTO draws VALUES (?, ?, ?, ?)",
+            (key, number, self._owner, to_json(sample)),
+        )
+
     def look(self, names: Sequence[tuple[str, int]]) -> dict[tuple[str, int], Sample]:
         """Those of these draws that are settled."""
         if not names:

@@ -75,7 +75,7 @@ def _tests(run: Run) -> Iterator[str]:
         mark = BAD if test.verdict in ("fail", "error") else SKIPPED
         yield f"  {mark} {test.name}: {test.verdict}{' - ' if why else ''}{why}"
     if not run.complete:
-        yield "  not all that was selected came to an end"
+        yield "  not all of the pipeline's tests came to an end: it is no baseline"
 
 
 def _results(run: Run) -> Iterator[str]:

@@ -117,6 +117,8 @@ class Supply:
         began = time.perf_counter()
         sample = self._open().take(draw)
         self.waited += time.perf_counter() - began
+        if self._board is not None and sample.reused and draw.name not in self.samples:
+            self._board.show(draw.name, sample)
         self.samples[draw.name] = sample
         return sample
 

@@ -32,11 +32,20 @@ def test_each_project_keeps_its_own(monorepo, server, workers):
     for name, count in (("one", 3), ("two", 4)):
         (run,) = runs(monorepo / name)
         assert len(run["tests"]) == len(run["cases"]) == count
-        assert (run["complete"], run["selected"]) == (True, 7)
+        assert (run["complete"], run["selected"], run["total"]) == (True, count, count)
     assert not (monorepo / ".loom").exists()
     calls = server.calls
-    pytest_in(monorepo, *workers).expect(0, passed=7)
+    done = pytest_in(monorepo, *workers).expect(0, passed=7)
     assert server.calls == calls
+    for name, count in (("one", 3), ("two", 4)):
+        again = runs(monorepo / name)[-1]
+        assert len(again["cases"]) == again["evaluation"]["label"]["n"] == count
+        assert f"{count} samples of earlier runs" in done.out
+    part = pytest_in(monorepo, *workers, "-k", "case_000", "--loom-samples=2")
+    assert (part.code, part.counts["passed"]) == (0, 2)
+    for name, count in (("one", 3), ("two", 4)):
+        part = runs(monorepo / name)[-1]
+        assert (part["complete"], part["selected"], part["total"]) == (False, 1, count)
 
 
 def test_one_of_them_alone(monorepo):
