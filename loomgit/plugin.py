@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
 ENDINGS = ("_test.yaml", ".loom.yaml")
 LETTERS = {"inconclusive": ("i", "INCONCLUSIVE"), "unverified": ("u", "UNVERIFIED")}
+SKIPPED = "Skipped: unverified: "  # how pytest begins what nobody could measure
 BOARD = "board.db"
 FIXTURE: pytest.StashKey[LoomFixture] = pytest.StashKey()
 
@@ -217,9 +218,9 @@ class LoomPlugin:
             report.duration = max(report.duration - item.judged.waited, 0.0) + item.judged.seconds
             if report.skipped:
                 path, line, _ = item.reportinfo()
-                report.longrepr = str(path), line + 1, f"Skipped: unverified: {entry.message}"
+                report.longrepr = str(path), line + 1, f"{SKIPPED}{entry.message}"
         elif (fixture := item.stash.get(FIXTURE, None)) is not None:
-            entry = fixture.entry(report.outcome)
+            entry = fixture.entry(report)
         if entry is not None:
             total = self._selection.of(Path(entry.project)).total
             report.loom = {"total": total, "entry": entry}  # type: ignore[attr-defined]
@@ -249,6 +250,8 @@ class LoomPlugin:
         """Inconclusive and unverified tests are neither passed nor failed."""
         if report.when != "call" or report.failed or not hasattr(report, "loom"):
             return None
+        if report.skipped and SKIPPED not in str(report.longrepr):
+            return None  # by the test's own word, which pytest tells
         verdict: str = report.loom["entry"].verdict
         return (verdict, *LETTERS[verdict]) if verdict in LETTERS else None
 

@@ -64,31 +64,46 @@ class LoomFixture(Struct):
         __tracebackhide__ = True
         return self.pipeline().run_case(case, samples=samples)
 
-    def entry(self, outcome: str) -> Entry | None:
-        """What the session keeps of this test, which `passed`, `failed` or was `skipped`; None
-        where it asked nothing."""
+    def entry(self, report: pytest.TestReport) -> Entry | None:
+        """What the session keeps of this test, by how its call ended; None where it asked nothing.
+
+        One that failed as it was expected to (xfail) passes; one that skips itself is unverified,
+        for its own reason.
+        """
         if not self.asked:
             return None
         pipeline, model, _ = self.asked[0]
         cases = [case for name, other, case in self.asked if (name, other) == (pipeline, model)]
         file, _, name = self.nodeid.partition("::")
-        other: Verdict = "unverified" if self.unmeasured or outcome == "skipped" else "fail"
-        passed = outcome == "passed"
+        verdict, message = self._verdict(report)
         return Entry(
             file=file,
             name=name,
             kind="python",
             pipeline=pipeline,
-            verdict="pass" if passed else other,
-            message="" if passed else self.unmeasured,
+            verdict=verdict,
+            message=message,
             model=model,
             fingerprint=self.trial.subject(pipeline, model).fingerprint,
             cases=tuple(
                 (c.id, c.key, c.definition, tuple(s.index for s in c.samples)) for c in cases
             ),
-            blocks=outcome == "failed",
+            blocks=report.failed,
             project=self.trial.project,
         )
+
+    def _verdict(self, report: pytest.TestReport) -> tuple[Verdict, str]:
+        if self.unmeasured:
+            return "unverified", self.unmeasured
+        if report.passed:
+            return "pass", ""
+        if report.failed:
+            return "fail", ""
+        if hasattr(report, "wasxfail"):
+            reason = f": {report.wasxfail}" if report.wasxfail else ""
+            return "pass", f"failed as expected{reason}"
+        *_, reason = report.longrepr if isinstance(report.longrepr, tuple) else ("",)
+        return "unverified", reason.removeprefix("Skipped: ")
 
 
 class PipelineUnderTest(Struct, frozen=True):

@@ -143,3 +143,37 @@ def test_the_invocation_goes_before_the_tests_own_words(tmp_path, server):
     )
     pytest_in(project, "tests/test_prompts.py", "--loom-samples=4").expect(0, passed=1)
     assert server.calls == 4
+
+
+OWN_WORD = """\
+import pytest
+
+def ask(loom, expected):
+    case = {"review": "this is great", "expected": expected}
+    return loom.pipeline("demo").run_case(case)
+
+@pytest.mark.xfail(reason="known", strict=True)
+def test_known(loom):
+    assert ask(loom, "negative").passed
+
+@pytest.mark.xfail(strict=True)
+def test_mended(loom):
+    assert ask(loom, "positive").passed
+
+def test_not_today(loom):
+    ask(loom, "positive")
+    pytest.skip("not today")
+"""
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "workers"])
+def test_what_a_test_says_of_itself_stands(tmp_path, server, workers):
+    project = project_of(tmp_path / "work", server, OWN_WORD)
+    done = pytest_in(project, "-rA", *workers).expect(1, passed=1, xfailed=1, skipped=1, failed=1)
+    assert "not today" in done.out
+    assert "test_known - known" in done.out
+    run = only(runs(project))
+    told = {test["name"]: (test["verdict"], test["message"]) for test in run["tests"]}
+    assert told["python::test_known"] == ("pass", "failed as expected: known")
+    assert told["python::test_not_today"] == ("unverified", "not today")
+    assert told["python::test_mended"][0] == "fail"
