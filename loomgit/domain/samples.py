@@ -154,8 +154,8 @@ class Check(Struct, frozen=True):
 class TestResult(Struct, frozen=True):
     """What became of one test; `checks` are its lines, `verdict` follows from them all.
 
-    `failures` are the samples to show: for each the case and the sample, worst first. `score` is
-    the mean evaluation score of what was judged, None where nothing has one.
+    `failures` are the samples to show: for each the case and the sample, worst first; `more` are
+    not shown. `score` is the mean evaluation score of what was judged, None where nothing has one.
     """
 
     __test__ = False  # the name is the field's word, not a test of ours
@@ -166,3 +166,4 @@ class TestResult(Struct, frozen=True):
     failures: tuple[tuple[CaseSamples, Sample], ...] = ()
     message: str = ""
     score: float | None = None
+    more: int = 0

@@ -42,8 +42,9 @@ CLOSEST = 1e-9  # what is nearer to its threshold differs by rounding
 class Claim(Struct, frozen=True):
     """`statistic` of `quantity`, which lies in [lo, hi], stands in `operator` to `threshold`.
 
-    `adverse` is what an absent value of a condition counts as: 0 or 1, whichever speaks against
-    the assertion that the claim is a part of. `text` names it in seeds and messages.
+    `adverse` says which values speak against the assertion that the claim is a part of: 0 the low
+    ones, 1 the high ones; an absent value of a condition counts as that. `text` names it in seeds
+    and messages.
     """
 
     text: str

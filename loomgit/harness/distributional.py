@@ -13,7 +13,7 @@ from loomgit.domain.definitions import EvaluatorSpec
 from loomgit.domain.patterns import TooSlow
 from loomgit.domain.samples import Check, TestResult
 from loomgit.domain.suites import CostBudget, HallucinationRate, LatencyLimit, Statistical
-from loomgit.harness.claims import Claim, judge_claim, merge
+from loomgit.harness.claims import COUNTED, Claim, judge_claim, merge
 from loomgit.harness.drawing import Drawing, in_order
 from loomgit.harness.facts import Absent, Unmeasured
 from loomgit.harness.samples import SHOWN, badness, loss, mean_score
@@ -51,10 +51,11 @@ def statements(test: OneSided, evaluators: Sequence[EvaluatorSpec] = ()) -> list
             claim = Claim("hallucination_rate", "rate", _fails(spec), "<", threshold, adverse=1.0)
         case CostBudget(max_cost=threshold):
             text = f"cost per {PER:,} records"
-            claim = Claim(text, "mean", _cost, "<=", threshold, hi=math.inf)
+            claim = Claim(text, "mean", _cost, "<=", threshold, hi=math.inf, adverse=1.0)
             return [Statement(f"{text} <= {_money(threshold)}", (claim,), unit="$")]
         case LatencyLimit(p95=threshold):
-            claim = Claim("p95(latency)", "p95", _LATENCY, "<", threshold, hi=math.inf)
+            name = "p95(latency)"
+            claim = Claim(name, "p95", _LATENCY, "<", threshold, hi=math.inf, adverse=1.0)
     return [Statement(f"{claim.text} {claim.operator} {threshold:g}", (claim,))]
 
 
@@ -120,7 +121,8 @@ def judge(
     )
     checks = [line.check(list(islice(judged, len(line.claims))), how) for line in lines]
     used = ordered[:taken]
-    return concluded(test, checks, used, _worst(test, used, evaluators))
+    doubted = [line for line, check in zip(lines, checks, strict=True) if check.verdict != "pass"]
+    return concluded(test, checks, used, _worst(used, doubted[0].claims[0] if doubted else None))
 
 
 def trimmed(cases: Sequence[CaseSamples], policy: Policy) -> list[CaseSamples]:
@@ -148,21 +150,35 @@ def concluded(
         checks = [replace(check, verdict=verdict, weak=False) for check in checks]
         return TestResult(test.name, verdict, tuple(checks), message=message)
     verdict = worst(check.verdict for check in checks)
-    shown = () if verdict == "pass" else tuple(failures[:SHOWN])
-    return TestResult(test.name, verdict, tuple(checks), shown, score=mean_score(cases))
+    failing = [] if verdict == "pass" else failures
+    return TestResult(
+        test.name,
+        verdict,
+        tuple(checks),
+        tuple(failing[:SHOWN]),
+        score=mean_score(cases),
+        more=max(len(failing) - SHOWN, 0),
+    )
 
 
-def _worst(
-    test: OneSided, cases: Sequence[CaseSamples], evaluators: Sequence[EvaluatorSpec]
-) -> list[tuple[CaseSamples, Sample]]:
-    """The replies that speak most against the test."""
-    pairs = [(case, sample) for case in cases for sample in case.samples if not sample.lost]
-    match test:
-        case CostBudget():
-            return sorted(pairs, key=lambda pair: -(pair[1].cost or 0.0))
-        case LatencyLimit():
-            return sorted(pairs, key=lambda pair: -(pair[1].latency or 0.0))
-        case HallucinationRate():
-            fails = _fails(find_evaluator(test, evaluators))
-            pairs = [pair for pair in pairs if fails(*pair) == 1.0]
-    return sorted(pairs, key=badness)
+def _worst(cases: Sequence[CaseSamples], claim: Claim | None) -> list[tuple[CaseSamples, Sample]]:
+    """The replies that speak against a claim, those first that do most; of a share of replies only
+    those that count against it."""
+    if claim is None:
+        return []
+    found: list[tuple[float, tuple[bool, float, bool], tuple[CaseSamples, Sample]]] = []
+    for case in cases:
+        for sample in case.samples:
+            if sample.lost:
+                continue
+            value = claim.quantity(case, sample)
+            if isinstance(value, Unmeasured):
+                continue
+            if isinstance(value, Absent):
+                value = math.copysign(math.inf, claim.adverse - 0.5)
+            elif claim.statistic in COUNTED and value != claim.adverse:
+                continue
+            against = -value if claim.adverse else value
+            pair = case, sample
+            found.append((against, badness(pair), pair))
+    return [pair for *_, pair in sorted(found, key=lambda each: each[:2])]

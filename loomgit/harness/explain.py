@@ -36,6 +36,8 @@ def explain(result: TestResult, prompt: str = "") -> list[str]:
         model = samples[0].model or "unknown"
         lines += ["", f"case {case.id}, {noun} {numbers}, model {model}"]
         lines += [f"  {line}" for line in _sample(case, samples[0])]
+    if result.more:
+        lines += ["", f"{result.more:,} more, none of them worse"]
     return lines
 
 
@@ -92,6 +94,10 @@ def _sample(case: CaseSamples, sample: Sample) -> Iterator[str]:
         yield from _block("  ", _judgement(name, judgement))
     if sample.failure:
         yield from _block("failed: ", sample.failure)
+    took = [] if sample.latency is None else [f"{sample.latency:.3g} s"]
+    took += [] if sample.cost is None else [f"${sample.cost:.3g}"]
+    if took:
+        yield f"took: {', '.join(took)}"
 
 
 def _judgement(name: str, judgement: Judgement) -> str:

@@ -150,7 +150,14 @@ class _Score(Struct, frozen=True):
         return compare(base, candidate, max_drop=self.policy.max_drop, scope=self.policy.scope)
 
     def shown(self, change: Change) -> tuple[str, float, float]:
-        return f"{change.delta:+.3f}", change.interval.low, change.interval.high
+        """The drop: what the score lost."""
+        return f"{0.0 - change.delta:.3f}", -change.interval.high, -change.interval.low
+
+    def levels(self, pairs: Pairs) -> str:
+        """Where the sides stand."""
+        rows = (_side(cases, _score) for cases in (pairs.base, pairs.candidate))
+        means = [[_mean(known) for row in side if (known := _known(row))] for side in rows]
+        return f": {_mean(means[0]):.3f} -> {_mean(means[1]):.3f}" if all(means) else ""
 
     def detects(self, change: Change) -> str:
         return f"{change.detects:.2g}"
@@ -168,6 +175,10 @@ class _Rise(Struct, frozen=True):
     def shown(self, change: Change) -> tuple[str, float, float]:
         low, high = (_growth(-end) for end in (change.interval.high, change.interval.low))
         return f"{change.ratio - 1:+.1%}", low, high
+
+    def levels(self, _: Pairs) -> str:
+        """Nothing: the mean ratio is none of means."""
+        return ""
 
     def detects(self, change: Change) -> str:
         return f"{_growth(change.detects):.2g}"
@@ -199,7 +210,7 @@ def _gate(
     except NoValues:
         note = "no case has been measured on both sides"
         return Check(text, "unverified", "not known", n=0, note=note)
-    notes = [f"{change.outcome} over {change.cases} cases", *notes]
+    notes = [f"{change.outcome} over {change.cases} cases{metric.levels(pairs)}", *notes]
     outcome = change.outcome
     if outcome != "degraded" and pairs.removed_share > MOST_REMOVED and not policy.allow_removed:
         outcome = "inconclusive"
@@ -227,6 +238,10 @@ def _finite(value: float) -> float | None:
 def _side(cases: Sequence[CaseSamples], read: Callable[[Sample], float | None]) -> Side:
     values = ([read(sample) for sample in case.samples] for case in cases)
     return [[math.nan if value is None else value for value in row] for row in values]
+
+
+def _known(row: Sequence[float]) -> list[float]:
+    return [value for value in row if not math.isnan(value)]
 
 
 def _score(sample: Sample) -> float | None:

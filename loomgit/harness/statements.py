@@ -34,9 +34,12 @@ if TYPE_CHECKING:
     from loomgit.domain.samples import CaseSamples, Sample, Verdict
     from loomgit.domain.suites import OnInconclusive
     from loomgit.harness.claims import Judged, Operator, Quantity
+    from loomgit.stats.interval import Interval
     from loomgit.stats.verdicts import Outcome
 
 Word: TypeAlias = "Outcome | Literal['unverified']"
+CLOSE = 1e-9  # what rounding in arithmetic makes of equal values
+UNDECIDED = "inconclusive, which fails here: the evidence decides neither way"
 _MIRRORED: dict[str, Operator] = {
     "<": ">",
     "<=": ">=",
@@ -68,6 +71,8 @@ class Statement(Struct, frozen=True):
         if found.word != "unverified":
             verdict, weak = settle(found.word, holds=found.holds, how=how)
         notes = tuple(dict.fromkeys(note for one in judged for note in one.notes))
+        if found.word == "inconclusive" and how == "fail":
+            notes = (UNDECIDED, *notes)
         only = judged[0].interval if len(judged) == 1 else None
         if only and only.method == "observed":
             only = None
@@ -87,8 +92,18 @@ class Statement(Struct, frozen=True):
         if judged.interval is None:
             value = "not known"
         else:
-            value = self.unit + show_number(judged.interval.estimate, judged.claim.threshold)
+            value = self.unit + _between(judged.interval, judged.claim.threshold)
         return value if alone else f"{judged.claim.text} {value}"
+
+
+def _between(interval: Interval, threshold: float) -> str:
+    """The estimate, with as many digits as keep it inside of its interval."""
+    text = show_number(interval.estimate, threshold)
+    try:
+        inside = interval.low - CLOSE <= float(text) <= interval.high + CLOSE
+    except ValueError:  # infinite
+        return text
+    return text if inside else f"{interval.estimate:.3g}"
 
 
 class _Found(Struct, frozen=True):

@@ -88,9 +88,16 @@ def judge(
     if not replies:
         checks = [Check(text, verdict, note=message) for text in _texts(case)]
     failing = [(measured, reply.sample) for reply in replies if reply.failed]
-    failures = tuple(sorted(failing, key=badness)[:SHOWN]) if verdict != "pass" else ()
-    score = mean_score([measured])
-    return TestResult(case.name, verdict, tuple(checks), failures, message, score)
+    failing = sorted(failing, key=badness) if verdict != "pass" else []
+    return TestResult(
+        case.name,
+        verdict,
+        tuple(checks),
+        tuple(failing[:SHOWN]),
+        message,
+        mean_score([measured]),
+        max(len(failing) - SHOWN, 0),
+    )
 
 
 def _outcome(case: UnitCase, replies: list[_Reply]) -> Outcome:

@@ -14,7 +14,7 @@ from loomgit.errors import WorldError
 from loomgit.history.samples import from_object
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from loomgit.domain.runs import Run, RunSummary
     from loomgit.domain.samples import Sample
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 KINDS = ("test", "pipeline")
 READ = 5  # run files of one fingerprint that are read to complete its cases
+SEARCHED = 20  # of them, the newest first, for cases that are named
 
 
 class Evidence:
@@ -50,6 +51,27 @@ class Evidence:
         ]
         rows.sort(key=lambda row: (row.complete, row.processed, row.started), reverse=True)
         return self._read(rows[:READ])
+
+    def completed(self, found: Measured, wanted: Collection[str], kind: str) -> Measured:
+        """The same with those of the `wanted` cases, by id, that it lacks and another run of the
+        same content has, also one that was cut short; of several the newest."""
+        rows = [
+            row
+            for row in self._rows
+            if row.fingerprint == found.side.fingerprint
+            and row.kind == kind
+            and row.uid not in found.side.runs
+        ]
+        rows.sort(key=lambda row: row.started, reverse=True)
+        for row in rows[:SEARCHED]:
+            missing = {name for name in wanted if name not in found.cases}
+            if not missing:
+                break
+            one = self._read([row])
+            if one is not None:
+                cases = {name: case for name, case in one.cases.items() if name in missing}
+                found = _together(found, replace(one, cases=cases))
+        return found
 
     def find_at(
         self,

@@ -84,11 +84,13 @@ def session_lines(tables: Sequence[PipelineTable]) -> Iterator[str]:
         yield f"  {spent(table)}"
         if table.note:
             yield f"  {table.note}"
-        yield from (
-            f"  {line.verdict}: {line.kind}::{line.name}: {_first(line.message)}"
-            for line in table.lines
-            if line.verdict in ("unverified", "inconclusive") and line.message
-        )
+        for line in table.lines:
+            if line.verdict in ("unverified", "inconclusive") and line.message:
+                yield f"  {line.verdict}: {line.kind}::{line.name}: {_first(line.message)}"
+            for check in line.checks:
+                if check.warns:
+                    note = check.note.removeprefix("warning: ")
+                    yield f"  warning: {line.kind}::{line.name}: {check.text}: {note}"
 
 
 def counts(table: PipelineTable) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 from msgspec import Struct, field
 
-from loomgit.domain.samples import CaseSamples
+from loomgit.domain.samples import CaseSamples, Check
 from loomgit.errors import LoomError
 from loomgit.harness.entry import Entry
 from loomgit.sessions.trial import Trial
@@ -39,6 +39,7 @@ class LoomFixture(Struct):
     samples: int | None = None
     asked: list[tuple[str, str | None, CaseSamples]] = field(default_factory=list)
     unmeasured: str = ""
+    checks: list[Check] = field(default_factory=list)
 
     def pipeline(self, name: str | None = None, *, model: str | None = None) -> PipelineUnderTest:
         """A pipeline by name; None: that of the marker `loom(pipeline=...)`.
@@ -83,6 +84,7 @@ class LoomFixture(Struct):
             pipeline=pipeline,
             verdict=verdict,
             message=message,
+            checks=tuple(self.checks),
             model=model,
             fingerprint=self.trial.subject(pipeline, model).fingerprint,
             cases=tuple(
@@ -137,16 +139,23 @@ class PipelineUnderTest(Struct, frozen=True):
     def assert_no_regression(self, *, max_drop: float = 0.02, baseline: str | None = None) -> None:
         """Fail where the cases that this test asked score worse than under the baseline.
 
-        Where the baseline has no results of them nothing is asserted.
+        Where that cannot be told (the baseline has no results of them, or there are too few) the
+        session says so, and with `--loom-strict` the test fails.
         """
         __tracebackhide__ = True
-        cases = [case for name, _, case in self.fixture.asked if name == self.name]
+        fixture = self.fixture
+        cases = [case for name, _, case in fixture.asked if name == self.name]
         with _without_traceback():
-            fallen = self.fixture.trial.regression(
+            found = fixture.trial.regression(
                 self.name, self.model, cases, max_drop=max_drop, baseline=baseline
             )
-        if fallen:
-            pytest.fail(fallen, pytrace=False)
+        if found.worse:
+            pytest.fail(found.worse, pytrace=False)
+        if found.unknown:
+            text = f"{self.name} is no worse than the baseline"
+            fixture.checks.append(Check(text, "inconclusive", note=found.unknown, warns=True))
+            if fixture.trial.options.strict:
+                pytest.fail(f"inconclusive: {text}: {found.unknown}", pytrace=False)
 
 
 @contextmanager

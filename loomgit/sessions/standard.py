@@ -18,7 +18,7 @@ from loomgit.wiring.bench import Bench, Subject, readable
 from loomgit.wiring.project import Wiring
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from loomgit.domain.runs import Case
     from loomgit.domain.suites import Suite
@@ -65,6 +65,16 @@ class Standards(Struct):
             except LoomError as error:
                 self._found[name] = Standard(note=error.message)
         return self._found[name]
+
+    def measured(
+        self, today: Subject, revision: str | None, wanted: Collection[str]
+    ) -> tuple[Standard, Measured | None]:
+        """The standard, and what was measured of it with these cases, by id, in any of its runs."""
+        standard = self.find(today, revision)
+        if standard.measured is None:
+            return standard, None
+        evidence = Evidence(self.wiring.store, today.plan.pipeline.name)
+        return standard, evidence.completed(standard.measured, wanted, "test")
 
     def is_modified(self, today: Subject, suite: Suite) -> bool:
         """Whether the subject's inputs, the test file or its data differ from the baseline's, or

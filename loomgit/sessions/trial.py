@@ -58,6 +58,14 @@ class Judged(Struct, frozen=True):
     refused: bool = False
 
 
+class Regressed(Struct, frozen=True):
+    """In one line each: how cases score `worse` than under a baseline, or why that is `unknown`;
+    both are empty where they do not."""
+
+    worse: str = ""
+    unknown: str = ""
+
+
 class Trial:
     """Judges tests one after the other while their samples are drawn in the background."""
 
@@ -299,28 +307,35 @@ class Trial:
         *,
         max_drop: float,
         baseline: str | None,
-    ) -> str:
-        """How these cases score worse than under the baseline, in one line; empty where they do
-        not, or the baseline has no results of them. Raises LoomError."""
+    ) -> Regressed:
+        """Whether these cases score worse than under the baseline. Raises LoomError."""
         from loomgit.harness.comparison import compare_sides, decide  # noqa: PLC0415 - as above
         from loomgit.sessions.measured import measured_now, part_of  # noqa: PLC0415 - the same
 
         subject = self.subject(pipeline, model)
-        standard = self.standards.find(subject, baseline)
-        if standard.same or standard.measured is None:
-            return ""
         names = {case.id for case in cases}
-        held = {name: c for name, c in standard.measured.cases.items() if name in names}
-        base, now = part_of(standard.measured, held), measured_now(subject.plan, cases)
+        standard, measured = self.standards.measured(subject, baseline, names)
+        if standard.same:
+            return Regressed()
+        if measured is None:
+            return Regressed(unknown=standard.note)
+        held = {name: c for name, c in measured.cases.items() if name in names}
+        if not held:
+            return Regressed(unknown=f"{standard.name} has no results of these cases")
+        base, now = part_of(measured, held), measured_now(subject.plan, cases)
         (found,) = decide([compare_sides(pipeline, base, now, Limits(max_drop=max_drop))])
+        if found.outcome in ("inconclusive", "not_comparable"):
+            reasons = [metric.reason for metric in found.metrics if metric.gated and metric.reason]
+            why = [*map(str, found.differs), *found.notes, *reasons]
+            return Regressed(unknown="; ".join(dict.fromkeys(why)) or f"{len(held)} cases are few")
         if found.outcome != "degraded":
-            return ""
+            return Regressed()
         lines = [
             f"{metric.name}: {metric.base:.3f} -> {metric.head:.3f}, p = {metric.adjusted:.3f}"
             for metric in found.metrics
             if metric.outcome == "degraded"
         ]
-        return f"{pipeline} got worse than {standard.name}: {'; '.join(lines)}"
+        return Regressed(f"{pipeline} got worse than {standard.name}: {'; '.join(lines)}")
 
     def is_modified(self, suite: Suite) -> bool:
         """Whether anything that the tests of a suite rest on differs from the baseline's."""

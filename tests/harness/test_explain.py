@@ -36,6 +36,7 @@ def test_a_failed_unit_test_shows_all_that_it_takes_to_see_why():
         "    quality: 0.72 < threshold 0.75 [gpt-4o]: tone is off",
         "    label: no score: no reference",
         "  failed: quality 0.72 < 0.75",
+        "  took: 1 s, $0.001",
     ]
 
 

@@ -1,5 +1,7 @@
 """Regression and drift tests: what is paired, what fails, what only warns."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -29,11 +31,13 @@ def test_a_drop_fails_with_its_interval_and_the_cases_that_fell_farthest():
     change = compare(*scores)
     assert found.verdict == "fail"
     assert line.text == "mean_score drop < 0.02 against main"
-    assert line.actual == f"{change.delta:+.3f}"
+    assert line.actual == f"{-change.delta:.3f}"
     assert (line.low, line.high, line.n) == (
-        pytest.approx(change.interval.low), pytest.approx(change.interval.high), 200,
+        pytest.approx(-change.interval.high), pytest.approx(-change.interval.low), 200,
     )  # fmt: skip
-    assert line.note.startswith("degraded over 200 cases; p = ")
+    means = [math.fsum(score for (score,) in side) / len(side) for side in scores]
+    levels = f"{means[0]:.3f} -> {means[1]:.3f}"
+    assert line.note.startswith(f"degraded over 200 cases: {levels}; p = ")
     drops = {c.id: h.samples[0].score - c.samples[0].score
              for c, h in zip(base, head, strict=True)}  # fmt: skip
     assert [c.id for c, _ in found.failures] == sorted(drops, key=drops.get)[:5]
@@ -45,11 +49,13 @@ def test_a_drop_fails_with_its_interval_and_the_cases_that_fell_farthest():
 )
 def test_what_is_no_worse_passes(base, head, word):
     found = regression(noisy(head, 400, 3), noisy(base, 400, 4))
-    assert (found.verdict, found.checks[0].note) == ("pass", f"{word} over 400 cases")
+    assert found.verdict == "pass"
+    assert found.checks[0].note.startswith(f"{word} over 400 cases: 0.80")
 
 
 def test_the_same_scores_pass_as_unchanged():
-    assert regression(noisy(0.8), noisy(0.8)).checks[0].note == "unchanged over 200 cases"
+    note = regression(noisy(0.8), noisy(0.8)).checks[0].note
+    assert note == "unchanged over 200 cases: 0.801 -> 0.801"
 
 
 def test_an_inconclusive_comparison_is_no_failure_unless_strict():

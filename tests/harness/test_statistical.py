@@ -311,3 +311,34 @@ def test_a_latency_limit_is_of_the_95th_percentile():
     found = judge(test, slow)
     assert found.verdict == "fail"
     assert {sample.latency for _, sample in found.failures} == {9.0}
+
+
+def each(replies):
+    return [case(number, one) for number, one in enumerate(replies)]
+
+
+def test_a_share_of_replies_shows_those_that_count_against_it():
+    """Though they score best."""
+    good = [reply(score=0.2, output={"queue": "bug"})] * 30
+    bad = [reply(score=0.9, output={"queue": "other"})] * 10
+    found = judge(statistical("rate(output.queue == 'bug') > 0.9"), each([*good, *bad]))
+    assert found.verdict == "fail"
+    assert {sample.output["queue"] for _, sample in found.failures} == {"other"}
+    assert (len(found.failures), found.more) == (5, 5)
+
+
+def test_what_is_too_slow_shows_the_slowest_first():
+    found = judge(statistical("mean(latency) < 2"), each(reply(latency=n) for n in range(20)))
+    assert [sample.latency for _, sample in found.failures] == [19, 18, 17, 16, 15]
+
+
+def test_an_estimate_is_shown_inside_of_its_interval():
+    replies = each(reply(latency=0.012 + 0.0001 * n) for n in range(300))
+    line = check("p95(latency) < 0.001", replies)
+    assert line.low <= float(line.actual) <= line.high
+
+
+def test_what_fails_for_want_of_evidence_says_so():
+    line = check("rate(passed) > 0.45", cases([0.9, 0.1] * 3), keys="on_inconclusive: fail")
+    assert line.verdict == "fail"
+    assert "inconclusive, which fails here" in line.note

@@ -61,8 +61,10 @@ def test_a_worse_prompt_fails_its_regression_test_and_warns_of_the_drift(project
     git(project, "checkout", "-q", "-b", "hurry")
     change(project, "Hurry.")
     done = pytest_in(project).expect(1, passed=1, failed=1)
-    assert "[FAIL] mean_score drop < 0.02 against the baseline (actual: -0.167" in done.out
-    assert "degraded over 60 cases" in done.out
+    assert "[FAIL] mean_score drop < 0.02 against the baseline (actual: 0.167" in done.out
+    assert "degraded over 60 cases: 1.000 -> 0.833" in done.out
+    shifted = "warning: distributional::same_shape: output.sentiment is distributed as in "
+    assert f"{shifted}the baseline: it has shifted; p = " in done.out
     assert "case r-" in done.out
     assert "Label  0.833" in done.out
     assert "degraded" in done.out.partition("Δ BASELINE")[2].partition("\n  cost")[0]
@@ -87,7 +89,7 @@ def test_unit_tests_are_no_part_of_what_a_regression_test_compares(tmp_path, ser
     change(project, "Be kind.")
     pytest_in(project).expect(0, passed=22)
     note = verdicts(project)["distributional::no_drop"]["checks"][0]["note"]
-    assert note == "unchanged over 60 cases"
+    assert note == "unchanged over 60 cases: 1.000 -> 1.000"
 
 
 def test_the_same_content_is_compared_with_itself(project, server):
@@ -115,7 +117,9 @@ def test_of_the_same_content_a_part_of_the_tests_is_enough_to_compare_with(proje
     git(project, "checkout", "-q", "-b", "hurry")
     change(project, "Hurry.")
     done = pytest_in(project).expect(1, passed=1, failed=1)
-    assert "degraded over 60 cases" in done.out
+    assert "degraded over 60 cases: 1.000 -> 0.833" in done.out
+    shifted = "warning: distributional::same_shape: output.sentiment is distributed as in "
+    assert f"{shifted}the baseline: it has shifted; p = " in done.out
 
 
 def test_a_named_baseline_and_none_go_before_the_usual_one(project):
@@ -148,7 +152,7 @@ def test_results_from_another_machine_are_enough(tmp_path, project):
     change(project, "Hurry.")
     done = pytest_in(project)
     assert done.code == 1
-    assert "mean_score drop < 0.02 against the baseline (actual: -0.167" in done.out
+    assert "mean_score drop < 0.02 against the baseline (actual: 0.167" in done.out
 
 
 def test_after_a_rebase_and_a_squash_nothing_is_asked_again(tmp_path, server):

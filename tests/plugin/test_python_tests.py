@@ -115,13 +115,7 @@ def test_a_regression_is_asserted_against_the_baseline(tmp_path, server):
         "        pipeline.run_case({'review': f'{n} is broken', 'expected': 'negative'})\n"
         "    pipeline.assert_no_regression()\n"
     )
-
-    def respond_worse(request):
-        said = respond(request)
-        hurried = "Hurry" in request["messages"][-1]["content"]
-        return said.replace("negative", "positive") if hurried else said
-
-    server.respond = respond_worse
+    server.respond = hurried
     project = project_of(tmp_path / "work", server, text)
     pytest_in(project, "tests/test_prompts.py").expect(0, passed=1)
     git(project, "checkout", "-q", "-b", "hurry")
@@ -131,6 +125,55 @@ def test_a_regression_is_asserted_against_the_baseline(tmp_path, server):
     assert "demo got worse than " in done.out
     assert "label: 1.000 -> 0.000" in done.out
     pytest_in(project, "tests/test_prompts.py", "--loom-baseline=none").expect(0, passed=1)
+
+
+ASSERTING = """\
+def test_it(loom):
+    pipeline = loom.pipeline('demo')
+    for n in range({count}):
+        pipeline.run_case({{'review': f'{{n}} is broken', 'expected': 'negative'}})
+    pipeline.assert_no_regression()
+"""
+
+
+def test_a_whole_run_hides_no_results_of_a_python_test(tmp_path, server):
+    """The baseline has a complete run without the cases, and a part with them."""
+    server.respond = hurried
+    project = project_of(tmp_path / "work", server, ASSERTING.format(count=20), units(3))
+    pytest_in(project, "tests/test_prompts.py").expect(0, passed=1)
+    pytest_in(project, "tests/demo_test.yaml").expect(0, passed=3)
+    git(project, "checkout", "-q", "-b", "hurry")
+    prompt = (project / "prompts/classify.txt").read_text() + "Hurry.\n"
+    commit(project, {"prompts/classify.txt": prompt})
+    done = pytest_in(project, "tests/test_prompts.py").expect(1, failed=1)
+    assert "label: 1.000 -> 0.000" in done.out
+
+
+def hurried(request):
+    said = respond(request)
+    worse = "Hurry" in request["messages"][-1]["content"]
+    return said.replace("negative", "positive") if worse else said
+
+
+@pytest.mark.parametrize(
+    ("count", "baseline", "why"),
+    [(20, "none", "comparisons are off"), (0, "HEAD~1", "has no results of these cases")],
+)
+def test_what_cannot_be_compared_is_told_and_fails_where_that_is_strict(
+    tmp_path, server, count, baseline, why
+):
+    project = project_of(tmp_path / "work", server, ASSERTING.format(count=count))
+    pytest_in(project, "tests/demo_test.yaml").expect(0, passed=1)
+    prompt = (project / "prompts/classify.txt").read_text() + "Be brief.\n"
+    commit(project, {"prompts/classify.txt": prompt})
+    arguments = (f"--loom-baseline={baseline}", "--loom-samples=1")
+    done = pytest_in(project, *arguments)
+    assert (done.code, done.counts["passed"]) == (0, 2)
+    if count:
+        assert f"warning: python::test_it: demo is no worse than the baseline: {why}" in done.out
+    strict = pytest_in(project, *arguments, "--loom-strict")
+    assert strict.code == 1
+    assert why in strict.out
 
 
 def test_the_invocation_goes_before_the_tests_own_words(tmp_path, server):
