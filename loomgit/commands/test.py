@@ -156,6 +156,14 @@ class _View:
             of = f"/{self._total:,}" if self._total else ""
             self._console.progress(f"Testing: {self._done:,}{of} tests")
 
+    @property
+    def unfinished(self) -> str:
+        """What of the tests did not run; empty where all did."""
+        left = max(self._total - self._done, 0)
+        if left:
+            return f"{left:,} of {self._total:,} did not run"
+        return "stopped" if self.stopped else ""
+
     def pytest_keyboard_interrupt(self) -> None:
         """Remember that somebody stopped it, and say what is waited for."""
         self.stopped = True
@@ -171,7 +179,7 @@ def _show(console: Console, view: _View, code: int, said: str) -> int:
     if summary is None:
         return code
     tables = summary.tables()
-    for line in mission_lines(tables):
+    for line in mission_lines(tables, view.unfinished):
         console.answer(line)
     if view.failures and not console.quiet:
         console.print()

@@ -69,9 +69,7 @@ def facts_of_run(run: Run) -> Facts:
             case "records_extracted":
                 return run.selected
             case "total_cost":
-                if run.cost.total is None:
-                    return Unmeasured("the price of a call is unknown")
-                return run.cost.total
+                return _total_cost(run)
             case "duration":
                 return run.performance.duration
             case "score":
@@ -80,6 +78,15 @@ def facts_of_run(run: Run) -> Facts:
         return value
 
     return find
+
+
+def _total_cost(run: Run) -> Fact:
+    """Replies from the cache at what they cost once: what ran before changes no verdict."""
+    parts = [run.cost.total, *(used.saved for used in run.cost.models)]
+    known = [part for part in parts if part is not None]
+    if len(known) < len(parts):
+        return Unmeasured("the price of a call is unknown")
+    return math.fsum(known)
 
 
 def _mean_score(run: Run, evaluator: str) -> Fact:

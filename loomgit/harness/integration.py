@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from loomgit.domain.patterns import TooSlow
 from loomgit.domain.samples import Check, TestResult
 from loomgit.harness.assertions import Answer, decide, values_in
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from loomgit.domain.suites import IntegrationCase
 
 SUCCEEDS = "the run succeeds"
+SHOWN, WIDTH = 3, 160  # reasons, and characters of each
 _VERDICTS: dict[Answer, Verdict] = {
     Answer.YES: "pass",
     Answer.NO: "fail",
@@ -41,7 +44,17 @@ def judge(case: IntegrationCase, run: Run) -> TestResult:
         return TestResult(case.name, verdict, lines, message=results.message)
     verdict = worst(check.verdict for check in checks)
     message = results.message if verdict != "pass" else ""
-    return TestResult(case.name, verdict, tuple(checks), message=message)
+    return TestResult(case.name, verdict, tuple(_reasoned(checks, run)), message=message)
+
+
+def _reasoned(checks: list[Check], run: Run) -> Iterator[Check]:
+    """The lines, the first that does not hold with why records were rejected."""
+    common = sorted(run.results.reasons.items(), key=lambda item: -item[1])[:SHOWN]
+    why = [f"{count:,} rejected: {' '.join(reason.split())[:WIDTH]}" for reason, count in common]
+    for check in checks:
+        if check.verdict != "pass" and why:
+            check, why = replace(check, note="; ".join(filter(None, (check.note, *why)))), []  # noqa: PLW2901 - the same line
+        yield check
 
 
 def _checks(case: IntegrationCase, run: Run) -> Iterator[Check]:

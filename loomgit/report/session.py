@@ -130,8 +130,9 @@ def _row(score: Score) -> tuple[str, ...]:
     )
 
 
-def mission_lines(tables: Sequence[PipelineTable]) -> Iterator[str]:
-    """The lines of `loom test`: one an assertion, the closing count counts them."""
+def mission_lines(tables: Sequence[PipelineTable], stopped: str = "") -> Iterator[str]:
+    """The lines of `loom test`: one an assertion, the closing count counts them; `stopped` says
+    what of the tests did not run."""
     found: list[tuple[Verdict, bool]] = []
     for table in tables:
         yield f"Running tests for: {named(table.pipeline, table.version)}"
@@ -146,14 +147,14 @@ def mission_lines(tables: Sequence[PipelineTable]) -> Iterator[str]:
                     yield f"  {mark} {text}"
                     found.append((verdict, line.blocks))
         yield ""
-    yield _closing(found)
+    yield _closing(found, whole=not stopped) + (f"; {stopped}" if stopped else "")
 
 
-def _closing(found: Sequence[tuple[Verdict, bool]]) -> str:
+def _closing(found: Sequence[tuple[Verdict, bool]], *, whole: bool) -> str:
     """`All tests passed (7/7)`, or how many did not, and in which way."""
     verdicts = [verdict for verdict, _ in found]
     total, good = len(verdicts), verdicts.count("pass")
-    if good == total:
+    if good == total and whole:
         return f"All tests passed ({good}/{total})" if total else "No tests"
     failed = sum(verdict != "pass" and blocks for verdict, blocks in found)
     open_ = [v for v, blocks in found if not blocks and v != "pass"]

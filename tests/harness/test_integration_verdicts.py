@@ -3,6 +3,7 @@
 import pytest
 from msgspec.structs import replace
 
+from loomgit.domain.runs import ModelCost
 from loomgit.harness.integration import judge
 from tests.harness.replies import integration_test
 from tests.runs import make_run
@@ -67,3 +68,21 @@ def test_an_unknown_cost_is_unverified():
 def test_a_misspelt_evaluator_is_told_from_those_there_are():
     line = judge(integration_test("score.lable >= 0.85"), run()).checks[0]
     assert line.note == "no evaluator 'lable'; did you mean 'label'?"
+
+
+def test_replies_from_the_cache_count_at_what_they_cost_once():
+    kept = ModelCost("transform", "m", "m", hits=3, saved=0.25)
+    cost = replace(RUN.cost, total=0.0, models=(kept,))
+    test = integration_test("total_cost < 0.2")
+    (line,) = judge(test, replace(RUN, cost=cost)).checks
+    assert (line.verdict, line.actual) == ("fail", "0.25")
+    unknown = replace(cost, models=(replace(kept, saved=None),))
+    assert judge(test, replace(RUN, cost=unknown)).verdict == "unverified"
+
+
+def test_a_run_that_fails_says_why_records_were_rejected():
+    test = integration_test("records_extracted > 5", "records_loaded > 95", "status == 'failed'")
+    lines = judge(test, run(reasons={"label failed: no": 2, "too  long": 7})).checks
+    assert [line.note for line in lines] == [
+        "", "7 rejected: too long; 2 rejected: label failed: no", "",
+    ]  # fmt: skip
