@@ -221,6 +221,8 @@ class LoomPlugin:
                 report.longrepr = str(path), line + 1, f"{SKIPPED}{entry.message}"
         elif (fixture := item.stash.get(FIXTURE, None)) is not None:
             entry = fixture.entry(report)
+            if entry is not None and report.failed:
+                report.sections.append(("prompt replies, the last first", fixture.replies()))
         if entry is not None:
             total = self._selection.of(Path(entry.project)).total
             report.loom = {"total": total, "entry": entry}  # type: ignore[attr-defined]

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 import pytest
 from msgspec import Struct, field
 
-from loomgit.domain.samples import CaseSamples, Check
+from loomgit.domain.samples import CaseSamples, Check, TestResult
 from loomgit.errors import LoomError
 from loomgit.harness.entry import Entry
+from loomgit.harness.explain import explain
 from loomgit.sessions.trial import Trial
 
 if TYPE_CHECKING:
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
     from loomgit.domain.samples import Verdict
     from loomgit.domain.values import Json, JsonObject
+
+
+SHOWN = 3  # cases that a failure shows, the last ones
 
 
 class LoomFixture(Struct):
@@ -59,6 +63,15 @@ class LoomFixture(Struct):
         with _without_traceback():
             self.trial.subject(name, model)
         return PipelineUnderTest(self, name, model)
+
+    def __repr__(self) -> str:
+        return "loom"
+
+    def replies(self) -> str:
+        """The replies to the cases that were asked last, as a failure shows them."""
+        cases = [case for *_, case in self.asked[-SHOWN:]]
+        pairs = tuple((case, sample) for case in reversed(cases) for sample in case.samples)
+        return "\n".join(explain(TestResult("", "fail", failures=pairs))[2:])
 
     def run_case(self, case: Mapping[str, Json], *, samples: int = 1) -> CaseResult:
         """Ask the marker's pipeline one case."""
@@ -114,6 +127,9 @@ class PipelineUnderTest(Struct, frozen=True):
     fixture: LoomFixture
     name: str
     model: str | None = None
+
+    def __repr__(self) -> str:
+        return f"loom.pipeline({self.name!r})"
 
     def run_case(self, case: Mapping[str, Json], *, samples: int = 1) -> CaseResult:
         """The pipeline's replies to one input, judged by its evaluators; nothing is loaded.
@@ -173,6 +189,13 @@ class CaseResult(Struct, frozen=True):
     """The replies to one case."""
 
     case: CaseSamples
+
+    def __repr__(self) -> str:
+        """What an assertion that fails shows: pytest cuts it, so what matters most comes first."""
+        said = "; ".join(sample.failure for sample in self.case.samples if sample.failure)
+        outputs = ", ".join(map(str, self.outputs))
+        failed = f", failed: {said}" if said else ""
+        return f"<case {self.case.id}: score {self.score:.3g}, {outputs}{failed}>"
 
     @property
     def outputs(self) -> list[JsonObject]:

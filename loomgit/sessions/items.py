@@ -135,13 +135,14 @@ class LoomItem(pytest.Item):
 
 
 def _headline(result: TestResult) -> str:
-    """The first line of a failure, which is all that pytest's own summary shows; empty where a
-    message says it already."""
+    """The first line of a failure, which is all that pytest's own summary shows, behind the test's
+    name; empty where a message says it already."""
     bad = next((check for check in result.checks if check.verdict != "pass"), None)
     if result.message or bad is None:
         return ""
     actual = f" (actual: {bad.actual})" if bad.actual else ""
-    return f"{result.name}: {result.verdict} - {bad.text}{actual}"
+    word = "" if result.verdict == "fail" else f"{result.verdict}: "
+    return f"{word}{bad.text}{actual}"
 
 
 def _properties(entry: Entry) -> list[tuple[str, object]]:

@@ -21,7 +21,7 @@ from loomgit.domain.suites import (
     UnitCase,
     group_of,
 )
-from loomgit.errors import BudgetExceeded, Denied, LoomError
+from loomgit.errors import BudgetExceeded, Denied, LoomError, UserError
 from loomgit.harness import unit
 from loomgit.harness.entry import Entry
 from loomgit.harness.samples import loss
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from loomgit.domain.definitions import EvaluatorSpec
+    from loomgit.domain.records import Record
     from loomgit.domain.samples import Sample, Verdict
     from loomgit.domain.suites import AnyTest, Distributional, Suite
     from loomgit.domain.values import JsonObject
@@ -131,7 +132,7 @@ class Trial:
             return [(asked.unit(suite, test), first_samples(test))]
         from loomgit.harness.drawing import first_cases  # noqa: PLC0415 - as above
 
-        records = self._subjects.records(asked.subject.plan.pipeline, suite.dataset)
+        records = self._records(asked, suite)
         count = first_cases(test.sample_size, test.policy, len(records))
         return ((asked.case(record), test.policy.samples) for record in records[:count])
 
@@ -211,7 +212,7 @@ class Trial:
         from loomgit.harness import distributional  # noqa: PLC0415 - only these need statistics
 
         cases: list[CaseSamples] = []
-        records = self._subjects.records(asked.subject.plan.pipeline, suite.dataset)
+        records = self._records(asked, suite)
         drawing = distributional.start(test, len(records), asked.evaluators)
         while drawing.wanted:
             batch = [
@@ -235,8 +236,7 @@ class Trial:
         from loomgit.harness import regression  # noqa: PLC0415 - only these need statistics
 
         options = self.options
-        records = self._subjects.records(asked.subject.plan.pipeline, suite.dataset)
-        records = records[: test.sample_size]
+        records = self._records(asked, suite)[: test.sample_size]
         cases = [self._take(asked, asked.case(record), test.policy.samples) for record in records]
         standard = self.standards.find(asked.subject, test.baseline)
         base = standard.samples(cases)
@@ -268,6 +268,18 @@ class Trial:
     def _take(self, asked: Asked, case: TestCase, samples: int) -> CaseSamples:
         drawn = tuple(self._supply.take(asked.draw(case, index)) for index in range(samples))
         return CaseSamples(case.id, case.key, case.definition, case.record.input, drawn)
+
+    def _records(self, asked: Asked, suite: Suite) -> list[Record]:
+        """The records that a test file's cases are made of. Raises LoomError, of a data set of its
+        own with the place where that is named."""
+        pipeline = asked.subject.plan.pipeline
+        try:
+            return self._subjects.records(pipeline, suite.dataset)
+        except UserError as error:
+            place = suite.places.get("dataset")
+            if place is None or error.message.startswith(str(place.path)):
+                raise
+            raise UserError(f"{place}: {error.message}", hint=error.hint) from error
 
     # -- what tests are about
 

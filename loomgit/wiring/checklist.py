@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct, field
 
 from loomgit.domain.checks import Check, Section, Validation
-from loomgit.domain.place import Problem
+from loomgit.domain.place import Place, Problem
 from loomgit.domain.ports import QueryValues
 from loomgit.domain.replies import find_object
 from loomgit.domain.words import one_of
@@ -169,7 +169,8 @@ def _documents(
 
 
 def _tests(assembly: Assembly, pipeline: Pipeline, found: _Found) -> None:
-    """The pipeline's test files that cannot be read, or ask for an evaluator which is not there.
+    """The pipeline's test files that cannot be read, or ask for an evaluator or a data set which is
+    not there.
 
     A broken file that names no pipeline may be anyone's.
     """
@@ -180,7 +181,14 @@ def _tests(assembly: Assembly, pipeline: Pipeline, found: _Found) -> None:
         if each.pipeline in ("", pipeline.name)
     ]
     for suite in suites:
-        if suite.pipeline == pipeline.name and (problems := unknown_evaluators(suite, pipeline)):
+        if suite.pipeline != pipeline.name:
+            continue
+        problems = unknown_evaluators(suite, pipeline)
+        data = suite.dataset
+        if data and "://" not in data and not (assembly.wiring.root / data).exists():
+            place = suite.places.get("dataset") or Place(suite.path)
+            problems.append(Problem(place, f"dataset: {data}: no such file"))
+        if problems:
             label = f"{PurePosixPath(suite.path).name} fits the pipeline"
             checks.append(found.fault(label, problems))
     if checks:

@@ -220,3 +220,24 @@ def test_what_a_test_says_of_itself_stands(tmp_path, server, workers):
     assert told["python::test_known"] == ("pass", "failed as expected: known")
     assert told["python::test_not_today"] == ("unverified", "not today")
     assert told["python::test_mended"][0] == "fail"
+
+
+def test_a_failure_shows_the_replies_behind_it(tmp_path, server):
+    text = (
+        "def test_it(loom):\n"
+        "    pipeline = loom.pipeline('demo')\n"
+        "    result = pipeline.run_case({'review': 'broken', 'expected': 'positive'})\n"
+        "    assert result.passed\n"
+    )
+    project = project_of(tmp_path / "work", server, text)
+    done = pytest_in(project, "tests/test_prompts.py").expect(1, failed=1)
+    shown = (
+        "where False = <case tests/test_prompts.py::test_it[1]: score 0, {'sentiment': 'negative'"
+    )
+    assert shown in done.out
+    block = done.out.partition("prompt replies, the last first")[2]
+    assert "case tests/test_prompts.py::test_it[1], sample 1, model " in block
+    assert "review: broken" in block
+    assert "label: 0" in block
+    assert "prompt replies" in pytest_in(project, "-n", "2").out
+    assert "prompt replies" not in pytest_in(project, "--show-capture=no").out

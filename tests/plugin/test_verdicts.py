@@ -210,7 +210,7 @@ def test_a_failure_tells_a_stranger_what_to_change(tmp_path, server):
         "review: number 0 is broken",
         "sentiment: negative",
         "label: 0.00 < threshold 0.70: 'negative' ≠ 'positive'",
-        "FAILED tests/demo_test.yaml::unit::case_000 - case_000: fail - sentiment == ",
+        "FAILED tests/demo_test.yaml::unit::case_000 - sentiment == ",
     ]
     places = [done.out.find(line) for line in wanted]
     assert -1 not in places, wanted[places.index(-1)]
@@ -223,3 +223,17 @@ def test_a_test_that_was_never_answered_is_not_in_the_report_as_passed(tmp_path,
     pytest_in(project, "--loom-report=out.json").expect(0, unverified=2)
     table = only(json.loads((project / "out.json").read_text())["pipelines"])
     assert {line["verdict"] for line in table["lines"]} == {"unverified"}
+
+
+def test_a_data_set_that_is_not_there_is_told_where_it_is_named(tmp_path, server):
+    tests = (
+        "dataset: data/reviewz.csv\n"
+        "distributional_tests:\n"
+        "  - {name: quality, type: statistical, assertions: [mean(evaluation_score) > 0.1]}\n"
+    )
+    project = project_with(tmp_path / "work", server, tests)
+    done = pytest_in(project).expect(1, failed=1)
+    assert "tests/demo_test.yaml:2:1: data/reviewz.csv: no such file" in done.out
+    told = loom(project, "validate", "demo", "--offline")
+    assert told.code == 2
+    assert "tests/demo_test.yaml:2:1: dataset: data/reviewz.csv: no such file" in told.out
