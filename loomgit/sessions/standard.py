@@ -9,7 +9,7 @@ from msgspec import Struct, field
 
 from loomgit.domain.comparison import Measured
 from loomgit.domain.samples import CaseSamples, Judgement, Sample
-from loomgit.errors import LoomError
+from loomgit.errors import LoomError, UserError
 from loomgit.harness.cases import is_of_data
 from loomgit.history.baselines import Baselines, Ends
 from loomgit.history.evidence import Evidence
@@ -28,7 +28,8 @@ OFF = "none"  # the baseline of who wants no comparison
 
 class Standard(Struct, frozen=True):
     """What a test is compared with: `same` where the baseline's content is today's, else what was
-    `measured` of it (None: nothing, and `note` says why); `subject` is what can be asked again."""
+    `measured` of it (None: nothing, and `note` says why); `subject` is what can be asked again.
+    `fault` is a revision that somebody named and that is not there."""
 
     measured: Measured | None = None
     cases: tuple[CaseSamples, ...] = ()
@@ -36,6 +37,7 @@ class Standard(Struct, frozen=True):
     note: str = ""
     name: str = ""
     subject: Subject | None = None
+    fault: UserError | None = None
 
     def samples(self, own: Sequence[CaseSamples]) -> Sequence[CaseSamples] | None:
         """The baseline's samples of data sets; where its content is today's, those of today."""
@@ -63,7 +65,8 @@ class Standards(Struct):
             try:
                 self._found[name] = self._find(today, asked)
             except LoomError as error:
-                self._found[name] = Standard(note=error.message)
+                fault = error if isinstance(error, UserError) and asked is not None else None
+                self._found[name] = Standard(note=error.message, fault=fault)
         return self._found[name]
 
     def measured(

@@ -239,6 +239,8 @@ class Trial:
         records = self._records(asked, suite)[: test.sample_size]
         cases = [self._take(asked, asked.case(record), test.policy.samples) for record in records]
         standard = self.standards.find(asked.subject, test.baseline)
+        if standard.fault is not None:
+            raise standard.fault
         base = standard.samples(cases)
         fresh = Fresh(why="not measured again")
         if isinstance(test, Drift):
@@ -327,6 +329,8 @@ class Trial:
         subject = self.subject(pipeline, model)
         names = {case.id for case in cases}
         standard, measured = self.standards.measured(subject, baseline, names)
+        if standard.fault is not None:
+            raise standard.fault
         if standard.same:
             return Regressed()
         if measured is None:

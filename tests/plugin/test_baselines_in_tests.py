@@ -129,8 +129,6 @@ def test_a_named_baseline_and_none_go_before_the_usual_one(project):
     pytest_in(project, "--loom-baseline", first).expect(1, passed=1, failed=1)
     done = pytest_in(project, "--loom-baseline=none").expect(0, inconclusive=2)
     assert "comparisons are off" in done.out
-    done = pytest_in(project, "--loom-baseline=nowhere").expect(0, inconclusive=2)
-    assert "nowhere" in done.out
 
 
 def test_a_test_may_name_its_baseline(project):
@@ -357,3 +355,13 @@ def test_todays_judge_judges_both_sides_again(tmp_path, server):
 def judged_at(server, judge):
     """Settings with the judge at a server of its own."""
     return f"{settings(server)}  judge: {{base_url: '{judge.url}', api_key: k}}\n{BY_JUDGE}"
+
+
+def test_a_baseline_that_is_named_and_not_there_fails(tmp_path, server, project):
+    named = AGAINST.replace("max_drop: 0.02", "max_drop: 0.02, baseline: v9")
+    commit(project, {"tests/demo_test.yaml": f"pipeline: demo\n{named}"})
+    done = pytest_in(project).expect(1, failed=1, passed=1)
+    assert "no_drop: error - there is no revision v9" in done.out
+    done = pytest_in(project, "--loom-baseline", "v8").expect(1, failed=2)
+    assert "there is no revision v8" in done.out
+    assert runs(project)[-1]["tests"][0]["verdict"] == "error"
