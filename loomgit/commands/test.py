@@ -103,7 +103,7 @@ def _files(project: Project, names: tuple[str, ...]) -> list[str]:
     chosen = [] if names else [suite.path for suite in suites]
     for name in names:
         path = Path(name).absolute()
-        if name.endswith(SUITE_ENDINGS) and path.is_file():
+        if name.endswith((*SUITE_ENDINGS, ".py")) and path.is_file():
             chosen.append(str(path))
             continue
         pipeline = project.pipeline(name).name

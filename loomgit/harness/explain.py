@@ -33,8 +33,10 @@ def explain(result: TestResult, prompt: str = "") -> list[str]:
     for case, samples in _alike(result):
         numbers = ", ".join(str(sample.index + 1) for sample in samples)
         noun = "sample" if len(samples) == 1 else "samples"
-        model = samples[0].model or "unknown"
-        lines += ["", f"case {case.id}, {noun} {numbers}, model {model}"]
+        model = f"model {samples[0].model or 'unknown'}"
+        if not samples[0].model and not samples[0].calls:
+            model = "no model was asked"
+        lines += ["", f"case {case.id}, {noun} {numbers}, {model}"]
         lines += [f"  {line}" for line in _sample(case, samples[0])]
     if result.more:
         lines += ["", f"{result.more:,} more, none of them worse"]

@@ -132,7 +132,7 @@ class Prompt:
         try:
             return self._template.render(input=input, context=context, vars=variables)
         except UndefinedError as error:
-            reason = _undefined(str(error))
+            reason = _undefined(str(error), input)
             raise RenderFailure(f"{self._where(error)}: {reason}") from error
         except SecurityError as error:
             reason = f"not allowed in a prompt: {_sentence(str(error))}"
@@ -175,10 +175,14 @@ def _fault(reference: Reference, given: Mapping[str, Sequence[str] | None]) -> P
     return Problem(place, f"{unknown}: not given", close or f"say --vars {name}=VALUE")
 
 
-def _undefined(message: str) -> str:
+def _undefined(message: str, record: JsonMapping) -> str:
     """Jinja's `'dict object' has no attribute 'x'`, with our words."""
     match = _NO_ATTRIBUTE.search(message)
-    return f"the record has no field '{match[1]}'" if match else _sentence(message)
+    if not match:
+        return _sentence(message)
+    near = nearest(match[1], list(record))
+    close = f"; it has '{near}'" if near else ""
+    return f"the record has no field '{match[1]}'{close}"
 
 
 def _sentence(message: str) -> str:

@@ -78,6 +78,11 @@ class LoomFixture(Struct):
         __tracebackhide__ = True
         return self.pipeline().run_case(case, samples=samples)
 
+    def assert_no_regression(self, *, max_drop: float = 0.02, baseline: str | None = None) -> None:
+        """As the marker's pipeline has it."""
+        __tracebackhide__ = True
+        self.pipeline().assert_no_regression(max_drop=max_drop, baseline=baseline)
+
     def entry(self, report: pytest.TestReport) -> Entry | None:
         """What the session keeps of this test, by how its call ended; None where it asked nothing.
 

@@ -80,6 +80,8 @@ def test_fields_are_not_checked_where_the_records_are_not_known():
 def test_a_field_that_one_record_lacks_is_that_records_failure():
     with pytest.raises(RenderFailure, match=r"^prompts/p.txt:2: the record has no field 'review'$"):
         render("a\n{{ input.review }}", {"other": 1})
+    with pytest.raises(RenderFailure, match=r"has no field 'review'; it has 'reviw'$"):
+        render("a\n{{ input.review }}", {"reviw": 1})
 
 
 @pytest.mark.parametrize(

@@ -120,6 +120,18 @@ def test_pipelines_and_files_can_be_named(project):
     assert (done.code, "error: third has no tests" in done.error) == (2, True)
 
 
+def test_a_python_file_that_is_named_runs_too(project):
+    text = (
+        "def test_it(loom):\n"
+        "    case = {'review': 'great', 'expected': 'positive'}\n"
+        "    assert loom.pipeline('demo').run_case(case).passed\n"
+    )
+    commit(project, {"tests/test_it.py": text})
+    done = loom(project, "test", "tests/test_it.py")
+    assert (done.code, "All tests passed (1/1)" in done.out) == (0, True), done.out + done.error
+    assert "test_it" in done.out
+
+
 def test_without_test_files_it_says_what_to_write(tmp_path):
     done = loom(make_project(tmp_path / "work"), "test")
     assert done.code == 2

@@ -19,6 +19,7 @@ def test_by_marker(loom):
     assert result.passed
     assert result.cost > 0
     assert "positive" in result.reasons("label")[0]
+    loom.assert_no_regression()
 
 
 def test_by_name(loom):

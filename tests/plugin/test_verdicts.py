@@ -237,3 +237,13 @@ def test_a_data_set_that_is_not_there_is_told_where_it_is_named(tmp_path, server
     told = loom(project, "validate", "demo", "--offline")
     assert told.code == 2
     assert "tests/demo_test.yaml:2:1: dataset: data/reviewz.csv: no such file" in told.out
+
+
+def test_an_input_that_the_prompt_does_not_know_is_told_before_any_model(tmp_path, server):
+    tests = (
+        "unit_tests:\n  - {name: typo, input: {reviw: great}, expected: {sentiment: positive}}\n"
+    )
+    done = pytest_in(project_with(tmp_path / "work", server, tests)).expect(1, failed=1)
+    assert "the record has no field 'review'; it has 'reviw'" in done.out
+    assert "no model was asked" in done.out
+    assert server.calls == 0
