@@ -7,9 +7,17 @@ from typing import Literal
 from msgspec import Struct, field
 
 from loomgit.domain.values import JsonMapping
+from loomgit.errors import Rejected
 
 Role = Literal["system", "user", "assistant"]
 Purpose = Literal["transform", "evaluate"]
+Ending = Literal["", "length", "refusal", "filter"]
+LONGEST_REFUSAL = 300  # characters of a model's own words in a reason
+
+
+class PromptRejected(Rejected):
+    """The provider refuses this request for what the prompt says: too long for the model, or
+    against its policy."""
 
 
 class Message(Struct, frozen=True):
@@ -25,7 +33,8 @@ class Request(Struct, frozen=True):
     `schema` asks for JSON of that shape; `sample` is the index of the sample, so that the fifth
     sample of a case is another request than the first. `stand_in` stands for the first message
     where a kept reply is looked for (a pipeline's `cache.key_fields`); a request that is not
-    `cacheable` is asked anew every time.
+    `cacheable` is asked anew every time. To a `fresh` one a reply of the cache is no answer: it is
+    asked anew, and what comes is kept in its place.
     """
 
     model: str
@@ -39,6 +48,7 @@ class Request(Struct, frozen=True):
     purpose: Purpose = "transform"
     stand_in: str | None = None
     cacheable: bool = True
+    fresh: bool = False
 
 
 class Usage(Struct, frozen=True):
@@ -65,6 +75,10 @@ class Completion(Struct, frozen=True):
     `model` is the model as served; `cost` is USD, None where no price is known (never 0 for that);
     `latency` is seconds, None where the reply was not waited for (a cache hit). A hit costs 0 and
     has `attempts` 0; its `usage` and `saved` (USD, None where unknown) are of when it was made.
+
+    `ending` tells of a reply that is not whole: `length` (cut off at the most tokens it might
+    have), `refusal` (`text` is the model's words for it), `filter` (the provider's filter cut it
+    off).
     """
 
     text: str
@@ -75,6 +89,16 @@ class Completion(Struct, frozen=True):
     attempts: int = 1
     cached: bool = False
     saved: float | None = 0.0
+    ending: Ending = ""
+
+    @property
+    def refusal(self) -> str:
+        """Why a policy kept the model from answering, in one line; "" where it answered."""
+        if self.ending == "refusal":
+            return f"the model refuses: {' '.join(self.text.split())}"[:LONGEST_REFUSAL]
+        if self.ending == "filter" and not self.text:
+            return "stopped by the provider's content filter"
+        return ""
 
 
 class Spent(Struct):

@@ -7,6 +7,7 @@ from typing import Literal
 from msgspec import Struct, field
 
 from loomgit.domain.models import Spent, Usage
+from loomgit.domain.ports import EvaluatorFailure
 from loomgit.domain.values import Json, JsonMapping, JsonObject
 
 Stage = Literal["transform", "evaluate", "gate", "load"]
@@ -62,12 +63,16 @@ class Score(Struct, frozen=True):
     latency: float | None = None
 
 
+class JudgeFailure(EvaluatorFailure):
+    """A judge was asked and gave no answer that can be used: nothing was measured."""
+
+
 class Assessment(Struct, frozen=True):
     """One evaluator's word on one record: a score, or the error that took its place.
 
     `spent` is what was paid for an error; a score has its own bill. `trouble` tells whose fault an
-    error is: the output's (`product`), the world's (`infrastructure`), a replay's that lacks the
-    judge's reply (`unrecorded`), else the evaluator's own.
+    error is: the output's (`product`), the world's or a judge's (`infrastructure`), a replay's that
+    lacks the judge's reply (`unrecorded`), else the evaluator's own.
     """
 
     name: str
@@ -87,8 +92,8 @@ class Assessment(Struct, frozen=True):
 class Failure(Struct, frozen=True):
     """Why a record did not get through: the stage, one line of reason, whether the world failed.
 
-    `infrastructure` is true for provider and network errors: those say nothing of the prompt; so
-    does a reply that a replay lacks (`unrecorded`).
+    `infrastructure` is true for provider and network errors and for a judge that gives no answer:
+    those say nothing of the prompt; so does a reply that a replay lacks (`unrecorded`).
     """
 
     stage: Stage

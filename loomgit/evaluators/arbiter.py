@@ -59,8 +59,8 @@ class JudgedEvaluator(Struct, frozen=True):
     async def score(self, subject: Subject) -> Score:
         """Ask the judge; tokens, cost and latency are those of our gateway.
 
-        Raises EvaluatorFailure where output or reference cannot be judged or the judge twice gave
-        no usable answer, and the gateway's own ModelError where a call failed.
+        Raises EvaluatorFailure where output or reference cannot be judged, JudgeFailure where the
+        judge gave no usable answer, and the gateway's own ModelError where a call failed.
         """
         output, beside = self.read(subject)
         arbiter = await _arbiter()

@@ -9,7 +9,7 @@ from msgspec import Struct, field
 from pydantic import BaseModel, ValidationError
 
 from loomgit.domain.models import Completion, Message, Request, Spent, Usage
-from loomgit.domain.ports import EvaluatorFailure
+from loomgit.domain.records import JudgeFailure
 from loomgit.domain.replies import REPAIR, find_object, join_faults
 from loomgit.errors import ModelError
 
@@ -24,7 +24,7 @@ class Ledger(Struct):
     """The calls behind one judgement, and what kept it from an answer."""
 
     completions: list[Completion] = field(default_factory=list)
-    fault: ModelError | EvaluatorFailure | None = None
+    fault: ModelError | JudgeFailure | None = None
 
     @property
     def spent(self) -> Spent:
@@ -69,42 +69,61 @@ class Judge(Generic[Answer]):
         self._ledger = ledger
 
     async def run(self, prompt: str) -> Judgement[Answer]:
-        """Ask, and ask once more where the reply does not fit.
+        """Ask, and ask once more where the reply does not fit; and both anew, past the cache, where
+        what did not fit was a kept reply, so that a judge's bad day does not stay for ever.
 
-        Raises what the gateway raises, or EvaluatorFailure for a second reply that does not fit;
-        the ledger keeps it, since Arbiter passes on no more than its text.
+        Raises what the gateway raises, or JudgeFailure where no reply fits; the ledger keeps it,
+        since Arbiter passes on no more than its text.
         """
         try:
             return await self._run(prompt)
-        except (ModelError, EvaluatorFailure) as error:
+        except (ModelError, JudgeFailure) as error:
             self._ledger.fault = error
             raise
 
     async def _run(self, prompt: str) -> Judgement[Answer]:
-        messages = (Message("system", self._instruction), Message("user", prompt))
-        text = await self._ask(messages)
-        answer = parse(text, self._answer)
+        answer = await self._converse(prompt, fresh=False)
+        if isinstance(answer, str) and any(reply.cached for reply in self._ledger.completions):
+            answer = await self._converse(prompt, fresh=True)
         if isinstance(answer, str):
-            repair = Message("user", REPAIR.format(fault=answer))
-            text = await self._ask((*messages, Message("assistant", text), repair))
-            answer = parse(text, self._answer)
-        if isinstance(answer, str):
-            raise EvaluatorFailure(
+            raise JudgeFailure(
                 f"the judge {self._model} gave no usable answer: {answer}", self._ledger.spent
             )
         return Judgement(answer, self._ledger.spent.usage)
 
-    async def _ask(self, messages: tuple[Message, ...]) -> str:
+    async def _converse(self, prompt: str, *, fresh: bool) -> Answer | str:
+        """The answer, repaired once, or what is wrong with it; a refusal is not argued with."""
+        messages = (Message("system", self._instruction), Message("user", prompt))
+        reply = await self._ask(messages, fresh=fresh)
+        answer = _read(reply, self._answer)
+        if isinstance(answer, str) and not reply.refusal:
+            repair = Message("user", REPAIR.format(fault=answer))
+            turns = (*messages, Message("assistant", reply.text), repair)
+            answer = _read(await self._ask(turns, fresh=fresh), self._answer)
+        return answer
+
+    async def _ask(self, messages: tuple[Message, ...], *, fresh: bool) -> Completion:
         request = Request(
             model=self._model,
             messages=messages,
             temperature=0.0,
             schema=_schema(self._answer),
             purpose="evaluate",
+            fresh=fresh,
         )
         completion = await self._gateway.complete(request)
         self._ledger.completions.append(completion)
-        return completion.text
+        return completion
+
+
+def _read(reply: Completion, answer: type[Answer]) -> Answer | str:
+    """The answer in a reply, or what is wrong with it."""
+    if reply.refusal:
+        return reply.refusal
+    found = parse(reply.text, answer)
+    if isinstance(found, str) and reply.ending == "length":
+        return f"it was cut off after {reply.usage.output} tokens"
+    return found
 
 
 def parse(text: str, answer: type[Answer]) -> Answer | str:

@@ -23,8 +23,9 @@ class CacheGateway:
 
     `rules` say for each purpose whether, and for how long, a reply may be used again. With
     `refresh` only replies of this gateway's own calls are. A request that waited for an equal one
-    is a hit, and fails with it. The embedded model is always asked: it is as quick, costs nothing
-    and must not push out what was paid for.
+    is a hit, and fails with it. A `fresh` request is asked anew, and its reply replaces the kept
+    one. The embedded model is always asked: it is as quick, costs
+    nothing and must not push out what was paid for.
     """
 
     def __init__(
@@ -49,7 +50,7 @@ class CacheGateway:
         key = request_key(request)
 
         async def ask() -> Completion:
-            if self._fresh is None or key in self._fresh:
+            if not request.fresh and (self._fresh is None or key in self._fresh):
                 found = self._store.find(key, ttl=rule.ttl)
                 if found is not None:
                     return found

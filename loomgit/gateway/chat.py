@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from msgspec import Struct
 
-from loomgit.domain.models import Usage
+from loomgit.domain.models import Ending, Usage
 from loomgit.errors import Rejected
-from loomgit.gateway.wire import body
+from loomgit.gateway.wire import ENDINGS, body
 
 if TYPE_CHECKING:
     from loomgit.domain.models import Request
@@ -23,6 +23,7 @@ class ChatReply(Struct, frozen=True):
     text: str
     model: str
     usage: Usage
+    ending: Ending = ""
 
 
 def render(request: Request, endpoint: ChatEndpoint) -> bytes:
@@ -44,10 +45,7 @@ def render(request: Request, endpoint: ChatEndpoint) -> bytes:
 
 
 def parse(model: str, content: bytes) -> ChatReply | None:
-    """The reply in `content`; None where it is not one.
-
-    Raises Rejected for a reply that a policy took the place of.
-    """
+    """The reply in `content`; None where it is none. Raises Rejected for one without a choice."""
     try:
         payload: Json = orjson.loads(content)
     except orjson.JSONDecodeError:
@@ -58,10 +56,12 @@ def parse(model: str, content: bytes) -> ChatReply | None:
     if not choices:
         raise Rejected(f"{model}: the provider sent a reply without a choice")
     served = payload.get("model")
+    text, ending = _text(_object(choices[0]))
     return ChatReply(
-        text=_text(model, _object(choices[0])),
+        text=text,
         model=served if isinstance(served, str) else "",
         usage=_usage(_object(payload.get("usage"))),
+        ending=ending,
     )
 
 
@@ -76,23 +76,20 @@ def error_status(content: bytes) -> int | None:
     return code if isinstance(code, int) and 400 <= code < 600 else None
 
 
-def _text(model: str, choice: JsonObject) -> str:
-    """The text, or the arguments of a tool call."""
+def _text(choice: JsonObject) -> tuple[str, Ending]:
+    """The text, or the arguments of a tool call, or the words of a refusal; and how it ended."""
     message = _object(choice.get("message"))
+    ending = ENDINGS.get(str(choice.get("finish_reason")), "")
     content = message.get("content")
     if isinstance(content, list):  # parts, of which the thinking ones have no text
         content = "".join(str(_object(part).get("text", "")) for part in content)
     if isinstance(content, str) and content:
-        return content
+        return content, ending
     calls = message.get("tool_calls")
     if isinstance(calls, list) and calls:
-        return str(_object(_object(calls[0]).get("function")).get("arguments", ""))
+        return str(_object(_object(calls[0]).get("function")).get("arguments", "")), ending
     refusal = message.get("refusal")
-    if refusal:
-        raise Rejected(f"{model}: the model refuses: {refusal}")
-    if choice.get("finish_reason") == "content_filter":
-        raise Rejected(f"{model}: stopped by the provider's content filter")
-    return ""
+    return (str(refusal), "refusal") if refusal else ("", ending)
 
 
 def _usage(usage: JsonObject) -> Usage:

@@ -78,8 +78,8 @@ class DirectGateway:
     async def complete(self, request: Request) -> Completion:
         """Return the endpoint's reply.
 
-        Raises RateLimited, Unavailable, Rejected (also for a refusal by policy that comes as a
-        reply) or Denied (also for a model that the server does not have).
+        Raises RateLimited, Unavailable, Rejected or Denied (also for a model that the server does
+        not have). A refusal that comes as a reply is one, and costs what it costs.
         """
         session = self._session or self._open()
         line = self._lines.get(request.model) or self._line(request.model)
@@ -112,6 +112,7 @@ class DirectGateway:
             # A provider that counts nothing did not work for nothing.
             cost=self._prices.cost(request.model, served, usage) if usage.total else None,
             latency=latency,
+            ending=reply.ending,
         )
 
     async def close(self) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from loomgit.domain.models import PromptRejected
 from loomgit.errors import Denied, ModelError, RateLimited, Rejected, Unavailable
 
 if TYPE_CHECKING:
@@ -30,6 +31,19 @@ _NO_KEY = re.compile(
     r"|api key (?:is )?(?:required|missing)",
     re.IGNORECASE,
 )
+# What the prompt is to blame for; any other request that is refused is one that Loom, or the
+# configuration, made wrong.
+_TOO_LONG = re.compile(
+    r"context[ _]?(?:length|window)|(?:prompt|input|request)\b.{0,40}\btoo (?:long|large)"
+    r"|too many (?:input |prompt )?tokens|(?:input|prompt) token count|string_above_max_length",
+    re.IGNORECASE,
+)
+_POLICY = re.compile(
+    r"content[ _]?(?:policy|filter|management policy)|ResponsibleAIPolicy|PROHIBITED_CONTENT"
+    r"|\b(?:usage|safety|acceptable use) polic|blocked by .{0,40}\b(?:safety|polic|filter)",
+    re.IGNORECASE,
+)
+_PER_MINUTE = re.compile(r"per minute", re.IGNORECASE)  # Groq: too large for the account's rate
 _DELAY = re.compile(r"[\"']retryDelay[\"']:\s*[\"'](\d+(?:\.\d+)?)s[\"']")
 _NO_PROVIDER = "LLM Provider NOT provided"
 _LIBRARY = re.compile(r"^(?:(?:litellm\.)?\w*(?:Error|Exception|Timeout)\w*(?: Error)?(?::| -) )+")
@@ -116,7 +130,9 @@ def explain(refusal: Refusal, asked: Asked) -> ModelError:
     if status == 408:
         return Unavailable(f"{model}: no reply within {asked.timeout:g} s")
     if status in (400, 405, 406, 410, 411, 413, 415, 422):
-        return Rejected(f"{model}: rejected: {said}")
+        too_long = status == 413 or _TOO_LONG.search(text)
+        ours = not (too_long or _POLICY.search(text)) or _PER_MINUTE.search(text)
+        return (Rejected if ours else PromptRejected)(f"{model}: rejected: {said}")
     where = f" at {clean(asked.base_url, asked.secrets)}" if asked.base_url else ""
     number = f" ({status})" if status and status != 500 else ""
     return Unavailable(

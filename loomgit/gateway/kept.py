@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from msgspec.structs import replace
 
 from loomgit.domain.keys import canonical
-from loomgit.domain.models import Completion, Usage
+from loomgit.domain.models import Completion, Ending, Usage
 
 if TYPE_CHECKING:
     from loomgit.domain.models import Request
     from loomgit.domain.values import Json, JsonObject
 
 FORMAT = 1  # raised when a key means something else
+_ENDINGS: dict[str, Ending] = {ending: ending for ending in get_args(Ending)}
 
 
 def request_key(request: Request) -> bytes:
@@ -56,18 +57,22 @@ def price(completion: Completion) -> float | None:
 
 
 def render(completion: Completion) -> JsonObject:
-    """The reply as JSON."""
+    """The reply as JSON; an `ending` is there only where it is not the usual one."""
     usage = completion.usage
-    return {
+    found: JsonObject = {
         "text": completion.text,
         "model": completion.model,
         "usage": {"input": usage.input, "output": usage.output, "cached": usage.cached},
         "cost": price(completion),
     }
+    return found | {"ending": completion.ending} if completion.ending else found
 
 
 def parse(value: Json) -> Completion:
-    """The kept reply, as a hit. Raises ValueError where it is not one."""
+    """The kept reply, as a hit. Raises ValueError where it is not one.
+
+    One without an `ending`, or with one of a later version, ended as usual.
+    """
     match value:
         case {
             "text": str(text),
@@ -76,5 +81,9 @@ def parse(value: Json) -> Completion:
             "cost": int() | float() | None as cost,
         }:
             usage = Usage(asked, replied, cached)
-            return Completion(text, model, usage, 0.0, None, 0, cached=True, saved=cost)
+            found = Completion(text, model, usage, 0.0, None, 0, cached=True, saved=cost)
+            match value:
+                case {"ending": str(said)} if said in _ENDINGS:
+                    return replace(found, ending=_ENDINGS[said])
+            return found
     raise ValueError("a reply has text, model, usage (input, output, cached) and cost")

@@ -9,12 +9,11 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-import warnings
 from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct
 
-from loomgit.domain.loading import import_quietly
+from loomgit.domain.loading import import_quietly, unwarned
 from loomgit.domain.models import Completion
 from loomgit.errors import Denied
 from loomgit.gateway.faults import Asked, Refusal, explain, missing_key, read_delay, read_wait
@@ -80,8 +79,8 @@ class LiteLlmGateway:
     async def complete(self, request: Request) -> Completion:
         """Return the provider's reply.
 
-        Raises RateLimited, Unavailable, Rejected (also for a refusal by policy that comes as a
-        reply) or Denied (also for a model that no provider has: no call will succeed).
+        Raises RateLimited, Unavailable, Rejected or Denied (also for a model that no provider has:
+        no call will succeed). A refusal that comes as a reply is one, and costs what it costs.
         """
         litellm = await _litellm()
         if request.model not in self._targets:
@@ -100,13 +99,15 @@ class LiteLlmGateway:
             ) from error
         latency = self._clock() - started
         usage, model = read_usage(response), response.model or request.model
+        text, ending = read_text(request.model, response)
         return Completion(
-            text=read_text(request.model, response),
+            text=text,
             model=model,
             usage=usage,
             # A provider that counts nothing did not work for nothing.
             cost=self._prices.cost(request.model, model, usage) if usage.total else None,
             latency=latency,
+            ending=ending,
         )
 
     async def close(self) -> None:
@@ -189,16 +190,12 @@ def load_litellm() -> ModuleType:
         litellm = import_quietly("litellm", _LOGGERS)
         for switch in ("suppress_debug_info", "disable_hf_tokenizer_download"):
             setattr(litellm, switch, True)
-        _make_types(litellm)
+        with unwarned():
+            # The types of replies: litellm leaves making them to the first reply, and pydantic
+            # warns then of their fields, an error in the middle of a call where warnings are.
+            litellm.ModelResponse(choices=[{"message": {"role": "assistant", "content": ""}}])
         _loaded.append(litellm)
     return _loaded[0]
-
-
-def _make_types(litellm: ModuleType) -> None:
-    """Make the types of replies now: litellm leaves it to the first reply, and pydantic warns then
-    of their fields, which is an error in the middle of a call where warnings are errors."""
-    warnings.filterwarnings("ignore", r"Item '\w+' on TypedDict class", UserWarning)
-    litellm.ModelResponse(choices=[{"message": {"role": "assistant", "content": ""}}])
 
 
 async def _litellm() -> ModuleType:

@@ -54,7 +54,9 @@ class OnceGateway:
 
     async def complete(self, request: Request) -> Completion:
         """Return the reply, whoever asked for it."""
-        shared = request.cacheable and request.purpose in self._purposes
+        # What is to replace a reply that all of them know is each one's own.
+        kept = request.cacheable and not request.fresh
+        shared = kept and request.purpose in self._purposes
         if not shared or request.model.startswith(EMBEDDED_PREFIX):
             return await self._inner.complete(request)
         key = request_key(request)

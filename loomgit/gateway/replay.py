@@ -25,8 +25,9 @@ class CassetteGateway:
 
     `auto` replays and records what is missing, `record` asks everything once and replaces it,
     `only` replays and raises Unrecorded where there is nothing, `off` does nothing. Equal requests
-    at the same time are one call, so that each has the reply that is recorded. What was recorded is
-    written when the gateway is closed.
+    at the same time are one call, so that each has the reply that is recorded. A `fresh` request
+    replaces what was asked here, and never what was recorded before. What was recorded is written
+    when the gateway is closed.
     """
 
     def __init__(self, inner: Gateway, cassette: Cassette, mode: Replay, *, origin: str) -> None:
@@ -35,6 +36,7 @@ class CassetteGateway:
         self._mode = mode
         self._origin = origin
         self._changed: dict[str, Entry] = {}
+        self._asked: set[str] = set()
         self._flights = Flights()
 
     async def complete(self, request: Request) -> Completion:
@@ -44,7 +46,7 @@ class CassetteGateway:
         asked = describe(request)
         key = hash_request(asked)
         entry = self._find(key)
-        if entry is not None:
+        if entry is not None and not (request.fresh and key in self._asked):
             return entry.reply
         if self._mode == "only":
             raise Unrecorded(
@@ -55,6 +57,7 @@ class CassetteGateway:
         async def ask() -> Completion:
             completion = await self._inner.complete(request)
             self._changed[key] = Entry(key, self._origin, asked, as_hit(completion))
+            self._asked.add(key)
             return completion
 
         return await self._flights.join(key, ask)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import orjson
 from msgspec import Struct
 
-from loomgit.domain.models import Usage
+from loomgit.domain.models import Ending, Usage
 from loomgit.errors import Rejected, UserError
 
 if TYPE_CHECKING:
@@ -22,6 +22,12 @@ TIMEOUT = 60.0  # seconds without a byte of the reply
 INSTRUCTION = (
     "Reply with one JSON value that fits this JSON Schema, and with nothing around it:\n{schema}"
 )
+# What finish reasons mean. All others end a reply that is whole.
+ENDINGS: dict[str, Ending] = {
+    "length": "length",
+    "max_tokens": "length",
+    "content_filter": "filter",
+}
 # What a pipeline's `params` may not set: Loom decides these, and retries, routing or callbacks
 # inside litellm would go around budget and cache.
 OWN = frozenset(
@@ -130,26 +136,21 @@ def fits_strict_mode(schema: Json | JsonMapping) -> bool:
     return "default" not in schema and all(fits_strict_mode(part) for part in schema.values())
 
 
-def read_text(model: str, response: Response) -> str:
-    """The reply's text, or the arguments of its tool call.
-
-    Raises Rejected for a reply that a policy took the place of.
-    """
+def read_text(model: str, response: Response) -> tuple[str, Ending]:
+    """The reply's text, or the arguments of its tool call, or the words of a refusal; and how it
+    ended. Raises Rejected for a reply that has none of them."""
     if not response.choices:
         raise Rejected(f"{model}: the provider sent a reply without a choice")
     choice = response.choices[0]
+    ending = ENDINGS.get(choice.finish_reason or "", "")
     if choice.message.content:
-        return choice.message.content
+        return choice.message.content, ending
     calls = getattr(choice.message, "tool_calls", None)
     if calls:
-        return str(calls[0].function.arguments)
+        return str(calls[0].function.arguments), ending
     extra = getattr(choice.message, "provider_specific_fields", None) or {}
     refusal = extra.get("refusal") or getattr(choice.message, "refusal", None)
-    if refusal:
-        raise Rejected(f"{model}: the model refuses: {refusal}")
-    if choice.finish_reason == "content_filter":
-        raise Rejected(f"{model}: stopped by the provider's content filter")
-    return ""
+    return (str(refusal), "refusal") if refusal else ("", ending)
 
 
 def read_usage(response: Response) -> Usage:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from loomgit.domain.gates import decide
 from loomgit.domain.ports import EvaluatorFailure
-from loomgit.domain.records import Assessment, Failure, Subject
+from loomgit.domain.records import Assessment, Failure, JudgeFailure, Subject
 from loomgit.errors import Denied, ModelError, Unrecorded
 
 if TYPE_CHECKING:
@@ -89,11 +89,17 @@ async def _assess(spec: EvaluatorSpec, evaluator: Evaluator, subject: Subject) -
             spec.weight,
             error=str(failure),
             spent=failure.spent,
-            trouble="product" if failure.product else "",
+            trouble=_blame(failure),
         )
     except ModelError as error:
-        trouble: Trouble = "unrecorded" if isinstance(error, Unrecorded) else "infrastructure"
         return Assessment(
-            spec.name, spec.threshold, spec.weight, error=error.message, trouble=trouble
+            spec.name, spec.threshold, spec.weight, error=error.message, trouble=_blame(error)
         )
     return Assessment(spec.name, spec.threshold, spec.weight, score=score)
+
+
+def _blame(error: ModelError | EvaluatorFailure) -> Trouble:
+    """Whose fault it is that there is no score: a judge that gives none measured nothing."""
+    if isinstance(error, EvaluatorFailure) and not isinstance(error, JudgeFailure):
+        return "product" if error.product else ""
+    return "unrecorded" if isinstance(error, Unrecorded) else "infrastructure"

@@ -11,7 +11,7 @@ from loomgit.pipeline.tally import lowest
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from loomgit.domain.records import Failure, Outcome, Record, Trouble
+    from loomgit.domain.records import Assessment, Failure, Outcome, Record, Trouble
     from loomgit.pipeline.stages import Stages
 
 
@@ -42,9 +42,10 @@ class Sampler:
         trouble = _trouble(failure)
         if trouble == "product" and not judgements and failure is not None:
             judgements = {name: Judgement(0.0, failure.reason) for name in self._weights}
-        judged = [a.score for a in outcome.assessments if a.score]
-        costs = [None if output is None else output.cost, *(score.cost for score in judged)]
-        usage = sum((score.usage for score in judged), output.usage if output else Usage())
+        bills = [_bill(assessment) for assessment in outcome.assessments]
+        judged = [bill for bill in bills if bill is not None]
+        costs = [None if output is None else output.cost, *(cost for _, cost, _ in judged)]
+        usage = sum((used for used, _, _ in judged), output.usage if output else Usage())
         return Sample(
             index=index,
             output=output.fields if output else {},
@@ -57,9 +58,9 @@ class Sampler:
             failure=failure.reason if failure else "",
             usage=usage,
             cost=_sum(costs),
-            judge_cost=_sum([score.cost for score in judged]),
+            judge_cost=_sum([cost for _, cost, _ in judged]),
             latency=output.latency if output else None,
-            calls=(output.calls if output else 0) + sum(score.calls for score in judged),
+            calls=(output.calls if output else 0) + sum(calls for _, _, calls in judged),
             cached=output.cached if output else False,
         )
 
@@ -74,6 +75,14 @@ class Sampler:
         ]
         total = sum(weight for weight, _ in values)
         return sum(weight * value for weight, value in values) / total if total else None
+
+
+def _bill(assessment: Assessment) -> tuple[Usage, float | None, int] | None:
+    """Tokens, USD and calls of a score, or of what was asked for one in vain."""
+    score, spent = assessment.score, assessment.spent
+    if score is not None:
+        return score.usage, score.cost, score.calls
+    return None if spent is None else (spent.usage, spent.cost, spent.made)
 
 
 def _sum(costs: list[float | None]) -> float | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from loomgit.domain.models import Message, Request, Spent
+from loomgit.domain.models import Message, PromptRejected, Request, Spent
 from loomgit.domain.records import Failure, Output
 from loomgit.domain.replies import REPAIR
 from loomgit.errors import Denied, ModelError, Unrecorded
@@ -14,6 +14,7 @@ from loomgit.pipeline.prompt import RenderFailure
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from loomgit.domain.models import Completion
     from loomgit.domain.ports import Gateway
     from loomgit.domain.records import Record
     from loomgit.domain.values import JsonMapping, JsonObject
@@ -73,8 +74,7 @@ class Transformer:
     ) -> tuple[Output | None, Failure | None]:
         spent = Spent()
         messages: tuple[Message, ...] = (Message("user", text),)
-        fields: JsonObject | Fault = {}
-        reply = model = ""
+        reply = model = reason = ""
         own = None if self._stand_in is None else self._stand_in(record.input)
         for attempt in range(2):
             try:
@@ -87,18 +87,32 @@ class Transformer:
                 return self._output({}, reply, model, spent), Failure(
                     "transform",
                     error.message,
-                    infrastructure=True,
+                    infrastructure=not isinstance(error, PromptRejected),
                     unrecorded=isinstance(error, Unrecorded),
                 )
             spent.add(completion)
             reply, model = completion.text, completion.model
-            fields = self._reader.read(reply)
+            fields = Fault(completion.refusal) if completion.refusal else self._reader.read(reply)
             if not isinstance(fields, Fault):
                 return self._output(fields, reply, model, spent), None
+            reason = self._explain(completion, fields)
+            if completion.refusal:
+                break  # it is not argued with
             repair = Message("user", REPAIR.format(fault=fields.reason))
             messages = (*messages[:1], Message("assistant", reply), repair)
-        assert isinstance(fields, Fault)
-        return self._output({}, reply, model, spent), Failure("transform", fields.reason)
+        return self._output({}, reply, model, spent), Failure("transform", reason)
+
+    def _explain(self, completion: Completion, fault: Fault) -> str:
+        """Why a reply is no output, for the one who can do something about it."""
+        if completion.ending == "filter" and completion.text:
+            return f"cut off by the provider's content filter: {fault.reason}"
+        if completion.ending != "length":
+            return fault.reason
+        limit = self._sampling.max_tokens
+        where = f"at max_tokens ({limit} tokens)" if limit else "at the limit of its length"
+        if not limit and completion.usage.output:
+            where += f" ({completion.usage.output} tokens)"
+        return f"the reply was cut off {where}: raise transform.max_tokens"
 
     def _request(self, messages: tuple[Message, ...], sample: int, stand_in: str | None) -> Request:
         sampling = self._sampling

@@ -4,17 +4,19 @@ import logging
 
 import pytest
 
-from loomgit.domain.definitions import EvaluatorSpec
+from loomgit.domain.definitions import CacheRule, EvaluatorSpec
 from loomgit.domain.models import Usage
 from loomgit.domain.place import Place
 from loomgit.domain.ports import EvaluatorFailure
-from loomgit.domain.records import Subject
+from loomgit.domain.records import JudgeFailure, Subject
 from loomgit.domain.settings import ModelSettings, Secret
 from loomgit.errors import Denied, RateLimited, Rejected, Unavailable
 from loomgit.evaluators.registry import DETERMINISTIC, JUDGED, build
+from loomgit.gateway.cache import CacheGateway
 from loomgit.gateway.live import LiteLlmGateway
 from loomgit.gateway.prices import Prices
-from tests.servers.openai_server import Hang, error, scripted
+from loomgit.gateway.reply_store import ReplyStore
+from tests.servers.openai_server import Hang, Reply, error, scripted
 
 MODEL = "gpt-4o-mini"
 GOOD = {"score": 0.85, "confidence": 0.5, "explanation": "Says the same."}
@@ -175,10 +177,73 @@ def test_an_answer_that_does_not_fit_is_repaired_once(server, bad, words):
 def test_a_second_answer_that_does_not_fit_is_a_failure(server):
     server.respond = lambda request: "I would rather not."
     with pytest.raises(
-        EvaluatorFailure, match="gpt-4o-mini gave no usable answer: it holds no JSON"
-    ):
+        JudgeFailure, match="gpt-4o-mini gave no usable answer: it holds no JSON"
+    ) as caught:
         judge(server, "semantic", PARIS)
-    assert server.calls == 2
+    assert server.calls == caught.value.spent.made == 2
+
+
+def finished(reason, **message):
+    body = {"id": "1", "object": "chat.completion", "created": 1, "model": MODEL}
+    choice = {"index": 0, "finish_reason": reason, "message": {"role": "assistant", **message}}
+    usage = {"prompt_tokens": 9, "completion_tokens": 5, "total_tokens": 14}
+    return Reply(200, {**body, "choices": [choice], "usage": usage})
+
+
+@pytest.mark.parametrize(
+    ("reply", "words", "calls"),
+    [
+        (finished("stop", content=None, refusal="Never."), "the model refuses: Never.", 1),
+        (finished("content_filter", content=""), "content filter", 1),
+        (finished("length", content='{"score": 0'), "it was cut off after 5 tokens", 2),
+    ],
+)
+def test_why_a_judge_gave_no_answer_is_told(server, reply, words, calls):
+    server.respond = lambda request: reply
+    with pytest.raises(JudgeFailure, match=words) as caught:
+        judge(server, "semantic", PARIS)
+    assert server.calls == calls
+    assert caught.value.spent.usage == Usage(9 * calls, 5 * calls)
+
+
+class TestKeptReplies:
+    """A judge behind the cache of replies, one process after the other."""
+
+    @pytest.fixture
+    def judged(self, server, tmp_path):
+        def run():
+            store = ReplyStore(tmp_path / "responses.sqlite", warn=pytest.fail)
+            lane = CacheGateway(gateway(server), store, {"evaluate": CacheRule()})
+            return judge(server, "semantic", PARIS, lane=lane)
+
+        return run
+
+    def test_an_unusable_one_is_asked_for_anew_and_the_good_one_is_kept(self, server, judged):
+        server.respond = lambda request: "I would rather not."
+        with pytest.raises(JudgeFailure):
+            judged()
+        assert server.calls == 2
+        server.respond = lambda request: json.dumps(GOOD)
+        score = judged()
+        assert (score.value, score.calls, score.hits) == (0.85, 1, 2)
+        assert server.calls == 3
+        again = judged()
+        assert (again.value, again.calls, again.hits, again.cost) == (0.85, 0, 1, 0.0)
+        assert server.calls == 3
+
+    def test_a_judge_that_is_still_ill_is_asked_once_more_and_no_further(self, server, judged):
+        server.respond = lambda request: "I would rather not."
+        for calls in (2, 4, 6):
+            with pytest.raises(JudgeFailure):
+                judged()
+            assert server.calls == calls
+
+    def test_a_repair_that_was_kept_is_replayed_for_nothing(self, server, judged):
+        server.respond = scripted("Hm.", json.dumps(GOOD))
+        assert judged().calls == 2
+        again = judged()
+        assert (again.value, again.calls, again.hits) == (0.85, 0, 2)
+        assert server.calls == 2
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from loomgit.domain.definitions import CacheRule
 from loomgit.domain.models import Completion, Message, Request, Usage
 from loomgit.errors import Rejected
 from loomgit.gateway.cache import CacheGateway
-from loomgit.gateway.kept import request_key
+from loomgit.gateway.kept import parse, render, request_key
 from loomgit.gateway.reply_store import ReplyStore
 
 ASK = Request("gpt-4o-mini", (Message("system", "Be brief."), Message("user", "x")))
@@ -22,6 +22,7 @@ class Model:
     def __init__(self):
         self.calls = 0
         self.gate = None
+        self.ending = ""
         self.error = None
         self.closed = False
 
@@ -32,7 +33,9 @@ class Model:
             await self.gate.wait()
         if self.error is not None:
             raise self.error
-        return Completion(f"reply {number}", "served", Usage(10, 2), cost=0.5, latency=1.0)
+        return Completion(
+            f"reply {number}", "served", Usage(10, 2), cost=0.5, latency=1.0, ending=self.ending
+        )
 
     async def close(self):
         self.closed = True
@@ -85,6 +88,35 @@ def test_samples_are_kept_apart_and_all_found_again(cached):
     assert model.calls == 5
 
 
+def test_a_fresh_request_goes_past_the_kept_reply_and_replaces_it(cached):
+    model = Model()
+    done = cached(asking(ASK, replace(ASK, fresh=True), ASK), model)
+    assert [reply.text for reply in done] == ["reply 1", "reply 2", "reply 2"]
+    assert [reply.cached for reply in done] == [False, False, True]
+    assert cached(asking(ASK), model)[0].text == "reply 2"
+    assert model.calls == 2
+
+
+@pytest.mark.parametrize("ending", ["length", "refusal", "filter"])
+def test_how_a_kept_reply_ended_is_known_again(cached, ending):
+    model = Model()
+    model.ending = ending
+    first, again = *cached(asking(ASK), model), *cached(asking(ASK), model)
+    assert (first.ending, again.ending, model.calls) == (ending, ending, 1)
+
+
+def test_a_reply_that_was_kept_by_another_version_is_read():
+    old = {
+        "text": "x",
+        "model": "m",
+        "usage": {"input": 1, "output": 2, "cached": 0},
+        "cost": 0.5,
+    }
+    assert render(Completion("x", "m", Usage(1, 2), cost=0.5)) == old
+    for kept in (old, {**old, "ending": "a word of tomorrow"}, {**old, "ending": [1]}):
+        assert parse(kept).ending == ""
+
+
 CHANGES = {
     "model": "gpt-4o",
     "messages": (Message("user", "y"),),
@@ -106,6 +138,7 @@ def test_whatever_can_change_the_reply_changes_the_key(field):
 def test_what_cannot_change_the_reply_does_not():
     for same in (
         replace(ASK, purpose="evaluate"),
+        replace(ASK, fresh=True),
         replace(ASK, model="openai/gpt-4o-mini"),
         replace(ASK, params={}),
     ):

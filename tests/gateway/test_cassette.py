@@ -97,6 +97,28 @@ def test_record_asks_everything_once_and_replaces_it(session):
     assert [done.text for done in session("only", ASK, OTHER)] == ["reply 3", "reply 2"]
 
 
+def test_a_fresh_request_replaces_what_was_asked_here_and_not_what_was_recorded(session):
+    fresh = replace(ASK, fresh=True)
+    assert [done.text for done in session("auto", ASK, fresh, ASK)] == [
+        "reply 1",
+        "reply 2",
+        "reply 2",
+    ]
+    for mode in ("only", "auto"):
+        assert [done.text for done in session(mode, ASK, fresh)] == ["reply 2"] * 2
+    assert session.model.calls == 2
+
+
+def test_how_a_recorded_reply_ended_is_known_again(tmp_path):
+    path, entry = tmp_path / "demo.jsonl", Entry("", "now", describe(ASK), HIT)
+    whole = replace(entry, key=hash_request(entry.request))
+    cut = replace(whole, reply=replace(HIT, ending="length"))
+    assert b"ending" not in whole.line()
+    for kept in (whole, cut):
+        path.write_bytes(kept.line())
+        assert Cassette(path, SHOWN).entries[kept.key] == kept
+
+
 def test_off_neither_reads_nor_writes(session):
     session("off", ASK)
     assert not session.path.exists()

@@ -15,6 +15,7 @@ from loomgit.domain.settings import ModelSettings, Secret
 from loomgit.errors import Denied, RateLimited, Rejected, Unavailable, UserError
 from loomgit.gateway.direct import DirectGateway
 from loomgit.gateway.endpoints import resolve
+from loomgit.gateway.faults import Asked, Refusal, explain
 from loomgit.gateway.live import LiteLlmGateway
 from loomgit.gateway.prices import Prices
 from tests.servers.openai_server import Reply, error, scripted
@@ -211,7 +212,6 @@ def test_a_text_is_found_wherever_it_stands(server, message, text):
 @pytest.mark.parametrize(
     ("reply", "kind", "words"),
     [
-        (Reply(200, body(content=None, refusal="I will not")), Rejected, "refuses: I will not"),
         (Reply(200, {"choices": []}), Rejected, "without a choice"),
         (Reply(200, {"error": {"message": "slow down", "code": 429}}), RateLimited, "slow down"),
         (Reply(200, {"error": {"message": "what"}}), Unavailable, "no choices"),
@@ -222,6 +222,12 @@ def test_replies_that_are_none_are_errors(server, reply, kind, words):
     server.respond = scripted(reply)
     with pytest.raises(kind, match=words):
         ask({ASK.model: settings(server)}, ASK)
+
+
+def test_what_is_too_much_for_a_minute_is_not_too_long():
+    asked = Asked(ASK.model, "KEY", None, 60.0)
+    said = "Request too large on tokens per minute (TPM): Limit 6000"
+    assert type(explain(Refusal(413, said), asked)) is Rejected
 
 
 def test_an_overloaded_server_is_told_from_a_broken_one(server):

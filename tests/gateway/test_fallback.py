@@ -3,7 +3,7 @@ import asyncio
 import pytest
 from msgspec.structs import replace
 
-from loomgit.domain.models import Completion, Message, Request
+from loomgit.domain.models import Completion, Message, PromptRejected, Request, Usage
 from loomgit.errors import (
     BudgetExceeded,
     Denied,
@@ -20,16 +20,17 @@ INSTEAD = {"first": ("second", "third")}
 
 
 class Models:
-    """Each fails as told or answers under its name."""
+    """Each fails as told, or answers as told or under its name."""
 
-    def __init__(self, **errors):
-        self.errors, self.asked, self.closed = errors, [], False
+    def __init__(self, **replies):
+        self.replies, self.asked, self.closed = replies, [], False
 
     async def complete(self, request):
         self.asked.append(request.model)
-        if request.model in self.errors:
-            raise self.errors[request.model]
-        return Completion("fine", f"{request.model}-served")
+        reply = self.replies.get(request.model)
+        if isinstance(reply, Exception):
+            raise reply
+        return reply or Completion("fine", f"{request.model}-served")
 
     async def close(self):
         self.closed = True
@@ -72,6 +73,39 @@ def test_where_all_fail_both_ends_are_told():
     with pytest.raises(RateLimited) as caught:
         ask(models)
     assert caught.value.message == "A down; instead: C slow"
+
+
+REFUSED = Completion("No.", "m-1", Usage(10, 2), cost=0.5, latency=1.0, ending="refusal")
+
+
+def test_a_refusal_moves_on_and_is_on_the_bill_of_the_one_who_answers():
+    fine = Completion("fine", "m-2", Usage(20, 5), cost=1.0, latency=2.0)
+    found = ask(Models(first=REFUSED, second=fine))
+    assert (found.text, found.model, found.ending) == ("fine", "m-2", "")
+    assert (found.usage, found.cost, found.latency) == (Usage(30, 7), 1.5, 3.0)
+    assert found.attempts == 2
+
+
+def test_the_bill_of_kept_replies_stays_empty():
+    hit = {"cost": 0.0, "latency": None, "attempts": 0, "cached": True, "saved": 0.5}
+    fine = Completion("fine", "m-2", Usage(20, 5), **hit)
+    found = ask(Models(first=replace(REFUSED, **hit), second=fine))
+    assert found == replace(fine, saved=1.0)
+
+
+def test_where_nobody_answers_the_refusal_is_the_reply():
+    found = ask(Models(first=REFUSED, second=Unavailable("down"), third=Rejected("no")))
+    assert found == REFUSED
+
+
+@pytest.mark.parametrize(
+    ("first", "blamed"), [(Unavailable("down"), False), (PromptRejected("too long"), True)]
+)
+def test_the_prompt_is_blamed_only_where_it_is_by_all(first, blamed):
+    too_long = PromptRejected("too long")
+    with pytest.raises(Rejected) as caught:
+        ask(Models(first=first, second=too_long, third=too_long))
+    assert isinstance(caught.value, PromptRejected) is blamed
 
 
 def test_a_judge_and_another_model_have_no_substitute():

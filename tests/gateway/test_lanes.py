@@ -7,7 +7,7 @@ import time
 import pytest
 from msgspec.structs import replace
 
-from loomgit.domain.models import Message, Request, Usage
+from loomgit.domain.models import Message, PromptRejected, Request, Usage
 from loomgit.domain.place import Place
 from loomgit.domain.settings import ModelSettings, Secret
 from loomgit.errors import Denied, RateLimited, Rejected, Unavailable, UserError
@@ -252,6 +252,26 @@ def test_each_refusal_becomes_the_error_that_says_what_can_be_done(
     assert words in lane.refusal(server, reply, kind).message
 
 
+@pytest.mark.parametrize(
+    ("reply", "blamed"),
+    [
+        (error(400, "maximum context length is 128000 tokens", "context_length_exceeded"), True),
+        (error(400, "prompt is too long: 210000 tokens > 200000 maximum"), True),
+        (error(413, "too large"), True),
+        (error(400, "flagged", "content_policy_violation"), True),
+        (error(400, "The response was filtered due to the content management policy"), True),
+        (error(400, "Unknown parameter: 'foo'"), False),
+        (error(400, "Invalid schema for response_format"), False),
+        (error(422, "cannot read that"), False),
+    ],
+)
+def test_the_prompt_is_blamed_for_its_length_and_for_what_it_says_alone(
+    lane, server, reply, blamed
+):
+    found = lane.refusal(server, reply, Rejected)
+    assert isinstance(found, PromptRejected) is blamed
+
+
 def test_an_outage_says_how_long_to_wait_too(lane, server):
     assert (
         lane.refusal(server, error(503, "busy", None, retry_after="2"), Unavailable).retry_after
@@ -284,20 +304,37 @@ def test_a_refused_connection_is_unavailable(lane):
     assert "hidden" not in caught.value.message
 
 
-def test_a_refusal_that_comes_as_a_reply_is_rejected(lane, server):
-    choice = {
-        "index": 0,
-        "finish_reason": "content_filter",
-        "message": {"role": "assistant", "content": ""},
-    }
+@pytest.mark.parametrize(
+    ("finish", "message", "ending", "refusal"),
+    [
+        ("content_filter", {"content": ""}, "filter", "stopped by the provider's content filter"),
+        ("content_filter", {"content": "as far as"}, "filter", ""),
+        ("stop", {"content": None, "refusal": "I will\nnot."}, "refusal", "refuses: I will not."),
+        ("length", {"content": "as far as"}, "length", ""),
+        ("stop", {"content": "All."}, "", ""),
+    ],
+)
+def test_how_a_reply_ended_is_told_and_what_it_took_is_counted(
+    lane, server, finish, message, ending, refusal
+):
     body = {
         "id": "1",
         "object": "chat.completion",
         "created": 1,
         "model": MODEL,
-        "choices": [choice],
+        "choices": [
+            {"index": 0, "finish_reason": finish, "message": {"role": "assistant", **message}}
+        ],
+        "usage": {"prompt_tokens": 1000, "completion_tokens": 2, "total_tokens": 1002},
     }
-    assert "content filter" in lane.refusal(server, Reply(200, body), Rejected).message
+    server.respond = scripted(Reply(200, body))
+    (done,) = lane.ask({MODEL: at(server)}, ASK)
+    assert done.ending == ending
+    assert done.refusal.endswith(refusal)
+    assert bool(done.refusal) is bool(refusal)
+    assert done.usage == Usage(1000, 2)
+    assert done.cost == pytest.approx((1000 * 0.15 + 2 * 0.6) / 1e6)
+    assert done.latency > 0
 
 
 def test_a_reply_without_token_counts_has_no_known_cost(lane, server):

@@ -3,9 +3,13 @@ import asyncio
 import pytest
 
 from loomgit.domain.models import Completion, Message, Request
+from loomgit.domain.place import Place
+from loomgit.domain.settings import ModelSettings, Secret
 from loomgit.errors import RateLimited, Unavailable
+from loomgit.gateway.chain import Lanes, build
 from loomgit.gateway.outage import BreakerGateway, Outages, WatchedGateway
 from loomgit.gateway.retry import RetryGateway
+from tests.servers.openai_server import Hang
 
 DOWN = Unavailable("m: unavailable", overloaded=True)
 
@@ -130,6 +134,27 @@ def test_a_call_that_is_worked_on_keeps_the_others_trying():
 
     provider = Provider(respond)
     assert provider.ask(10) == ["fine"] * 10
+
+
+@pytest.mark.parametrize("calls", [8, 4])
+def test_a_server_that_takes_calls_and_never_answers_is_given_up_after_eight_timeouts(
+    server, calls
+):
+    server.respond = lambda request: Hang()
+    place = Place(".loom/config.yaml")
+    settings = ModelSettings(base_url=Secret(server.url, place), timeout=0.3)
+    lanes = Lanes({"m": settings}, reveal=str, environment={})
+
+    async def run():
+        chain = build(lanes, concurrency=calls, outage=0.1)
+        asked = [Request("m", (Message("user", str(number)),)) for number in range(calls)]
+        try:
+            return await asyncio.gather(*map(chain.complete, asked), return_exceptions=True)
+        finally:
+            await chain.close()
+
+    assert {str(error) for error in asyncio.run(run())} == {"m: no reply within 0.3 s"}
+    assert 8 <= server.calls < 8 + calls
 
 
 def test_other_models_are_asked_all_the_same():

@@ -14,7 +14,7 @@ from tests.plugin.sessions import (
     runs,
     units,
 )
-from tests.servers.openai_server import OpenAiServer, error
+from tests.servers.openai_server import OpenAiServer, Reply, error
 
 UNDECIDED = """\
 distributional_tests:
@@ -247,3 +247,37 @@ def test_an_input_that_the_prompt_does_not_know_is_told_before_any_model(tmp_pat
     assert "the record has no field 'review'; it has 'reviw'" in done.out
     assert "no model was asked" in done.out
     assert server.calls == 0
+
+
+def test_a_refusal_is_the_prompts_fault_and_costs_what_it_costs(tmp_path, server):
+    message = {"role": "assistant", "content": None, "refusal": "I cannot help with that."}
+    choices = [{"index": 0, "finish_reason": "stop", "message": message}]
+    usage = {"prompt_tokens": 1000, "completion_tokens": 500, "total_tokens": 1500}
+    server.respond = lambda _: Reply(200, {"choices": choices, "model": "local", "usage": usage})
+    project = project_with(tmp_path / "work", server, units(2))
+    done = pytest_in(project).expect(1, failed=2)
+    assert "the model refuses: I cannot help with that." in done.out
+    assert "cost $0.004, 2 model calls" in done.out
+    assert only(runs(project))["cost"]["total"] == pytest.approx(0.004)
+
+
+def test_a_judge_that_gave_no_answer_is_asked_again_when_it_is_well(tmp_path, server):
+    judged = ASKING.replace(
+        "  quality_gate:",
+        "    - {name: sense, type: custom_criteria, config: {criteria: It makes sense.}}\n"
+        "  quality_gate:",
+    )
+    config = "defaults: {judge_model: local}\n"
+    project = project_with(tmp_path / "work", server, units(1), judged, config)
+    well = server.respond
+
+    def without_judge(request):
+        asked = "Review:" in request["messages"][-1]["content"]
+        return well(request) if asked else "I like turtles."
+
+    server.respond = without_judge
+    done = pytest_in(project).expect(0, unverified=1)
+    assert "the judge local gave no usable answer" in done.out
+    server.respond = well
+    done = pytest_in(project, "-W", "error").expect(0, passed=1)
+    assert "warning" not in done.out
