@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import orjson
+from filelock import FileLock
 
 from loomgit.domain.values import to_json
 from loomgit.history.samples import from_object
@@ -47,9 +48,10 @@ class Board:
         held: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if held is None:
             held = sqlite3.connect(self._path, timeout=WAIT, isolation_level=None)
-            held.execute("PRAGMA journal_mode = WAL")
             held.execute("PRAGMA synchronous = OFF")  # it lives no longer than the session
-            held.executescript(SCHEMA)
+            with FileLock(self._path.with_suffix(".lock")):  # changing to WAL waits for nobody
+                held.execute("PRAGMA journal_mode = WAL")
+                held.executescript(SCHEMA)
             self._local.connection = held
         return held
 
