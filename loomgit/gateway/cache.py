@@ -24,8 +24,8 @@ class CacheGateway:
     `rules` say for each purpose whether, and for how long, a reply may be used again. With
     `refresh` only replies of this gateway's own calls are. A request that waited for an equal one
     is a hit, and fails with it. A `fresh` request is asked anew, and its reply replaces the kept
-    one. The embedded model is always asked: it is as quick, costs
-    nothing and must not push out what was paid for.
+    one. The embedded model is always asked: it is as quick, costs nothing and must not push out
+    what was paid for.
     """
 
     def __init__(
