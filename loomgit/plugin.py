@@ -73,6 +73,7 @@ class LoomPlugin:
         self._entries: dict[str, Entry] = {}
         self._began = _now()
         self._hurried = False
+        self.unmodified = 0  # tests that --loom-modified left out
         self.summary: Summary | None = None
         self.said: list[str] = []
 
@@ -118,6 +119,7 @@ class LoomPlugin:
         suites = {item.path: item for item in items if isinstance(item, LoomItem)}
         same = {path for path, one in suites.items() if not self.trial(path).is_modified(one.suite)}
         left = [item for item in items if isinstance(item, LoomItem) and item.path in same]
+        self.unmodified = len(left)
         if left:
             config.hook.pytest_deselected(items=left)
             items[:] = [i for i in items if not (isinstance(i, LoomItem) and i.path in same)]

@@ -65,6 +65,7 @@ def put_hooks(
     """Install these hooks, and say so; returns their names. Raises UserError or WorldError."""
     from loomgit.guards.guard import Guard  # noqa: PLC0415 - status and uninstall need none of it
     from loomgit.guards.pushes import default_branches  # noqa: PLC0415
+    from loomgit.scaffold.install_source import find_install_source  # noqa: PLC0415
 
     hooks = Hooks(wiring.repository)
     for hook in chosen:
@@ -74,6 +75,7 @@ def put_hooks(
             project=wiring.repository.in_repository("."),
             branches=default_branches(wiring),
             strict=strict,
+            reinstall=find_install_source().command,
         )
         console.answer(f"{hook}: installed ({path})")
     _watch(wiring, Guard(wiring), hooks)

@@ -28,7 +28,10 @@ def command(options: Common, github: bool, hooks: bool, pre_commit: bool) -> Non
     Without a Git repository around it one is made. A folder that has pipelines already gets no
     example, only what it lacks besides.
     """
-    from loomgit.scaffold.project import (  # noqa: PLC0415 - `--help` must not pay for it
+    from loomgit.scaffold.install_source import (  # noqa: PLC0415 - `--help` must not pay for it
+        find_install_source,
+    )
+    from loomgit.scaffold.project import (  # noqa: PLC0415 - as above
         EXAMPLE,
         framework_files,
         github_files,
@@ -41,22 +44,37 @@ def command(options: Common, github: bool, hooks: bool, pre_commit: bool) -> Non
     project = repository.in_repository(".")
     example = not any((root / "pipelines").glob("*.yaml"))
     wanted: list[File] = list(project_files(example=example))
-    if github:
-        wanted += github_files(project)
+    source = find_install_source()
+    workflows = list(github_files(project, source)) if github else []
+    wanted += workflows
     if pre_commit:
-        wanted += framework_files(project)
+        wanted += framework_files(project, source)
     made, left = _make(root, repository.worktree, wanted, console)
+    fill_in = [os.path.relpath(repository.worktree / file.path, root) for file in workflows]
+    fill_in = [path for path in fill_in if source.is_local and path in made]
     installed: list[str] = []
     if hooks:
         from loomgit.api import Project  # noqa: PLC0415 - as above
         from loomgit.commands.hooks import put_hooks  # noqa: PLC0415 - as above
 
         installed = put_hooks(Project(root, warn=console.warn).wiring, ["pre-push"], console)
+    if fill_in:
+        console.warn(
+            f"Loom is installed from {source.requirement}, which only this machine has: "
+            f"fill in the line PACKAGE of {' and '.join(fill_in)}"
+        )
     if example:
         console.print("")
         console.print(f"Now: loom run {EXAMPLE}, and pytest --loom")
     console.document(
-        {"schema_version": 1, "made": made, "left": left, "hooks": installed, "example": example}
+        {
+            "schema_version": 1,
+            "made": made,
+            "left": left,
+            "fill_in": fill_in,
+            "hooks": installed,
+            "example": example,
+        }
     )
 
 

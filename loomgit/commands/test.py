@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from loomgit.plugin import LoomPlugin
 
 STOPPED, USAGE = 130, 2
-EXIT = {2: USAGE, 3: 3, 4: USAGE, 5: USAGE}  # pytest's own codes, as ours
+NO_TESTS = 5  # pytest's code for a session that ran no test
+EXIT = {2: USAGE, 3: 3, 4: USAGE, NO_TESTS: USAGE}  # pytest's own codes, as ours
 WATCHED = ("pipelines", "prompts", "context", "tests", ".loom/config.yaml")
 POLL_SECONDS = 0.5
 BEHIND = "loom.pytest"
@@ -172,6 +173,10 @@ class _View:
 
 def _show(console: Console, view: _View, code: int, said: str) -> int:
     """Print the outcome; what pytest said is shown where nothing came of it."""
+    if code == NO_TESTS and view.plugin is not None and view.plugin.unmodified:
+        console.answer("Nothing that is tested has changed")
+        console.document(json.loads(as_object([])))
+        return 0
     code = STOPPED if view.stopped else EXIT.get(code, code)
     summary = view.plugin.summary if view.plugin is not None else None
     if summary is None or code == USAGE:

@@ -97,6 +97,7 @@ class Hooks:
         project: str,
         branches: Sequence[str] = (),
         strict: bool = False,
+        reinstall: str = "",
     ) -> Path:
         """Write a hook; one that is there already, and not ours, moves aside and still runs.
 
@@ -109,7 +110,14 @@ class Hooks:
         self._check_folder(folder, hook, line)
         self._check_project(project)
         path, aside = folder / hook, folder / f"{hook}{ASIDE}"
-        text = script(hook, python=python, project=project, branches=branches, strict=strict)
+        text = script(
+            hook,
+            python=python,
+            project=project,
+            branches=branches,
+            strict=strict,
+            reinstall=reinstall,
+        )
         try:
             folder.mkdir(parents=True, exist_ok=True)
             if os.path.lexists(path) and not is_ours(held := _read(path)):

@@ -26,6 +26,7 @@ _HEAD = """\
 project={project}
 python={python}
 strict={strict}
+reinstall={reinstall}
 other=${{0%/*}}/{hook}{aside}
 status=0
 {read}
@@ -114,12 +115,16 @@ if [ -x "$python" ]; then
 elif command -v loom >/dev/null; then
   run() { loom "$@"; }
 else
-  lost "$python is gone (put it right with 'loom hooks install')"
+  lost "$python is gone (${reinstall:+$reinstall, then }loom hooks install)"
 fi
 {give}run hooks run $strict --project "$project" {hook} -- "$@"
 case $? in
   0) exit "$status" ;;
-  1) run --version >/dev/null 2>&1 && exit 1 ;; # Python without Loom fails with 1 too
+  1)
+    run --version >/dev/null 2>&1 && exit 1
+    # Python without Loom fails with 1 too.
+    lost "Loom is not installed for $python${reinstall:+ ($reinstall)}"
+    ;;
   130) exit 130 ;;
 esac
 lost "Loom failed"
@@ -135,17 +140,24 @@ _GIVE = "printf '%s' \"$input\" | "
 
 
 def script(
-    hook: Hook, *, python: str, project: str, branches: Iterable[str] = (), strict: bool = False
+    hook: Hook,
+    *,
+    python: str,
+    project: str,
+    branches: Iterable[str] = (),
+    strict: bool = False,
+    reinstall: str = "",
 ) -> bytes:
     """The text of a hook. `python` is the interpreter to use (a desktop client lacks the shell's
     PATH), `project` the project's folder in the worktree, `branches` are what the default branch
-    may be called at a remote."""
+    may be called at a remote, `reinstall` the command that installs Loom again."""
     push = hook == "pre-push"
     head = _HEAD.format(
         hook=hook,
         project=shlex.quote(project),
         python=shlex.quote(python),
         strict="--strict" if strict else "",
+        reinstall=shlex.quote(reinstall),
         aside=ASIDE,
         watched=WATCHED,
         read=_READ if push else "",

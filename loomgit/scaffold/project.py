@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from loomgit import __version__
 from loomgit.config.schema import KINDS, json_schema
 from loomgit.errors import WorldError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from loomgit.scaffold.install_source import InstallSource
 
 EXAMPLE = "reviews"  # the name of the pipeline
 EXAMPLE_FILES = {
@@ -32,6 +33,7 @@ GITHUB_FILES = {
     ".github/workflows/loom.yml": "loom.yml",
     ".github/workflows/loom-comment.yml": "loom-comment.yml",
 }
+FILL_IN = '"" # FILL IN what pip installs, for example "loom-aietl @ git+https://HOST/OWNER/REPOSITORY@COMMIT"'
 FRAMEWORK_FILES = {".pre-commit-config.yaml": "pre-commit.yaml"}
 
 
@@ -53,22 +55,35 @@ def project_files(*, example: bool) -> Iterator[File]:
         yield File(f".loom/schemas/{kind}.json", f"{text}\n")
 
 
-def github_files(project: str) -> Iterator[File]:
-    """The workflows, for a project that is in this folder of its repository."""
+def github_files(project: str, source: InstallSource) -> Iterator[File]:
+    """The workflows, for a project that is in this folder of its repository.
+
+    They install Loom from `source`. A source that only this machine has leaves a line to fill in.
+    """
+    package = FILL_IN if source.is_local else json.dumps(source.requirement)
     folder = "" if project == "." else f"{project}/"
     place = f"    defaults:\n      run:\n        working-directory: {json.dumps(project)}\n"
     for path, name in GITHUB_FILES.items():
         text = _template(name).replace("@DEFAULTS@", place if folder else "")
-        text = text.replace("@PREFIX@", folder).replace("@VERSION@", __version__)
+        text = text.replace("@PREFIX@", folder).replace("@PACKAGE@", package)
         yield File(path, text, top=True)
 
 
-def framework_files(project: str) -> Iterator[File]:
-    """The pre-commit framework's configuration."""
+def framework_files(project: str, source: InstallSource) -> Iterator[File]:
+    """The pre-commit framework's configuration.
+
+    The framework installs Loom from `source`. If only this machine has the source, the hook runs
+    the `loom` command on the PATH.
+    """
+    language = "        language: system # the installed `loom`\n"
+    if not source.is_local:
+        packages = f"[{json.dumps(source.requirement)}] # add what your evaluators import"
+        language = f"        language: python\n        additional_dependencies: {packages}\n"
     option = "" if project == "." else f" --project {shlex.quote(project)}"
     entry = json.dumps(f"loom hooks run pre-push{option}", ensure_ascii=False)
     for path, name in FRAMEWORK_FILES.items():
-        yield File(path, _template(name).replace("@ENTRY@", entry), top=True)
+        text = _template(name).replace("@ENTRY@", entry).replace("@LANGUAGE@", language)
+        yield File(path, text, top=True)
 
 
 def put(file: Path, text: str) -> bool:

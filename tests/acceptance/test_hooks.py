@@ -418,7 +418,7 @@ def test_a_python_that_is_gone_lets_the_push_through(project, tmp_path):
     )
     done = push(project, PATH=path)
     assert done.returncode == 0, done.stderr
-    assert "is gone (put it right with 'loom hooks install')" in done.stderr
+    assert "is gone (python -m pip install " in done.stderr
 
 
 def test_ctrl_c_stops_the_push_and_leaves_the_remote_alone(project):

@@ -288,7 +288,9 @@ def test_ctrl_c_stops(hooked):
 
 
 def test_an_interpreter_that_is_gone_is_replaced_by_the_command_on_the_path(hooked, tmp_path):
-    hooked.install("pre-push", python=str(tmp_path / "no such" / "python"))
+    hooked.install(
+        "pre-push", python=str(tmp_path / "no such" / "python"), reinstall="pip install 'x'"
+    )
     push = line("1" * 40, "2" * 40)
     bare = tmp_path / "bin"
     bare.mkdir()
@@ -296,7 +298,7 @@ def test_an_interpreter_that_is_gone_is_replaced_by_the_command_on_the_path(hook
         (bare / name).symlink_to(shutil.which(name))
     done = hooked.run("pre-push", "o", "u", stdin=push, PATH=str(bare))
     assert done.returncode == 0
-    assert b"is gone (put it right with 'loom hooks install')" in done.stderr
+    assert b"is gone (pip install 'x', then loom hooks install)" in done.stderr
     loom = bare / "loom"
     hooked.write(loom, STAND_IN.replace('"$3" = --version', '"$1" = --version'))
     assert hooked.run("pre-push", "o", "u", stdin=push, PATH=str(bare)).returncode == 0

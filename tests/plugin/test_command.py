@@ -20,7 +20,7 @@ from tests.plugin.sessions import (
     units,
 )
 from tests.projects import make_project
-from tests.repos import commit
+from tests.repos import commit, git
 from tests.servers.openai_server import OpenAiServer, error
 
 ALL = (
@@ -231,3 +231,21 @@ def test_watching_runs_again_on_every_change_until_ctrl_c(tmp_path, server):
     assert process.returncode == 0, errors
     assert "Traceback" not in errors
     assert said.count("All tests passed (1/1)") == 2
+
+
+def test_modified_with_nothing_modified_is_done(tmp_path, server):
+    project = project_with(tmp_path / "work", server, units(2))
+    git(project, "checkout", "-q", "-b", "change")
+    commit(project, {"docs.md": "x"})
+    done = loom(project, "test", "--modified")
+    assert (done.code, done.out) == (0, "Nothing that is tested has changed\n"), done.error
+    assert server.calls == 0
+    done = loom(project, "test", "--", "-k", "no_such_test")
+    assert done.code == 2
+
+
+def test_a_python_test_that_misses_an_import_stops_no_prompt_test(tmp_path, server):
+    project = project_with(tmp_path / "work", server, units(2))
+    (project / "tests/test_app.py").write_text("import no_such_package\n")
+    done = loom(project, "test")
+    assert done.code == 0, done.out + done.error
