@@ -60,6 +60,10 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", f"loom_{name}: a prompt test of {what}")
     asked = os.environ.get("LOOM_TESTS", "").lower() in ("1", "true", "yes", "on")
     if asked or config.getoption("--loom") or config.getini("loom"):
+        from loomgit_command import find_conflict  # noqa: PLC0415 - as below
+
+        if conflict := find_conflict():
+            raise pytest.UsageError(conflict)
         from loomgit.plugin import LoomPlugin  # noqa: PLC0415 - who has no prompt tests pays nothing
 
         config.pluginmanager.register(LoomPlugin(config), "loom-tests")

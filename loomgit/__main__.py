@@ -1,6 +1,6 @@
 """`python -m loomgit` is the `loom` command."""
 
-from loomgit.cli import main
+from loomgit_command import main
 
 if __name__ == "__main__":
     main()
