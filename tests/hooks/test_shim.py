@@ -275,10 +275,13 @@ def test_a_failure_of_our_own_says_so_and_lets_it_through(hooked, shell, code):
 
 def test_python_without_loom_is_no_no(hooked):
     """Both exit with 1."""
-    hooked.install("pre-push")
+    hooked.install("pre-push", reinstall=f"pip install {NASTY}")
     push = line("1" * 40, "2" * 40)
     done = hooked.run("pre-push", "o", "u", stdin=push, CODE="1", VERSION_CODE="1")
     assert (done.returncode, done.stderr.count(b"goes on untested")) == (0, 1)
+    # The shell expands nothing in the command.
+    reason = f"loom: Loom is not installed for {hooked.python} (pip install {NASTY}): "
+    assert done.stderr.decode().startswith(reason)
 
 
 def test_ctrl_c_stops(hooked):
