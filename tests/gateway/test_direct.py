@@ -18,7 +18,7 @@ from loomgit.gateway.endpoints import resolve
 from loomgit.gateway.faults import Asked, Refusal, explain
 from loomgit.gateway.live import LiteLlmGateway
 from loomgit.gateway.prices import Prices
-from tests.servers.openai_server import Reply, error, scripted
+from tests.servers.openai_server import Reply, error, scripted, stop_server
 
 ASK = Request("gpt-4o-mini", (Message("user", "x"),))
 SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}
@@ -255,7 +255,7 @@ def odd():
             return await lane.complete(ASK)
         finally:
             await lane.close()
-            await runner.cleanup()
+            await stop_server(runner)
 
     return lambda handler: asyncio.run(run(handler))
 

@@ -10,6 +10,8 @@ from typing import Any
 
 from aiohttp import web
 
+from tests.servers.openai_server import stop_server
+
 BOT = {"login": "github-actions[bot]", "type": "Bot"}
 
 
@@ -80,7 +82,7 @@ class GitHubServer:
         try:
             await self._stop.wait()
         finally:
-            await runner.cleanup()
+            await stop_server(runner)
 
     @web.middleware
     async def _watch(self, request: web.Request, handler: Any) -> web.StreamResponse:

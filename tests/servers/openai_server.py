@@ -129,6 +129,21 @@ def tokens(text: str) -> int:
     return (len(text) + 3) // 4
 
 
+async def stop_server(runner: web.AppRunner) -> None:
+    """Stop a server and close each connection, also of a client that does not read its reply.
+
+    aiohttp waits until a reply is sent before it closes a connection. The event loop would end
+    first, and a later test would fail with the warning about an unclosed transport.
+    """
+    server = runner.server
+    transports = [connection.transport for connection in server.connections] if server else []
+    await runner.cleanup()
+    for transport in transports:
+        if transport is not None:
+            transport.abort()
+    await asyncio.sleep(0)  # the loop closes aborted transports in its next iteration
+
+
 class OpenAiServer:
     """The server; every attribute may be changed while it runs.
 
@@ -223,7 +238,7 @@ class OpenAiServer:
         try:
             await self._stop.wait()
         finally:
-            await runner.cleanup()
+            await stop_server(runner)
 
     # Answering
 
