@@ -3,26 +3,35 @@
 
 VENV := .venv
 PYTHONS := python3.13 python3.12 python3.11 python3
+PYTEST_ARGS :=
+INSTALL := $(VENV)/bin/python -m pip install --progress-bar off --no-compile --no-deps --require-hashes
+COMPILE := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
+  --no-header --quiet
 
-.PHONY: demo test check format lock clean
+.PHONY: demo test check format dist lock clean
 
 demo: $(VENV)/ready
 	$(VENV)/bin/loom run customer_sentiment
 
-test: $(VENV)/ready
-	$(VENV)/bin/python -m pytest -n auto
+test: $(VENV)/ready-dev
+	$(VENV)/bin/python -m pytest -n auto $(PYTEST_ARGS)
 
-check: $(VENV)/ready
+check: $(VENV)/ready-dev
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
-format: $(VENV)/ready
+format: $(VENV)/ready-dev
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
-# requirements.lock holds every version with its hashes, for pip and uv alike; it is complete, so
-# there is nothing to resolve (and pip stumbles over extras when it resolves with hashes).
+# A wheel and a source distribution in dist/.
+dist: $(VENV)/ready
+	rm -rf dist
+	$(VENV)/bin/hatchling build --directory dist
+
+# The lock files hold every version with its hashes, for pip and uv alike. They are complete, so
+# there is nothing to resolve (and pip fails on extras when it resolves with hashes).
 $(VENV)/ready: requirements.lock pyproject.toml
 	@for python in $(PYTHONS); do \
 	  if $$python -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
@@ -31,15 +40,21 @@ $(VENV)/ready: requirements.lock pyproject.toml
 	if [ -z "$$python" ]; then echo "no Python 3.11 to 3.13 with venv found (tried: $(PYTHONS))"; exit 2; fi; \
 	echo "Setting up $(VENV) with $$($$python --version)"; \
 	$$python -m venv --clear $(VENV)
-	@echo "Installing the packages of requirements.lock (1.1 GB on disk; 2 to 4 minutes)"
-	$(VENV)/bin/python -m pip install --progress-bar off --no-deps --require-hashes -r requirements.lock
+	@echo "Installing the packages of requirements.lock (0.8 GB on disk; 1 to 3 minutes)"
+	$(INSTALL) -r requirements.lock
 	$(VENV)/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# What the tests and the checks need as well.
+$(VENV)/ready-dev: requirements-dev.lock $(VENV)/ready
+	@echo "Installing the other packages of requirements-dev.lock (0.2 GB)"
+	$(INSTALL) -r requirements-dev.lock
 	@touch $@
 
 # After a change of the dependencies in pyproject.toml (uv resolves, for all Pythons at once).
 lock:
-	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \
-	  --generate-hashes --no-header --quiet --output-file requirements.lock
+	$(COMPILE) --extra build --output-file requirements.lock
+	$(COMPILE) --extra build --extra dev --constraint requirements.lock --output-file requirements-dev.lock
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

@@ -166,17 +166,36 @@ def test_actions_are_pinned_to_a_commit(fresh):
 
 
 def test_workflows_may_do_no_more_than_they_need(fresh):
+    writers = {"release.yml": "id-token"}  # trusted publishing; the others may comment
     for file in workflows(fresh):
         workflow = yaml.safe_load(file.read_text())
         assert workflow["permissions"] in ({}, {"contents": "read"}), file
         for job in workflow["jobs"].values():
             writes = [what for what, how in job.get("permissions", {}).items() if how == "write"]
-            assert writes in ([], ["pull-requests"]), file
+            assert writes in ([], [writers.get(file.name, "pull-requests")]), file
         for step in steps_of(workflow):
             if "checkout" in step.get("uses", ""):
                 assert step["with"]["persist-credentials"] is False
             # what others can choose (titles, branches) never becomes part of a script
             assert "${{" not in step.get("run", ""), file
+
+
+def test_only_the_last_job_of_a_release_may_publish_and_it_runs_no_code():
+    jobs = yaml.safe_load((ROOT / ".github/workflows/release.yml").read_text())["jobs"]
+    assert [name for name, job in jobs.items() if "permissions" in job] == ["publish"]
+    assert jobs["publish"]["needs"] == "check"
+    assert jobs["check"]["needs"] == "build"
+    assert not [step for step in jobs["publish"]["steps"] if "run" in step]
+
+
+@pytest.mark.parametrize(("tag", "code"), [("v0.1.0", 0), ("v0.1", 1), ("v0.1.0rc1", 1)])
+def test_a_release_has_the_version_that_its_tag_names(tmp_path, tag, code):
+    jobs = yaml.safe_load((ROOT / ".github/workflows/release.yml").read_text())["jobs"]
+    [check] = [step["run"] for step in jobs["build"]["steps"] if "tag" in step.get("name", "")]
+    write(tmp_path, {"dist/loom_aietl-0.1.0-py3-none-any.whl": ""})
+    done = run(tmp_path, "bash", "-e", "-c", check, GITHUB_REF_NAME=tag)
+    assert done.returncode == code
+    assert ("::error file=loomgit/__init__.py::the tag is" in done.stdout) == bool(code)
 
 
 def test_the_workflow_that_may_comment_runs_nothing_of_a_pull_request(fresh):

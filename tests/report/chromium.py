@@ -5,7 +5,6 @@ import base64
 import itertools
 import os
 import shutil
-import subprocess
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -24,19 +23,13 @@ QUIET_SECONDS = 0.15  # after the load, for whatever would still be asked for
 
 
 def find() -> str:
-    """The browser's path; installs it in CI, where it may not be missing, and else skips."""
+    """The browser's path: $LOOM_TEST_CHROMIUM, or the first one on the PATH; skips without one."""
+    if path := os.environ.get("LOOM_TEST_CHROMIUM"):
+        return path
     for name in NAMES:
         if path := shutil.which(name):
             return path
-    if os.environ.get("CI") != "true":
-        pytest.skip("there is no Chromium here: `apt-get install chromium` brings one")
-    said = b""
-    for command in (["apt-get", "update"], ["apt-get", "install", "-y", "chromium"]):
-        done = subprocess.run(command, capture_output=True, check=False, timeout=600)
-        said += done.stdout[-2000:] + done.stderr[-2000:]
-    if path := shutil.which("chromium"):
-        return path
-    return pytest.fail(f"Chromium cannot be installed: {said.decode(errors='replace')}")
+    return pytest.skip("there is no Chromium here: `apt-get install chromium` brings one")
 
 
 class Page:
