@@ -15,6 +15,7 @@ import click
 import pytest
 
 from loomgit.commands.options import Common, common
+from loomgit.commands.pytest_start import run_pytest
 from loomgit.errors import LoomError, UserError
 from loomgit.report.session import as_object, mission_lines
 from loomgit.wiring.catalog import SUITE_ENDINGS
@@ -90,7 +91,12 @@ def command(
     view = _View(options.console)
     said = io.StringIO()
     with contextlib.redirect_stdout(said), contextlib.chdir(project.root):
-        code = int(pytest.main(["-p", "loom", "--loom", *arguments], plugins=[view]))
+        code = run_pytest(
+            ["-p", "loom", "--loom", *arguments],
+            view,
+            strict=bool(chosen["strict"]),
+            warn=options.console.warn,
+        )
     options.console.clear()
     return _show(options.console, view, code, said.getvalue())
 

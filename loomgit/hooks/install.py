@@ -16,6 +16,7 @@ from loomgit.hooks.shim import (
     ASIDE,
     HOOKS,
     MOST_WATCHED,
+    RUN_LOOM,
     WATCHED,
     Hook,
     is_ours,
@@ -106,7 +107,8 @@ class Hooks:
         cannot be written.
         """
         folder = self.folder()
-        line = f'"{python}" -m loomgit hooks run {hook} --project {shlex.quote(project)} -- "$@"'
+        run = f'"{python}" {RUN_LOOM} hooks run {hook}'
+        line = f'{run} --project {shlex.quote(project)} -- "$@"'
         self._check_folder(folder, hook, line)
         self._check_project(project)
         path, aside = folder / hook, folder / f"{hook}{ASIDE}"

@@ -14,6 +14,9 @@ Hook = Literal["pre-push", "pre-commit", "commit-msg"]
 HOOKS: tuple[Hook, ...] = get_args(Hook)
 MARK = b"# loom-hook 1"
 ASIDE = ".before-loom"
+# Python's arguments to run Loom. -P: a module in the project's folder must not replace one that
+# Loom imports. Not the package: another project's loomgit/__init__.py may be there.
+RUN_LOOM = "-P -m loomgit_command"
 WATCHED = "loom/watched"  # in the common .git folder, read by the hooks
 MOST_WATCHED = 1000  # paths, so that they fit on a command line; more are the whole project
 _PROJECT = re.compile(rb"^project=(.*)$", re.MULTILINE)
@@ -111,7 +114,7 @@ lost() {
 }
 [ -d "$project" ] || lost "there is no folder $project here"
 if [ -x "$python" ]; then
-  run() { "$python" -m loomgit "$@"; }
+  run() { "$python" {run_loom} "$@"; }
 elif command -v loom >/dev/null; then
   run() { loom "$@"; }
 else
@@ -168,6 +171,7 @@ def script(
     for name, text in (
         ("give", _GIVE if push else ""),
         ("hook", hook),
+        ("run_loom", RUN_LOOM),
         ("what", "this push" if push else "this commit"),
     ):
         tail = tail.replace(f"{{{name}}}", text)

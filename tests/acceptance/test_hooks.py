@@ -105,6 +105,14 @@ def test_a_degraded_prompt_is_refused_with_the_table_and_the_reason(project):
     assert state(project) == before
 
 
+def test_modules_of_the_project_do_not_replace_those_that_loom_imports(project):
+    shadow = "raise SystemExit('the project's own module')\n"
+    commit(project, {**NEUTRAL, "click.py": shadow, "loomgit/__init__.py": shadow})
+    done = push(project)
+    assert done.returncode == 0, done.stderr
+    assert "loom: pre-push passed in " in done.stderr
+
+
 def test_an_accepted_loss_passes_and_is_listed(project):
     head = commit(project, WORSE, ACCEPT)
     later = commit(project, {"README.md": "later\n"})

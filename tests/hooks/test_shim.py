@@ -17,8 +17,8 @@ ZERO = "0" * 40
 NASTY = 'it\'s a "project" $HOME `x` (1)'
 STAND_IN = """\
 #!/bin/sh
-# Plays `python -m loomgit`: notes its arguments and its input, exits with $CODE.
-[ "$3" = --version ] && exit "${VERSION_CODE:-0}"
+# Plays `python -P -m loomgit_command`: notes its arguments and its input, exits with $CODE.
+[ "$4" = --version ] && exit "${VERSION_CODE:-0}"
 printf '%s\\n' "$*" >>"$NOTES/calls"
 cat >>"$NOTES/input"
 exit "${CODE:-0}"
@@ -97,7 +97,7 @@ def test_python_is_not_started_where_nothing_watched_differs(hooked, shell):
     three = commit(hooked.root, {"prompts/a.txt": "two\n"})
     done = hooked.run("pre-push", "origin", "url", stdin=line(two, three), shell=shell)
     assert (done.returncode, done.stderr) == (0, b"")
-    assert hooked.calls == ["-m loomgit hooks run --project . pre-push -- origin url"]
+    assert hooked.calls == ["-P -m loomgit_command hooks run --project . pre-push -- origin url"]
 
 
 def test_a_watch_list_of_another_content_is_not_trusted(hooked):
@@ -303,7 +303,7 @@ def test_an_interpreter_that_is_gone_is_replaced_by_the_command_on_the_path(hook
     assert done.returncode == 0
     assert b"is gone (pip install 'x', then loom hooks install)" in done.stderr
     loom = bare / "loom"
-    hooked.write(loom, STAND_IN.replace('"$3" = --version', '"$1" = --version'))
+    hooked.write(loom, STAND_IN.replace('"$4" = --version', '"$1" = --version'))
     assert hooked.run("pre-push", "o", "u", stdin=push, PATH=str(bare)).returncode == 0
     assert hooked.calls == ["hooks run --project . pre-push -- o u"]
 
@@ -329,7 +329,7 @@ def test_nothing_in_a_path_means_anything(hooked, shell):
     assert hooked.calls == []
     done = hooked.run("pre-push", "o", "u", stdin=line(two, three), shell=shell)
     assert (done.returncode, done.stderr) == (0, b"")
-    assert hooked.calls == [f"-m loomgit hooks run --project {NASTY} pre-push -- o u"]
+    assert hooked.calls == [f"-P -m loomgit_command hooks run --project {NASTY} pre-push -- o u"]
 
 
 @pytest.mark.parametrize("shell", SHELLS)
@@ -343,7 +343,7 @@ def test_a_commit_is_judged_by_what_is_staged(hooked, shell, hook):
     git(hooked.root, "add", "prompts/a.txt")
     (hooked.root / "prompts/a.txt").write_text("one\n")
     hooked.run(hook, "message", shell=shell)
-    assert hooked.calls == [f"-m loomgit hooks run --project . {hook} -- message"]
+    assert hooked.calls == [f"-P -m loomgit_command hooks run --project . {hook} -- message"]
 
 
 @pytest.mark.parametrize("hook", HOOKS)

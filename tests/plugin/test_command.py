@@ -249,3 +249,51 @@ def test_a_python_test_that_misses_an_import_stops_no_prompt_test(tmp_path, serv
     (project / "tests/test_app.py").write_text("import no_such_package\n")
     done = loom(project, "test")
     assert done.code == 0, done.out + done.error
+
+
+UNUSABLE = {  # what pytest cannot start with: its file, and the words of the warning
+    "conftest": ({"tests/conftest.py": "import no_such_package\n"}, "conftest.py: ModuleNotFound"),
+    "conftest above": ({"conftest.py": "1 / 0\n"}, "conftest.py: ZeroDivisionError"),
+    "option": ({"pytest.ini": "[pytest]\naddopts = --no-such-option=1\n"}, "addopts: unrecognized"),
+    "plugin": ({"pytest.ini": "[pytest]\naddopts = -p no_such\n"}, "addopts: Error importing"),
+    "required": ({"pytest.ini": "[pytest]\nrequired_plugins = no-such\n"}, "addopts: Missing requ"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("files", "reason"), UNUSABLE.values(), ids=UNUSABLE)
+def test_a_set_up_for_other_tests_stops_no_prompt_test(tmp_path, server, files, reason):
+    project = project_with(tmp_path / "work", server, units(2), **files)
+    done = loom(project, "test")
+    assert done.code == 0, done.error
+    assert "All tests passed (2/2)" in done.out
+    assert "warning: the prompt tests run without " in done.error
+    assert reason in done.error
+    done = loom(project, "test", "--strict")
+    assert done.code == 2
+    assert "error: pytest cannot start" in done.error
+    assert "hint: without --strict, the prompt tests run without" in done.error
+
+
+def test_several_faults_of_a_set_up_stop_no_prompt_test_and_loom_options_count(tmp_path, server):
+    options = "--no-such-option --loom-samples 3 --loom-no-store"
+    project = project_with(
+        tmp_path / "work",
+        server,
+        units(2),
+        **{
+            "tests/conftest.py": "import no_such_package\n",
+            "pytest.ini": f"[pytest]\naddopts = {options}\nrequired_plugins = no-such\n",
+        },
+    )
+    done = loom(project, "test")
+    assert done.code == 0, done.error
+    assert done.error.count("warning: the prompt tests run without") == 2
+    assert server.calls == 6
+    assert runs(project) == []
+
+
+def test_a_broken_configuration_of_pytest_is_an_error(tmp_path, server):
+    project = project_with(tmp_path / "work", server, units(2), **{"pytest.ini": "[pytest\n"})
+    done = loom(project, "test")
+    assert done.code == 2
+    assert re.fullmatch(r"error: pytest cannot start: .*pytest\.ini:1: .*\n", done.error)
