@@ -1,5 +1,5 @@
 # Two commands: `make demo` sets everything up and runs the example, `make test` sets everything up
-# and passes the tests. Needed beforehand: Python 3.11 to 3.13, pip and git.
+# and runs the tests. Both need Python 3.11 to 3.13 with venv, pip and git.
 
 VENV := .venv
 PYTHONS := python3.13 python3.12 python3.11 python3
@@ -34,7 +34,7 @@ dist: $(VENV)/ready
 # there is nothing to resolve (and pip fails on extras when it resolves with hashes).
 $(VENV)/ready: requirements.lock pyproject.toml
 	@for python in $(PYTHONS); do \
-	  if $$python -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
+	  if $$python -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
 	    >/dev/null 2>&1; then break; fi; python=; \
 	done; \
 	if [ -z "$$python" ]; then echo "no Python 3.11 to 3.13 with venv found (tried: $(PYTHONS))"; exit 2; fi; \
@@ -51,7 +51,8 @@ $(VENV)/ready-dev: requirements-dev.lock $(VENV)/ready
 	$(INSTALL) -r requirements-dev.lock
 	@touch $@
 
-# After a change of the dependencies in pyproject.toml (uv resolves, for all Pythons at once).
+# Updates the lock files after the dependencies in pyproject.toml change. Needs uv, which resolves
+# for all Pythons at once.
 lock:
 	$(COMPILE) --extra build --output-file requirements.lock
 	$(COMPILE) --extra build --extra dev --constraint requirements.lock --output-file requirements-dev.lock

@@ -17,21 +17,24 @@ OTHER_PROJECT = re.compile(r"loomgit-(?P<version>[^-]+)(-py[\d.]+)?\.(dist|egg)-
 def find_conflict() -> str | None:
     """One line that reports the other project's package, or None if it is not installed.
 
-    Reads the names in the folders of `sys.path`, because importing importlib.metadata takes longer
-    than most commands.
+    Only folders of `sys.path` up to Loom's own can replace files of Loom. Reads the names in them,
+    because importing importlib.metadata takes longer than most commands.
     """
+    own = os.path.dirname(os.path.realpath(__file__))  # noqa: PTH120 - pathlib is slow to import
     for folder in dict.fromkeys(sys.path):
         try:
-            names = os.listdir(folder or ".")  # noqa: PTH208 - pathlib is slow to import
-        except OSError:
+            names = os.listdir(folder or ".")  # noqa: PTH208
+        except (OSError, TypeError):
             continue
-        for name in names:
+        for name in names if "loomgit" in names else ():
             if found := OTHER_PROJECT.fullmatch(name):
                 return (
                     f"the package loomgit {found['version']} in {folder or '.'} installs its files "
                     "into Loom's folder: run `python -m pip uninstall loomgit loom-aietl`, then "
                     "install loom-aietl again"
                 )
+        if os.path.realpath(folder or ".") == own:
+            break
     return None
 
 
@@ -40,8 +43,13 @@ def main() -> None:
     if conflict := find_conflict():
         sys.stderr.write(f"error: {conflict}\n")
         sys.exit(2)
-    from loomgit.cli import main as run  # noqa: PLC0415 - not before the check
-
+    try:
+        from loomgit.cli import main as run  # noqa: PLC0415 - not before the check
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "loomgit":
+            raise
+        sys.stderr.write(f"error: {error}: install loom-aietl again\n")
+        sys.exit(2)
     run()
 
 

@@ -1,6 +1,8 @@
-"""The door of Loom's pytest plugin: pytest loads it in every session, so it loads nothing itself.
+"""Entry point of Loom's pytest plugin.
 
-It knows the options, the marker and the fixture; what runs prompt tests is loaded by `--loom`.
+pytest imports it in every session. It defines the options, the markers and the fixture, and imports
+the rest only if prompt tests are enabled: by `--loom`, `LOOM_TESTS=1` or `loom = true`.
+PYTEST_DONT_REWRITE: `loom test` imports it before pytest starts, of which pytest would warn.
 """
 
 from __future__ import annotations
@@ -13,8 +15,8 @@ import pytest
 if TYPE_CHECKING:
     from loomgit.sessions.fixture import LoomFixture
 
-# Name: (what it takes, what it is for). Each is a flag `--loom-NAME`, a variable `LOOM_NAME` and an
-# entry `loom_name` in the configuration, which count in this order.
+# Name: (what it takes, what it is for). Precedence: the flag `--loom-NAME`, the variable
+# `LOOM_NAME`, the entry `loom_name` in pytest's configuration.
 OPTIONS = {
     "baseline": ("REF", "compare with this revision; `none`: with nothing"),
     "samples": ("N", "replies to each case, whatever the tests say"),

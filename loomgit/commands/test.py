@@ -32,23 +32,23 @@ NO_TESTS = 5  # pytest's code for a session that ran no test
 EXIT = {2: USAGE, 3: 3, 4: USAGE, NO_TESTS: USAGE}  # pytest's own codes, as ours
 WATCHED = ("pipelines", "prompts", "context", "tests", ".loom/config.yaml")
 POLL_SECONDS = 0.5
-BEHIND = "loom.pytest"
+PYTEST_ARGUMENTS = "loom.pytest_arguments"
 
 
 class _WithPytest(click.Command):
-    """Keeps what stands behind `--` for pytest; click would take it for pipelines."""
+    """Passes the arguments after `--` to pytest; click would read them as pipelines."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if "--" in args:
             at = args.index("--")
-            ctx.meta[BEHIND] = args[at + 1 :]
+            ctx.meta[PYTEST_ARGUMENTS] = args[at + 1 :]
             args = args[:at]
         return super().parse_args(ctx, args)
 
 
 @click.command("test", cls=_WithPytest)
 @click.argument("pipelines", nargs=-1, metavar="[PIPELINE|FILE...] [-- PYTEST ARGS]")
-@click.option("--watch", is_flag=True, help="Run them again whenever a file changes.")
+@click.option("--watch", is_flag=True, help="Run the tests again when one of their files changes.")
 @click.option("--strict", is_flag=True, help="Fail also what is inconclusive or unverified.")
 @click.option("--baseline", metavar="REF", help="Compare with this revision; `none`: nothing.")
 @click.option("--samples", type=click.IntRange(min=1), help="Replies to each case.")
@@ -61,8 +61,16 @@ class _WithPytest(click.Command):
     metavar="USD",
     help="Spend no more than this.",
 )
-@click.option("--replay", type=click.Choice(["off", "auto", "only", "record"]))
-@click.option("--on-inconclusive", type=click.Choice(["point", "warn", "fail"]))
+@click.option(
+    "--replay",
+    type=click.Choice(["off", "auto", "only", "record"]),
+    help="Take model replies from cassettes.",
+)
+@click.option(
+    "--on-inconclusive",
+    type=click.Choice(["point", "warn", "fail"]),
+    help="What an undecided assertion does.",
+)
 @click.option("--report", metavar="F.html|md|json", help="Write the results to this file.")
 @click.option("--no-store", is_flag=True, help="Neither keep results nor take earlier ones.")
 @click.option("--modified", is_flag=True, help="Only tests of what changed against the baseline.")
@@ -78,16 +86,17 @@ def command(
 ) -> int:
     """Run the prompt tests of all pipelines, or of those named.
 
-    What stands behind `--` goes to pytest: `loom test -- -k refund -x`.
+    Arguments after `--` go to pytest: `loom test -- -k refund -x`.
 
-    Exit codes: 0 no test failed, 1 a test failed, 2 something must be changed first, 130 stopped.
+    Exit codes: 0 no test failed, 1 a test failed, 2 usage or configuration error, 130 stopped.
     """
     project = options.project()
     if watch:
         return _watch(project)
     if chosen["report"] is not None:
         chosen["report"] = str(Path(str(chosen["report"])).absolute())
-    arguments = [*_arguments(chosen), *context.meta.get(BEHIND, []), *_files(project, pipelines)]
+    for_pytest = context.meta.get(PYTEST_ARGUMENTS, [])
+    arguments = [*_arguments(chosen), *for_pytest, *_files(project, pipelines)]
     view = _View(options.console)
     said = io.StringIO()
     with contextlib.redirect_stdout(said), contextlib.chdir(project.root):
@@ -143,7 +152,7 @@ class _View:
         self.plugin: LoomPlugin | None = None
         self.failures: list[tuple[str, str]] = []
         self.stopped = False
-        self._done = self._total = 0
+        self._done = self._total = 0  # for the progress line
 
     @pytest.hookimpl(trylast=True)
     def pytest_configure(self, config: pytest.Config) -> None:
@@ -165,10 +174,10 @@ class _View:
 
     @property
     def unfinished(self) -> str:
-        """What of the tests did not run; empty where all did."""
-        left = max(self._total - self._done, 0)
-        if left:
-            return f"{left:,} of {self._total:,} did not run"
+        """Which of the tests did not run; empty if all ran."""
+        ran, _, total = self.plugin.counts if self.plugin is not None else (0, 0, 0)
+        if ran < total:
+            return f"{total - ran:,} of {total:,} did not run"
         return "stopped" if self.stopped else ""
 
     def pytest_keyboard_interrupt(self) -> None:
@@ -178,7 +187,7 @@ class _View:
 
 
 def _show(console: Console, view: _View, code: int, said: str) -> int:
-    """Print the outcome; what pytest said is shown where nothing came of it."""
+    """Print the results, or pytest's own output if there are none."""
     if code == NO_TESTS and view.plugin is not None and view.plugin.unmodified:
         console.answer("Nothing that is tested has changed")
         console.document(json.loads(as_object([])))
@@ -188,7 +197,13 @@ def _show(console: Console, view: _View, code: int, said: str) -> int:
     if summary is None or code == USAGE:
         click.echo(said, err=True, nl=False)
     if summary is None:
+        if code == 0:
+            raise UserError("no prompt test ran", hint="a conftest.py or addopts prevents it")
         return code
+    assert view.plugin is not None
+    if code == 0:  # a conftest.py can make pytest report success
+        ran, selected, _ = view.plugin.counts
+        code = int(view.plugin.has_failures or (view.plugin.is_strict and ran < selected))
     tables = summary.tables()
     for line in mission_lines(tables, view.unfinished):
         console.answer(line)
@@ -200,7 +215,7 @@ def _show(console: Console, view: _View, code: int, said: str) -> int:
             console.print(name)
             for line in text.splitlines():
                 console.print(f"  {line}")
-    for message in dict.fromkeys(view.plugin.said if view.plugin else ()):
+    for message in dict.fromkeys(view.plugin.said):
         console.warn(message)
     console.document(json.loads(as_object(tables)))
     return code
@@ -223,8 +238,9 @@ def _watch(project: Project) -> int:
 
 
 def _run_again(arguments: list[str]) -> None:
-    """Run to the end; at Ctrl-C, which it hears too, let it keep what it has."""
-    with subprocess.Popen([sys.executable, "-m", "loomgit", *arguments]) as process:  # noqa: S603 - ourselves
+    """Run the tests in a child process; at Ctrl-C, wait until it has saved its results."""
+    command = [sys.executable, "-P", "-m", "loomgit", *arguments]
+    with subprocess.Popen(command) as process:  # noqa: S603 - Loom itself
         try:
             process.wait()
         except KeyboardInterrupt:

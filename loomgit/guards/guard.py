@@ -43,7 +43,7 @@ NOTHING = 1e-9  # USD: a budget that is spent
 class Change(Struct, frozen=True):
     """What there is to judge: the tree `head` (a commit, `""` for the index, None for the working
     tree) against the commit `base` (None: there is none, and `why` says why); each with its name,
-    and what its author accepts."""
+    and what its author accepts. `base_unknown`: there may be a base, but it could not be found."""
 
     base: str | None
     base_name: str
@@ -51,6 +51,7 @@ class Change(Struct, frozen=True):
     head_name: str
     accepted: tuple[Acceptance, ...] = ()
     why: str = ""
+    base_unknown: bool = False
 
 
 class Failure(Struct, frozen=True):
@@ -210,7 +211,8 @@ class Guard:
         """The comparison: measured, or replayed, or of what is stored; and what kept it from being
         measured. `lost`: why no model answered the tests, empty where one did."""
         if change.base is None:
-            return _empty(change, "inconclusive"), None
+            fault = UserError(change.why) if change.base_unknown else None
+            return _empty(change, "inconclusive"), fault
         modes: list[tuple[bool, Replay]] = [(True, self._replay), (False, "off")]
         if self._replay == "off":
             modes.insert(1, (True, "only"))

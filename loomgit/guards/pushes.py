@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from loomgit.errors import WorldError
-from loomgit.guards.guard import Change
+from loomgit.errors import UserError, WorldError
+from loomgit.guards.guard import CONFIG, Change
 from loomgit.harness.acceptance import TRAILER, parse_acceptance
 from loomgit.history.baselines import Baselines
 from loomgit.history.repository import UNBORN
 from loomgit.hooks.install import Update, parse_updates
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from loomgit.guards.guard import Guard
     from loomgit.harness.acceptance import Acceptance
@@ -83,34 +83,56 @@ class Pushed:
 
     def _change(self, update: Update, head: str, there: str | None) -> Change:
         base, name = there, f"{self._remote}'s {update.remote_name.removeprefix('refs/heads/')}"
+        why, unknown = "", False
         if base is None:
-            base, name = self._fork(head)
+            base, name, why, unknown = self._base_of_new(head)
         return Change(
             base,
             name,
             head,
             update.name.removeprefix("refs/heads/").removeprefix("refs/"),
             tuple(self._guard.acceptances(base, head)),
-            "" if base else f"{self._remote} has nothing to compare with",
+            why,
+            unknown,
         )
+
+    def _base_of_new(self, head: str) -> tuple[str | None, str, str, bool]:
+        """The base of a ref that is new at the remote: its commit, its name, why there is none,
+        and whether there may be one that could not be found."""
+        try:
+            base, name = self._fork(head)
+        except UserError as error:
+            return None, "", f"{error.message} ({error.hint})", True
+        if base is not None:
+            return base, name, "", False
+        if not self._git.plumbing("for-each-ref", "--count=1", f"refs/remotes/{self._remote}/"):
+            return None, "", f"{self._remote} has nothing to compare with", False
+        why = f"the default branch of {self._remote} is not known: set `baseline` in {CONFIG}"
+        return None, "", why, True
 
     def _fork(self, head: str) -> tuple[str | None, str]:
         """Where a commit left what the remote, or else another, has; the local default branch
         says nothing of that where it holds the commit itself."""
-        names = default_branches(self._wiring)
-        refs = [f"refs/remotes/{self._remote}/{name}" for name in names]
-        found = self._git.objects([f"{ref}^{{commit}}" for ref in refs])
-        known = [ref for ref, item in zip(refs, found, strict=True) if item]
-        baselines = Baselines(self._git, self._wiring.settings.baseline, self._wiring.variables)
-        for ref in (*known, baselines.default_branch()):
-            if ref is None:
-                continue
+        for ref in self._default_refs():
             said = self._git.plumbing("merge-base", "--end-of-options", ref, head, good=(0, 1))
             base = said.decode("ascii").partition("\n")[0]
             if base and (base != head or ref.startswith("refs/remotes/")):
                 short = ref.removeprefix("refs/remotes/").removeprefix("refs/heads/")
                 return base, f"merge base with {short}"
         return None, ""
+
+    def _default_refs(self) -> Iterator[str]:
+        """The remote's default branch, as far as it is known, and the usual one.
+
+        Raises UserError if the usual one is not known.
+        """
+        names = default_branches(self._wiring)
+        refs = [f"refs/remotes/{self._remote}/{name}" for name in names]
+        found = self._git.objects([f"{ref}^{{commit}}" for ref in refs])
+        yield from (ref for ref, item in zip(refs, found, strict=True) if item)
+        baselines = Baselines(self._git, self._wiring.settings.baseline, self._wiring.variables)
+        if usual := baselines.default_branch():
+            yield usual
 
 
 def staged(git: Repository, message: str | None) -> list[Change]:

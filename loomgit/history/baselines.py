@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct
@@ -17,13 +19,9 @@ if TYPE_CHECKING:
 
 MOST_ANCESTORS = 500
 WORKTREE, STAGED = "worktree", "index"
-DEFAULTS = (
-    "refs/remotes/origin/HEAD",
-    "refs/heads/main",
-    "refs/heads/master",
-    "refs/remotes/origin/main",
-    "refs/remotes/origin/master",
-)
+ORIGIN_HEAD = "refs/remotes/origin/HEAD"
+REMOTE_DEFAULTS = ("refs/remotes/origin/main", "refs/remotes/origin/master")
+DEFAULTS = (ORIGIN_HEAD, "refs/heads/main", "refs/heads/master", *REMOTE_DEFAULTS)
 
 
 class Git(Protocol):
@@ -56,18 +54,19 @@ class Git(Protocol):
 class Ends(Struct, frozen=True):
     """Both ends of a comparison: the baseline's commit (None: there is none, and `why` says why)
     and the tree of the head (a commit's id, `""` for the index, None for the working tree); each
-    with its name in words."""
+    with its name in words. `unknown`: there may be a baseline, but it could not be found."""
 
     base: str | None
     base_name: str
     head: str | None
     head_name: str
     why: str = ""
+    unknown: bool = False
 
 
 class Baselines:
     """Finds the ends of comparisons; `configured` is the default branch that the project names,
-    `environment` where GitHub says what it checked out."""
+    `environment` the variables in which GitHub says what it checked out, and for which event."""
 
     def __init__(
         self, git: Git, configured: str | None = None, environment: Mapping[str, str] | None = None
@@ -122,10 +121,11 @@ class Baselines:
         """The default branch as a ref: the project's word, the remote's, `main`, `master`.
 
         None where there is none, or history is cut off and it was not fetched; UserError where the
-        project names one that is not there.
+        project names one that is not there, or `origin/HEAD` a branch that is gone.
         """
         if self._configured is None:
-            return self._first(DEFAULTS)
+            gone = self._gone_default()
+            return self._first(DEFAULTS) if gone is None else self._renamed(gone)
         name = self._configured
         found = self._first((f"refs/heads/{name}", f"refs/remotes/origin/{name}", name))
         if found is None and not self._git.is_shallow:
@@ -161,6 +161,8 @@ class Baselines:
         if tip is None:
             why = "there is no commit yet"
             return Ends(None, "", tree, tree_name, why)
+        if tip == standing.id and (queued := self._queue_base(tip)):
+            return Ends(queued, "the merge queue's base", tree, tree_name)
         if tip == standing.id and self._is_test_merge(standing):
             return self._before(tip, "the pull request's base", tree, tree_name)
         default = self.default_branch()
@@ -168,7 +170,7 @@ class Baselines:
             why = "there is no default branch: set `baseline` in .loom/config.yaml, or name one"
             if self._git.is_shallow:
                 why = "the default branch was not fetched: check out with fetch-depth 0"
-            return Ends(None, "", tree, tree_name, why)
+            return Ends(None, "", tree, tree_name, why, unknown=True)
         name = _short(self._name(default))
         here = tree in (None, INDEX, standing.id)
         if standing.branch and name == standing.branch and here:
@@ -192,7 +194,7 @@ class Baselines:
             why = "history is cut off at the head: check out with fetch-depth 2 or more"
         else:
             why = "the head is the first commit"
-        return Ends(None, name, tree, tree_name, why)
+        return Ends(None, name, tree, tree_name, why, unknown=self._git.is_shallow)
 
     def _fork(
         self, start: str, name: str, tip: str | None, tree: str | None, tree_name: str
@@ -208,7 +210,42 @@ class Baselines:
             why = f"history is cut off before {name} forked: check out with fetch-depth 0"
         else:
             why = f"{name} and the head share no history"
-        return Ends(None, label, tree, tree_name, why)
+        return Ends(None, label, tree, tree_name, why, unknown=self._git.is_shallow)
+
+    def _queue_base(self, tip: str) -> str | None:
+        """The commit that a merge queue's entry is built on; None outside of a merge queue.
+
+        https://docs.github.com/en/webhooks/webhook-events-and-payloads#merge_group
+        """
+        entry = read_event(self._environment).get("merge_group")
+        if not isinstance(entry, dict) or entry.get("head_sha") != tip:
+            return None
+        return self._commit(str(entry.get("base_sha", "")))
+
+    def _gone_default(self) -> str | None:
+        """The branch that `origin/HEAD` names, if that branch is not there."""
+        name = self._name(ORIGIN_HEAD)
+        return None if name == "origin/HEAD" or self._first((ORIGIN_HEAD,)) else name
+
+    def _renamed(self, gone: str) -> str:
+        """The default branch after the one that `origin/HEAD` names was renamed or removed.
+
+        It may be the branch that this one tracks, if that has another name. A local `main` may be
+        as old as the rename, so it does not count.
+        """
+        said = self._git.plumbing(
+            "for-each-ref", "--format=%(HEAD)%(refname:lstrip=2)%00%(upstream)", "refs/heads"
+        )
+        lines = (line for line in said.decode("utf-8", "replace").splitlines() if line[0] == "*")
+        own, _, upstream = next(lines, "*\0")[1:].partition("\0")
+        tracked = () if upstream.endswith(f"/{own}") or not upstream else (upstream,)
+        found = self._first((*tracked, *REMOTE_DEFAULTS))
+        if found is None:
+            raise UserError(
+                f"the default branch is not known: origin/HEAD names {gone}, which is gone",
+                hint="run `git remote set-head origin -a`, or set `baseline` in .loom/config.yaml",
+            )
+        return found
 
     def _is_test_merge(self, standing: Commit) -> bool:
         """Whether HEAD is the merge that GitHub makes to test a pull request.
@@ -246,10 +283,10 @@ class Baselines:
         return next((name for name, item in zip(names, found, strict=True) if item), None)
 
     def _name(self, default: str) -> str:
-        """The branch that `origin/HEAD` stands for."""
-        if default != "refs/remotes/origin/HEAD":
+        """The branch that `origin/HEAD` names; `origin/HEAD` itself if it names none."""
+        if default != ORIGIN_HEAD:
             return default
-        said = self._git.plumbing("symbolic-ref", "--quiet", default, good=(0, 1))
+        said = self._git.plumbing("symbolic-ref", "--quiet", default, good=(0, 1, 128))
         return said.decode("utf-8").strip().removeprefix("refs/remotes/") or "origin/HEAD"
 
     def _commit(self, revision: str) -> str:
@@ -282,6 +319,18 @@ def _short(name: str) -> str:
     for start in ("refs/heads/", "refs/remotes/"):
         name = name.removeprefix(start)
     return name.removeprefix("origin/")
+
+
+def read_event(environment: Mapping[str, str]) -> dict[str, object]:
+    """The event of GitHub's workflow; empty outside of one, and where its file cannot be read."""
+    path = environment.get("GITHUB_EVENT_PATH")
+    if not path:
+        return {}
+    try:
+        found = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _is_merge_ref(ref: str) -> bool:

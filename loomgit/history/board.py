@@ -35,7 +35,11 @@ WAIT = 30.0  # seconds to wait for another process's write
 
 
 class Board:
-    """The board in the file at `path`, which the first process makes."""
+    """The board in the file at `path`, which the first process makes.
+
+    The rowcount of an INSERT is not used: before Python 3.13, sqlite3 does not recognize the word
+    in a Turkish locale, in which the lower case of I is not i.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -60,9 +64,10 @@ class Board:
         key, number = name
         connection = self._connection
         added = connection.execute(
-            "INSERT OR IGNORE INTO draws VALUES (?, ?, ?, NULL)", (key, number, self._owner)
+            "INSERT OR IGNORE INTO draws VALUES (?, ?, ?, NULL) RETURNING 1",
+            (key, number, self._owner),
         )
-        if added.rowcount == 1:
+        if added.fetchone() is not None:
             return True
         owner, sample = connection.execute(
             "SELECT owner, sample FROM draws WHERE key = ? AND number = ?", (key, number)
@@ -114,9 +119,9 @@ class Board:
         """Whether the call is this process's: nobody makes it, or its process is gone."""
         connection = self._connection
         added = connection.execute(
-            "INSERT OR IGNORE INTO calls VALUES (?, ?, NULL)", (key, self._owner)
+            "INSERT OR IGNORE INTO calls VALUES (?, ?, NULL) RETURNING 1", (key, self._owner)
         )
-        if added.rowcount == 1:
+        if added.fetchone() is not None:
             return True
         found = connection.execute("SELECT owner, reply FROM calls WHERE key = ?", (key,))
         owner, reply = found.fetchone() or (0, None)

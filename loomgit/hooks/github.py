@@ -3,7 +3,6 @@ line. The variables are those of "Store information in variables" in GitHub's do
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,14 +38,13 @@ class Workflow(Struct, frozen=True):
     branch: str = ""
 
 
-def parse_workflow(variables: Mapping[str, str]) -> Workflow | None:
-    """What the environment says; None where this is no workflow of GitHub's.
+def parse_workflow(variables: Mapping[str, str], event: Mapping[str, object]) -> Workflow | None:
+    """What the environment and the event say; None where this is no workflow of GitHub's.
 
-    An event file that cannot be read counts as empty: the pull request's number is in the ref too.
+    The event may be empty: the pull request's number is in the ref too.
     """
     if variables.get("GITHUB_ACTIONS") != "true" and "GITHUB_REPOSITORY" not in variables:
         return None
-    event = _event(variables.get("GITHUB_EVENT_PATH"))
     repository = variables.get("GITHUB_REPOSITORY", "")
     summary = variables.get("GITHUB_STEP_SUMMARY")
     request = _inside(event, "pull_request")
@@ -84,17 +82,7 @@ def _api(variables: Mapping[str, str]) -> str:
     return variables.get("GITHUB_API_URL", "https://api.github.com").rstrip("/")
 
 
-def _event(path: str | None) -> dict[str, object]:
-    if not path:
-        return {}
-    try:
-        found = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _inside(event: Mapping[str, object], name: str) -> dict[str, object]:
+def _inside(event: Mapping[str, object], name: str) -> Mapping[str, object]:
     found = event.get(name)
     return found if isinstance(found, dict) else {}
 

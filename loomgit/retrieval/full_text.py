@@ -104,13 +104,15 @@ class FullText:
             for passage in cut(document, text)
         )
         try:
-            with closing(sqlite3.connect(aside)) as database:
+            # In a Turkish locale, sqlite3 does not begin a transaction by itself (Python < 3.13).
+            with closing(sqlite3.connect(aside, isolation_level=None)) as database:
                 database.execute("PRAGMA journal_mode = OFF")
                 database.execute("PRAGMA synchronous = OFF")
+                database.execute("BEGIN")
                 database.execute(_TABLE)
                 database.executemany("INSERT INTO passages VALUES (?, ?, ?)", rows)
                 database.execute("INSERT INTO passages(passages) VALUES ('optimize')")
-                database.commit()
+                database.execute("COMMIT")
             aside.replace(self._path)
         finally:
             aside.unlink(missing_ok=True)

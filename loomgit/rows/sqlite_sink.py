@@ -266,8 +266,10 @@ class SqliteSink:
         fresh: list[JsonObject] = []
         again: list[JsonObject] = []  # a key of an earlier part was counted there
         for text, row in last.items():
-            new = connection.execute("INSERT OR IGNORE INTO _loom_seen VALUES (?)", (text,))
-            (fresh if new.rowcount else again).append(row)
+            new = connection.execute(
+                "INSERT OR IGNORE INTO _loom_seen VALUES (?) RETURNING 1", (text,)
+            )
+            (again if new.fetchone() is None else fresh).append(row)
         receipt = LoadReceipt(duplicates=len(rows) - len(fresh))
         for fields, group in by_fields(fresh).items():
             receipt += _upsert(connection, self._table, fields, group)
@@ -286,15 +288,16 @@ def by_fields(rows: Iterable[JsonObject]) -> dict[tuple[str, ...], list[JsonObje
 
 def insert(connection: sqlite3.Connection, table: str, rows: Iterable[JsonObject]) -> int:
     """Insert the rows in order and return their number; a field that a row lacks is null."""
-    count = 0
+    # Not the cursor's rowcount: before Python 3.13, sqlite3 does not recognize INSERT in a Turkish
+    # locale, in which the lower case of I is not i.
+    before = connection.total_changes
     for fields, group in groupby(rows, key=tuple):
-        cursor = connection.executemany(
+        connection.executemany(
             f"INSERT INTO {quote(table)} ({', '.join(map(quote, fields))}) "  # noqa: S608 - quoted
             f"VALUES ({', '.join('?' * len(fields))})",
             ([stored(value) for value in row.values()] for row in group),
         )
-        count += cursor.rowcount
-    return count
+    return connection.total_changes - before
 
 
 def _upsert(

@@ -51,8 +51,8 @@ def find_install_source() -> InstallSource:
 def parse_install_source(direct_url: str | None, version: str = __version__) -> InstallSource:
     """The source that the text of a `direct_url.json` names; None means an index.
 
-    Credentials in a URL are left out, except for the user name of SSH. Damaged text counts as a
-    local installation, because its source is unknown.
+    Credentials and the query of a URL are left out, because a query may be a secret too; the user
+    name of SSH stays. Damaged text counts as a local installation, because its source is unknown.
     """
     if direct_url is None:
         return InstallSource(f"{DISTRIBUTION}=={version}")
@@ -76,9 +76,9 @@ def parse_install_source(direct_url: str | None, version: str = __version__) -> 
 
 
 def _public(address: str) -> str:
-    """The URL without its credentials and fragment."""
+    """The URL without its credentials, query and fragment."""
     url = urlsplit(address)
     userinfo, separator, host = url.netloc.rpartition("@")
     if separator and "ssh" in url.scheme and ":" not in userinfo:
         host = url.netloc
-    return urlunsplit((url.scheme, host, url.path, url.query, ""))
+    return urlunsplit((url.scheme, host, url.path, "", ""))

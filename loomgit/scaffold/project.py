@@ -62,7 +62,8 @@ def github_files(project: str, source: InstallSource) -> Iterator[File]:
     """
     package = FILL_IN if source.is_local else json.dumps(source.requirement)
     folder = "" if project == "." else f"{project}/"
-    place = f"    defaults:\n      run:\n        working-directory: {json.dumps(project)}\n"
+    quoted = json.dumps(project, ensure_ascii=False)
+    place = f"    defaults:\n      run:\n        working-directory: {quoted}\n"
     for path, name in GITHUB_FILES.items():
         text = _template(name).replace("@DEFAULTS@", place if folder else "")
         text = text.replace("@PREFIX@", folder).replace("@PACKAGE@", package)

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
 
 class Chosen:
-    """The prompt tests of one project: the names of those that are to run, and how many there are
-    with those that were left out."""
+    """The prompt tests of one project: the names of those that are to run, and how many were
+    collected (`total`)."""
 
     def __init__(self) -> None:
         self.names: set[str] = set()
@@ -32,16 +32,16 @@ class Selection:
         self._root = root
         self._positions: dict[str, int] = {}  # of all tests, in the order of collection
         self._chosen: dict[Path, Chosen] = {}
-        self._left_out: Counter[Path] = Counter()
+        self._collected: Counter[Path] = Counter()
 
     def order(self, names: Iterable[str]) -> None:
         """All tests of the session, whosever they are, in their order."""
         for name in names:
             self._positions.setdefault(name, len(self._positions))
 
-    def leave_out(self, files: Iterable[Path]) -> None:
-        """Tests of these files, a file for each, are not to run."""
-        self._left_out += Counter(self._root(file) for file in files)
+    def collect(self, file: Path) -> None:
+        """A prompt test of this file was collected; it may be left out later."""
+        self._collected[self._root(file)] += 1
 
     def choose(self, names: Iterable[str]) -> None:
         """These prompt tests are to run."""
@@ -49,11 +49,17 @@ class Selection:
             root = self._root(self._folder / name.partition("::")[0])
             chosen = self.of(root)
             chosen.names.add(name)
-            chosen.total = max(chosen.total, len(chosen.names) + self._left_out[root])
+            chosen.total = max(chosen.total, len(chosen.names), self._collected[root])
 
     def of(self, root: Path) -> Chosen:
         """What was chosen of the project at `root`."""
         return self._chosen.setdefault(root, Chosen())
+
+    def counts(self, ran: Collection[str]) -> tuple[int, int, int]:
+        """How many prompt tests ran, were to run, and were collected."""
+        chosen = self._chosen.values()
+        names = {name for each in chosen for name in each.names}
+        return len(names & set(ran)), len(names), sum(each.total for each in chosen)
 
     def position(self, name: str) -> int:
         """Where a test stands in the order; behind all where that is not known."""

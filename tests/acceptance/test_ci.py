@@ -371,6 +371,27 @@ def test_a_push_to_main_is_compared_with_what_was_there_before(forge):
     assert done.returncode == 0
 
 
+def test_an_entry_of_a_merge_queue_is_compared_with_the_entry_before(forge):
+    """The second entry undoes what the first one mended: against main it changes nothing."""
+    git(forge.author, "checkout", "--quiet", "main")
+    commit(forge.author, WORSE)
+    git(forge.author, "push", "--quiet", "origin", "main")
+    good = git(forge.author, "show", "HEAD^:context/taxonomy.md")
+    before = commit(forge.author, {"context/taxonomy.md": f"{good}\n"})
+    head = commit(forge.author, WORSE)
+    git(forge.author, "push", "--quiet", "origin", "HEAD:refs/heads/gh-readonly-queue/main/pr-7")
+    event = {"merge_group": {"base_sha": before, "head_sha": head, "base_ref": "refs/heads/main"}}
+    clone = forge.checkout(ref="heads/gh-readonly-queue/main/pr-7")
+    done = forge.ci(clone, event=event, GITHUB_REF="refs/heads/gh-readonly-queue/main/pr-7")
+    assert done.returncode == 1, done.stderr
+    assert "Base: the merge queue's base" in done.stdout
+    assert "❌ Loom: Degraded: demo" in forge.summary_text
+    shallow = forge.checkout(1, "heads/gh-readonly-queue/main/pr-7")
+    done = forge.ci(shallow, event=event, GITHUB_REF="refs/heads/gh-readonly-queue/main/pr-7")
+    assert done.returncode == 2
+    assert "fetch-depth 0" in done.stderr
+
+
 def test_a_branch_checked_out_itself_is_compared_with_where_it_forked_off(forge):
     """Its head is a merge too, of main into it: that is not GitHub's."""
     forge.propose(WORSE)

@@ -113,6 +113,33 @@ def test_modules_of_the_project_do_not_replace_those_that_loom_imports(project):
     assert "loom: pre-push passed in " in done.stderr
 
 
+def test_a_default_branch_that_was_renamed_is_named_and_never_passed_as_nothing(project):
+    """Everything that judges says the same, and what to do."""
+    remote = project.parent / "remote.git"
+    git(project, "remote", "set-head", "origin", "main")
+    git(remote, "branch", "--move", "main", "trunk")
+    git(project, "fetch", "--quiet", "--prune")
+    git(project, "checkout", "--quiet", "-b", "bad")
+    commit(project, WORSE)
+    lost = "the default branch is not known: origin/HEAD names origin/main, which is gone"
+    for arguments in (["compare", "--run-missing"], ["ci", "--dry-run"]):
+        done = loom(project, *arguments)
+        assert (done.returncode, lost in done.stderr) == (2, True), done.stderr
+        assert "git remote set-head origin -a" in done.stderr
+    done = push(project, "origin", "bad:one")
+    assert done.returncode == 0, done.stderr
+    assert "unverified: bad could not be measured: the default branch is not known" in done.stderr
+    loom(project, "hooks", "install", "--strict")
+    commit(project, {"README.md": "later\n"})
+    done = push(project, "origin", "bad:two")
+    assert done.returncode != 0
+    assert lost in done.stderr
+    git(project, "remote", "set-head", "origin", "-a")
+    done = push(project, "origin", "bad:two")
+    assert done.returncode != 0
+    assert "❌ Degraded: demo" in done.stderr
+
+
 def test_an_accepted_loss_passes_and_is_listed(project):
     head = commit(project, WORSE, ACCEPT)
     later = commit(project, {"README.md": "later\n"})

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -26,6 +27,7 @@ def run(folder, site, *words):
 def site(tmp_path):
     folder = tmp_path / "site"
     (folder / "loomgit-0.1.8.dist-info").mkdir(parents=True)
+    (folder / "loomgit").mkdir()
     return folder
 
 
@@ -37,7 +39,6 @@ def test_the_command_reports_it_in_one_line(tmp_path, site):
 
 
 def test_the_command_reports_it_even_if_the_other_package_replaced_its_files(tmp_path, site):
-    (site / "loomgit").mkdir()
     (site / "loomgit/__init__.py").write_text("raise SystemExit('the other project ran')\n")
     done = run(tmp_path, site, sys.executable, "-m", "loomgit_command", "run", "x")
     assert done.returncode == 2
@@ -64,6 +65,30 @@ def test_pytest_reports_it_only_with_prompt_tests(tmp_path, site):
     ],
 )
 def test_only_that_package_is_a_conflict(tmp_path, monkeypatch, name, is_found):
-    (tmp_path / name).mkdir()
-    monkeypatch.setattr(sys, "path", [str(tmp_path), str(tmp_path / "missing")])
+    (tmp_path / "loomgit").mkdir()
+    (tmp_path / name).mkdir(exist_ok=True)
+    monkeypatch.setattr(sys, "path", [b"odd", str(tmp_path / "missing"), str(tmp_path)])
     assert (loomgit_command.find_conflict() is not None) == is_found
+
+
+def test_a_package_behind_loom_on_the_path_replaces_nothing(site, monkeypatch):
+    own = str(Path(loomgit_command.__file__).parent)
+    monkeypatch.setattr(sys, "path", [own, str(site)])
+    assert loomgit_command.find_conflict() is None
+    monkeypatch.setattr(sys, "path", [str(site), own])
+    assert loomgit_command.find_conflict() is not None
+
+
+def test_a_folder_without_the_package_is_no_conflict(tmp_path, monkeypatch):
+    (tmp_path / "loomgit-1.0.egg-info").mkdir()
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    assert loomgit_command.find_conflict() is None
+
+
+def test_missing_files_of_loom_are_reported_in_one_line(tmp_path, site):
+    """What is left when only the other package was uninstalled."""
+    (site / "loomgit-0.1.8.dist-info").rmdir()
+    (site / "loomgit/__init__.py").touch()
+    done = run(tmp_path, site, sys.executable, "-P", "-m", "loomgit_command", "--version")
+    assert done.returncode == 2
+    assert done.stderr == "error: No module named 'loomgit.cli': install loom-aietl again\n"

@@ -1,5 +1,6 @@
 """Which two revisions a comparison is about, in repositories as people have them."""
 
+import json
 import os
 import shutil
 
@@ -238,6 +239,99 @@ def test_branches_without_common_history_have_no_merge_base(forked):
     ends = choose(folder)
     assert ends.base is None
     assert ends.why == "main and the head share no history"
+
+
+# -- a default branch that was renamed
+
+
+@pytest.fixture
+def renamed(forked, tmp_path):
+    """A clone whose origin/HEAD names main, which is now called trunk at the server."""
+    folder, names = forked
+    git(folder, "checkout", "--quiet", "main")
+    work = clone(folder, tmp_path / "clone")
+    git(folder, "branch", "--move", "main", "trunk")
+    git(work, "fetch", "--quiet", "--prune")
+    return work, names
+
+
+def test_a_default_branch_that_is_gone_is_an_error_that_says_how_to_set_it(renamed):
+    work, _ = renamed
+    git(work, "checkout", "--quiet", "-b", "mine", "origin/feature")
+    git(work, "branch", "--quiet", "--unset-upstream")
+    with pytest.raises(UserError, match="origin/HEAD names origin/main, which is gone") as raised:
+        choose(work)
+    assert "git remote set-head origin -a" in raised.value.hint
+    git(work, "remote", "set-head", "origin", "-a")
+    assert choose(work).base_name == "merge base with trunk"
+
+
+def test_the_local_main_is_too_old_to_take_its_place(renamed):
+    work, names = renamed
+    assert git(work, "branch", "--list", "main")
+    git(work, "checkout", "--quiet", "-b", "mine")
+    with pytest.raises(UserError, match="the default branch is not known"):
+        choose(work)
+    assert choose(work, "main").base == names["third"]
+
+
+def test_the_upstream_takes_its_place_unless_it_is_the_branch_itself(renamed):
+    work, names = renamed
+    git(work, "checkout", "--quiet", "-b", "mine", "origin/trunk")
+    commit(work, {"a.txt": "more"})
+    ends = choose(work)
+    assert (ends.base, ends.base_name) == (names["third"], "merge base with trunk")
+    git(work, "checkout", "--quiet", "feature")  # tracks origin/feature
+    with pytest.raises(UserError, match="the default branch is not known"):
+        choose(work)
+
+
+def test_of_master_renamed_to_main_the_remote_branch_takes_its_place(renamed):
+    work, names = renamed
+    git(work, "update-ref", "refs/remotes/origin/master", names["first"])
+    ends = choose(work, head="origin/feature")
+    assert (ends.base, ends.base_name) == (names["first"], "merge base with master")
+
+
+# -- a merge queue
+
+
+@pytest.fixture
+def queued(forked, tmp_path):
+    """Two entries of a merge queue on main; the event of the second one."""
+    folder, names = forked
+    git(folder, "checkout", "--quiet", "--detach", "main")
+    names["entry 1"] = commit(folder, {"a.txt": "entry 1"})
+    names["entry 2"] = commit(folder, {"a.txt": "entry 2"})
+    entry = {"base_sha": names["entry 1"], "head_sha": names["entry 2"]}
+    write(tmp_path, {"event.json": json.dumps({"merge_group": entry})})
+    return folder, names, str(tmp_path / "event.json")
+
+
+def test_in_a_merge_queue_the_base_is_the_entry_before(queued):
+    folder, names, event = queued
+    ends = choose(folder, GITHUB_EVENT_PATH=event)
+    assert (ends.base, ends.base_name) == (names["entry 1"], "the merge queue's base")
+    assert choose(folder, head="HEAD", GITHUB_EVENT_PATH=event).base == names["entry 1"]
+    assert choose(folder, "main", GITHUB_EVENT_PATH=event).base == names["third"]
+    write(folder, {"a.txt": "edited by a step of the job"})
+    assert choose(folder, GITHUB_EVENT_PATH=event).base == names["entry 1"]
+
+
+def test_in_a_merge_queue_another_commit_has_its_own_base(queued):
+    folder, names, event = queued
+    assert choose(folder, head="feature", GITHUB_EVENT_PATH=event).base == names["second"]
+    git(folder, "checkout", "--quiet", "--detach", names["entry 1"])
+    assert choose(folder, GITHUB_EVENT_PATH=event).base == names["third"]
+
+
+def test_a_base_of_a_merge_queue_that_was_not_fetched_is_an_error(queued, tmp_path):
+    folder, _, event = queued
+    git(folder, "branch", "queue")
+    shallow = clone(folder, tmp_path / "shallow", "--depth=1", "--branch=queue")
+    with pytest.raises(UserError, match="there is no revision") as raised:
+        choose(shallow, GITHUB_EVENT_PATH=event)
+    assert "fetch-depth 0" in raised.value.hint
 
 
 # -- pull requests and shallow clones

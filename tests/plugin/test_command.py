@@ -92,7 +92,7 @@ def test_json_is_one_document(project):
 def test_what_stands_behind_the_dashes_is_pytests(project):
     done = loom(project, "test", "--", "-k", "case_001 or whole")
     assert done.code == 0
-    assert "All tests passed (2/2)" in done.out
+    assert "No test failed (2/2 passed); 4 of 6 did not run" in done.out
     done = loom(project, "test", "--", "-n", "2", "-p", "xdist")
     assert "All tests passed (7/7)" in done.out, done.error
 
@@ -297,3 +297,81 @@ def test_a_broken_configuration_of_pytest_is_an_error(tmp_path, server):
     done = loom(project, "test")
     assert done.code == 2
     assert re.fullmatch(r"error: pytest cannot start: .*pytest\.ini:1: .*\n", done.error)
+
+
+NO_GREEN = {  # what makes pytest report success although a test failed or did not run
+    "xfail": "import pytest\ndef pytest_collection_modifyitems(items):\n"
+    "    for item in items: item.add_marker(pytest.mark.xfail)\n",
+    "exit status": "def pytest_sessionfinish(session): session.exitstatus = 0\n",
+    "no loop": "def pytest_runtestloop(session): return True\n",
+    "all skipped": "import pytest\ndef pytest_collection_modifyitems(items):\n"
+    "    for item in items: item.add_marker(pytest.mark.skip)\n",
+    "exit at import": "import sys\nsys.exit(0)\n",
+}
+
+
+@pytest.mark.parametrize("conftest", NO_GREEN.values(), ids=NO_GREEN)
+def test_a_conftest_cannot_turn_a_failure_into_exit_0(tmp_path, server, conftest):
+    project = project_with(
+        tmp_path / "work", server, units(1, expected="negative"), **{"conftest.py": conftest}
+    )
+    done = loom(project, "test")
+    assert done.code in (1, 2), done.out
+    assert "All tests passed" not in done.out
+
+
+@pytest.mark.parametrize("workers", ["", "-p xdist -n 2"])
+@pytest.mark.parametrize(
+    ("conftest", "options"),
+    [
+        ("", "-k case_001"),
+        ("def pytest_collection_modifyitems(items): items[:] = items[1:]\n", ""),
+    ],
+)
+def test_tests_that_are_left_out_are_counted(tmp_path, server, conftest, options, workers):
+    ini = f"[pytest]\naddopts = {options} {workers}\n"
+    files = {"conftest.py": conftest, "pytest.ini": ini}
+    project = project_with(tmp_path / "work", server, units(2), **files)
+    done = loom(project, "test")
+    assert (done.code, done.out.splitlines()[-1]) == (
+        0, "No test failed (1/1 passed); 1 of 2 did not run",
+    ), done.error  # fmt: skip
+
+
+@pytest.mark.parametrize("workers", ["", "-p xdist -n 2"])
+def test_a_skipped_test_is_counted_and_fails_with_strict(tmp_path, server, workers):
+    conftest = (
+        "import pytest\ndef pytest_collection_modifyitems(items):\n"
+        "    items[0].add_marker(pytest.mark.skip)\n"
+    )
+    files = {"conftest.py": conftest, "pytest.ini": f"[pytest]\naddopts = {workers}\n"}
+    project = project_with(tmp_path / "work", server, units(2), **files)
+    done = loom(project, "test")
+    assert (done.code, "1 of 2 did not run" in done.out) == (0, True), done.error
+    assert loom(project, "test", "--strict").code == 1
+
+
+@pytest.mark.parametrize("options", ["-o loom_strict=true --nope", "@options"])
+def test_options_of_loom_are_never_dropped(tmp_path, server, options):
+    files = {"pytest.ini": f"[pytest]\naddopts = {options}\n", "options": "--loom-strict\n--nope\n"}
+    project = project_with(tmp_path / "work", server, units(1), **files)
+    done = loom(project, "test")
+    assert (done.code, "pytest cannot start" in done.error) == (2, True)
+
+
+def test_a_second_start_is_quiet_with_warnings_as_errors(tmp_path, server):
+    ini = "[pytest]\nfilterwarnings = error\naddopts = -k model --no-such-option\n"
+    files = {"tests/conftest.py": "import no_such_package\n", "pytest.ini": ini}
+    project = project_with(tmp_path / "work", server, units(1), **files)
+    done = loom(project, "test")
+    assert (done.code, "All tests passed (1/1)" in done.out) == (0, True), done.error
+
+
+@pytest.mark.parametrize(
+    "conftest",
+    ["import pytest\npytest.importorskip('no_such')\n", "pytest_plugins = ['no_such']\n"],
+)
+def test_other_ways_to_miss_an_import_stop_no_prompt_test(tmp_path, server, conftest):
+    project = project_with(tmp_path / "work", server, units(1), **{"conftest.py": conftest})
+    done = loom(project, "test")
+    assert (done.code, "All tests passed (1/1)" in done.out) == (0, True), done.error
