@@ -96,8 +96,7 @@ def command(
 def _exit_code(judgement: Judgement, *, fork: bool) -> int:
     if judgement.blocked:
         return 1
-    unknown = judgement.unmeasured is not None or bool(judgement.unverified)
-    return WorldError.exit_code if unknown and not fork else 0
+    return 0 if judgement.is_verified or fork else WorldError.exit_code
 
 
 def _change(wiring: Wiring, guard: Guard, workflow: Workflow | None) -> Change:
@@ -167,6 +166,7 @@ class _Teller:
             tuple(f"{f.entry.file}::{f.entry.full_name}: {_why(f)}" for f in judgement.failures),
             judgement.accepted,
             tuple(judgement.lacks(said)),
+            judgement.unread,
             unmeasured="" if unmeasured is None else unmeasured.message,
             diff=_diff(self._wiring, change),
             notes=tuple(self._notes(change)),
@@ -179,6 +179,7 @@ class _Teller:
             "failures": [f.entry.full_name for f in judgement.failures],
             "accepted": list(judgement.accepted),
             "unverified": [entry.full_name for entry in judgement.unverified],
+            "unread": list(judgement.unread),
             "unmeasured": found.unmeasured or None,
             "comment": address,
         }
@@ -273,6 +274,8 @@ class _Teller:
             yield annotation("error", file, failure.line, title, _why(failure))
         if judgement.unmeasured is not None:
             yield notice("warning", f"Loom: not compared: {judgement.unmeasured.message}")
+        for said in judgement.unread[:MOST_ANNOTATIONS]:
+            yield notice("warning", f"Loom: unverified: {said}")
         for entry in judgement.unverified[:MOST_ANNOTATIONS]:
             title = f"{entry.full_name} is unverified"
             yield annotation("warning", inside(entry.file), 1, title, entry.message)

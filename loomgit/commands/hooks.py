@@ -203,10 +203,9 @@ def _run(
         blocked |= judgement.blocked
         if judgement.blocked:
             console.error(f"loom: {hook} stopped{_why(judgement)}", _way_out(hook))
-        elif judgement.touched:
+        elif judgement.touched or judgement.unread:
             seconds = time.perf_counter() - began
-            known = judgement.unmeasured is None and not judgement.unverified
-            said = "passed in" if known else "goes on unverified after"
+            said = "passed in" if judgement.is_verified else "goes on unverified after"
             click.echo(f"loom: {hook} {said} {seconds:.1f} s", err=True)
     if changes:
         _watch(wiring, guard, Hooks(repository), changes[-1].head)
@@ -222,7 +221,7 @@ def _say(console: Console, change: Change, judgement: Judgement) -> None:
     from loomgit.harness.explain import explain, short  # noqa: PLC0415 - as above
     from loomgit.report.comparison import shown, table  # noqa: PLC0415
 
-    if not judgement.touched:
+    if not judgement.touched and not judgement.unread:
         return
     console.clear()
     lines = list(table(judgement.comparison))
@@ -238,10 +237,11 @@ def _say(console: Console, change: Change, judgement: Judgement) -> None:
         console.warn(shown(f"unverified: {change.head_name} could not be measured: {reason}"))
     elif judgement.reason:
         console.warn(shown(f"unverified: no model answered: {judgement.reason}"))
-    for line in judgement.lacks(judgement.reason)[:SHOWN]:
+    lacks = [*judgement.unread, *judgement.lacks(judgement.reason)]
+    for line in lacks[:SHOWN]:
         console.warn(shown(f"unverified: {line}"))
-    if len(judgement.unverified) > SHOWN:
-        console.warn(f"unverified: {len(judgement.unverified) - SHOWN:,} tests more")
+    if len(lacks) > SHOWN:
+        console.warn(f"unverified: {len(lacks) - SHOWN:,} more")
 
 
 def _why(judgement: Judgement) -> str:

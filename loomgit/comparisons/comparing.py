@@ -13,17 +13,26 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from loomgit.comparisons.accepting import acceptances
+from loomgit.comparisons.questions import (
+    CaseLists,
+    compare_questions,
+    first_line,
+    question_files,
+)
 from loomgit.domain.comparison import (
+    MOST_LOST,
     Comparison,
     Limits,
     Measured,
     PipelineComparison,
     Revision,
     Side,
+    lost_note,
     worst,
 )
 from loomgit.domain.settings import Replay
 from loomgit.domain.suites import Regression, Suite
+from loomgit.errors import LoomError
 from loomgit.harness.acceptance import accept
 from loomgit.history.baselines import Baselines, Ends
 from loomgit.history.evidence import KINDS, Evidence
@@ -79,6 +88,7 @@ class Pair(Struct):
     limits: Limits = field(default_factory=Limits)
     kind: str = TEST
     found: tuple[Measured | None, Measured | None] = (None, None)
+    cases: CaseLists = CaseLists()
 
     @property
     def name(self) -> str:
@@ -138,8 +148,15 @@ class Comparing:
                 heads, head = bases, base
             pairs = self._pairs(heads, bases, ends)
             asked = [p for p in pairs if p.base is not None and (self._wanted.aa or not p.same)]
-            if asked:
-                self._prepare(asked, heads, bases, ends.base)
+            self._read_suites(pairs, heads, bases)
+            if not self._wanted.aa:
+                rows = self._wiring.store.all() if asked else []
+                for pair in asked:
+                    own = [row for row in rows if row.pipeline == pair.name]
+                    self._find(pair, ends.base, own)
+                for pair in pairs:
+                    if pair.same:
+                        self._compare_questions(pair, heads, bases)
             if asked and (self._wanted.aa or self._wanted.run_missing):
                 self._measure(asked, heads, bases)
             notes = self._notes(ends, heads, bases)
@@ -231,8 +248,8 @@ class Comparing:
             return Pair(head, notes=[f"the baseline's pipeline cannot be used: {base}"])
         return Pair(head, base, inputs=changed_inputs(base, head))
 
-    def _prepare(self, pairs: Sequence[Pair], heads: Bench, bases: Bench, base: str) -> None:
-        """What decides, and what is stored, of the pipelines that can differ."""
+    def _read_suites(self, pairs: Sequence[Pair], heads: Bench, bases: Bench) -> None:
+        """The test files of the pipelines, and what decides by them."""
         suites, broken = heads.catalog.sound_suites()
         names = {pair.name for pair in pairs}
         raise_or_warn(
@@ -240,12 +257,22 @@ class Comparing:
             lambda each: each.pipeline in names or bool(changed_files(heads, bases, [each.path])),
             (lambda _: None) if self._quiet else self._wiring.warn,
         )
-        rows = self._wiring.store.all()
         for pair in pairs:
             pair.suites = [suite for suite in suites if suite.pipeline == pair.name]
             pair.limits = limits_of(pair.suites, self._wanted)
-            if not self._wanted.aa:
-                self._find(pair, base, [row for row in rows if row.pipeline == pair.name])
+
+    def _compare_questions(self, pair: Pair, heads: Bench, bases: Bench) -> None:
+        """Of a pipeline that is the same on both sides, the cases that are not."""
+        assert pair.base is not None
+        before = [suite for suite in bases.catalog.sound_suites()[0] if suite.pipeline == pair.name]
+        files = [*question_files(pair.base, before), *question_files(pair.head, pair.suites)]
+        if not changed_files(heads, bases, files):
+            return
+        try:
+            pair.cases = compare_questions(bases, pair.base, heads, pair.head)
+        except LoomError as error:
+            pair.notes.append(f"the cases cannot be compared: {first_line(error)}")
+            pair.cases = CaseLists(("all",), total=1)
 
     def _find(self, pair: Pair, base: str, rows: Sequence[RunSummary]) -> None:
         """What is stored: of today's question first, then of the baseline's own, then older."""
@@ -308,9 +335,21 @@ def _blank(pair: Pair) -> PipelineComparison:
     """A pipeline of which nothing needs to be compared: it is the same, or has no counterpart."""
     if not pair.same:
         return PipelineComparison(pair.name, "inconclusive")
-    plan = pair.head.plan
+    plan, cases = pair.head.plan, pair.cases
     side = Side("", pair.head.fingerprint, plan.prompt.name, plan.model)
-    return PipelineComparison(pair.name, "unchanged", base=side, head=side)
+    found = PipelineComparison(
+        pair.name,
+        "unchanged",
+        base=side,
+        head=side,
+        removed=cases.removed,
+        changed=cases.changed,
+        added=cases.added,
+        strict=pair.limits.strict,
+    )
+    if cases.lost <= MOST_LOST or pair.limits.allow_removed:
+        return found
+    return replace(found, outcome="inconclusive", notes=(lost_note(cases.lost),))
 
 
 def limits_of(suites: Sequence[Suite], wanted: Wanted) -> Limits:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from loomgit.comparisons.measuring import Line, measure
+from loomgit.comparisons.questions import first_line, own_cases
 from loomgit.domain.samples import CaseSamples
 from loomgit.errors import LoomError, ProblemsFound, UserError
 from loomgit.gateway.budget import Budget
@@ -101,9 +102,9 @@ class Completing:
         base, bases = pair.base, self._bases
         assert base is not None
         try:
-            own = bases.cases(base, bases.questions(base.plan.pipeline, bases.suites(pair.name)))
+            own = own_cases(bases, base)
         except LoomError as error:
-            pair.notes.append(f"the baseline's own cases cannot be read: {_line(error)}")
+            pair.notes.append(f"the baseline's own cases cannot be read: {first_line(error)}")
             return
         known = {each.case.id for each in today}
         for each in own:
@@ -126,7 +127,3 @@ def _covers(found: Measured | None, cases: Sequence[Sampled]) -> bool:
         return False
     held = {case.key: case.samples for case in found.cases.values()}
     return all(held.get(each.case.key, 0) >= each.least for each in cases)
-
-
-def _line(error: LoomError) -> str:
-    return str(error.problems[0]) if isinstance(error, ProblemsFound) else error.message

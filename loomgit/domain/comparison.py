@@ -23,6 +23,7 @@ WORST_FIRST: tuple[Outcome, ...] = (
     "improved",
     "unchanged",
 )
+MOST_LOST = 0.1  # of the baseline's cases; more, and what is left may be the easy ones
 
 
 class Side(Struct, frozen=True):
@@ -204,6 +205,14 @@ class Comparison(Struct, frozen=True):
             return True
         bad = {"degraded", "inconclusive", "not_comparable"} if strict else {"degraded"}
         return self.outcome in bad or any(found.blocks(strict=strict) for found in self.pipelines)
+
+
+def lost_note(share: float) -> str:
+    """Why a comparison that lost more than MOST_LOST of the baseline's cases is inconclusive."""
+    return (
+        f"{share:.0%} of the baseline's cases are removed or changed: what is left may be the "
+        "easier part (--allow-removed accepts that)"
+    )
 
 
 def worst(outcomes: list[Outcome]) -> Outcome:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 
+UNIT = "unit::"  # begins the id of a unit test's case
+PYTHON = ".py::"  # in what pytest calls a Python test
 Verdict = Literal["pass", "fail", "inconclusive", "error", "unverified"]
 
 
@@ -66,6 +68,15 @@ class Sample(Struct, frozen=True):
         """Whether the sample says nothing of the prompt."""
         return self.trouble in ("infrastructure", "unrecorded", "budget")
 
+    @property
+    def unjudged(self) -> str:
+        """Why an evaluator has no score of this reply; empty if all have one, or the reply was lost
+        or cannot be used."""
+        if self.lost or self.trouble == "product":
+            return ""
+        silent = (f"{n}: {j.reason}" for n, j in self.judgements.items() if j.value is None)
+        return next(silent, "")
+
 
 class CaseSamples(Struct, frozen=True):
     """A case with its samples, by index. `key` hashes all that can change its scores, `definition`
@@ -89,9 +100,9 @@ def cases_of(cases: Sequence[CaseSamples]) -> list[Case]:
 def case_of(case: CaseSamples, evaluators: Iterable[str] = ()) -> Case:
     """A case as a run file has it; cost (USD) and latency (seconds) are means over its samples.
 
-    What was lost to an outage has no score of any of the `evaluators`. An evaluator that could
-    judge none of the samples, and not since the world failed, is left out: it has no word on the
-    case (a unit test may lack the reference that it compares with).
+    What was lost to an outage has no score of any of the `evaluators`. Of a unit or Python test, an
+    evaluator that could judge none of the samples, and not since the world failed, is left out: the
+    test may lack the reference that it compares with. Of a record, a missing score is a gap.
     """
     judged = dict.fromkeys(name for sample in case.samples for name in sample.judgements)
     names = dict.fromkeys((*judged, *(evaluators if any(s.lost for s in case.samples) else ())))
@@ -103,13 +114,18 @@ def case_of(case: CaseSamples, evaluators: Iterable[str] = ()) -> Case:
         scores={
             name: [_value(sample, name) for sample in case.samples]
             for name in names
-            if not all(_mute(sample, name) for sample in case.samples)
+            if is_of_data(case.id) or not all(_mute(sample, name) for sample in case.samples)
         },
         samples=len(case.samples),
         passed=sum(sample.passed for sample in case.samples),
         cost=_mean([sample.cost for sample in usable]),
         latency=_mean([sample.latency for sample in usable if sample.latency is not None]),
     )
+
+
+def is_of_data(identity: str) -> bool:
+    """Whether a case of this id is a record of a data set, not the input of a single test."""
+    return not identity.startswith(UNIT) and PYTHON not in identity
 
 
 def _value(sample: Sample, name: str) -> float | None:

@@ -68,7 +68,8 @@ class Judgement(Struct, frozen=True):
     """What the guard found: the comparison with the accepted losses taken out, the tests that
     failed, those that failed and are accepted, those that nobody could verify, why the comparison
     could not be measured (None: it could), whether the answer is no; `reason`: why no model
-    answered at all, empty where one did."""
+    answered at all, empty where one did; `unread`: a line for each pipeline that cannot be read at
+    the head, so that nobody knows whether the change concerns it."""
 
     comparison: Comparison
     failures: tuple[Failure, ...] = ()
@@ -78,6 +79,12 @@ class Judgement(Struct, frozen=True):
     unmeasured: LoomError | None = None
     blocked: bool = False
     reason: str = ""
+    unread: tuple[str, ...] = ()
+
+    @property
+    def is_verified(self) -> bool:
+        """Whether all that the change concerns was read, tested and compared."""
+        return self.unmeasured is None and not self.unverified and not self.unread
 
     def lacks(self, said: str) -> list[str]:
         """Each unverified test in a line, without a reason that was `said` already."""
@@ -138,14 +145,19 @@ class Guard:
             heads = Bench(there)
             bases = None if change.base is None else Bench(self._tree(change.base, stack))
             suites, broken = heads.catalog.sound_suites()
-            touched = _touched(heads, bases, suites)
+            touched, unread = _touched(heads, bases, suites)
             raise_or_warn(
                 broken,
                 lambda each: each.pipeline in touched or _differ(heads, bases, [each.path]),
                 self._wiring.warn if touched else lambda _: None,
             )
             if not touched:
-                return Judgement(_empty(change, "unchanged"))
+                outcome: Literal["unchanged", "inconclusive"] = (
+                    "inconclusive" if unread else "unchanged"
+                )
+                return Judgement(
+                    _empty(change, outcome), unread=unread, blocked=self._strict and bool(unread)
+                )
             tests = [
                 (suite, test)
                 for suite in suites
@@ -158,7 +170,12 @@ class Guard:
             change, touched, spent, reason if self._replay == "off" else ""
         )
         judgement = self._judgement(change, comparison, unmeasured, found, touched)
-        return replace(judgement, reason=" ".join(reason.split()))
+        return replace(
+            judgement,
+            reason=" ".join(reason.split()),
+            unread=unread,
+            blocked=judgement.blocked or (self._strict and bool(unread)),
+        )
 
     def _tree(self, tree: str | None, stack: ExitStack) -> Wiring:
         if tree is None:
@@ -233,9 +250,11 @@ class Guard:
                 comparing = Comparing(self._wiring, wanted, self._progress, quiet=True)
                 comparison = comparing.compare()
             except LoomError as error:
-                if number == len(modes) or isinstance(error, ProblemsFound):
+                if isinstance(error, ProblemsFound):
                     raise
                 first = first or error
+                if number == len(modes):
+                    return _empty(change, "inconclusive"), first
                 continue
             named = replace(
                 comparison,
@@ -315,9 +334,12 @@ def _empty(change: Change, outcome: Literal["unchanged", "inconclusive"]) -> Com
     return Comparison(base, head, outcome, (), change.base is None, notes)
 
 
-def _touched(heads: Bench, bases: Bench | None, suites: Sequence[Suite]) -> list[str]:
+def _touched(
+    heads: Bench, bases: Bench | None, suites: Sequence[Suite]
+) -> tuple[list[str], tuple[str, ...]]:
     """The pipelines of which a file differs from the baseline's: pipeline, prompt, context, tests,
-    data, configuration. Raises UserError or ProblemsFound where one cannot be read."""
+    data, configuration; and a line for each pipeline that cannot be read at the head, if anything
+    of the project differs. Raises ProblemsFound for faults in a pipeline that differs."""
     names = heads.catalog.pipeline_names()
     before = set() if bases is None else set(bases.catalog.pipeline_names())
     files = _files_by_pipeline(suites)
@@ -325,17 +347,39 @@ def _touched(heads: Bench, bases: Bench | None, suites: Sequence[Suite]) -> list
         sound, _ = bases.catalog.sound_suites()  # the head's faults count, not the baseline's
         for name, paths in _files_by_pipeline(sound).items():
             files[name] = [*files.get(name, ()), *paths]
-    found = []
+    found: list[str] = []
+    unread: dict[str, str] = {}
     for name in names:
         paths = [CONFIG, f"pipelines/{name}.yaml", *files.get(name, ())]
-        for bench in (heads, bases if name in before else None):
-            subject = name if bench is None else readable(bench, name)
-            if not isinstance(subject, str):
-                paths += _files(subject)
-        if _differ(heads, bases, paths):
-            heads.subject(name)  # raises where it cannot be used: somebody must see why
-            found.append(name)
-    return found
+        base = readable(bases, name) if bases is not None and name in before else None
+        if base is not None and not isinstance(base, str):
+            paths += _files(base)
+        try:
+            paths += _files(heads.subject(name))
+        except UserError as error:
+            unread[name] = error.message
+        except ProblemsFound as fault:
+            if _differ(heads, bases, paths):
+                raise
+            unread[name] = str(fault.problems[0])
+        else:
+            if _differ(heads, bases, paths):
+                found.append(name)
+    if unread and not _any_differs(heads, bases):
+        unread = {}
+    return found, tuple(f"{name}: {' '.join(reason.split())}" for name, reason in unread.items())
+
+
+def _any_differs(heads: Bench, bases: Bench | None) -> bool:
+    """Whether anything in the project's folder may differ between both trees."""
+    head = heads.wiring.tree.revision
+    if bases is None or not head:
+        return True
+    base = bases.wiring.tree.revision
+    assert base
+    repository = heads.wiring.repository
+    quiet = ("diff-tree", "-r", "--name-only", "--ignore-submodules=none", "-z")
+    return bool(repository.plumbing(*quiet, base, head, "--", repository.pathspec(".")))
 
 
 def _differ(heads: Bench, bases: Bench | None, paths: Iterable[str]) -> bool:

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from loomgit.domain.keys import digest
 from loomgit.domain.records import Record
+from loomgit.domain.samples import UNIT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from loomgit.domain.values import Json, JsonObject
 
 PREFIX = "expected_"
-UNIT = "unit::"
-PYTHON = ".py::"  # in what pytest calls a Python test
 
 
 class TestCase(Struct, frozen=True):
@@ -73,11 +72,6 @@ def _expected(expected: Mapping[str, Json], field: str) -> tuple[Json] | None:
 def data_case(record: Record, identify: Callable[[Record], tuple[str, str]]) -> TestCase:
     """The case of a data set's record."""
     return TestCase(record, *identify(record))
-
-
-def is_of_data(identity: str) -> bool:
-    """Whether a case of this id is a record of a data set, not the input of a single test."""
-    return not identity.startswith(UNIT) and PYTHON not in identity
 
 
 def shuffled(records: Sequence[Record]) -> list[Record]:

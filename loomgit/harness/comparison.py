@@ -10,6 +10,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from loomgit.domain.comparison import (
+    MOST_LOST,
     CaseChange,
     Limits,
     Measured,
@@ -17,6 +18,7 @@ from loomgit.domain.comparison import (
     MetricKind,
     Outcome,
     PipelineComparison,
+    lost_note,
     worst,
 )
 from loomgit.harness.differences import differences
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
 
     from loomgit.domain.runs import Case
 
-MOST_LOST = 0.1  # of the baseline's cases; more, and what is left may be the easy ones
 SHOWN_RISE = 0.1  # where no `max_rise` gates cost and latency: the rise from which one would look
 PASSES = "pass_rate"
 Row = list[float]
@@ -306,21 +307,18 @@ def _decided(draft: Draft, decided: Mapping[int, Change]) -> PipelineComparison:
     lost = 0.0 if limits.unpaired else _lost(draft.comparison)
     if lost > MOST_LOST and not limits.allow_removed and outcome != "degraded":
         outcome = "inconclusive" if outcome != "not_comparable" else outcome
-        notes.append(
-            f"{lost:.0%} of the baseline's cases are removed or changed: what is left may be the "
-            "easier part (--allow-removed accepts that)"
-        )
+        notes.append(lost_note(lost))
     if limits.unpaired:
         notes.append("unpaired: the sides may have different cases, which sees far less")
     return replace(draft.comparison, metrics=tuple(metrics), outcome=outcome, notes=tuple(notes))
 
 
 def _trusted(metric: Metric, change: Change, limits: Limits) -> Metric:
-    """The metric, inconclusive where too many samples have no score."""
-    rate = change.missing / max(change.missing + 2 * change.samples, 1)
-    if rate <= limits.max_error_rate:
+    """The metric, inconclusive if too many samples of a side have no score."""
+    if change.missing_share <= limits.max_error_rate:
         return metric
-    reason = f"{change.missing} samples ({rate:.0%}) have no score: measure them again"
+    share = f"{change.missing_share:.0%} of a side"
+    reason = f"{change.missing} samples ({share}) have no score: measure them again"
     outcome: Outcome = "degraded" if metric.outcome == "degraded" else "inconclusive"
     return replace(metric, outcome=outcome, reason=reason)
 

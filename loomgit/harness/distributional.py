@@ -16,7 +16,7 @@ from loomgit.domain.suites import CostBudget, HallucinationRate, LatencyLimit, S
 from loomgit.harness.claims import COUNTED, Claim, judge_claim, merge
 from loomgit.harness.drawing import Drawing, in_order
 from loomgit.harness.facts import Absent, Unmeasured
-from loomgit.harness.samples import SHOWN, badness, loss, mean_score
+from loomgit.harness.samples import SHOWN, badness, loss, mean_score, silence
 from loomgit.harness.statements import Statement, quantity, statement
 from loomgit.harness.verdicts import way_to_decide, worst
 
@@ -149,6 +149,10 @@ def concluded(
         verdict, message = lost
         checks = [replace(check, verdict=verdict, weak=False) for check in checks]
         return TestResult(test.name, verdict, tuple(checks), message=message)
+    judged = not isinstance(test, CostBudget | LatencyLimit)
+    if judged and (silent := silence(cases, test.policy)) is not None:
+        checks = [replace(check, verdict="error", weak=False) for check in checks]
+        return TestResult(test.name, "error", tuple(checks), message=silent)
     verdict = worst(check.verdict for check in checks)
     failing = [] if verdict == "pass" else failures
     return TestResult(

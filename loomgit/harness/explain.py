@@ -39,7 +39,7 @@ def explain(result: TestResult, prompt: str = "") -> list[str]:
         lines += ["", f"case {case.id}, {noun} {numbers}, {model}"]
         lines += [f"  {line}" for line in _sample(case, samples[0])]
     if result.more:
-        lines += ["", f"{result.more:,} more, none of them worse"]
+        lines += ["", f"{result.more:,} more"]
     return lines
 
 

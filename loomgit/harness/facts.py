@@ -101,7 +101,7 @@ def _score(sample: Sample) -> Fact:
         return sample.score
     if sample.trouble == "product":
         return 0.0
-    return Absent("nothing judges the reply: the pipeline has no evaluators")
+    return Absent(sample.unjudged or "nothing judges the reply: the pipeline has no evaluators")
 
 
 def _judgement(sample: Sample, evaluator: str) -> Fact:

@@ -30,6 +30,19 @@ def loss(cases: Sequence[CaseSamples], policy: Policy) -> tuple[Verdict, str] | 
     return ("unverified" if unknown else "error"), message
 
 
+def silence(cases: Sequence[CaseSamples], policy: Policy) -> str | None:
+    """Why scores cannot be trusted: an evaluator has no score of too many replies; None if it has.
+
+    It may fail on exactly the bad replies, so that a mean of the others would be too good.
+    """
+    samples = [sample for case in cases for sample in case.samples if not sample.lost]
+    reasons = [reason for sample in samples if (reason := sample.unjudged)]
+    if not reasons or len(reasons) <= policy.max_error_rate * len(samples):
+        return None
+    share = f"{len(reasons)} of {len(samples)} replies have no score"
+    return f"{share}: {max(reasons, key=reasons.count)}"
+
+
 def mean_score(cases: Sequence[CaseSamples]) -> float | None:
     """The mean evaluation score of all replies, None where none has one."""
     scores = [s.score for case in cases for s in case.samples if s.score is not None]

@@ -65,7 +65,8 @@ class Sampler:
         )
 
     def _score(self, judgements: Mapping[str, Judgement], trouble: Trouble) -> float | None:
-        """The weighted mean of the judgements that have a value; None where a judge was lost."""
+        """The weighted mean of the judgements; None if an evaluator has no value, because a mean of
+        the others would hide what that one would have found."""
         if trouble in ("infrastructure", "unrecorded"):
             return None
         values = [
@@ -73,6 +74,8 @@ class Sampler:
             for name, judgement in judgements.items()
             if judgement.value is not None
         ]
+        if len(values) < len(judgements):
+            return None
         total = sum(weight for weight, _ in values)
         return sum(weight * value for weight, value in values) / total if total else None
 

@@ -22,14 +22,16 @@ CUT = "\n\n(cut: too long)\n"
 
 class Found(Struct, frozen=True):
     """What is known of a change. `failures`, `accepted` (failed, and accepted) and `unverified` are
-    lines about tests, `faults` those of files that cannot be read; `unmeasured` says why the
-    comparison could not be made, `diff` is that of the prompts, `blocked` the gate's answer."""
+    lines about tests, `unread` about pipelines that cannot be read at the head, `faults` those of
+    files with faults; `unmeasured` says why the comparison could not be made, `diff` is that of the
+    prompts, `blocked` the gate's answer."""
 
     comparison: Comparison
     blocked: bool = False
     failures: tuple[str, ...] = ()
     accepted: tuple[str, ...] = ()
     unverified: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
     faults: tuple[str, ...] = ()
     unmeasured: str = ""
     diff: str = ""
@@ -81,6 +83,8 @@ def heading(found: Found) -> str:
         unknown.append("the comparison could not be made")
     if found.unverified:
         unknown.append(f"{_count(len(found.unverified), 'test')} unverified")
+    if found.unread:
+        unknown.append(f"{_count(len(found.unread), 'pipeline')} unverified")
     if not bad and not unknown:
         return f"{BAD if found.blocked else MARKS[comparison.outcome]} Loom: {_calm(comparison)}"
     said = "; ".join([*bad, *unknown])
@@ -128,7 +132,8 @@ def _lists(found: Found) -> Iterator[tuple[str, Sequence[str]]]:
         yield "Failed tests", found.failures
     if found.accepted:
         yield "Accepted", found.accepted
-    unknown = [*([found.unmeasured] if found.unmeasured else []), *found.unverified]
+    unmeasured = [found.unmeasured] if found.unmeasured else []
+    unknown = [*unmeasured, *found.unread, *found.unverified]
     if unknown:
         yield "Unverified", unknown
 

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 from msgspec import Struct, field
 
 from loomgit.domain.comparison import Measured
-from loomgit.domain.samples import CaseSamples, Judgement, Sample
+from loomgit.domain.samples import CaseSamples, Judgement, Sample, is_of_data
 from loomgit.errors import LoomError, UserError
-from loomgit.harness.cases import is_of_data
 from loomgit.history.baselines import Baselines, Ends
 from loomgit.history.evidence import Evidence
 from loomgit.history.samples import load_samples
@@ -179,7 +178,7 @@ def scores_of(case: Case) -> Iterable[Sample]:
             "",
             "",
             judgements={name: Judgement(value, "") for name, value in values.items()},
-            score=sum(known) / len(known) if known else None,
+            score=sum(known) / len(known) if known and len(known) == len(values) else None,
             passed=index < case.passed,
             trouble="" if known or not values else "infrastructure",
             cost=case.cost,

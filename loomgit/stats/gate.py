@@ -18,8 +18,8 @@ from loomgit.stats.pairs import (
     Shift,
     as_grid,
     case_shifts,
-    count_missing,
     count_samples,
+    measure_missing,
     pair,
     population_shift,
     suite_shift,
@@ -49,7 +49,8 @@ class Change(Struct, frozen=True):
     `interval` is that of the mean shift (for `compare_rise`, of minus the mean log ratio); `p` is
     one-sided against a drop and `adjusted` the same within its family (`decide_family`; p until
     then). `floor` is the lowest shift the evidence allows, which `no_worse` rests on; `detects`
-    the smallest drop that would have been seen with probability 80 %, inf where none.
+    the smallest drop that would have been seen with probability 80 %, inf where none. `missing`
+    counts the samples without a value, `missing_share` is their share of the side that lacks more.
     """
 
     outcome: ChangeOutcome
@@ -63,6 +64,7 @@ class Change(Struct, frozen=True):
     samples: int
     excluded: int = 0
     missing: int = 0
+    missing_share: float = 0.0
 
     @property
     def delta(self) -> float:
@@ -115,7 +117,8 @@ def compare_rise(
     most = max(float(np.max(finite)), SMALLEST_MEASURE)
     logs = (np.log(np.clip(side, SMALLEST_MEASURE, most)) for side in sides)
     paired = pair(*(-log for log in logs))
-    paired = replace(paired, missing=count_missing(base) + count_missing(candidate))
+    missing, share = measure_missing(base, candidate)
+    paired = replace(paired, missing=missing, missing_share=share)
     return _compare(paired, math.log1p(max_rise), "suite", math.inf, exact)
 
 
@@ -133,7 +136,7 @@ def compare_unpaired(
     Metrics in [lo, hi]. `no_worse` rests on the bounded intervals of both sides at alpha / 2.
     """
     grids = [as_grid(side) for side in (base, candidate)]
-    missing = count_missing(base) + count_missing(candidate)
+    missing = measure_missing(base, candidate)
     kept = [grid[(~np.isnan(grid)).any(axis=1)] for grid in grids]
     if not all(grid.size for grid in kept):
         raise NoValues("a side has no sample")
@@ -181,7 +184,7 @@ def _compare(
         paired.cases,
         paired.samples,
         paired.excluded,
-        paired.missing,
+        (paired.missing, paired.missing_share),
     )
 
 
@@ -194,7 +197,7 @@ def _change(
     cases: int,
     samples: int,
     excluded: int,
-    missing: int,
+    missing: tuple[int, float],
 ) -> Change:
     p = 1.0 if same else shift.p
     noise = shift.se**2 * cases
@@ -209,7 +212,8 @@ def _change(
         cases=cases,
         samples=samples,
         excluded=excluded,
-        missing=missing,
+        missing=missing[0],
+        missing_share=missing[1],
     )
     return decide(change)
 

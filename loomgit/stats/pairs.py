@@ -28,13 +28,14 @@ class Paired(Struct, frozen=True):
     """Scores of the cases that both sides have: float arrays (cases, samples), NaN where missing.
 
     `excluded` counts cases left out since one side has no sample of them, `missing` the samples
-    given as NaN, of all cases.
+    given as NaN, of all cases; `missing_share` is their share of the side that lacks more.
     """
 
     base: Floats
     candidate: Floats
     excluded: int
     missing: int
+    missing_share: float
 
     @property
     def cases(self) -> int:
@@ -62,11 +63,11 @@ def pair(base: Grid, candidate: Grid) -> Paired:
     both = np.asarray(held[0] & held[1], dtype=bool)
     if not both.any():
         raise NoValues("no case has a sample on both sides")
-    missing = sum(count_missing(rows) for rows in (base, candidate))
+    missing, share = measure_missing(base, candidate)
     excluded = int(np.count_nonzero(~both))
     if excluded:
         sides = sides[0][both], sides[1][both]
-    return Paired(*sides, excluded=excluded, missing=missing)
+    return Paired(*sides, excluded=excluded, missing=missing, missing_share=share)
 
 
 def as_grid(rows: Grid) -> Floats:
@@ -86,6 +87,20 @@ def as_grid(rows: Grid) -> Floats:
 def count_samples(grid: Floats) -> int:
     """How many samples of a grid are not missing."""
     return int(np.count_nonzero(~np.isnan(grid)))
+
+
+def measure_missing(base: Grid, candidate: Grid) -> tuple[int, float]:
+    """How many samples of both sides are missing, and their share of the side that lacks more.
+
+    A share of both sides together would hide half of what one side has lost.
+    """
+    counts = [count_missing(rows) for rows in (base, candidate)]
+    given = [sum(map(len, rows)) if not _is_flat(rows) else len(rows) for rows in (base, candidate)]
+    return sum(counts), max(n / of if of else 0.0 for n, of in zip(counts, given, strict=True))
+
+
+def _is_flat(rows: Grid) -> bool:
+    return isinstance(rows, np.ndarray) and rows.ndim == 1
 
 
 def count_missing(rows: Grid) -> int:

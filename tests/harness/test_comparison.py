@@ -147,7 +147,7 @@ def test_samples_that_an_outage_took_make_it_inconclusive():
     lost = [case(c.id, None) if n < 6 else c for n, c in enumerate(GOOD)]
     found = compare(side(GOOD), side(lost))
     assert found.outcome == "inconclusive"
-    assert "6 samples (5%) have no score" in metric(found).reason
+    assert "6 samples (10% of a side) have no score" in metric(found).reason
     assert compare(side(GOOD), side(lost), max_error_rate=0.2).outcome == "unchanged"
     few = [case(c.id, None) if n < 3 else c for n, c in enumerate(BAD)]
     assert compare(side(GOOD), side(few)).outcome == "degraded"

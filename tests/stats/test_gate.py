@@ -231,3 +231,15 @@ def test_the_interval_is_the_ninety_percent_one():
     found = compare(base, candidate).interval
     assert (found.low, found.high) == pytest.approx((d.mean() - half, d.mean() + half))
     assert found.level == pytest.approx(0.9)
+
+
+@pytest.mark.parametrize("shape", ["rows", "array", "flat"])
+def test_the_share_of_missing_samples_is_that_of_the_side_that_lacks_more(shape):
+    base = [[1.0, 1.0] for _ in range(100)]
+    candidate = [[1.0, math.nan] if n < 18 else [1.0, 1.0] for n in range(100)]
+    if shape == "array":
+        base, candidate = np.array(base), np.array(candidate)
+    if shape == "flat":
+        base, candidate = np.ravel(base), np.ravel(candidate)
+    for found in (compare(base, candidate), compare_unpaired(base, candidate)):
+        assert (found.missing, found.missing_share) == (18, 0.09)

@@ -1,0 +1,67 @@
+"""The cases that two versions of a pipeline's tests ask for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from loomgit.errors import LoomError, ProblemsFound
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from loomgit.domain.suites import Suite
+    from loomgit.wiring.bench import Bench, Sampled, Subject
+
+
+class CaseLists(Struct, frozen=True):
+    """The ids of cases: of the baseline alone, of both with another question, of the head alone;
+    `total` is the number of the baseline's cases."""
+
+    removed: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    added: tuple[str, ...] = ()
+    total: int = 0
+
+    @property
+    def lost(self) -> float:
+        """The share of the baseline's cases that the head does not ask any more."""
+        return (len(self.removed) + len(self.changed)) / self.total if self.total else 0.0
+
+
+def own_cases(bench: Bench, subject: Subject) -> list[Sampled]:
+    """The cases that the subject's own test files and data ask for. Raises LoomError."""
+    pipeline = subject.plan.pipeline
+    return bench.cases(subject, bench.questions(pipeline, bench.suites(pipeline.name)))
+
+
+def compare_questions(bases: Bench, base: Subject, heads: Bench, head: Subject) -> CaseLists:
+    """Which cases differ between two versions of the tests and data of one pipeline.
+
+    Both subjects have the same fingerprint, so equal keys mean equal questions. Raises LoomError.
+    """
+    before = {each.case.key: each.case.id for each in own_cases(bases, base)}
+    now = {each.case.key: each.case.id for each in own_cases(heads, head)}
+    gone = [name for key, name in before.items() if key not in now]
+    new = [name for key, name in now.items() if key not in before]
+    return CaseLists(
+        tuple(name for name in gone if name not in new),
+        tuple(name for name in gone if name in new),
+        tuple(name for name in new if name not in gone),
+        len(before),
+    )
+
+
+def question_files(subject: Subject, suites: Iterable[Suite]) -> Sequence[str]:
+    """The project's files that the cases of a pipeline come from."""
+    suites = list(suites)
+    data = [suite.dataset or subject.plan.pipeline.extract.source for suite in suites]
+    source = [] if suites else [subject.plan.pipeline.extract.source]
+    local = [path.removeprefix("file://") for path in (*data, *source)]
+    return [*(suite.path for suite in suites), *(path for path in local if "://" not in path)]
+
+
+def first_line(error: LoomError) -> str:
+    """An error in one line."""
+    return str(error.problems[0]) if isinstance(error, ProblemsFound) else error.message
