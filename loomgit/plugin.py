@@ -27,6 +27,7 @@ from loomgit.harness.verdicts import blocks
 from loomgit.sessions.given import given
 from loomgit.sessions.interrupts import held_back
 from loomgit.sessions.items import LoomItem, SuiteFile
+from loomgit.sessions.reports import SKIPPED, ReportHooks
 from loomgit.sessions.selection import Selection
 
 if TYPE_CHECKING:
@@ -43,13 +44,11 @@ if TYPE_CHECKING:
     from loomgit.sessions.trial import Judged, Trial
 
 ENDINGS = ("_test.yaml", ".loom.yaml")
-LETTERS = {"inconclusive": ("i", "INCONCLUSIVE"), "unverified": ("u", "UNVERIFIED")}
-SKIPPED = "Skipped: unverified: "  # how pytest begins what nobody could measure
 BOARD = "board.db"
 FIXTURE: pytest.StashKey[LoomFixture] = pytest.StashKey()
 
 
-class LoomPlugin:
+class LoomPlugin(ReportHooks):
     """One pytest session with prompt tests, in the controller, in a worker, or in both at once.
 
     `summary` is there when the session has ended, unless no prompt test ran; `said` are the
@@ -246,35 +245,6 @@ class LoomPlugin:
             total = self._selection.of(Path(entry.project)).total
             report.loom = {"total": total, "entry": entry}  # type: ignore[attr-defined]
         return report
-
-    @pytest.hookimpl(wrapper=True)
-    def pytest_report_to_serializable(
-        self,
-    ) -> Generator[None, dict[str, Any] | None, dict[str, Any] | None]:
-        """Let the outcome travel in JSON's types (pytest-xdist, pytest-reportlog)."""
-        data = yield
-        if data is not None and "loom" in data:
-            data["loom"] = {**data["loom"], "entry": data["loom"]["entry"].to_plain()}
-        return data
-
-    @pytest.hookimpl(wrapper=True)
-    def pytest_report_from_serializable(self) -> Generator[None, Any, Any]:
-        """What arrives is what was sent."""
-        from loomgit.harness.entry import Entry
-
-        report = yield
-        if hasattr(report, "loom"):
-            report.loom["entry"] = Entry.from_plain(report.loom["entry"])
-        return report
-
-    def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
-        """Inconclusive and unverified tests are neither passed nor failed."""
-        if report.when != "call" or report.failed or not hasattr(report, "loom"):
-            return None
-        if report.skipped and SKIPPED not in str(report.longrepr):
-            return None  # by the test's own word, which pytest tells
-        verdict: str = report.loom["entry"].verdict
-        return (verdict, *LETTERS[verdict]) if verdict in LETTERS else None
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take in an outcome, in the controller or where there is none."""

@@ -4,7 +4,6 @@ on? Git hooks and `loom ci` ask it."""
 from __future__ import annotations
 
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct
@@ -15,13 +14,14 @@ from loomgit.comparisons.comparing import Comparing, Wanted
 from loomgit.domain.comparison import Comparison, Revision
 from loomgit.domain.samples import TestResult
 from loomgit.errors import BudgetExceeded, LoomError, ProblemsFound, UserError, WorldError
+from loomgit.guards.touched import CONFIG, datasets_of, differ, files_of, find_touched
 from loomgit.harness.acceptance import Acceptance, accept
 from loomgit.harness.choices import Options
 from loomgit.harness.entry import Entry
 from loomgit.sessions.ledger import Ledger
 from loomgit.sessions.standard import OFF
 from loomgit.sessions.trial import Trial
-from loomgit.wiring.bench import Bench, changed_files, readable
+from loomgit.wiring.bench import Bench
 from loomgit.wiring.catalog import raise_or_warn
 
 if TYPE_CHECKING:
@@ -31,10 +31,8 @@ if TYPE_CHECKING:
     from loomgit.domain.settings import Replay
     from loomgit.domain.suites import AnyTest, Suite
     from loomgit.sessions.trial import Judged
-    from loomgit.wiring.bench import Subject
     from loomgit.wiring.project import Wiring
 
-CONFIG = ".loom/config.yaml"
 # What may name a file that matters, besides the files that pipelines and tests name already.
 DEFINING = ("pipelines", "prompts", "context", "tests", CONFIG)
 NOTHING = 1e-9  # USD: a budget that is spent
@@ -121,8 +119,8 @@ class Guard:
         paths: dict[str, None] = dict.fromkeys(DEFINING)
         try:
             for name in there.catalog.pipeline_names():
-                paths |= dict.fromkeys(_files(there.subject(name)))
-            paths |= dict.fromkeys(_datasets(there.catalog.sound_suites()[0]))
+                paths |= dict.fromkeys(files_of(there.subject(name)))
+            paths |= dict.fromkeys(datasets_of(there.catalog.sound_suites()[0]))
         except (ProblemsFound, UserError):
             paths["."] = None  # what cannot be read may need anything
         inside = self._wiring.repository.in_repository
@@ -145,10 +143,10 @@ class Guard:
             heads = Bench(there)
             bases = None if change.base is None else Bench(self._tree(change.base, stack))
             suites, broken = heads.catalog.sound_suites()
-            touched, unread = _touched(heads, bases, suites)
+            touched, unread = find_touched(heads, bases, suites)
             raise_or_warn(
                 broken,
-                lambda each: each.pipeline in touched or _differ(heads, bases, [each.path]),
+                lambda each: each.pipeline in touched or differ(heads, bases, [each.path]),
                 self._wiring.warn if touched else lambda _: None,
             )
             if not touched:
@@ -332,79 +330,6 @@ def _empty(change: Change, outcome: Literal["unchanged", "inconclusive"]) -> Com
     if change.head:
         head = replace(head, commit=change.head)
     return Comparison(base, head, outcome, (), change.base is None, notes)
-
-
-def _touched(
-    heads: Bench, bases: Bench | None, suites: Sequence[Suite]
-) -> tuple[list[str], tuple[str, ...]]:
-    """The pipelines of which a file differs from the baseline's: pipeline, prompt, context, tests,
-    data, configuration; and a line for each pipeline that cannot be read at the head, if anything
-    of the project differs. Raises ProblemsFound for faults in a pipeline that differs."""
-    names = heads.catalog.pipeline_names()
-    before = set() if bases is None else set(bases.catalog.pipeline_names())
-    files = _files_by_pipeline(suites)
-    if bases is not None:
-        sound, _ = bases.catalog.sound_suites()  # the head's faults count, not the baseline's
-        for name, paths in _files_by_pipeline(sound).items():
-            files[name] = [*files.get(name, ()), *paths]
-    found: list[str] = []
-    unread: dict[str, str] = {}
-    for name in names:
-        paths = [CONFIG, f"pipelines/{name}.yaml", *files.get(name, ())]
-        base = readable(bases, name) if bases is not None and name in before else None
-        if base is not None and not isinstance(base, str):
-            paths += _files(base)
-        try:
-            paths += _files(heads.subject(name))
-        except UserError as error:
-            unread[name] = error.message
-        except ProblemsFound as fault:
-            if _differ(heads, bases, paths):
-                raise
-            unread[name] = str(fault.problems[0])
-        else:
-            if _differ(heads, bases, paths):
-                found.append(name)
-    if unread and not _any_differs(heads, bases):
-        unread = {}
-    return found, tuple(f"{name}: {' '.join(reason.split())}" for name, reason in unread.items())
-
-
-def _any_differs(heads: Bench, bases: Bench | None) -> bool:
-    """Whether anything in the project's folder may differ between both trees."""
-    head = heads.wiring.tree.revision
-    if bases is None or not head:
-        return True
-    base = bases.wiring.tree.revision
-    assert base
-    repository = heads.wiring.repository
-    quiet = ("diff-tree", "-r", "--name-only", "--ignore-submodules=none", "-z")
-    return bool(repository.plumbing(*quiet, base, head, "--", repository.pathspec(".")))
-
-
-def _differ(heads: Bench, bases: Bench | None, paths: Iterable[str]) -> bool:
-    """Whether one of these files is not the same at both, by their ids."""
-    if bases is None:
-        return True
-    return bool(changed_files(heads, bases, paths))
-
-
-def _files_by_pipeline(suites: Iterable[Suite]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for suite in suites:
-        found.setdefault(suite.pipeline, []).extend([suite.path, *_datasets([suite])])
-    return found
-
-
-def _files(subject: Subject) -> list[str]:
-    """The project's files that a pipeline depends on, its source among them."""
-    source = subject.plan.pipeline.extract.source
-    local = [] if "://" in source or Path(source).is_absolute() else [source]
-    return [*subject.plan.dependencies(), *local]
-
-
-def _datasets(suites: Iterable[Suite]) -> Iterable[str]:
-    return (suite.dataset for suite in suites if suite.dataset and "://" not in suite.dataset)
 
 
 def _tests(suite: Suite) -> Iterable[AnyTest]:

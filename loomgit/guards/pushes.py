@@ -6,7 +6,8 @@ import os
 from typing import TYPE_CHECKING
 
 from loomgit.errors import UserError, WorldError
-from loomgit.guards.guard import CONFIG, Change
+from loomgit.guards.guard import Change
+from loomgit.guards.touched import CONFIG
 from loomgit.harness.acceptance import TRAILER, parse_acceptance
 from loomgit.history.baselines import Baselines
 from loomgit.history.repository import UNBORN

@@ -1,6 +1,7 @@
 """Whatever is wrong with a project: one clear line, the right exit code, nothing half written."""
 
 import json
+import shlex
 import shutil
 import sqlite3
 import subprocess
@@ -445,7 +446,7 @@ def test_what_a_users_evaluator_prints_does_not_spoil_the_document(
 def test_whoever_stops_reading_does_not_stop_the_run(template, tmp_path):
     root = tmp_path / "project"
     shutil.copytree(template, root)
-    command = f"{sys.executable} -m loomgit run demo | head -1"
+    command = f"{shlex.quote(sys.executable)} -m loomgit run demo | head -1"
     done = subprocess.run(command, shell=True, cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout == "Pipeline: demo (v1.0.0)\n"
     assert "Traceback" not in done.stderr
