@@ -29,14 +29,16 @@ SEARCHED = 20  # of them, the newest first, for cases that are named
 class Evidence:
     """The results of one pipeline in a store; `rows` are its runs there, where somebody has them.
 
-    The index is read once: what is written later is not seen.
+    Run files that a change may have brought in do not count. The index is read once: what is
+    written later is not seen.
     """
 
     def __init__(
         self, store: RunStore, pipeline: str, rows: Sequence[RunSummary] | None = None
     ) -> None:
         self._store = store
-        self._rows = store.search(pipeline=pipeline) if rows is None else rows
+        found = store.search(pipeline=pipeline) if rows is None else rows
+        self._rows = [row for row in found if row.path not in store.brought_in]
 
     def find(self, fingerprint: str, kind: str, *, whole: bool = True) -> Measured | None:
         """What runs of this kind with this fingerprint found, whatever commit they ran at.

@@ -13,6 +13,7 @@ import secrets
 from bisect import bisect_left
 from contextlib import contextmanager, suppress
 from datetime import UTC
+from functools import cached_property
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,7 @@ from loomgit.history.files import is_aside, move_new, remove_stale, write_whole
 from loomgit.history.index import Index, query
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
     from datetime import datetime
     from pathlib import Path
     from typing import BinaryIO
@@ -51,7 +52,8 @@ UID_WORD = re.compile(r"[^A-Za-z0-9_.]+")
 class RunStore:
     """The runs of one project; `warn` hears of files that cannot be used.
 
-    `tracked` is asked before anything is written: whether Git shall see the run files.
+    `tracked` is asked before anything is written: whether Git shall see the run files. `committed`
+    lists those in Git that a change may have brought in (`brought_in`).
     """
 
     def __init__(
@@ -60,10 +62,12 @@ class RunStore:
         warn: Callable[[str], None],
         *,
         tracked: Callable[[], bool] = lambda: False,
+        committed: Callable[[], Collection[str]] = tuple,
     ) -> None:
         self.folder = folder
         self._warn = warn
         self._tracked = tracked
+        self._committed = committed
         self._index = Index(
             folder / "index.json",
             folder / "state" / "index.journal",
@@ -105,6 +109,15 @@ class RunStore:
             held = ignore.read_bytes()
             if without_runs(held) != held:
                 write_whole(ignore, without_runs(held))
+
+    @cached_property
+    def brought_in(self) -> frozenset[str]:
+        """The run files, as summaries name them, that are no evidence of how good a change is,
+        because the change itself may have added them."""
+        found = frozenset(self._committed()) if (self.folder / "runs").is_dir() else frozenset()
+        if found:
+            self._warn(f"{len(found)} committed run files are not used as results")
+        return found
 
     # -- writing
 

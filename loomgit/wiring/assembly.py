@@ -131,9 +131,17 @@ class Assembly(Planning):
         return {"transform": pipeline.transform.cache or rule, "evaluate": rule}
 
     def replies(self) -> ReplyStore:
-        """The project's replies that were kept."""
+        """The project's replies that were kept.
+
+        If the cache is committed, another one in the `.git` folder takes its place: a change could
+        bring in replies that no model gave.
+        """
         wiring = self.wiring
-        return ReplyStore(wiring.store.folder / "cache" / FILE, warn=wiring.warn)
+        folder = wiring.store.folder
+        if (folder / "cache" / FILE).exists() and wiring.is_committed(f".loom/cache/{FILE}"):
+            wiring.warn("the committed .loom/cache is not used")
+            folder = wiring.repository.common_dir / "loom"
+        return ReplyStore(folder / "cache" / FILE, warn=wiring.warn)
 
     def transformer(
         self, plan: Plan, prompt: Prompt, gateway: Gateway, context_field: str | None

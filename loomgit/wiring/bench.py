@@ -282,7 +282,7 @@ class Bench:
             row
             for fingerprint in fingerprints
             for row in store.search(pipeline=pipeline, fingerprint=fingerprint)
-            if row.kind == "test"
+            if row.kind == "test" and row.path not in store.brought_in
         ]
         rows.sort(key=lambda row: row.started, reverse=True)
         files = (store.folder / "records" / f"{row.uid}.jsonl" for row in rows[:MOST_RUNS])

@@ -21,10 +21,13 @@ if TYPE_CHECKING:
     from loomgit.config.environment import Environment
     from loomgit.config.parsed import Parsed
     from loomgit.domain.settings import Settings
+    from loomgit.history.objects import Entry
     from loomgit.history.repository import Repository
     from loomgit.history.store import RunStore
     from loomgit.history.trees import Tree
     from loomgit.history.versions import Versions
+
+STORE = ".loom"
 
 
 class Wiring:
@@ -99,10 +102,40 @@ class Wiring:
         def tracked() -> bool:
             return self.settings.store == "tracked"
 
-        own = self.root / ".loom"
+        own = self.root / STORE
         folder = find_folder(self.root, lambda: self.repository)
         # What is tracked belongs to the checkout that it is committed from.
-        return RunStore(own if folder != own and tracked() else folder, self.warn, tracked=tracked)
+        return RunStore(
+            own if folder != own and tracked() else folder,
+            self.warn,
+            tracked=tracked,
+            committed=self._committed_runs,
+        )
+
+    def is_committed(self, path: str) -> bool:
+        """Whether a file of the project is in Git's index."""
+        from loomgit.history.trees import INDEX, Tree
+
+        return bool(Tree(self.repository, INDEX).entries([path]))
+
+    def _committed_runs(self) -> list[str]:
+        """The run files in Git's index, except those with `store: tracked` that the base has."""
+        from loomgit.history.baselines import Baselines
+        from loomgit.history.trees import INDEX, Tree
+
+        staged = Tree(self.repository, INDEX)
+        paths = staged.files(f"{STORE}/runs", ".json")
+        if not paths:
+            return []
+        trusted: dict[str, Entry] = {}
+        try:
+            ends = Baselines(self.repository, self.settings.baseline, self.variables).choose()
+            if ends.base is not None and self.at(ends.base).settings.store == "tracked":
+                trusted = Tree(self.repository, ends.base).entries(paths)
+        except LoomError:
+            pass  # without a base nothing tells what the change has added
+        now = staged.entries(paths)
+        return [path.removeprefix(f"{STORE}/") for path in paths if trusted.get(path) != now[path]]
 
     def connection(self, alias: str) -> str | None:
         """The URL behind a connection's alias, its references replaced; None if not configured."""
