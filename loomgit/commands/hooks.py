@@ -195,7 +195,8 @@ def _run(
         changes = Pushed(wiring, guard, remote or "the remote").changes(said)
     else:
         message = arguments[0] if hook == "commit-msg" and arguments else None
-        changes = staged(repository, None if message is None else _text(message))
+        text = None if message is None else _text(message)
+        changes = staged(repository, text, wiring.warn)
     blocked = False
     for change in changes:
         judgement = guard.judge(change)

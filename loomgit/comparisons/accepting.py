@@ -8,13 +8,18 @@ from loomgit.errors import LoomError
 from loomgit.harness.acceptance import TRAILER, Acceptance, parse_acceptance
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
     from loomgit.history.repository import Repository
 
 
-def acceptances(repository: Repository, base: str | None, head: str | None) -> list[Acceptance]:
+def acceptances(
+    repository: Repository, base: str | None, head: str | None, warn: Callable[[str], None]
+) -> list[Acceptance]:
     """What the commits between base and head accept; of a shallow history what is there.
 
-    A `head` that is None or empty (working tree, index) stands on HEAD.
+    A `head` that is None or empty (working tree, index) stands on HEAD. `warn` is called for each
+    trailer without a reason.
     """
     span = (head or "HEAD") if base is None else f"{base}..{head or 'HEAD'}"
     try:
@@ -28,5 +33,17 @@ def acceptances(repository: Repository, base: str | None, head: str | None) -> l
     found: list[Acceptance] = []
     for block in said.decode("utf-8", "replace").split("\x01"):
         commit, *values = block.strip("\n").split("\0")
-        found += [a for value in values if (a := parse_acceptance(value, commit))]
+        found += read_acceptances(values, warn, commit)
     return found
+
+
+def read_acceptances(
+    values: Iterable[str], warn: Callable[[str], None], commit: str = ""
+) -> Iterator[Acceptance]:
+    """The acceptances in the trailers of a commit; a warning for each that gives no reason."""
+    for value in values:
+        if accepted := parse_acceptance(value, commit):
+            yield accepted
+        elif value.strip():
+            where = f"commit {commit[:8]}: " if commit else ""
+            warn(f"{where}`{TRAILER}: {value.strip()}` is ignored: it needs `SUBJECT: REASON`")

@@ -168,7 +168,8 @@ class Comparing:
         found = Comparison(base, head, worst(counted), tuple(decided), missing, notes)
         if found.outcome != "degraded" or self._wanted.aa:
             return found
-        return accept(found, acceptances(self._wiring.repository, ends.base, ends.head))
+        warn = (lambda _: None) if self._quiet else self._wiring.warn
+        return accept(found, acceptances(self._wiring.repository, ends.base, ends.head, warn))
 
     def _confirm(
         self,

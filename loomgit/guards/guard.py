@@ -313,7 +313,7 @@ class Guard:
 
     def acceptances(self, base: str | None, head: str | None) -> list[Acceptance]:
         """What the commits between base and head accept; of a shallow history what is there."""
-        return acceptances(self._wiring.repository, base, head)
+        return acceptances(self._wiring.repository, base, head, self._wiring.warn)
 
 
 def _outage(samples: Iterable[Sample]) -> str:

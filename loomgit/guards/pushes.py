@@ -5,19 +5,19 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from loomgit.comparisons.accepting import read_acceptances
 from loomgit.errors import UserError, WorldError
 from loomgit.guards.guard import Change
 from loomgit.guards.touched import CONFIG
-from loomgit.harness.acceptance import TRAILER, parse_acceptance
+from loomgit.harness.acceptance import TRAILER
 from loomgit.history.baselines import Baselines
 from loomgit.history.repository import UNBORN
 from loomgit.hooks.install import Update, parse_updates
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from loomgit.guards.guard import Guard
-    from loomgit.harness.acceptance import Acceptance
     from loomgit.history.repository import Repository
     from loomgit.wiring.project import Wiring
 
@@ -136,18 +136,19 @@ class Pushed:
             yield usual
 
 
-def staged(git: Repository, message: str | None) -> list[Change]:
+def staged(git: Repository, message: str | None, warn: Callable[[str], None]) -> list[Change]:
     """What a commit would take, against the one before it; of a commit that is being made the
-    message says what its author accepts. Nothing before the first commit."""
+    message says what its author accepts (`warn`: of a trailer without a reason). Nothing before
+    the first commit."""
     head = git.head()
     if head.id == UNBORN:
         return []
-    accepted = () if message is None else tuple(_accepted(git, message))
+    accepted = () if message is None else tuple(read_acceptances(_trailers(git, message), warn))
     return [Change(head.id, "HEAD", "", "what is staged", accepted)]
 
 
-def _accepted(git: Repository, message: str) -> list[Acceptance]:
-    """The trailers of a message, by Git's own rules; comments and the diff below count not."""
+def _trailers(git: Repository, message: str) -> list[str]:
+    """The values of a message's trailers, by Git's own rules: comments and a diff are left out."""
     try:
         said = git.plumbing(
             "-c", "trailer.separators=:", "interpret-trailers", "--parse",
@@ -158,6 +159,6 @@ def _accepted(git: Repository, message: str) -> list[Acceptance]:
     found = []
     for line in said.decode("utf-8", "replace").splitlines():
         name, _, value = line.partition(":")
-        if name.strip().lower() == TRAILER.lower() and (item := parse_acceptance(value)):
-            found.append(item)
+        if name.strip().lower() == TRAILER.lower():
+            found.append(value)
     return found

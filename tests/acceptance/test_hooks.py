@@ -164,6 +164,15 @@ def test_what_accepts_nothing_stops(project, message):
     assert push(project).returncode != 0
 
 
+@pytest.mark.parametrize("value", ["demo", "demo:", "demo: ", ": because"])
+def test_a_trailer_without_a_reason_is_reported(project, value):
+    head = commit(project, WORSE, f"Worse\n\nLoom-Accept: {value}")
+    said = f"commit {head[:8]}: `Loom-Accept: {value.strip()}` is ignored: it needs"
+    assert said in push(project).stderr
+    done = loom(project, "compare", "HEAD~1..HEAD", "--run-missing")
+    assert (done.returncode, said in done.stderr) == (1, True)
+
+
 def test_a_failing_test_stops_and_can_be_accepted_by_name(project):
     commit(project, {"tests/demo_test.yaml": WRONG})
     done = push(project)
