@@ -41,7 +41,7 @@ from loomgit.wiring.catalog import raise_or_warn
 from loomgit.wiring.modified import changed_inputs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from loomgit.comparisons.completing import Completing
     from loomgit.domain.runs import RunSummary
@@ -159,17 +159,22 @@ class Comparing:
                         self._compare_questions(pair, heads, bases)
             if asked and (self._wanted.aa or self._wanted.run_missing):
                 self._measure(asked, heads, bases)
-            notes = self._notes(ends, heads, bases)
+            gone = self._gone(heads, bases)
+            notes = self._notes(ends, gone)
             judged = self._judge(asked) if asked else {}
             self._confirm([p for p in asked if p.limits.confirm], judged, heads, bases)
         decided = [self._told(judged.get(pair.name) or _blank(pair), pair) for pair in pairs]
         missing = any(found.base is None and not found.new for found in decided)
         counted = [found.outcome for found in decided if not found.new]
         found = Comparison(base, head, worst(counted), tuple(decided), missing, notes)
-        if found.outcome != "degraded" or self._wanted.aa:
+        if self._wanted.aa or not (gone or found.outcome == "degraded"):
             return found
         warn = (lambda _: None) if self._quiet else self._wiring.warn
-        return accept(found, acceptances(self._wiring.repository, ends.base, ends.head, warn))
+        accepted = acceptances(self._wiring.repository, ends.base, ends.head, warn)
+        found = accept(found, accepted)
+        if not gone - {each.subject for each in accepted}:
+            return found
+        return replace(found, outcome=worst([found.outcome, "inconclusive"]))
 
     def _confirm(
         self,
@@ -214,13 +219,17 @@ class Comparing:
         stack.callback(there.close)
         return Bench(there, lazy=True)
 
-    def _notes(self, ends: Ends, heads: Bench, bases: Bench) -> tuple[str, ...]:
+    def _gone(self, heads: Bench, bases: Bench) -> set[str]:
+        """The pipelines that only the baseline has; with a selection nobody asked for them."""
+        if self._wanted.pipelines or self._wanted.select:
+            return set()
+        return set(bases.catalog.pipeline_names()) - set(heads.catalog.pipeline_names())
+
+    def _notes(self, ends: Ends, gone: Iterable[str]) -> tuple[str, ...]:
         notes = []
         if ends.base == ends.head and not self._wanted.aa:
             notes.append("both sides are the same commit")
-        if not self._wanted.pipelines and not self._wanted.select:
-            gone = set(bases.catalog.pipeline_names()) - set(heads.catalog.pipeline_names())
-            notes += [f"pipeline {name} is gone" for name in sorted(gone)]
+        notes += [f"pipeline {name} is gone" for name in sorted(gone)]
         return tuple(notes)
 
     # -- both sides of each pipeline, and what is stored of them

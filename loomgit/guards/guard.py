@@ -66,8 +66,8 @@ class Judgement(Struct, frozen=True):
     """What the guard found: the comparison with the accepted losses taken out, the tests that
     failed, those that failed and are accepted, those that nobody could verify, why the comparison
     could not be measured (None: it could), whether the answer is no; `reason`: why no model
-    answered at all, empty where one did; `unread`: a line for each pipeline that cannot be read at
-    the head, so that nobody knows whether the change concerns it."""
+    answered at all, empty where one did; `unread`: a line for each pipeline that is gone, or cannot
+    be read at the head, so that nobody knows whether the change concerns it."""
 
     comparison: Comparison
     failures: tuple[Failure, ...] = ()
@@ -144,6 +144,7 @@ class Guard:
             bases = None if change.base is None else Bench(self._tree(change.base, stack))
             suites, broken = heads.catalog.sound_suites()
             touched, unread = find_touched(heads, bases, suites)
+            unread += _gone(heads, bases, change.accepted)
             raise_or_warn(
                 broken,
                 lambda each: each.pipeline in touched or differ(heads, bases, [each.path]),
@@ -314,6 +315,16 @@ class Guard:
     def acceptances(self, base: str | None, head: str | None) -> list[Acceptance]:
         """What the commits between base and head accept; of a shallow history what is there."""
         return acceptances(self._wiring.repository, base, head, self._wiring.warn)
+
+
+def _gone(heads: Bench, bases: Bench | None, accepted: Sequence[Acceptance]) -> tuple[str, ...]:
+    """A line for each pipeline that only the baseline has, unless a trailer accepts that."""
+    before = () if bases is None else bases.catalog.pipeline_names()
+    kept = {*heads.catalog.pipeline_names(), *(each.subject for each in accepted)}
+    hint = "if that is meant, say so with the trailer `Loom-Accept: {0}: REASON`"
+    return tuple(
+        f"{name}: the pipeline is gone; {hint.format(name)}" for name in before if name not in kept
+    )
 
 
 def _outage(samples: Iterable[Sample]) -> str:

@@ -28,6 +28,7 @@ INCLUDING = PROMPT.replace("{{ context.taxonomy }}", "{% include 'prompts/cues.t
 GUARDED = SUITE + "  - {name: as_before, type: regression}\n"
 
 
+OTHER = PIPELINE.replace("name: demo", "name: other")
 FAULTY = "name: demo\npipeline: demo\nnope: 1\n"
 
 
@@ -114,7 +115,13 @@ KINDS = {
     "syntax of the pipeline": ({}, nothing, {"pipelines/demo.yaml": FAULTY}, nothing),
     "syntax of the tests": ({}, nothing, {"tests/demo_test.yaml": FAULTY}, nothing),
     "pipeline that is removed": (
-        {}, nothing, {}, lambda project: git(project, "rm", "--quiet", "pipelines/demo.yaml"),
+        {"pipelines/other.yaml": OTHER}, nothing,
+        {}, lambda project: git(project, "rm", "--quiet", "-r", "pipelines/demo.yaml", "tests"),
+    ),
+    "pipeline that is renamed": (
+        {"pipelines/other.yaml": OTHER}, nothing,
+        {**BROKEN, "tests/demo_test.yaml": GUARDED.replace("demo", "renamed")},
+        lambda project: git(project, "mv", "pipelines/demo.yaml", "pipelines/renamed.yaml"),
     ),
 }  # fmt: skip
 
@@ -180,6 +187,18 @@ def test_what_cannot_be_read_is_named_and_unverified(changed, monkeypatch):
     assert (code, "## ⚠️ Loom: 1 pipeline unverified" in said) == (4, True), said
     code, said = loom(changed, "ci", "--json")
     assert json.loads(said)["unread"][0].startswith("demo: ")
+
+
+@pytest.mark.parametrize("changed", [KINDS["pipeline that is removed"]], indirect=True)
+def test_a_pipeline_that_is_gone_is_named_until_somebody_accepts_it(changed, monkeypatch):
+    assert "demo: the pipeline is gone" in push(changed, monkeypatch, strict=False)[1]
+    assert loom(changed, "ci", "--dry-run")[0] == 4
+    code, said = loom(changed, "compare", "--run-missing")
+    assert (code, "pipeline demo is gone" in said, "✅" in said) == (0, True, False), said
+    commit(changed, {}, "Accept\n\nLoom-Accept: demo: it moved to another repository")
+    assert push(changed, monkeypatch, strict=True)[0] == 0
+    assert loom(changed, "ci", "--dry-run", "--strict")[0] == 0
+    assert loom(changed, "compare", "--run-missing", "--strict")[0] == 0
 
 
 def test_where_nothing_differs_a_pipeline_that_cannot_be_read_stops_nobody(tmp_path, monkeypatch):
