@@ -39,12 +39,12 @@ def find_touched(
             paths += files_of(base)
         try:
             paths += files_of(heads.subject(name))
-        except UserError as error:
-            unread[name] = error.message
         except ProblemsFound as fault:
             if differ(heads, bases, paths):
                 raise
             unread[name] = str(fault.problems[0])
+        except UserError as error:
+            unread[name] = error.message
         else:
             if differ(heads, bases, paths):
                 found.append(name)
