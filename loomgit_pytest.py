@@ -2,7 +2,8 @@
 
 pytest imports it in every session. It defines the options, the markers and the fixture, and imports
 the rest only if prompt tests are enabled: by `--loom`, `LOOM_TESTS=1` or `loom = true`.
-PYTEST_DONT_REWRITE: `loom test` imports it before pytest starts, of which pytest would warn.
+PYTEST_DONT_REWRITE: `loom test` imports this module before pytest starts; without this word, pytest
+would warn about that.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from loomgit_pytest import OPTIONS
 
 NO_CONFTEST = "--noconftest"
 ADDOPTS = "--override-ini=required_plugins="
-# The first start has imported plugins, of which pytest warns in the second one.
+# At the second start, pytest would warn that the plugins are already imported.
 QUIET = "-Wignore:Module already imported:pytest.PytestAssertRewriteWarning"
 
 if TYPE_CHECKING:

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 def acceptances(
     repository: Repository, base: str | None, head: str | None, warn: Callable[[str], None]
 ) -> list[Acceptance]:
-    """What the commits between base and head accept; of a shallow history what is there.
+    """The acceptances in the commits between base and head, as far as the clone has the commits.
 
-    A `head` that is None or empty (working tree, index) stands on HEAD. `warn` is called for each
-    trailer without a reason.
+    If `head` is None (the working tree) or empty (the index), the last commit is HEAD. `warn` is
+    called for each trailer without a reason.
     """
     span = (head or "HEAD") if base is None else f"{base}..{head or 'HEAD'}"
     try:
@@ -40,7 +40,7 @@ def acceptances(
 def read_acceptances(
     values: Iterable[str], warn: Callable[[str], None], commit: str = ""
 ) -> Iterator[Acceptance]:
-    """The acceptances in the trailers of a commit; a warning for each that gives no reason."""
+    """The acceptances in a commit's trailers. Calls `warn` for each trailer without a reason."""
     for value in values:
         if accepted := parse_acceptance(value, commit):
             yield accepted

@@ -98,8 +98,11 @@ class Pushed:
         )
 
     def _base_of_new(self, head: str) -> tuple[str | None, str, str, bool]:
-        """The base of a ref that is new at the remote: its commit, its name, why there is none,
-        and whether there may be one that could not be found."""
+        """Find what a new ref is compared with.
+
+        Returns the base's commit and name, the reason if there is no base, and whether the
+        remote may have a base that could not be found.
+        """
         try:
             base, name = self._fork(head)
         except UserError as error:
@@ -137,9 +140,11 @@ class Pushed:
 
 
 def staged(git: Repository, message: str | None, warn: Callable[[str], None]) -> list[Change]:
-    """What a commit would take, against the one before it; of a commit that is being made the
-    message says what its author accepts (`warn`: of a trailer without a reason). Nothing before
-    the first commit."""
+    """The staged files as a change of HEAD; empty before the first commit.
+
+    `message` is the commit's, if it is known: its trailers may accept a loss. `warn` is called for
+    each trailer without a reason.
+    """
     head = git.head()
     if head.id == UNBORN:
         return []

@@ -20,9 +20,13 @@ CONFIG = ".loom/config.yaml"
 def find_touched(
     heads: Bench, bases: Bench | None, suites: Sequence[Suite]
 ) -> tuple[list[str], tuple[str, ...]]:
-    """The pipelines of which a file differs from the baseline's: pipeline, prompt, context, tests,
-    data, configuration; and a line for each pipeline that cannot be read at the head, if anything
-    of the project differs. Raises ProblemsFound for faults in a pipeline that differs."""
+    """Find the pipelines that a change concerns.
+
+    Returns the names of the pipelines that have a changed file (pipeline, prompt, context, tests,
+    data, configuration), and a line for each pipeline that cannot be read at the head. The lines
+    are left out if no file of the project changed. Raises ProblemsFound for faults in a changed
+    pipeline.
+    """
     names = heads.catalog.pipeline_names()
     before = set() if bases is None else set(bases.catalog.pipeline_names())
     files = _files_by_pipeline(suites)

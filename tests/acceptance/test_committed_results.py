@@ -88,4 +88,4 @@ def test_a_committed_cache_is_not_used(tmp_path):
         assert "the committed .loom/cache is not used" in done.stderr
         before = liar.calls
         loom(folder, "test", "--no-store")
-        assert liar.calls == before  # what was asked now is kept
+        assert liar.calls == before  # the new replies are in the other cache
