@@ -281,8 +281,7 @@ class Comparing:
         try:
             pair.cases = compare_questions(bases, pair.base, heads, pair.head)
         except LoomError as error:
-            pair.notes.append(f"the cases cannot be compared: {first_line(error)}")
-            pair.cases = CaseLists(("all",), total=1)
+            pair.cases = CaseLists(fault=f"the cases cannot be compared: {first_line(error)}")
 
     def _find(self, pair: Pair, base: str, rows: Sequence[RunSummary]) -> None:
         """What is stored: of today's question first, then of the baseline's own, then older."""
@@ -359,7 +358,8 @@ def _blank(pair: Pair) -> PipelineComparison:
     )
     if cases.lost <= MOST_LOST or pair.limits.allow_removed:
         return found
-    return replace(found, outcome="inconclusive", notes=(lost_note(cases.lost),))
+    note = cases.fault or lost_note(cases.lost)
+    return replace(found, outcome="inconclusive", notes=(note,))
 
 
 def limits_of(suites: Sequence[Suite], wanted: Wanted) -> Limits:

@@ -16,17 +16,22 @@ if TYPE_CHECKING:
 
 
 class CaseLists(Struct, frozen=True):
-    """The ids of cases: of the baseline alone, of both with another question, of the head alone;
-    `total` is the number of the baseline's cases."""
+    """The ids of cases: of the baseline alone, of both with another question, of the head alone.
+
+    `total` is the number of the baseline's cases. `fault` says why the cases could not be read.
+    """
 
     removed: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
     added: tuple[str, ...] = ()
     total: int = 0
+    fault: str = ""
 
     @property
     def lost(self) -> float:
-        """The share of the baseline's cases that the head does not ask any more."""
+        """The share of the baseline's cases that the head does not ask any more; 1 if unknown."""
+        if self.fault:
+            return 1.0
         return (len(self.removed) + len(self.changed)) / self.total if self.total else 0.0
 
 

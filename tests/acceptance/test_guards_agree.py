@@ -201,6 +201,14 @@ def test_a_pipeline_that_is_gone_is_named_until_somebody_accepts_it(changed, mon
     assert loom(changed, "compare", "--run-missing", "--strict")[0] == 0
 
 
+def test_data_that_cannot_be_read_makes_an_unchanged_prompt_inconclusive(tmp_path):
+    project = make_comparable(tmp_path / "project", **{"tests/demo_test.yaml": GUARDED})
+    git(project, "checkout", "--quiet", "-b", "change")
+    commit(project, {"data/reviews.csv": b"review_id,review,expected\nr-1,\xff\xfe,positive\n"})
+    code, said = loom(project, "compare", "--strict")
+    assert (code, "the cases cannot be compared: " in said) == (1, True), said
+
+
 def test_where_nothing_differs_a_pipeline_that_cannot_be_read_stops_nobody(tmp_path, monkeypatch):
     project = make_comparable(tmp_path / "project")
     ignore_context(project)
