@@ -119,7 +119,7 @@ class Wiring:
         return bool(Tree(self.repository, INDEX).entries([path]))
 
     def _committed_runs(self) -> list[str]:
-        """The run files in Git's index, except those with `store: tracked` that the base has."""
+        """The run files in Git's index, except those that the base has."""
         from loomgit.history.baselines import Baselines
         from loomgit.history.trees import INDEX, Tree
 
@@ -130,7 +130,7 @@ class Wiring:
         trusted: dict[str, Entry] = {}
         try:
             ends = Baselines(self.repository, self.settings.baseline, self.variables).choose()
-            if ends.base is not None and self.at(ends.base).settings.store == "tracked":
+            if ends.base is not None:
                 trusted = Tree(self.repository, ends.base).entries(paths)
         except LoomError:
             pass  # without a base nothing tells what the change has added
