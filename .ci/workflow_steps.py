@@ -189,7 +189,7 @@ def main() -> None:
         git(work / "served/loom.git", "update-server-info")
         url, commit_id = serve(work / "served"), git(ROOT, "rev-parse", "HEAD")
         repository = f"loom-aietl @ git+{url}/loom.git@{commit_id}"
-        index = {"PIP_FIND_LINKS": str(wheel.parent)}
+        index = {"PIP_FIND_LINKS": wheel.parent.as_uri()}  # pip splits at spaces
         for name, source, local, pip in (
             ("repository", repository, "", {}),
             ("index", f"loom-aietl=={version}", "", index),
