@@ -292,13 +292,15 @@ class Project:
         Without `run_missing` only what is stored is compared. Raises UserError for a revision that
         is not there, ProblemsFound for a broken pipeline.
         """
-        from loomgit.comparisons.comparing import Comparing, Wanted
+        from loomgit.comparisons.comparing import Comparing
+        from loomgit.comparisons.pairs import Wanted
 
         return Comparing(self._wiring, Wanted(**wanted), on_progress).compare()
 
     def resolve(self, **wanted: Unpack[Asked]) -> tuple[Revision, Revision, str]:
         """The two revisions that `compare` would compare; without a baseline, why there is none."""
-        from loomgit.comparisons.comparing import Comparing, Wanted
+        from loomgit.comparisons.comparing import Comparing
+        from loomgit.comparisons.pairs import Wanted
         from loomgit.domain.comparison import Revision
 
         ends = Comparing(self._wiring, Wanted(**wanted)).ends()

@@ -243,8 +243,9 @@ class Execution:
             records=records,
             question=plan.question(),
             judges=tally.judges(),
+            served=sorted({part.model for part in meter.models if part.stage == "transform"}),
             cases=tally.cases(),
-            files=dict(plan.files),
+            files={**plan.files, **plan.code},
         )
 
 

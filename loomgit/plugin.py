@@ -75,6 +75,7 @@ class LoomPlugin(ReportHooks):
         self.unmodified = 0  # tests that --loom-modified left out
         self.summary: Summary | None = None
         self.said: list[str] = []
+        self.lost: list[str] = []  # lines about tests and cases that the change takes away
 
     @property
     def is_strict(self) -> bool:
@@ -89,8 +90,10 @@ class LoomPlugin(ReportHooks):
 
     @property
     def has_failures(self) -> bool:
-        """Whether a prompt test failed, whatever pytest makes of it."""
-        return any(entry.blocks for entry in self._entries.values())
+        """Whether a prompt test failed, whatever pytest makes of it; under `strict` also whether
+        tests or cases are gone that the baseline has."""
+        failed = any(entry.blocks for entry in self._entries.values())
+        return failed or (self.is_strict and bool(self.lost))
 
     # -- projects
 
@@ -270,13 +273,15 @@ class LoomPlugin(ReportHooks):
         self._hurried = bool(pressed)
 
     @pytest.hookimpl(wrapper=True, trylast=True)
-    def pytest_sessionfinish(self) -> Generator[None]:
+    def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None]:
         """Let what is in flight end (with pytest-xdist: the workers', who are gone now); keep the
         results, also where the end of another plugin or a fixture was interrupted."""
         try:
             yield
         finally:
             self._finish(hurried=self._hurried or isinstance(sys.exc_info()[1], KeyboardInterrupt))
+        if self.is_strict and self.lost and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def _finish(self, *, hurried: bool) -> None:
         gc.unfreeze()
@@ -307,6 +312,9 @@ class LoomPlugin(ReportHooks):
 
         options, samples, ledgers = self._choices.options, self._samples(), self._ledgers()
         self.summary = Summary(ledgers, samples, options.baseline)
+        for ledger in ledgers:
+            self.lost += ledger.find_lost(options)
+        self.said += self.lost
         if options.store:
             for ledger in ledgers:
                 chosen = self._selection.of(ledger.wiring.root)

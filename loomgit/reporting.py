@@ -6,8 +6,8 @@ from datetime import UTC
 from typing import TYPE_CHECKING
 
 import orjson
+from msgspec.structs import replace
 
-from loomgit.domain.comparison import Measured, Side
 from loomgit.domain.values import as_text
 from loomgit.errors import LoomError, ProblemsFound, WorldError
 from loomgit.history.changes import read_changes
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from loomgit.api import Project
     from loomgit.domain.changes import ChangeLog
-    from loomgit.domain.comparison import Comparison, PipelineComparison
+    from loomgit.domain.comparison import Comparison, Measured, PipelineComparison, Side
     from loomgit.domain.definitions import Pipeline
     from loomgit.domain.runs import Case
     from loomgit.domain.values import JsonObject
@@ -140,7 +140,7 @@ def _measured(store: RunStore, side: Side | None, paths: Mapping[str, Path]) -> 
         one = measured(run, held)
         found = found or one
         cases = {**one.cases, **cases}
-    return None if found is None else Measured(found.side, cases, found.question, found.judges)
+    return None if found is None else replace(found, cases=cases)
 
 
 Replies = dict[str, list[tuple[int, float, Reply]]]  # of a case: number, mean score, reply

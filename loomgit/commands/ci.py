@@ -167,6 +167,7 @@ class _Teller:
             judgement.accepted,
             tuple(judgement.lacks(said)),
             judgement.unread,
+            lost=judgement.lost,
             unmeasured="" if unmeasured is None else unmeasured.message,
             diff=_diff(self._wiring, change),
             notes=tuple(self._notes(change)),
@@ -180,6 +181,7 @@ class _Teller:
             "accepted": list(judgement.accepted),
             "unverified": [entry.full_name for entry in judgement.unverified],
             "unread": list(judgement.unread),
+            "lost": list(judgement.lost),
             "unmeasured": found.unmeasured or None,
             "comment": address,
         }
@@ -276,6 +278,8 @@ class _Teller:
             yield notice("warning", f"Loom: not compared: {judgement.unmeasured.message}")
         for said in judgement.unread[:MOST_ANNOTATIONS]:
             yield notice("warning", f"Loom: unverified: {said}")
+        for said in judgement.lost[:MOST_ANNOTATIONS]:
+            yield notice("warning", f"Loom: {said}")
         for entry in judgement.unverified[:MOST_ANNOTATIONS]:
             title = f"{entry.full_name} is unverified"
             yield annotation("warning", inside(entry.file), 1, title, entry.message)

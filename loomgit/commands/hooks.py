@@ -243,6 +243,10 @@ def _say(console: Console, change: Change, judgement: Judgement) -> None:
         console.warn(shown(f"unverified: {line}"))
     if len(lacks) > SHOWN:
         console.warn(f"unverified: {len(lacks) - SHOWN:,} more")
+    for line in judgement.lost[:SHOWN]:
+        console.warn(shown(line))
+    if len(judgement.lost) > SHOWN:
+        console.warn(f"{len(judgement.lost) - SHOWN:,} more tests and cases are gone")
 
 
 def _why(judgement: Judgement) -> str:
@@ -252,6 +256,8 @@ def _why(judgement: Judgement) -> str:
     reasons = [f"{', '.join(worse)} degraded"] if worse else []
     if failed:
         reasons.append(f"{failed} test{'s' if failed > 1 else ''} failed")
+    if judgement.lost and not reasons:
+        reasons.append("tests or cases are gone")
     return f": {'; '.join(reasons)}" if reasons else ""
 
 

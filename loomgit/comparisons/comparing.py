@@ -4,106 +4,42 @@ missing where that is asked for, and has them compared."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from threading import Thread
 from typing import TYPE_CHECKING
 
-from msgspec import Struct, field
 from msgspec.structs import replace
 
-from loomgit.comparisons.accepting import acceptances
-from loomgit.comparisons.questions import (
+from loomgit.comparisons.deciding import blank, doubted, set_limits
+from loomgit.comparisons.pairs import TEST, Pair, Wanted
+from loomgit.domain.comparison import (
+    Comparison,
+    Measured,
+    PipelineComparison,
+    Revision,
+    worst,
+)
+from loomgit.errors import LoomError
+from loomgit.harness.acceptance import accept, needs_acceptance
+from loomgit.history.baselines import Baselines, Ends
+from loomgit.history.evidence import KINDS, Evidence
+from loomgit.sessions.accepting import acceptances
+from loomgit.sessions.questions import (
     CaseLists,
     compare_questions,
     first_line,
     question_files,
 )
-from loomgit.domain.comparison import (
-    MOST_LOST,
-    Comparison,
-    Limits,
-    Measured,
-    PipelineComparison,
-    Revision,
-    Side,
-    lost_note,
-    worst,
-)
-from loomgit.domain.settings import Replay
-from loomgit.domain.suites import Regression, Suite
-from loomgit.errors import LoomError
-from loomgit.harness.acceptance import accept
-from loomgit.history.baselines import Baselines, Ends
-from loomgit.history.evidence import KINDS, Evidence
-from loomgit.wiring.bench import Bench, Subject, changed_files, readable
+from loomgit.wiring.bench import Bench, changed_files, readable
 from loomgit.wiring.catalog import raise_or_warn
 from loomgit.wiring.modified import changed_inputs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from loomgit.comparisons.completing import Completing
     from loomgit.domain.runs import RunSummary
     from loomgit.wiring.project import Wiring
-
-TEST, RUN = KINDS
-
-
-class Wanted(Struct, frozen=True):
-    """What a comparison is asked for; None for `max_drop` and the like: as the tests have it.
-
-    `pipelines` and the expressions of `select` narrow it down. `aa` compares the baseline with
-    itself, samples from `aa_from` on against the next as many. With `replay` what is measured is
-    taken from cassettes; `budget` in USD; a model that is out for `outage` seconds is given up.
-    """
-
-    expression: str | None = None
-    head: str | None = None
-    merged: tuple[str, str] | None = None
-    pipelines: tuple[str, ...] = ()
-    select: tuple[str, ...] = ()
-    variables: Mapping[str, str] = field(default_factory=dict)
-    run_missing: bool = False
-    allow_removed: bool = False
-    unpaired: bool = False
-    aa: bool = False
-    aa_from: int = 0
-    max_drop: float | None = None
-    max_rise: float | None = None
-    replay: Replay = "off"
-    budget: float | None = None
-    outage: float = 10.0
-
-
-class Pair(Struct):
-    """One pipeline on its way through the comparison; `kind` is that of the runs in `found`."""
-
-    head: Subject
-    base: Subject | None = None
-    notes: list[str] = field(default_factory=list)
-    inputs: tuple[str, ...] = ()
-    new: bool = False
-    suites: Sequence[Suite] = ()
-    limits: Limits = field(default_factory=Limits)
-    kind: str = TEST
-    found: tuple[Measured | None, Measured | None] = (None, None)
-    cases: CaseLists = CaseLists()
-
-    @property
-    def name(self) -> str:
-        """The pipeline's."""
-        return self.head.plan.pipeline.name
-
-    @property
-    def by_runs(self) -> bool:
-        """Whether what was found are runs of the pipeline, not tests."""
-        return self.kind == RUN
-
-    @property
-    def same(self) -> bool:
-        """Whether nothing that can change a result differs."""
-        return self.base is not None and self.base.fingerprint == self.head.fingerprint
 
 
 class Comparing:
@@ -163,11 +99,12 @@ class Comparing:
             notes = self._notes(ends, gone)
             judged = self._judge(asked) if asked else {}
             self._confirm([p for p in asked if p.limits.confirm], judged, heads, bases)
-        decided = [self._told(judged.get(pair.name) or _blank(pair), pair) for pair in pairs]
+        decided = [self._told(judged.get(pair.name) or blank(pair), pair) for pair in pairs]
+        decided = [doubted(found, pair) for found, pair in zip(decided, pairs, strict=True)]
         missing = any(found.base is None and not found.new for found in decided)
         counted = [found.outcome for found in decided if not found.new]
         found = Comparison(base, head, worst(counted), tuple(decided), missing, notes)
-        if self._wanted.aa or not (gone or found.outcome == "degraded"):
+        if self._wanted.aa or not (gone or any(map(needs_acceptance, found.pipelines))):
             return found
         warn = (lambda _: None) if self._quiet else self._wiring.warn
         accepted = acceptances(self._wiring.repository, ends.base, ends.head, warn)
@@ -194,7 +131,7 @@ class Comparing:
             from loomgit.harness.comparison import compare_sides, confirmed, decide
 
             fresh = self._completing(heads, bases).again(pair)
-            (again,) = decide([compare_sides(pair.name, *fresh, pair.limits)])
+            (again,) = decide([compare_sides(pair.name, *fresh, pair.limits, pair.evaluate)])
             judged[pair.name] = confirmed(found, again)
 
     def _measure(self, pairs: Sequence[Pair], heads: Bench, bases: Bench) -> None:
@@ -267,9 +204,11 @@ class Comparing:
             lambda each: each.pipeline in names or bool(changed_files(heads, bases, [each.path])),
             (lambda _: None) if self._quiet else self._wiring.warn,
         )
+        before = bases.catalog.sound_suites()[0]
         for pair in pairs:
             pair.suites = [suite for suite in suites if suite.pipeline == pair.name]
-            pair.limits = limits_of(pair.suites, self._wanted)
+            own = [suite for suite in before if suite.pipeline == pair.name]
+            set_limits(pair, own, self._wanted)
 
     def _compare_questions(self, pair: Pair, heads: Bench, bases: Bench) -> None:
         """Of a pipeline that is the same on both sides, the cases that are not."""
@@ -279,7 +218,7 @@ class Comparing:
         if not changed_files(heads, bases, files):
             return
         try:
-            pair.cases = compare_questions(bases, pair.base, heads, pair.head)
+            pair.cases = compare_questions(bases, pair.base, heads, pair.head, pair.suites)
         except LoomError as error:
             pair.cases = CaseLists(fault=f"the cases cannot be compared: {first_line(error)}")
 
@@ -316,7 +255,9 @@ class Comparing:
     def _judge(self, pairs: Sequence[Pair]) -> dict[str, PipelineComparison]:
         from loomgit.harness.comparison import compare_sides, decide
 
-        drafts = [compare_sides(pair.name, *pair.found, pair.limits) for pair in pairs]
+        drafts = [
+            compare_sides(pair.name, *pair.found, pair.limits, pair.evaluate) for pair in pairs
+        ]
         return {found.pipeline: found for found in decide(drafts)}
 
     def _told(self, found: PipelineComparison, pair: Pair) -> PipelineComparison:
@@ -330,7 +271,16 @@ class Comparing:
             base = replace(base, prompt_version=pair.base.plan.prompt.name)
         if head is not None:
             head = replace(head, prompt_version=pair.head.plan.prompt.name)
-        return replace(found, new=pair.new, base=base, head=head, inputs=pair.inputs, notes=notes)
+        looser = tuple(map(str, pair.looser))
+        return replace(
+            found,
+            new=pair.new,
+            base=base,
+            head=head,
+            inputs=pair.inputs,
+            notes=notes,
+            looser=looser,
+        )
 
 
 def _load_statistics() -> None:
@@ -338,57 +288,6 @@ def _load_statistics() -> None:
     second."""
     with suppress(ImportError):  # the main thread will meet it, and say so
         import loomgit.harness.comparison  # noqa: F401
-
-
-def _blank(pair: Pair) -> PipelineComparison:
-    """A pipeline of which nothing needs to be compared: it is the same, or has no counterpart."""
-    if not pair.same:
-        return PipelineComparison(pair.name, "inconclusive")
-    plan, cases = pair.head.plan, pair.cases
-    side = Side("", pair.head.fingerprint, plan.prompt.name, plan.model)
-    found = PipelineComparison(
-        pair.name,
-        "unchanged",
-        base=side,
-        head=side,
-        removed=cases.removed,
-        changed=cases.changed,
-        added=cases.added,
-        strict=pair.limits.strict,
-    )
-    if cases.lost <= MOST_LOST or pair.limits.allow_removed:
-        return found
-    note = cases.fault or lost_note(cases.lost)
-    return replace(found, outcome="inconclusive", notes=(note,))
-
-
-def limits_of(suites: Sequence[Suite], wanted: Wanted) -> Limits:
-    """What decides: the command's word, else that of the first regression test, else the first test
-    file's defaults."""
-    regressions = [
-        test.policy
-        for suite in suites
-        for test in suite.distributional_tests
-        if isinstance(test, Regression)
-    ]
-    limits = Limits(unpaired=wanted.unpaired)
-    for policy in [*regressions, *(suite.defaults for suite in suites)][:1]:
-        limits = replace(
-            limits,
-            scope=policy.scope,
-            max_drop=policy.max_drop,
-            max_rise=policy.max_rise,
-            max_error_rate=policy.max_error_rate,
-            allow_removed=policy.allow_removed,
-            confirm=policy.confirm,
-            strict=policy.strict,
-        )
-    return replace(
-        limits,
-        max_drop=limits.max_drop if wanted.max_drop is None else wanted.max_drop,
-        max_rise=limits.max_rise if wanted.max_rise is None else wanted.max_rise,
-        allow_removed=limits.allow_removed or wanted.allow_removed,
-    )
 
 
 def _sides(found: tuple[Measured | None, Measured | None]) -> int:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from loomgit.comparisons.measuring import Line, measure
-from loomgit.comparisons.questions import first_line, own_cases
 from loomgit.domain.samples import CaseSamples
 from loomgit.errors import LoomError, ProblemsFound, UserError
 from loomgit.gateway.budget import Budget
+from loomgit.sessions.questions import first_line, own_cases
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from loomgit.comparisons.comparing import Pair, Wanted
+    from loomgit.comparisons.pairs import Pair, Wanted
     from loomgit.domain.comparison import Measured
     from loomgit.wiring.bench import Bench, Sampled, Subject
 

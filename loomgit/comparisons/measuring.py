@@ -15,7 +15,7 @@ from loomgit.domain.comparison import Measured, Side
 from loomgit.domain.samples import CaseSamples
 from loomgit.domain.versions import Commit
 from loomgit.errors import WorldError
-from loomgit.harness.results import by_case, judges_of
+from loomgit.harness.results import by_case, judges_of, served_of
 from loomgit.harness.session import Draw, Session
 from loomgit.sessions.keeping import Keeper
 from loomgit.wiring.bench import Sampled, Subject
@@ -23,6 +23,7 @@ from loomgit.wiring.bench import Sampled, Subject
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from loomgit.domain.definitions import Pipeline
     from loomgit.domain.ports import Gateway
     from loomgit.domain.runs import Cause, Status
     from loomgit.domain.samples import Sample
@@ -105,10 +106,10 @@ def measure(
     return measured
 
 
-def _known(rows: Sequence[_Row]) -> tuple[str, set[str], set[str]]:
-    name = rows[0].line.subject.plan.pipeline.name
+def _known(rows: Sequence[_Row]) -> tuple[Pipeline, set[str], set[str]]:
+    pipeline = rows[0].line.subject.plan.pipeline
     keys = {each.case.key for row in rows for each in row.line.cases}
-    return name, {row.line.subject.fingerprint for row in rows}, keys
+    return pipeline, {row.line.subject.fingerprint for row in rows}, keys
 
 
 class _Gateways:
@@ -196,7 +197,7 @@ class _Row:
             measured=new,
         )
         judges = {name: tuple(models) for name, models in judges_of(cases).items()}
-        return Measured(side, by_case(cases), plan.question(), judges)
+        return Measured(side, by_case(cases), plan.question(), judges, tuple(served_of(cases)))
 
     def rescue(self, bench: Bench, fresh: Mapping[Name, Sample]) -> int:
         """Keep what was drawn before the end came too soon; returns how many samples that is."""

@@ -42,6 +42,9 @@ class Part(Struct, frozen=True, eq=False):
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Part) and self._words() == other._words()
 
+    def __ne__(self, other: object) -> bool:  # Struct's own compares identities
+        return not self == other
+
     def __hash__(self) -> int:
         return hash(self._words())
 

@@ -44,12 +44,13 @@ class Side(Struct, frozen=True):
 
 class Measured(Struct, frozen=True):
     """The results of one side: its cases by id, the question that all of them were asked, the
-    judges as served of every evaluator."""
+    judges as served of every evaluator, and the models as served that answered the prompt."""
 
     side: Side
     cases: Mapping[str, Case]
     question: Mapping[str, object]
     judges: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    served: tuple[str, ...] = ()
 
 
 def by_id(cases: Iterable[Case]) -> dict[str, Case]:
@@ -149,7 +150,10 @@ class PipelineComparison(Struct, frozen=True):
     the files and settings that differ. `differs` are the parts of the question that are not equal:
     then nothing is compared. `removed` are cases of the baseline that the head lacks, `added` the
     reverse, `changed` those whose own question differs (input, expectation); none of these is in
-    the gate. `strict`: its tests block what is not proven harmless.
+    the gate. `requestioned` are the parts of the question that the head has changed where both
+    sides are judged by the head's: then nothing good is proven. `looser` are the limits that the
+    head has loosened, a line each. `may_lose`: removed and changed cases are accepted. `strict`:
+    its tests block what is not proven harmless.
     """
 
     pipeline: str
@@ -168,15 +172,39 @@ class PipelineComparison(Struct, frozen=True):
     inputs: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     accepted: tuple[str, ...] = ()
+    requestioned: tuple[Difference, ...] = ()
+    looser: tuple[str, ...] = ()
+    may_lose: bool = False
     strict: bool = False
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether nothing good is proven, whatever the metrics say."""
+        return bool(self.requestioned) or (self.lost > MOST_LOST and not self.may_lose)
+
+    @property
+    def is_accepted_loss(self) -> bool:
+        """Whether somebody accepts that a metric has degraded."""
+        degraded = any(metric.gated and metric.outcome == "degraded" for metric in self.metrics)
+        return degraded and self.outcome != "degraded" and bool(self.accepted)
+
+    @property
+    def lost(self) -> float:
+        """The share of the baseline's cases that are gone or changed, so that they do not count."""
+        lost = len(self.removed) + len(self.changed)
+        total = lost + self.compared
+        return lost / total if total else 0.0
 
     def blocks(self, *, strict: bool = False) -> bool:
         """Whether the answer is no: a degradation that nobody accepted; under `strict`, the
-        caller's or its own, also what is not proven harmless. A new pipeline never blocks."""
+        caller's or its own, also what is not proven harmless, and cases that are removed or
+        changed. A new pipeline never blocks."""
         if self.new:
             return False
+        if not (strict or self.strict):
+            return self.outcome == "degraded"
         bad = {"degraded", "inconclusive", "not_comparable"}
-        return self.outcome in (bad if strict or self.strict else {"degraded"})
+        return self.outcome in bad or (self.lost > 0 and not self.may_lose)
 
 
 class Revision(Struct, frozen=True):

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import re
+from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct, field
 
 from loomgit.domain.values import JsonMapping
 from loomgit.errors import Rejected
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 Role = Literal["system", "user", "assistant"]
 Purpose = Literal["transform", "evaluate"]
 Ending = Literal["", "length", "refusal", "filter"]
+# What a provider adds to the name that was asked for: a date, a version, or `latest`.
+SNAPSHOT = re.compile(r"[-@:](v?\d[\w.-]*|latest|preview\S*)")
 LONGEST_REFUSAL = 300  # characters of a model's own words in a reason
 
 
@@ -136,3 +142,16 @@ class Spent(Struct):
         self.calls += 1
         self.hits += completion.cached
         self.cached = self.cached and completion.cached
+
+
+def is_same_model(asked: str, served: str) -> bool:
+    """Whether the name that a provider gives is that of the model that was asked for, or of a
+    snapshot of it: `gpt-4o-2024-08-06` for `openai/gpt-4o`."""
+    asked, served = (name.rpartition("/")[2].lower() for name in (asked, served))
+    more = served.removeprefix(asked)
+    return served == asked or (more != served and SNAPSHOT.fullmatch(more) is not None)
+
+
+def other_models(asked: str, served: Iterable[str]) -> list[str]:
+    """The models that answered in place of the one that was asked for, by their own names."""
+    return sorted({name for name in served if name and not is_same_model(asked, name)})

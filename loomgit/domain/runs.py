@@ -161,9 +161,9 @@ class RecordsFile(Struct, frozen=True):
 class Run(Struct, frozen=True):
     """A run file, whole.
 
-    `question` is what every case was asked besides its input: evaluators, judge, gate; `judges` are
-    the models that served each evaluator. `cases` are kept up to a thousand; a bigger run has them
-    in its records file alone.
+    `question` is what every case was asked besides its input: evaluators, judge; `judges` are the
+    models that served each evaluator, `served` those that answered the prompt, by their own names.
+    `cases` are kept up to a thousand; a bigger run has them in its records file alone.
     """
 
     schema_version: int
@@ -194,6 +194,7 @@ class Run(Struct, frozen=True):
     cases: tuple[Case, ...] = ()
     files: dict[str, str] = field(default_factory=dict)
     tests: tuple[TestRecord, ...] = ()
+    served: list[str] = field(default_factory=list)
 
 
 class RunSummary(Struct, frozen=True):

@@ -80,7 +80,7 @@ class Sample(Struct, frozen=True):
 
 class CaseSamples(Struct, frozen=True):
     """A case with its samples, by index. `key` hashes all that can change its scores, `definition`
-    the question alone (input, expectation, evaluators, judge, thresholds)."""
+    the question alone (input, expectation, evaluators, judge)."""
 
     id: str
     key: str

@@ -12,6 +12,7 @@ import inspect
 import math
 import sys
 import traceback
+from contextlib import contextmanager
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,7 @@ from loomgit.domain.words import did_you_mean
 from loomgit.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
     from types import ModuleType
 
@@ -113,15 +114,44 @@ def _import(file: Path, path: str, root: Path) -> ModuleType:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses and pickle look their module up
-    sys.path.insert(0, str(root))  # the project's own packages may be imported
     try:
-        spec.loader.exec_module(module)
+        with _importable(root):
+            spec.loader.exec_module(module)
     except Exception as error:  # a user's file may fail in any way
         del sys.modules[name]
         raise UserError(f"{path}{_line(error, str(file))}: {_describe(error)}") from error
+    return module
+
+
+@contextmanager
+def _importable(root: Path) -> Iterator[None]:
+    """Let the project's own modules be imported, also where another tree's are loaded by the same
+    names: two revisions of a project may be judged in one process."""
+    ours = {path.stem for path in root.iterdir()}
+    elsewhere = {
+        name: module
+        for name, module in sys.modules.items()
+        if name.partition(".")[0] in ours and _is_elsewhere(name, module, root)
+    }
+    for name in elsewhere:
+        del sys.modules[name]
+    sys.path.insert(0, str(root))
+    try:
+        yield
     finally:
         sys.path.remove(str(root))
-    return module
+        sys.modules.update(elsewhere)
+
+
+def _is_elsewhere(name: str, module: ModuleType, root: Path) -> bool:
+    """Whether a loaded module is not the one of that name in `root`, which has one."""
+    stem = root.joinpath(*name.split("."))
+    loaded = getattr(module, "__file__", None)
+    if loaded is None:  # a folder without `__init__.py`
+        return stem.is_dir() and str(stem) not in getattr(module, "__path__", ())
+    files = stem.with_name(f"{stem.name}.py"), stem / "__init__.py"
+    found = [str(file) for file in files if file.is_file()]
+    return bool(found) and loaded not in found
 
 
 def _check_signature(name: str, function: Callable[..., object]) -> None:

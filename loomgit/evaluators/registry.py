@@ -10,6 +10,7 @@ from loomgit.errors import UserError
 from loomgit.evaluators.aim import Aim
 from loomgit.evaluators.criteria import PRESETS, facts, question, record, source
 from loomgit.evaluators.deterministic import MAKERS, DeterministicEvaluator
+from loomgit.evaluators.kinds import JUDGED, backend_of
 from loomgit.evaluators.overlap import lexical
 from loomgit.evaluators.own import load_function, load_plugin, plugin_names
 
@@ -22,15 +23,6 @@ if TYPE_CHECKING:
     from loomgit.domain.records import Subject
 
 DETERMINISTIC = frozenset(MAKERS)
-JUDGED = frozenset(
-    ("semantic", "custom_criteria", "factuality", "groundedness", "relevance", *PRESETS)
-)
-BACKENDS = ("judge", "lexical")  # of `semantic`
-
-
-def needs_judge(spec: EvaluatorSpec) -> bool:
-    """Whether the evaluator asks a model."""
-    return spec.type in JUDGED and _backend(spec) == "judge"
 
 
 def build(spec: EvaluatorSpec, *, judge: str | None, gateway: Gateway, root: Path) -> Evaluator:
@@ -64,7 +56,7 @@ def _build(spec: EvaluatorSpec, judge: str | None, gateway: Gateway, root: Path)
 
 def _judged(spec: EvaluatorSpec, judge: str | None, gateway: Gateway) -> Evaluator:
     aim = Aim.parse(spec.config)
-    if _backend(spec) == "lexical":
+    if backend_of(spec) == "lexical":
         return DeterministicEvaluator(lexical(spec.config))
     if "" in aim.constants:
         raise UserError("reference is empty")
@@ -111,12 +103,3 @@ def _pair(aim: Aim) -> Callable[[Subject], tuple[str, str | None]]:
         return as_text(pair.output), as_text(pair.reference)
 
     return read
-
-
-def _backend(spec: EvaluatorSpec) -> str:
-    backend = str(spec.config.get("backend") or BACKENDS[0]) if spec.type == "semantic" else "judge"
-    if backend not in BACKENDS:
-        raise UserError(
-            f"backend '{backend}' is not available", hint=f"one of: {', '.join(BACKENDS)}"
-        )
-    return backend

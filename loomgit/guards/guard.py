@@ -4,13 +4,14 @@ on? Git hooks and `loom ci` ask it."""
 from __future__ import annotations
 
 from contextlib import ExitStack
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from loomgit.comparisons.accepting import acceptances
-from loomgit.comparisons.comparing import Comparing, Wanted
+from loomgit.comparisons.comparing import Comparing
+from loomgit.comparisons.pairs import Wanted
 from loomgit.domain.comparison import Comparison, Revision
 from loomgit.domain.samples import TestResult
 from loomgit.errors import BudgetExceeded, LoomError, ProblemsFound, UserError, WorldError
@@ -18,8 +19,10 @@ from loomgit.guards.touched import CONFIG, datasets_of, differ, files_of, find_t
 from loomgit.harness.acceptance import Acceptance, accept
 from loomgit.harness.choices import Options
 from loomgit.harness.entry import Entry
+from loomgit.sessions.accepting import acceptances
 from loomgit.sessions.ledger import Ledger
 from loomgit.sessions.standard import OFF
+from loomgit.sessions.suite_changes import find_suite_change
 from loomgit.sessions.trial import Trial
 from loomgit.wiring.bench import Bench
 from loomgit.wiring.catalog import raise_or_warn
@@ -67,7 +70,8 @@ class Judgement(Struct, frozen=True):
     failed, those that failed and are accepted, those that nobody could verify, why the comparison
     could not be measured (None: it could), whether the answer is no; `reason`: why no model
     answered at all, empty where one did; `unread`: a line for each pipeline that is gone, or cannot
-    be read at the head, so that nobody knows whether the change concerns it."""
+    be read at the head, so that nobody knows whether the change concerns it; `lost`: a line for
+    each test, expectation and list of cases that the change takes away and nobody accepts."""
 
     comparison: Comparison
     failures: tuple[Failure, ...] = ()
@@ -78,6 +82,7 @@ class Judgement(Struct, frozen=True):
     blocked: bool = False
     reason: str = ""
     unread: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
 
     @property
     def is_verified(self) -> bool:
@@ -117,19 +122,25 @@ class Guard:
         commit."""
         there = Bench(self._wiring.at(commit))
         paths: dict[str, None] = dict.fromkeys(DEFINING)
+        code: set[str] = set()
         try:
             for name in there.catalog.pipeline_names():
-                paths |= dict.fromkeys(files_of(there.subject(name)))
+                subject = there.subject(name)
+                paths |= dict.fromkeys(files_of(subject))
+                code |= subject.plan.code.keys()
             paths |= dict.fromkeys(datasets_of(there.catalog.sound_suites()[0]))
         except (ProblemsFound, UserError):
             paths["."] = None  # what cannot be read may need anything
+        # A module or a file that is new there may take the place of another one.
+        paths |= dict.fromkeys(str(PurePosixPath(path).parent) for path in code if "/" in path)
         inside = self._wiring.repository.in_repository
         names = [inside(path) for path in paths]
-        return [
+        specs = [
             ":(top)" if name == "." else f":(top,literal){name}"
             for name in names
             if not name.startswith("../")
         ]
+        return [*specs, *([":(top,glob)**/*.py"] if code else [])]
 
     def judge(self, change: Change) -> Judgement:
         """The verdict on a change: the tests of what it touches, on its own content, and the
@@ -164,6 +175,7 @@ class Guard:
                 for test in _tests(suite)
             ]
             found, reason = self._test(there, tests, change)
+            lost = _lost(heads, bases, touched, change.accepted)
         spent = sum(judged.entry.cost or 0.0 for judged, _, _ in found)
         comparison, unmeasured = self._compare(
             change, touched, spent, reason if self._replay == "off" else ""
@@ -173,7 +185,8 @@ class Guard:
             judgement,
             reason=" ".join(reason.split()),
             unread=unread,
-            blocked=judgement.blocked or (self._strict and bool(unread)),
+            lost=lost,
+            blocked=judgement.blocked or (self._strict and bool(unread or lost)),
         )
 
     def _tree(self, tree: str | None, stack: ExitStack) -> Wiring:
@@ -296,6 +309,7 @@ class Guard:
             on_inconclusive="warn",
             strict=self._strict,
             outage=self._outage,
+            stricter=True,
         )
         trial = Trial(there, options)
         ledger = Ledger(there)
@@ -325,6 +339,16 @@ def _gone(heads: Bench, bases: Bench | None, accepted: Sequence[Acceptance]) -> 
     return tuple(
         f"{name}: the pipeline is gone; {hint.format(name)}" for name in before if name not in kept
     )
+
+
+def _lost(
+    heads: Bench, bases: Bench | None, pipelines: Iterable[str], accepted: Sequence[Acceptance]
+) -> tuple[str, ...]:
+    """A line for what the change takes away from the tests of these pipelines."""
+    if bases is None:
+        return ()
+    changes = (find_suite_change(heads, bases, name) for name in pipelines)
+    return tuple(line for change in changes for line in change.lost(accepted))
 
 
 def _outage(samples: Iterable[Sample]) -> str:

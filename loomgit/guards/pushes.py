@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from loomgit.comparisons.accepting import read_acceptances
 from loomgit.errors import UserError, WorldError
 from loomgit.guards.guard import Change
 from loomgit.guards.touched import CONFIG
@@ -13,6 +12,7 @@ from loomgit.harness.acceptance import TRAILER
 from loomgit.history.baselines import Baselines
 from loomgit.history.repository import UNBORN
 from loomgit.hooks.install import Update, parse_updates
+from loomgit.sessions.accepting import read_acceptances
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

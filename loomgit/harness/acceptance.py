@@ -54,7 +54,15 @@ def accept(comparison: Comparison, accepted: Sequence[Acceptance]) -> Comparison
     return replace(comparison, pipelines=pipelines, outcome=worst(outcomes))
 
 
+def needs_acceptance(found: PipelineComparison) -> bool:
+    """Whether there is anything in the comparison of a pipeline that somebody may accept."""
+    return bool(found.outcome == "degraded" or found.requestioned or found.removed or found.changed)
+
+
 def _accept(found: PipelineComparison, accepted: Sequence[Acceptance]) -> PipelineComparison:
+    """The comparison without the losses that are accepted: by the pipeline, by a metric, or by the
+    words `evaluators` (those that the change has changed) and `cases` (those that are gone)."""
+    found = _accept_changes(found, accepted)
     said: dict[str, None] = {}
     left: list[Metric] = []
     for metric in found.metrics:
@@ -70,4 +78,31 @@ def _accept(found: PipelineComparison, accepted: Sequence[Acceptance]) -> Pipeli
     outcome = worst([metric.outcome for metric in left])
     if outcome in ("improved", "unchanged"):
         outcome = "no_worse"  # with a loss that somebody stands for
+    if outcome == "no_worse" and found.is_doubtful:
+        outcome = "inconclusive"
     return replace(found, outcome=outcome, accepted=tuple(dict.fromkeys((*found.accepted, *said))))
+
+
+def _accept_changes(
+    found: PipelineComparison, accepted: Sequence[Acceptance]
+) -> PipelineComparison:
+    """The comparison with accepted changes of the evaluators and of the cases."""
+    said: dict[str, None] = {}
+    for word, there in (
+        ("evaluators", bool(found.requestioned)),
+        ("cases", bool(found.removed or found.changed)),
+    ):
+        covering = [item for item in accepted if item.covers(found.pipeline, word)]
+        if not there or not covering:
+            continue
+        said[str(covering[0])] = None
+        if word == "cases":
+            found = replace(found, may_lose=True)
+        else:
+            found = replace(found, requestioned=())
+    if not said:
+        return found
+    found = replace(found, accepted=tuple(dict.fromkeys((*found.accepted, *said))))
+    if found.outcome != "inconclusive" or found.is_doubtful or not found.metrics:
+        return found
+    return replace(found, outcome=worst([m.outcome for m in found.metrics if m.gated]))

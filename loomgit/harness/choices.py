@@ -26,7 +26,8 @@ REPORTS = (".html", ".md", ".json")
 class Options(Struct, frozen=True):
     """How tests are run and judged. `concurrency` None: as the pipelines have it; `baseline` None:
     the usual one, `none`: nothing is compared; `budget` in USD; a model that is out for `outage`
-    seconds is given up."""
+    seconds is given up. `stricter`, and `strict` as well: settings that the change has loosened
+    count as the baseline has them."""
 
     baseline: str | None = None
     concurrency: int | None = None
@@ -36,6 +37,12 @@ class Options(Struct, frozen=True):
     strict: bool = False
     store: bool = True
     outage: float = 10.0
+    stricter: bool = False
+
+    @property
+    def is_stricter(self) -> bool:
+        """Whether settings that the change has loosened count as the baseline has them."""
+        return self.stricter or self.strict
 
 
 class Choices(Struct, frozen=True):

@@ -21,7 +21,9 @@ from loomgit.domain.comparison import (
     lost_note,
     worst,
 )
-from loomgit.harness.differences import differences
+from loomgit.domain.judging import passes
+from loomgit.domain.models import other_models
+from loomgit.harness.differences import question_differences
 from loomgit.stats.family import decide_family
 from loomgit.stats.faults import NoValues
 from loomgit.stats.gate import CONFIRMING, Change, compare, compare_rise, compare_unpaired
@@ -30,10 +32,12 @@ from loomgit.stats.samples import ROUNDING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from loomgit.domain.definitions import Evaluate
     from loomgit.domain.runs import Case
 
 SHOWN_RISE = 0.1  # where no `max_rise` gates cost and latency: the rise from which one would look
 PASSES = "pass_rate"
+OLD_FORMAT = "the results come from another version of Loom: --run-missing measures them again"
 Row = list[float]
 
 
@@ -53,17 +57,23 @@ class Draft(Struct, frozen=True):
 
 
 def compare_sides(
-    pipeline: str, base: Measured | None, head: Measured | None, limits: Limits
+    pipeline: str,
+    base: Measured | None,
+    head: Measured | None,
+    limits: Limits,
+    evaluate: Evaluate | None = None,
 ) -> Draft:
     """Compare what both sides measured of one pipeline. `decide` turns drafts into verdicts.
 
     Nothing is compared across different questions: where evaluators, judge or gate differ, the
-    draft says which parts; a case whose own input or expectation differs leaves the gate.
+    draft says which parts; a case whose own input or expectation differs leaves the gate. With
+    `evaluate` its thresholds, weights and gate say which samples of both sides pass.
     """
     blank = PipelineComparison(
         pipeline,
         "inconclusive",
         strict=limits.strict,
+        may_lose=limits.allow_removed or limits.unpaired,
         base=base.side if base else None,
         head=head.side if head else None,
     )
@@ -71,12 +81,15 @@ def compare_sides(
         missing = [word for word, side in (("baseline", base), ("head", head)) if side is None]
         note = f"there are no results of the {' and of the '.join(missing)}"
         return Draft(replace(blank, notes=(note,)), limits=limits)
-    differs = tuple(differences(base.question, head.question))
+    differs = tuple(question_differences(base.question, head.question))
     if differs:
-        return Draft(replace(blank, outcome="not_comparable", differs=differs), limits=limits)
+        old = differs[0].part == "evaluation format"
+        found = replace(blank, outcome="not_comparable", differs=differs)
+        return Draft(replace(found, notes=(OLD_FORMAT,)) if old else found, limits=limits)
     pairs = _Pairs(base.cases, head.cases)
     found = replace(
         blank,
+        notes=tuple(_served(base, head)),
         compared=len(pairs.common),
         removed=pairs.removed,
         added=pairs.added,
@@ -85,9 +98,9 @@ def compare_sides(
         better=pairs.moved(worse=False),
     )
     if not pairs.common and not limits.unpaired:
-        note = "no case has results of the same question on both sides"
-        return Draft(replace(found, outcome="not_comparable", notes=(note,)), limits=limits)
-    return Draft(found, tuple(_metrics(base, head, pairs, limits)), limits)
+        notes = (*found.notes, "no case has results of the same question on both sides")
+        return Draft(replace(found, outcome="not_comparable", notes=notes), limits=limits)
+    return Draft(found, tuple(_metrics(base, head, pairs, limits, evaluate)), limits)
 
 
 class _Pairs:
@@ -125,23 +138,41 @@ def _means(case: Case) -> dict[str, float]:
     return means
 
 
-def _metrics(base: Measured, head: Measured, pairs: _Pairs, limits: Limits) -> Iterable[Moved]:
+def _metrics(
+    base: Measured, head: Measured, pairs: _Pairs, limits: Limits, evaluate: Evaluate | None
+) -> Iterable[Moved]:
     one, two = _sides(pairs, limits)
     names = dict.fromkeys(name for case in (*one, *two) for name in case.scores)
     for name in names:
-        served = [side.judges.get(name, ()) for side in (base, head)]
-        if served[0] and served[1] and set(served[0]) != set(served[1]):
-            what = " -> ".join(" and ".join(sorted(judges)) for judges in served)
-            reason = f"the judge as served differs: {what}"
+        served = (side.judges.get(name, ()) for side in (base, head))
+        if reason := judges_differ(*served):
             yield Moved(Metric(name, "score", True, "not_comparable", reason=reason))
         else:
             rows = [_row(case, name) for case in one], [_row(case, name) for case in two]
             yield _score(name, *(rows if limits.unpaired else _judged(*rows)), limits)
-    before, after = ([_passes(case) for case in cases] for cases in (one, two))
+    before, after = ([_passes(case, evaluate) for case in cases] for cases in (one, two))
     yield _score(PASSES, before, after, limits, gated=False)
     kinds: tuple[MetricKind, ...] = ("cost", "latency")
     for kind in kinds:
         yield _rise(kind, [_amount(c, kind) for c in one], [_amount(c, kind) for c in two], limits)
+
+
+def _served(base: Measured, head: Measured) -> Iterable[str]:
+    """What to say of the models that answered, by the names that they were served under."""
+    for word, side in (("base", base), ("head", head)):
+        if other := other_models(side.side.model, side.served):
+            yield f"{word}: {side.side.model} was answered by {' and '.join(other)}"
+    before, now = (" and ".join(sorted(side.served)) for side in (base, head))
+    if before and now and before != now and base.side.model == head.side.model:
+        yield f"the model as served differs: {before} -> {now}"
+
+
+def judges_differ(base: Iterable[str], head: Iterable[str]) -> str:
+    """In one line, that other models judged the head than the base; empty if not, or not known."""
+    before, now = sorted(set(base)), sorted(set(head))
+    if not before or not now or before == now:
+        return ""
+    return f"the judge as served differs: {' and '.join(before)} -> {' and '.join(now)}"
 
 
 def _sides(pairs: _Pairs, limits: Limits) -> tuple[list[Case], list[Case]]:
@@ -161,13 +192,14 @@ def _judged(base: list[Row], head: list[Row]) -> tuple[list[Row], list[Row]]:
     return [one or [math.nan] for one, _ in pairs], [two or [math.nan] for _, two in pairs]
 
 
-def _passes(case: Case) -> Row:
+def _passes(case: Case, evaluate: Evaluate | None) -> Row:
     """One 0 or 1 a sample; nothing of a case whose samples were all lost."""
     given = [values for values in case.scores.values() if any(v is not None for v in values)]
     unanswered = not case.passed and case.latency is None  # no reply, so nothing was judged at all
     if not given and (case.scores or unanswered):
         return []
-    return [1.0] * case.passed + [0.0] * (case.samples - case.passed)
+    passed = case.passed if evaluate is None else passes(case, evaluate)
+    return [1.0] * passed + [0.0] * (case.samples - passed)
 
 
 def _amount(case: Case, kind: MetricKind) -> Row:
@@ -304,7 +336,7 @@ def _decided(draft: Draft, decided: Mapping[int, Change]) -> PipelineComparison:
     outcome = worst(gated) if gated else "inconclusive"
     if not gated:
         notes.append("no evaluator judges: there is nothing to gate")
-    lost = 0.0 if limits.unpaired else _lost(draft.comparison)
+    lost = 0.0 if limits.unpaired else draft.comparison.lost
     if lost > MOST_LOST and not limits.allow_removed and outcome != "degraded":
         outcome = "inconclusive" if outcome != "not_comparable" else outcome
         notes.append(lost_note(lost))
@@ -321,9 +353,3 @@ def _trusted(metric: Metric, change: Change, limits: Limits) -> Metric:
     reason = f"{change.missing} samples ({share}) have no score: measure them again"
     outcome: Outcome = "degraded" if metric.outcome == "degraded" else "inconclusive"
     return replace(metric, outcome=outcome, reason=reason)
-
-
-def _lost(comparison: PipelineComparison) -> float:
-    lost = len(comparison.removed) + len(comparison.changed)
-    total = lost + comparison.compared
-    return lost / total if total else 0.0

@@ -2,12 +2,40 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, Any
 
 from loomgit.domain.comparison import Difference
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+
+BLOB = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")  # Git's id of a file
+NONE = "none"  # a value that is not there
+
+
+def question_differences(
+    base: Mapping[str, object], head: Mapping[str, object]
+) -> list[Difference]:
+    """The parts in which two questions differ; of different formats, the formats alone."""
+    formats = [str(question.get("format", 1)) for question in (base, head)]
+    if formats[0] != formats[1]:
+        return [Difference("evaluation format", *formats)]
+    return differences(base, head)
+
+
+def changed_parts(base: Mapping[str, Any], head: Mapping[str, Any]) -> list[Difference]:
+    """The parts of the base's question that the head has changed, as `question_differences`.
+
+    An evaluator that the head adds changes none of them: the others judge as before.
+    """
+    known = base.get("evaluators", {})
+    added = {name: spec for name, spec in head.get("evaluators", {}).items() if name not in known}
+    parts = {"judge", *(f"evaluators.{name}" for name in added)}
+    parts |= {f"code.{spec['type'].partition(':')[0]}" for spec in added.values()}
+    found = question_differences(base, head)
+    return [each for each in found if each.part not in parts or each.base != NONE]
 
 
 def differences(
@@ -36,8 +64,10 @@ def _plain(value: object) -> object:
 
 def _words(value: object) -> str:
     if value is None:
-        return "none"
+        return NONE
     if isinstance(value, dict):
-        return str(value.get("type", "there")) if value else "none"
+        return str(value.get("type", "there")) if value else NONE
     text = " ".join(str(value).split())
+    if BLOB.fullmatch(text):
+        return text[:8]
     return text if len(text) <= 60 else f"{text[:59]}…"

@@ -6,14 +6,18 @@ import math
 from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from loomgit.domain.assertions import Name
 from loomgit.domain.samples import CaseSamples, Check, TestResult
 from loomgit.domain.suites import Policy
 from loomgit.domain.values import as_text
+from loomgit.harness.comparison import judges_differ
+from loomgit.harness.differences import question_differences
 from loomgit.harness.distributional import concluded, seed_id, trimmed
 from loomgit.harness.drawing import in_order
 from loomgit.harness.facts import Absent, Unmeasured, facts_of_sample
+from loomgit.harness.results import judges_of
 from loomgit.harness.verdicts import way_to_decide
 from loomgit.stats.draws import generator
 from loomgit.stats.drift import label_drift, length_drift, score_drift
@@ -21,8 +25,9 @@ from loomgit.stats.faults import NoValues
 from loomgit.stats.gate import Change, compare, compare_rise, confirm
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
+    from loomgit.domain.comparison import Difference, Measured
     from loomgit.domain.samples import Sample, Verdict
     from loomgit.domain.suites import Drift, OnInconclusive, Regression
     from loomgit.domain.values import Json
@@ -140,6 +145,36 @@ def _without_baseline(test: Regression | Drift, text: str, against: str) -> Test
     note = f"there are no results of {against} to compare with"
     check = Check(text, "inconclusive", note=note)
     return TestResult(test.name, "inconclusive", (check,), message=note)
+
+
+def why_not_comparable(
+    cases: Sequence[CaseSamples], question: Mapping[str, object], baseline: Measured
+) -> str:
+    """In one line, why today's cases cannot be compared with a baseline's: its question or its
+    judges were others. Empty if they can."""
+    parts = [str(part) for part in question_differences(baseline.question, question)]
+    if not parts:
+        for name, judges in judges_of(cases).items():
+            if differ := judges_differ(baseline.judges.get(name, ()), judges):
+                parts.append(f"{name}: {differ}")
+    return f"not comparable: {'; '.join(parts)}" if parts else ""
+
+
+def doubted(result: TestResult, parts: Sequence[Difference]) -> TestResult:
+    """A pass as inconclusive: both sides are judged by evaluators that the change has changed."""
+    note = f"judged by evaluators that the change has changed: {'; '.join(map(str, parts))}"
+    checks = tuple(
+        replace(check, verdict="inconclusive", note="; ".join(filter(None, (check.note, note))))
+        for check in result.checks
+    )
+    return replace(result, verdict="inconclusive", checks=checks, message=note)
+
+
+def not_comparable(test: Regression | Drift, reason: str) -> TestResult:
+    """The result of a test whose cases cannot be compared, for the `reason`."""
+    against = test.baseline or "the baseline"
+    check = Check(f"compared with {against}", "unverified", "not known", n=0, note=reason)
+    return TestResult(test.name, "unverified", (check,), message=reason)
 
 
 class _Score(Struct, frozen=True):

@@ -34,6 +34,12 @@ def judges_of(cases: Iterable[CaseSamples]) -> dict[str, list[str]]:
     return {name: sorted(models) for name, models in found.items()}
 
 
+def served_of(cases: Iterable[CaseSamples]) -> list[str]:
+    """The models that answered the prompt, by the names that they were served under."""
+    models = {sample.model for case in cases for sample in case.samples}
+    return sorted(models - {""})
+
+
 def evaluation_of(
     cases: Iterable[CaseSamples], evaluators: Iterable[EvaluatorSpec]
 ) -> dict[str, ScoreSummary]:

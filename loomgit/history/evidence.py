@@ -140,7 +140,7 @@ def measured(run: Run, cases: Iterable[Case]) -> Measured:
         runs=(run.uid,),
     )
     judges = {name: tuple(models) for name, models in run.judges.items()}
-    return Measured(side, by_id(cases), run.question, judges)
+    return Measured(side, by_id(cases), run.question, judges, tuple(run.served))
 
 
 def _together(first: Measured, second: Measured) -> Measured:
@@ -153,7 +153,9 @@ def _together(first: Measured, second: Measured) -> Measured:
         for name in (*first.judges, *second.judges)
     }
     side = replace(first.side, runs=(*first.side.runs, *second.side.runs))
-    return replace(first, side=side, cases={**first.cases, **fresh}, judges=judges)
+    served = tuple(sorted({*first.served, *second.served}))
+    cases = {**first.cases, **fresh}
+    return replace(first, side=side, cases=cases, judges=judges, served=served)
 
 
 def load_cases(store: RunStore, run: Run) -> list[Case]:

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from loomgit.domain.records import Record
 
 PLAIN = "100644"  # Git's mode of a file that is neither executable nor a link
-EVALUATION_FORMAT = 1  # raised when the same inputs would be judged differently
+# Raised when the same inputs would be judged differently, or another question be asked of them.
+EVALUATION_FORMAT = 2
 
 
 class Sampling(Struct, frozen=True):
@@ -41,8 +42,8 @@ class Sampling(Struct, frozen=True):
 class Plan(Struct, frozen=True):
     """One pipeline, ready to run. `files` holds the other files it depends on, path to blob, and
     `modes` Git's mode of every file that is no plain one; `documents` are the files that are
-    searched for the records, path to blob; `model` and `judge` are ids as configured (the judge may
-    be absent)."""
+    searched for the records, `code` those that the Python evaluators consist of and read, path to
+    blob; `model` and `judge` are ids as configured (None: no evaluator asks a judge)."""
 
     pipeline: Pipeline
     prompt: FileVersion
@@ -55,6 +56,7 @@ class Plan(Struct, frozen=True):
     files: Mapping[str, str] = field(default_factory=dict)
     modes: Mapping[str, str] = field(default_factory=dict)
     documents: Mapping[str, str] = field(default_factory=dict)
+    code: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def sampling(self) -> Sampling:
@@ -79,19 +81,22 @@ class Plan(Struct, frozen=True):
         }
 
     def question(self) -> dict[str, object]:
-        """What the results answer: results of different questions cannot be compared."""
-        evaluate = self.pipeline.evaluate
+        """What the results answer: results of different questions cannot be compared.
+
+        Thresholds, weights and gates are not in it: they decide over scores, and change none.
+        """
         return {
-            "evaluators": {spec.name: asdict(spec) for spec in evaluate.evaluators},
-            "scripts": {path: blob for path, blob in self.files.items() if path.endswith(".py")},
+            "format": EVALUATION_FORMAT,
+            "evaluators": self._asked(),
+            "code": dict(self.code),
             "judge": self.judge,
-            "gate": asdict(evaluate.gate),
         }
 
     def fingerprint(self) -> str:
-        """sha256 over everything that can change a result, the records aside.
+        """sha256 over everything that can change an output or a score, the records aside.
 
         Of the pipeline file only what matters to a result is in it: a new description changes none.
+        Neither do thresholds, weights and gates: they decide over stored scores as well.
         """
         transform, evaluate = self.pipeline.transform, self.pipeline.evaluate
         others = {path: blob for path, blob in self.files.items() if path != self.pipeline.path}
@@ -100,6 +105,7 @@ class Plan(Struct, frozen=True):
                 "format": EVALUATION_FORMAT,
                 "prompt": self.prompt.blob,
                 "files": sorted(others.items()),
+                "code": sorted(self.code.items()),
                 "context": {name: version.blob for name, version in self.context.items()},
                 "context_field": transform.context_field,
                 "output": self.output,
@@ -107,13 +113,19 @@ class Plan(Struct, frozen=True):
                 "model": self.sampling.model,
                 "fallback_models": transform.fallback_models,
                 "parameters": self.parameters(),
-                "evaluators": [asdict(spec) for spec in evaluate.evaluators],
-                "gate": asdict(evaluate.gate),
+                "evaluators": self._asked(),
                 "sample": evaluate.sample,
                 "instead": self._instead(),
                 **self._searched(),
             }
         )
+
+    def _asked(self) -> dict[str, object]:
+        """What the evaluators are asked, without what decides over their scores."""
+        return {
+            spec.name: {"type": spec.type, "criteria": spec.criteria, "config": spec.config}
+            for spec in self.pipeline.evaluate.evaluators
+        }
 
     def _searched(self) -> dict[str, object]:
         """What decides on the documents that records get, where any are searched."""
@@ -125,12 +137,15 @@ class Plan(Struct, frozen=True):
 
     def _instead(self) -> dict[str, object]:
         """What becomes of a record that fails, where that is another result."""
-        load = self.pipeline.load
+        load, evaluate = self.pipeline.load, self.pipeline.evaluate
         if load.on_failure == "retry":
-            return {"retries": load.retries}
-        if load.on_failure == "fallback" and load.fallback is not None:
-            return asdict(load.fallback)
-        return {}
+            instead: dict[str, object] = {"retries": load.retries}
+        elif load.on_failure == "fallback" and load.fallback is not None:
+            instead = asdict(load.fallback)
+        else:
+            return {}
+        policy = [(spec.name, spec.threshold, spec.weight) for spec in evaluate.evaluators]
+        return {**instead, "policy": policy, "gate": asdict(evaluate.gate)}
 
     def dependencies(self) -> dict[str, tuple[str, str]]:
         """Git's mode and blob id of every file that the pipeline depends on, by path.
@@ -140,6 +155,7 @@ class Plan(Struct, frozen=True):
         blobs = {self.prompt.path: self.prompt.blob}
         blobs |= {version.path: version.blob for version in self.context.values()}
         blobs |= self.documents
+        blobs |= self.code
         blobs |= self.files
         return {path: (self.modes.get(path, PLAIN), blob) for path, blob in sorted(blobs.items())}
 
@@ -163,7 +179,7 @@ class Plan(Struct, frozen=True):
 
 def identify(plan: Plan) -> Callable[[Record], tuple[str, str]]:
     """A function from a record to its case's key (all that can change its scores) and definition
-    (the question alone: input, evaluators, judge, thresholds)."""
+    (the question alone: input, evaluators, judge)."""
     fingerprint, question = plan.fingerprint(), digest(plan.question())
 
     def identity(record: Record) -> tuple[str, str]:

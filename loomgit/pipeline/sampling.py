@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from loomgit.domain.judging import weighted_score
 from loomgit.domain.models import Usage
 from loomgit.domain.samples import Judgement, Sample
 from loomgit.pipeline.tally import lowest
@@ -52,7 +53,9 @@ class Sampler:
             text=output.text if output else "",
             model=output.model if output else "",
             judgements=judgements,
-            score=self._score(judgements, trouble),
+            score=None
+            if trouble in ("infrastructure", "unrecorded")
+            else weighted_score(judgements, self._weights),
             passed=failure is None,
             trouble=trouble,
             failure=failure.reason if failure else "",
@@ -63,21 +66,6 @@ class Sampler:
             calls=(output.calls if output else 0) + sum(calls for _, _, calls in judged),
             cached=output.cached if output else False,
         )
-
-    def _score(self, judgements: Mapping[str, Judgement], trouble: Trouble) -> float | None:
-        """The weighted mean of the judgements; None if an evaluator has no value, because a mean of
-        the others would hide what that one would have found."""
-        if trouble in ("infrastructure", "unrecorded"):
-            return None
-        values = [
-            (self._weights[name], judgement.value)
-            for name, judgement in judgements.items()
-            if judgement.value is not None
-        ]
-        if len(values) < len(judgements):
-            return None
-        total = sum(weight for weight, _ in values)
-        return sum(weight * value for weight, value in values) / total if total else None
 
 
 def _bill(assessment: Assessment) -> tuple[Usage, float | None, int] | None:

@@ -83,7 +83,7 @@ def sentence(comparison: Comparison) -> str:
         what = "every case scores as before" if measured else "nothing differs that matters"
         count = len(compared)
         return f"Unchanged: {what} in {count} pipeline{'s' if count != 1 else ''}"
-    accepted = [found.pipeline for found in compared if found.accepted]
+    accepted = [found.pipeline for found in compared if found.is_accepted_loss]
     if accepted and comparison.outcome in ("no_worse", "improved", "unchanged"):
         return f"Degraded, and accepted: {', '.join(accepted)}"
     names = [found.pipeline for found in compared if found.outcome == comparison.outcome]
@@ -92,7 +92,7 @@ def sentence(comparison: Comparison) -> str:
 
 def word(found: PipelineComparison) -> str:
     """The verdict on a pipeline, or that it is new; an accepted loss is still called one."""
-    if found.accepted:
+    if found.is_accepted_loss:
         return "degraded, and accepted"
     return "new" if found.new else WORDS[found.outcome]
 
@@ -101,13 +101,11 @@ def _pipeline(found: PipelineComparison, *, explain: bool) -> Iterator[str]:
     yield f"{found.pipeline}: {word(found)}"
     if found.base is not None and found.head is not None and found.metrics:
         yield f"  {versions(found.base, found.head)}"
+    if found.inputs and not explain:
+        yield f"  changed: {changed_parts(found)}"
     if explain:
         yield from (f"  differs: {line}" for line in found.inputs or ("nothing",))
-    for difference in found.differs:
-        yield f"  not comparable: {difference}"
-    for name in found.changed[:SHOWN_CASES]:
-        yield f"  not comparable: case {name}: its input or what is expected of it differs"
-    yield from _more(len(found.changed), "such cases")
+    yield from _changed(found)
     if found.metrics:
         yield from (f"  {line}" for line in aligned([HEADER, *map(row, found.metrics)]))
     yield from (f"  {metric.name}: {metric.reason}" for metric in found.metrics if metric.reason)
@@ -125,6 +123,28 @@ def _pipeline(found: PipelineComparison, *, explain: bool) -> Iterator[str]:
             yield f"  {metric.name}: {len_of(metric)} would show {least} or more"
     yield from (f"  accepted: {line}" for line in found.accepted)
     yield from (f"  note: {note}" for note in found.notes)
+
+
+def remarks(found: PipelineComparison) -> Iterator[str]:
+    """How the change has changed the question and the limits, a line each."""
+    for difference in found.differs:
+        yield f"not comparable: {difference}"
+    for difference in found.requestioned:
+        yield f"evaluators differ, both sides are judged by the head's: {difference}"
+    yield from (f"looser limit: {line}" for line in found.looser)
+
+
+def changed_parts(found: PipelineComparison) -> str:
+    """The files and settings that differ, by name: what a verdict may come from."""
+    return listed([line.partition(": ")[0] for line in found.inputs])
+
+
+def _changed(found: PipelineComparison) -> Iterator[str]:
+    """How the change has changed the question, the limits and the cases."""
+    yield from (f"  {line}" for line in remarks(found))
+    for name in found.changed[:SHOWN_CASES]:
+        yield f"  not comparable: case {name}: its input or what is expected of it differs"
+    yield from _more(len(found.changed), "such cases")
 
 
 def counted(count: int, noun: str = "case") -> str:

@@ -9,8 +9,10 @@ from loomgit.report.comparison import (
     HEADER,
     MARKS,
     case,
+    changed_parts,
     counted,
     listed,
+    remarks,
     revision,
     row,
     sentence,
@@ -55,11 +57,14 @@ def section(found: PipelineComparison, cases: int) -> Iterator[str]:
     if found.base is not None and found.head is not None and found.metrics:
         yield ""
         yield escape(versions(found.base, found.head))
+    if found.inputs:
+        yield ""
+        yield escape(f"Changed: {changed_parts(found)}")
     if found.metrics:
         yield ""
         yield from grid([HEADER, *map(row, found.metrics)])
         yield from _per_thousand(found.metrics)
-    notes = [f"not comparable: {difference}" for difference in found.differs]
+    notes = list(remarks(found))
     notes += [f"{m.name}: {m.reason}" for m in found.metrics if m.reason]
     for what, names in (
         ("not comparable, since their input or expectation differs", found.changed),

@@ -23,8 +23,9 @@ CUT = "\n\n(cut: too long)\n"
 class Found(Struct, frozen=True):
     """What is known of a change. `failures`, `accepted` (failed, and accepted) and `unverified` are
     lines about tests, `unread` about pipelines that cannot be read at the head, `faults` those of
-    files with faults; `unmeasured` says why the comparison could not be made, `diff` is that of the
-    prompts, `blocked` the gate's answer."""
+    files with faults, `lost` about tests and cases that the change takes away; `unmeasured` says
+    why the comparison could not be made, `diff` is that of the prompts, `blocked` the gate's
+    answer."""
 
     comparison: Comparison
     blocked: bool = False
@@ -33,6 +34,7 @@ class Found(Struct, frozen=True):
     unverified: tuple[str, ...] = ()
     unread: tuple[str, ...] = ()
     faults: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
     unmeasured: str = ""
     diff: str = ""
     notes: tuple[str, ...] = ()
@@ -85,6 +87,8 @@ def heading(found: Found) -> str:
         unknown.append(f"{_count(len(found.unverified), 'test')} unverified")
     if found.unread:
         unknown.append(f"{_count(len(found.unread), 'pipeline')} unverified")
+    if found.lost:
+        unknown.append("tests or cases are gone")
     if not bad and not unknown:
         return f"{BAD if found.blocked else MARKS[comparison.outcome]} Loom: {_calm(comparison)}"
     said = "; ".join([*bad, *unknown])
@@ -130,6 +134,8 @@ def _lists(found: Found) -> Iterator[tuple[str, Sequence[str]]]:
         yield "Faults", found.faults
     if found.failures:
         yield "Failed tests", found.failures
+    if found.lost:
+        yield "Tests and cases that the change takes away", found.lost
     if found.accepted:
         yield "Accepted", found.accepted
     unmeasured = [found.unmeasured] if found.unmeasured else []

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from loomgit.domain.models import other_models
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -31,6 +33,8 @@ def run_result(run: Run) -> Iterator[str]:
     yield from _tests(run) if run.kind == "test" else _stages(run)
     yield ""
     yield from _results(run)
+    if other := other_models(run.config.model, run.served):
+        yield f"  {SKIPPED} {run.config.model} was answered by {' and '.join(other)}"
     if run.evaluation:
         yield ""
         yield "Evaluation Scores:"

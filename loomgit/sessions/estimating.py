@@ -17,7 +17,7 @@ from loomgit.domain.ports import QueryValues
 from loomgit.domain.records import Output, Record
 from loomgit.domain.spending import Estimate, Price
 from loomgit.domain.values import as_text
-from loomgit.evaluators import registry
+from loomgit.evaluators.kinds import needs_judge
 from loomgit.gateway.probe import ProbeGateway, find_kept
 from loomgit.gateway.reply_store import FILE
 from loomgit.pipeline.estimate import (
@@ -77,7 +77,7 @@ class Estimating:
         pipeline = plan.pipeline
         self._gateway = ProbeGateway(assembly.cache_rules(pipeline), _made_up)
         specs = pipeline.evaluate.evaluators
-        judged = tuple(spec for spec in specs if registry.needs_judge(spec))
+        judged = tuple(spec for spec in specs if needs_judge(spec))
         # An evaluator that asks no model would run for nothing, and may be the user's own program.
         self._judging = replace(
             plan, pipeline=replace(pipeline, evaluate=replace(pipeline.evaluate, evaluators=judged))

@@ -15,6 +15,7 @@ from loomgit.harness.results import (
     judges_of,
     performance_of,
     results_of,
+    served_of,
 )
 from loomgit.history.samples import to_line
 
@@ -91,8 +92,9 @@ class Keeper:
             records=records,
             question=plan.question(),
             judges=judges_of(cases),
+            served=served_of(cases),
             cases=tuple(cases_of(cases)) if len(cases) <= KEPT_CASES else (),
-            files=dict(plan.files),
+            files={**plan.files, **plan.code},
             tests=tuple(tests),
         )
         self._store.save(run)

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
+from loomgit.domain.models import other_models
 from loomgit.domain.runs import TestRecord
 from loomgit.domain.samples import CaseSamples
 from loomgit.domain.suites import group_of
 from loomgit.errors import LoomError
 from loomgit.harness.entry import Entry
+from loomgit.harness.results import served_of
 from loomgit.sessions.keeping import Keeper
 from loomgit.wiring.bench import Bench, Subject
 from loomgit.wiring.project import Wiring
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
     from loomgit.domain.runs import Cause, Run
     from loomgit.domain.samples import Sample
+    from loomgit.harness.choices import Options
     from loomgit.harness.session import Name
 
 
@@ -70,6 +73,33 @@ class Ledger(Struct):
             )
             for key, (identity, definition, indices) in wanted.items()
         ]
+
+    def find_lost(self, options: Options) -> list[str]:
+        """A line for each test, expectation and list of cases that the change takes away from the
+        pipelines that were tested, and that nobody accepts; warns of the settings that it loosens,
+        unless `options` are strict."""
+        from loomgit.sessions.accepting import acceptances  # noqa: PLC0415 - few are missing
+        from loomgit.sessions.standard import Standards  # noqa: PLC0415 - as above
+        from loomgit.sessions.suite_changes import find_suite_change  # noqa: PLC0415 - as above
+
+        standards, warn = Standards(self.wiring, options.baseline), self.wiring.warn
+        try:
+            bases = standards.find_base()
+            if bases is None:
+                return []
+            heads, base = Bench(self.wiring), bases.wiring.tree.revision
+            changes = [find_suite_change(heads, bases, name) for name in self.pipelines()]
+            for looser in (each for change in changes for each in change.looser):
+                if not options.is_stricter:
+                    until = f"hooks and `loom ci` use {looser.used} until it is merged"
+                    warn(f"{looser.difference} ({until})")
+            accepted = acceptances(self.wiring.repository, base, None, warn)
+            return [line for change in changes for line in change.lost(accepted)]
+        except LoomError as error:
+            warn(f"the tests are not compared with the baseline's: {error.message}")
+            return []
+        finally:
+            standards.close()
 
     def is_whole(self, pipeline: str) -> bool:
         """Whether every test that draws samples of a pipeline, in any of its files, has run."""
@@ -126,6 +156,9 @@ class Ledger(Struct):
         whole: bool,
     ) -> Run:
         commit = Bench(self.wiring).commit(subject)
+        asked = subject.plan.sampling.model
+        if other := other_models(asked, served_of(cases)):
+            self.wiring.warn(f"{asked} was answered by {' and '.join(other)}")
         keeper = Keeper(self.wiring.store, subject, commit, self.started)
         try:
             for case in cases:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from loomgit.domain.comparison import Measured, Side
-from loomgit.harness.results import by_case, judges_of
+from loomgit.harness.results import by_case, judges_of, served_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ def measured_now(plan: Plan, cases: Sequence[CaseSamples], commit: str = "") -> 
     """The samples of a plan as a side."""
     side = Side(commit, plan.fingerprint(), plan.prompt.name, plan.model, measured=True)
     judges = {name: tuple(models) for name, models in judges_of(cases).items()}
-    return Measured(side, by_case(cases), plan.question(), judges)
+    return Measured(side, by_case(cases), plan.question(), judges, tuple(served_of(cases)))
 
 
 def part_of(measured: Measured, cases: Mapping[str, Case]) -> Measured:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct, field
 
 from loomgit.domain.comparison import Measured
+from loomgit.domain.judging import judge_again
 from loomgit.domain.samples import CaseSamples, Judgement, Sample, is_of_data
 from loomgit.errors import LoomError, UserError
 from loomgit.history.baselines import Baselines, Ends
@@ -19,6 +20,7 @@ from loomgit.wiring.project import Wiring
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
+    from loomgit.domain.definitions import Evaluate
     from loomgit.domain.runs import Case
     from loomgit.domain.suites import Suite
 
@@ -78,6 +80,16 @@ class Standards(Struct):
         evidence = Evidence(self.wiring.store, today.plan.pipeline.name)
         return standard, evidence.completed(standard.measured, wanted, "test")
 
+    def find_base(self) -> Bench | None:
+        """The baseline's tree, where there is one that is not the head's. Raises UserError."""
+        if self.usual == OFF:
+            return None
+        baselines = Baselines(
+            self.wiring.repository, self.wiring.settings.baseline, self.wiring.variables
+        )
+        ends = self._ends(baselines, self.usual)
+        return None if ends.base is None or ends.base == ends.head else self._bench(ends.base)
+
     def is_modified(self, today: Subject, suite: Suite) -> bool:
         """Whether the subject's inputs, the test file or its data differ from the baseline's, or
         there is no baseline to tell by."""
@@ -117,18 +129,18 @@ class Standards(Struct):
             return Standard(
                 same=True, name=ends.base_name, note=f"unchanged since {ends.base_name}"
             )
-        evidence = Evidence(self.wiring.store, pipeline)
+        evidence, evaluate = Evidence(self.wiring.store, pipeline), today.plan.pipeline.evaluate
         asked = Bench(self.wiring).asked_as(base, today).fingerprint
         # What the same content was asked counts, case by case, also where a run was of a part only.
         for whole in (True, False):
             for fingerprint in dict.fromkeys((asked, base.fingerprint)):
                 found = evidence.find(fingerprint, "test", whole=whole)
                 if found is not None:
-                    return self._standard(found, ends.base_name, base)
+                    return self._standard(found, ends.base_name, base, evaluate)
         found = evidence.find_at(baselines.ancestors(ends.base), "test")
         if found is not None:
             older = f"{ends.base_name}, {found.side.behind} commits older"
-            return self._standard(found, older, base)
+            return self._standard(found, older, base, evaluate)
         return Standard(note=f"there are no results of {ends.base_name}: run the tests there")
 
     @staticmethod
@@ -146,8 +158,11 @@ class Standards(Struct):
             self._benches[commit] = Bench(there)
         return self._benches[commit]
 
-    def _standard(self, measured: Measured, name: str, base: Subject) -> Standard:
-        """The samples of the runs; of a run that was made elsewhere the scores in its file."""
+    def _standard(
+        self, measured: Measured, name: str, base: Subject, evaluate: Evaluate
+    ) -> Standard:
+        """The samples of the runs; of a run that was made elsewhere the scores in its file. The
+        policy of `evaluate` judges them."""
         store = self.wiring.store
         files = (store.folder / "records" / f"{uid}.jsonl" for uid in measured.side.runs)
         keys = {case.key for case in measured.cases.values()}
@@ -158,9 +173,9 @@ class Standards(Struct):
                 case.key,
                 case.definition,
                 {},
-                tuple(held[case.key][index] for index in sorted(held[case.key]))
+                tuple(judge_again(held[case.key][i], evaluate) for i in sorted(held[case.key]))
                 if case.key in held
-                else tuple(scores_of(case)),
+                else tuple(judge_again(sample, evaluate) for sample in scores_of(case)),
             )
             for case in measured.cases.values()
         )
@@ -168,7 +183,7 @@ class Standards(Struct):
 
 
 def scores_of(case: Case) -> Iterable[Sample]:
-    """A case's scores as samples without outputs: evaluators weigh alike."""
+    """A case's scores as samples without outputs."""
     for index in range(case.samples):
         values = {name: row[index] for name, row in case.scores.items() if index < len(row)}
         known = [value for value in values.values() if value is not None]

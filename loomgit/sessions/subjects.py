@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from loomgit.domain.definitions import EvaluatorSpec
+from loomgit.domain.definitions import Evaluate, EvaluatorSpec
 from loomgit.domain.records import Record
 from loomgit.errors import LoomError, ProblemsFound, UserError
 from loomgit.harness.cases import TestCase, data_case, unit_case
@@ -76,8 +76,18 @@ class Asked(Struct):
 class Subjects:
     """Makes subjects of the pipelines of one project; what cannot be made fails every time."""
 
-    def __init__(self, wiring: Wiring, supply: Supply, *, store: bool = True) -> None:
+    def __init__(
+        self,
+        wiring: Wiring,
+        supply: Supply,
+        *,
+        store: bool = True,
+        policy: Callable[[str], Evaluate | None] = lambda _: None,
+    ) -> None:
+        """`policy` gives a pipeline, by name, other thresholds, weights and a gate; None: its
+        own."""
         self.bench = Bench(wiring)
+        self._policy = policy
         self._supply = supply
         self._store = store
         self._pipelines: dict[str, Pipeline | LoomError] = {}
@@ -88,7 +98,9 @@ class Subjects:
         """A pipeline's definition. Raises UserError or ProblemsFound."""
         if name not in self._pipelines:
             try:
-                self._pipelines[name] = self.bench.catalog.pipeline(name)
+                pipeline = self.bench.catalog.pipeline(name)
+                evaluate = self._policy(name) or pipeline.evaluate
+                self._pipelines[name] = replace(pipeline, evaluate=evaluate)
             except LoomError as error:
                 self._pipelines[name] = error
         return _known(self._pipelines[name])
@@ -126,7 +138,7 @@ class Subjects:
         sampler = self.bench.sampler(subject, self._supply.gateway(subject))
         fingerprint = subject.fingerprint
         if self._store:
-            self._supply.hold(self.bench.held(pipeline.name, [fingerprint]))
+            self._supply.hold(self.bench.held(pipeline, [fingerprint]))
         evaluators = pipeline.evaluate.evaluators
         return Asked(
             subject, sampler, evaluators, fingerprint, identify(subject.plan), party_of(subject)

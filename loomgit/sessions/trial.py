@@ -24,9 +24,9 @@ from loomgit.domain.suites import (
 from loomgit.errors import BudgetExceeded, Denied, LoomError, UserError
 from loomgit.harness import unit
 from loomgit.harness.entry import Entry
-from loomgit.harness.samples import loss
-from loomgit.sessions.confirming import Confirming, Fresh
+from loomgit.sessions.confirming import Confirming
 from loomgit.sessions.subjects import Subjects
+from loomgit.sessions.suite_changes import SuiteChanges
 from loomgit.sessions.supply import Supply
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from loomgit.harness.session import Draw, Name
     from loomgit.sessions.standard import Standards
     from loomgit.sessions.subjects import Asked
-    from loomgit.wiring.bench import Subject
+    from loomgit.wiring.bench import Bench, Subject
     from loomgit.wiring.project import Wiring
 
 
@@ -84,7 +84,12 @@ class Trial:
         self.project = project
         self._supply = Supply(options) if supply is None else supply
         self.options = options
-        self._subjects = Subjects(wiring, self._supply, store=options.store)
+        self.changes = SuiteChanges(wiring, self._find_base, counts=options.is_stricter)
+        policy = self.changes.evaluate
+        self._subjects = Subjects(wiring, self._supply, store=options.store, policy=policy)
+
+    def _find_base(self) -> Bench | None:
+        return self.standards.find_base()
 
     @cached_property
     def standards(self) -> Standards:
@@ -110,6 +115,7 @@ class Trial:
         if isinstance(test, IntegrationCase):
             return []
         try:
+            test = self.changes.stricter(suite, test)
             asked = self._ask(suite, test)
             return [
                 asked.draw(case, index)
@@ -145,6 +151,7 @@ class Trial:
             test.policy.model, project=self.project,
         )  # fmt: skip
         try:
+            test = self.changes.stricter(suite, test)
             if isinstance(test, IntegrationCase):
                 return self._integrate(blank, suite, test)
             return self._judge_samples(blank, suite, test)
@@ -233,31 +240,14 @@ class Trial:
     def _against_baseline(
         self, asked: Asked, suite: Suite, test: Regression | Drift
     ) -> tuple[list[CaseSamples], TestResult, Iterable[Sample]]:
-        from loomgit.harness import regression  # noqa: PLC0415 - only these need statistics
+        from loomgit.sessions.baseline_tests import BaselineTests  # noqa: PLC0415 - as above
 
-        options = self.options
         records = self._records(asked, suite)[: test.sample_size]
         cases = [self._take(asked, asked.case(record), test.policy.samples) for record in records]
-        standard = self.standards.find(asked.subject, test.baseline)
-        if standard.fault is not None:
-            raise standard.fault
-        base = standard.samples(cases)
-        fresh = Fresh(why="not measured again")
-        if isinstance(test, Drift):
-            result = regression.judge_drift(test, cases, base)
-        else:
-            if test.policy.confirm and regression.is_degraded(test, cases, base or ()):
-                confirming = Confirming(self._subjects, self._supply)
-                fresh = confirming.draw(asked, records, test.policy, standard)
-            result = regression.judge_regression(
-                test, cases, base, fresh=fresh.sides, unconfirmed=fresh.why,
-                entrance=options.on_inconclusive, strict=options.strict,
-            )  # fmt: skip
-        if base is None:
-            checks = tuple(replace(check, note=standard.note) for check in result.checks)
-            verdict, note = loss(cases, test.policy) or (result.verdict, standard.note)
-            result = replace(result, verdict=verdict, checks=checks, message=note)
-        return cases, result, fresh.samples
+        confirming = Confirming(self._subjects, self._supply)
+        tests = BaselineTests(self.standards, confirming, self.options)
+        result, fresh = tests.judge(asked, test, records, cases)
+        return cases, result, fresh
 
     def _take_unit(self, asked: Asked, suite: Suite, test: UnitCase) -> CaseSamples:
         """The samples of a unit test, no more than it takes to decide."""

@@ -82,7 +82,7 @@ class Assembly(Planning):
         transform, asked = pipeline.transform, plan.sampling.model
         lanes = self.lanes(plan)
         named = [asked, *transform.fallback_models]
-        if plan.judge is not None and any(map(registry.needs_judge, pipeline.evaluate.evaluators)):
+        if plan.judge is not None:
             named.append(plan.judge)
         if check_keys and replay in ("off", "record"):
             for model in named:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 from msgspec.structs import replace
 
+from loomgit.domain.judging import judge_again
 from loomgit.domain.keys import find_key, record_key
 from loomgit.domain.place import Problem
 from loomgit.domain.ports import QueryValues
@@ -135,18 +136,14 @@ class Bench:
 
     def asked_as(self, subject: Subject, today: Subject) -> Subject:
         """The subject with today's question in place of its own tree's."""
-        plan, asked = subject.plan, today.plan
+        asked = today.plan
         pipeline = replace(
-            plan.pipeline, evaluate=asked.pipeline.evaluate, extract=asked.pipeline.extract
+            subject.plan.pipeline,
+            evaluate=asked.pipeline.evaluate,
+            extract=asked.pipeline.extract,
         )
-        scripts = _scripts(today.plan.pipeline)
-        files = {
-            path: blob for path, blob in plan.files.items() if path not in _scripts(plan.pipeline)
-        }
-        files |= {path: blob for path, blob in asked.files.items() if path in scripts}
-        return replace(
-            subject, plan=replace(plan, pipeline=pipeline, judge=asked.judge, files=files)
-        )
+        plan = replace(subject.plan, pipeline=pipeline, judge=asked.judge, code=asked.code)
+        return replace(subject, plan=plan)
 
     # -- cases
 
@@ -274,24 +271,24 @@ class Bench:
         return configured or self.wiring.settings.defaults.concurrency or AUTO_CONCURRENCY
 
     def held(
-        self, pipeline: str, fingerprints: Collection[str], keys: Collection[str] | None = None
+        self, pipeline: Pipeline, fingerprints: Collection[str], keys: Collection[str] | None = None
     ) -> dict[str, dict[int, Sample]]:
-        """The samples that earlier test runs drew of these cases, by key and index."""
+        """The samples that earlier test runs drew of these cases, by key and index, judged by
+        today's thresholds, weights and gate."""
         store = self.wiring.store
         rows = [
             row
             for fingerprint in fingerprints
-            for row in store.search(pipeline=pipeline, fingerprint=fingerprint)
+            for row in store.search(pipeline=pipeline.name, fingerprint=fingerprint)
             if row.kind == "test" and row.path not in store.brought_in
         ]
         rows.sort(key=lambda row: row.started, reverse=True)
         files = (store.folder / "records" / f"{row.uid}.jsonl" for row in rows[:MOST_RUNS])
-        return load_samples(files, keys)
-
-
-def _scripts(pipeline: Pipeline) -> set[str]:
-    specs = pipeline.evaluate.evaluators
-    return {spec.type.partition(":")[0] for spec in specs if ":" in spec.type}
+        found = load_samples(files, keys)
+        return {
+            key: {i: judge_again(sample, pipeline.evaluate) for i, sample in samples.items()}
+            for key, samples in found.items()
+        }
 
 
 def readable(bench: Bench, name: str, variables: Mapping[str, str] | None = None) -> Subject | str:

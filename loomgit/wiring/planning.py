@@ -15,8 +15,10 @@ from msgspec.structs import replace
 from loomgit.domain.place import Problem
 from loomgit.domain.settings import EMBEDDED_MODEL
 from loomgit.errors import ProblemsFound, UserError
+from loomgit.evaluators.kinds import needs_judge
 from loomgit.pipeline.front_matter import split_front_matter
 from loomgit.pipeline.plan import PLAIN, Plan
+from loomgit.wiring.code import find_code
 from loomgit.wiring.documents import find_documents, searching
 from loomgit.wiring.limits import unsupported
 
@@ -100,30 +102,31 @@ class Planning:
         defaults = self.wiring.settings.defaults
         front = self.front_matter(prompt_file)
         model = pipeline.transform.model or front.model or defaults.model
-        scripts = [
-            spec.type.partition(":")[0] for spec in pipeline.evaluate.evaluators if ":" in spec.type
-        ]
         included = self._include_paths(prompt_file, includes)
         instead = pipeline.load.fallback.transform if pipeline.load.fallback else None
         others = (
             [] if instead is None else [instead.prompt or "", *(f.path for f in instead.context)]
         )
-        paths = [pipeline.path, *scripts, *filter(None, others)]
+        paths = [pipeline.path, *filter(None, others)]
         tree = self.wiring.tree
         here = (None, tree.revision)  # a pinned file has the mode of a plain one
         unpinned = [f.path for f in (prompt_file, *context.values()) if f.revision in here]
         entries = tree.entries([*paths, *unpinned])
+        specs = pipeline.evaluate.evaluators
+        code = find_code(tree, [spec.type for spec in specs])
+        judge = pipeline.evaluate.model or defaults.judge_model or own_judge(model)
         return Plan(
             pipeline=pipeline,
             prompt=prompt_file,
             context=context,
             model=model,
-            judge=pipeline.evaluate.model or defaults.judge_model or own_judge(model),
+            judge=judge if any(map(needs_judge, specs)) else None,
             variables=dict(variables),
             execution_date=execution_date,
             output=dict(pipeline.transform.output or front.output or {}) or None,
             files={p: e.blob for p, e in entries.items() if p in paths} | included,
-            modes={path: entry.mode for path, entry in entries.items() if entry.mode != PLAIN},
+            modes={p: e.mode for p, e in (entries | code).items() if e.mode != PLAIN},
+            code={path: entry.blob for path, entry in code.items()},
         )
 
     def _include_paths(self, prompt_file: FileVersion, includes: Iterable[str]) -> dict[str, str]:

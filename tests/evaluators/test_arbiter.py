@@ -11,7 +11,8 @@ from loomgit.domain.ports import EvaluatorFailure
 from loomgit.domain.records import JudgeFailure, Subject
 from loomgit.domain.settings import ModelSettings, Secret
 from loomgit.errors import Denied, RateLimited, Rejected, Unavailable
-from loomgit.evaluators.registry import DETERMINISTIC, JUDGED, build
+from loomgit.evaluators.kinds import JUDGED
+from loomgit.evaluators.registry import DETERMINISTIC, build
 from loomgit.gateway.cache import CacheGateway
 from loomgit.gateway.live import LiteLlmGateway
 from loomgit.gateway.prices import Prices

@@ -6,7 +6,8 @@ from loomgit.domain.definitions import EvaluatorSpec
 from loomgit.domain.ports import EvaluatorFailure
 from loomgit.domain.records import Subject
 from loomgit.errors import UserError
-from loomgit.evaluators.registry import DETERMINISTIC, JUDGED, build, needs_judge
+from loomgit.evaluators.kinds import JUDGED, needs_judge
+from loomgit.evaluators.registry import DETERMINISTIC, build
 
 
 class NoGateway:

@@ -35,19 +35,24 @@ class CaseLists(Struct, frozen=True):
         return (len(self.removed) + len(self.changed)) / self.total if self.total else 0.0
 
 
-def own_cases(bench: Bench, subject: Subject) -> list[Sampled]:
-    """The cases that the subject's own test files and data ask for. Raises LoomError."""
+def own_cases(
+    bench: Bench, subject: Subject, suites: Sequence[Suite] | None = None
+) -> list[Sampled]:
+    """The cases that the subject's own test files (or `suites`) and data ask for. Raises
+    LoomError."""
     pipeline = subject.plan.pipeline
-    return bench.cases(subject, bench.questions(pipeline, bench.suites(pipeline.name)))
+    files = bench.suites(pipeline.name) if suites is None else suites
+    return bench.cases(subject, bench.questions(pipeline, files))
 
 
-def compare_questions(bases: Bench, base: Subject, heads: Bench, head: Subject) -> CaseLists:
-    """Which cases differ between two versions of the tests and data of one pipeline.
-
-    Both subjects have the same fingerprint, so equal keys mean equal questions. Raises LoomError.
-    """
-    before = {each.case.key: each.case.id for each in own_cases(bases, base)}
-    now = {each.case.key: each.case.id for each in own_cases(heads, head)}
+def compare_questions(
+    bases: Bench, base: Subject, heads: Bench, head: Subject, suites: Sequence[Suite]
+) -> CaseLists:
+    """Which cases differ between two versions of the tests and data of one pipeline; `suites` are
+    the test files of the head. Raises LoomError."""
+    asked = heads.asked_as(base, head)  # with one question for both, equal cases are equal
+    before = {each.case.definition: each.case.id for each in own_cases(bases, asked)}
+    now = {each.case.definition: each.case.id for each in own_cases(heads, head, suites)}
     gone = [name for key, name in before.items() if key not in now]
     new = [name for key, name in now.items() if key not in before]
     return CaseLists(

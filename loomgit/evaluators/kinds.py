@@ -1,0 +1,32 @@
+"""Which evaluators ask a model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from loomgit.errors import UserError
+from loomgit.evaluators.criteria import PRESETS
+
+if TYPE_CHECKING:
+    from loomgit.domain.definitions import EvaluatorSpec
+
+JUDGED = frozenset(
+    ("semantic", "custom_criteria", "factuality", "groundedness", "relevance", *PRESETS)
+)
+BACKENDS = ("judge", "lexical")  # of `semantic`
+
+
+def needs_judge(spec: EvaluatorSpec) -> bool:
+    """Whether the evaluator asks a model."""
+    is_lexical = spec.type == "semantic" and spec.config.get("backend") == "lexical"
+    return spec.type in JUDGED and not is_lexical
+
+
+def backend_of(spec: EvaluatorSpec) -> str:
+    """The backend of a judged evaluator. Raises UserError for an unknown one."""
+    backend = str(spec.config.get("backend") or BACKENDS[0]) if spec.type == "semantic" else "judge"
+    if backend not in BACKENDS:
+        raise UserError(
+            f"backend '{backend}' is not available", hint=f"one of: {', '.join(BACKENDS)}"
+        )
+    return backend

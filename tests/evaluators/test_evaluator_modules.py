@@ -1,0 +1,44 @@
+"""Python evaluators of two trees in one process: each uses the modules of its own tree."""
+
+import asyncio
+import sys
+
+from loomgit.domain.records import Subject
+from loomgit.evaluators.own import load_function
+from tests.repos import write
+
+OWN = "from checks.rules import value\n\n\ndef score(output, record):\n    return value()\n"
+
+
+def tree(folder, value, **more):
+    write(folder, {"checks/own.py": OWN, **more})
+    write(folder, {"checks/rules.py": f"def value():\n    return {value}\n"})
+    return folder
+
+
+def ask(root):
+    evaluator = load_function("checks/own.py:score", root)
+    return asyncio.run(evaluator.score(Subject({}, {}))).value
+
+
+def test_each_tree_has_its_own_modules(tmp_path):
+    one, two = tree(tmp_path / "one", 0.25), tree(tmp_path / "two", 0.75)
+    assert [ask(one), ask(two), ask(one)] == [0.25, 0.75, 0.25]
+
+
+def test_packages_too(tmp_path):
+    package = {"checks/__init__.py": ""}
+    one, two = tree(tmp_path / "one", 0.25, **package), tree(tmp_path / "two", 0.75, **package)
+    assert [ask(one), ask(two)] == [0.25, 0.75]
+
+
+def test_what_was_loaded_before_is_there_afterwards(tmp_path, monkeypatch):
+    elsewhere = tree(tmp_path / "elsewhere", 0.5)
+    monkeypatch.syspath_prepend(str(elsewhere))
+    import checks.rules
+
+    before = sys.modules["checks.rules"]
+    assert ask(tree(tmp_path / "one", 0.25)) == 0.25
+    assert sys.modules["checks.rules"] is before is checks.rules
+    monkeypatch.delitem(sys.modules, "checks.rules")
+    monkeypatch.delitem(sys.modules, "checks")
