@@ -318,7 +318,10 @@ class Project:
 
     def changes(self, *, since: datetime | None = None) -> ChangeLog:
         """Who changed prompts, context and pipelines and who approved it, as Git's history tells,
-        with what each version scored; newest first."""
+        with the scores of each version; newest first.
+
+        The scores are noted under `.loom/state`, so that later runs do not move them.
+        """
         from loomgit.reporting import report_changes
 
         return report_changes(self, since=since)
@@ -326,17 +329,19 @@ class Project:
     # -- versions
 
     def log(self, path: str, *, pipeline: str | None = None, limit: int | None = None) -> FileLog:
-        """The contents that a file had, newest first, with what their runs found.
+        """The contents that a file had, newest first, with the results of their own commits.
 
         Of `pipeline` alone where it is given. Raises UserError for a file or pipeline that never
         was.
         """
         from loomgit.history.log import read_log
+        from loomgit.wiring.version_scores import VersionScores
 
         runs = self.runs(pipeline)
         if pipeline is not None and not runs:
             self.pipeline(pipeline)
-        return read_log(self._wiring.repository, self._relative(path), runs, limit)
+        log = read_log(self._wiring.repository, self._relative(path), limit)
+        return VersionScores(self._wiring, runs, pipeline).fill_log(log)
 
     def show(self, path: str) -> FileVersion:
         """A file's content: `path` or `path@version`. Raises UserError."""

@@ -14,7 +14,8 @@ from loomgit.history.changes import read_changes
 from loomgit.history.evidence import load_cases, measured
 from loomgit.history.log import read_log
 from loomgit.report.evidence import Evidence, Example, Reason, Reply, spreads
-from loomgit.report.overview import Overview, PipelineHistory
+from loomgit.report.overview import Overview, PipelineHistory, ambiguous_commits
+from loomgit.wiring.version_scores import VersionScores
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -54,7 +55,8 @@ def report_overview(project: Project, *, since: datetime | None = None) -> Overv
 
 def report_changes(project: Project, *, since: datetime | None = None) -> ChangeLog:
     """Who changed prompts, context and pipelines and who approved it: the three folders, and the
-    files elsewhere that a pipeline of the working tree uses."""
+    files elsewhere that a pipeline of the working tree uses. The scores are noted, so that the next
+    report shows the same."""
     paths = dict.fromkeys(WATCHED)
     for name in project.pipeline_names():
         pipeline, _ = _pipeline(project, name)
@@ -62,7 +64,14 @@ def report_changes(project: Project, *, since: datetime | None = None) -> Change
             transform = pipeline.transform
             files = [transform.prompt, *(context.path for context in transform.context)]
             paths |= dict.fromkeys(path for path in files if path)
-    return read_changes(project.wiring.repository, project.runs(), list(paths), since=since)
+    wiring = project.wiring
+    scores = VersionScores(wiring, project.runs())
+    log = scores.fill_changes(read_changes(wiring.repository, list(paths), since=since))
+    try:
+        scores.keep_reported(log)
+    except WorldError as error:
+        wiring.warn(f"later runs may move the scores of this report: {error.message}")
+    return log
 
 
 def _history(project: Project, name: str, since: datetime | None) -> PipelineHistory:
@@ -71,13 +80,15 @@ def _history(project: Project, name: str, since: datetime | None) -> PipelineHis
     runs = tuple(reversed(project.runs(name, since=since) if since else everything))
     prompt = pipeline.transform.prompt if pipeline is not None else ""
     log = None
+    scores = VersionScores(project.wiring, everything, name)
     if prompt:
         try:
-            log = read_log(project.wiring.repository, prompt, everything, VERSIONS)
+            log = scores.fill_log(read_log(project.wiring.repository, prompt, VERSIONS))
         except LoomError as error:
             note = _line(error)
     version = pipeline.version if pipeline is not None else None
-    return PipelineHistory(name, version, prompt or "", runs, log, note)
+    own = {commit: scores.own_fingerprint(name, commit) for commit in ambiguous_commits(runs)}
+    return PipelineHistory(name, version, prompt or "", runs, log, note, own)
 
 
 def _pipeline(project: Project, name: str) -> tuple[Pipeline | None, str]:

@@ -37,8 +37,9 @@ def command(
 ) -> None:
     """List the versions of a prompt, context file or pipeline, newest first.
 
-    Each has what the stored runs of its content found: the mean score of each evaluator over
-    complete runs, the cost per record, the last run. Renamed files are followed.
+    Each has the scores of the first complete run with the inputs of its own commit, the cost per
+    record and the last run. Results with another context, model or judge are on lines of their own.
+    Renamed files are followed.
     """
     picture = None if plot is None else _picture(plot)
     log = options.project().log(path, pipeline=pipeline, limit=limit)

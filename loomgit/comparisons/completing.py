@@ -8,7 +8,9 @@ from loomgit.comparisons.measuring import Line, measure
 from loomgit.domain.samples import CaseSamples
 from loomgit.errors import LoomError, ProblemsFound, UserError
 from loomgit.gateway.budget import Budget
-from loomgit.sessions.questions import first_line, own_cases
+from loomgit.history.store import commit_folder
+from loomgit.sessions.questions import first_line, own_cases, question_files
+from loomgit.wiring.bench import changed_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -74,8 +76,10 @@ class Completing:
         drawn: dict[int, Line] = {}
         if not _covers(found[0], before):
             gone = tuple(self._gone(pair, before))
-            commit = bases.wiring.tree.commit()
-            drawn[0] = Line(asked, pair.head, before, commit, stored=bool(found[0]), gone=gone)
+            drawn[0] = Line(
+                asked, pair.head, before, bases.wiring.tree.commit(), stored=bool(found[0]),
+                gone=gone, question_from=self._question_from(pair, asked),
+            )  # fmt: skip
         if not _covers(found[1], after):
             commit = heads.commit(pair.head)
             drawn[1] = Line(pair.head, pair.head, after, commit, stored=bool(found[1]))
@@ -96,6 +100,19 @@ class Completing:
         ]
         before, after = self._measure(lines)
         return before, after
+
+    def _question_from(self, pair: Pair, asked: Subject) -> str:
+        """The head's commit, where its question or its cases are not those of the baseline's
+        commit."""
+        base = pair.base
+        assert base is not None
+        suites, _ = self._bases.catalog.sound_suites()
+        before = [suite for suite in suites if suite.pipeline == pair.name]
+        files = [*question_files(base, before), *question_files(pair.head, pair.suites)]
+        same = asked.fingerprint == base.fingerprint
+        if same and not changed_files(self._heads, self._bases, files):
+            return ""
+        return commit_folder(self._heads.commit(pair.head))
 
     def _gone(self, pair: Pair, today: Sequence[Sampled]) -> Iterable[CaseSamples]:
         """The cases of the baseline's own tree that nobody asks any more."""

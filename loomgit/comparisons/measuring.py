@@ -42,6 +42,7 @@ class Line(Struct, frozen=True):
 
     With a `commit` it is kept as a run there, unless a whole run is `stored` and nothing had to be
     drawn. `gone` are cases that are not asked any more: kept, so that a reader sees them missing.
+    `question_from` is the commit whose question and cases were asked, where it is not `commit`.
     """
 
     subject: Subject
@@ -52,6 +53,7 @@ class Line(Struct, frozen=True):
     second: bool = False
     stored: bool = False
     gone: tuple[CaseSamples, ...] = ()
+    question_from: str = ""
 
 
 def measure(
@@ -233,6 +235,7 @@ class _Row:
         keeper.save(
             cases, status=status, cause=cause, message=message, complete=not cause,
             selected=len(asked), total=len(self.line.cases),
+            question_from=self.line.question_from,
         )  # fmt: skip
         return keeper.uid
 

@@ -42,8 +42,7 @@ class Change(Struct, frozen=True):
     """One commit's change of one file.
 
     `version` and `blob` are empty where the file went; `time` is the author's, ISO 8601; `measured`
-    is what the stored runs of that very content found. `approvals` may be empty: history knows of
-    none.
+    has the stored results of the content. `approvals` may be empty: history knows of none.
     """
 
     commit: str
@@ -63,7 +62,7 @@ class Change(Struct, frozen=True):
 
     @property
     def scores(self) -> Mapping[str, float]:
-        """The mean of each evaluator over the complete runs of the content."""
+        """The mean of each evaluator in the first of the version's own results."""
         return {name: score.mean for name, score in self.measured.scores.items()}
 
 

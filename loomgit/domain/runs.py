@@ -195,6 +195,8 @@ class Run(Struct, frozen=True):
     files: dict[str, str] = field(default_factory=dict)
     tests: tuple[TestRecord, ...] = ()
     served: list[str] = field(default_factory=list)
+    limit: int | None = None
+    question_from: str = ""
 
 
 class RunSummary(Struct, frozen=True):
@@ -202,7 +204,7 @@ class RunSummary(Struct, frozen=True):
 
     `blobs` are the contents that it ran: prompt, context files, pipeline file and what they
     include. `scores` are the means by evaluator, None where nothing was scored, `scored` the number
-    of scores behind each.
+    of scores behind each. `limit` and `question_from` are those of the run.
     """
 
     uid: str
@@ -225,3 +227,5 @@ class RunSummary(Struct, frozen=True):
     blobs: list[str]
     scores: dict[str, float | None]
     scored: dict[str, int]
+    limit: int | None = None
+    question_from: str = ""

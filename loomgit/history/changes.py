@@ -8,8 +8,6 @@ from datetime import UTC
 from typing import TYPE_CHECKING, NamedTuple
 
 from loomgit.domain.changes import Approval, Change, ChangeLog
-from loomgit.domain.log import Measured
-from loomgit.history.log import measure
 from loomgit.history.name_cache import NameCache
 from loomgit.history.names import Content, Names
 from loomgit.history.scopes import Scopes
@@ -19,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
-    from loomgit.domain.runs import RunSummary
     from loomgit.history.repository import Repository
 
 TRAILERS = ("Loom-Accept", "Approved-by", "Reviewed-by", "Acked-by", "Signed-off-by")
@@ -57,13 +54,10 @@ class _Tag(NamedTuple):
 
 
 def read_changes(
-    repository: Repository,
-    runs: Iterable[RunSummary],
-    paths: Sequence[str],
-    *,
-    since: datetime | None = None,
+    repository: Repository, paths: Sequence[str], *, since: datetime | None = None
 ) -> ChangeLog:
-    """The commits up to HEAD that changed one of `paths` (the project's files and folders).
+    """The commits up to HEAD that changed one of `paths` (the project's files and folders), without
+    results.
 
     `since` is compared with the committer's date. A merge is a change of its own only where it
     holds what none of its parents has. The approval by merge is the one that brought the change
@@ -80,7 +74,6 @@ def read_changes(
     tags = _tags(repository)
     held = _held(repository, tags, {path for step in steps for path, _ in step.files})
     named = _names(repository, steps)
-    measured = measure(runs, {blob for step in steps for _, blob in step.files if blob})
     changes = []
     for step in steps:
         merge = known.get(mergers.get(step.commit, ""))
@@ -93,7 +86,6 @@ def read_changes(
                     step.commit, step.time, step.author.name, step.subject, own, blob,
                     version=named.get((step.commit, path), ""),
                     approvals=tuple(approvals),
-                    measured=measured.get(blob, Measured()),
                 )
             )  # fmt: skip
     return ChangeLog(tip[0], asked, tuple(changes), repository.is_shallow)

@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     from loomgit.domain.values import JsonObject
 
 TABLE = "runs"
-FORMAT = 2  # 1: without blobs and scores; it is built again from the run files
+# An older index is built again from the run files. 1: without blobs and scores; 2: without limit
+# and question_from.
+FORMAT = 3
 JOURNAL_LINES = 200  # a longer journal is folded into the index by whoever reads it
 _FIELDS = frozenset(field.name for field in fields(RunSummary))
 

@@ -1,4 +1,4 @@
-"""The log of a file: its contents through history, with what the stored runs of each found."""
+"""The log of a file: its contents through history, with their names."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
 
-from loomgit.domain.log import FileLog, LatestRun, LogEntry, MeanScore, Measured
+from loomgit.domain.log import FileLog, LogEntry
 from loomgit.domain.words import did_you_mean
 from loomgit.errors import UserError
 from loomgit.history.name_cache import NameCache
@@ -17,7 +17,6 @@ from loomgit.history.trail import Arrival, Trail
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from loomgit.domain.runs import RunSummary
     from loomgit.history.repository import Repository
 
 
@@ -28,10 +27,8 @@ class _Held(NamedTuple):
     arrivals: list[Arrival]
 
 
-def read_log(
-    repository: Repository, path: str, runs: Iterable[RunSummary], limit: int | None = None
-) -> FileLog:
-    """The different contents of the file, newest first, each with the runs of that content.
+def read_log(repository: Repository, path: str, limit: int | None = None) -> FileLog:
+    """The different contents of the file, newest first, without results.
 
     A content that came back stands where it came last. One that is not committed is first. Raises
     UserError where neither history nor the working tree has the file.
@@ -48,7 +45,6 @@ def read_log(
         raise _unknown(repository, path)
     shown = contents[:limit]
     names = _name(repository, path, shown)
-    measured = measure(runs, [held.blob for held in shown])
     edge = _edge(repository)
     entries = [
         _entry(
@@ -58,47 +54,10 @@ def read_log(
             edge=edge,
             head=held.blob == at_head,
             worktree=held.blob == draft,
-            measured=measured[held.blob],
         )
         for held, name in zip(shown, names, strict=True)
     ]
     return FileLog(path, tuple(entries), len(contents), repository.is_shallow)
-
-
-def measure(runs: Iterable[RunSummary], blobs: Iterable[str]) -> dict[str, Measured]:
-    """What the runs of each content say, those of prompt tests too.
-
-    A content's score is the mean of its *complete* runs' means, each weighted by the number of
-    scores behind it (`n`); a run that stopped half-way saw other cases, and counts only for cost.
-    """
-    found: dict[str, list[RunSummary]] = {blob: [] for blob in blobs}
-    for run in runs:
-        for blob in found.keys() & run.blobs:
-            found[blob].append(run)
-    return {blob: _measured(its) for blob, its in found.items()}
-
-
-def _measured(runs: Sequence[RunSummary]) -> Measured:
-    complete = [run for run in runs if run.complete]
-    scores: dict[str, MeanScore] = {}
-    for name in dict.fromkeys(name for run in complete for name in run.scores):
-        means = [(run.scores.get(name), run.scored.get(name, 0)) for run in complete]
-        n = sum(weight for mean, weight in means if mean is not None)
-        if n:
-            total = sum(mean * weight for mean, weight in means if mean is not None)
-            scores[name] = MeanScore(total / n, n)
-    paid = [(run.cost, run.processed) for run in runs if run.cost is not None]
-    records = sum(processed for _, processed in paid)
-    last = max(runs, key=lambda run: (run.started, run.uid), default=None)
-    return Measured(
-        runs=len(runs),
-        complete=len(complete),
-        cases=sum(run.processed for run in runs),
-        scores=scores,
-        cost_per_record=sum(cost for cost, _ in paid) / records if records else None,
-        latest=LatestRun(last.run_id, last.uid, last.started) if last else None,
-        pipelines=tuple(sorted({run.pipeline for run in runs})),
-    )
 
 
 def _order(arrivals: Iterable[Arrival], draft: str | None) -> list[_Held]:
@@ -129,7 +88,6 @@ def _entry(
     edge: frozenset[str],
     head: bool,
     worktree: bool,
-    measured: Measured,
 ) -> LogEntry:
     commits = tuple(arrival.step.commit for arrival in held.arrivals)
     known = commits and commits[0] not in edge
@@ -144,7 +102,6 @@ def _entry(
         subject=step.subject if step else "",
         head=head,
         worktree=worktree,
-        measured=measured,
     )
 
 

@@ -355,4 +355,6 @@ def summarize(run: Run, path: str) -> RunSummary:
         blobs=sorted({*prompt, *run.config.context_blobs.values(), *run.files.values()}),
         scores={name: summary.mean for name, summary in run.evaluation.items()},
         scored={name: summary.n for name, summary in run.evaluation.items()},
+        limit=run.limit,
+        question_from=run.question_from,
     )

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from loomgit.report.comparison import aligned
-from loomgit.report.log import plain
+from loomgit.report.log import KINDS, OTHERS, plain, result_documents
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from loomgit.domain.changes import Change, ChangeLog
+    from loomgit.domain.log import MeanScore, Measured, ResultGroup
     from loomgit.domain.values import JsonObject
 
 HEADER = ("DATE", "COMMIT", "AUTHOR", "FILE", "VERSION", "SCORES", "APPROVED", "SUBJECT")
@@ -24,7 +25,7 @@ def change_table(log: ChangeLog) -> Iterator[str]:
     if not log.changes:
         yield f"No prompt, context file or pipeline changed{since}."
     else:
-        yield from aligned([HEADER, *map(_row, log.changes)])
+        yield from aligned([HEADER, *(row for change in log.changes for row in _rows(change))])
         alone = [change for change in log.changes if not change.approved]
         count = len(log.changes)
         yield ""
@@ -37,6 +38,13 @@ def change_table(log: ChangeLog) -> Iterator[str]:
             "History is cut off here (shallow clone): older changes are missing; "
             "`git fetch --unshallow` brings them."
         )
+
+
+def _rows(change: Change) -> Iterator[tuple[str, ...]]:
+    """The change, and a row for each of the newest results with other inputs."""
+    yield _row(change)
+    for words in other_words(change.measured):
+        yield ("", "", "", "", "", words, "", "")
 
 
 def _row(change: Change) -> tuple[str, ...]:
@@ -54,8 +62,32 @@ def _row(change: Change) -> tuple[str, ...]:
 
 
 def score_words(change: Change) -> str:
-    """`label 0.871, tone 0.500`; empty where nothing was measured."""
-    return ", ".join(f"{plain(name)} {mean:.3f}" for name, mean in change.scores.items())
+    """`label 0.871, tone 0.500`; where several pipelines, or tests and runs, measured the version:
+    `demo, prompt tests: label 0.871; ...`. Empty where nothing was measured."""
+    own = [group for group in change.measured.own if group.scores]
+    if len(own) <= 1:
+        return _mean_words(change.measured.scores)
+    return "; ".join(f"{_title(group)}: {_mean_words(group.scores)}" for group in own)
+
+
+def other_words(measured: Measured) -> list[str]:
+    """`label 0.600 with context taxonomy g1a2b3c4d`: the newest results with other inputs."""
+    others = [group for group in measured.others if group.scores]
+    lines = [
+        f"{_mean_words(group.scores)} with {plain(', '.join(group.differs))}"
+        for group in others[:OTHERS]
+    ]
+    if more := len(others) - len(lines):
+        lines.append(f"and {more:,} more (--json)")
+    return lines
+
+
+def _mean_words(scores: Mapping[str, MeanScore]) -> str:
+    return ", ".join(f"{plain(name)} {score.mean:.3f}" for name, score in scores.items())
+
+
+def _title(group: ResultGroup) -> str:
+    return f"{plain(group.pipeline)}, {KINDS.get(group.kind, group.kind)}"
 
 
 def approval_words(change: Change) -> str:
@@ -95,6 +127,7 @@ def change_document(log: ChangeLog) -> JsonObject:
                     name: {"mean": score.mean, "n": score.n}
                     for name, score in change.measured.scores.items()
                 },
+                "results": result_documents(change.measured),
             }
             for change in log.changes
         ],

@@ -14,7 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from loomgit import __version__
-from loomgit.report.changes import score_words
+from loomgit.report.changes import other_words, score_words
 from loomgit.report.charts import Charts
 from loomgit.report.comparison import (
     SHOWN_CASES,
@@ -27,6 +27,7 @@ from loomgit.report.comparison import (
     word,
 )
 from loomgit.report.evidence import Evidence
+from loomgit.report.log import series_scores
 from loomgit.report.overview import ends, trends
 from loomgit.report.session import TITLES, counts, spent
 from loomgit.report.text import money, named, title
@@ -164,15 +165,16 @@ def _pages() -> Environment:
     found.filters |= {
         "anchor": _anchor, "count": counted, "counts": counts, "cut": _cut, "ends": _ends,
         "evaluators": _evaluators, "interval": _interval, "kinds": _kinds, "money": money,
-        "moved": _moved, "moves": _moves, "named": _named, "pipeline_tone": _pipeline_tone,
+        "moved": _moved, "moves": _moves, "named": _named, "other_words": other_words,
+        "pipeline_tone": _pipeline_tone,
         "plain_word": lambda name: name.replace("_", " "), "remarks": _remarks, "rises": _rises,
         "row": _row, "row_delta": lambda metric: shift(metric, metric.delta),
         "score": lambda value: "-" if value is None else f"{value:.2f}",
         "score3": lambda value: "-" if value is None else f"{value:.3f}",
-        "score_words": score_words, "scored": _scored, "sentence": sentence, "soft": _soft,
-        "spent": spent,
+        "score_words": score_words, "scored": _scored, "sentence": sentence,
+        "series_scores": series_scores, "soft": _soft, "spent": spent,
         "table_tone": _table_tone, "title_of": title, "tone": TONES.__getitem__,
-        "trends": lambda history: trends(history.runs), "versions": _versions, "way": _way,
+        "trends": trends, "versions": _versions, "way": _way,
         "word": word, "words": WORDS.__getitem__,
     }  # fmt: skip
     return found
@@ -307,4 +309,4 @@ def _ends(trend: Trend) -> list[tuple[str, tuple[float, float]]]:
 
 
 def _evaluators(log: FileLog) -> list[str]:
-    return list(dict.fromkeys(name for entry in log.entries for name in entry.measured.scores))
+    return list(dict.fromkeys(n for entry in log.entries for n in series_scores(log, entry)))

@@ -15,7 +15,7 @@ from loomgit.domain.values import to_plain
 from loomgit.domain.versions import Commit
 from loomgit.report.comparison import document, sentence
 from loomgit.report.evidence import Evidence
-from loomgit.report.log import log_document, plain
+from loomgit.report.log import KINDS, log_document, plain
 from loomgit.report.text import money, named
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from loomgit.domain.values import Json, JsonObject
 
-KINDS = {"pipeline": "pipeline runs", "test": "prompt tests"}
 SCHEMA_VERSION = 1
 SHOWN_RUNS = 5
 
@@ -31,7 +30,8 @@ SHOWN_RUNS = 5
 class PipelineHistory(Struct, frozen=True):
     """What is stored of one pipeline: `runs` newest first, `log` the versions of its prompt.
 
-    `note` says why something is missing.
+    `note` says why something is missing. `own` has the pipeline's fingerprint at commits with runs
+    of several fingerprints; None where the pipeline cannot be read there.
     """
 
     name: str
@@ -40,6 +40,7 @@ class PipelineHistory(Struct, frozen=True):
     runs: tuple[RunSummary, ...]
     log: FileLog | None = None
     note: str = ""
+    own: Mapping[str, str | None] = field(default_factory=dict)
 
     @property
     def cost(self) -> float:
@@ -68,7 +69,7 @@ class Overview(Struct, frozen=True):
 
 
 class Point(Struct, frozen=True):
-    """The scores of one commit: means by evaluator, weighted by the number of scores."""
+    """The scores by evaluator of one run: the first complete one with its inputs at a commit."""
 
     commit: str
     dirty: bool
@@ -93,33 +94,37 @@ class Trend(Struct, frozen=True):
         return KINDS.get(self.kind, self.kind)
 
 
-def trends(runs: Sequence[RunSummary]) -> tuple[Trend, ...]:
-    """The scores of complete runs by commit, in the order in which the commits were first run."""
-    found = []
-    for kind in dict.fromkeys(run.kind for run in runs):
-        groups: dict[tuple[str, bool], list[RunSummary]] = {}
-        for run in sorted(runs, key=lambda run: (run.started, run.uid)):
-            if run.kind == kind and run.complete:
-                groups.setdefault((run.commit, run.dirty), []).append(run)
-        points = [
-            Point(commit, dirty, group[0].started, scores)
-            for (commit, dirty), group in groups.items()
-            if (scores := _means(group))
-        ]
-        if points:
-            found.append(Trend(kind, tuple(points)))
-    return tuple(found)
+def trends(history: PipelineHistory) -> tuple[Trend, ...]:
+    """The scores by commit, in the order in which the commits were first run.
+
+    A commit has the scores of its own inputs; each state of uncommitted work is a point of its own.
+    The first complete run of the same inputs counts, and runs of a part of the records do not.
+    """
+    points: dict[str, list[Point]] = {}
+    seen: set[tuple[str, str, bool, str]] = set()
+    for run in sorted(history.runs, key=lambda run: (run.started, run.uid)):
+        inputs = (run.kind, run.commit, run.dirty, run.fingerprint)
+        scores = {name: mean for name, mean in run.scores.items() if mean is not None}
+        if not (_counts(run) and scores and inputs not in seen):
+            continue
+        seen.add(inputs)
+        if run.dirty or history.own.get(run.commit, run.fingerprint) == run.fingerprint:
+            point = Point(run.commit, run.dirty, run.started, scores)
+            points.setdefault(run.kind, []).append(point)
+    return tuple(Trend(kind, tuple(found)) for kind, found in points.items())
 
 
-def _means(runs: Sequence[RunSummary]) -> dict[str, float]:
-    means: dict[str, float] = {}
-    for name in dict.fromkeys(name for run in runs for name in run.scores):
-        scored = [(run.scores.get(name), run.scored.get(name, 0)) for run in runs]
-        known = [(mean, weight) for mean, weight in scored if mean is not None]
-        total = sum(weight for _, weight in known)
-        if total:
-            means[name] = sum(mean * weight for mean, weight in known) / total
-    return means
+def ambiguous_commits(runs: Sequence[RunSummary]) -> list[str]:
+    """The commits at which runs without uncommitted changes had different inputs."""
+    inputs: dict[str, set[str]] = {}
+    for run in runs:
+        if _counts(run) and not run.dirty:
+            inputs.setdefault(run.commit, set()).add(run.fingerprint)
+    return [commit for commit, fingerprints in inputs.items() if len(fingerprints) > 1]
+
+
+def _counts(run: RunSummary) -> bool:
+    return run.complete and run.limit is None and not run.question_from
 
 
 def overview_lines(overview: Overview) -> Iterator[str]:
@@ -142,7 +147,7 @@ def _pipeline(pipeline: PipelineHistory) -> Iterator[str]:
     count = len(pipeline.runs)
     runs = f"{count:,} run{'s' if count != 1 else ''}"
     yield f"{named(pipeline.name, pipeline.version)}: {runs}, {spent(pipeline)}"
-    for trend in trends(pipeline.runs):
+    for trend in trends(pipeline):
         for name, (first, last) in ends(trend).items():
             moved = f" ({last - first:+.3f} since {trend.points[0].label})"
             change = moved if len(trend.points) > 1 else ""
@@ -208,7 +213,7 @@ def _object(pipeline: PipelineHistory) -> JsonObject:
                     for point in trend.points
                 ],
             }
-            for trend in trends(pipeline.runs)
+            for trend in trends(pipeline)
         ],
         "versions": log_document(pipeline.log)["versions"] if pipeline.log else [],
         "runs": runs,

@@ -8,6 +8,7 @@ import math
 from typing import TYPE_CHECKING, Literal
 
 from loomgit.report.drawing import draw_lines, literal, plain_style, score_range, spaced
+from loomgit.report.log import series_scores
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,7 +22,7 @@ LABELS = 12  # versions that have their name under the axis: more would lie on e
 
 
 def plot_scores(log: FileLog, picture: Picture) -> bytes:
-    """The mean score of each evaluator by version, oldest on the left, as a picture's bytes.
+    """The own scores of each version by evaluator, oldest on the left, as a picture's bytes.
 
     A version without a score is a gap in the line. Nothing of the user's matplotlib configuration,
     and no date, gets in.
@@ -45,8 +46,9 @@ def plot_scores(log: FileLog, picture: Picture) -> bytes:
 
 
 def _draw(axes: Axes, log: FileLog, entries: tuple[LogEntry, ...]) -> None:
-    names = dict.fromkeys(name for entry in entries for name in entry.measured.scores)
-    series = {name: [_mean(entry, name) for entry in entries] for name in names}
+    scores = [series_scores(log, entry) for entry in entries]
+    names = dict.fromkeys(name for means in scores for name in means)
+    series = {name: [means.get(name, math.nan) for means in scores] for name in names}
     draw_lines(axes, series)
     axes.set_title(literal(log.path))
     axes.set_xlabel("Version, oldest to newest, and the author's date")
@@ -64,11 +66,6 @@ def _draw(axes: Axes, log: FileLog, entries: tuple[LogEntry, ...]) -> None:
         axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)  # beside the lines
     else:
         axes.text(0.5, 0.5, "no version has a score", ha="center", transform=axes.transAxes)
-
-
-def _mean(entry: LogEntry, name: str) -> float:
-    score = entry.measured.scores.get(name)
-    return score.mean if score else math.nan
 
 
 def _label(entry: LogEntry) -> str:

@@ -62,8 +62,10 @@ class Keeper:
         total: int | None = None,
         dataset: str = "",
         tests: Sequence[TestRecord] = (),
+        question_from: str = "",
     ) -> Run:
-        """Write the run file. `selected` of `total` tests ran (default: all cases)."""
+        """Write the run file. `selected` of `total` tests ran (default: all cases); `question_from`
+        is the commit whose question and cases were asked, where it is another than the run's."""
         plan = self._subject.plan
         records = self._log.finish()
         self._open.__exit__(None, None, None)
@@ -96,6 +98,7 @@ class Keeper:
             cases=tuple(cases_of(cases)) if len(cases) <= KEPT_CASES else (),
             files={**plan.files, **plan.code},
             tests=tuple(tests),
+            question_from=question_from,
         )
         self._store.save(run)
         return run

@@ -45,6 +45,9 @@ class _Plugins(Collection[str]):
         return len(_plugins())
 
 
+EVALUATOR_PLUGINS: Collection[str] = _Plugins()
+
+
 class Broken(Struct, frozen=True):
     """A test file that cannot be read, the pipeline that it is about (empty: nobody knows), and its
     faults."""

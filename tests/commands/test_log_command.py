@@ -5,27 +5,35 @@ import sys
 import pytest
 
 from loomgit import cli
+from loomgit.api import Project
 from loomgit.domain.versions import Commit
-from loomgit.history.store import RunStore
-from tests.repos import commit, git, make, write
+from loomgit.wiring.bench import Bench
+from tests.repos import commit, make, write
 from tests.runs import make_run
 
 PATH = "prompts/a.txt"
+PIPELINE = """\
+name: {name}
+version: "1"
+extract: {{source: data/a.csv}}
+transform: {{prompt: prompts/a.txt}}
+evaluate:
+  evaluators:
+    - {{name: label, type: contains, config: {{value: x}}}}
+load: {{destination: sqlite://out/a.db/scores}}
+"""
 
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
     folder = make(tmp_path / "work")
-    first = commit(folder, {"pipelines/demo.yaml": "name: demo\n", PATH: "one\n"}, "First")
-    store = RunStore(folder / ".loom", pytest.fail)
+    files = {f"pipelines/{name}.yaml": PIPELINE.format(name=name) for name in ("demo", "other")}
+    first = commit(folder, {**files, PATH: "one\n"}, "First")
+    project = Project(folder, warn=pytest.fail)
     for uid, pipeline in (("uid-1", "demo"), ("uid-2", "other")):
-        made = make_run(
-            uid,
-            pipeline=pipeline,
-            commit=Commit(first),
-            files={"p": git(folder, "rev-parse", f"HEAD:{PATH}")},
-        )
-        store.save(made)
+        config = Bench(project.wiring).subject(pipeline).plan.config()
+        made = make_run(uid, pipeline=pipeline, commit=Commit(first), config=config)
+        project.wiring.store.save(made)
     commit(folder, {PATH: "two\n"}, "Second")
     monkeypatch.chdir(folder)
     return folder
@@ -39,9 +47,22 @@ def versions(capsys, *flags):
 def test_the_log_joins_history_and_runs(project, capsys):
     new, old = versions(capsys)
     assert [new["subject"], new["runs"], old["subject"], old["runs"]] == ["Second", 0, "First", 2]
-    assert old["scores"] == {"label": {"mean": 0.9, "n": 20}}
+    assert old["scores"] == {"label": {"mean": 0.9, "n": 10}}
     assert old["cost_per_record"] == 0.05
     assert old["pipelines"] == ["demo", "other"]
+    assert [(found["pipeline"], found["own"]) for found in old["results"]] == [
+        ("demo", True), ("other", True),
+    ]  # fmt: skip
+
+
+def test_each_pipeline_has_a_line_of_its_own(project, capsys):
+    assert cli._run(["log", PATH]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [" ".join(line.split()[6:]) for line in lines[2:3]] == ["- $0.05 2026-11-21-001 First"]
+    assert [line.split() for line in lines[3:5]] == [
+        ["1", "0.900", "2026-11-21-001", f"{name},", "pipeline", "runs"]
+        for name in ("demo", "other")
+    ]
 
 
 def test_a_pipeline_and_a_limit_narrow_it(project, capsys):

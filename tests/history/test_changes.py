@@ -6,10 +6,8 @@ import pytest
 
 from loomgit.history.changes import read_changes
 from loomgit.history.repository import Repository
-from loomgit.history.store import summarize
-from loomgit.report.changes import change_document, change_table
+from loomgit.report.changes import change_table
 from tests.repos import CLEAN, commit, git, make, write
-from tests.runs import make_run
 
 PATHS = ("prompts", "context", "pipelines")
 PROMPT = "prompts/a.txt"
@@ -22,8 +20,8 @@ def folder(tmp_path):
     return made
 
 
-def log_of(folder, runs=(), **options):
-    return read_changes(Repository.open(folder), runs, PATHS, **options)
+def log_of(folder, **options):
+    return read_changes(Repository.open(folder), PATHS, **options)
 
 
 def changes(folder, **options):
@@ -160,18 +158,6 @@ def test_since_keeps_what_came_later(folder):
     ]
 
 
-def test_scores_are_those_of_the_very_content(folder):
-    blob = git(folder, "rev-parse", f"HEAD:{PROMPT}")
-    run = summarize(make_run(files={PROMPT: blob}), "runs/x.json")
-    commit(folder, {PROMPT: "two\n"}, "Second")
-    log = log_of(folder, [run])
-    assert [dict(change.scores) for change in log.changes] == [{}, {}, {"label": 0.9}]
-    last = change_document(log)["changes"][-1]
-    assert (last["scores"], last["runs"], last["approved"]) == (
-        {"label": {"mean": 0.9, "n": 10}}, 1, False,
-    )  # fmt: skip
-
-
 def test_no_message_misleads_the_reader(folder):
     odd = "\x1b[31mA\x02\x03:100644 100644 x\x01\n\nReviewed-by: \x1b[2J"
     commit(folder, {'prompts/:odd "ü\n.txt': "x"}, odd)
@@ -188,7 +174,7 @@ def test_before_the_first_commit_there_is_nothing(tmp_path):
 
 def test_in_a_subfolder_only_its_own_files_count(folder):
     commit(folder, {"apps/bot/prompts/b.txt": "x", "prompts/other.txt": "y"}, "Both")
-    inner = read_changes(Repository.open(folder / "apps/bot"), [], PATHS)
+    inner = read_changes(Repository.open(folder / "apps/bot"), PATHS)
     assert [change.path for change in inner.changes] == ["prompts/b.txt"]
 
 

@@ -1,17 +1,11 @@
-"""The log of a file: contents, their names, and what their runs found."""
+"""The log of a file: contents and their names."""
 
 import pytest
-from msgspec.structs import replace
 
-from loomgit.domain.log import LatestRun, MeanScore
-from loomgit.domain.runs import Cost, Results, ScoreSummary
-from loomgit.domain.versions import Commit
 from loomgit.errors import UserError
-from loomgit.history.log import measure, read_log
+from loomgit.history.log import read_log
 from loomgit.history.repository import Repository
-from loomgit.history.store import summarize
 from tests.repos import commit, git, make, write
-from tests.runs import make_run
 
 PATH = "prompts/a.txt"
 
@@ -24,26 +18,12 @@ def folder(tmp_path):
     return root
 
 
-def log(folder, path=PATH, runs=(), limit=None):
-    return read_log(Repository.open(folder), path, runs, limit)
+def log(folder, path=PATH, limit=None):
+    return read_log(Repository.open(folder), path, limit)
 
 
 def names(found):
     return [entry.name for entry in found.entries]
-
-
-def run(uid, blob, *, mean=0.9, n=10, cost=0.5, **changes):
-    """The summary of a run of one prompt with `n` scores, over `n` records."""
-    made = make_run(uid, **changes)
-    score = ScoreSummary(mean, 0.1, 0.0, 1.0, n, 0, 0.7, n)
-    made = replace(
-        made,
-        config=replace(made.config, prompt_blob=blob),
-        evaluation={"label": score},
-        results=Results("success", n, n),
-        cost=Cost(cost, cost or 0.0, {}, {}, n, 0, 0),
-    )
-    return summarize(made, f"runs/x/{uid}.json")
 
 
 def test_versions_are_named_and_the_newest_is_first(folder):
@@ -162,43 +142,3 @@ def test_a_path_that_never_was_is_an_error(folder, path, message, hint):
     with pytest.raises(UserError, match=message) as caught:
         log(folder, path)
     assert hint in (caught.value.hint or "")
-
-
-def test_runs_are_found_by_content_whatever_their_commit(folder):
-    blob = git(folder, "rev-parse", f"HEAD:{PATH}")
-    elsewhere = Commit("f" * 40, branch="gone", dirty=True)
-    rows = [run("r-1", blob), run("r-2", "0" * 40), run("r-3", blob, commit=elsewhere)]
-    (entry,) = log(folder, runs=rows).entries
-    assert (entry.measured.runs, entry.measured.cases) == (2, 20)
-
-
-def test_scores_are_weighted_by_how_many_there_are():
-    rows = [run("r-1", "b", mean=0.5, n=30), run("r-2", "b", mean=0.9, n=10)]
-    assert measure(rows, ["b"])["b"].scores == {"label": MeanScore(pytest.approx(0.6), 40)}
-
-
-def test_a_run_that_is_not_complete_counts_for_cost_alone():
-    rows = [
-        run("r-1", "b", mean=0.5, n=10, cost=1.0),
-        run("r-2", "b", mean=1.0, n=30, cost=1.0, complete=False),
-    ]
-    found = measure(rows, ["b"])["b"]
-    assert found.scores == {"label": MeanScore(0.5, 10)}
-    assert (found.runs, found.complete, found.cases, found.cost_per_record) == (2, 1, 40, 0.05)
-
-
-def test_what_is_not_known_is_left_out():
-    rows = [
-        run("r-1", "b", mean=None, n=0, cost=None),
-        run("r-2", "b", mean=0.5, n=10, cost=0.2, started="2026-11-20T10:00:00.000Z"),
-    ]
-    found = measure(rows, ["b", "never"])
-    assert found["b"].scores == {"label": MeanScore(0.5, 10)}
-    assert found["b"].cost_per_record == 0.02
-    assert found["b"].latest == LatestRun("2026-11-21-001", "r-1", "2026-11-21T10:15:00.000Z")
-    assert measure(rows[:1], ["b"])["b"].cost_per_record is None
-    assert (found["never"].runs, found["never"].latest, dict(found["never"].scores)) == (
-        0,
-        None,
-        {},
-    )

@@ -1,6 +1,14 @@
 from msgspec.structs import replace
 
-from loomgit.domain.log import FileLog, LatestRun, LogEntry, MeanScore, Measured
+from loomgit.domain.log import (
+    FileLog,
+    LatestRun,
+    LogEntry,
+    MeanScore,
+    Measured,
+    ResultGroup,
+    ScoredRun,
+)
 from loomgit.report.log import log_document, log_table
 
 MEASURED = Measured(
@@ -20,6 +28,25 @@ OLD = LogEntry(
 LOG = FileLog("p.txt", (NEW, OLD), 2, shallow=False)
 
 
+def scored(uid, label):
+    return ScoredRun(f"id-{uid}", uid, "2026-11-21T10:15:00.000Z", "c" * 40,
+                     scores={"label": MeanScore(label, 10)})  # fmt: skip
+
+
+def group(uid, *differs, label=0.9, kind="test", more=()):
+    run = scored(uid, label)
+    return ResultGroup("demo", kind, differs, run, (run, *more), 10 + 10 * len(more))
+
+
+def table_of(*groups):
+    own = next((found for found in groups if found.own), None)
+    measured = replace(
+        MEASURED, complete=3, groups=groups, scores=own.scores if own is not None else {}
+    )
+    lines = list(log_table(replace(LOG, entries=(replace(OLD, measured=measured),), total=1)))
+    return [line.split() for line in lines[1:]]
+
+
 def test_each_version_has_a_line_with_its_figures():
     assert list(log_table(LOG)) == [
         "VERSION               COMMIT    DATE        AUTHOR  RUNS  CASES  LABEL   TONE"
@@ -34,12 +61,13 @@ def test_each_version_has_a_line_with_its_figures():
 
 
 def test_below_stands_what_one_should_know():
-    mixed = replace(MEASURED, complete=3, pipelines=("demo", "other"))
+    others = (group("a", "model x"),) * 5
+    mixed = replace(MEASURED, complete=3, groups=others)
     log = replace(LOG, entries=(replace(OLD, measured=mixed),), total=30, shallow=True)
-    _, _, _, *notes = log_table(log)
+    notes = list(log_table(log))[6:]
     assert [note.split(";")[0] for note in notes] == [
         "29 of 30 versions are not shown",
-        "The scores are means over demo, other",
+        "Older results with other inputs that are not shown: 2",
         "History is cut off here (shallow clone): older versions are missing",
     ]
 
@@ -75,6 +103,7 @@ def test_the_document_has_all_of_it():
         "complete_runs": 2,
         "cases": 1_200,
         "scores": {"label": {"mean": 0.8712, "n": 1000}, "tone": {"mean": 0.5, "n": 10}},
+        "results": [],
         "cost_per_record": 0.00045,
         "pipelines": ["demo"],
         "latest_run": {
@@ -84,3 +113,37 @@ def test_the_document_has_all_of_it():
         },
     }
     assert log_document(LOG)["schema_version"] == 1
+
+
+def test_results_with_other_inputs_have_lines_of_their_own():
+    version, other = table_of(group("a"), group("b", "model x", "uncommitted work", label=0.4))
+    assert "0.900" in version
+    assert other == ["1", "0.400", "id-b", "with", "model", "x,", "uncommitted", "work"]
+
+
+def test_further_runs_are_shown_if_their_scores_differ():
+    assert len(table_of(group("a", more=(scored("b", 0.9),)))) == 1
+    version, again = table_of(group("a", more=(scored("b", 0.9), scored("c", 0.7))))
+    assert "0.900" in version
+    assert again == ["2", "0.700", "id-c", "measured", "again"]
+
+
+def test_runs_and_tests_have_lines_of_their_own():
+    version, *lines = table_of(group("a"), group("b", kind="pipeline", label=0.2))
+    assert version[6] == "-"
+    assert lines == [
+        ["1", "0.900", "id-a", "prompt", "tests"],
+        ["1", "0.200", "id-b", "pipeline", "runs"],
+    ]
+
+
+def test_the_document_has_all_runs_of_all_groups():
+    found = group("a", "model x", more=(scored("b", 0.7),))
+    measured = replace(MEASURED, groups=(found,))
+    log = replace(LOG, entries=(replace(OLD, measured=measured),))
+    (result,) = log_document(log)["versions"][0]["results"]
+    assert (result["pipeline"], result["kind"], result["own"]) == ("demo", "test", False)
+    assert result["differs"] == ["model x"]
+    assert result["scores"] == {"label": {"mean": 0.9, "n": 10}}
+    assert (result["run"]["uid"], result["runs"], result["cases"]) == ("a", 2, 20)
+    assert [run["uid"] for run in result["further_runs"]] == ["b"]

@@ -1,0 +1,283 @@
+"""The stored results of a file's versions: a version's score is that of its own commit's inputs."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from contextlib import suppress
+from datetime import UTC, datetime
+from itertools import chain
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from loomgit.config.text import SETTINGS_FILE, decode
+from loomgit.errors import LoomError, UserError, WorldError
+from loomgit.history.bulk_files import BulkFiles, BulkTree, BulkVersions
+from loomgit.history.reported_scores import ReportedScore, ReportedScores
+from loomgit.history.result_groups import group_results
+from loomgit.pipeline.plan import Plan
+from loomgit.wiring.catalog import EVALUATOR_PLUGINS, PIPELINES
+from loomgit.wiring.planning import Planning
+from loomgit.wiring.project import WiringAt
+from loomgit.wiring.run_differences import run_differences
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from loomgit.domain.changes import ChangeLog
+    from loomgit.domain.definitions import Pipeline
+    from loomgit.domain.log import FileLog, Measured
+    from loomgit.domain.runs import Run, RunSummary
+    from loomgit.wiring.project import Wiring
+
+SHORT = 8  # digits of a commit's id
+VARIABLES = 3  # different variables that a pipeline is read with, where it cannot do without any
+
+
+class OwnInputs(Struct, frozen=True):
+    """A pipeline at the commit whose inputs a version is scored with (None: the working tree), and
+    the fingerprint that the pipeline has there."""
+
+    commit: str | None
+    plan: Plan
+    fingerprint: str
+
+
+class VersionScores:
+    """Finds the results of versions among `rows`, the summaries of stored runs: those of
+    `pipeline` alone where it is given.
+
+    A pipeline's own results of a version are those with the fingerprint that the pipeline has at
+    the version's commit. If the pipeline does not use the content there (it pins another version,
+    or is younger), the first later commit counts at which it does.
+    """
+
+    def __init__(
+        self, wiring: Wiring, rows: Iterable[RunSummary], pipeline: str | None = None
+    ) -> None:
+        self._wiring = wiring
+        self._pipeline = pipeline
+        self._rows: dict[str, list[RunSummary]] = defaultdict(list)
+        self._by_blob: dict[tuple[str, str], list[RunSummary]] = defaultdict(list)
+        self._by_fingerprint: dict[tuple[str, str], list[RunSummary]] = defaultdict(list)
+        for row in rows:
+            self._rows[row.pipeline].append(row)
+            self._by_fingerprint[row.pipeline, row.fingerprint].append(row)
+            for blob in row.blobs:
+                self._by_blob[row.pipeline, blob].append(row)
+        self._plans: dict[tuple[str | None, str], Plan | None] = {}
+        self._files = BulkFiles(wiring.repository)
+        self._runs: dict[tuple[str, str], Run | None] = {}
+        self._reported = ReportedScores(wiring.store.folder)
+
+    def fill_log(self, log: FileLog) -> FileLog:
+        """The log with the results of each version."""
+        entries = []
+        self._prefetch((e.path, e.blob, e.commits[0]) for e in log.entries if e.commits)
+        for entry in log.entries:
+            commit = entry.commits[0] if entry.commits else None
+            found = self.measured(entry.path, entry.blob, commit)
+            entries.append(replace(entry, measured=found))
+        return replace(log, entries=tuple(entries))
+
+    def fill_changes(self, log: ChangeLog) -> ChangeLog:
+        """The changes with the results of each version."""
+        self._prefetch((c.path, c.blob, c.commit) for c in log.changes if c.blob)
+        changes = tuple(
+            replace(change, measured=self.measured(change.path, change.blob, change.commit))
+            if change.blob
+            else change
+            for change in log.changes
+        )
+        return replace(log, changes=changes)
+
+    def keep_reported(self, log: ChangeLog) -> None:
+        """Note the scores that a report shows, so that no later run moves them. Raises
+        WorldError where they cannot be written."""
+        self._reported.add(
+            ReportedScore(change.commit, change.path, group.pipeline, group.kind, group.figure)
+            for change in reversed(log.changes)
+            for group in change.measured.own
+            if group.figure is not None
+        )
+
+    def own_fingerprint(self, pipeline: str, commit: str) -> str | None:
+        """The fingerprint of a pipeline at a commit; None where it cannot be read there."""
+        plan = self._plan(pipeline, commit)
+        return None if plan is None else plan.fingerprint()
+
+    def measured(self, path: str, blob: str, commit: str | None) -> Measured:
+        """The results of the content `blob` that `commit` (None: the working tree) brought to the
+        project's `path`."""
+        reported = self._reported.find(commit, path) if commit is not None else {}
+        marked = [
+            (row, differs)
+            for name in self._users(path, blob)
+            for row, differs in self._mark(name, blob, commit)
+        ]
+        only = self._pipeline
+        return group_results(
+            marked, {s: run for s, run in reported.items() if only is None or s[0] == only}
+        )
+
+    def _users(self, path: str, blob: str) -> list[str]:
+        """The pipelines that can have results of a content, as far as summaries tell."""
+        return [
+            name
+            for name in self._rows
+            if path == f"{PIPELINES}/{name}.yaml" or (name, blob) in self._by_blob
+        ]
+
+    def _mark(
+        self, name: str, blob: str, commit: str | None
+    ) -> Iterator[tuple[RunSummary, tuple[str, ...]]]:
+        """A pipeline's runs of a content, and what differs in each from the version's inputs."""
+        own = self._own(name, blob, commit)
+        fingerprint = own.fingerprint if own is not None else None
+        if own is not None:
+            for row in self._by_fingerprint.get((name, own.fingerprint), ()):
+                yield row, self._circumstances(row, draft=own.commit is None)
+        for row in self._by_blob.get((name, blob), ()):
+            if row.fingerprint != fingerprint:
+                yield row, self._differs(row, own, commit)
+
+    def _circumstances(self, row: RunSummary, *, draft: bool = False) -> tuple[str, ...]:
+        """What keeps a run of the very inputs from being the result of a version."""
+        found = []
+        if row.dirty and not draft:
+            found.append("uncommitted work")
+        if row.limit is not None:
+            found.append(f"first {row.limit:,} records")
+        if row.question_from:
+            found.append(f"question of {_short(row.question_from)}")
+        return tuple(found)
+
+    def _differs(
+        self, row: RunSummary, own: OwnInputs | None, commit: str | None
+    ) -> tuple[str, ...]:
+        around = self._circumstances(row)
+        if own is None:
+            where = "in the working tree" if commit is None else f"at {commit[:SHORT]}"
+            readable = self._plan(row.pipeline, commit) is not None
+            why = "does not use this version" if readable else "cannot be read"
+            return (f"inputs of {row.commit[:SHORT]} ({row.pipeline} {why} {where})", *around)
+        run = self._run(row)
+        if run is None:
+            return ("other inputs, unreadable run file", *around)
+        inputs = run_differences(own.plan, run)
+        if not inputs and row.commit == own.commit:
+            # The same commit without changes: an older Loom computed the fingerprint differently.
+            return around
+        return (*(inputs or ("other inputs, or an older evaluation format",)), *around)
+
+    def _run(self, row: RunSummary) -> Run | None:
+        """A run file with the row's fingerprint, which stands for all of them; None where it
+        cannot be read."""
+        name = row.pipeline, row.fingerprint
+        if name not in self._runs:
+            store = self._wiring.store
+            try:
+                self._runs[name] = replace(store.load(store.folder / row.path), cases=())
+            except WorldError:
+                self._runs[name] = None
+        return self._runs[name]
+
+    # -- a pipeline's inputs at a version's commit
+
+    def _own(self, name: str, blob: str, commit: str | None) -> OwnInputs | None:
+        """The first commit, from the version's own on, at which the pipeline uses the content."""
+        for at in chain([commit], self._later(name, commit)):
+            plan = self._plan(name, at)
+            if plan is not None and blob in {used for _, used in plan.dependencies().values()}:
+                return OwnInputs(at, plan, plan.fingerprint())
+        return None
+
+    def _later(self, name: str, commit: str | None) -> Iterator[str]:
+        """The later commits up to HEAD that changed the pipeline, oldest first."""
+        if commit is None:
+            return
+        repository = self._wiring.repository
+        said = repository.plumbing(
+            "rev-list", "--reverse", "--topo-order", "--ancestry-path", f"{commit}..HEAD", "--",
+            repository.pathspec(f"{PIPELINES}/{name}.yaml"),
+        )  # fmt: skip
+        yield from said.decode().split()
+
+    def _plan(self, name: str, commit: str | None) -> Plan | None:
+        """A pipeline's plan without variables; None where it has none at the commit."""
+        if (commit, name) not in self._plans:
+            self._plans[commit, name] = self._read(name, commit)
+        return self._plans[commit, name]
+
+    def _read(self, name: str, commit: str | None) -> Plan | None:
+        wiring = self._wiring if commit is None else _BulkWiring(self._wiring, self._files, commit)
+        try:
+            pipeline = _pipeline(wiring, name)
+            for variables in self._variables(name):
+                with suppress(LoomError):  # the prompt needs variables, or a file is not there
+                    plan, _ = Planning(wiring).draft(pipeline, variables, datetime.now(UTC))
+                    return replace(plan, variables={})
+        except LoomError:  # it is not there, or cannot be read
+            pass
+        finally:
+            wiring.close()
+        return None
+
+    def _prefetch(self, versions: Iterable[tuple[str, str, str | None]]) -> None:
+        """Read the files of the pipelines at many commits at once: what `versions` (path, blob,
+        commit) will ask for."""
+        wanted = [
+            (name, commit)
+            for path, blob, commit in versions
+            for name in self._users(path, blob)
+            if commit is not None
+        ]
+        settings = SETTINGS_FILE.as_posix()
+        places = [(commit, f"{PIPELINES}/{name}.yaml") for name, commit in wanted]
+        self._files.contents([*places, *((commit, settings) for _, commit in wanted)])
+        used: list[tuple[str, str]] = []
+        for name, commit in wanted:
+            with suppress(LoomError):
+                pipeline = _pipeline(_BulkWiring(self._wiring, self._files, commit), name)
+                transform = pipeline.transform
+                files = ((file.path, file.version) for file in transform.context)
+                for path, version in ((transform.prompt, transform.prompt_version), *files):
+                    if path is not None and version is None:
+                        used.append((commit, path))
+        self._files.contents(used)
+
+    def _variables(self, name: str) -> Iterator[Mapping[str, str]]:
+        """None first; then what runs were given, since a prompt may not be read without."""
+        yield {}
+        tried: list[object] = [{}]
+        for row in self._rows[name]:
+            run = self._run(row) if len(tried) <= VARIABLES else None
+            variables = run.config.parameters.get("vars") if run is not None else None
+            if isinstance(variables, dict) and variables not in tried:
+                tried.append(variables)
+                yield {str(key): str(value) for key, value in variables.items()}
+
+
+class _BulkWiring(WiringAt):
+    """A project's files at a commit, out of those that were read for many commits."""
+
+    def __init__(self, whole: Wiring, files: BulkFiles, commit: str) -> None:
+        super().__init__(whole, commit)
+        self.__dict__["tree"] = BulkTree(files, commit)
+        self.__dict__["versions"] = BulkVersions(files, commit)
+
+
+def _pipeline(wiring: Wiring, name: str) -> Pipeline:
+    """A pipeline's definition, without a look at the other pipelines. Raises LoomError."""
+    path = f"{PIPELINES}/{name}.yaml"
+    content = wiring.tree.read([path]).get(path)
+    if content is None:
+        raise UserError(f"there is no pipeline {name}")
+    return wiring.parsed.pipeline(decode(content, path), path, EVALUATOR_PLUGINS)
+
+
+def _short(folder: str) -> str:
+    """A commit's folder name (`<id>`, `<id>-dirty`) with few digits."""
+    identity, _, dirty = folder.partition("-")
+    return f"{identity[:SHORT]}{'*' if dirty else ''}"
