@@ -7,11 +7,11 @@ import argparse
 import hashlib
 import json
 import random
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import chain
 from pathlib import Path
 
+from msgspec.structs import replace
 from synthetic import START, git
 
 from loomgit.api import Project
