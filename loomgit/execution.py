@@ -246,7 +246,7 @@ class Execution:
             served=sorted({part.model for part in meter.models if part.stage == "transform"}),
             cases=tally.cases(),
             files={**plan.files, **plan.code},
-            limit=self._limit,
+            limit=self._limit if spool.count == self._limit else None,
         )
 
 

@@ -164,6 +164,9 @@ class Run(Struct, frozen=True):
     `question` is what every case was asked besides its input: evaluators, judge; `judges` are the
     models that served each evaluator, `served` those that answered the prompt, by their own names.
     `cases` are kept up to a thousand; a bigger run has them in its records file alone.
+    `limit` is the number of records at which the run stopped reading, None if it read all.
+    `question_from` is the commit whose evaluators, tests and data were asked in place of those of
+    the run's own commit; it is empty for all other runs.
     """
 
     schema_version: int

@@ -108,7 +108,8 @@ def trends(history: PipelineHistory) -> tuple[Trend, ...]:
         if not (_counts(run) and scores and inputs not in seen):
             continue
         seen.add(inputs)
-        if run.dirty or history.own.get(run.commit, run.fingerprint) == run.fingerprint:
+        own = None if run.dirty else history.own.get(run.commit)
+        if own in (None, run.fingerprint):
             point = Point(run.commit, run.dirty, run.started, scores)
             points.setdefault(run.kind, []).append(point)
     return tuple(Trend(kind, tuple(found)) for kind, found in points.items())

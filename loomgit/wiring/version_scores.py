@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from loomgit.wiring.project import Wiring
 
 SHORT = 8  # digits of a commit's id
+FILES = 3  # changed files that a line names
 VARIABLES = 3  # different variables that a pipeline is read with, where it cannot do without any
 
 
@@ -169,7 +170,19 @@ class VersionScores:
         if not inputs and row.commit == own.commit:
             # The same commit without changes: an older Loom computed the fingerprint differently.
             return around
-        return (*(inputs or ("other inputs, or an older evaluation format",)), *around)
+        return (*(inputs or self._unrecorded(own.plan, row)), *around)
+
+    def _unrecorded(self, own: Plan, row: RunSummary) -> tuple[str, ...]:
+        """What differs in a run that its run file does not record, as its commit has it."""
+        plan = None if row.dirty else self._plan(row.pipeline, row.commit)
+        if plan is None or plan.fingerprint() != row.fingerprint:
+            return ("other inputs, or an older evaluation format",)
+        before = {path: blob for path, (_, blob) in own.dependencies().items()}
+        now = {path: blob for path, (_, blob) in plan.dependencies().items()}
+        file = plan.pipeline.path
+        paths = [p for p in sorted({*before, *now} - {file}) if before.get(p) != now.get(p)]
+        more = (f"{len(paths) - FILES:,} more files",) if len(paths) > FILES else ()
+        return (*paths[:FILES], *more) or (f"{file} of {row.commit[:SHORT]}",)
 
     def _run(self, row: RunSummary) -> Run | None:
         """A run file with the row's fingerprint, which stands for all of them; None where it

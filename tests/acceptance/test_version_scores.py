@@ -10,9 +10,9 @@ import pytest
 from loomgit import cli
 from loomgit.api import Project
 from tests.comparisons import SUITE, with_transform
-from tests.projects import PIPELINE, TAXONOMY, make_project
+from tests.projects import FILES, PIPELINE, TAXONOMY, make_project
 from tests.projects import PROMPT as TEXT
-from tests.repos import commit, git, write
+from tests.repos import commit, git, make, write
 from tests.servers.openai_server import OpenAiServer
 
 PROMPT = "prompts/classify.txt"
@@ -173,6 +173,11 @@ def test_a_run_of_a_part_of_the_records_is_apart(project, capsys):
     assert version["scores"]["label"] == {"mean": 1.0, "n": 4}
 
 
+def test_a_limit_beyond_the_records_leaves_a_whole_run(project, capsys):
+    run(project, limit=10)
+    assert mean(only(versions(capsys))) == 1.0
+
+
 def test_other_variables_are_apart(project, capsys):
     commit(project, {PROMPT: TEXT + "\n{{ vars.tone }}\n"}, "Ask for a tone")
     run(project, variables={"tone": "kind"})
@@ -249,7 +254,7 @@ def test_a_baseline_that_was_asked_its_own_cases_has_a_score(project, capsys):
 
 
 def test_a_baseline_that_was_judged_by_other_evaluators_is_apart(project, capsys):
-    commit(project, {"tests/demo_test.yaml": SUITE}, "Test")
+    commit(project, {"tests/demo_test.yaml": SUITE, PROMPT: TEXT + "\nBe kind.\n"}, "Test")
     git(project, "checkout", "--quiet", "-b", "feature")
     text = PIPELINE.replace("  quality_gate: all_pass", "  sample: 0.5\n  quality_gate: all_pass")
     commit(project, {PROMPT: TEXT + "\nBe brief.\n", DEMO: text}, "Judge a sample")
@@ -257,7 +262,9 @@ def test_a_baseline_that_was_judged_by_other_evaluators_is_apart(project, capsys
     assert done.returncode == 0, done.stderr
     old = versions(capsys)[1]
     assert mean(old) is None
-    assert [score for _, score in others(old)] == [1.0]
+    head = git(project, "rev-parse", "HEAD")[:8]
+    ((differs, score),) = others(old)
+    assert (differs[-1], score) == (f"question of {head}", 1.0)
 
 
 # -- what does not move a score
@@ -380,6 +387,54 @@ def test_a_squashed_branch_has_the_score_of_its_content(project, capsys):
     git(project, "branch", "--quiet", "-D", "feature")
     new, _ = versions(capsys)
     assert (new["subject"], mean(new)) == ("Squashed", 1.0)
+
+
+EVALUATOR = """\
+def label(output, record):
+    return 1.0 if record["expected"] == output["sentiment"] else 0.0
+"""
+
+
+RAG = """\
+  type: rag
+  retrieve: {documents: ["docs/**/*.md"], query_field: review}
+  output:"""
+
+
+def test_all_that_a_pipeline_reads_is_read_at_the_commit(tmp_path, monkeypatch, capsys):
+    whole = make(tmp_path / "whole")
+    text = PIPELINE.replace("type: exact_match", "type: tests/evaluators.py:label")
+    text = text.replace("  output:", RAG)
+    text = text.replace("      config: {field: sentiment, reference_field: expected}\n", "")
+    files = {
+        **FILES,
+        DEMO: text,
+        PROMPT: TEXT + "\n{% include 'parts/brief.txt' %}{{ context.retrieved_documents }}\n",
+        "prompts/parts/brief.txt": "Be brief.\n",
+        "tests/evaluators.py": EVALUATOR,
+        "docs/a.md": "Great products\n",
+    }
+    commit(whole, {f"apps/bot/{name}": content for name, content in files.items()}, "Begin")
+    project = whole / "apps" / "bot"
+    monkeypatch.chdir(project)
+    run(project)
+    paths = (PROMPT, "prompts/parts/brief.txt", DEMO, "tests/evaluators.py", CONTEXT)
+    scores = {path: mean(only(versions(capsys, path=path))) for path in paths}
+    assert set(scores.values()) == {mean(only(changes(capsys)))} != {None}
+    commit(project, {"docs/a.md": "Broken products\n"}, "Other documents")
+    run(project)
+    version = only(versions(capsys))
+    assert len(version["results"]) == 2
+    assert others(version)[0][0] == ["docs/a.md"]
+
+
+def test_a_shallow_clone_has_the_scores_of_the_versions_that_it_has(project, capsys, monkeypatch):
+    commit(project, {PROMPT: TEXT + "\nBe brief.\n"}, "Be brief")
+    git(project.parent, "clone", "--quiet", "--depth=1", f"file://{project}", "shallow")
+    shallow = project.parent / "shallow"
+    monkeypatch.chdir(shallow)
+    run(shallow)
+    assert mean(only(versions(capsys))) == 1.0
 
 
 def test_a_pipeline_that_cannot_be_read_gives_no_score(project, capsys):
