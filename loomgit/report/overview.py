@@ -93,6 +93,11 @@ class Trend(Struct, frozen=True):
         """`pipeline runs`."""
         return KINDS.get(self.kind, self.kind)
 
+    @property
+    def committed(self) -> tuple[Point, ...]:
+        """The points of commits, which tell how a pipeline moves; without any, all points."""
+        return tuple(point for point in self.points if not point.dirty) or self.points
+
 
 def trends(history: PipelineHistory) -> tuple[Trend, ...]:
     """The scores by commit, in the order in which the commits were first run.
@@ -150,8 +155,8 @@ def _pipeline(pipeline: PipelineHistory) -> Iterator[str]:
     yield f"{named(pipeline.name, pipeline.version)}: {runs}, {spent(pipeline)}"
     for trend in trends(pipeline):
         for name, (first, last) in ends(trend).items():
-            moved = f" ({last - first:+.3f} since {trend.points[0].label})"
-            change = moved if len(trend.points) > 1 else ""
+            moved = f" ({last - first:+.3f} since {trend.committed[0].label})"
+            change = moved if len(trend.committed) > 1 else ""
             yield f"  {trend.title}: {plain(name)} {last:.3f}{change}"
     for run in pipeline.runs[:SHOWN_RUNS]:
         commit = run.commit[:8] + ("*" if run.dirty else "")
@@ -165,9 +170,11 @@ def _pipeline(pipeline: PipelineHistory) -> Iterator[str]:
 
 
 def ends(trend: Trend) -> dict[str, tuple[float, float]]:
-    """The first and the last score of each evaluator."""
-    names = dict.fromkeys(name for point in trend.points for name in point.scores)
-    known = {n: [p.scores[n] for p in trend.points if n in p.scores] for n in names}
+    """The first and the last score of each evaluator, of commits where there are any: what
+    somebody tries out in the working tree does not move a pipeline."""
+    points = trend.committed
+    names = dict.fromkeys(name for point in points for name in point.scores)
+    known = {n: [p.scores[n] for p in points if n in p.scores] for n in names}
     return {name: (scores[0], scores[-1]) for name, scores in known.items()}
 
 

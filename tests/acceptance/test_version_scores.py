@@ -472,6 +472,8 @@ def test_the_trend_has_the_score_of_a_commit_and_uncommitted_work_apart(project,
         (False, 1.0), (True, 0.75), (True, 0.5),
     ]  # fmt: skip
     assert mean(only(pipeline["versions"])) == 1.0
+    assert cli._run(["report"]) == 0
+    assert "  pipeline runs: label 1.000\n" in capsys.readouterr().out
     page = project / "out" / "report.html"
     assert cli._run(["report", "--html", str(page)]) == 0
     text = page.read_text(encoding="utf-8").replace("<wbr>", "")
