@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from loomgit.harness.differences import differences
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from loomgit.domain.runs import Run, RunConfig
     from loomgit.pipeline.plan import Plan
@@ -50,22 +50,21 @@ def _settings(plan: Plan, config: RunConfig) -> Iterator[str]:
 
 def _question(plan: Plan, run: Run) -> Iterator[str]:
     before, now = plan.question(), run.question
+    if before["format"] != now.get("format", 1):
+        yield f"evaluation format {now.get('format', 1)}"
+        return
     one, two = before.get("evaluators"), now.get("evaluators")
     if isinstance(one, dict) and isinstance(two, dict):
         changed = (found.part.partition(".")[0] for found in differences(one, two))
         yield from (f"evaluator {name}" for name in dict.fromkeys(changed))
-    if differences(_object(before.get("gate")), _object(now.get("gate"))):
-        yield "gate"
-
-
-def _object(value: object) -> Mapping[str, object]:
-    return value if isinstance(value, dict) else {}
 
 
 def _files(plan: Plan, run: Run) -> Iterator[str]:
-    """Included templates, scripts and documents; the pipeline file says nothing by itself."""
+    """Included templates, code of evaluators and documents; the pipeline file says nothing by
+    itself."""
     own = plan.pipeline.path
-    before = {path: blob for path, blob in plan.files.items() if path != own}
+    held = {**plan.files, **plan.code}
+    before = {path: blob for path, blob in held.items() if path != own}
     now = {path: blob for path, blob in run.files.items() if path != own}
     for path in sorted({*before, *now}):
         if before.get(path) != now.get(path):

@@ -151,7 +151,6 @@ def test_a_version_that_is_not_committed_has_the_score_of_the_working_tree(proje
     [
         ({DEMO: with_transform("temperature: 0.5")}, ["temperature 0.5"]),
         ({DEMO: PIPELINE.replace("field: sentiment, ", "")}, ["evaluator label"]),
-        ({DEMO: PIPELINE.replace("all_pass", "any_pass")}, ["gate"]),
     ],
 )
 def test_a_line_says_what_differs(project, capsys, change, differs):

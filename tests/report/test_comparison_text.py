@@ -53,14 +53,15 @@ def lines(*pipelines, explain=False, **changes):
 
 
 def test_the_table_has_a_line_for_each_metric():
-    assert lines(FOUND)[3:8] == [
+    assert lines(FOUND)[3:9] == [
         "reviews: degraded",
         "  prompt v1.0 -> v1.0+1.g1a2b3c4d, model small -> big",
+        "  changed: prompts/x.txt",
         "  METRIC          BASE    HEAD    Δ        90% INTERVAL       n     p      VERDICT",
         "  Label           0.950   0.800   -0.150   [-0.200, -0.100]   50x3  0.001  degraded",
         "  cost a case     $0.001  $0.002  +100.0%  [+50.0%, ∞]        50    0.200  (inconclusive)",
     ]
-    assert lines(FOUND)[8].split()[:6] == ["latency", "a", "case", "12ms", "1.50s", "+100.0%"]
+    assert lines(FOUND)[9].split()[:6] == ["latency", "a", "case", "12ms", "1.50s", "+100.0%"]
 
 
 def test_the_ends_come_first_and_the_verdict_last():
@@ -93,7 +94,7 @@ def test_what_cannot_be_compared_shows_no_number():
     assert found[-1] == "⚠️ Not comparable: x"
     served = Metric("tone", "score", True, "not_comparable", 0.5, 0.4, -0.1, reason="another judge")
     found = lines(replace(FOUND, metrics=(served,)))
-    assert found[6].split() == ["Tone", *"------", "not", "comparable"]
+    assert found[7].split() == ["Tone", *"------", "not", "comparable"]
     assert "  tone: another judge" in found
 
 
