@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from loomgit.domain.suites import Suite
     from loomgit.domain.values import JsonObject
     from loomgit.domain.versions import FileVersion
+    from loomgit.gateway.budget import Budget
     from loomgit.history.baselines import Ends
     from loomgit.history.gc import Collected
     from loomgit.history.sync import Sync, Synced
@@ -56,6 +57,7 @@ class Asked(TypedDict, total=False):
     aa_from: int
     max_drop: float | None
     max_rise: float | None
+    budget: Budget | None
 
 
 COMMIT = re.compile(r"[0-9a-f]{4,64}")
@@ -157,12 +159,13 @@ class Project:
         variables: Mapping[str, str] | None = None,
         execution_date: datetime | None = None,
         limit: int | None = None,
-        budget: float | None = None,
+        budget: float | Budget | None = None,
         on_event: Callable[[Event], None] = _ignore,
     ) -> Run:
         """Run a pipeline and return its record, which is also kept under `.loom/runs`.
 
-        `budget` (USD) is never exceeded: the run ends before, as `budget_exceeded`.
+        `budget` (USD, or a `Budget` for several runs) is never exceeded: the run ends before, as
+        `budget_exceeded`.
         A run that ends badly is a record with a status and a cause, no exception; UserError,
         ProblemsFound and WorldError say that nothing was begun. Ctrl-C stops taking new records
         and keeps what is done; the second time it raises KeyboardInterrupt.

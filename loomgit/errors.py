@@ -44,7 +44,13 @@ class WorldError(LoomError):
 
 
 class ModelError(WorldError):
-    """A call to a model failed; the children say what can be done about it."""
+    """A call to a model failed; the children say what can be done about it.
+
+    `cost` is what the provider charged for the call all the same, in USD; None if nobody knows: the
+    request was sent, and no reply came.
+    """
+
+    cost: float | None = 0.0
 
 
 class Unrecorded(ModelError):

@@ -12,8 +12,6 @@ from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
-from msgspec.structs import replace
-
 from loomgit import __version__
 from loomgit.domain.place import Problem
 from loomgit.domain.ports import QueryValues
@@ -231,7 +229,7 @@ class Execution:
             config=plan.config(),
             results=tally.results(end.status, end.cause, end.message, receipt),
             evaluation=tally.evaluation(),
-            cost=replace(tally.cost(), models=meter.models),
+            cost=meter.cost(tally.cost().cached),
             performance=tally.performance(duration),
             selected=spool.count,
             total=spool.count,

@@ -31,8 +31,9 @@ from loomgit.sessions.reports import SKIPPED, ReportHooks
 from loomgit.sessions.selection import Selection
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable
+    from collections.abc import Generator, Iterable, Mapping
 
+    from loomgit.domain.bills import Bill
     from loomgit.domain.samples import Sample
     from loomgit.domain.suites import Suite
     from loomgit.harness.entry import Entry
@@ -297,6 +298,10 @@ class LoomPlugin(ReportHooks):
         if self._is_worker:
             self._config.workeroutput["loom_said"] = self.said  # type: ignore[attr-defined]  # xdist's
             return
+        from loomgit.sessions.accounts import unreported
+
+        reported = {(entry.project, entry.pipeline) for entry in self._entries.values()}
+        self.said += filter(None, [unreported(self._bills(), reported)])
         try:
             if self._entries:
                 with held_back():
@@ -311,7 +316,7 @@ class LoomPlugin(ReportHooks):
         from loomgit.sessions.summary import Summary
 
         options, samples, ledgers = self._choices.options, self._samples(), self._ledgers()
-        self.summary = Summary(ledgers, samples, options.baseline)
+        self.summary = Summary(ledgers, samples, options.baseline, self._bills())
         for ledger in ledgers:
             self.lost += ledger.find_lost(options)
         self.said += self.lost
@@ -346,6 +351,11 @@ class LoomPlugin(ReportHooks):
             board = _board(self._shared / BOARD)
             return {(key, sample.index): sample for key, sample in board.settled()}
         return self._supply.samples if self._supply is not None else {}
+
+    def _bills(self) -> Mapping[tuple[str, str], Bill]:
+        if self._shared is not None and (self._shared / BOARD).exists():
+            return _board(self._shared / BOARD).bills()
+        return {} if self._supply is None else self._supply.bills
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:  # noqa: ANN401 - pytest keeps its type to itself
         """A table per pipeline."""

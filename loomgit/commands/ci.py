@@ -13,7 +13,9 @@ import click
 from msgspec.structs import replace
 
 from loomgit.commands.options import Common, common
+from loomgit.domain.bills import Bill, billed_to
 from loomgit.errors import LoomError, ProblemsFound, UserError, WorldError
+from loomgit.report.bill import bill_document, bill_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,15 +81,19 @@ def command(
         budget=budget,
         progress=lambda n, of: console.progress(f"{n:,}/{of:,}"),
     )
-    teller = _Teller(console, wiring, workflow, dry_run=dry_run, comment_file=comment_file)
+    bill = Bill()
+    teller = _Teller(console, wiring, workflow, bill, dry_run=dry_run, comment_file=comment_file)
     change = _change(wiring, guard, workflow)
     try:
         if change.base is None and wiring.repository.is_shallow:
             raise UserError(f"nothing to compare with: {change.why}")
-        with console.only_document():
+        with console.only_document(), billed_to(bill):
             judgement = guard.judge(change)
     except LoomError as error:
         teller.tell_failure(change, error)
+        raise
+    except KeyboardInterrupt:
+        teller.tell_costs()
         raise
     teller.tell(change, judgement)
     return _exit_code(judgement, fork=fork)
@@ -142,6 +148,7 @@ class _Teller:
         console: Console,
         wiring: Wiring,
         workflow: Workflow | None,
+        bill: Bill,
         *,
         dry_run: bool,
         comment_file: Path | None,
@@ -149,6 +156,7 @@ class _Teller:
         self._console = console
         self._wiring = wiring
         self._workflow = workflow
+        self._bill = bill
         self._dry_run = dry_run
         self._comment_file = comment_file
 
@@ -175,6 +183,8 @@ class _Teller:
         lines = list(table(judgement.comparison))
         marks = list(self._annotations(change, judgement))
         address = self._publish(found, lines, marks)
+        if self._workflow is None and not self._dry_run:  # there are no annotations
+            self._tell_reasons(found)
         body: JsonObject = {
             **document(judgement.comparison, blocked=judgement.blocked),
             "failures": [f.entry.full_name for f in judgement.failures],
@@ -183,6 +193,7 @@ class _Teller:
             "unread": list(judgement.unread),
             "lost": list(judgement.lost),
             "unmeasured": found.unmeasured or None,
+            "spent": bill_document(self._bill),
             "comment": address,
         }
         self._console.document(body)
@@ -220,6 +231,7 @@ class _Teller:
             self._console.answer(text.rstrip("\n"))
             return ""
         self._print(lines)
+        self.tell_costs()
         if self._workflow is None:
             return ""
         for mark in marks:
@@ -250,7 +262,25 @@ class _Teller:
             return ""
         return _comment(self._console, workflow, text, self._wiring.repository.in_repository("."))
 
+    def _tell_reasons(self, found: Found) -> None:
+        """Why the exit code is not 0, on stderr."""
+        from loomgit.report.comparison import shown  # noqa: PLC0415 - as above
+
+        for line in found.failures:
+            self._console.error(shown(f"failed: {line}"))
+        for line in filter(None, [found.unmeasured, *found.unread, *found.unverified]):
+            self._console.warn(shown(f"unverified: {line}"))
+
+    def tell_costs(self) -> None:
+        """What was spent, on stderr; nothing if no model was called."""
+        if self._console.quiet or not (self._bill.calls or self._bill.unanswered):
+            return
+        self._console.clear()
+        click.echo(f"Spent: {bill_line(self._bill)}", err=True)
+
     def _notes(self, change: Change) -> Iterator[str]:
+        if self._bill.calls or self._bill.unanswered:
+            yield f"This check spent {bill_line(self._bill)}."
         if self._workflow is not None and self._workflow.fork:
             yield "a pull request from a fork has no secrets: what is not recorded is unverified"
         if change.base is not None and self._wiring.repository.is_shallow:

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Unpack
 import click
 
 from loomgit.commands.options import Common, common, parse_variables
-from loomgit.errors import UserError
+from loomgit.domain.bills import Bill, billed_to
+from loomgit.errors import LoomError, UserError
+from loomgit.report.bill import bill_document, bill_line
 from loomgit.report.comparison import document, revision, table
 from loomgit.report.markdown import markdown
 
@@ -65,6 +67,13 @@ def _parse_share(
 )
 @click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True)
 @click.option("--run-missing", is_flag=True, help="Measure what has no results yet, on both sides.")
+@click.option(
+    "--budget",
+    "usd",
+    type=click.FloatRange(min=0),
+    metavar="USD",
+    help="With --run-missing or --aa: spend no more than this.",
+)
 @click.option("--require-baseline", is_flag=True, help="Exit 1 where there is no baseline.")
 @click.option("--allow-removed", is_flag=True, help="Accept that many cases are gone or changed.")
 @click.option("--unpaired", is_flag=True, help="Compare means of different cases (sees far less).")
@@ -94,6 +103,7 @@ def command(
     explain: bool,
     strict: bool,
     require_baseline: bool,
+    usd: float | None,
     **wanted: Unpack[Asked],
 ) -> int:
     """Compare the results of two revisions, case by case.
@@ -104,8 +114,11 @@ def command(
     A       the same as A...HEAD
     nothing the merge base with the default branch
 
-    Exit codes: 0 it may be merged (or nothing says that it may not), 1 degraded.
+    Exit codes: 0 it may be merged (or nothing says that it may not), 1 degraded, or the budget is
+    spent.
     """
+    from loomgit.gateway.budget import Budget  # noqa: PLC0415 - `--help` must not pay for it
+
     if wanted["merged"] is not None and (wanted["expression"] or wanted["head"]):
         raise UserError("--merged names both ends already", hint="leave BASE..HEAD and --head away")
     if wanted["aa_from"] and not wanted["aa"]:
@@ -115,16 +128,31 @@ def command(
     project = options.project()
     if resolve:
         return int(not _resolve(project, console, wanted) and require_baseline)
-    with console.only_document():
-        found = project.compare(
-            **wanted, on_progress=lambda n, of: console.progress(f"Measuring: {n:,}/{of:,} cases")
-        )
+    bill = Bill()
+    wanted["budget"] = None if usd is None else Budget(usd)
+    try:
+        with console.only_document(), billed_to(bill):
+            found = project.compare(
+                **wanted,
+                on_progress=lambda n, of: console.progress(f"Measuring: {n:,}/{of:,} cases"),
+            )
+    except (LoomError, KeyboardInterrupt):
+        _tell_costs(console, bill)
+        raise
     blocked = found.blocks(strict=strict, require_baseline=require_baseline)
     if form == "html":
         console.answer(_page(project, found))
     else:
-        _show(console, found, form, explain=explain, blocked=blocked)
+        _show(console, found, bill, form, explain=explain, blocked=blocked)
+        _tell_costs(console, bill)
     return int(blocked)
+
+
+def _tell_costs(console: Console, bill: Bill) -> None:
+    """Say what the measurement cost, if there was one."""
+    if (bill.calls or bill.unanswered) and not console.quiet:
+        console.clear()
+        click.echo(f"Spent: {bill_line(bill)}", err=True)
 
 
 def _page(project: Project, found: Comparison) -> str:
@@ -147,9 +175,11 @@ def _resolve(project: Project, console: Console, wanted: Asked) -> bool:
     return bool(base.commit)
 
 
-def _show(console: Console, found: Comparison, form: str, *, explain: bool, blocked: bool) -> None:
+def _show(
+    console: Console, found: Comparison, bill: Bill, form: str, *, explain: bool, blocked: bool
+) -> None:
     if console.json:
-        console.document(document(found, blocked=blocked))
+        console.document({**document(found, blocked=blocked), "spent": bill_document(bill)})
     lines = [markdown(found).rstrip("\n")] if form == "markdown" else table(found, explain=explain)
     for line in lines:
         console.answer(line)

@@ -12,9 +12,11 @@ import click
 
 from loomgit.commands import last_error
 from loomgit.commands.options import Common, common
-from loomgit.errors import LoomError, ProblemsFound
+from loomgit.domain.bills import Bill, billed_to
+from loomgit.errors import BudgetExceeded, LoomError, ProblemsFound
 from loomgit.hooks.install import Hooks
 from loomgit.hooks.shim import HOOKS
+from loomgit.report.bill import bill_line
 
 if TYPE_CHECKING:
     from loomgit.commands.options import Console
@@ -183,9 +185,11 @@ def _run(
     repository = wiring.repository  # has taken from the variables what it needs
     for name in ABOUT_THE_REPOSITORY:
         os.environ.pop(name, None)
+    bill = Bill()
     guard = Guard(
         wiring,
         strict=strict,
+        budget=wiring.settings.hooks_budget,
         outage=OUTAGE,
         progress=lambda n, of: console.progress(f"loom: {n:,}/{of:,}"),
     )
@@ -199,7 +203,8 @@ def _run(
         changes = staged(repository, text, wiring.warn)
     blocked = False
     for change in changes:
-        judgement = guard.judge(change)
+        with billed_to(bill):
+            judgement = guard.judge(change)
         _say(console, change, judgement)
         blocked |= judgement.blocked
         if judgement.blocked:
@@ -208,6 +213,8 @@ def _run(
             seconds = time.perf_counter() - began
             said = "passed in" if judgement.is_verified else "goes on unverified after"
             click.echo(f"loom: {hook} {said} {seconds:.1f} s", err=True)
+    if bill.calls or bill.unanswered:
+        click.echo(f"loom: spent {bill_line(bill)}", err=True)
     if changes:
         _watch(wiring, guard, Hooks(repository), changes[-1].head)
     return int(blocked)
@@ -254,6 +261,8 @@ def _why(judgement: Judgement) -> str:
     worse = [p.pipeline for p in judgement.comparison.pipelines if p.outcome == "degraded"]
     failed = len(judgement.failures)
     reasons = [f"{', '.join(worse)} degraded"] if worse else []
+    if isinstance(judgement.unmeasured, BudgetExceeded):
+        reasons.append("the budget (hooks.budget in .loom/config.yaml) is spent")
     if failed:
         reasons.append(f"{failed} test{'s' if failed > 1 else ''} failed")
     if judgement.lost and not reasons:

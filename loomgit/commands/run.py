@@ -91,22 +91,21 @@ def command(
         _tell(console, selection)
         return 0
 
-    left = budget
+    from loomgit.gateway.budget import Budget  # noqa: PLC0415 - `--help` must not pay for it
+
+    shared = None if budget is None else Budget(budget)
 
     def run(name: str) -> Run:
-        nonlocal left
         view = RunView(console)
         with console.only_document():
-            done = project.run(
+            return project.run(
                 name,
                 variables=variables,
                 execution_date=execution_date,
                 limit=limit,
-                budget=left,
+                budget=shared,
                 on_event=view.show,
             )
-        left = None if left is None else max(0.0, left - done.cost.known)
-        return done
 
     runs, code = _run_all(console, selection, run)
     if console.json:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from loomgit.comparisons.measuring import Line, measure
 from loomgit.domain.samples import CaseSamples
 from loomgit.errors import LoomError, ProblemsFound, UserError
-from loomgit.gateway.budget import Budget
 from loomgit.history.store import commit_folder
 from loomgit.sessions.questions import first_line, own_cases, question_files
 from loomgit.wiring.bench import changed_files
@@ -30,8 +29,6 @@ class Completing:
         self._bases = bases
         self._wanted = wanted
         self._progress = progress
-        # One for all pipelines: what the first spends, the second lacks.
-        self._budget = None if wanted.budget is None else Budget(wanted.budget)
 
     def against_itself(self, pair: Pair) -> None:
         """Draw the baseline twice, other samples each time."""
@@ -51,7 +48,7 @@ class Completing:
             lines,
             reuse=reuse,
             replay=self._wanted.replay,
-            budget=self._budget,
+            budget=self._wanted.budget,
             outage=self._wanted.outage,
             progress=self._progress,
         )

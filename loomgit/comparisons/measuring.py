@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from loomgit.domain.comparison import Measured, Side
 from loomgit.domain.samples import CaseSamples
 from loomgit.domain.versions import Commit
-from loomgit.errors import WorldError
+from loomgit.errors import BudgetExceeded, WorldError
 from loomgit.harness.results import by_case, judges_of, served_of
 from loomgit.harness.session import Draw, Session
 from loomgit.sessions.keeping import Keeper
@@ -71,7 +71,8 @@ def measure(
     Each line has as many cases as the first; a model that is out for `outage` seconds is given up.
     What was drawn before Ctrl-C, or before a provider refused, is kept and needs no second call.
     Raises ProblemsFound or UserError before the first call where an evaluator cannot be made;
-    Denied or WorldError where no reply was to be had.
+    BudgetExceeded if the budget did not last for all of it; Denied or WorldError where no reply was
+    to be had.
     """
     gateways = _Gateways(replay, budget, outage)
     rows = [_Row(bench, line, gateways) for line in lines]
@@ -214,8 +215,14 @@ class _Row:
         return 0
 
     def complain(self) -> None:
-        """Raise WorldError where all samples were lost: there is no result to speak of."""
+        """Raise BudgetExceeded if samples were not drawn for lack of money, WorldError where all
+        samples were lost: there is no result to speak of."""
         samples = [sample for case in self._taken for sample in case.samples]
+        refused = [sample.failure for sample in samples if sample.trouble == "budget"]
+        if refused:
+            name = self.line.subject.plan.pipeline.name
+            count = f"{len(refused):,} of {len(samples):,}"
+            raise BudgetExceeded(f"{name}: {count} samples were not drawn: {refused[0]}")
         if all(sample.lost for sample in samples):
             name = self.line.subject.plan.pipeline.name
             raise WorldError(f"{name}: no reply was to be had: {samples[0].failure}")

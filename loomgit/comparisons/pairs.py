@@ -10,6 +10,7 @@ from loomgit.domain.comparison import Limits, Measured
 from loomgit.domain.definitions import Evaluate
 from loomgit.domain.settings import Replay
 from loomgit.domain.suites import Suite
+from loomgit.gateway.budget import Budget
 from loomgit.harness.policies import Looser
 from loomgit.history.evidence import KINDS
 from loomgit.sessions.questions import CaseLists
@@ -23,7 +24,8 @@ class Wanted(Struct, frozen=True):
 
     `pipelines` and the expressions of `select` narrow it down. `aa` compares the baseline with
     itself, samples from `aa_from` on against the next as many. With `replay` what is measured is
-    taken from cassettes; `budget` in USD; a model that is out for `outage` seconds is given up.
+    taken from cassettes, and paid from the `budget`; a model that is out for `outage` seconds is
+    given up.
     """
 
     expression: str | None = None
@@ -40,7 +42,7 @@ class Wanted(Struct, frozen=True):
     max_drop: float | None = None
     max_rise: float | None = None
     replay: Replay = "off"
-    budget: float | None = None
+    budget: Budget | None = None
     outage: float = 10.0
 
 

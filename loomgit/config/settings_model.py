@@ -76,6 +76,14 @@ class ModelSettingsModel(Part):
     max_output_tokens: Count | None = Field(default=None, description="The model's own limit")
 
 
+class HooksModel(Part):
+    """What Git hooks may do"""
+
+    budget: NotNegative | None = Field(
+        default=None, description="USD that one push or commit may spend"
+    )
+
+
 class SettingsModel(Part):
     """Configuration of a Loom project"""
 
@@ -88,6 +96,7 @@ class SettingsModel(Part):
     models: dict[str, ModelSettingsModel] = Field(
         default={}, description="By model: prices, base URLs, rate limits"
     )
+    hooks: HooksModel | None = Field(default=None, description="Limits of Git hooks")
     channels: dict[str, JsonMap] = Field(default={}, description="Where alerts go, by name")
     baseline: Word | None = Field(default=None, description="The default branch")
     store: Annotated[Literal["local", "tracked"], choice("store", ("local", "tracked"))] = Field(
@@ -137,6 +146,7 @@ def _settings(model: SettingsModel, document: Document) -> Settings:
             name: _model(one, document, ("models", name)) for name, one in model.models.items()
         },
         channels=model.channels,
+        hooks_budget=model.hooks.budget if model.hooks else None,
         baseline=model.baseline,
         store=model.store,
         places=document.places(),

@@ -118,7 +118,7 @@ def case_of(case: CaseSamples, evaluators: Iterable[str] = ()) -> Case:
         },
         samples=len(case.samples),
         passed=sum(sample.passed for sample in case.samples),
-        cost=_mean([sample.cost for sample in usable]),
+        cost=_mean([None if sample.lost else sample.cost for sample in usable]),
         latency=_mean([sample.latency for sample in usable if sample.latency is not None]),
     )
 

@@ -1,4 +1,5 @@
-"""`.loom/config.yaml` as values: connections, defaults, models, channels, baseline, store."""
+"""`.loom/config.yaml` as values: connections, defaults, models, hooks, channels, baseline,
+store."""
 
 from __future__ import annotations
 
@@ -62,8 +63,9 @@ class Defaults(Struct, frozen=True):
 class Settings(Struct, frozen=True):
     """The project's configuration; all of it has defaults, so a project needs no such file.
 
-    Texts in `channels` may hold `${NAME}` references; `places` maps dotted keys
-    (`channels.slack.url`) to where they stand, so that a `Secret` can be made of one.
+    `hooks_budget` is in USD, for one push or commit. Texts in `channels` may hold `${NAME}`
+    references; `places` maps dotted keys (`channels.slack.url`) to where they stand, so that a
+    `Secret` can be made of one.
     """
 
     connections: Mapping[str, Secret] = field(default_factory=dict)
@@ -72,4 +74,5 @@ class Settings(Struct, frozen=True):
     channels: Mapping[str, JsonMapping] = field(default_factory=dict)
     baseline: str | None = None
     store: Literal["local", "tracked"] = "local"
+    hooks_budget: float | None = None
     places: Places = field(default_factory=Places)

@@ -1,4 +1,8 @@
-"""The gateways of one run, put together: fallback, budget, cassette, cache, retry, pace, lane."""
+"""The gateways of one run, put together: fallback, cassette, cache, retry, budget, pace, lane.
+
+The budget stands behind the retries, because each attempt may be charged, and behind the cache,
+because a reply from there costs nothing.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ from msgspec import Struct
 
 from loomgit.domain.ports import Gateway
 from loomgit.domain.settings import EMBEDDED_MODEL, ModelSettings, Replay, Secret
+from loomgit.gateway.billing import BillingGateway
 from loomgit.gateway.budget import Budget, BudgetGateway
 from loomgit.gateway.cache import CacheGateway
 from loomgit.gateway.cassette import Cassette
@@ -142,11 +147,15 @@ def build(
     UserError, where one of them has no known price. After `outage` seconds without a sign of life a
     model is given up; None: every call tries for itself.
     """
-    gateway: Gateway = lanes.open()
+    gateway: Gateway = BillingGateway(lanes.open())
     outages = None if outage is None else Outages(outage)
     if outages is not None:
         gateway = WatchedGateway(gateway, outages)
     gateway = PaceGateway(gateway, lanes.models, concurrency=concurrency)
+    if budget is not None:
+        paid = gateway = BudgetGateway(gateway, budget, lanes.prices)
+        for model in models:
+            paid.check(model)
     gateway = RetryGateway(gateway)
     if outages is not None:
         gateway = BreakerGateway(gateway, outages)
@@ -160,10 +169,6 @@ def build(
         gateway = CassetteGateway(
             gateway, recording.cassette, recording.mode, origin=recording.origin
         )
-    if budget is not None:
-        paid = gateway = BudgetGateway(gateway, budget, lanes.prices)
-        for model in models:
-            paid.check(model)
     if fallbacks:
         gateway = FallbackGateway(gateway, fallbacks)
     return Chain(gateway, budget)

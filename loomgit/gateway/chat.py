@@ -65,6 +65,17 @@ def parse(model: str, content: bytes) -> ChatReply | None:
     )
 
 
+def read_counts(content: bytes) -> tuple[str, Usage]:
+    """The model as served ("" where the server is silent) and the tokens that were counted, of
+    content of any kind."""
+    try:
+        payload = _object(orjson.loads(content))
+    except orjson.JSONDecodeError:
+        return "", Usage()
+    served = payload.get("model")
+    return served if isinstance(served, str) else "", _usage(_object(payload.get("usage")))
+
+
 def error_status(content: bytes) -> int | None:
     """The status of an error that came as a reply: some proxies say 200 and mean 429."""
     try:

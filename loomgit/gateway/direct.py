@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.request import getproxies, proxy_bypass
 
 from loomgit.domain.models import Completion
-from loomgit.errors import Unavailable
-from loomgit.gateway.chat import error_status, parse, render
+from loomgit.errors import ModelError, Rejected, Unavailable
+from loomgit.gateway.chat import error_status, parse, read_counts, render
 from loomgit.gateway.endpoints import ChatEndpoint, resolve
-from loomgit.gateway.faults import Refusal, explain, read_wait
+from loomgit.gateway.faults import GATEWAY_TIMEOUTS, Refusal, explain, read_wait, unanswered
 from loomgit.gateway.wire import CONNECT_TIMEOUT
 
 if TYPE_CHECKING:
@@ -95,15 +95,20 @@ class DirectGateway:
             refusal = Refusal(None, f"no connection within {line.timeout.sock_connect:g} s")
             raise explain(refusal, asked) from error
         except TimeoutError as error:
-            raise explain(Refusal(408, ""), asked) from error
+            raise unanswered(explain(Refusal(408, ""), asked)) from error
         except (http.ClientError, OSError) as error:
-            raise explain(Refusal(None, str(error) or type(error).__name__), asked) from error
+            fault = explain(Refusal(None, str(error) or type(error).__name__), asked)
+            connected = not isinstance(error, http.ClientConnectorError | http.InvalidURL)
+            raise (unanswered(fault) if connected else fault) from error
         latency = self._clock() - started
         if response.status >= 300:
-            raise self._fault(line, response.status, received, response.headers)
-        reply = parse(request.model, received)
+            raise self._fault(request, line, response.status, received, response.headers)
+        try:
+            reply = parse(request.model, received)
+        except Rejected as error:
+            raise self._charged(error, request, received) from None
         if reply is None:
-            raise self._no_reply(line, received, response.headers)
+            raise self._no_reply(request, line, received, response.headers)
         usage, served = reply.usage, reply.model or request.model
         return Completion(
             text=reply.text,
@@ -143,15 +148,33 @@ class DirectGateway:
         return self._lines.setdefault(model, _Line(endpoint, self._http))
 
     def _fault(
-        self, line: _Line, status: int, received: bytes, headers: Mapping[str, str]
-    ) -> Exception:
+        self,
+        request: Request,
+        line: _Line,
+        status: int,
+        received: bytes,
+        headers: Mapping[str, str],
+    ) -> ModelError:
         wait = read_wait(headers, self._wall_clock())
-        return explain(
-            Refusal(status, received.decode("utf-8", "replace"), wait), line.endpoint.asked
-        )
+        refusal = Refusal(status, received.decode("utf-8", "replace"), wait)
+        fault = explain(refusal, line.endpoint.asked)
+        if status in GATEWAY_TIMEOUTS:
+            unanswered(fault)
+        return self._charged(fault, request, received)
 
-    def _no_reply(self, line: _Line, received: bytes, headers: Mapping[str, str]) -> Exception:
+    def _no_reply(
+        self, request: Request, line: _Line, received: bytes, headers: Mapping[str, str]
+    ) -> ModelError:
         status = error_status(received)
         if status is not None:
-            return self._fault(line, status, received, headers)
-        return Unavailable(f"{line.endpoint.asked.model}: the reply has no choices")
+            return self._fault(request, line, status, received, headers)
+        fault = Unavailable(f"{line.endpoint.asked.model}: the reply has no choices")
+        return self._charged(unanswered(fault), request, received)
+
+    def _charged(self, fault: ModelError, request: Request, received: bytes) -> ModelError:
+        """The error with what its reply says that it cost; a reply may have token counts and
+        nothing else that can be used."""
+        served, usage = read_counts(received)
+        if usage.total:
+            fault.cost = self._prices.cost(request.model, served or request.model, usage)
+        return fault

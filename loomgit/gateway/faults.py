@@ -56,6 +56,10 @@ _SECRETS = (
 )
 
 
+# Statuses of a proxy that waited in vain: the model may have worked, and charged for it.
+GATEWAY_TIMEOUTS = frozenset((408, 504, 524))
+
+
 class Refusal(Struct, frozen=True):
     """What came instead of a reply: the HTTP status (None without one), all of its text, a wait."""
 
@@ -140,6 +144,12 @@ def explain(refusal: Refusal, asked: Asked) -> ModelError:
         retry_after=refusal.retry_after,
         overloaded=status in (503, 529),
     )
+
+
+def unanswered(error: ModelError) -> ModelError:
+    """The error of a call that was sent and had no reply: it may have been charged."""
+    error.cost = None
+    return error
 
 
 def missing_key(model: str, variable: str) -> Denied:

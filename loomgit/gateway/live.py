@@ -15,8 +15,17 @@ from msgspec import Struct
 
 from loomgit.domain.loading import import_quietly, unwarned
 from loomgit.domain.models import Completion
-from loomgit.errors import Denied
-from loomgit.gateway.faults import Asked, Refusal, explain, missing_key, read_delay, read_wait
+from loomgit.errors import Denied, Rejected
+from loomgit.gateway.faults import (
+    GATEWAY_TIMEOUTS,
+    Asked,
+    Refusal,
+    explain,
+    missing_key,
+    read_delay,
+    read_wait,
+    unanswered,
+)
 from loomgit.gateway.keys import NO_KEY_NEEDED, find_key
 from loomgit.gateway.wire import TIMEOUT, Endpoint, arguments, read_text, read_usage
 
@@ -32,6 +41,8 @@ NO_KEY = "none"  # what an own server gets that wants no key: clients refuse to 
 # Ollama's older way in takes a prompt and no messages: the model's own template would be left out.
 # It takes a schema for every model, and litellm would ask a server on this machine whether.
 _CHATS = {"ollama": "ollama_chat"}
+# The errors of a connection that was never made, in the clients that litellm uses.
+_NOT_SENT = ("ConnectError", "ConnectTimeout", "ClientConnectorError", "ConnectionTimeoutError")
 _LOGGERS = ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy")
 _loaded: list[ModuleType] = []
 
@@ -91,7 +102,8 @@ class LiteLlmGateway:
         try:
             response: Response = await litellm.acompletion(**keywords)
         except tuple(litellm.LITELLM_EXCEPTION_TYPES) as error:
-            raise explain(self._refusal(error), target.asked) from error
+            fault = explain(self._refusal(error), target.asked)
+            raise (unanswered(fault) if _was_sent(error) else fault) from error
         except ImportError as error:
             raise Denied(
                 f"{request.model}: its provider needs the package '{error.name}'",
@@ -99,13 +111,18 @@ class LiteLlmGateway:
             ) from error
         latency = self._clock() - started
         usage, model = read_usage(response), response.model or request.model
-        text, ending = read_text(request.model, response)
+        # A provider that counts nothing did not work for nothing.
+        cost = self._prices.cost(request.model, model, usage) if usage.total else None
+        try:
+            text, ending = read_text(request.model, response)
+        except Rejected as error:
+            error.cost = cost
+            raise
         return Completion(
             text=text,
             model=model,
             usage=usage,
-            # A provider that counts nothing did not work for nothing.
-            cost=self._prices.cost(request.model, model, usage) if usage.total else None,
+            cost=cost,
             latency=latency,
             ending=ending,
         )
@@ -182,6 +199,18 @@ class LiteLlmGateway:
             retry_after=(read_wait(headers, self._wall_clock()) if headers else None)
             or read_delay(str(error)),
         )
+
+
+def _was_sent(error: BaseException) -> bool:
+    """Whether a call that has no reply was sent: then it may have been charged."""
+    status = getattr(error, "status_code", None)
+    lost = type(error).__name__ in ("Timeout", "APIConnectionError") or status in GATEWAY_TIMEOUTS
+    seen: BaseException | None = error
+    while lost and seen is not None:
+        if type(seen).__name__ in _NOT_SENT:
+            return False
+        seen = seen.__cause__ or seen.__context__
+    return lost
 
 
 def load_litellm() -> ModuleType:

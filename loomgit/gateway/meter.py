@@ -6,11 +6,15 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from loomgit.domain.runs import ModelCost
+from loomgit.domain.bills import Bill, Charge, billed_to
+from loomgit.domain.models import Usage
+from loomgit.domain.runs import Cost, ModelCost
 
 if TYPE_CHECKING:
     from loomgit.domain.models import Completion, Request
     from loomgit.domain.ports import Gateway
+
+STAGES = ("transform", "evaluate")
 
 
 class MeterGateway:
@@ -22,13 +26,40 @@ class MeterGateway:
 
     async def complete(self, request: Request) -> Completion:
         """Return the reply."""
-        completion = await self._inner.complete(request)
-        name = request.purpose, request.model, completion.model
-        count = self._counts.get(name)
-        if count is None:
-            count = self._counts[name] = _Count()
-        count.add(completion)
-        return completion
+        bill = Bill()
+        served = request.model
+        completion: Completion | None = None
+        try:
+            with billed_to(bill):
+                completion = await self._inner.complete(request)
+            served = completion.model
+            return completion
+        finally:
+            if completion is not None or bill.calls:
+                name = request.purpose, request.model, served
+                self._counts.setdefault(name, _Count()).add(completion, bill)
+
+    def cost(self, hits: int) -> Cost:
+        """What all calls cost, those of records that were not finished as well; `hits` are the
+        replies that came from the cache."""
+        models = self.models
+        usage = sum((Usage(m.input, m.output, m.cached) for m in models), Usage())
+        known = dict.fromkeys(STAGES, 0.0)
+        unpriced = dict.fromkeys(STAGES, 0)
+        for model in models:
+            known[model.stage] += model.known
+            unpriced[model.stage] += model.unpriced
+        whole = not any(unpriced.values())
+        return Cost(
+            total=sum(known.values()) if whole else None,
+            known=sum(known.values()),
+            breakdown={stage: None if unpriced[stage] else known[stage] for stage in STAGES},
+            tokens={"input": usage.input, "output": usage.output, "cached": usage.cached},
+            calls=sum(model.calls for model in models),
+            cached=hits,
+            unpriced=sum(unpriced.values()),
+            models=models,
+        )
 
     async def close(self) -> None:
         """Close the gateway behind this one."""
@@ -53,19 +84,20 @@ class _Count(Struct):
     unpriced: int = 0
     saved: float | None = 0.0
 
-    def add(self, completion: Completion) -> None:
-        if completion.cached:
+    def add(self, completion: Completion | None, bill: Bill) -> None:
+        """Count a reply (None: the call failed) and the calls behind it."""
+        if completion is not None and completion.cached:
             self.hits += 1
             known = self.saved is not None and completion.saved is not None
             self.saved = (self.saved or 0.0) + (completion.saved or 0.0) if known else None
-            return
-        usage, cost = completion.usage, completion.cost
-        self.calls += 1
-        self.input += usage.input
-        self.output += usage.output
-        self.cached += usage.cached
-        self.known += cost or 0.0
-        self.unpriced += cost is None
+        elif completion is not None and not bill.calls:  # a gateway without bills
+            bill.add(Charge("transform", completion.usage, completion.cost))
+        self.calls += bill.calls
+        self.input += bill.usage.input
+        self.output += bill.usage.output
+        self.cached += bill.usage.cached
+        self.known += bill.known
+        self.unpriced += bill.unpriced
 
     def of(self, stage: str, asked: str, model: str) -> ModelCost:
         return ModelCost(

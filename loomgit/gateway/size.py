@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from loomgit.domain.keys import canonical
+from loomgit.gateway.wire import INSTRUCTION
 
 if TYPE_CHECKING:
     from loomgit.domain.models import Request
@@ -16,7 +17,11 @@ BYTES_PER_TOKEN = 4  # of English text
 def most_tokens(request: Request) -> int:
     """No tokenizer makes more tokens than there are bytes of UTF-8."""
     texts = sum(len(message.content.encode()) + FRAME for message in request.messages)
-    return texts + (0 if request.schema is None else len(canonical(request.schema)) + FRAME)
+    if request.params:
+        texts += len(canonical(dict(request.params)))
+    if request.schema is None:
+        return texts
+    return texts + len(canonical(request.schema)) + len(INSTRUCTION) + FRAME
 
 
 def likely_tokens(request: Request) -> int:

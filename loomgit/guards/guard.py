@@ -15,6 +15,7 @@ from loomgit.comparisons.pairs import Wanted
 from loomgit.domain.comparison import Comparison, Revision
 from loomgit.domain.samples import TestResult
 from loomgit.errors import BudgetExceeded, LoomError, ProblemsFound, UserError, WorldError
+from loomgit.gateway.budget import Budget
 from loomgit.guards.touched import CONFIG, datasets_of, differ, files_of, find_touched
 from loomgit.harness.acceptance import Acceptance, accept
 from loomgit.harness.choices import Options
@@ -23,6 +24,7 @@ from loomgit.sessions.accepting import acceptances
 from loomgit.sessions.ledger import Ledger
 from loomgit.sessions.standard import OFF
 from loomgit.sessions.suite_changes import find_suite_change
+from loomgit.sessions.supply import Supply
 from loomgit.sessions.trial import Trial
 from loomgit.wiring.bench import Bench
 from loomgit.wiring.catalog import raise_or_warn
@@ -38,7 +40,6 @@ if TYPE_CHECKING:
 
 # What may name a file that matters, besides the files that pipelines and tests name already.
 DEFINING = ("pipelines", "prompts", "context", "tests", CONFIG)
-NOTHING = 1e-9  # USD: a budget that is spent
 
 
 class Change(Struct, frozen=True):
@@ -97,7 +98,8 @@ class Judgement(Struct, frozen=True):
 
 class Guard:
     """Judges one project's changes. `strict` blocks also what is not proven harmless; with `replay`
-    `auto` cassettes answer what they can; `budget` in USD; a model that is out for `outage`
+    `auto` cassettes answer what they can; `budget` in USD is for all changes together, their tests
+    and comparisons; a model that is out for `outage`
     seconds is given up."""
 
     def __init__(
@@ -113,7 +115,7 @@ class Guard:
         self._wiring = wiring
         self._strict = strict
         self._replay: Replay = replay
-        self._budget = budget
+        self._budget = None if budget is None else Budget(budget)
         self._outage = outage
         self._progress = progress
 
@@ -176,10 +178,8 @@ class Guard:
             ]
             found, reason = self._test(there, tests, change)
             lost = _lost(heads, bases, touched, change.accepted)
-        spent = sum(judged.entry.cost or 0.0 for judged, _, _ in found)
-        comparison, unmeasured = self._compare(
-            change, touched, spent, reason if self._replay == "off" else ""
-        )
+        silent = reason if self._replay == "off" else ""
+        comparison, unmeasured = self._compare(change, touched, silent)
         judgement = self._judgement(change, comparison, unmeasured, found, touched)
         return replace(
             judgement,
@@ -235,7 +235,7 @@ class Guard:
     # -- the comparison
 
     def _compare(
-        self, change: Change, touched: Sequence[str], spent: float, lost: str
+        self, change: Change, touched: Sequence[str], lost: str
     ) -> tuple[Comparison, LoomError | None]:
         """The comparison: measured, or replayed, or of what is stored; and what kept it from being
         measured. `lost`: why no model answered the tests, empty where one did."""
@@ -255,7 +255,7 @@ class Guard:
                 pipelines=tuple(touched),
                 run_missing=measures,
                 replay=replay,
-                budget=None if self._budget is None else max(self._budget - spent, NOTHING),
+                budget=self._budget,
                 outage=self._outage,
             )
             try:
@@ -304,14 +304,13 @@ class Guard:
         against = OFF if change.base is None else f"{change.base}..{change.head or ''}"
         options = Options(
             baseline=against,
-            budget=self._budget,
             replay=replay,
             on_inconclusive="warn",
             strict=self._strict,
             outage=self._outage,
             stricter=True,
         )
-        trial = Trial(there, options)
+        trial = Trial(there, options, Supply(options, budget=self._budget))
         ledger = Ledger(there)
         found = []
         try:

@@ -49,7 +49,7 @@ def facts_of_sample(case: CaseSamples, sample: Sample) -> Facts:
             case "input":
                 return walk(case.input, name, "input")
             case "cost" | "costs":
-                if sample.cost is None:
+                if sample.cost is None or sample.lost:
                     return Unmeasured(f"the price of {sample.model or 'a call'} is unknown")
                 return sample.cost
             case "latency" | "latencies":

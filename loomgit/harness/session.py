@@ -8,6 +8,7 @@ stops at the first failure has not paid for everything.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import threading
 import time
 from collections import deque
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
 from msgspec import Struct
 from msgspec.structs import replace
 
+from loomgit.domain.bills import Bill, billed_to
 from loomgit.domain.samples import Sample
 from loomgit.errors import BudgetExceeded, Denied, LoomError, UserError
 
@@ -33,6 +35,7 @@ POLL = 0.01  # seconds between two looks at what other processes drew
 ORPHAN_ROUNDS = 50  # looks after which one tries to take over what nobody settled
 AHEAD = 4  # draws beyond the last one taken, times the concurrency
 OUTAGE = 3  # draws of a party that are lost in a row, where none ever came to anything
+NOTHING = 1e-12  # USD: a rounding error
 COLLAPSE = 10  # the same, where some did
 
 
@@ -201,7 +204,11 @@ class Session:
     def _start(self) -> None:
         if self._thread is not None:
             return
-        self._thread = threading.Thread(target=self._run, name="loom-session", daemon=True)
+        # Its calls are on the bills that are open here.
+        self._context = contextvars.copy_context()
+        self._thread = threading.Thread(
+            target=self._context.copy().run, args=(self._run,), name="loom-session", daemon=True
+        )
         self._thread.start()
         self._ready.wait()
 
@@ -210,7 +217,7 @@ class Session:
         loop = self._loop
         if loop is not None:
             with suppress(RuntimeError):  # it ended meanwhile
-                loop.call_soon_threadsafe(self._apply, change)
+                loop.call_soon_threadsafe(self._apply, change, context=self._context)
                 return
         change()
 
@@ -327,10 +334,12 @@ class Session:
     async def _draw(self, draw: Draw) -> Sample:
         reason = self.outage(draw.party)
         trouble: Trouble = "infrastructure"
+        bill = Bill()
         if not reason:
             began = time.perf_counter()
             try:
-                sample = await draw.call()
+                with billed_to(bill):
+                    sample = _whole_cost(await draw.call(), bill)
             except BudgetExceeded as error:
                 # A cheaper call, or one whose reply is kept, may still be made.
                 reason, trouble = _words(error), "budget"
@@ -345,7 +354,10 @@ class Session:
                 self._note(draw.party, sample)
                 self._settled(draw, sample)
                 return sample
-        return Sample(draw.index, {}, "", "", trouble=trouble, failure=reason)
+        lost = Sample(draw.index, {}, "", "", trouble=trouble, failure=reason)
+        return replace(
+            lost, usage=bill.usage, calls=bill.calls, judge_cost=bill.judging, cost=bill.cost
+        )
 
     def _note(self, party: str, sample: Sample) -> None:
         """Give a party up when too much of it is lost in a row."""
@@ -356,6 +368,15 @@ class Session:
         self._lost[party] = self._lost.get(party, 0) + 1
         if self._lost[party] >= (COLLAPSE if party in self._answered else OUTAGE):
             self._out[party] = sample.failure
+
+
+def _whole_cost(sample: Sample, bill: Bill) -> Sample:
+    """The sample with the cost of all calls behind it, those that failed as well."""
+    if sample.cost is None and not sample.lost:
+        return sample
+    if (sample.cost or 0.0) + NOTHING >= bill.known and sample.cost is not None:
+        return sample
+    return replace(sample, cost=bill.cost, calls=max(sample.calls, bill.calls))
 
 
 def _words(error: LoomError) -> str:

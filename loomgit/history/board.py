@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import orjson
 from filelock import FileLock
 
+from loomgit.domain.bills import Bill, Charge
+from loomgit.domain.models import Usage
 from loomgit.domain.values import to_json
 from loomgit.history.samples import from_object
 
@@ -25,12 +27,18 @@ CREATE TABLE IF NOT EXISTS draws (
     key TEXT, number INTEGER, owner INTEGER, sample BLOB, PRIMARY KEY (key, number)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS calls (key BLOB PRIMARY KEY, owner INTEGER, reply BLOB) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS budget (owner INTEGER PRIMARY KEY, spent REAL, reserved REAL);
+CREATE TABLE IF NOT EXISTS charges (
+    project TEXT, pipeline TEXT, purpose TEXT, input INTEGER, output INTEGER, cached INTEGER,
+    cost REAL, answered INTEGER
+);
 """
 LOOK = """
 SELECT key, number, sample FROM draws WHERE sample IS NOT NULL AND (key, number) IN (
     SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?)
 )
 """
+NOTHING, EXACT = 1e-12, 1e-9  # USD: rounding errors of one sum and of a budget
 WAIT = 30.0  # seconds to wait for another process's write
 
 
@@ -148,6 +156,75 @@ class Board:
     def drop_call(self, key: bytes) -> None:
         """Give the call up: it failed."""
         self._connection.execute("DELETE FROM calls WHERE key = ?", (key,))
+
+    # -- money
+
+    def reserve(self, amount: float, limit: float) -> tuple[float, float] | None:
+        """Reserve an amount (USD) of the session's budget. If it does not fit below the limit,
+        reserve nothing and return what is spent and what is reserved.
+
+        What a process that is gone had reserved counts as spent: its calls may have been charged.
+        """
+        connection = self._connection
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            spent, reserved = self.sums()
+            if spent + reserved + amount > limit + EXACT:
+                return spent, reserved
+            connection.execute(
+                "INSERT INTO budget VALUES (?, 0, ?) "
+                "ON CONFLICT (owner) DO UPDATE SET reserved = reserved + excluded.reserved",
+                (self._owner, amount),
+            )
+            return None
+        finally:
+            connection.execute("COMMIT")
+
+    def settle_cost(self, reserved: float, cost: float) -> None:
+        """End a reservation of this process, and count what the call cost."""
+        self._connection.execute(
+            "UPDATE budget SET spent = spent + ?, "
+            "reserved = CASE WHEN reserved - ? > ? THEN reserved - ? ELSE 0 END WHERE owner = ?",
+            (cost, reserved, NOTHING, reserved, self._owner),
+        )
+
+    def sums(self) -> tuple[float, float]:
+        """What of the budget is spent and what is reserved, in USD."""
+        spent = reserved = 0.0
+        for owner, paid, held in self._connection.execute("SELECT * FROM budget").fetchall():
+            alive = owner == self._owner or not held or _is_alive(owner)
+            spent += paid if alive else paid + held
+            reserved += held if alive else 0.0
+        return spent, reserved
+
+    def add_charge(self, project: str, pipeline: str, charge: Charge) -> None:
+        """Keep what a provider charged for a pipeline."""
+        usage = charge.usage
+        self._connection.execute(
+            "INSERT INTO charges VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                project, pipeline, charge.purpose, usage.input, usage.output, usage.cached,
+                charge.cost, charge.answered,
+            ),
+        )  # fmt: skip
+
+    def bills(self) -> dict[tuple[str, str], Bill]:
+        """What the session cost so far, by project and pipeline."""
+        found: dict[tuple[str, str], Bill] = {}
+        for (
+            project,
+            pipeline,
+            purpose,
+            asked,
+            replied,
+            cached,
+            cost,
+            answered,
+        ) in self._connection.execute("SELECT * FROM charges"):
+            usage = Usage(asked, replied, cached)
+            bill = found.setdefault((project, pipeline), Bill())
+            bill.add(Charge(purpose, usage, cost, answered=bool(answered)))
+        return found
 
     # -- all of it
 

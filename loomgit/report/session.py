@@ -60,7 +60,8 @@ class Line(Struct, frozen=True):
 
 class PipelineTable(Struct, frozen=True):
     """One pipeline's tests and scores in a session. `reused` samples came from earlier runs,
-    `cached` replies from the cache; `cost` in USD, None where a price is unknown."""
+    `cached` replies from the cache; `cost` in USD, None where a price is unknown. `unanswered`
+    calls had no reply, and may have been charged."""
 
     pipeline: str
     version: str | None
@@ -71,6 +72,7 @@ class PipelineTable(Struct, frozen=True):
     reused: int = 0
     cached: int = 0
     cost: float | None = 0.0
+    unanswered: int = 0
 
 
 def session_lines(tables: Sequence[PipelineTable]) -> Iterator[str]:
@@ -106,6 +108,8 @@ def counts(table: PipelineTable) -> str:
 def spent(table: PipelineTable) -> str:
     """`cost $0.02, 120 calls, 30 replies cached, 150 samples of earlier runs`."""
     parts = [f"cost {money(table.cost)}", f"{table.calls:,} model calls"]
+    if table.unanswered:
+        parts.append(f"{table.unanswered:,} calls without a reply (they may have been charged)")
     if table.cached:
         parts.append(f"{table.cached:,} replies from the cache")
     if table.reused:

@@ -135,7 +135,9 @@ class Subjects:
             evaluate = replace(pipeline.evaluate, evaluators=evaluators)
             pipeline = replace(pipeline, evaluate=evaluate)
         subject = self.bench.prepare(pipeline, model=model)
-        sampler = self.bench.sampler(subject, self._supply.gateway(subject))
+        sampler = self.bench.sampler(
+            subject, self._supply.billed(self._supply.gateway(subject), subject)
+        )
         fingerprint = subject.fingerprint
         if self._store:
             self._supply.hold(self.bench.held(pipeline, [fingerprint]))
@@ -151,7 +153,8 @@ class Subjects:
         # Its own tree may know neither the judge of today nor the key to it.
         unjudged = replace(subject, plan=replace(subject.plan, judge=None))
         gateway = self._supply.gateway(unjudged, today.subject)
-        judging = self._supply.gateway(today.subject)
+        gateway = self._supply.billed(gateway, today.subject)
+        judging = self._supply.billed(self._supply.gateway(today.subject), today.subject)
         return Asked(
             subject,
             self.bench.sampler(subject, gateway, judging),

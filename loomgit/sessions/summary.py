@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
+from loomgit.domain.bills import Bill
 from loomgit.domain.comparison import Limits, Measured
 from loomgit.domain.samples import Sample, case_of
 from loomgit.errors import LoomError, UserError
@@ -28,11 +29,13 @@ if TYPE_CHECKING:
 
 
 class Summary(Struct):
-    """The tables of one session; made once, when they are first asked for."""
+    """The tables of one session; made once, when they are first asked for. `bills` are what was
+    spent, by project and pipeline, also on samples that no finished test used."""
 
     ledgers: Sequence[Ledger]
     samples: Mapping[Name, Sample]
     baseline: str | None = None
+    bills: Mapping[tuple[str, str], Bill] = field(default_factory=dict)
     _tables: list[PipelineTable] | None = None
     _sides: dict[str, tuple[Measured, Measured]] = field(default_factory=dict)
 
@@ -80,8 +83,7 @@ class Summary(Struct):
         everything = ledger.cases(entries, self.samples)
         cost = cost_of(everything)
         whole = [entry for entry in entries if entry.kind == "integration"]
-        costs = [cost.total, *(entry.cost for entry in whole)]
-        known = [each for each in costs if each is not None]
+        bill = self.bills.get((str(ledger.wiring.root), pipeline)) or Bill()
         drawn = [sample for case in everything for sample in case.samples]
         version, moved, note = self._against(ledger, main, pipeline, cases, standards)
         return PipelineTable(
@@ -93,10 +95,11 @@ class Summary(Struct):
             ),
             scores=tuple(_scores(cases, moved)),
             note=note,
-            calls=cost.calls + sum(entry.calls for entry in whole),
+            calls=bill.calls,
             reused=sum(sample.reused for sample in drawn),
             cached=cost.cached + sum(entry.cached for entry in whole),
-            cost=sum(known) if len(known) == len(costs) else None,
+            cost=bill.cost,
+            unanswered=bill.unanswered,
         )
 
     def _against(

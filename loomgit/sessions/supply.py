@@ -4,22 +4,23 @@ pipelines which are configured alike share."""
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
 from loomgit.errors import Denied
-from loomgit.gateway.budget import Budget
 from loomgit.harness.session import Session
+from loomgit.sessions.accounts import Accounts, BilledGateway
 from loomgit.wiring.assembly import AUTO_CONCURRENCY
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
     from pathlib import Path
 
+    from loomgit.domain.bills import Bill
     from loomgit.domain.ports import Gateway
     from loomgit.domain.samples import Sample
+    from loomgit.gateway.budget import Budget
     from loomgit.gateway.reply_store import ReplyStore
     from loomgit.harness.choices import Options
     from loomgit.harness.session import Draw, Name
@@ -31,16 +32,24 @@ if TYPE_CHECKING:
 class Supply:
     """Where the tests of all projects of a session take their samples from.
 
-    `workers` processes share the work by the `board`, and an equal part of the budget each has.
-    `samples` are those that were taken; `waited` is how many seconds tests waited for them.
+    `workers` processes share the work and the budget by the `board`. A `budget` that is given is
+    shared with other work, and takes the place of the one in `options`. `samples` are those that
+    were taken; `waited` is how many seconds tests waited for them.
     """
 
-    def __init__(self, options: Options, board: Board | None = None, *, workers: int = 1) -> None:
+    def __init__(
+        self,
+        options: Options,
+        board: Board | None = None,
+        *,
+        workers: int = 1,
+        budget: Budget | None = None,
+    ) -> None:
         self._options = options
         self._board = board
         self._workers = workers
-        limit = options.budget
-        self._budget = None if limit is None else Budget(limit / workers)
+        self._accounts = Accounts(options.budget, board, workers)
+        self._budget = budget or self._accounts.budget
         self._gateways: list[tuple[object, Gateway]] = []
         self._replies: dict[Path, ReplyStore] = {}
         self._closing: list[Callable[[], Awaitable[None]]] = []
@@ -48,6 +57,17 @@ class Supply:
         self._session: Session | None = None
         self.samples: dict[Name, Sample] = {}
         self.waited = 0.0
+
+    @property
+    def bills(self) -> dict[tuple[str, str], Bill]:
+        """What was spent in this process, by project and pipeline; empty if there is a board."""
+        return self._accounts.bills
+
+    def billed(self, gateway: Gateway, subject: Subject) -> Gateway:
+        """The gateway, with its costs on the bill of the subject's pipeline."""
+        project = str(subject.assembly.wiring.root)
+        payer = self._accounts.payer(project, subject.plan.pipeline.name)
+        return BilledGateway(gateway, payer)
 
     def gateway(self, subject: Subject, today: Subject | None = None) -> Gateway:
         """The gateway to a subject's model and judge; for a baseline that is asked anew, `today` is
@@ -130,43 +150,33 @@ class Supply:
             return 0.0
         return self._session.seconds(name) or sample.latency or 0.0
 
-    @contextmanager
-    def elsewhere(self) -> Iterator[Callable[[Subject], Gateway]]:
-        """Gateways for who draws nothing: to the same replies, from what is left of the budget.
-
-        What that leaves comes back. They raise Denied where the model is known to be out of reach.
+    def elsewhere(self) -> Callable[[Subject], Gateway]:
+        """Gateways for a run of its own: with the same replies and the same budget. They raise
+        Denied if the model is known to be out of reach.
         """
-        session, budget = self._open(), self._budget
+        session = self._open()
 
-        def begin() -> float:
+        def write_replies() -> None:
             for replies in self._replies.values():
-                replies.close()  # what is not written yet is
-            amount = 0.0 if budget is None else budget.left
-            if budget is not None:
-                budget.reserved += amount
-            return amount
+                replies.close()
 
-        amount = session.apply(begin)
-        loan = None if budget is None else Budget(amount)
+        session.apply(write_replies)
 
         def gateway(subject: Subject) -> Gateway:
             reason = session.outage(party_of(subject))
             if reason:
                 raise Denied(reason)
-            return subject.assembly.gateway(
+            made = subject.assembly.gateway(
                 self._paced(subject.plan),
                 replay=self._options.replay,
-                budget=loan,
+                budget=self._budget,
                 check_keys=False,
                 claims=self._board,
                 outage=self._options.outage,
             )
+            return self.billed(made, subject)
 
-        try:
-            yield gateway
-        finally:
-            if budget is not None and loan is not None:
-                session.apply(lambda: budget.settle(amount, loan.spent))
+        return gateway
 
     def close(self, *, wait: bool = True) -> None:
         """Draw nothing more, and let what is in flight end, unless nobody waits for that.

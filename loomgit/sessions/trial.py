@@ -194,8 +194,8 @@ class Trial:
         from loomgit.sessions.integration import run_integration  # noqa: PLC0415 - the same
 
         pipeline = self._subjects.tested(suite)
-        with self._supply.elsewhere() as gateway:
-            run = run_integration(self._subjects.bench, pipeline, test, gateway=gateway)
+        gateway = self._supply.elsewhere()
+        run = run_integration(self._subjects.bench, pipeline, test, gateway=gateway)
         result = integration.judge(test, run)
         entry = replace(
             _entered(blank, result),

@@ -40,6 +40,7 @@ def test_every_key_arrives():
         channels={"slack": {"type": "slack", "url": "${SLACK_URL}"}},
         baseline="main",
         store="tracked",
+        hooks_budget=0.5,
     )
     assert found.places["channels.slack.url"] == Place(FILE, 18, 24)
 

@@ -148,9 +148,9 @@ def test_an_integration_test_spends_from_the_same_budget(tmp_path, server):
         "  - {name: whole, steps: [{extract: 4 records}], assertions: [records_loaded == 4]}\n"
     )
     project = project_with(tmp_path / "work", server, tests)
-    done = pytest_in(project, "--loom-budget=0.0006").expect(1, passed=2, failed=1)
+    done = pytest_in(project, "--loom-budget=0.00075").expect(1, passed=2, failed=1)
     assert "whole: fail - budget: " in done.out
-    assert sum(_price(server, request) for request in server.requests) <= 0.0006
+    assert sum(_price(server, request) for request in server.requests) <= 0.00075
     pytest_in(project, "--loom-budget=0.006").expect(0, passed=3)
 
 

@@ -62,7 +62,7 @@ def test_one_projects_fault_is_its_own(monorepo):
 
 
 def test_a_budget_is_one_for_all_of_them(monorepo, server):
-    done = pytest_in(monorepo, "--loom-budget=0.0004")
+    done = pytest_in(monorepo, "--loom-budget=0.0007")
     assert done.code == 1
     assert 0 < server.calls < 4
     assert sum(done.counts.values()) == 7

@@ -16,7 +16,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import orjson
 from aiohttp import web
@@ -58,7 +58,16 @@ class Fault:
         )
 
 
-Answer = str | Reply | Hang
+@dataclass(frozen=True)
+class Charged:
+    """A reply that is charged for, and does not arrive whole: `then` it hangs, its connection is
+    closed, it is sent without a choice (with its usage), or it is cut off (`length`)."""
+
+    text: str
+    then: Literal["hang", "close", "no choices", "length"]
+
+
+Answer = str | Reply | Hang | Charged
 Responder = Callable[[dict[str, Any]], Answer]
 
 
@@ -149,6 +158,8 @@ class OpenAiServer:
 
     `respond` decides the answers, `served` the model's name in them, `cached_share` which part of
     the input tokens is said to come from the provider's cache, `api_key` the only key accepted.
+    `charged` counts the tokens of each model (input, output) that a provider would charge for,
+    `lost` lists those of replies that did not arrive; a token has `token_bytes` characters.
     `requests` holds the bodies in order of arrival, `headers` what came with them; `arrived` is set
     by a call, `left` by a client that gave up waiting.
     """
@@ -173,6 +184,7 @@ class OpenAiServer:
         self.api_key = api_key
         self.keep = keep
         self.port = port
+        self.token_bytes = 4
         self._ready = threading.Event()
         self.arrived = threading.Event()
         self.left = threading.Event()
@@ -187,6 +199,8 @@ class OpenAiServer:
         self.calls = 0
         self.running = 0
         self.highest = 0
+        self.charged: dict[str, tuple[int, int]] = {}
+        self.lost: list[tuple[str, int, int]] = []
         self.abandoned = 0
         self.violations = 0
         self.statuses: Counter[int] = Counter()
@@ -246,34 +260,61 @@ class OpenAiServer:
         request, reply = await self._take(http)
         if isinstance(reply, Reply):
             return _send(reply.status, reply.body, reply.headers)
+        ending = "stop"
+        if isinstance(reply, Charged):
+            ending = reply.then
+            reply = reply.text
+        most = request.get("max_tokens") or request.get("max_completion_tokens")
+        if most is not None and self._tokens(reply) > most:
+            reply = reply[: self.token_bytes * most]
+            ending = "length" if ending == "stop" else ending
         message: dict[str, Any] = {"role": "assistant", "content": reply}
-        asked = sum(tokens(_text(turn)) for turn in request["messages"]) + 3
+        asked = sum(self._tokens(_text(turn)) for turn in request["messages"]) + 3
+        replied = self._tokens(reply)
+        self._charge(request["model"], asked, replied)
+        if ending in ("close", "hang"):
+            self.lost.append((request["model"], asked, replied))
+        if ending == "close":
+            assert http.transport is not None
+            http.transport.abort()
+        if ending == "hang":
+            await self._stop.wait()
         body = {
             "id": f"chatcmpl-{self.calls}",
             "object": "chat.completion",
             "created": int(time.time()),
             "model": self.served(request["model"]),
             "choices": [
-                {"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}
+                {"index": 0, "message": message, "finish_reason": ending, "logprobs": None}
             ],
             "usage": {
                 "prompt_tokens": asked,
-                "completion_tokens": tokens(reply),
-                "total_tokens": asked + tokens(reply),
+                "completion_tokens": replied,
+                "total_tokens": asked + replied,
                 "prompt_tokens_details": {"cached_tokens": int(asked * self.cached_share)},
             },
         }
-        if request.get("tools"):
+        if ending == "no choices":
+            body["choices"] = []
+        elif request.get("tools"):
             call = {"name": request["tools"][0]["function"]["name"], "arguments": reply}
             message["content"] = None
             message["tool_calls"] = [{"id": "call_1", "type": "function", "function": call}]
             body["choices"][0]["finish_reason"] = "tool_calls"
         return _send(200, body)
 
+    def _tokens(self, text: str) -> int:
+        return (len(text) + self.token_bytes - 1) // self.token_bytes
+
+    def _charge(self, model: str, asked: int, replied: int) -> None:
+        before = self.charged.get(model, (0, 0))
+        self.charged[model] = before[0] + asked, before[1] + replied
+
     async def _messages(self, http: web.Request) -> web.Response:
         request, reply = await self._take(http)
         if isinstance(reply, Reply):
             return _send(reply.status, reply.body, reply.headers)
+        assert isinstance(reply, str)
         content: dict[str, Any] = {"type": "text", "text": reply}
         if request.get("tools"):
             name = request["tools"][0]["name"]
@@ -296,7 +337,7 @@ class OpenAiServer:
         }
         return _send(200, body)
 
-    async def _take(self, http: web.Request) -> tuple[dict[str, Any], str | Reply]:
+    async def _take(self, http: web.Request) -> tuple[dict[str, Any], str | Reply | Charged]:
         arrived = time.monotonic()
         request = orjson.loads(await http.read())
         self.calls += 1
@@ -323,7 +364,7 @@ class OpenAiServer:
             self._remember_refusal(model, reply.headers)
         return request, reply
 
-    async def _decide(self, http: web.Request, request: dict[str, Any]) -> str | Reply:
+    async def _decide(self, http: web.Request, request: dict[str, Any]) -> str | Reply | Charged:
         number = self.calls
         if self.latency:
             await asyncio.sleep(self.latency)
