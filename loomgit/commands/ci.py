@@ -272,14 +272,14 @@ class _Teller:
             self._console.warn(shown(f"unverified: {line}"))
 
     def tell_costs(self) -> None:
-        """What was spent, on stderr; nothing if no model was called."""
-        if self._console.quiet or not (self._bill.calls or self._bill.unanswered):
+        """What was spent, on stderr; nothing if it was free."""
+        if self._console.quiet or self._bill.is_free:
             return
         self._console.clear()
         click.echo(f"Spent: {bill_line(self._bill)}", err=True)
 
     def _notes(self, change: Change) -> Iterator[str]:
-        if self._bill.calls or self._bill.unanswered:
+        if not self._bill.is_free:
             yield f"This check spent {bill_line(self._bill)}."
         if self._workflow is not None and self._workflow.fork:
             yield "a pull request from a fork has no secrets: what is not recorded is unverified"

@@ -149,8 +149,8 @@ def command(
 
 
 def _tell_costs(console: Console, bill: Bill) -> None:
-    """Say what the measurement cost, if there was one."""
-    if (bill.calls or bill.unanswered) and not console.quiet:
+    """Say what the measurement cost, if it cost anything."""
+    if not bill.is_free and not console.quiet:
         console.clear()
         click.echo(f"Spent: {bill_line(bill)}", err=True)
 

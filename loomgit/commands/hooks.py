@@ -213,7 +213,7 @@ def _run(
             seconds = time.perf_counter() - began
             said = "passed in" if judgement.is_verified else "goes on unverified after"
             click.echo(f"loom: {hook} {said} {seconds:.1f} s", err=True)
-    if bill.calls or bill.unanswered:
+    if not bill.is_free:
         click.echo(f"loom: spent {bill_line(bill)}", err=True)
     if changes:
         _watch(wiring, guard, Hooks(repository), changes[-1].head)

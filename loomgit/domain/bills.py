@@ -58,6 +58,11 @@ class Bill:
         """USD; None if the price of a call is unknown."""
         return None if self.unpriced else self.known
 
+    @property
+    def is_free(self) -> bool:
+        """Whether the calls cost nothing for certain."""
+        return not (self.known or self.unpriced or self.unanswered)
+
     def add(self, charge: Charge) -> None:
         """Count a charge."""
         with self._lock:

@@ -74,7 +74,7 @@ def unreported(bills: Mapping[tuple[str, str], Bill], reported: Collection[tuple
     for name, bill in bills.items():
         if name not in reported:
             whole.include(bill)
-    if not (whole.calls or whole.unanswered):
+    if whole.is_free:
         return ""
     return f"spent {bill_line(whole)} on tests that did not finish"
 
