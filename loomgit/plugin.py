@@ -71,7 +71,7 @@ class LoomPlugin(ReportHooks):
         self._shared: Path | None = None  # the folder of the board, in the controller
         self._selection = Selection(config.rootpath, lambda file: self.project(file).root)
         self._entries: dict[str, Entry] = {}
-        self._began = _now()
+        self._began = datetime.now(UTC)
         self._hurried = False
         self.unmodified = 0  # tests that --loom-modified left out
         self.summary: Summary | None = None
@@ -397,7 +397,3 @@ def _board(path: Path) -> Board:
     from loomgit.history.board import Board
 
     return Board(path)
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
