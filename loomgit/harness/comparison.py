@@ -330,6 +330,8 @@ def _decided(draft: Draft, decided: Mapping[int, Change]) -> PipelineComparison:
         metric = moved.metric
         if change is not None:
             metric = replace(metric, outcome=change.outcome, adjusted=change.adjusted)
+            if change.identical and change.outcome == "inconclusive":
+                metric = replace(metric, reason=f"no difference in {_counted(change.cases)}")
             metric = _trusted(metric, change, limits)
         metrics.append(metric)
     gated = [metric.outcome for metric in metrics if metric.gated]
@@ -343,6 +345,10 @@ def _decided(draft: Draft, decided: Mapping[int, Change]) -> PipelineComparison:
     if limits.unpaired:
         notes.append("unpaired: the sides may have different cases, which sees far less")
     return replace(draft.comparison, metrics=tuple(metrics), outcome=outcome, notes=tuple(notes))
+
+
+def _counted(cases: int) -> str:
+    return f"{cases:,} case{'s' if cases != 1 else ''}"
 
 
 def _trusted(metric: Metric, change: Change, limits: Limits) -> Metric:

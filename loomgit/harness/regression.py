@@ -95,13 +95,15 @@ def judge_regression(
     unconfirmed: str = "not measured again",
     entrance: OnInconclusive = "point",
     strict: bool = False,
+    same: bool = False,
 ) -> TestResult:
     """Whether the same cases score worse than under the baseline, by `max_drop` or more.
 
     `baseline` None: there are no results to compare with, which is inconclusive. `fresh` are both
     sides drawn again (candidate, baseline) for `confirm`: a failure stands only if they agree.
     Without them it stands, and `unconfirmed` says why there are none.
-    An inconclusive comparison is no failure, unless it is to be strict.
+    An inconclusive comparison is no failure, unless it is to be strict. `same`: the baseline's
+    content is today's, so that nothing can have changed.
     """
     against = test.baseline or "the baseline"
     score_line = f"mean_score drop < {test.policy.max_drop:g} against {against}"
@@ -116,7 +118,10 @@ def judge_regression(
         text = score_line
         if isinstance(metric, _Rise):
             text = f"{metric.kind} rise < {metric.most:.0%} against {against}"
-        checks.append(_gate(text, metric, pairs, again, test.policy, how, unconfirmed))
+        check = _gate(text, metric, pairs, again, test.policy, how, unconfirmed)
+        if same and check.verdict == "inconclusive":
+            check = replace(check, verdict="pass")
+        checks.append(check)
     return concluded(test, checks, used, _fallen(pairs))
 
 
@@ -245,7 +250,8 @@ def _gate(
     except NoValues:
         note = "no case has been measured on both sides"
         return Check(text, "unverified", "not known", n=0, note=note)
-    notes = [f"{change.outcome} over {change.cases} cases{metric.levels(pairs)}", *notes]
+    word = "no difference" if change.identical else change.outcome.replace("_", " ")
+    notes = [f"{word} over {change.cases} cases{metric.levels(pairs)}", *notes]
     outcome = change.outcome
     if outcome != "degraded" and pairs.removed_share > MOST_REMOVED and not policy.allow_removed:
         outcome = "inconclusive"

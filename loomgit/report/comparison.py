@@ -78,14 +78,15 @@ def sentence(comparison: Comparison) -> str:
     if not compared:
         new = ", ".join(found.pipeline for found in comparison.pipelines)
         return f"Nothing is compared{f': {new} is new' if new else ''}"
+    count = f"{len(compared)} pipeline{'s' if len(compared) != 1 else ''}"
     if comparison.outcome == "unchanged":
-        measured = [found for found in compared if found.metrics]
-        what = "every case scores as before" if measured else "nothing differs that matters"
-        count = len(compared)
-        return f"Unchanged: {what} in {count} pipeline{'s' if count != 1 else ''}"
+        return f"Unchanged: nothing differs that matters in {count}"
     accepted = [found.pipeline for found in compared if found.is_accepted_loss]
-    if accepted and comparison.outcome in ("no_worse", "improved", "unchanged"):
+    if accepted and comparison.outcome in ("no_worse", "improved"):
         return f"Degraded, and accepted: {', '.join(accepted)}"
+    moved = any(found.worse or found.better for found in compared)
+    if comparison.outcome == "no_worse" and not moved:
+        return f"No worse: every case scores as before in {count}"
     names = [found.pipeline for found in compared if found.outcome == comparison.outcome]
     return f"{WORDS[comparison.outcome].capitalize()}: {', '.join(names)}"
 

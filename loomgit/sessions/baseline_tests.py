@@ -59,6 +59,7 @@ class BaselineTests(Struct, frozen=True):
             result = regression.judge_regression(
                 test, cases, base, fresh=fresh.sides, unconfirmed=fresh.why,
                 entrance=self.options.on_inconclusive, strict=self.options.strict,
+                same=standard.same,
             )  # fmt: skip
             if (parts := _changed_parts(standard, asked)) and result.verdict == "pass":
                 result = regression.doubted(result, parts)

@@ -28,7 +28,7 @@ def adjust(p_values: Sequence[float]) -> tuple[float, ...]:
 def decide_family(changes: Sequence[Change]) -> tuple[Change, ...]:
     """Decide again all gated metrics of one gate run, by p-values adjusted for their number.
 
-    Give it every gated metric of every pipeline, the unchanged ones too, and no informational one.
+    Give it every gated metric of every pipeline, identical ones too, and no informational one.
     Materiality stays each metric's own (`max_drop`).
     """
     adjusted = adjust([change.p for change in changes])

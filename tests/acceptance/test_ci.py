@@ -176,7 +176,7 @@ def test_a_good_prompt_passes(forge):
     forge.propose(NEUTRAL)
     done = forge.ci(forge.checkout())
     assert done.returncode == 0, done.stderr
-    assert forge.heading == "## ✅ Loom: Unchanged: every case scores as before in 1 pipeline"
+    assert forge.heading == "## ✅ Loom: No worse: every case scores as before in 1 pipeline"
     assert "::error" not in done.stdout
 
 
@@ -216,7 +216,7 @@ def test_a_failing_test_is_in_the_heading_and_at_its_line(forge):
     forge.propose(WRONG)
     done = forge.ci(forge.checkout())
     assert done.returncode == 1
-    assert forge.heading == "## ❌ Loom: 1 test failed"
+    assert forge.heading == "## ❌ Loom: 1 test failed; tests or cases are gone"
     assert "### Failed tests" in forge.comment
     assert "::error file=tests/demo_test.yaml,line=4,title=unit%3A%3Aplain failed::" in done.stdout
 
@@ -224,7 +224,7 @@ def test_a_failing_test_is_in_the_heading_and_at_its_line(forge):
 def test_both_are_in_the_heading(forge):
     forge.propose({**WORSE, **WRONG})
     assert forge.ci(forge.checkout()).returncode == 1
-    assert forge.heading == "## ❌ Loom: Degraded: demo; 1 test failed"
+    assert forge.heading == "## ❌ Loom: Degraded: demo; 1 test failed; tests or cases are gone"
 
 
 @pytest.mark.parametrize("depth", [0, 2])

@@ -72,11 +72,12 @@ def test_a_worse_prompt_is_blocked_with_a_table(project):
     base = git(project, "rev-parse", "main")[:8]
     assert lines[:3] == [f"Base: merge base with main ({base})", f"Head: feature ({head})", ""]
     assert lines[3] == "demo: degraded"
-    assert lines[5].split() == [
+    assert lines[5] == "  changed: context/taxonomy.md"
+    assert lines[6].split() == [
         "METRIC", "BASE", "HEAD", "Δ", "90%", "INTERVAL", "n", "p", "VERDICT",
     ]  # fmt: skip
-    assert lines[6].split()[:2] == ["Label", "1.000"]
-    assert lines[6].endswith("degraded")
+    assert lines[7].split()[:2] == ["Label", "1.000"]
+    assert lines[7].endswith("degraded")
     assert any(line.startswith("  worse: r-") for line in lines)
     assert lines[-1] == "❌ Degraded: demo"
 
@@ -84,7 +85,7 @@ def test_a_worse_prompt_is_blocked_with_a_table(project):
 def test_a_change_that_does_no_harm_passes_and_is_not_called_nothing(project):
     commit(project, NEUTRAL)
     found = measure(project)
-    assert found.outcome == "unchanged"
+    assert found.outcome == "no_worse"
     assert not found.blocks(strict=True)
     assert one(found).compared == 61
     done = loom(project, "compare")
@@ -118,7 +119,7 @@ def test_a_broken_test_file_of_another_pipeline_stops_nothing(project):
     commit(project, NEUTRAL)
     done = loom(project, "compare", "HEAD~1..HEAD", "--run-missing")
     assert done.returncode == 0, done.stderr
-    assert "demo: unchanged" in done.stdout
+    assert "demo: no worse" in done.stdout
     assert done.stderr.count("warning: tests/other_test.yaml:3:") == 1
 
 
@@ -152,7 +153,7 @@ def test_the_json_document_has_every_number(project):
     assert found.keys() == {
         "pipeline", "outcome", "new", "base", "head", "metrics", "differs", "compared", "removed",
         "added", "changed", "worse", "better", "inputs", "notes", "accepted", "strict",
-        "requestioned", "looser",
+        "requestioned", "looser", "may_lose",
     }  # fmt: skip
     assert found["base"].keys() == {
         "commit", "fingerprint", "prompt_version", "model", "runs", "behind", "measured",
@@ -216,7 +217,7 @@ def test_cost_is_gated_where_a_rise_is_named(project, monkeypatch):
         found = measure(project)
         cost = next(m for m in one(found).metrics if m.name == "cost")
         assert cost.delta > 0.5
-        assert (found.outcome, cost.gated) == ("unchanged", False)
+        assert (found.outcome, cost.gated) == ("no_worse", False)
         assert compare(project, max_rise=0.1).outcome == "degraded"
         assert compare(project, max_rise=50.0).outcome != "degraded"
 
@@ -411,7 +412,7 @@ def test_a_case_that_changed_is_named_and_left_out(project):
     commit(project, {"data/reviews.csv": rows} | NEUTRAL)
     Project(project).run("demo")
     found = compare(project)
-    assert found.outcome == "unchanged"
+    assert found.outcome == "no_worse"
     assert (one(found).changed, one(found).compared) == (("r-7",), 59)
     said = loom(project, "compare").stdout
     assert "not comparable: case r-7: its input or what is expected of it differs" in said
@@ -436,7 +437,7 @@ def test_removed_cases_make_it_inconclusive_unless_that_is_accepted(project):
     found = compare(project)
     assert found.outcome == "inconclusive"
     assert len(one(found).removed) == 10
-    assert compare(project, allow_removed=True).outcome == "unchanged"
+    assert compare(project, allow_removed=True).outcome == "no_worse"
     assert loom(project, "compare", "--allow-removed", "--strict").returncode == 0
 
 
@@ -445,7 +446,7 @@ def test_removed_cases_are_seen_though_the_baseline_is_measured_today(project):
     for found in (measure(project), compare(project), measure(project)):
         assert found.outcome == "inconclusive"
         assert len(one(found).removed) == 10
-    assert measure(project, allow_removed=True).outcome == "unchanged"
+    assert measure(project, allow_removed=True).outcome == "no_worse"
 
 
 def test_cases_that_came_are_measured_of_both_sides(project):
@@ -535,7 +536,7 @@ def test_a_judge_that_the_baseline_does_not_know_judges_it_all_the_same(project)
         "evaluators.label: exact_match -> none"
     ]
     assert one(found).metrics[0].name == "quality"
-    assert one(found).metrics[0].outcome == "unchanged"
+    assert one(found).metrics[0].outcome == "inconclusive"
     models = [request["model"] for request in server.requests]
     assert (models.count("gpt-4o-mini"), models.count("judge-1")) == (8, 8)
 
@@ -631,7 +632,7 @@ def test_a_key_that_is_refused_is_for_the_user_and_what_was_drawn_is_kept(projec
         kept = sum(run.processed for run in runs(project))
         assert kept
         calls, server.respond = server.calls, classify
-        assert measure(project).outcome == "unchanged"
+        assert measure(project).outcome == "no_worse"
         assert server.calls < calls + 90
 
 
@@ -775,14 +776,14 @@ def test_new_gone_and_broken_pipelines_are_told_and_stop_nothing(project):
            | NEUTRAL)  # fmt: skip
     found = measure(project)
     assert {p.pipeline: (p.outcome, p.new) for p in found.pipelines} == {
-        "broken": ("inconclusive", False), "demo": ("unchanged", False),
+        "broken": ("inconclusive", False), "demo": ("no_worse", False),
         "new": ("inconclusive", True),
     }  # fmt: skip
     assert found.notes == ("pipeline old is gone",)
     assert found.missing_baseline
     broken = found.pipelines[0]
     assert broken.notes[0].startswith("the baseline's pipeline cannot be used: pipelines/broken")
-    assert compare(project, pipelines=("demo",)).outcome == "unchanged"
+    assert compare(project, pipelines=("demo",)).outcome == "no_worse"
     only_new = compare(project, pipelines=("new",))
     assert not only_new.blocks(strict=True)
     said = loom(project, "compare", "--pipeline", "new").stdout

@@ -31,7 +31,8 @@ def test_what_cannot_be_read_is_named_and_unverified(changed, monkeypatch):
     code, said = loom(changed, "ci", "--dry-run")
     assert (code, "## ⚠️ Loom: 1 pipeline unverified" in said) == (4, True), said
     code, said = loom(changed, "ci", "--json")
-    assert json.loads(said)["unread"][0].startswith("demo: ")
+    document = said[said.index("{") : said.rindex("}") + 1]
+    assert json.loads(document)["unread"][0].startswith("demo: ")
 
 
 @pytest.mark.parametrize("changed", [WAYS["pipeline that is removed"]], indirect=True)

@@ -82,7 +82,7 @@ def test_a_good_prompt_is_pushed_and_the_hook_names_its_seconds(project):
     before = state(project)
     done = push(project)
     assert done.returncode == 0, done.stderr
-    assert "demo: unchanged" in done.stderr
+    assert "demo: no worse" in done.stderr
     assert "loom: pre-push passed in " in done.stderr
     assert at_remote(project) == head
     assert (project / ".git/index").read_bytes() == index
@@ -196,7 +196,7 @@ def test_the_results_of_a_hook_are_there_afterwards(project):
     commit(project, NEUTRAL)
     assert push(project).returncode == 0
     done = loom(project, "compare", "HEAD~1..HEAD", "--json")
-    assert json.loads(done.stdout)["outcome"] == "unchanged"
+    assert json.loads(done.stdout)["outcome"] == "no_worse"
     git(project, "commit", "--quiet", "--amend", "-m", "Reworded")
     again = push(project, "--force", "origin", "main")
     assert again.returncode == 0
@@ -360,7 +360,7 @@ def test_a_test_file_of_another_pipeline_that_was_broken_before_stops_nobody(pro
     assert done.returncode == 0, done.stderr
     assert done.stderr.count(f"warning: {OTHER}:3:") == 1
     assert "these tests are left out" in done.stderr
-    assert "demo: unchanged" in done.stderr
+    assert "demo: no worse" in done.stderr
     assert at_remote(project) == head
     commit(project, WORSE)
     done = push(project)
@@ -397,7 +397,7 @@ def test_a_pipeline_that_was_broken_before_stops_nobody(project):
     commit(project, NEUTRAL)
     done = push(project)
     assert done.returncode == 0, done.stderr
-    assert "demo: unchanged" in done.stderr
+    assert "demo: no worse" in done.stderr
 
 
 def test_a_bug_of_ours_says_so_and_lets_the_push_through_unless_strict(project):
@@ -575,7 +575,7 @@ def test_a_hook_that_was_there_still_runs_and_comes_back(project, kind):
     done = push(project)
     assert done.returncode == 0, done.stderr
     assert f"{kind} ran" in done.stderr
-    assert "demo: unchanged" in done.stderr
+    assert "demo: no worse" in done.stderr
     if kind == "reader":
         old = git(project, "rev-parse", "HEAD~1")
         assert (project / "seen").read_text() == f"refs/heads/main {head} refs/heads/main {old}\n"
@@ -634,7 +634,7 @@ def test_a_linked_worktree_has_the_hook_and_shares_the_results(project, tmp_path
     commit(tree, NEUTRAL)
     done = push(tree, "origin", "feature")
     assert done.returncode == 0, done.stderr
-    assert "demo: unchanged" in done.stderr
+    assert "demo: no worse" in done.stderr
     commit(tree, WORSE)
     assert push(tree, "origin", "feature").returncode != 0
     assert not (tree / ".loom/runs").exists()

@@ -52,12 +52,12 @@ MIXED = [*cases(60, 1.0)[:54], *cases(60, 0.0)[54:]]
 @pytest.mark.parametrize(
     ("base", "head", "outcome"),
     [
-        (GOOD, GOOD, "unchanged"),
+        (GOOD, GOOD, "no_worse"),
         (BAD, GOOD, "improved"),
         (GOOD, BAD, "degraded"),
         (GOOD[:8], [*GOOD[:7], *BAD[7:8]], "inconclusive"),
-        (cases(60, 0.9, 0.8), cases(60, 0.8, 0.9), "unchanged"),  # the same, in another order
-        (cases(90, 0.7, 0.9, 0.8), cases(90, 0.9, 0.8, 0.69), "no_worse"),
+        (cases(60, 0.9, 0.8), cases(60, 0.8, 0.9), "no_worse"),  # the same, in another order
+        (cases(400, 0.7, 0.9, 0.8), cases(400, 0.9, 0.8, 0.69), "no_worse"),
     ],
 )
 def test_the_outcome_is_that_of_the_gate(base, head, outcome):
@@ -100,7 +100,7 @@ def test_what_nobody_gates_is_shown_and_decides_nothing():
     assert (cost.outcome, cost.gated) == ("degraded", False)
     assert (cost.base, cost.head, cost.delta) == (1.0, 2.0, pytest.approx(1.0))
     assert metric(found, "latency").delta == pytest.approx(2.0)
-    assert found.outcome == "unchanged"
+    assert found.outcome == "no_worse"
     assert compare(side(base), side(head), max_rise=0.1).outcome == "degraded"
     assert compare(side(base), side(head), max_rise=5.0).outcome != "degraded"
 
@@ -117,12 +117,12 @@ def test_costs_that_are_not_known_say_so():
     assert (cost.delta, cost.reason) == (None, "not known on both sides")
 
 
-def test_a_pipeline_that_nobody_judges_is_not_called_unchanged():
+def test_a_pipeline_that_nobody_judges_is_not_called_no_worse():
     plain = [replace(c, scores={}) for c in GOOD]
     found = compare(side(plain), side(plain))
     assert found.outcome == "inconclusive"
     assert "no evaluator judges" in found.notes[0]
-    assert metric(found, "pass_rate").outcome == "unchanged"
+    assert metric(found, "pass_rate").outcome == "no_worse"
 
 
 def test_many_metrics_are_one_family_over_all_pipelines():
@@ -148,7 +148,7 @@ def test_samples_that_an_outage_took_make_it_inconclusive():
     found = compare(side(GOOD), side(lost))
     assert found.outcome == "inconclusive"
     assert "6 samples (10% of a side) have no score" in metric(found).reason
-    assert compare(side(GOOD), side(lost), max_error_rate=0.2).outcome == "unchanged"
+    assert compare(side(GOOD), side(lost), max_error_rate=0.2).outcome == "no_worse"
     few = [case(c.id, None) if n < 3 else c for n, c in enumerate(BAD)]
     assert compare(side(GOOD), side(few)).outcome == "degraded"
     assert metric(compare(side(GOOD), side(lost)), "pass_rate").cases == 54
@@ -157,7 +157,7 @@ def test_samples_that_an_outage_took_make_it_inconclusive():
 def test_cases_that_nobody_can_judge_are_left_out_and_not_taken_for_an_outage():
     mute = [case(f"unit-{n}") for n in range(30)]
     found = metric(compare(side([*GOOD, *mute]), side([*GOOD, *mute])))
-    assert (found.outcome, found.cases, found.missing) == ("unchanged", 60, 0)
+    assert (found.outcome, found.cases, found.missing) == ("no_worse", 60, 0)
     sick = [case(f"unit-{n}", 1.0) for n in range(30)]
     found = metric(compare(side([*GOOD, *sick]), side([*GOOD, *mute])))
     assert (found.outcome, found.cases, found.missing) == ("inconclusive", 60, 30)
@@ -255,7 +255,7 @@ def test_cases_whose_question_differs_leave_the_gate():
 def test_new_and_removed_cases_leave_the_gate():
     found = compare(side(GOOD), side([*GOOD[2:], case("new", 0.0)]))
     assert (found.removed, found.added) == (("r-0", "r-1"), ("new",))
-    assert found.outcome == "unchanged"
+    assert found.outcome == "no_worse"
 
 
 @pytest.mark.parametrize("how", ["removed", "changed"])
@@ -266,8 +266,8 @@ def test_more_than_a_tenth_lost_is_inconclusive_unless_accepted(how):
     found = compare(side(GOOD), side(head))
     assert found.outcome == "inconclusive"
     assert "12% of the baseline's cases" in found.notes[0]
-    assert compare(side(GOOD), side(head), allow_removed=True).outcome == "unchanged"
-    assert compare(side(GOOD), side(GOOD[6:])).outcome == "unchanged"
+    assert compare(side(GOOD), side(head), allow_removed=True).outcome == "no_worse"
+    assert compare(side(GOOD), side(GOOD[6:])).outcome == "no_worse"
 
 
 def test_a_degradation_of_what_is_left_still_blocks():

@@ -113,9 +113,9 @@ def test_an_inconclusive_metric_says_what_it_would_have_seen():
         ([FOUND], "degraded", "Degraded: reviews"),
         ([replace(FOUND, outcome="no_worse")], "no_worse", "No worse: reviews"),
         (
-            [replace(FOUND, outcome="unchanged")],
-            "unchanged",
-            "Unchanged: every case scores as before in 1 pipeline",
+            [replace(FOUND, outcome="no_worse", worse=(), better=())],
+            "no_worse",
+            "No worse: every case scores as before in 1 pipeline",
         ),
         (
             [replace(FOUND, outcome="unchanged", metrics=())] * 2,

@@ -12,15 +12,22 @@ from loomgit.stats.laws import Z
 from loomgit.stats.pairs import suite_moments
 
 MEANS = {"graded": 0.8, "five levels": 0.85, "pass/fail": 0.85, "ties": 0.9}
-CONCENTRATION = 64 / 420 / 0.085**2 - 1
+QUIET = {"graded, sd 0.05": 0.05, "graded, sd 0.02": 0.02}  # judges that waver less
+SPREADS = {"graded": 0.085, **QUIET}
+
+
+def mean_of(model):
+    """The mean score of a law."""
+    return MEANS.get(model, MEANS["graded"])
 
 
 def suite(model, rng, runs, n):
     """Fix the cases of `runs` suites; the answer draws m samples of each, (runs, n, m)."""
     shape = (runs, n, 1)
-    if model == "graded":
+    if model in SPREADS:
         mean = rng.beta(16, 4, shape)
-        a, b = mean * CONCENTRATION, (1 - mean) * CONCENTRATION
+        concentration = 64 / 420 / SPREADS[model] ** 2 - 1
+        a, b = mean * concentration, (1 - mean) * concentration
         return lambda m: rng.beta(a, b, (runs, n, m))
     if model == "five levels":
         p = rng.beta(8.26, 1.46, shape)
@@ -46,6 +53,15 @@ def blocked(base, candidate, max_drop=0.02):
     delta, se = suite_moments(base, candidate)
     moved = se > 0
     return moved & (delta <= -Z * se) & (delta <= -max_drop + 1e-12)
+
+
+def green(base, candidate, max_drop=0.02):
+    """Which runs the default gate calls no worse; `compare` says the same one run at a time."""
+    delta, se = suite_moments(base, candidate)
+    samples = base.shape[-1] * base.shape[-2]
+    one = base.mean((-2, -1)) / samples
+    floor = delta - one - Z * np.hypot(se, one)
+    return np.where(se > 0, floor > -max_drop, True) & (samples >= 50)
 
 
 def error(p, runs):

@@ -60,9 +60,9 @@ def test_materiality_stays_each_metrics_own():
     assert [change.outcome for change in decide_family([one, two])] == ["no_worse", "degraded"]
 
 
-def test_what_is_unchanged_stays_so_and_a_family_of_one_is_as_before():
-    same = compare([[0.5], [0.7]], [[0.5], [0.7]])
-    assert decide_family([same, metric(-0.2, 1)])[0].outcome == "unchanged"
+def test_identical_scores_stay_so_and_a_family_of_one_is_as_before():
+    same = compare([[0.5], [0.7]] * 30, [[0.5], [0.7]] * 30)
+    assert decide_family([same, metric(-0.2, 1)])[0] == same
     alone = metric(-0.05, 1)
     assert decide_family([alone]) == (alone,)
 

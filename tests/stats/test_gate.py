@@ -23,10 +23,13 @@ def noisy(seed, shift, n=60, sd=0.1, m=1):
     return base, base + noise - noise.mean() + shift
 
 
-def test_the_same_scores_are_unchanged():
-    found = compare([[0.5, 0.7], [1.0]], [[0.7, 0.5], [1.0]])
-    assert (found.outcome, found.p, found.delta) == ("unchanged", 1.0, 0.0)
+def test_the_same_scores_are_no_worse_from_fifty_samples_on():
+    found = compare([[0.5, 0.7], [1.0]] * 20, [[0.7, 0.5], [1.0]] * 20)
+    assert (found.outcome, found.p, found.delta) == ("no_worse", 1.0, 0.0)
     assert not blocks(found, strict=True)
+    few = compare([[0.5, 0.7], [1.0]], [[0.7, 0.5], [1.0]])
+    assert (few.outcome, few.identical) == ("inconclusive", True)
+    assert few.detects == pytest.approx(1 - 0.2 ** (1 / 3))  # of outputs that fail altogether
 
 
 def test_a_sure_and_material_drop_is_degraded():
@@ -38,10 +41,10 @@ def test_a_sure_and_material_drop_is_degraded():
 
 
 def test_a_sure_drop_below_max_drop_does_not_block():
-    found = compare(*noisy(1, -0.015, sd=0.02))
+    found = compare(*noisy(1, -0.015, n=1_000, sd=0.02))
     assert found.p < 0.05
     assert found.outcome == "no_worse"
-    assert compare(*noisy(1, -0.015, sd=0.02), max_drop=0.01).outcome == "degraded"
+    assert compare(*noisy(1, -0.015, n=1_000, sd=0.02), max_drop=0.01).outcome == "degraded"
 
 
 def test_a_drop_of_just_max_drop_blocks_in_spite_of_binary_fractions():
@@ -69,9 +72,22 @@ def test_an_overwhelming_gain_is_improved_too():
 
 
 def test_no_worse_takes_fifty_samples_a_side():
-    assert compare(*noisy(1, 0.0, n=50, sd=0.03)).outcome == "no_worse"
-    assert compare(*noisy(1, 0.0, n=49, sd=0.03)).outcome == "inconclusive"
-    assert compare(*noisy(1, 0.0, n=25, sd=0.03, m=2)).outcome == "no_worse"
+    assert compare(*noisy(1, 0.0, n=50, sd=0.01), max_drop=0.05).outcome == "no_worse"
+    assert compare(*noisy(1, 0.0, n=49, sd=0.01), max_drop=0.05).outcome == "inconclusive"
+    assert compare(*noisy(1, 0.0, n=25, sd=0.01, m=2), max_drop=0.05).outcome == "no_worse"
+
+
+def test_no_worse_holds_as_if_one_more_output_had_failed():
+    base, candidate = noisy(1, 0.0, n=100, sd=0.01)
+    found = compare(base, candidate)
+    one = base.mean() / 100
+    se = (found.delta - found.interval.low) / Z
+    assert found.floor == pytest.approx(found.delta - one - Z * math.hypot(se, one))
+    turned = compare(1 - base, 1 - candidate, higher_is_better=False)
+    assert turned.floor == pytest.approx(found.floor)
+    assert compare_rise(*rises(1, 1.0, sd=0.1)).floor == pytest.approx(
+        compare_rise(*rises(1, 1.0, sd=0.1)).interval.low
+    )
 
 
 def test_of_a_population_no_worse_rests_on_the_bounded_bound():
@@ -122,7 +138,7 @@ def test_a_larger_allowance_never_blocks_more(both, one, two):
 def test_it_blocks_exactly_if_p_and_the_drop_say_so(both):
     found = compare(*both)
     same = (np.sort(both[0], 1) == np.sort(both[1], 1)).all()
-    assert (found.outcome == "unchanged") == same
+    assert found.identical == same
     if not same:
         assert blocks(found) == (found.p <= 0.05 and found.delta <= -0.02 + 1e-12)
         assert found.interval.high - found.interval.low > 0
@@ -189,8 +205,9 @@ def test_the_unit_of_a_cost_does_not_matter():
 
 def test_time_outs_count_as_the_slowest_and_free_calls_as_next_to_nothing():
     timed_out = compare_rise([[1.0, math.inf], [1.0, 2.0]], [[1.0, 2.0], [1.0, 2.0]])
-    assert timed_out.outcome == "unchanged"
-    assert compare_rise(np.zeros(5), np.zeros(5)).outcome == "unchanged"
+    assert timed_out.identical
+    assert compare_rise(np.zeros(5), np.zeros(5)).outcome == "inconclusive"
+    assert compare_rise(np.zeros(50), np.zeros(50)).outcome == "no_worse"
     assert compare_rise(np.zeros(5), np.full(5, 0.01)).outcome == "degraded"
     missing = compare_rise([[1.0, math.nan], [1.0]], [[1.0], [2.0]])
     assert (missing.missing, missing.cases) == (1, 2)
@@ -219,8 +236,9 @@ def test_unpaired_sides_may_have_different_cases():
     assert compare_unpaired(candidate, base).outcome == "improved"
 
 
-def test_unpaired_sides_of_one_score_throughout_are_unchanged():
-    assert compare_unpaired([[0.5]] * 3, [[0.5]] * 4).outcome == "unchanged"
+def test_unpaired_sides_of_one_score_throughout_are_identical():
+    assert compare_unpaired([[0.5]] * 3, [[0.5]] * 4).identical
+    assert compare_unpaired([[0.5]] * 60, [[0.5]] * 70).outcome == "no_worse"
     assert compare_unpaired([[0.5]] * 3, [[0.4]] * 4).outcome == "inconclusive"
 
 
