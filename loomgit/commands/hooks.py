@@ -200,7 +200,7 @@ def _run(
     else:
         message = arguments[0] if hook == "commit-msg" and arguments else None
         text = None if message is None else _text(message)
-        changes = staged(repository, text, wiring.warn)
+        changes = staged(wiring, text)
     blocked = False
     for change in changes:
         with billed_to(bill):

@@ -107,7 +107,7 @@ class Comparing:
         if self._wanted.aa or not (gone or any(map(needs_acceptance, found.pipelines))):
             return found
         warn = (lambda _: None) if self._quiet else self._wiring.warn
-        accepted = acceptances(self._wiring.repository, ends.base, ends.head, warn)
+        accepted = acceptances(self._wiring, ends.base, ends.head, warn)
         found = accept(found, accepted)
         if not gone - {each.subject for each in accepted}:
             return found

@@ -96,6 +96,12 @@ class SettingsModel(Part):
     models: dict[str, ModelSettingsModel] = Field(
         default={}, description="By model: prices, base URLs, rate limits"
     )
+    accept_from: Annotated[
+        Literal["anyone", "others"], choice("accept_from", ("anyone", "others"))
+    ] = Field(
+        default="anyone",
+        description="Whose Loom-Accept counts: `others` are no authors of the change",
+    )
     hooks: HooksModel | None = Field(default=None, description="Limits of Git hooks")
     channels: dict[str, JsonMap] = Field(default={}, description="Where alerts go, by name")
     baseline: Word | None = Field(default=None, description="The default branch")
@@ -149,6 +155,7 @@ def _settings(model: SettingsModel, document: Document) -> Settings:
         hooks_budget=model.hooks.budget if model.hooks else None,
         baseline=model.baseline,
         store=model.store,
+        accept_from=model.accept_from,
         places=document.places(),
     )
 

@@ -75,4 +75,5 @@ class Settings(Struct, frozen=True):
     baseline: str | None = None
     store: Literal["local", "tracked"] = "local"
     hooks_budget: float | None = None
+    accept_from: Literal["anyone", "others"] = "anyone"
     places: Places = field(default_factory=Places)

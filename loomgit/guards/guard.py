@@ -327,7 +327,7 @@ class Guard:
 
     def acceptances(self, base: str | None, head: str | None) -> list[Acceptance]:
         """What the commits between base and head accept; of a shallow history what is there."""
-        return acceptances(self._wiring.repository, base, head, self._wiring.warn)
+        return acceptances(self._wiring, base, head, self._wiring.warn)
 
 
 def _gone(heads: Bench, bases: Bench | None, accepted: Sequence[Acceptance]) -> tuple[str, ...]:

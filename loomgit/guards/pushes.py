@@ -12,10 +12,10 @@ from loomgit.harness.acceptance import TRAILER
 from loomgit.history.baselines import Baselines
 from loomgit.history.repository import UNBORN
 from loomgit.hooks.install import Update, parse_updates
-from loomgit.sessions.accepting import read_acceptances
+from loomgit.sessions.accepting import OWN_CHANGE, read_acceptances, wants_others
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from loomgit.guards.guard import Guard
     from loomgit.history.repository import Repository
@@ -139,16 +139,22 @@ class Pushed:
             yield usual
 
 
-def staged(git: Repository, message: str | None, warn: Callable[[str], None]) -> list[Change]:
+def staged(wiring: Wiring, message: str | None) -> list[Change]:
     """The staged files as a change of HEAD; empty before the first commit.
 
-    `message` is the commit's, if it is known: its trailers may accept a loss. `warn` is called for
-    each trailer without a reason.
+    `message` is the commit's, if it is known: its trailers may accept a loss, unless the
+    configuration wants that from somebody else. Warns of a trailer without a reason.
     """
+    git = wiring.repository
     head = git.head()
     if head.id == UNBORN:
         return []
-    accepted = () if message is None else tuple(read_acceptances(_trailers(git, message), warn))
+    values = [] if message is None else _trailers(git, message)
+    if values and wants_others(wiring, head.id):
+        for value in values:
+            wiring.warn(f"`{TRAILER}: {value.strip()}` {OWN_CHANGE}")
+        values = []
+    accepted = tuple(read_acceptances(values, wiring.warn))
     return [Change(head.id, "HEAD", "", "what is staged", accepted)]
 
 

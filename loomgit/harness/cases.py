@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from loomgit.domain.keys import digest
 from loomgit.domain.records import Record
 from loomgit.domain.samples import UNIT
+from loomgit.harness.expected import expectations
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -43,11 +44,14 @@ def unit_case(
     evaluators: Iterable[EvaluatorSpec],
     identify: Callable[[Record], tuple[str, str]],
 ) -> TestCase:
-    """A unit test's case: its question is also what it expects and asserts."""
+    """A unit test's case: its question is also what it expects. Limits and assertions are not in
+    it: they decide over the same output."""
     record = Record(0, f"{UNIT}{unit.name}", referenced(unit, evaluators))
     key, definition = identify(record)
-    own = digest([definition, unit.expected, [a.text for a in unit.assertions]])
-    return TestCase(record, key, own)
+    wanted = [
+        [line.path, line.value] for line in expectations(unit.expected) if line.bounded is None
+    ]
+    return TestCase(record, key, digest([definition, sorted(wanted)]))
 
 
 def referenced(unit: UnitCase, evaluators: Iterable[EvaluatorSpec]) -> JsonObject:

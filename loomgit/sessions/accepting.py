@@ -11,30 +11,56 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from loomgit.history.repository import Repository
+    from loomgit.wiring.project import Wiring
+
+OWN_CHANGE = "is ignored: `accept_from: others` wants it from somebody who changed no file"
 
 
 def acceptances(
-    repository: Repository, base: str | None, head: str | None, warn: Callable[[str], None]
+    wiring: Wiring, base: str | None, head: str | None, warn: Callable[[str], None]
 ) -> list[Acceptance]:
     """The acceptances in the commits between base and head, as far as the clone has the commits.
 
     If `head` is None (the working tree) or empty (the index), the last commit is HEAD. `warn` is
-    called for each trailer without a reason.
+    called for each trailer without a reason, and for those of the change's own authors if the
+    configuration wants others.
     """
     span = (head or "HEAD") if base is None else f"{base}..{head or 'HEAD'}"
+    trailers = f"%(trailers:key={TRAILER},valueonly,unfold,separator=%x00)"
     try:
-        said = repository.plumbing(
-            "log", "--no-show-signature",
-            f"--format=%H%x00%(trailers:key={TRAILER},valueonly,unfold,separator=%x00)%x01",
+        said = wiring.repository.plumbing(
+            "log", "--no-show-signature", f"--format=%H%x00%ae%x00{trailers}%x01",
             "--end-of-options", span, "--",
         )  # fmt: skip
+        authors = _authors(wiring.repository, span) if wants_others(wiring, base) else set()
     except LoomError:
         return []
     found: list[Acceptance] = []
     for block in said.decode("utf-8", "replace").split("\x01"):
-        commit, *values = block.strip("\n").split("\0")
-        found += read_acceptances(values, warn, commit)
+        commit, _, rest = block.strip("\n").partition("\0")
+        author, *values = rest.split("\0")
+        if author not in authors:
+            found += read_acceptances(values, warn, commit)
+            continue
+        for value in filter(str.strip, values):
+            warn(f"commit {commit[:8]}: `{TRAILER}: {value.strip()}` {OWN_CHANGE}")
     return found
+
+
+def wants_others(wiring: Wiring, base: str | None) -> bool:
+    """Whether the configuration, here or at the base, wants acceptances of others than the change's
+    authors: a change cannot switch that off for itself."""
+    trees = [wiring] if base is None else [wiring, wiring.at(base)]
+    return any(tree.settings.accept_from == "others" for tree in trees)
+
+
+def _authors(repository: Repository, span: str) -> set[str]:
+    """The addresses of the authors of the commits that change a file."""
+    said = repository.plumbing(
+        "log", "--no-show-signature", "--full-history", "--no-merges", "--format=%ae",
+        "--end-of-options", span, "--", ":(top)",
+    )  # fmt: skip
+    return set(said.decode("utf-8", "replace").splitlines())
 
 
 def read_acceptances(

@@ -93,7 +93,7 @@ class Ledger(Struct):
                 if not options.is_stricter:
                     until = f"hooks and `loom ci` use {looser.used} until it is merged"
                     warn(f"{looser.difference} ({until})")
-            accepted = acceptances(self.wiring.repository, base, None, warn)
+            accepted = acceptances(self.wiring, base, None, warn)
             return [line for change in changes for line in change.lost(accepted)]
         except LoomError as error:
             warn(f"the tests are not compared with the baseline's: {error.message}")

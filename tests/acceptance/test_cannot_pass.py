@@ -7,7 +7,7 @@ import pytest
 from tests.comparisons import reviews
 from tests.guards import loom, push
 from tests.plugin.sessions import pytest_in
-from tests.repos import commit
+from tests.repos import CLEAN, commit, git
 from tests.ways import WAYS, WORSE, Way
 
 PAGE = Path(__file__).parents[2] / "docs/what-cannot-pass.md"
@@ -60,3 +60,42 @@ def test_cases_that_are_removed_and_accepted_pass(tmp_path, monkeypatch):
     commit(project, {}, "Say why\n\nLoom-Accept: demo.cases: they were spam\n")
     assert push(project, monkeypatch, strict=True)[0] == 0
     assert loom(project, "compare", "--strict")[0] == 0
+
+
+OTHERS = {".loom/config.yaml": "accept_from: others\n"}
+
+
+def accept(project, author):
+    git(project, "config", "user.email", author)
+    own = {"GIT_AUTHOR_EMAIL": author}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in own.items():
+            patch.setitem(CLEAN, name, value)
+        git(
+            project,
+            "commit",
+            "--quiet",
+            "--allow-empty",
+            "-m",
+            "Yes\n\nLoom-Accept: demo: it is fine",
+        )
+
+
+def test_an_author_cannot_accept_the_own_change_if_others_have_to(tmp_path, monkeypatch):
+    project = Way("", WORSE, OTHERS).make(tmp_path / "project")
+    accept(project, "ada@example.org")
+    code, said = push(project, monkeypatch, strict=False)
+    assert code == 1
+    assert "`Loom-Accept: demo: it is fine` is ignored: `accept_from: others` wants it" in said
+    assert loom(project, "compare", "--run-missing")[0] == 1
+    accept(project, "grace@example.org")
+    code, said = push(project, monkeypatch, strict=False)
+    assert (code, "accepted: demo: it is fine" in said) == (0, True), said
+    assert loom(project, "compare", "--run-missing")[0] == 0
+
+
+def test_a_change_cannot_switch_that_off(tmp_path, monkeypatch):
+    files = {".loom/config.yaml": "accept_from: anyone\n", **WORSE}
+    project = Way("", files, OTHERS).make(tmp_path / "project")
+    accept(project, "ada@example.org")
+    assert push(project, monkeypatch, strict=False)[0] == 1

@@ -422,7 +422,7 @@ def test_a_unit_test_that_expects_something_else_is_another_question(project):
     measure(project)
     commit(project, NEUTRAL)
     measure(project)
-    other = SUITE.replace("{sentiment: positive}", "{sentiment: positive, min_confidence: 0.1}")
+    other = SUITE.replace("{sentiment: positive}", "{sentiment: negative}")
     git(project, "checkout", "--quiet", "-b", "other", "main")
     commit(project, {"tests/demo_test.yaml": other, "prompts/classify.txt": PROMPT + "\nHm.\n"})
     measure(project)
@@ -728,6 +728,14 @@ def test_what_changes_no_score_is_no_part_of_the_question(project, old, new):
     commit(project, changed(old, new) | WORSE)
     found = measure(project)
     assert (found.outcome, label(found).base, one(found).differs) == ("degraded", 1.0, ())
+
+
+def test_another_limit_of_a_unit_test_is_no_other_question(project):
+    measure(project)
+    other = SUITE.replace("{sentiment: positive}", "{sentiment: positive, min_confidence: 0.1}")
+    commit(project, {"tests/demo_test.yaml": other, **NEUTRAL})
+    found = measure(project)
+    assert (one(found).changed, one(found).compared, found.outcome) == ((), 61, "no_worse")
 
 
 def test_explain_says_which_inputs_differ(project):

@@ -25,11 +25,20 @@ def records(*keys):
 
 
 def test_a_unit_tests_question_is_also_what_it_expects():
-    one = unit_case(unit(expected={"min_confidence": 0.6}), [], identify)
-    two = unit_case(unit(expected={"min_confidence": 0.7}), [], identify)
-    assert one.id == "unit::x"
+    one = unit_case(unit(expected={"sentiment": "good", "score": 1}), [], identify)
+    two = unit_case(unit(expected={"sentiment": "bad", "score": 1}), [], identify)
+    same = unit_case(unit(expected={"score": 1, "sentiment": "good"}), [], identify)
+    assert (one.id, one.definition) == ("unit::x", same.definition)
     assert one.key == two.key  # the same reply serves both
     assert one.definition != two.definition
+
+
+def test_limits_are_no_part_of_a_unit_tests_question():
+    cases = [
+        unit_case(unit(expected={"sentiment": "good", **limit}), [], identify)
+        for limit in ({}, {"min_confidence": 0.6}, {"min_confidence": 0.7, "max_words": 9})
+    ]
+    assert len({case.definition for case in cases}) == 1
 
 
 def test_a_unit_tests_name_is_no_part_of_its_question():
