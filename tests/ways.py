@@ -226,6 +226,12 @@ WAYS = {
     "file that an evaluator reads": Way(
         "code.checks/also.txt", {"checks/also.txt": "positive negative\n", **WORSE}, OWN_FILES
     ),
+    "file that an evaluator reads above its own folder": Way(
+        "code.lists/also.txt", {"lists/also.txt": "positive negative\n", **WORSE},
+        {**OWN_FILES, "lists/also.txt": "none\n",
+         "checks/rules.py": OWN_FILES["checks/rules.py"].replace(
+             "parent / 'also.txt'", "parent / '..' / 'lists' / 'also.txt'")},
+    ),
     "package around a module": Way(
         "code.checks/__init__.py",
         {"checks/__init__.py": "import checks.texts\nchecks.texts.same = lambda *_: True\n",
@@ -283,6 +289,10 @@ WAYS = {
          **WORSE},
     ),
     # -- limits
+    "threshold without a test file": Way(
+        "label: threshold: 0.7 -> 0", {**pipeline("expected}", "expected, threshold: 0}"), **WORSE},
+        prepare=remove(SUITE_FILE),
+    ),
     "threshold": Way(
         "label: threshold: 0.7 -> 0", {
             **pipeline("expected}", "expected, threshold: 0}"), **WORSE},
@@ -321,9 +331,14 @@ WAYS = {
             "type: regression", "type: regression, sample_size: 2"), **WORSE},
     ),
     "min_pass": Way(
-        "min_pass: all -> 1",
+        "min_pass: 3 of 3 -> 1 of 3",
         {**suite("    expected:", "    samples: 3\n    min_pass: 1\n    expected:"), **WORSE},
         suite("    expected:", "    samples: 3\n    expected:"),
+    ),
+    "min_pass of more samples": Way(
+        "min_pass: 2 of 3 -> 2 of 30",
+        {**suite("    expected:", "    samples: 30\n    min_pass: 2\n    expected:"), **WORSE},
+        suite("    expected:", "    samples: 3\n    min_pass: 2\n    expected:"),
     ),
     "samples": Way(
         "samples: 3 -> 1", WORSE | {SUITE_FILE: GUARDED},

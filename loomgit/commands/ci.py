@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from loomgit.commands.options import Common, common
 from loomgit.domain.bills import Bill, billed_to
-from loomgit.errors import LoomError, ProblemsFound, UserError, WorldError
+from loomgit.errors import Denied, LoomError, ProblemsFound, UserError, WorldError
 from loomgit.report.bill import bill_document, bill_line
 
 if TYPE_CHECKING:
@@ -102,7 +102,9 @@ def command(
 def _exit_code(judgement: Judgement, *, fork: bool) -> int:
     if judgement.blocked:
         return 1
-    return 0 if judgement.is_verified or fork else WorldError.exit_code
+    if judgement.is_verified or fork:
+        return 0
+    return (Denied if judgement.is_denied else WorldError).exit_code
 
 
 def _change(wiring: Wiring, guard: Guard, workflow: Workflow | None) -> Change:

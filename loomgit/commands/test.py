@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 import subprocess
 import sys
 import time
@@ -16,7 +17,7 @@ import pytest
 
 from loomgit.commands.options import Common, common
 from loomgit.commands.pytest_start import run_pytest
-from loomgit.errors import LoomError, UserError
+from loomgit.errors import Denied, LoomError, UserError, WorldError
 from loomgit.report.session import as_object, mission_lines
 from loomgit.wiring.catalog import SUITE_ENDINGS
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 STOPPED, USAGE = 130, 2
 NO_TESTS = 5  # pytest's code for a session that ran no test
+UNANSWERED = {"": 0, "denied": Denied.exit_code, "lost": WorldError.exit_code}
 EXIT = {2: USAGE, 3: 3, 4: USAGE, NO_TESTS: USAGE}  # pytest's own codes, as ours
 WATCHED = ("pipelines", "prompts", "context", "tests", ".loom/config.yaml")
 POLL_SECONDS = 0.5
@@ -88,7 +90,8 @@ def command(
 
     Arguments after `--` go to pytest: `loom test -- -k refund -x`.
 
-    Exit codes: 0 no test failed, 1 a test failed, 2 usage or configuration error, 130 stopped.
+    Exit codes: 0 no test failed, 1 a test failed, 2 usage or configuration error or no key, 4 no
+    model answered any test, 130 stopped.
     """
     project = options.project()
     if watch:
@@ -204,6 +207,7 @@ def _show(console: Console, view: _View, code: int, said: str) -> int:
     if code == 0:  # a conftest.py can make pytest report success
         ran, selected, _ = view.plugin.counts
         code = int(view.plugin.has_failures or (view.plugin.is_strict and ran < selected))
+        code = code or (0 if _is_fork() else UNANSWERED[summary.unanswered])
     tables = summary.tables()
     for line in mission_lines(tables, view.unfinished):
         console.answer(line)
@@ -219,6 +223,15 @@ def _show(console: Console, view: _View, code: int, said: str) -> int:
         console.warn(message)
     console.document(json.loads(as_object(tables)))
     return code
+
+
+def _is_fork() -> bool:
+    """Whether this is the workflow of a fork's pull request, which has no keys."""
+    from loomgit.history.baselines import read_event  # noqa: PLC0415 - for workflows alone
+    from loomgit.hooks.github import parse_workflow  # noqa: PLC0415 - as above
+
+    workflow = parse_workflow(os.environ, read_event(os.environ))
+    return workflow is not None and workflow.fork
 
 
 def _watch(project: Project) -> int:

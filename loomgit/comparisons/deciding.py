@@ -67,15 +67,16 @@ def set_limits(pair: Pair, base: Sequence[Suite], wanted: Wanted) -> None:
     of the tests say, unless the command says otherwise. `base` are the test files of the
     baseline."""
     limits = limits_of(pair.suites)
+    name = pair.name
+    if pair.base is not None:
+        evaluates = (side.plan.pipeline.evaluate for side in (pair.base, pair.head))
+        pair.evaluate, pair.looser = stricter_evaluate(name, *evaluates)
     if pair.base is not None and base:
-        name = pair.name
         versions = [stricter_suite(base, suite) for suite in pair.suites]
         pair.suites = [suite for suite, _ in versions]
         loosened = [each for _, found in versions for each in found]
         limits, looser = stricter_limits(name, limits_of(base), limits_of(pair.suites))
-        evaluates = (side.plan.pipeline.evaluate for side in (pair.base, pair.head))
-        pair.evaluate, more = stricter_evaluate(name, *evaluates)
-        pair.looser = (*loosened, *looser, *more)
+        pair.looser = (*loosened, *looser, *pair.looser)
     pair.limits = replace(
         limits,
         unpaired=wanted.unpaired,

@@ -50,7 +50,7 @@ class OwnEvaluator:
         except EvaluatorFailure:
             raise
         except (Exception, SystemExit) as error:  # a user's code may raise anything
-            where = _line(error, inspect.getsourcefile(inspect.unwrap(self._function)))
+            where = _line(error, _file_of(self._function))
             raise EvaluatorFailure(f"{self._name}{where}: {_describe(error)}") from error
         return self._read(result)
 
@@ -64,6 +64,14 @@ class OwnEvaluator:
         if math.isnan(value) or not 0.0 <= value <= 1.0:
             raise EvaluatorFailure(f"{self._name} returned {value:g}; a score is in [0, 1]")
         return Score(float(value), reason or f"{self._name} returned {float(value):g}")
+
+
+def _file_of(function: Callable[..., object]) -> str | None:
+    """The file of a function; None of what has none, such as a partial or an object."""
+    try:
+        return inspect.getsourcefile(inspect.unwrap(function))
+    except TypeError:
+        return None
 
 
 def plugin_names() -> frozenset[str]:
@@ -117,7 +125,7 @@ def _import(file: Path, path: str, root: Path) -> ModuleType:
     try:
         with _importable(root):
             spec.loader.exec_module(module)
-    except Exception as error:  # a user's file may fail in any way
+    except (Exception, SystemExit) as error:  # a user's file may fail in any way
         del sys.modules[name]
         raise UserError(f"{path}{_line(error, str(file))}: {_describe(error)}") from error
     return module
@@ -159,6 +167,8 @@ def _check_signature(name: str, function: Callable[..., object]) -> None:
         inspect.signature(function).bind("output", {})
     except TypeError as error:
         raise UserError(f"{name}: {error}", hint=SIGNATURE) from error
+    except ValueError:
+        return  # a function of a C library has no signature: calling it tells
 
 
 def _describe(error: BaseException) -> str:

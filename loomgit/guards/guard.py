@@ -14,7 +14,7 @@ from loomgit.comparisons.comparing import Comparing
 from loomgit.comparisons.pairs import Wanted
 from loomgit.domain.comparison import Comparison, Revision
 from loomgit.domain.samples import TestResult
-from loomgit.errors import BudgetExceeded, LoomError, ProblemsFound, UserError, WorldError
+from loomgit.errors import BudgetExceeded, Denied, LoomError, ProblemsFound, UserError, WorldError
 from loomgit.gateway.budget import Budget
 from loomgit.guards.touched import CONFIG, datasets_of, differ, files_of, find_touched
 from loomgit.harness.acceptance import Acceptance, accept
@@ -84,6 +84,12 @@ class Judgement(Struct, frozen=True):
     reason: str = ""
     unread: tuple[str, ...] = ()
     lost: tuple[str, ...] = ()
+
+    @property
+    def is_denied(self) -> bool:
+        """Whether a key is missing or refused, so that no call can succeed."""
+        causes = [entry.unanswered for entry in self.unverified]
+        return isinstance(self.unmeasured, Denied) or "denied" in causes
 
     @property
     def is_verified(self) -> bool:

@@ -66,7 +66,7 @@ def _words(value: object) -> str:
     if value is None:
         return NONE
     if isinstance(value, dict):
-        return str(value.get("type", "there")) if value else NONE
+        return str(value.get("type", "set")) if value else NONE
     text = " ".join(str(value).split())
     if BLOB.fullmatch(text):
         return text[:8]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from msgspec import Struct
 
@@ -16,7 +16,8 @@ class Entry(Struct, frozen=True):
     `cases` are those that the test used: id, key, definition, the indices of the samples.
     `fingerprint` is its subject's, empty where no case was sampled; `calls` and `cached` replies
     are those of a whole run instead. `blocks` says that the test makes the session fail. `project`
-    tells the projects of a session apart.
+    tells the projects of a session apart. `unanswered` says why a test is unverified: `denied` (a
+    key is missing or refused) or `lost` (no call succeeded); it is empty for all other tests.
     """
 
     file: str
@@ -36,6 +37,7 @@ class Entry(Struct, frozen=True):
     cases: tuple[tuple[str, str, str, tuple[int, ...]], ...] = ()
     blocks: bool = False
     project: str = ""
+    unanswered: Literal["", "denied", "lost"] = ""
 
     @property
     def full_name(self) -> str:

@@ -38,9 +38,10 @@ def missing_expectations(before: JsonMapping, now: JsonMapping) -> Iterator[str]
 
 
 def _implies_line(now: Expectation, before: Expectation) -> bool:
-    if now.path != before.path or now.operator != before.operator:
-        return False
-    return now.value == before.value or _is_stricter(
+    if now == before:
+        return True
+    fields = [(*e.path[:-1], e.bounded or e.path[-1]) for e in (now, before)]
+    return fields[0] == fields[1] and _is_stricter(
         now.operator, now.value, before.operator, before.value
     )
 
@@ -75,9 +76,12 @@ def _implies(now: Condition, before: Condition) -> bool:
 
 def _is_stricter(operator: str, limit: object, old_operator: str, old_limit: object) -> bool:
     """Whether `x operator limit` implies `x old_operator old_limit`, for numbers."""
-    if operator[0] != old_operator[0] or operator[0] not in "<>":
-        return False
     if not isinstance(limit, int | float) or not isinstance(old_limit, int | float):
+        return False
+    if operator == "==" and old_operator in MIRRORED:
+        is_above = old_operator[0] == ">"
+        return (limit > old_limit) == is_above if limit != old_limit else "=" in old_operator
+    if operator[0] != old_operator[0] or operator[0] not in "<>":
         return False
     if limit == old_limit:
         return operator == old_operator or "=" not in operator

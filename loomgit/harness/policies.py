@@ -6,12 +6,14 @@ setting have no order, the base's counts.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from msgspec import Struct
 from msgspec.structs import replace
 
+from loomgit.domain.definitions import EvaluatorSpec
 from loomgit.domain.suites import (
     CostBudget,
     Drift,
@@ -92,6 +94,12 @@ def _either(base: Any, head: Any) -> Any:  # noqa: ANN401 - truth values
     return base or head
 
 
+def _firmer(base: Any, head: Any) -> Any:  # noqa: ANN401 - what an undecided assertion does
+    """The one that fails more; None is the usual one of who asks."""
+    order = ("warn", None, "point", "fail")
+    return max(base, head, key=order.index)
+
+
 def _base(base: Any, _: Any) -> Any:  # noqa: ANN401 - values without an order
     return base
 
@@ -107,16 +115,16 @@ POLICY: Rules = {
     "strict": _either,
     "scope": _base,
     "ci": _base,
-    "on_inconclusive": _base,
+    "on_inconclusive": _firmer,
     "model": _base,
 }
 COMPARED = ("max_drop", "max_rise", "allow_removed", "confirm")  # of regression tests alone
 SAMPLED: Rules = {name: choose for name, choose in POLICY.items() if name not in COMPARED}
 LIMITS = ("max_drop", "max_rise", "max_error_rate", "allow_removed", "confirm", "strict", "scope")
 TESTS: dict[type, Rules] = {
-    UnitCase: {"min_pass": _most},
+    UnitCase: {},
     Statistical: {"sample_size": _most},
-    HallucinationRate: {"sample_size": _most, "threshold": _least},
+    HallucinationRate: {"sample_size": _most, "threshold": _least, "evaluator": _base},
     CostBudget: {"sample_size": _most, "max_cost": _least},
     LatencyLimit: {"sample_size": _most, "p95": _least},
     Regression: {"sample_size": _most, "baseline": _base},
@@ -125,6 +133,7 @@ TESTS: dict[type, Rules] = {
 }
 SPEC: Rules = {"threshold": _most, "weight": _base}
 EVALUATE: Rules = {"batch_threshold": _highest, "sample": _most}
+ROUNDING = 1e-9
 GATES = ("any_pass", "majority_pass", "all_pass")  # the strictest one last
 
 
@@ -135,8 +144,11 @@ def stricter_limits(where: str, base: Limits, head: Limits) -> tuple[Limits, tup
 
 def stricter_suite(base: Iterable[Suite], head: Suite) -> tuple[Suite, tuple[Looser, ...]]:
     """A test file in which each test has the stricter settings of both versions, and what the head
-    has loosened. Tests of the `base` (the test files of the same pipeline) are found by name."""
-    before = {(type(test), test.name): test for suite in base for test in _tests(suite)}
+    has loosened. Tests of the `base` (the test files of the same pipeline) are found by name, in
+    the file of the same path if there is one."""
+    same = {suite.path: suite for suite in base}
+    files = [same[head.path]] if head.path in same else same.values()
+    before = {(type(test), test.name): test for suite in files for test in _tests(suite)}
     found: list[Looser] = []
 
     def stricter(test: Any) -> Any:  # noqa: ANN401 - a test, and the same kind of test
@@ -147,8 +159,11 @@ def stricter_suite(base: Iterable[Suite], head: Suite) -> tuple[Suite, tuple[Loo
         rules = POLICY if isinstance(test, Regression) else SAMPLED
         policy, loosened = _stricter(where, old.policy, test.policy, rules)
         fresh, more = _stricter(where, old, test, TESTS[type(test)])
+        fresh = replace(fresh, policy=_whole(policy))
+        if isinstance(fresh, UnitCase) and isinstance(old, UnitCase):
+            fresh, more = _stricter_min_pass(where, old, test, fresh)
         found.extend((*loosened, *more))
-        return replace(fresh, policy=_whole(policy))
+        return fresh
 
     suite = replace(
         head,
@@ -157,6 +172,27 @@ def stricter_suite(base: Iterable[Suite], head: Suite) -> tuple[Suite, tuple[Loo
         integration_tests=tuple(map(stricter, head.integration_tests)),
     )
     return suite, tuple(found)
+
+
+def _stricter_min_pass(
+    where: str, base: UnitCase, head: UnitCase, test: UnitCase
+) -> tuple[UnitCase, tuple[Looser, ...]]:
+    """The test with the larger share of samples that must pass."""
+    shares = [
+        1.0 if each.min_pass is None else each.min_pass / each.policy.samples
+        for each in (base, head)
+    ]
+    share, samples = max(shares), test.policy.samples
+    least = None if share >= 1 else math.ceil(share * samples - ROUNDING)
+    test = replace(test, min_pass=least)
+    if shares[1] >= shares[0]:
+        return test, ()
+    shown = [
+        f"{each.policy.samples if each.min_pass is None else each.min_pass} of "
+        f"{each.policy.samples}"
+        for each in (base, head, test)
+    ]
+    return test, (Looser(where, "min_pass", *shown),)
 
 
 def stricter_evaluate(
@@ -183,17 +219,26 @@ def stricter_evaluate(
 def deleted_expectations(base: Iterable[Suite], head: Iterable[Suite]) -> tuple[Deleted, ...]:
     """The tests, assertions and expected values of the base that the head has deleted or loosened.
 
-    Tests are found by group and name within a pipeline, whatever their file is called.
+    Tests are found by group and name within a pipeline, in the file of the same path first; then in
+    the others, because a file may have been renamed.
     """
+    base = list(base)
     after = {
-        (suite.pipeline, group_of(test), test.name): test
+        (suite.path, suite.pipeline, group_of(test), test.name): test
         for suite in head
         for test in _tests(suite)
     }
+    known = {
+        (suite.path, suite.pipeline, group_of(test), test.name)
+        for suite in base
+        for test in _tests(suite)
+    }
+    moved = {name[1:]: test for name, test in after.items() if name not in known}
     found: list[Deleted] = []
     for suite in base:
         for test in _tests(suite):
-            now = after.get((suite.pipeline, group_of(test), test.name))
+            name = suite.pipeline, group_of(test), test.name
+            now = after.get((suite.path, *name)) or moved.get(name)
             if now is None or type(now) is not type(test):
                 found.append(Deleted(suite.pipeline, test.name, "the test"))
                 continue
@@ -264,4 +309,6 @@ def _shown_gate(gate: Gate) -> str:
 def _shown(value: object, nothing: str) -> str:
     if value is None:
         return nothing
+    if isinstance(value, EvaluatorSpec):
+        return value.type
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -165,14 +165,15 @@ def why_not_comparable(
     return f"not comparable: {'; '.join(parts)}" if parts else ""
 
 
-def doubted(result: TestResult, parts: Sequence[Difference]) -> TestResult:
+def doubted(result: TestResult, parts: Sequence[Difference], how: OnInconclusive) -> TestResult:
     """A pass as inconclusive: both sides are judged by evaluators that the change has changed."""
+    verdict: Verdict = "fail" if how == "fail" else "inconclusive"
     note = f"judged by evaluators that the change has changed: {'; '.join(map(str, parts))}"
     checks = tuple(
-        replace(check, verdict="inconclusive", note="; ".join(filter(None, (check.note, note))))
+        replace(check, verdict=verdict, note="; ".join(filter(None, (check.note, note))))
         for check in result.checks
     )
-    return replace(result, verdict="inconclusive", checks=checks, message=note)
+    return replace(result, verdict=verdict, checks=checks, message=note)
 
 
 def not_comparable(test: Regression | Drift, reason: str) -> TestResult:

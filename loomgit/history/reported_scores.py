@@ -52,8 +52,10 @@ class ReportedScores:
         known: dict[tuple[str, str], dict[Series, ScoredRun]] = {}
         try:
             lines = self._path.read_bytes().splitlines()
-        except OSError:
+        except (FileNotFoundError, NotADirectoryError):
             return known
+        except OSError as error:
+            raise WorldError(f"{self._path} cannot be read: {error.strerror}") from error
         for line in lines:
             try:
                 score = msgspec.json.decode(line, type=ReportedScore)
@@ -71,6 +73,8 @@ class ReportedScores:
         content = b"".join(msgspec.json.encode(score) + b"\n" for score in new)
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
+            if self._path.exists() and not self._path.read_bytes().endswith(b"\n"):
+                content = b"\n" + content  # after a line that was cut off
             flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
             descriptor = os.open(self._path, flags, 0o666)
             try:

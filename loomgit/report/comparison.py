@@ -132,7 +132,7 @@ def remarks(found: PipelineComparison) -> Iterator[str]:
         yield f"not comparable: {difference}"
     for difference in found.requestioned:
         yield f"evaluators differ, both sides are judged by the head's: {difference}"
-    yield from (f"looser limit: {line}" for line in found.looser)
+    yield from (f"changed limit: {line}" for line in found.looser)
 
 
 def changed_parts(found: PipelineComparison) -> str:

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from loomgit.history.repository import Repository
     from loomgit.wiring.project import Wiring
 
-OWN_CHANGE = "is ignored: `accept_from: others` wants it from somebody who changed no file"
+OWN_CHANGE = (
+    "is ignored: with `accept_from: others`, the author of its commit must not have changed a file"
+)
 
 
 def acceptances(
@@ -32,8 +34,12 @@ def acceptances(
             "log", "--no-show-signature", f"--format=%H%x00%ae%x00{trailers}%x01",
             "--end-of-options", span, "--",
         )  # fmt: skip
-        authors = _authors(wiring.repository, span) if wants_others(wiring, base) else set()
     except LoomError:
+        return []
+    try:
+        authors = _authors(wiring.repository, span) if wants_others(wiring, base) else set()
+    except LoomError as error:
+        warn(f"{TRAILER} trailers are ignored: {error.message}")
         return []
     found: list[Acceptance] = []
     for block in said.decode("utf-8", "replace").split("\x01"):
@@ -55,12 +61,14 @@ def wants_others(wiring: Wiring, base: str | None) -> bool:
 
 
 def _authors(repository: Repository, span: str) -> set[str]:
-    """The addresses of the authors of the commits that change a file."""
+    """The addresses of the authors of the commits that change a file; of a merge, a file that is
+    like that of no parent."""
     said = repository.plumbing(
-        "log", "--no-show-signature", "--full-history", "--no-merges", "--format=%ae",
-        "--end-of-options", span, "--", ":(top)",
+        "log", "--no-show-signature", "--cc", "--name-only", "--format=%x01%ae%x00",
+        "--end-of-options", span, "--",
     )  # fmt: skip
-    return set(said.decode("utf-8", "replace").splitlines())
+    blocks = (block.partition("\0") for block in said.decode("utf-8", "replace").split("\x01"))
+    return {author for author, _, files in blocks if files.strip()}
 
 
 def read_acceptances(
@@ -72,4 +80,4 @@ def read_acceptances(
             yield accepted
         elif value.strip():
             where = f"commit {commit[:8]}: " if commit else ""
-            warn(f"{where}`{TRAILER}: {value.strip()}` is ignored: it needs `SUBJECT: REASON`")
+            warn(f"{where}`{TRAILER}: {value.strip()}` is ignored: expected `SUBJECT: REASON`")

@@ -10,8 +10,9 @@ from msgspec.structs import replace
 from loomgit.domain.suites import Drift, Regression
 from loomgit.harness import regression
 from loomgit.harness.choices import Options
-from loomgit.harness.differences import changed_parts
+from loomgit.harness.differences import question_differences
 from loomgit.harness.samples import loss
+from loomgit.harness.verdicts import way_to_decide
 from loomgit.sessions.confirming import Confirming, Fresh
 from loomgit.sessions.standard import Standards
 
@@ -62,7 +63,9 @@ class BaselineTests(Struct, frozen=True):
                 same=standard.same,
             )  # fmt: skip
             if (parts := _changed_parts(standard, asked)) and result.verdict == "pass":
-                result = regression.doubted(result, parts)
+                options = self.options
+                how = way_to_decide(test.policy, options.on_inconclusive, strict=options.strict)
+                result = regression.doubted(result, parts, how)
         if base is None:
             checks = tuple(replace(check, note=standard.note) for check in result.checks)
             verdict, note = loss(cases, test.policy) or (result.verdict, standard.note)
@@ -71,7 +74,8 @@ class BaselineTests(Struct, frozen=True):
 
 
 def _changed_parts(standard: Standard, asked: Asked) -> list[Difference]:
-    """The parts of the baseline's question that today's subject has changed."""
+    """The parts in which today's question is not the baseline's. An evaluator that is added counts
+    as well: the test takes the mean over all of them."""
     if standard.subject is None:
         return []
-    return changed_parts(standard.subject.plan.question(), asked.subject.plan.question())
+    return question_differences(standard.subject.plan.question(), asked.subject.plan.question())

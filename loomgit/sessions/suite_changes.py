@@ -119,13 +119,13 @@ def find_suite_change(heads: Bench, bases: Bench, pipeline: str) -> SuiteChange:
     now = _suites_of(heads, pipeline)
     base, head = readable(bases, pipeline), readable(heads, pipeline)
     deleted = deleted_expectations(before, now)
-    if isinstance(base, str) or isinstance(head, str):
-        return SuiteChange(pipeline, {suite.path: suite for suite in now}, deleted=deleted)
     looser: list[Looser] = []
     suites: dict[str, Suite] = {}
     for suite in now:
         suites[suite.path], loosened = stricter_suite(before, suite)
         looser += loosened
+    if isinstance(base, str) or isinstance(head, str):
+        return SuiteChange(pipeline, suites, looser=tuple(looser), deleted=deleted)
     policies = (side.plan.pipeline.evaluate for side in (base, head))
     evaluate, loosened = stricter_evaluate(pipeline, *policies)
     cases = CaseLists()

@@ -45,6 +45,12 @@ class Summary(Struct):
             self._tables = [table for ledger in self.ledgers for table in self._of(ledger)]
         return self._tables
 
+    @property
+    def unanswered(self) -> str:
+        """Why no test could be verified: `denied` or `lost`; empty if one could."""
+        entries = (entry for ledger in self.ledgers for entry in ledger.entries)
+        return min((entry.unanswered for entry in entries), default="")
+
     def _of(self, ledger: Ledger) -> list[PipelineTable]:
         standards = Standards(ledger.wiring, self.baseline)
         try:

@@ -4,7 +4,7 @@ pipelines which are configured alike share."""
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from msgspec.structs import replace
 
@@ -177,6 +177,12 @@ class Supply:
             return self.billed(made, subject)
 
         return gateway
+
+    @property
+    def unanswered(self) -> Literal["denied", "lost"]:
+        """Why replies are missing: a key is missing or refused, or calls were lost."""
+        is_denied = self._session is not None and self._session.denied is not None
+        return "denied" if is_denied else "lost"
 
     def close(self, *, wait: bool = True) -> None:
         """Draw nothing more, and let what is in flight end, unless nobody waits for that.

@@ -160,7 +160,8 @@ class Trial:
             unmeasured = isinstance(error, Denied) and not isinstance(error, BudgetExceeded)
             verdict: Verdict = "unverified" if unmeasured else "error"
             result = TestResult(test.name, verdict, message=message)
-            return Judged(_entered(blank, result), result)
+            entry = _entered(blank, result)
+            return Judged(replace(entry, unanswered="denied" if unmeasured else ""), result)
 
     def _judge_samples(self, blank: Entry, suite: Suite, test: UnitCase | Distributional) -> Judged:
         before = self._supply.waited
@@ -174,6 +175,7 @@ class Trial:
             _entered(blank, result),
             fingerprint=asked.fingerprint,
             extra=extra.name if extra else "",
+            unanswered=self._supply.unanswered if result.verdict == "unverified" else "",
             cost=sum(known) if len(known) == len(drawn) else None,
             cases=tuple(
                 (c.id, c.key, c.definition, tuple(s.index for s in c.samples)) for c in cases

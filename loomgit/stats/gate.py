@@ -179,7 +179,7 @@ def _compare(
         shift = population_shift(paired)
         d = case_shifts(paired.base, paired.candidate)
         floor, method = bounded_mean(d, -span, span).low, "t"
-    return _change(
+    change = _change(
         shift,
         same,
         floor,
@@ -190,6 +190,8 @@ def _compare(
         paired.excluded,
         (paired.missing, paired.missing_share),
     )
+    # A rise has no outputs that fail.
+    return replace(change, detects=math.inf) if same and worst is None else change
 
 
 def _floor(shift: Shift, paired: Paired, worst: float) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import posixpath
 import re
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 
 SOURCE_FOLDERS = ("", "src")  # where modules are looked for
 MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")  # a dotted name of a module, as text
-FILE = re.compile(r"[^\n\0]*[./][^\n\0]*")  # a text that may be the name of a file
 LONGEST = 200  # characters of a text that may be the name of a file
 
 
@@ -97,12 +97,11 @@ def _files_of_module(name: str) -> Iterator[str]:
 
 def _files_of_text(text: str, path: str) -> Iterator[str]:
     """The files that a text may name, from the project's folder or from one around the module."""
-    if len(text) > LONGEST:
+    if not text or len(text) > LONGEST or set(text) & {"\n", "\0"} or text.startswith("/"):
         return
     if MODULE.fullmatch(text):
         yield from _files_of_module(text)
-    name = PurePosixPath(text)
-    if not FILE.fullmatch(text) or name.is_absolute() or ".." in name.parts or not name.parts:
-        return
-    yield str(name)
-    yield from (str(folder / name) for folder in PurePosixPath(path).parents)
+    for folder in PurePosixPath(path).parents:  # the last one is the project's folder
+        name = posixpath.normpath(f"{folder}/{text}")
+        if name != "." and not name.startswith("../"):
+            yield name

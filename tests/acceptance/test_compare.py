@@ -203,7 +203,7 @@ def test_the_limits_come_from_the_tests_and_then_from_the_command(project):
     assert (label(compare(project)).limit, label(compare(project)).method) == (0.5, "t")
     (project / "tests/demo_test.yaml").write_text(SUITE + "defaults: {max_drop: 0.6}\n")
     assert label(compare(project)).limit == 0.5  # looser limits count once they are merged
-    line = "looser limit: demo: max_drop: 0.5 -> 0.6 (0.5 counts until it is merged)"
+    line = "changed limit: demo: max_drop: 0.5 -> 0.6 (0.5 counts until it is merged)"
     assert line in loom(project, "compare").stdout
     assert label(compare(project, max_drop=0.6)).limit == 0.6
 

@@ -75,6 +75,59 @@ def test_of_sample_sizes_the_larger_one_counts(base, head, used):
     assert found.distributional_tests[1].sample_size == used
 
 
+@pytest.mark.parametrize(
+    ("base", "head", "used", "line"),
+    [
+        ((3, None), (10, 8), None, "min_pass: 3 of 3 -> 8 of 10 (10 of 10 counts"),
+        ((3, 2), (30, 2), 20, "min_pass: 2 of 3 -> 2 of 30 (20 of 30 counts"),
+        ((10, 8), (10, 9), 9, ""),
+        ((10, 5), (4, 2), 5, ""),  # of 10 samples, which count
+    ],
+)
+def test_the_larger_share_of_samples_must_pass(base, head, used, line):
+    def passing(samples, least):
+        more = "" if least is None else f"\n    min_pass: {least}"
+        return suite(unit=f"samples: {samples}{more}\n    expected: {{sentiment: positive}}")
+
+    found, looser = stricter_suite([passing(*base)], passing(*head))
+    assert found.unit_tests[0].min_pass == used
+    assert line in "".join(str(each) for each in looser if each.setting == "min_pass")
+
+
+def test_another_evaluator_of_a_hallucination_test_does_not_count():
+    text = (
+        "pipeline: demo\ndistributional_tests:\n  - name: grounded\n    type: hallucination_rate\n"
+        "    threshold: 0.1\n    evaluator: {}\n"
+    )
+    base, head = (
+        parse_suite(text.format(of), "tests/demo_test.yaml")
+        for of in ("{type: groundedness}", "{type: length, config: {max: 9999}}")
+    )
+    found, (looser,) = stricter_suite([base], head)
+    assert found.distributional_tests == base.distributional_tests
+    assert "grounded: evaluator: groundedness -> length" in str(looser)
+
+
+def test_what_an_undecided_assertion_does_has_an_order():
+    for base, head, used in (("fail", "warn", "fail"), ("warn", "fail", "fail")):
+        found, looser = stricter_suite(
+            [suite(regression=f", on_inconclusive: {base}")],
+            suite(regression=f", on_inconclusive: {head}"),
+        )
+        assert found.distributional_tests[1].policy.on_inconclusive == used
+        assert len(looser) == (base == "fail")
+
+
+def test_tests_of_one_name_in_two_files_are_not_mixed_up():
+    one, two = suite(unit="expected: {sentiment: a}"), suite(unit="expected: {sentiment: b}")
+    files = [one, replace(two, path="tests/other_test.yaml")]
+    assert deleted_expectations(files, files) == ()
+    moved = [one, replace(two, path="tests/moved_test.yaml")]
+    assert deleted_expectations(files, moved) == ()
+    found, _ = stricter_suite([suite(regression=", max_drop: 0.1"), files[1]], one)
+    assert found.distributional_tests[1].policy.max_drop == 0.02
+
+
 def test_a_test_that_the_base_lacks_stays_as_it_is():
     head = suite(regression=", max_drop: 0.9")
     assert stricter_suite([], head) == (head, ())
@@ -162,6 +215,8 @@ def test_what_is_looser_does_not(base, head):
         ("{sentiment: positive, min_confidence: 0.8}", "{sentiment: positive}",
          ["`confidence >= 0.8`"]),
         ("{min_confidence: 0.8}", "{min_confidence: 0.9}", []),
+        ("{min_confidence: 0.8}", "{confidence: 0.9}", []),
+        ("{min_confidence: 0.8}", "{confidence: 0.7}", ["`confidence >= 0.8`"]),
         ("{max_words: 5}", "{max_words: 9}", ["`words <= 5`"]),
         ("{sentiment: positive}", "{sentiment: neutral}", ["`sentiment == 'positive'`"]),
     ],

@@ -1,6 +1,8 @@
 """What `loom test` and pytest say of a change that loosens its own tests, or answers another
 question."""
 
+import json
+
 import pytest
 
 from tests.comparisons import copy_project
@@ -138,3 +140,21 @@ def test_a_model_that_answers_under_another_name_is_reported(tmp_path, server):
     done = loom(project, "compare", "--run-missing")
     assert "base: local was answered by cheap-model" in done.out
     assert "the model as served differs: cheap-model -> local" in done.out
+
+
+@pytest.mark.parametrize(
+    ("key", "code"), [("'${NO_KEY}'", 2), ("k", 4)], ids=["no key", "nobody answers"]
+)
+def test_a_session_in_which_no_model_answers_is_no_success(tmp_path, server, key, code):
+    project = project_with(tmp_path / "work", server, SUITE.partition("\n")[2])
+    config = f"models:\n  local: {{base_url: 'http://127.0.0.1:1', api_key: {key}}}\n"
+    commit(project, {".loom/config.yaml": config})
+    done = loom(project, "test")
+    assert (done.code, "No test failed (0/2 passed, 2 unverified)" in done.out) == (code, True)
+    assert loom(project, "test", "--strict").code == 1
+    event = tmp_path / "event.json"
+    fork = {"sha": "1" * 40, "repo": {"full_name": "mallory/bot"}}
+    event.write_text(json.dumps({"pull_request": {"number": 7, "head": fork, "base": fork}}))
+    workflow = {"GITHUB_ACTIONS": "true", "GITHUB_REPOSITORY": "acme/bot"}
+    done = loom(project, "test", env={**workflow, "GITHUB_EVENT_PATH": str(event)})
+    assert done.code == 0, done.out + done.error
