@@ -5,7 +5,9 @@ the branch `main`, the change is one commit on the branch `change`.
 """
 
 import json
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -86,6 +88,15 @@ def link(project: Path, name: str, target: str) -> None:
     path.symlink_to(target)
 
 
+def link_folder(project: Path, name: str, real: str) -> None:
+    (project / name).rename(project / real)
+    (project / name).symlink_to(real)
+
+
+def link_context(project: Path) -> None:
+    link_folder(project, "context", "elsewhere")
+
+
 def ignore_context(project: Path) -> None:
     git(project, "rm", "--quiet", "--cached", "context/taxonomy.md")
     commit(project, {".gitignore": "/out/\n/context/\n"})
@@ -108,6 +119,15 @@ def move_submodule(project: Path) -> None:
 
 def remove(*paths: str) -> Callable[[Path], object]:
     return lambda project: git(project, "rm", "--quiet", "-r", *paths)
+
+
+def fill(project: Path, rows: int) -> None:
+    """A database with the first reviews."""
+    lines = [line.split(",") for line in reviews(rows).splitlines()[1:]]
+    with closing(sqlite3.connect(project / "data/r.db")) as database, database:
+        database.execute("drop table if exists r")
+        database.execute("create table r (review_id, review, expected)")
+        database.executemany("insert into r values (?, ?, ?)", lines)
 
 
 def tag_worse(project: Path) -> None:
@@ -171,6 +191,16 @@ WAYS = {
         "Degraded: demo", pipeline("context/tax", "context/other/tax"),
         {"context/other/taxonomy.md": NO_CUES},
     ),
+    "template with a computed name": Way(
+        "Degraded: demo", {"prompts/cues.txt": NO_CUES},
+        {"prompts/cues.txt": TAXONOMY, "prompts/classify.txt": PROMPT.replace(
+            "{{ context.taxonomy }}", "{% set f = 'prompts/c' ~ 'ues.txt' %}{% include f %}")},
+    ),
+    "template of a list": Way(
+        "Degraded: demo", {"prompts/cues.txt": NO_CUES},
+        {"prompts/cues.txt": TAXONOMY, "prompts/classify.txt": PROMPT.replace(
+            "{{ context.taxonomy }}", "{% include ['prompts/cues.txt'] %}")},
+    ),
     "renamed prompt": Way(
         "Degraded: demo",
         {**pipeline("classify.txt", "other.txt"),
@@ -184,6 +214,22 @@ WAYS = {
         "Degraded: demo",
         pipeline("[context/taxonomy.md]", "[context/taxonomy.md@v0]"),
         prepare=tag_worse,
+    ),
+    "prompt that is pinned to a branch": Way(
+        "prompt_version: main is no fixed version",
+        {**pipeline("  context:", "  prompt_version: main\n  context:"), **BROKEN},
+    ),
+    "context that is pinned to a branch": Way(
+        "context.0: main is no fixed version", WORSE,
+        pipeline("[context/taxonomy.md]", "[context/taxonomy.md@main]"),
+    ),
+    "folder behind a symbolic link": Way(
+        "Degraded: demo", {"elsewhere/taxonomy.md": NO_CUES}, {},
+        link_context,
+    ),
+    "pipelines behind a symbolic link": Way(
+        "Degraded: demo", {"context/taxonomy.md": NO_CUES}, {},
+        lambda project: link_folder(project, "pipelines", "definitions"),
     ),
     "prompt beside a context that Git ignores": Way(
         "context/taxonomy.md does not exist", BROKEN, prepare=ignore_context
@@ -263,6 +309,22 @@ WAYS = {
         {**OWN_FILES, "checks/own.py": SILENT.format("return None"),
          **pipeline("  quality_gate",
                     "    - {name: short, type: length, config: {max: 9999}}\n  quality_gate", OWN)},
+    ),
+    "new evaluator that replaces a module of another one": Way(
+        "code.checks/__init__.py: none", {
+            "checks/__init__.py": "import checks.texts\nchecks.texts.same = lambda *_: True\n"
+            "def fine(output, record):\n    return 1.0\n",
+            **pipeline("  quality_gate",
+                       "    - {name: extra, type: 'checks/__init__.py:fine'}\n  quality_gate", OWN),
+            **WORSE}, OWN_FILES,
+    ),
+    "module beside the evaluator": Way(
+        "code.checks/beside.py", {"checks/beside.py": "def right(*_):\n    return True\n", **WORSE},
+        {**OWN_FILES, "checks/beside.py": "def right(one, two):\n    return one == two\n",
+         "checks/own.py": "import sys\nfrom pathlib import Path\n\n"
+         "sys.path.insert(0, str(Path(__file__).parent))\nfrom beside import right\n\n\n"
+         "def score(output, record):\n"
+         "    return 1.0 if right(output['sentiment'], record['expected']) else 0.0\n"},
     ),
     "lax evaluator under the same name": Way(
         "evaluators.label",
@@ -369,6 +431,15 @@ WAYS = {
     "baseline of the project": Way(
         "Degraded: demo", {".loom/config.yaml": "baseline: change\n", **WORSE}
     ),
+    "baseline of the project that is the head": Way(
+        "Degraded: demo", {".loom/config.yaml": "baseline: HEAD\n", **WORSE}
+    ),
+    "endpoint of the model": Way(
+        "changed: models.local.base_url", {
+            ".loom/config.yaml": "models: {local: {base_url: 'http://127.0.0.1:2', api_key: k}}\n"},
+        {**GUARD, ".loom/config.yaml": "models: {local: {base_url: 'http://127.0.0.1:1', "
+         "api_key: k}}\n", **pipeline("  prompt:", "  model: local\n  prompt:")},
+    ),
     # -- tests
     "assertion that is deleted": Way(
         "quality: `mean(evaluation_scores) > 0.9` is deleted or looser",
@@ -412,6 +483,17 @@ WAYS = {
     # -- cases
     "cases that fail are deleted": Way(
         "5 cases removed: ", {DATA: without_failing(reviews()), **FEW_WORSE}
+    ),
+    "many easy new cases": Way(
+        "Degraded: demo",
+        {DATA: reviews() + "".join(f"e-{n},item {n} is great,positive\n" for n in range(300)),
+         **FEW_WORSE},
+    ),
+    "cases in a database": Way(
+        "cases removed: ", alter=lambda project: fill(project, 30),
+        base={PIPELINE_FILE: PIPELINE.replace("data/reviews.csv", "sqlite://data/r.db/r"),
+              SUITE_FILE: GUARDED.replace("data/reviews.csv", "sqlite://data/r.db/r")},
+        prepare=lambda project: fill(project, 60),
     ),
     "cases that fail expect something else": Way(
         "cases changed: ",

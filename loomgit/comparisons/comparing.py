@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from loomgit.comparisons.deciding import blank, doubted, set_limits
+from loomgit.comparisons.deciding import blank, doubted, own_side, set_limits, with_changed
 from loomgit.comparisons.pairs import TEST, Pair, Wanted
 from loomgit.domain.comparison import (
     Comparison,
@@ -91,7 +91,7 @@ class Comparing:
                     own = [row for row in rows if row.pipeline == pair.name]
                     self._find(pair, ends.base, own)
                 for pair in pairs:
-                    if pair.same:
+                    if pair.base is not None:
                         self._compare_questions(pair, heads, bases)
             if asked and (self._wanted.aa or self._wanted.run_missing):
                 self._measure(asked, heads, bases)
@@ -211,9 +211,15 @@ class Comparing:
             set_limits(pair, own, self._wanted)
 
     def _compare_questions(self, pair: Pair, heads: Bench, bases: Bench) -> None:
-        """Of a pipeline that is the same on both sides, the cases that are not."""
+        """Find the cases of a pipeline that are not the same on both sides."""
         assert pair.base is not None
         before = [suite for suite in bases.catalog.sound_suites()[0] if suite.pipeline == pair.name]
+        if not before and not pair.same:
+            try:
+                bases.suites(pair.name)
+            except LoomError as error:
+                pair.notes.append(f"the baseline's own cases cannot be read: {first_line(error)}")
+            return  # the first tests of a pipeline: what they ask is no new case
         files = [*question_files(pair.base, before), *question_files(pair.head, pair.suites)]
         if not changed_files(heads, bases, files):
             return
@@ -256,9 +262,12 @@ class Comparing:
         from loomgit.harness.comparison import compare_sides, decide
 
         drafts = [
-            compare_sides(pair.name, *pair.found, pair.limits, pair.evaluate) for pair in pairs
+            compare_sides(pair.name, *own_side(pair), pair.limits, pair.evaluate) for pair in pairs
         ]
-        return {found.pipeline: found for found in decide(drafts)}
+        changed = {pair.name: pair.cases.changed for pair in pairs}
+        return {
+            found.pipeline: with_changed(found, changed[found.pipeline]) for found in decide(drafts)
+        }
 
     def _told(self, found: PipelineComparison, pair: Pair) -> PipelineComparison:
         """The comparison with what is known of the pair; versions as they are called now."""

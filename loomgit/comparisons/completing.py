@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from loomgit.comparisons.measuring import Line, measure
 from loomgit.domain.samples import CaseSamples
-from loomgit.errors import LoomError, ProblemsFound, UserError
+from loomgit.errors import ProblemsFound, UserError
 from loomgit.history.store import commit_folder
-from loomgit.sessions.questions import first_line, own_cases, question_files
+from loomgit.sessions.questions import own_cases, question_files
 from loomgit.wiring.bench import changed_files
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class Completing:
             found = None, None  # a run asks again where a test does not
         drawn: dict[int, Line] = {}
         if not _covers(found[0], before):
-            gone = tuple(self._gone(pair, before))
+            gone = tuple(self._gone(pair))
             drawn[0] = Line(
                 asked, pair.head, before, bases.wiring.tree.commit(), stored=bool(found[0]),
                 gone=gone, question_from=self._question_from(pair, asked),
@@ -111,19 +111,16 @@ class Completing:
             return ""
         return commit_folder(self._heads.commit(pair.head))
 
-    def _gone(self, pair: Pair, today: Sequence[Sampled]) -> Iterable[CaseSamples]:
-        """The cases of the baseline's own tree that nobody asks any more."""
+    def _gone(self, pair: Pair) -> Iterable[CaseSamples]:
+        """The cases of the baseline's own tree that are removed."""
         base, bases = pair.base, self._bases
         assert base is not None
-        try:
-            own = own_cases(bases, base)
-        except LoomError as error:
-            pair.notes.append(f"the baseline's own cases cannot be read: {first_line(error)}")
+        if pair.cases.fault:
+            pair.notes.append(pair.cases.fault)
+        if not pair.cases.removed:
             return
-        known = {each.case.id for each in today}
-        for each in own:
-            if each.case.id not in known:
-                case = each.case
+        for case in (each.case for each in own_cases(bases, base)):
+            if case.id in pair.cases.removed:
                 yield CaseSamples(case.id, case.key, case.definition, case.record.input)
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from loomgit.comparisons.pairs import Pair, Wanted
+    from loomgit.domain.comparison import Measured
     from loomgit.domain.suites import Suite
 
 
@@ -29,13 +30,38 @@ def doubted(found: PipelineComparison, pair: Pair) -> PipelineComparison:
     judged by the head's evaluators, which may be more lenient."""
     if pair.base is None or found.outcome == "not_comparable":
         return found
-    parts = tuple(changed_parts(pair.base.plan.question(), pair.head.plan.question()))
+    parts = tuple(changed_parts(pair.base.plan.judging(), pair.head.plan.judging()))
     good = found.outcome in ("unchanged", "improved", "no_worse")
     return replace(
         found,
         outcome="inconclusive" if parts and good else found.outcome,
         requestioned=parts,
     )
+
+
+def own_side(pair: Pair) -> tuple[Measured | None, Measured | None]:
+    """What was found of both sides, without the baseline's results of cases that its own tests do
+    not have: many easy new cases would hide what the others lost."""
+    base, head = pair.found
+    strange = {*pair.cases.added, *pair.cases.changed}
+    if base is None or not strange or pair.limits.unpaired:
+        return base, head
+    cases = {name: case for name, case in base.cases.items() if name not in strange}
+    return replace(base, cases=cases), head
+
+
+def with_changed(found: PipelineComparison, changed: Sequence[str]) -> PipelineComparison:
+    """The comparison with these cases as changed ones, not as new ones."""
+    more = tuple(name for name in changed if name in found.added)
+    if not more:
+        return found
+    added = tuple(name for name in found.added if name not in more)
+    found = replace(found, added=added, changed=(*found.changed, *more))
+    good = found.outcome in ("improved", "no_worse")
+    if good and found.lost > MOST_LOST and not found.may_lose:
+        notes = (*found.notes, lost_note(found.lost))
+        return replace(found, outcome="inconclusive", notes=notes)
+    return found
 
 
 def blank(pair: Pair) -> PipelineComparison:

@@ -16,14 +16,14 @@ from loomgit.domain.comparison import Comparison, Revision
 from loomgit.domain.samples import TestResult
 from loomgit.errors import BudgetExceeded, Denied, LoomError, ProblemsFound, UserError, WorldError
 from loomgit.gateway.budget import Budget
+from loomgit.guards.removals import gone_pipelines, lost_tests, own_cassettes
 from loomgit.guards.touched import CONFIG, datasets_of, differ, files_of, find_touched
 from loomgit.harness.acceptance import Acceptance, accept
 from loomgit.harness.choices import Options
-from loomgit.harness.entry import Entry
+from loomgit.harness.entry import DOUBTED, Entry
 from loomgit.sessions.accepting import acceptances
 from loomgit.sessions.ledger import Ledger
 from loomgit.sessions.standard import OFF
-from loomgit.sessions.suite_changes import find_suite_change
 from loomgit.sessions.supply import Supply
 from loomgit.sessions.trial import Trial
 from loomgit.wiring.bench import Bench
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
 # What may name a file that matters, besides the files that pipelines and tests name already.
 DEFINING = ("pipelines", "prompts", "context", "tests", CONFIG)
+
+SAME_COMMIT = "the base and the head are the same commit: `baseline` in .loom/config.yaml names it"
 
 
 class Change(Struct, frozen=True):
@@ -120,6 +122,7 @@ class Guard:
     ) -> None:
         self._wiring = wiring
         self._strict = strict
+        self._own_cassettes: set[str] = set()
         self._replay: Replay = replay
         self._budget = None if budget is None else Budget(budget)
         self._outage = outage
@@ -163,7 +166,9 @@ class Guard:
             bases = None if change.base is None else Bench(self._tree(change.base, stack))
             suites, broken = heads.catalog.sound_suites()
             touched, unread = find_touched(heads, bases, suites)
-            unread += _gone(heads, bases, change.accepted)
+            unread += gone_pipelines(heads, bases, change.accepted)
+            if change.base is not None and change.base == change.head:
+                unread += (SAME_COMMIT,)
             raise_or_warn(
                 broken,
                 lambda each: each.pipeline in touched or differ(heads, bases, [each.path]),
@@ -176,6 +181,11 @@ class Guard:
                 return Judgement(
                     _empty(change, outcome), unread=unread, blocked=self._strict and bool(unread)
                 )
+            self._own_cassettes = own_cassettes(heads, bases, touched)
+            for name in sorted(self._own_cassettes):
+                self._wiring.warn(
+                    f"{name}: the change brings in its cassette, which is not replayed"
+                )
             tests = [
                 (suite, test)
                 for suite in suites
@@ -183,7 +193,7 @@ class Guard:
                 for test in _tests(suite)
             ]
             found, reason = self._test(there, tests, change)
-            lost = _lost(heads, bases, touched, change.accepted)
+            lost, allowed = lost_tests(heads, bases, touched, change.accepted)
         silent = reason if self._replay == "off" else ""
         comparison, unmeasured = self._compare(change, touched, silent)
         judgement = self._judgement(change, comparison, unmeasured, found, touched)
@@ -192,6 +202,7 @@ class Guard:
             reason=" ".join(reason.split()),
             unread=unread,
             lost=lost,
+            accepted=(*judgement.accepted, *allowed),
             blocked=judgement.blocked or (self._strict and bool(unread or lost)),
         )
 
@@ -216,7 +227,12 @@ class Guard:
             if judged.entry.verdict not in ("fail", "error"):
                 continue
             pipeline = judged.entry.pipeline
-            covering = [item for item in change.accepted if item.covers(pipeline, test.name)]
+            names = {test.name, *(["evaluators"] if DOUBTED in judged.entry.message else [])}
+            covering = [
+                item
+                for item in change.accepted
+                if any(item.covers(pipeline, name) for name in names)
+            ]
             if covering:
                 accepted[f"{judged.entry.full_name} failed: {covering[0]}"] = None
             else:
@@ -249,7 +265,7 @@ class Guard:
             fault = UserError(change.why) if change.base_unknown else None
             return _empty(change, "inconclusive"), fault
         modes: list[tuple[bool, Replay]] = [(True, self._replay), (False, "off")]
-        if self._replay == "off":
+        if self._replay == "off" and not self._own_cassettes & set(touched):
             modes.insert(1, (True, "only"))
         if lost:
             del modes[0]  # the model did not answer the tests: no second wait
@@ -291,7 +307,11 @@ class Guard:
         found, reason = self._run(there, tests, change, self._replay)
         if self._replay != "off":
             return found, reason
-        lost = [n for n, (judged, _, _) in enumerate(found) if judged.entry.verdict == "unverified"]
+        lost = [
+            n
+            for n, (judged, suite, _) in enumerate(found)
+            if judged.entry.verdict == "unverified" and suite.pipeline not in self._own_cassettes
+        ]
         if lost:
             again, _ = self._run(there, [tests[number] for number in lost], change, "only")
             for number, item in zip(lost, again, strict=True):
@@ -334,26 +354,6 @@ class Guard:
     def acceptances(self, base: str | None, head: str | None) -> list[Acceptance]:
         """What the commits between base and head accept; of a shallow history what is there."""
         return acceptances(self._wiring, base, head, self._wiring.warn)
-
-
-def _gone(heads: Bench, bases: Bench | None, accepted: Sequence[Acceptance]) -> tuple[str, ...]:
-    """A line for each pipeline that only the baseline has, unless a trailer accepts that."""
-    before = () if bases is None else bases.catalog.pipeline_names()
-    kept = {*heads.catalog.pipeline_names(), *(each.subject for each in accepted)}
-    hint = "if that is meant, say so with the trailer `Loom-Accept: {0}: REASON`"
-    return tuple(
-        f"{name}: the pipeline is gone; {hint.format(name)}" for name in before if name not in kept
-    )
-
-
-def _lost(
-    heads: Bench, bases: Bench | None, pipelines: Iterable[str], accepted: Sequence[Acceptance]
-) -> tuple[str, ...]:
-    """A line for what the change takes away from the tests of these pipelines."""
-    if bases is None:
-        return ()
-    changes = (find_suite_change(heads, bases, name) for name in pipelines)
-    return tuple(line for change in changes for line in change.lost(accepted))
 
 
 def _outage(samples: Iterable[Sample]) -> str:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from loomgit.domain.suites import HallucinationRate
 from loomgit.errors import ProblemsFound, UserError
+from loomgit.rows.address import local_files
 from loomgit.wiring.bench import Bench, changed_files, readable
 
 if TYPE_CHECKING:
@@ -14,6 +17,7 @@ if TYPE_CHECKING:
     from loomgit.domain.suites import Suite
     from loomgit.wiring.bench import Subject
 
+RELATIVE = re.compile(r"^(HEAD|FETCH_HEAD|ORIG_HEAD)\b|[~^]|@\{")
 CONFIG = ".loom/config.yaml"
 
 
@@ -52,9 +56,34 @@ def find_touched(
         else:
             if differ(heads, bases, paths):
                 found.append(name)
+            moving = _moving(heads, name)
+            if moving and differ(heads, bases, paths + _pinned(heads, name)):
+                unread[name] = moving
     if unread and not _any_differs(heads, bases):
         unread = {}
     return found, tuple(f"{name}: {' '.join(reason.split())}" for name, reason in unread.items())
+
+
+def _pinned(heads: Bench, name: str) -> list[str]:
+    """The prompt and the context files of a pipeline, whatever version of them is used."""
+    transform = heads.catalog.pipeline(name).transform
+    return [transform.prompt or "", *(file.path for file in transform.context)]
+
+
+def _moving(heads: Bench, name: str) -> str:
+    """In one line, which version of a pipeline is a branch, or relative to one. The change takes
+    effect when the branch moves, so that nothing can test it before. Empty if there is none."""
+    transform = heads.catalog.pipeline(name).transform
+    asked = [("transform.prompt_version", transform.prompt_version)]
+    asked += [(f"transform.context.{n}", file.version) for n, file in enumerate(transform.context)]
+    for key, version in asked:
+        if version is None:
+            continue
+        refs = [f"refs/{kind}/{version}" for kind in ("tags", "heads", "remotes", "remotes/origin")]
+        tag, *branches = heads.wiring.repository.objects(refs)
+        if (not tag and any(branches)) or RELATIVE.search(version):
+            return f"{key}: {version} is no fixed version: pin a tag or a commit"
+    return ""
 
 
 def _any_differs(heads: Bench, bases: Bench | None) -> bool:
@@ -86,10 +115,15 @@ def _files_by_pipeline(suites: Iterable[Suite]) -> dict[str, list[str]]:
 def files_of(subject: Subject) -> list[str]:
     """The project's files that a pipeline depends on, its source among them."""
     source = subject.plan.pipeline.extract.source
-    local = [] if "://" in source or Path(source).is_absolute() else [source]
+    local = [path for path in local_files(source) if not Path(path).is_absolute()]
     return [*subject.plan.dependencies(), *local]
 
 
 def datasets_of(suites: Iterable[Suite]) -> Iterable[str]:
-    """The data sets of test files that are files of the project."""
-    return (suite.dataset for suite in suites if suite.dataset and "://" not in suite.dataset)
+    """The files of the project that test files name: data sets, and evaluators of their own."""
+    for suite in suites:
+        yield from local_files(suite.dataset) if suite.dataset else ()
+        for test in suite.distributional_tests:
+            if isinstance(test, HallucinationRate) and test.evaluator is not None:
+                path, _, function = test.evaluator.type.rpartition(":")
+                yield from [path] if function else []

@@ -38,7 +38,7 @@ class Acceptance(Struct, frozen=True):
 def parse_acceptance(value: str, commit: str = "") -> Acceptance | None:
     """A trailer's value; None where it names nothing or gives no reason."""
     subject, colon, reason = value.partition(":")
-    if not colon or not subject.strip() or not reason.strip():
+    if not colon or not subject.strip() or not any(map(str.isalnum, reason)):
         return None
     return Acceptance(subject.strip(), " ".join(reason.split()), commit)
 

@@ -28,12 +28,12 @@ def question_differences(
 def changed_parts(base: Mapping[str, Any], head: Mapping[str, Any]) -> list[Difference]:
     """The parts of the base's question that the head has changed, as `question_differences`.
 
-    An evaluator that the head adds changes none of them: the others judge as before.
+    An evaluator that the head adds changes none of them, unless it brings code: that may take the
+    place of what the others use.
     """
     known = base.get("evaluators", {})
     added = {name: spec for name, spec in head.get("evaluators", {}).items() if name not in known}
-    parts = {"judge", *(f"evaluators.{name}" for name in added)}
-    parts |= {f"code.{spec['type'].partition(':')[0]}" for spec in added.values()}
+    parts = {"judge", "judge_endpoint", *(f"evaluators.{name}" for name in added)}
     found = question_differences(base, head)
     return [each for each in found if each.part not in parts or each.base != NONE]
 

@@ -9,6 +9,8 @@ from msgspec import Struct
 from loomgit.domain.samples import Check, Verdict
 from loomgit.domain.values import to_plain
 
+DOUBTED = "judged by evaluators that the change has changed"  # in the message of such tests
+
 
 class Entry(Struct, frozen=True):
     """One test's outcome, as it travels between processes: plain values only.

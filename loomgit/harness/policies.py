@@ -110,6 +110,7 @@ POLICY: Rules = {
     "max_rise": _least,
     "max_error_rate": _least,
     "samples": _most,
+    "max_samples": _most,
     "allow_removed": _both,
     "confirm": _both,
     "strict": _either,

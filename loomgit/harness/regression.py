@@ -16,6 +16,7 @@ from loomgit.harness.comparison import judges_differ
 from loomgit.harness.differences import question_differences
 from loomgit.harness.distributional import concluded, seed_id, trimmed
 from loomgit.harness.drawing import in_order
+from loomgit.harness.entry import DOUBTED
 from loomgit.harness.facts import Absent, Unmeasured, facts_of_sample
 from loomgit.harness.results import judges_of
 from loomgit.harness.verdicts import way_to_decide
@@ -168,7 +169,7 @@ def why_not_comparable(
 def doubted(result: TestResult, parts: Sequence[Difference], how: OnInconclusive) -> TestResult:
     """A pass as inconclusive: both sides are judged by evaluators that the change has changed."""
     verdict: Verdict = "fail" if how == "fail" else "inconclusive"
-    note = f"judged by evaluators that the change has changed: {'; '.join(map(str, parts))}"
+    note = f"{DOUBTED}: {'; '.join(map(str, parts))}"
     checks = tuple(
         replace(check, verdict=verdict, note="; ".join(filter(None, (check.note, note))))
         for check in result.checks

@@ -127,7 +127,9 @@ class Baselines:
             gone = self._gone_default()
             return self._first(DEFAULTS) if gone is None else self._renamed(gone)
         name = self._configured
-        found = self._first((f"refs/heads/{name}", f"refs/remotes/origin/{name}", name))
+        found = self._first(
+            (f"refs/heads/{name}", f"refs/remotes/origin/{name}", f"refs/tags/{name}")
+        )
         if found is None and not self._git.is_shallow:
             message = f".loom/config.yaml: baseline: there is no branch {name}"
             raise UserError(message, hint="fetch it, or name another")

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import os
 from functools import cached_property
-from pathlib import Path
+from os.path import normpath
+from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
@@ -48,7 +49,19 @@ class Tree:
             found = [path for path in (self.root / folder).rglob(f"*{ending}") if path.is_file()]
             return sorted(path.relative_to(self.root).as_posix() for path in found)
         listed = self._held if self.revision else self._staged([folder])
+        if folder in listed and listed[folder].mode == LINK:
+            return self._files_behind(folder, listed[folder].blob, ending)
         return sorted(p for p in listed if p.startswith(f"{folder}/") and p.endswith(ending))
+
+    def _files_behind(self, link: str, blob: str, ending: str) -> list[str]:
+        """The files of a folder that is a symbolic link within the project, by the link's path; its
+        `blob` holds where it leads."""
+        target = self.repository.read_blob(blob).decode("utf-8", "surrogateescape")
+        real = normpath(f"{link}/../{target}")
+        if real.startswith(("/", "..")) or real == link:
+            return []
+        found = (path.removeprefix(f"{real}/") for path in self.files(real, ending))
+        return [f"{link}/{name}" for name in found]
 
     def matching(self, glob: str) -> list[str]:
         """The project's paths that a glob matches, in order; of the working tree what Git does not
@@ -79,6 +92,12 @@ class Tree:
         listed = self._held if self.revision else self._staged(paths)
         found = {path: listed[path] for path in paths if path in listed}
         links = [path for path, entry in found.items() if entry.mode == LINK]
+        folders = {path for path, entry in listed.items() if entry.mode == LINK}
+        links += [
+            path
+            for path in paths
+            if path not in found and folders & {str(p) for p in PurePosixPath(path).parents}
+        ]
         led = self.repository.blobs_at(self.revision, links) if links else {}
         return found | {path: Entry(LINK, blob) for path, blob in led.items()}
 

@@ -43,7 +43,9 @@ class Plan(Struct, frozen=True):
     """One pipeline, ready to run. `files` holds the other files it depends on, path to blob, and
     `modes` Git's mode of every file that is no plain one; `documents` are the files that are
     searched for the records, `code` those that the Python evaluators consist of and read, path to
-    blob; `model` and `judge` are ids as configured (None: no evaluator asks a judge)."""
+    blob; `model` and `judge` are ids as configured (None: no evaluator asks a judge).
+    `endpoints` (of the models, by name) and `judge_endpoint` say how the configuration reaches
+    them, as far as that can change a reply."""
 
     pipeline: Pipeline
     prompt: FileVersion
@@ -57,6 +59,8 @@ class Plan(Struct, frozen=True):
     modes: Mapping[str, str] = field(default_factory=dict)
     documents: Mapping[str, str] = field(default_factory=dict)
     code: Mapping[str, str] = field(default_factory=dict)
+    endpoints: Mapping[str, JsonMapping] = field(default_factory=dict)
+    judge_endpoint: JsonMapping = field(default_factory=dict)
 
     @property
     def sampling(self) -> Sampling:
@@ -92,6 +96,10 @@ class Plan(Struct, frozen=True):
             "judge": self.judge,
         }
 
+    def judging(self) -> dict[str, object]:
+        """The question, and how the judge is reached: what a change may soften."""
+        return {**self.question(), "judge_endpoint": dict(self.judge_endpoint) or None}
+
     def fingerprint(self) -> str:
         """sha256 over everything that can change an output or a score, the records aside.
 
@@ -116,9 +124,17 @@ class Plan(Struct, frozen=True):
                 "evaluators": self._asked(),
                 "sample": evaluate.sample,
                 "instead": self._instead(),
+                **self._reached(),
                 **self._searched(),
             }
         )
+
+    def _reached(self) -> dict[str, object]:
+        """How the models and the judge are reached, where the configuration says so."""
+        asked = [self.model, self.sampling.model, *self.pipeline.transform.fallback_models]
+        found = {name: dict(self.endpoints[name]) for name in asked if name in self.endpoints}
+        more = {"judge_endpoint": dict(self.judge_endpoint)} if self.judge_endpoint else {}
+        return {**({"endpoints": found} if found else {}), **more}
 
     def _asked(self) -> dict[str, object]:
         """What the evaluators are asked, without what decides over their scores."""

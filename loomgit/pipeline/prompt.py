@@ -18,7 +18,7 @@ from loomgit.domain.place import Place, Problem
 from loomgit.domain.words import did_you_mean, nearest
 from loomgit.errors import ProblemsFound
 from loomgit.pipeline.front_matter import split_front_matter
-from loomgit.pipeline.references import Reference, Template, find_references
+from loomgit.pipeline.references import Reference, Template, find_references, has_computed_includes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -109,6 +109,13 @@ class Prompt:
     def includes(self) -> Mapping[str, str]:
         """The templates that this one includes, name to source."""
         return self._included
+
+    @property
+    def has_computed_includes(self) -> bool:
+        """Whether the name of an included template is put together when the prompt is rendered."""
+        return has_computed_includes(
+            self._environment, (self._source.text, *self._included.values())
+        )
 
     def check(
         self, *, context: Iterable[str], variables: Iterable[str], fields: Iterable[str] | None

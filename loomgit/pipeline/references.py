@@ -10,7 +10,7 @@ from msgspec import Struct
 from loomgit.domain.place import Place
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from jinja2 import Environment
 
@@ -105,6 +105,15 @@ def _optional(tree: nodes.Template) -> set[int]:
     filters = [f for f in tree.find_all(nodes.Filter) if f.name in _DEFAULTS and f.node]
     inner = [test.node for test in tests] + [f.node for f in filters if f.node]
     return {id(name) for node in inner for name in (node, *node.find_all(nodes.Name))}
+
+
+def has_computed_includes(environment: Environment, texts: Iterable[str]) -> bool:
+    """Whether one of these templates includes another by a name that is not written out."""
+    return any(
+        not isinstance(getattr(statement, "template", None), nodes.Const)
+        for text in texts
+        for statement in environment.parse(text).find_all(_INCLUDING)
+    )
 
 
 def _included(tree: nodes.Template) -> Iterator[str]:

@@ -84,7 +84,7 @@ def sentence(comparison: Comparison) -> str:
     accepted = [found.pipeline for found in compared if found.is_accepted_loss]
     if accepted and comparison.outcome in ("no_worse", "improved"):
         return f"Degraded, and accepted: {', '.join(accepted)}"
-    moved = any(found.worse or found.better for found in compared)
+    moved = any(metric.gated and metric.delta for found in compared for metric in found.metrics)
     if comparison.outcome == "no_worse" and not moved:
         return f"No worse: every case scores as before in {count}"
     names = [found.pipeline for found in compared if found.outcome == comparison.outcome]

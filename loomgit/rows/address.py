@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from os.path import normpath
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Literal, TypeAlias
 from urllib.parse import unquote
 
@@ -67,6 +67,20 @@ Address: TypeAlias = FileAddress | SqliteAddress
 def no_connections(_alias: str) -> str | None:
     """Know no alias: what a project without `connections:` has."""
     return None
+
+
+def local_files(source: str) -> tuple[str, ...]:
+    """The relative paths of the files that a source may mean; of a database URL each part that may
+    be the file."""
+    matched = _SCHEME.fullmatch(source)
+    scheme, rest = (
+        ("file", source) if matched is None else (matched[1].lower(), unquote(matched[2]))
+    )
+    if scheme not in AVAILABLE or PurePosixPath(rest).is_absolute():
+        return ()
+    if scheme == "file":
+        return (rest,)
+    return tuple(str(path) for path in PurePosixPath(rest).parents if path.name)
 
 
 def parse_address(text: str, connections: Callable[[str], str | None] = no_connections) -> Address:

@@ -78,4 +78,4 @@ def _changed_parts(standard: Standard, asked: Asked) -> list[Difference]:
     as well: the test takes the mean over all of them."""
     if standard.subject is None:
         return []
-    return question_differences(standard.subject.plan.question(), asked.subject.plan.question())
+    return question_differences(standard.subject.plan.judging(), asked.subject.plan.judging())

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from loomgit.errors import LoomError, ProblemsFound
+from loomgit.rows.address import local_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -38,11 +39,11 @@ class CaseLists(Struct, frozen=True):
 def own_cases(
     bench: Bench, subject: Subject, suites: Sequence[Suite] | None = None
 ) -> list[Sampled]:
-    """The cases that the subject's own test files (or `suites`) and data ask for. Raises
+    """The cases that the subject's own test files (or `suites`) and whole data sets have. Raises
     LoomError."""
     pipeline = subject.plan.pipeline
     files = bench.suites(pipeline.name) if suites is None else suites
-    return bench.cases(subject, bench.questions(pipeline, files))
+    return bench.cases(subject, bench.questions(pipeline, files, whole=True))
 
 
 def compare_questions(
@@ -68,8 +69,8 @@ def question_files(subject: Subject, suites: Iterable[Suite]) -> Sequence[str]:
     suites = list(suites)
     data = [suite.dataset or subject.plan.pipeline.extract.source for suite in suites]
     source = [] if suites else [subject.plan.pipeline.extract.source]
-    local = [path.removeprefix("file://") for path in (*data, *source)]
-    return [*(suite.path for suite in suites), *(path for path in local if "://" not in path)]
+    local = [path for place in (*data, *source) for path in local_files(place)]
+    return [*(suite.path for suite in suites), *local]
 
 
 def first_line(error: LoomError) -> str:

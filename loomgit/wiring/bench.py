@@ -142,7 +142,13 @@ class Bench:
             evaluate=asked.pipeline.evaluate,
             extract=asked.pipeline.extract,
         )
-        plan = replace(subject.plan, pipeline=pipeline, judge=asked.judge, code=asked.code)
+        plan = replace(
+            subject.plan,
+            pipeline=pipeline,
+            judge=asked.judge,
+            judge_endpoint=asked.judge_endpoint,
+            code=asked.code,
+        )
         return replace(subject, plan=plan)
 
     # -- cases
@@ -179,9 +185,12 @@ class Bench:
         records = list(found.values())
         return records if limit is not None else shuffled(records)
 
-    def questions(self, pipeline: Pipeline, suites: Sequence[Suite]) -> Iterator[Question]:
-        """What a comparison asks: the unit tests, and as much of the data sets as the tests take;
-        without a test file the records. Tests with a model of their own are left out."""
+    def questions(
+        self, pipeline: Pipeline, suites: Sequence[Suite], *, whole: bool = False
+    ) -> Iterator[Question]:
+        """What a comparison asks: the unit tests, and as much of the data sets as the tests take
+        (all of them if `whole`); without a test file the records. Tests with a model of their own
+        are left out."""
         if not suites:
             for record in self.records(pipeline, None, MOST_RECORDS):
                 yield Question(record)
@@ -193,7 +202,9 @@ class Bench:
             if not tests:
                 continue
             sizes = [test.sample_size for test in tests]
-            most = None if None in sizes else max(size for size in sizes if size is not None)
+            most = (
+                None if None in sizes or whole else max(size for size in sizes if size is not None)
+            )
             samples = max(test.policy.samples for test in tests)
             for record in self.records(pipeline, suite.dataset, None)[:most]:
                 yield Question(record, samples)

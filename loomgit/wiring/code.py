@@ -48,7 +48,7 @@ def _named(path: str, content: bytes) -> Iterator[str]:
         return  # importing it reports the fault
     for node in ast.walk(parsed):
         for name in _modules(node, path):
-            yield from _files_of_module(name)
+            yield from _files_of_module(name, str(PurePosixPath(path).parent))
         for text in _texts(node):
             yield from _files_of_text(text, path)
 
@@ -85,11 +85,12 @@ def _parts(node: ast.AST) -> list[str]:
     return [node.value] if isinstance(node, ast.Constant) and isinstance(node.value, str) else []
 
 
-def _files_of_module(name: str) -> Iterator[str]:
-    """The files of a module and of the packages around it."""
+def _files_of_module(name: str, beside: str) -> Iterator[str]:
+    """The files of a module and of the packages around it; it may also be looked for in the folder
+    `beside`."""
     parts = name.split(".")
     for count in range(1, len(parts) + 1):
-        for folder in SOURCE_FOLDERS:
+        for folder in (*SOURCE_FOLDERS, beside.removeprefix(".")):
             stem = "/".join([*([folder] if folder else []), *parts[:count]])
             yield f"{stem}.py"
             yield f"{stem}/__init__.py"
@@ -100,7 +101,7 @@ def _files_of_text(text: str, path: str) -> Iterator[str]:
     if not text or len(text) > LONGEST or set(text) & {"\n", "\0"} or text.startswith("/"):
         return
     if MODULE.fullmatch(text):
-        yield from _files_of_module(text)
+        yield from _files_of_module(text, str(PurePosixPath(path).parent))
     for folder in PurePosixPath(path).parents:  # the last one is the project's folder
         name = posixpath.normpath(f"{folder}/{text}")
         if name != "." and not name.startswith("../"):

@@ -42,4 +42,9 @@ def changed_inputs(base: Subject, head: Subject) -> tuple[str, ...]:
 
 def _configured(subject: Subject) -> dict[str, object]:
     """What a pipeline takes from `.loom/config.yaml` besides its own files."""
-    return {"model": subject.plan.sampling.model, "judge": subject.plan.judge}
+    plan = subject.plan
+    models = [plan.model, *plan.pipeline.transform.fallback_models]
+    reached = {name: dict(plan.endpoints[name]) for name in models if name in plan.endpoints}
+    if plan.judge is not None and plan.judge_endpoint:
+        reached[plan.judge] = dict(plan.judge_endpoint)
+    return {"model": plan.sampling.model, "judge": plan.judge, "models": reached}

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from loomgit.domain.definitions import FrontMatter, Pipeline
+    from loomgit.domain.values import Json
     from loomgit.domain.versions import FileVersion
     from loomgit.pipeline.prompt import Prompt
     from loomgit.wiring.project import Wiring
@@ -77,7 +78,11 @@ class Planning:
                 raise ProblemsFound(faults)
             return prompt
 
-        includes = compiled().includes if STATEMENT in prompt_file.text else ()
+        includes: Iterable[str] = ()
+        if STATEMENT in prompt_file.text:
+            includes = compiled().includes
+            if compiled().has_computed_includes:
+                includes = [*includes, *self._includable(prompt_file)]
         plan = self._plan(pipeline, prompt_file, includes, context, variables, execution_date)
         searched, others = documents.pop("transform", {}), documents.values()
         more = {path: blob for found in others for path, blob in found.items()}
@@ -115,19 +120,42 @@ class Planning:
         specs = pipeline.evaluate.evaluators
         code = find_code(tree, [spec.type for spec in specs])
         judge = pipeline.evaluate.model or defaults.judge_model or own_judge(model)
+        judge = judge if any(map(needs_judge, specs)) else None
+        endpoints = self._endpoints()
         return Plan(
             pipeline=pipeline,
             prompt=prompt_file,
             context=context,
             model=model,
-            judge=judge if any(map(needs_judge, specs)) else None,
+            judge=judge,
             variables=dict(variables),
             execution_date=execution_date,
             output=dict(pipeline.transform.output or front.output or {}) or None,
             files={p: e.blob for p, e in entries.items() if p in paths} | included,
             modes={p: e.mode for p, e in (entries | code).items() if e.mode != PLAIN},
             code={path: entry.blob for path, entry in code.items()},
+            endpoints=endpoints,
+            judge_endpoint=endpoints.get(judge or "", {}),
         )
+
+    def _endpoints(self) -> dict[str, dict[str, Json]]:
+        """What the configuration says of each model that can change its replies. References to
+        variables stay as they are written."""
+        found: dict[str, dict[str, Json]] = {}
+        for name, model in self.wiring.settings.models.items():
+            said: dict[str, Json] = {
+                "base_url": str(model.base_url) if model.base_url else None,
+                "lane": model.lane,
+                "max_output_tokens": model.max_output_tokens,
+            }
+            found[name] = {key: value for key, value in said.items() if value is not None}
+        return {name: said for name, said in found.items() if said}
+
+    def _includable(self, prompt_file: FileVersion) -> list[str]:
+        """The files that a prompt may include by a name that is only known when it is rendered:
+        those of its folder, of `prompts` and of `context`."""
+        folders = {str(PurePosixPath(prompt_file.path).parent), "prompts", "context"} - {"."}
+        return [path for folder in sorted(folders) for path in self.wiring.tree.files(folder, "")]
 
     def _include_paths(self, prompt_file: FileVersion, includes: Iterable[str]) -> dict[str, str]:
         found: dict[str, str] = {}

@@ -449,13 +449,30 @@ def test_removed_cases_are_seen_though_the_baseline_is_measured_today(project):
     assert measure(project, allow_removed=True).outcome == "no_worse"
 
 
-def test_cases_that_came_are_measured_of_both_sides(project):
+def test_cases_that_came_are_measured_and_leave_the_gate(project):
     commit(project, NEUTRAL)
     assert one(measure(project)).compared == 61
     write(project, {"data/reviews.csv": reviews(70)})
     found = one(measure(project))
-    assert (found.compared, found.added) == (71, ())
+    assert (found.compared, len(found.added)) == (61, 10)
     assert found.base.measured
+
+
+def test_many_easy_new_cases_do_not_hide_what_the_others_lost(project):
+    easy = "".join(f"e-{n},item {n} is great,positive\n" for n in range(300))
+    worse = {"context/taxonomy.md": TAXONOMY.replace("bad, broken, hate", "bad, broken")}
+    commit(project, {"data/reviews.csv": reviews() + easy, **worse})
+    found = measure(project)
+    assert (found.outcome, label(found).cases) == ("degraded", 60)
+    assert label(found).delta == pytest.approx(-1 / 6)
+
+
+def test_cases_that_fall_out_of_the_sample_are_not_removed(project):
+    sized = SUITE.replace("type: statistical", "sample_size: 20, type: statistical")
+    set_suite(project, sized)
+    commit(project, {"data/reviews.csv": reviews(120), **NEUTRAL})
+    found = one(measure(project))
+    assert (found.removed, found.changed) == ((), ())
 
 
 def test_other_cases_are_compared_on_request(project):

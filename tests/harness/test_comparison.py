@@ -202,7 +202,7 @@ def changed(**changes):
             "evaluators.label.config.field",
             "a -> none",
         ),
-        (changed(scripts={"evaluators/tone.py": "abc"}), "scripts", "none -> there"),
+        (changed(scripts={"evaluators/tone.py": "abc"}), "scripts", "none -> set"),
     ],
 )
 def test_another_question_is_not_compared_and_the_part_is_named(question, part, words):

@@ -113,7 +113,7 @@ def test_an_inconclusive_metric_says_what_it_would_have_seen():
         ([FOUND], "degraded", "Degraded: reviews"),
         ([replace(FOUND, outcome="no_worse")], "no_worse", "No worse: reviews"),
         (
-            [replace(FOUND, outcome="no_worse", worse=(), better=())],
+            [replace(FOUND, outcome="no_worse", metrics=())],
             "no_worse",
             "No worse: every case scores as before in 1 pipeline",
         ),
