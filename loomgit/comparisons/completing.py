@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from loomgit.comparisons.pairs import Pair, Wanted
     from loomgit.domain.comparison import Measured
+    from loomgit.domain.versions import Commit
     from loomgit.wiring.bench import Bench, Sampled, Subject
 
 
@@ -73,17 +74,22 @@ class Completing:
         drawn: dict[int, Line] = {}
         if not _covers(found[0], before):
             gone = tuple(self._gone(pair))
+            commit = self._kept_at(bases.wiring.tree.commit)
             drawn[0] = Line(
-                asked, pair.head, before, bases.wiring.tree.commit(), stored=bool(found[0]),
+                asked, pair.head, before, commit, stored=bool(found[0]),
                 gone=gone, question_from=self._question_from(pair, asked),
             )  # fmt: skip
         if not _covers(found[1], after):
-            commit = heads.commit(pair.head)
+            commit = self._kept_at(lambda: heads.commit(pair.head))
             drawn[1] = Line(pair.head, pair.head, after, commit, stored=bool(found[1]))
         if drawn:
             measured = dict(zip(drawn, self._measure(list(drawn.values())), strict=True))
             found = measured.get(0, found[0]), measured.get(1, found[1])
         pair.found = found
+
+    def _kept_at(self, commit: Callable[[], Commit]) -> Commit | None:
+        """The commit at which results are stored; None if they are not."""
+        return commit() if self._wanted.keep else None
 
     def again(self, pair: Pair) -> tuple[Measured, Measured]:
         """Both sides drawn once more, other samples than before: none of it is stored."""

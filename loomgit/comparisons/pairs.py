@@ -25,7 +25,7 @@ class Wanted(Struct, frozen=True):
     `pipelines` and the expressions of `select` narrow it down. `aa` compares the baseline with
     itself, samples from `aa_from` on against the next as many. With `replay` what is measured is
     taken from cassettes, and paid from the `budget`; a model that is out for `outage` seconds is
-    given up.
+    given up. Without `keep`, what is measured is not stored.
     """
 
     expression: str | None = None
@@ -44,6 +44,7 @@ class Wanted(Struct, frozen=True):
     replay: Replay = "off"
     budget: Budget | None = None
     outage: float = 10.0
+    keep: bool = True
 
 
 class Pair(Struct):

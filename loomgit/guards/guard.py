@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 # What may name a file that matters, besides the files that pipelines and tests name already.
 DEFINING = ("pipelines", "prompts", "context", "tests", CONFIG)
 
+OWN_CASSETTE = "no model answered, and the replies come from a cassette that the change brings in"
 SAME_COMMIT = "the base and the head are the same commit: `baseline` in .loom/config.yaml names it"
 
 
@@ -182,10 +183,6 @@ class Guard:
                     _empty(change, outcome), unread=unread, blocked=self._strict and bool(unread)
                 )
             self._own_cassettes = own_cassettes(heads, bases, touched)
-            for name in sorted(self._own_cassettes):
-                self._wiring.warn(
-                    f"{name}: the change brings in its cassette, which is not replayed"
-                )
             tests = [
                 (suite, test)
                 for suite in suites
@@ -194,6 +191,8 @@ class Guard:
             ]
             found, reason = self._test(there, tests, change)
             lost, allowed = lost_tests(heads, bases, touched, change.accepted)
+            if self._replay == "off" and (reason or any(j.entry.unanswered for j, _, _ in found)):
+                unread += tuple(f"{name}: {OWN_CASSETTE}" for name in sorted(self._own_cassettes))
         silent = reason if self._replay == "off" else ""
         comparison, unmeasured = self._compare(change, touched, silent)
         judgement = self._judgement(change, comparison, unmeasured, found, touched)
@@ -265,7 +264,7 @@ class Guard:
             fault = UserError(change.why) if change.base_unknown else None
             return _empty(change, "inconclusive"), fault
         modes: list[tuple[bool, Replay]] = [(True, self._replay), (False, "off")]
-        if self._replay == "off" and not self._own_cassettes & set(touched):
+        if self._replay == "off":
             modes.insert(1, (True, "only"))
         if lost:
             del modes[0]  # the model did not answer the tests: no second wait
@@ -277,6 +276,7 @@ class Guard:
                 pipelines=tuple(touched),
                 run_missing=measures,
                 replay=replay,
+                keep=replay != "only" or not self._own_cassettes,
                 budget=self._budget,
                 outage=self._outage,
             )
@@ -307,11 +307,7 @@ class Guard:
         found, reason = self._run(there, tests, change, self._replay)
         if self._replay != "off":
             return found, reason
-        lost = [
-            n
-            for n, (judged, suite, _) in enumerate(found)
-            if judged.entry.verdict == "unverified" and suite.pipeline not in self._own_cassettes
-        ]
+        lost = [n for n, (judged, _, _) in enumerate(found) if judged.entry.verdict == "unverified"]
         if lost:
             again, _ = self._run(there, [tests[number] for number in lost], change, "only")
             for number, item in zip(lost, again, strict=True):
@@ -348,7 +344,8 @@ class Guard:
                 self._progress(number, len(tests))
         finally:
             trial.close()
-        ledger.save(trial.samples, selected=len(tests), total=len(tests), finished=True)
+        if replay != "only" or not self._own_cassettes:
+            ledger.save(trial.samples, selected=len(tests), total=len(tests), finished=True)
         return found, _outage(trial.samples.values())
 
     def acceptances(self, base: str | None, head: str | None) -> list[Acceptance]:

@@ -167,7 +167,7 @@ def test_what_accepts_nothing_stops(project, message):
 @pytest.mark.parametrize("value", ["demo", "demo:", "demo: ", ": because"])
 def test_a_trailer_without_a_reason_is_reported(project, value):
     head = commit(project, WORSE, f"Worse\n\nLoom-Accept: {value}")
-    said = f"commit {head[:8]}: `Loom-Accept: {value.strip()}` is ignored: it needs"
+    said = f"commit {head[:8]}: `Loom-Accept: {value.strip()}` is ignored: expected"
     assert said in push(project).stderr
     done = loom(project, "compare", "HEAD~1..HEAD", "--run-missing")
     assert (done.returncode, said in done.stderr) == (1, True)
@@ -551,6 +551,12 @@ def test_without_a_network_what_is_recorded_is_replayed(project):
     done = push(project)
     assert done.returncode == 0, done.stderr
     assert "unverified: tests/" not in done.stderr
+    said = (
+        "unverified: demo: no model answered, and the replies come from a cassette that the change"
+    )
+    assert said in done.stderr
+    kept = [json.loads(path.read_text()) for path in (project / ".loom/runs").rglob("*.json")]
+    assert not any(run["complete"] for run in kept)  # what the change brings in is no result
 
 
 # -- other hooks
