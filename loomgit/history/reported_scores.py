@@ -52,10 +52,8 @@ class ReportedScores:
         known: dict[tuple[str, str], dict[Series, ScoredRun]] = {}
         try:
             lines = self._path.read_bytes().splitlines()
-        except (FileNotFoundError, NotADirectoryError):
+        except OSError:  # `add` reports what is wrong with the file
             return known
-        except OSError as error:
-            raise WorldError(f"{self._path} cannot be read: {error.strerror}") from error
         for line in lines:
             try:
                 score = msgspec.json.decode(line, type=ReportedScore)

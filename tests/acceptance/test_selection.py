@@ -94,9 +94,7 @@ def test_what_differs_from_the_baseline_is_modified(project):
 def test_a_model_that_changed_in_the_configuration_is_a_modification(project):
     commit(project, {".loom/config.yaml": "defaults: {model: gpt-4o-mini}\n"})
     found = would(project, "--select", "state:modified")
-    assert found["raw"] == [
-        "modified: model: embedded/icl -> gpt-4o-mini, judge: none -> gpt-4o-mini"
-    ]
+    assert found["raw"] == ["modified: model: embedded/icl -> gpt-4o-mini"]
 
 
 def test_an_untracked_pipeline_is_new(project):
