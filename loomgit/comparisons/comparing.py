@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from loomgit.comparisons.deciding import blank, doubted, own_side, set_limits, with_changed
+from loomgit.comparisons.deciding import blank, doubted, set_limits, with_own_cases
 from loomgit.comparisons.pairs import TEST, Pair, Wanted
 from loomgit.domain.comparison import (
     Comparison,
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from loomgit.comparisons.completing import Completing
     from loomgit.domain.runs import RunSummary
+    from loomgit.harness.comparison import Draft
     from loomgit.wiring.project import Wiring
 
 
@@ -128,10 +129,10 @@ class Comparing:
             if not self._wanted.run_missing:
                 pair.notes.append("not confirmed by a second measurement: --run-missing makes one")
                 continue
-            from loomgit.harness.comparison import compare_sides, confirmed, decide
+            from loomgit.harness.comparison import confirmed, decide
 
             fresh = self._completing(heads, bases).again(pair)
-            (again,) = decide([compare_sides(pair.name, *fresh, pair.limits, pair.evaluate)])
+            (again,) = decide([_draft(pair, *fresh)])
             judged[pair.name] = confirmed(found, again)
 
     def _measure(self, pairs: Sequence[Pair], heads: Bench, bases: Bench) -> None:
@@ -259,15 +260,10 @@ class Comparing:
             pair.head.compiled()  # a prompt that is none is said, and not that it has no results
 
     def _judge(self, pairs: Sequence[Pair]) -> dict[str, PipelineComparison]:
-        from loomgit.harness.comparison import compare_sides, decide
+        from loomgit.harness.comparison import decide
 
-        drafts = [
-            compare_sides(pair.name, *own_side(pair), pair.limits, pair.evaluate) for pair in pairs
-        ]
-        changed = {pair.name: pair.cases.changed for pair in pairs}
-        return {
-            found.pipeline: with_changed(found, changed[found.pipeline]) for found in decide(drafts)
-        }
+        drafts = [_draft(pair, *pair.found) for pair in pairs]
+        return {found.pipeline: found for found in decide(drafts)}
 
     def _told(self, found: PipelineComparison, pair: Pair) -> PipelineComparison:
         """The comparison with what is known of the pair; versions as they are called now."""
@@ -290,6 +286,14 @@ class Comparing:
             notes=notes,
             looser=looser,
         )
+
+
+def _draft(pair: Pair, base: Measured | None, head: Measured | None) -> Draft:
+    """The comparison of both sides of a pair, before the pipelines are decided together."""
+    from loomgit.harness.comparison import compare_sides
+
+    own = with_own_cases(base, pair)
+    return compare_sides(pair.name, own, head, pair.limits, pair.evaluate)
 
 
 def _load_statistics() -> None:

@@ -26,8 +26,10 @@ if TYPE_CHECKING:
 
 
 def doubted(found: PipelineComparison, pair: Pair) -> PipelineComparison:
-    """The comparison, inconclusive if the change has also changed what judges: both sides are
-    judged by the head's evaluators, which may be more lenient."""
+    """The comparison; it is inconclusive at best if the change has changed the evaluators.
+
+    Both sides are judged by the head's evaluators, which may be more lenient.
+    """
     if pair.base is None or found.outcome == "not_comparable":
         return found
     parts = tuple(changed_parts(pair.base.plan.judging(), pair.head.plan.judging()))
@@ -39,33 +41,27 @@ def doubted(found: PipelineComparison, pair: Pair) -> PipelineComparison:
     )
 
 
-def own_side(pair: Pair) -> tuple[Measured | None, Measured | None]:
-    """What was found of both sides, without the baseline's results of cases that its own tests do
-    not have: many easy new cases would hide what the others lost."""
-    base, head = pair.found
-    strange = {*pair.cases.added, *pair.cases.changed}
-    if base is None or not strange or pair.limits.unpaired:
-        return base, head
-    cases = {name: case for name, case in base.cases.items() if name not in strange}
-    return replace(base, cases=cases), head
+def with_own_cases(base: Measured | None, pair: Pair) -> Measured | None:
+    """The results of the baseline with the cases of its own tests only.
 
-
-def with_changed(found: PipelineComparison, changed: Sequence[str]) -> PipelineComparison:
-    """The comparison with these cases as changed ones, not as new ones."""
-    more = tuple(name for name in changed if name in found.added)
-    if not more:
-        return found
-    added = tuple(name for name in found.added if name not in more)
-    found = replace(found, added=added, changed=(*found.changed, *more))
-    good = found.outcome in ("improved", "no_worse")
-    if good and found.lost > MOST_LOST and not found.may_lose:
-        notes = (*found.notes, lost_note(found.lost))
-        return replace(found, outcome="inconclusive", notes=notes)
-    return found
+    A case that the head has added leaves the gate: many easy new cases would hide what the others
+    lost. A case that the head has changed keeps its results under no question, so that it is listed
+    as changed. Nothing is left out if the comparison is unpaired.
+    """
+    if base is None or pair.limits.unpaired:
+        return base
+    added, changed = set(pair.cases.added), set(pair.cases.changed)
+    cases = {
+        name: replace(case, definition="") if name in changed else case
+        for name, case in base.cases.items()
+        if name not in added
+    }
+    return replace(base, cases=cases)
 
 
 def blank(pair: Pair) -> PipelineComparison:
-    """A pipeline of which nothing needs to be compared: it is the same, or has no counterpart."""
+    """The comparison of a pipeline that needs no results: nothing differs, or the baseline has no
+    such pipeline."""
     if not pair.same:
         return PipelineComparison(pair.name, "inconclusive")
     plan, cases = pair.head.plan, pair.cases

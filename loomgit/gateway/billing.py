@@ -21,7 +21,7 @@ class BillingGateway:
         self._inner = inner
 
     async def complete(self, request: Request) -> Completion:
-        """Return the reply, or raise what came instead."""
+        """Return the reply. Raises the ModelError of the call."""
         purpose = request.purpose
         mark_sent()
         try:

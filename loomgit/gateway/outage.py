@@ -105,7 +105,7 @@ class WatchedGateway:
         self._outages = outages
 
     async def complete(self, request: Request) -> Completion:
-        """Return the reply, or raise what came instead."""
+        """Return the reply. Raises the ModelError of the call."""
         line = self._outages.line(request.model)
         number = self._outages.begin(line)
         try:

@@ -71,8 +71,9 @@ def _pinned(heads: Bench, name: str) -> list[str]:
 
 
 def _moving(heads: Bench, name: str) -> str:
-    """In one line, which version of a pipeline is a branch, or relative to one. The change takes
-    effect when the branch moves, so that nothing can test it before. Empty if there is none."""
+    """Name the first version of a pipeline that is a branch, or relative to one; empty if there is
+    none. A change of the pinned file takes effect when the branch moves, and cannot be tested
+    before."""
     transform = heads.catalog.pipeline(name).transform
     asked = [("transform.prompt_version", transform.prompt_version)]
     asked += [(f"transform.context.{n}", file.version) for n, file in enumerate(transform.context)]

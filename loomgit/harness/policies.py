@@ -95,7 +95,7 @@ def _either(base: Any, head: Any) -> Any:  # noqa: ANN401 - truth values
 
 
 def _firmer(base: Any, head: Any) -> Any:  # noqa: ANN401 - what an undecided assertion does
-    """The one that fails more; None is the usual one of who asks."""
+    """The stricter way to treat an undecided assertion; None stands for the default."""
     order = ("warn", None, "point", "fail")
     return max(base, head, key=order.index)
 

@@ -69,7 +69,7 @@ class BilledGateway:
 
 
 def unreported(bills: Mapping[tuple[str, str], Bill], reported: Collection[tuple[str, str]]) -> str:
-    """What was spent on pipelines of which no test finished, in a line; empty if nothing was."""
+    """A line with the cost of the pipelines that have no finished test; empty if it is 0."""
     whole = Bill()
     for name, bill in bills.items():
         if name not in reported:

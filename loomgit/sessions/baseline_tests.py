@@ -17,7 +17,7 @@ from loomgit.sessions.confirming import Confirming, Fresh
 from loomgit.sessions.standard import Standards
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from loomgit.domain.comparison import Difference
     from loomgit.domain.records import Record
@@ -39,9 +39,14 @@ class BaselineTests(Struct, frozen=True):
         test: Regression | Drift,
         records: Sequence[Record],
         cases: Sequence[CaseSamples],
+        not_own: Collection[str] = (),
     ) -> tuple[TestResult, Iterable[Sample]]:
         """The verdict on the cases of these records, and what was drawn to confirm it. Raises
-        LoomError."""
+        LoomError.
+
+        `not_own` are the ids of the cases that the baseline's own tests do not have, or have in
+        another form: they are not compared, also if the baseline was measured with them.
+        """
         standard = self.standards.find(asked.subject, test.baseline)
         if standard.fault is not None:
             raise standard.fault
@@ -51,6 +56,8 @@ class BaselineTests(Struct, frozen=True):
         ):
             return regression.not_comparable(test, why), ()
         base = standard.samples(cases)
+        if base is not None and not standard.same:
+            base = [case for case in base if case.id not in not_own]
         fresh = Fresh(why="not measured again")
         if isinstance(test, Drift):
             result = regression.judge_drift(test, cases, base)

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, TypeVar
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from loomgit.domain.definitions import Evaluate
 from loomgit.domain.suites import Suite
@@ -37,7 +36,7 @@ class SuiteChange(Struct, frozen=True):
     `suites` are the head's test files, by path, with the stricter settings of both versions;
     `evaluate` has the stricter thresholds, weights and gate (None: the head has loosened none).
     `looser` are the settings that the head has loosened, `deleted` the tests and expectations that
-    it lacks, `cases` the cases that it has removed or changed.
+    it lacks, `cases` the cases that it has removed, changed or added.
     """
 
     pipeline: str
@@ -84,8 +83,8 @@ class SuiteChange(Struct, frozen=True):
 class SuiteChanges:
     """What a change does to the tests of a project, by pipeline, found when it is asked for.
 
-    `find_base` gives the baseline's tree, None where there is none. If `counts` is false, nothing
-    takes the place of what the head says.
+    `find_base` returns the tree of the baseline, or None if there is none. If `counts` is false,
+    the settings of the head apply.
     """
 
     def __init__(
@@ -146,7 +145,7 @@ def find_suite_change(heads: Bench, bases: Bench, pipeline: str) -> SuiteChange:
         evaluate if loosened else None,
         (*looser, *loosened),
         deleted,
-        replace(cases, added=()),
+        cases,
     )
 
 

@@ -248,7 +248,9 @@ class Trial:
         cases = [self._take(asked, asked.case(record), test.policy.samples) for record in records]
         confirming = Confirming(self._subjects, self._supply)
         tests = BaselineTests(self.standards, confirming, self.options)
-        result, fresh = tests.judge(asked, test, records, cases)
+        change = self.changes.of(suite.pipeline)
+        not_own = {*change.cases.added, *change.cases.changed} if change is not None else ()
+        result, fresh = tests.judge(asked, test, records, cases, not_own)
         return cases, result, fresh
 
     def _take_unit(self, asked: Asked, suite: Suite, test: UnitCase) -> CaseSamples:

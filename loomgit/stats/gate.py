@@ -239,8 +239,8 @@ def _change(
 
 
 def _detects_failures(samples: int, max_drop: float) -> float:
-    """The share of outputs that fail altogether of which one would have been seen with probability
-    80 %, where none has: 1 - 0.2 ** (1 / samples)."""
+    """The smallest rate of failing outputs that shows at least one failure with probability 80 %:
+    1 - 0.2 ** (1 / samples); not less than `max_drop`."""
     return max(max_drop, 1 - math.pow(0.2, 1 / samples))
 
 

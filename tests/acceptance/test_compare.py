@@ -467,6 +467,16 @@ def test_many_easy_new_cases_do_not_hide_what_the_others_lost(project):
     assert label(found).delta == pytest.approx(-1 / 6)
 
 
+def test_neither_do_they_where_both_sides_are_drawn_again(project):
+    set_suite(project, SUITE + "defaults: {confirm: true}\n")
+    easy = "".join(f"e-{n},item {n} is great,positive\n" for n in range(1500))
+    worse = {"context/taxonomy.md": TAXONOMY.replace("bad, broken, hate", "bad, broken")}
+    commit(project, {"data/reviews.csv": reviews() + easy, **worse})
+    found = measure(project)
+    assert found.outcome == "degraded"
+    assert label(found).reason.startswith("measured again, and confirmed")
+
+
 def test_cases_that_fall_out_of_the_sample_are_not_removed(project):
     sized = SUITE.replace("type: statistical", "sample_size: 20, type: statistical")
     set_suite(project, sized)

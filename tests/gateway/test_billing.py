@@ -25,7 +25,7 @@ def failed(cost, kind=Unavailable):
 
 
 class Model:
-    """Gives or raises what it is told to, one after the other; keeps the requests."""
+    """Returns or raises the given results in their order, and keeps the requests."""
 
     def __init__(self, *answers):
         self.answers = list(answers)
@@ -47,7 +47,7 @@ FINE = Completion("fine", "m", Usage(5, 2), cost=0.2)
 
 
 def ask(model, budget, request=ASKED, times=1):
-    """Ask through retries, budget and bill; returns what came and the bill."""
+    """Send a request through retries, budget and bill. Returns the result and the bill."""
     bill = Bill()
 
     async def run():

@@ -95,6 +95,16 @@ JUDGED = ASKING.replace(
 )
 
 
+def test_many_easy_new_cases_do_not_hide_what_the_others_lost(project):
+    suite = SUITE + "  - {name: no_drop, type: regression}\n"
+    git(project, "branch", "--force", "main", commit(project, {"tests/demo_test.yaml": suite}))
+    easy = "".join(f"e-{n},item {n} is great,positive\n" for n in range(600))
+    commit(project, {"data/reviews.csv": REVIEWS + easy, **ONLY_POSITIVE})
+    assert loom(project, "compare", "--run-missing").code == 1  # measures the new cases of both
+    done = loom(project, "test")
+    assert "❌ mean_score drop < 0.02 against the baseline (actual: 0.080" in done.out, done.out
+
+
 def test_other_evaluators_are_named(tmp_path, server):
     server.respond = respond
     project = project_with(tmp_path / "work", server, REGRESSION)
