@@ -59,7 +59,7 @@ class SuiteChange(Struct, frozen=True):
     def accepted_losses(self, accepted: Sequence[Acceptance]) -> tuple[str, ...]:
         """A line for each loss that somebody accepts."""
         open_losses = self.lost(accepted)
-        return tuple(f"{line} (accepted)" for line in self.lost() if line not in open_losses)
+        return tuple(line for line in self.lost() if line not in open_losses)
 
     def lost(self, accepted: Iterable[Acceptance] = ()) -> tuple[str, ...]:
         """A line for each test, expectation and list of cases that is gone and not accepted."""

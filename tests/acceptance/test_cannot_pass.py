@@ -59,7 +59,8 @@ def test_cases_that_are_removed_and_accepted_pass(tmp_path, monkeypatch):
     assert (code, "tests or cases are gone" in said) == (1, True)
     assert loom(project, "compare", "--strict")[0] == 1
     commit(project, {}, "Say why\n\nLoom-Accept: demo.cases: they were spam\n")
-    assert push(project, monkeypatch, strict=True)[0] == 0
+    code, said = push(project, monkeypatch, strict=True)
+    assert (code, "accepted: demo: 3 cases removed: " in said) == (0, True), said
     assert loom(project, "compare", "--strict")[0] == 0
 
 

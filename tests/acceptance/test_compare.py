@@ -757,6 +757,16 @@ def test_what_changes_no_score_is_no_part_of_the_question(project, old, new):
     assert (found.outcome, label(found).base, one(found).differs) == ("degraded", 1.0, ())
 
 
+def test_samples_pass_by_the_stricter_threshold_of_both_sides(project):
+    measure(project)
+    commit(
+        project, changed("reference_field: expected}", "reference_field: expected, threshold: 0}")
+    )
+    commit(project, WORSE)
+    passes = next(m for m in one(measure(project)).metrics if m.name == "pass_rate")
+    assert passes.head == pytest.approx(31 / 61)  # by 0 all of them would pass
+
+
 def test_another_limit_of_a_unit_test_is_no_other_question(project):
     measure(project)
     other = SUITE.replace("{sentiment: positive}", "{sentiment: positive, min_confidence: 0.1}")

@@ -164,7 +164,7 @@ def test_what_accepts_nothing_stops(project, message):
     assert push(project).returncode != 0
 
 
-@pytest.mark.parametrize("value", ["demo", "demo:", "demo: ", ": because"])
+@pytest.mark.parametrize("value", ["demo", "demo:", "demo: ", ": because", "demo: \u200b"])
 def test_a_trailer_without_a_reason_is_reported(project, value):
     head = commit(project, WORSE, f"Worse\n\nLoom-Accept: {value}")
     said = f"commit {head[:8]}: `Loom-Accept: {value.strip()}` is ignored: expected"
