@@ -68,7 +68,9 @@ def pytest_configure(config: pytest.Config) -> None:
         if conflict := find_conflict():
             raise pytest.UsageError(conflict)
         from loomgit.plugin import LoomPlugin  # noqa: PLC0415 - who has no prompt tests pays nothing
+        from loomgit.sessions.interrupts import InterruptHooks  # noqa: PLC0415 - as above
 
+        config.pluginmanager.register(InterruptHooks(), "loom-interrupts")
         config.pluginmanager.register(LoomPlugin(config), "loom-tests")
 
 

@@ -10,9 +10,11 @@ import copy
 import importlib.util
 import inspect
 import math
+import os
 import sys
 import traceback
 from contextlib import contextmanager
+from importlib.machinery import PathFinder
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
@@ -24,6 +26,7 @@ from loomgit.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from importlib.machinery import ModuleSpec
     from pathlib import Path
     from types import ModuleType
 
@@ -135,31 +138,56 @@ def _import(file: Path, path: str, root: Path) -> ModuleType:
 def _importable(root: Path) -> Iterator[None]:
     """Let the project's own modules be imported, also where another tree's are loaded by the same
     names: two revisions of a project may be judged in one process."""
-    ours = {path.stem for path in root.iterdir()}
-    elsewhere = {
-        name: module
-        for name, module in sys.modules.items()
-        if name.partition(".")[0] in ours and _is_elsewhere(name, module, root)
-    }
+    sys.path.insert(0, str(root))
+    importlib.invalidate_caches()
+    hiding = {name for name in _names_in(root) & sys.modules.keys() if _is_other(name)}
+    elsewhere = _loaded(hiding)
     for name in elsewhere:
         del sys.modules[name]
-    sys.path.insert(0, str(root))
     try:
         yield
     finally:
         sys.path.remove(str(root))
+        for name in _loaded(hiding):
+            del sys.modules[name]
         sys.modules.update(elsewhere)
 
 
-def _is_elsewhere(name: str, module: ModuleType, root: Path) -> bool:
-    """Whether a loaded module is not the one of that name in `root`, which has one."""
-    stem = root.joinpath(*name.split("."))
-    loaded = getattr(module, "__file__", None)
-    if loaded is None:  # a folder without `__init__.py`
-        return stem.is_dir() and str(stem) not in getattr(module, "__path__", ())
-    files = stem.with_name(f"{stem.name}.py"), stem / "__init__.py"
-    found = [str(file) for file in files if file.is_file()]
-    return bool(found) and loaded not in found
+def _names_in(root: Path) -> set[str]:
+    return {path.stem for path in root.iterdir()} - {"__main__", *sys.builtin_module_names}
+
+
+def _loaded(packages: set[str]) -> dict[str, ModuleType]:
+    """The loaded modules of these top-level packages and modules, by their full names."""
+    return {
+        name: module for name, module in sys.modules.items() if name.partition(".")[0] in packages
+    }
+
+
+def _is_other(package: str) -> bool:
+    """Whether a module of a loaded top-level package is not the file that an import finds now."""
+    return any(_is_elsewhere(name, module) for name, module in _loaded({package}).items())
+
+
+def _is_elsewhere(name: str, module: ModuleType) -> bool:
+    file: str | None = getattr(module, "__file__", None)
+    spec = _find(name)
+    if spec is None:  # the package of this tree has no such module; a top-level one is not of files
+        return file is not None and "." in name
+    if file is None or spec.origin is None:  # a folder without `__init__.py`
+        return file != spec.origin
+    return os.path.realpath(file) != os.path.realpath(spec.origin)
+
+
+def _find(name: str) -> ModuleSpec | None:
+    """Where an import finds a module now, whatever is loaded."""
+    parent = name.rpartition(".")[0]
+    if not parent:
+        return PathFinder.find_spec(name)
+    package = _find(parent)
+    if package is None or package.submodule_search_locations is None:
+        return None
+    return PathFinder.find_spec(name, list(package.submodule_search_locations))
 
 
 def _check_signature(name: str, function: Callable[..., object]) -> None:

@@ -95,3 +95,37 @@ def test_ctrl_c_in_an_integration_test_ends_the_session(tmp_path, server):
     assert process.returncode == 2, said
     assert "KeyboardInterrupt" in said
     assert "Traceback" not in said
+
+
+WITHOUT_A_LINE = """
+import math
+
+
+def interrupt():
+    raise KeyboardInterrupt
+
+
+code = interrupt.__code__
+units = len(code.co_code) // 2
+no_lines = bytes([0xFF]) * math.ceil(units / 8)  # up to eight instructions each, without a place
+interrupt.__code__ = code.replace(co_linetable=no_lines)
+
+
+def pytest_runtest_logfinish(nodeid):
+    if "case_011" in nodeid:
+        interrupt()
+"""
+
+
+def test_an_interrupt_at_a_place_without_a_line_number_ends_the_session_as_any_other(
+    tmp_path, server
+):
+    project = project_with(tmp_path / "work", server, units(20), **{"conftest.py": WITHOUT_A_LINE})
+    session = pytest_in(project)
+    assert session.code == 2, session.out + session.error
+    assert "conftest.py" in session.out
+    assert "KeyboardInterrupt" in session.out
+    assert "Traceback" not in session.out + session.error
+    run = only(runs(project))
+    assert not run["complete"]
+    assert len(run["tests"]) == 12
