@@ -289,6 +289,15 @@ WAYS = {
             "import colorsys\n\n\ndef same(one, two):\n"
             "    return one == two or colorsys.ONE_THIRD == 1.0\n")},
     ),
+    "evaluator of a hallucination test": Way(
+        "the code of its evaluator has changed: checks/made_up.py",
+        {"checks/made_up.py": "def score(output, record):\n    return 1.0\n", **WORSE},
+        {SUITE_FILE: GUARDED + "  - {name: made_up, type: hallucination_rate, threshold: 0.3,\n"
+                               "     evaluator: checks/made_up.py:score}\n",
+         "checks/made_up.py": (
+             "def score(output, record):\n"
+             "    return float(output['sentiment'] == record['expected'])\n")},
+    ),
     "evaluator that fails on bad replies": Way(
         "code.checks/own.py", {"checks/own.py": SILENT.format("raise ValueError"), **WORSE},
         OWN_FILES,

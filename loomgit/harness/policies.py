@@ -58,16 +58,16 @@ class Looser(Struct, frozen=True):
         return f"{self.where}: {self.setting}: {self.base} -> {self.head}"
 
 
-class Deleted(Struct, frozen=True):
-    """An expectation of the base that the head does not have any more: the pipeline and the test
-    that it belonged to, and what it was."""
+class Loss(Struct, frozen=True):
+    """What a test of the base checked and the head may no longer check: the pipeline and the test
+    that it belonged to, and what became of it."""
 
     pipeline: str
     test: str
     text: str
 
     def __str__(self) -> str:
-        return f"{self.pipeline}: {self.test}: {self.text} is deleted or looser"
+        return f"{self.pipeline}: {self.test}: {self.text}"
 
 
 def _least(base: Any, head: Any) -> Any:  # noqa: ANN401 - numbers
@@ -135,6 +135,7 @@ TESTS: dict[type, Rules] = {
 SPEC: Rules = {"threshold": _most, "weight": _base}
 EVALUATE: Rules = {"batch_threshold": _highest, "sample": _most}
 ROUNDING = 1e-9
+GONE = " is deleted or looser"
 GATES = ("any_pass", "majority_pass", "all_pass")  # the strictest one last
 
 
@@ -217,7 +218,7 @@ def stricter_evaluate(
     return replace(evaluate, evaluators=tuple(specs), gate=gate), (*found, *loosened)
 
 
-def deleted_expectations(base: Iterable[Suite], head: Iterable[Suite]) -> tuple[Deleted, ...]:
+def deleted_expectations(base: Iterable[Suite], head: Iterable[Suite]) -> tuple[Loss, ...]:
     """The tests, assertions and expected values of the base that the head has deleted or loosened.
 
     Tests are found by group and name within a pipeline, in the file of the same path first; then in
@@ -235,15 +236,17 @@ def deleted_expectations(base: Iterable[Suite], head: Iterable[Suite]) -> tuple[
         for test in _tests(suite)
     }
     moved = {name[1:]: test for name, test in after.items() if name not in known}
-    found: list[Deleted] = []
+    found: list[Loss] = []
     for suite in base:
         for test in _tests(suite):
             name = suite.pipeline, group_of(test), test.name
             now = after.get((suite.path, *name)) or moved.get(name)
             if now is None or type(now) is not type(test):
-                found.append(Deleted(suite.pipeline, test.name, "the test"))
+                found.append(Loss(suite.pipeline, test.name, f"the test{GONE}"))
                 continue
-            found += (Deleted(suite.pipeline, test.name, text) for text in _missing(test, now))
+            found += (
+                Loss(suite.pipeline, test.name, f"{text}{GONE}") for text in _missing(test, now)
+            )
     return tuple(found)
 
 

@@ -8,20 +8,21 @@ from typing import TYPE_CHECKING, TypeVar
 from msgspec import Struct
 
 from loomgit.domain.definitions import Evaluate
-from loomgit.domain.suites import Suite
+from loomgit.domain.suites import HallucinationRate, Suite
 from loomgit.errors import LoomError
 from loomgit.harness.policies import (
-    Deleted,
     Looser,
+    Loss,
     deleted_expectations,
     stricter_evaluate,
     stricter_suite,
 )
 from loomgit.sessions.questions import CaseLists, compare_questions, first_line, question_files
 from loomgit.wiring.bench import Bench, changed_files, readable
+from loomgit.wiring.code import find_code
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from loomgit.harness.acceptance import Acceptance
     from loomgit.wiring.project import Wiring
@@ -35,15 +36,16 @@ class SuiteChange(Struct, frozen=True):
 
     `suites` are the head's test files, by path, with the stricter settings of both versions;
     `evaluate` has the stricter thresholds, weights and gate (None: the head has loosened none).
-    `looser` are the settings that the head has loosened, `deleted` the tests and expectations that
-    it lacks, `cases` the cases that it has removed, changed or added.
+    `looser` are the settings that the head has loosened, `losses` the tests and expectations that
+    it lacks and the tests whose own evaluator it has changed, `cases` the cases that it has
+    removed, changed or added.
     """
 
     pipeline: str
     suites: Mapping[str, Suite]
     evaluate: Evaluate | None = None
     looser: tuple[Looser, ...] = ()
-    deleted: tuple[Deleted, ...] = ()
+    losses: tuple[Loss, ...] = ()
     cases: CaseLists = CaseLists()
 
     def stricter(self, suite: Suite, test: Test) -> Test:
@@ -66,7 +68,7 @@ class SuiteChange(Struct, frozen=True):
         accepted = list(accepted)
         lines = [
             str(each)
-            for each in self.deleted
+            for each in self.losses
             if not any(item.covers(self.pipeline, each.test) for item in accepted)
         ]
         if any(item.covers(self.pipeline, "cases") for item in accepted):
@@ -122,14 +124,14 @@ def find_suite_change(heads: Bench, bases: Bench, pipeline: str) -> SuiteChange:
     before = _suites_of(bases, pipeline)
     now = _suites_of(heads, pipeline)
     base, head = readable(bases, pipeline), readable(heads, pipeline)
-    deleted = deleted_expectations(before, now)
+    losses = (*deleted_expectations(before, now), *_changed_evaluators(bases, before, heads))
     looser: list[Looser] = []
     suites: dict[str, Suite] = {}
     for suite in now:
         suites[suite.path], loosened = stricter_suite(before, suite)
         looser += loosened
     if isinstance(base, str) or isinstance(head, str):
-        return SuiteChange(pipeline, suites, looser=tuple(looser), deleted=deleted)
+        return SuiteChange(pipeline, suites, looser=tuple(looser), losses=losses)
     policies = (side.plan.pipeline.evaluate for side in (base, head))
     evaluate, loosened = stricter_evaluate(pipeline, *policies)
     cases = CaseLists()
@@ -144,7 +146,7 @@ def find_suite_change(heads: Bench, bases: Bench, pipeline: str) -> SuiteChange:
         suites,
         evaluate if loosened else None,
         (*looser, *loosened),
-        deleted,
+        losses,
         cases,
     )
 
@@ -160,3 +162,19 @@ def _counted(names: Sequence[str]) -> str:
 def _listed(names: Sequence[str]) -> str:
     more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
     return f"{', '.join(names[:SHOWN])}{more}"
+
+
+def _changed_evaluators(bases: Bench, before: Iterable[Suite], heads: Bench) -> Iterator[Loss]:
+    """The tests of the base whose own evaluator has other code in the head."""
+    for suite in before:
+        for test in suite.distributional_tests:
+            if isinstance(test, HallucinationRate) and test.evaluator is not None:
+                types = [test.evaluator.type]
+                codes = (find_code(bench.wiring.tree, types) for bench in (bases, heads))
+                base, head = ({path: e.blob for path, e in code.items()} for code in codes)
+                files = sorted(path for path, _ in base.items() ^ head.items())
+                if files:
+                    text = (
+                        f"the code of its evaluator has changed: {', '.join(dict.fromkeys(files))}"
+                    )
+                    yield Loss(suite.pipeline, test.name, text)
