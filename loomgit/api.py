@@ -58,6 +58,7 @@ class Asked(TypedDict, total=False):
     max_drop: float | None
     max_rise: float | None
     budget: Budget | None
+    trust_revision: bool
 
 
 COMMIT = re.compile(r"[0-9a-f]{4,64}")

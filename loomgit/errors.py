@@ -90,6 +90,10 @@ class Denied(ModelError):
     exit_code = 2
 
 
+class Untrusted(Denied):
+    """A revision may not use the keys or run its own code, so it was not measured."""
+
+
 class BudgetExceeded(Denied):
     """The next call might spend more than the budget has left, so it was not made."""
 

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from loomgit.commands.options import Common, common
 from loomgit.domain.bills import Bill, billed_to
 from loomgit.errors import Denied, LoomError, ProblemsFound, UserError, WorldError
+from loomgit.guards.patches import changed_paths, first_changed_line, prompt_patch
 from loomgit.report.bill import bill_document, bill_line
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 ROOM = 400  # characters that the comment needs besides the report
 MOST_ANNOTATIONS = 10  # of a kind, as many as GitHub shows for a step
-_HUNK = re.compile(r"^@@ -\S+ \+(\d+)", re.MULTILINE)
 _MENTION = re.compile(r"[@#](?=\w)")
 FOREIGN = "<sub>From a fork: written by a run of its own code, which has no secrets.</sub>\n\n"
 
@@ -87,6 +87,7 @@ def command(
     try:
         if change.base is None and wiring.repository.is_shallow:
             raise UserError(f"nothing to compare with: {change.why}")
+        _trust(wiring, change, fork=fork)
         with console.only_document(), billed_to(bill):
             judgement = guard.judge(change)
     except LoomError as error:
@@ -97,6 +98,16 @@ def command(
         raise
     teller.tell(change, judgement)
     return _exit_code(judgement, fork=fork)
+
+
+def _trust(wiring: Wiring, change: Change, *, fork: bool) -> None:
+    """Trust both sides of a change, of a pull request from a fork the base alone."""
+    if not fork:
+        wiring.trust.add(*filter(None, [change.base, change.head]))
+    elif change.base is None:
+        raise UserError(f"a pull request from a fork needs a base: {change.why}")
+    else:
+        wiring.trust.only(change.base, wiring.at(change.base))
 
 
 def _exit_code(judgement: Judgement, *, fork: bool) -> int:
@@ -179,7 +190,7 @@ class _Teller:
             judgement.unread,
             lost=judgement.lost,
             unmeasured="" if unmeasured is None else unmeasured.message,
-            diff=_diff(self._wiring, change),
+            diff=prompt_patch(self._wiring, change),
             notes=tuple(self._notes(change)),
         )
         lines = list(table(judgement.comparison))
@@ -299,8 +310,8 @@ class _Teller:
             if found.outcome == "degraded":
                 moved = [m for m in found.metrics if m.gated and m.outcome == "degraded"]
                 said = "; ".join(f"{m.name}: {' '.join(row(m)[1:4])}" for m in moved)
-                path = next(iter(_paths(found.inputs)), f"pipelines/{found.pipeline}.yaml")
-                line = _first_line(self._wiring, change, path)
+                path = next(iter(changed_paths(found.inputs)), f"pipelines/{found.pipeline}.yaml")
+                line = first_changed_line(self._wiring, change, path)
                 yield annotation("error", inside(path), line, f"{found.pipeline} degraded", said)
         for failure in judgement.failures[:MOST_ANNOTATIONS]:
             title = f"{failure.entry.full_name} failed"
@@ -340,11 +351,19 @@ def _publish_foreign(console: Console, workflow: Workflow | None, file: Path) ->
             "--publish writes a comment, and there is no GITHUB_TOKEN",
             hint="it is for a workflow that runs after another one (docs/pull-requests.md)",
         )
-    with file.open("rb") as opened:
-        text = opened.read(4 * COMMENT_LIMIT).decode("utf-8", "replace")
+    text = _read_plain(file, 4 * COMMENT_LIMIT).decode("utf-8", "replace")
     plain = _MENTION.sub("\\g<0>\u200b", text)[: COMMENT_LIMIT - ROOM - len(FOREIGN)]
     console.answer(asyncio.run(Comments(workflow).publish(FOREIGN + plain)))
     return 0
+
+
+def _read_plain(path: Path, size: int) -> bytes:
+    """The first bytes of a file that no link leads to: the run of a fork made it."""
+    real = Path.cwd().resolve() / path
+    if path.is_symlink() or (not path.is_absolute() and real.resolve() != real):
+        raise UserError(f"{path} is a symbolic link, or behind one", hint="publish a plain file")
+    with os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0)), "rb") as opened:
+        return opened.read(size)
 
 
 def _why(failure: Failure) -> str:
@@ -354,43 +373,6 @@ def _why(failure: Failure) -> str:
         if check.verdict != "pass"
     )
     return " ".join(failure.entry.message.split()) or "; ".join(wrong)
-
-
-# -- what changed
-
-
-def _ends(change: Change) -> list[str]:
-    """Both sides for `git diff`; there is a base."""
-    assert change.base is not None
-    if change.head == "":
-        return ["--cached", change.base]
-    return [change.base] if change.head is None else [change.base, change.head]
-
-
-def _diff(wiring: Wiring, change: Change) -> str:
-    """How prompts and context differ, as a patch."""
-    if change.base is None:
-        return ""
-    paths = [wiring.repository.pathspec(folder) for folder in ("prompts", "context")]
-    return _patch(wiring, *_ends(change), "--", *paths)
-
-
-def _first_line(wiring: Wiring, change: Change, path: str) -> int:
-    """The first line of a file that differs; 1 where there is none any more."""
-    patch = _patch(wiring, "-U0", *_ends(change), "--", wiring.repository.pathspec(path))
-    match = _HUNK.search(patch)
-    return max(1, int(match[1])) if match else 1
-
-
-def _patch(wiring: Wiring, *arguments: str) -> str:
-    plain = ("--no-color", "--no-ext-diff", "--no-textconv")
-    return wiring.repository.plumbing("diff", *plain, *arguments).decode("utf-8", "replace")
-
-
-def _paths(inputs: tuple[str, ...]) -> list[str]:
-    """The paths among changed inputs, prompts first."""
-    paths = [line.partition(": ")[0] for line in inputs]
-    return sorted((p for p in paths if "/" in p), key=lambda path: not path.startswith("prompts/"))
 
 
 def _write(path: Path, text: str) -> None:

@@ -74,6 +74,11 @@ def _parse_share(
     metavar="USD",
     help="With --run-missing or --aa: spend no more than this.",
 )
+@click.option(
+    "--trust-revision",
+    is_flag=True,
+    help="Measure also a revision that changes code of evaluators, or addresses or keys of models.",
+)
 @click.option("--require-baseline", is_flag=True, help="Exit 1 where there is no baseline.")
 @click.option("--allow-removed", is_flag=True, help="Accept that many cases are gone or changed.")
 @click.option("--unpaired", is_flag=True, help="Compare means of different cases (sees far less).")

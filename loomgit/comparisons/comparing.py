@@ -19,7 +19,7 @@ from loomgit.domain.comparison import (
     Revision,
     worst,
 )
-from loomgit.errors import LoomError
+from loomgit.errors import LoomError, Untrusted
 from loomgit.harness.acceptance import accept, needs_acceptance
 from loomgit.history.baselines import Baselines, Ends
 from loomgit.history.evidence import KINDS, Evidence
@@ -72,6 +72,8 @@ class Comparing:
 
     def compare(self) -> Comparison:
         """The comparison. Raises UserError, ProblemsFound or WorldError."""
+        if self._wanted.trust_revision:
+            self._wiring.trust.add_all()
         ends = self.ends()
         base = Revision(ends.base_name, ends.base or "")
         head = Revision(ends.head_name, ends.head or self._wiring.repository.head().id)
@@ -131,17 +133,26 @@ class Comparing:
                 continue
             from loomgit.harness.comparison import confirmed, decide
 
-            fresh = self._completing(heads, bases).again(pair)
+            try:
+                fresh = self._completing(heads, bases).again(pair)
+            except Untrusted as error:
+                pair.notes.append(f"not confirmed by a second measurement: {error.message}")
+                continue
             (again,) = decide([_draft(pair, *fresh)])
             judged[pair.name] = confirmed(found, again)
 
     def _measure(self, pairs: Sequence[Pair], heads: Bench, bases: Bench) -> None:
         completing = self._completing(heads, bases)
         for pair in pairs:
-            if self._wanted.aa:
-                completing.against_itself(pair)
-            else:
-                completing.complete(pair)
+            try:
+                if self._wanted.aa:
+                    completing.against_itself(pair)
+                else:
+                    completing.complete(pair)
+            except Untrusted as error:
+                if self._quiet:
+                    raise
+                pair.notes += [error.message, error.hint or ""]
 
     def _completing(self, heads: Bench, bases: Bench) -> Completing:
         from loomgit.comparisons.completing import Completing

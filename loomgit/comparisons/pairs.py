@@ -25,7 +25,8 @@ class Wanted(Struct, frozen=True):
     `pipelines` and the expressions of `select` narrow it down. `aa` compares the baseline with
     itself, samples from `aa_from` on against the next as many. With `replay` what is measured is
     taken from cassettes, and paid from the `budget`; a model that is out for `outage` seconds is
-    given up. Without `keep`, what is measured is not stored.
+    given up. Without `keep`, what is measured is not stored. With `trust_revision` every revision
+    is measured, also one that is not trusted.
     """
 
     expression: str | None = None
@@ -45,6 +46,7 @@ class Wanted(Struct, frozen=True):
     budget: Budget | None = None
     outage: float = 10.0
     keep: bool = True
+    trust_revision: bool = False
 
 
 class Pair(Struct):

@@ -54,7 +54,7 @@ class OwnEvaluator:
             raise
         except (Exception, SystemExit) as error:  # a user's code may raise anything
             where = _line(error, _file_of(self._function))
-            raise EvaluatorFailure(f"{self._name}{where}: {_describe(error)}") from error
+            raise EvaluatorFailure(f"{self._name}{where}: {describe(error)}") from error
         return self._read(result)
 
     def _read(self, result: object) -> Score:
@@ -88,7 +88,7 @@ def load_plugin(name: str) -> OwnEvaluator | None:
         try:
             function = point.load()
         except Exception as error:  # a package may fail in any way while it loads
-            raise UserError(f"evaluator '{name}' ({point.value}): {_describe(error)}") from error
+            raise UserError(f"evaluator '{name}' ({point.value}): {describe(error)}") from error
         _check_signature(f"{name} ({point.value})", function)
         return OwnEvaluator(name, function)
     return None
@@ -101,6 +101,18 @@ def load_function(type_: str, root: Path) -> OwnEvaluator:
     such function.
     """
     path, _, name = type_.rpartition(":")
+    file = find_file(path, root)
+    module = _import(file, path, root)
+    function = getattr(module, name, None)
+    if not callable(function):
+        there = [other for other, value in vars(module).items() if inspect.isfunction(value)]
+        raise no_function(path, name, there)
+    _check_signature(type_, function)
+    return OwnEvaluator(type_, function)
+
+
+def find_file(path: str, root: Path) -> Path:
+    """The file of an evaluator. Raises UserError if it is not a file of the project."""
     file = (root / path).resolve()
     if not file.is_relative_to(root.resolve()):
         raise UserError(
@@ -108,14 +120,13 @@ def load_function(type_: str, root: Path) -> OwnEvaluator:
         )
     if not file.is_file():
         raise UserError(f"there is no file {path}", hint="the path is relative to the project")
-    module = _import(file, path, root)
-    function = getattr(module, name, None)
-    if not callable(function):
-        there = [other for other, value in vars(module).items() if inspect.isfunction(value)]
-        listed = f"it has: {', '.join(there)}" if there else "it has no functions"
-        raise UserError(f"{path} has no function {name}", hint=did_you_mean(name, there) or listed)
-    _check_signature(type_, function)
-    return OwnEvaluator(type_, function)
+    return file
+
+
+def no_function(path: str, name: str, functions: list[str]) -> UserError:
+    """The error of a file that lacks the function which a pipeline names."""
+    listed = f"it has: {', '.join(functions)}" if functions else "it has no functions"
+    return UserError(f"{path} has no function {name}", hint=did_you_mean(name, functions) or listed)
 
 
 def _import(file: Path, path: str, root: Path) -> ModuleType:
@@ -130,7 +141,7 @@ def _import(file: Path, path: str, root: Path) -> ModuleType:
             spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:  # a user's file may fail in any way
         del sys.modules[name]
-        raise UserError(f"{path}{_line(error, str(file))}: {_describe(error)}") from error
+        raise UserError(f"{path}{_line(error, str(file))}: {describe(error)}") from error
     return module
 
 
@@ -199,7 +210,8 @@ def _check_signature(name: str, function: Callable[..., object]) -> None:
         return  # a function of a C library has no signature: calling it tells
 
 
-def _describe(error: BaseException) -> str:
+def describe(error: BaseException) -> str:
+    """The type and the text of an error, in one line."""
     text = " ".join(str(error.msg if isinstance(error, SyntaxError) else error).split())
     return f"{type(error).__name__}: {text[:200]}" if text else type(error).__name__
 

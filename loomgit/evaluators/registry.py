@@ -10,6 +10,7 @@ from loomgit.errors import UserError
 from loomgit.evaluators.aim import Aim
 from loomgit.evaluators.criteria import PRESETS, facts, question, record, source
 from loomgit.evaluators.deterministic import MAKERS, DeterministicEvaluator
+from loomgit.evaluators.function_check import check_function
 from loomgit.evaluators.kinds import JUDGED, backend_of
 from loomgit.evaluators.overlap import lexical
 from loomgit.evaluators.own import load_function, load_plugin, plugin_names
@@ -28,11 +29,23 @@ DETERMINISTIC = frozenset(MAKERS)
 def build(spec: EvaluatorSpec, *, judge: str | None, gateway: Gateway, root: Path) -> Evaluator:
     """The evaluator that `spec` describes; `judge` is the model that judges, `root` the project.
 
-    Raises UserError for what cannot be built: an unknown type, a file without that function, a
-    criteria text that is missing, no judge where one is needed.
+    A Python evaluator's file is imported. Raises UserError for what cannot be built: an unknown
+    type, a file without that function, a criteria text that is missing, no judge where one is
+    needed.
     """
     try:
         return _build(spec, judge, gateway, root)
+    except UserError as error:
+        raise UserError(f"evaluator '{spec.name}': {error.message}", hint=error.hint) from error
+
+
+def check(spec: EvaluatorSpec, *, judge: str | None, gateway: Gateway, root: Path) -> None:
+    """Raise UserError for what `build` would refuse, without running code of the project."""
+    if ".py:" not in spec.type:
+        build(spec, judge=judge, gateway=gateway, root=root)
+        return
+    try:
+        check_function(spec.type, root)
     except UserError as error:
         raise UserError(f"evaluator '{spec.name}': {error.message}", hint=error.hint) from error
 

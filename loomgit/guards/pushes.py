@@ -85,6 +85,7 @@ class Pushed:
     def _change(self, update: Update, head: str, there: str | None) -> Change:
         base, name = there, f"{self._remote}'s {update.remote_name.removeprefix('refs/heads/')}"
         why, unknown = "", False
+        self._wiring.trust.add(head)
         if base is None:
             base, name, why, unknown = self._base_of_new(head)
         return Change(

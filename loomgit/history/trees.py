@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from loomgit.domain.versions import Commit
     from loomgit.history.repository import Repository
 
+MOST_LINKS = 40  # one after the other, as on Linux
 INDEX = ""  # as Git writes it: `:path` is the file as it is staged
 
 
@@ -101,6 +102,25 @@ class Tree:
         led = self.repository.blobs_at(self.revision, links) if links else {}
         return found | {path: Entry(LINK, blob) for path, blob in led.items()}
 
+    def real_path(self, path: str) -> str | None:
+        """Where a path of the project leads through symbolic links; None: out of the project."""
+        if self.revision is None:
+            real, root = (self.root / path).resolve(), self.root.resolve()
+            return real.relative_to(root).as_posix() if real.is_relative_to(root) else None
+        listed = self._held if self.revision else self._staged(["."])
+        links = {name for name, entry in listed.items() if entry.mode == LINK}
+        for _ in range(MOST_LINKS):
+            parents = [str(each) for each in PurePosixPath(path).parents]
+            link = next((name for name in (*reversed(parents), path) if name in links), None)
+            if link is None:
+                return path
+            target = self.repository.read_blob(listed[link].blob)
+            rest = path.removeprefix(link)
+            path = normpath(f"{link}/../{target.decode('utf-8', 'surrogateescape')}") + rest
+            if path.startswith(("/", "..")):
+                return None
+        return None
+
     @cached_property
     def _held(self) -> dict[str, Entry]:
         """All files of the project at a commit, by the project's path: it stays as it is."""
@@ -166,3 +186,11 @@ class Tree:
             self.repository.pathspec("."),
         )  # fmt: skip
         return replace(head, dirty=bool(said))
+
+
+def remove_outward_links(folder: Path) -> None:
+    """Remove the symbolic links under `folder` that lead out of it."""
+    real = folder.resolve()
+    for path in folder.rglob("*"):
+        if path.is_symlink() and not path.resolve().is_relative_to(real):
+            path.unlink()

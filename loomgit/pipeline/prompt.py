@@ -16,7 +16,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from loomgit.domain.place import Place, Problem
 from loomgit.domain.words import did_you_mean, nearest
-from loomgit.errors import ProblemsFound
+from loomgit.errors import ProblemsFound, UserError
 from loomgit.pipeline.front_matter import split_front_matter
 from loomgit.pipeline.references import Reference, Template, find_references, has_computed_includes
 
@@ -44,6 +44,14 @@ class RenderFailure(Exception):
     """A prompt cannot be rendered for this record; the text is the one-line reason."""
 
 
+class _Refused(SecurityError):
+    """A template that may not be included."""
+
+    def __init__(self, name: str, message: str) -> None:
+        super().__init__(message)
+        self.name = name
+
+
 class _Environment(ImmutableSandboxedEnvironment):
     """`input.items` is the record's field of that name where it has one, not a dict's method."""
 
@@ -56,7 +64,8 @@ class _Environment(ImmutableSandboxedEnvironment):
 class Prompt:
     """A compiled prompt; `include` reads other templates at the prompt's own version.
 
-    Raises ProblemsFound where it is no template, or includes one that does not exist.
+    `include` raises UserError for a template that may not be included. Raises ProblemsFound where
+    it is no template, or includes one that does not exist or may not be included.
     """
 
     def __init__(
@@ -85,10 +94,16 @@ class Prompt:
             message = _sentence(error.message or "not a template")
             raise ProblemsFound([Problem(place, message)]) from error
         except TemplateNotFound as error:
-            raise ProblemsFound([self._no_include(str(error.name))]) from error
+            message = f"template {error.name} does not exist"
+            raise ProblemsFound([self._at_include(str(error.name), message)]) from error
+        except _Refused as error:
+            raise ProblemsFound([self._at_include(error.name, str(error))]) from error
 
     def _load(self, name: str) -> str | None:
-        source = self._include(name)
+        try:
+            source = self._include(name)
+        except UserError as error:
+            raise _Refused(name, error.message) from error
         if source is not None:
             self._included[name] = source
         return source
@@ -98,12 +113,12 @@ class Prompt:
         source = self._load(name)
         return None if source is None else (source, name, lambda: True)
 
-    def _no_include(self, name: str) -> Problem:
+    def _at_include(self, name: str, message: str) -> Problem:
         for source in (self._source, *(Template(n, t) for n, t in self._included.items())):
             for number, line in enumerate(source.text.split("\n"), 1):
                 if name in line:
-                    return Problem(source.place(number, name), f"template {name} does not exist")
-        return Problem(Place(self.path), f"template {name} does not exist")
+                    return Problem(source.place(number, name), message)
+        return Problem(Place(self.path), message)
 
     @property
     def includes(self) -> Mapping[str, str]:

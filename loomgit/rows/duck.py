@@ -45,10 +45,13 @@ _GLOB = re.compile(r"([*?\[])")
 
 
 @contextmanager
-def connect(root: Path, shown: str) -> Iterator[DuckDBPyConnection]:
+def connect(
+    root: Path, shown: str, readable: Sequence[Path] | None = None
+) -> Iterator[DuckDBPyConnection]:
     """A database in memory, in UTC, that downloads nothing and translates its errors.
 
-    Relative paths inside SQL are looked for under `root`. One thread and no cache of files: memory
+    Relative paths inside SQL are looked for under `root`. With `readable`, SQL reads only these
+    folders and files. One thread and no cache of files: memory
     stays flat over any number of rows, and extraction is never what a run waits for. What a sort
     cannot hold spills into the system's temporary folder.
     """
@@ -66,6 +69,10 @@ def connect(root: Path, shown: str) -> Iterator[DuckDBPyConnection]:
             connection.execute("SET TimeZone = 'UTC'")
             connection.execute(f"SET file_search_path = {literal(str(root))}")
             connection.execute("SET enable_external_file_cache = false")
+            if readable is not None:
+                connection.execute(f"SET allowed_paths = {[str(p) for p in readable]}")
+                connection.execute(f"SET allowed_directories = {[str(p) for p in readable]}")
+                connection.execute("SET enable_external_access = false")
             yield connection
     except (duckdb.IOException, duckdb.InternalException, duckdb.OutOfMemoryException) as fault:
         raise WorldError(f"{shown}: {_first_line(fault)}") from fault
@@ -125,18 +132,21 @@ class FileQuery:
         root: Path,
         query: BoundQuery | None,
         needed: Sequence[str],
+        confined: bool = False,
     ) -> None:
+        """`confined`: the query reads the file and those under `root`, and no others."""
         self._path = path
         self._shown = shown
         self._form: Format = form
         self._root = root
+        self._readable = [path, root] if confined else None
         self._query = query or BoundQuery("SELECT * FROM data")
         self._needed = tuple(needed)
 
     def check(self) -> None:
         """Raise where the file, a table or column of the query, or a needed column is missing."""
         self._require_readable()
-        with connect(self._root, self._shown) as connection:
+        with connect(self._root, self._shown, self._readable) as connection:
             self._prepare(connection, whole=False)
             found = connection.execute(
                 f"DESCRIBE {self._query.text}", list(self._query.parameters)
@@ -146,7 +156,7 @@ class FileQuery:
     def rows(self) -> Iterator[JsonObject]:
         """Stream the rows in the file's or the query's order."""
         self._require_readable()
-        with connect(self._root, self._shown) as connection:
+        with connect(self._root, self._shown, self._readable) as connection:
             self._prepare(connection, whole=True)
             yield from select(connection, self._query, self._shown)
 

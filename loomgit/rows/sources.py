@@ -31,10 +31,12 @@ def open_source(
     root: Path,
     values: QueryValues,
     connections: Callable[[str], str | None] = no_connections,
+    confined: bool = False,
 ) -> Source:
     """The source that `extract` names, its query bound to `values` and its limit applied.
 
-    Nothing is read before `check` or `rows`. Raises UserError for a URL that has no source and
+    Nothing is read before `check` or `rows`. `confined`: a query reads the source and files under
+    `root`, and no others. Raises UserError for a URL that has no source and
     QueryError for a fault of the query.
     """
     address = parse_address(extract.source, connections)
@@ -42,7 +44,7 @@ def open_source(
     needed = list(extract.key)
     if extract.incremental is not None:
         needed.append(extract.incremental.cursor)
-    source = _open(address, root=root, query=query, needed=needed)
+    source = _open(address, root=root, query=query, needed=needed, confined=confined)
     return source if extract.limit is None else _Limited(source, extract.limit)
 
 
@@ -60,6 +62,7 @@ def _open(
     root: Path,
     query: BoundQuery | None,
     needed: Sequence[str],
+    confined: bool,
 ) -> Source:
     path, shown = root / address.path, str(address)
     if isinstance(address, SqliteAddress):
@@ -70,7 +73,9 @@ def _open(
             )
         return SqliteSource(path, shown, table=address.table, query=query, needed=needed)
     if query is not None or address.format == "parquet":
-        return FileQuery(path, shown, address.format, root=root, query=query, needed=needed)
+        return FileQuery(
+            path, shown, address.format, root=root, query=query, needed=needed, confined=confined
+        )
     return FileSource(path, shown, address.format, needed=needed)
 
 

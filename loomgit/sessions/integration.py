@@ -37,6 +37,8 @@ def run_integration(
     Raises UserError, ProblemsFound, WorldError or Denied where it cannot begin, KeyboardInterrupt
     where somebody stopped it.
     """
+    if test.destination:
+        bench.wiring.trust.check_destination(bench.wiring, test.destination)
     with TemporaryDirectory(prefix="loom-integration-") as folder:
         destination = test.destination or f"sqlite://{Path(folder) / 'loaded.db'}/loaded"
         pipeline = replace(pipeline, load=replace(pipeline.load, destination=destination))

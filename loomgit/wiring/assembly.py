@@ -7,6 +7,7 @@ model that needs no judge loads no model library.
 from __future__ import annotations
 
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -39,7 +40,7 @@ from loomgit.wiring.documents import read_documents
 from loomgit.wiring.planning import Planning, own_judge
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from loomgit.domain.definitions import EvaluatorSpec, Pipeline, Transform
     from loomgit.domain.models import Completion, Purpose, Request
@@ -75,8 +76,9 @@ class Assembly(Planning):
         where another one is recorded in.
 
         A pinned snapshot has the settings of its model where it has none of its own. Raises Denied
-        for a key that is seen to be missing (where something is asked, and `check_keys`), UserError
-        for a budget with a model of unknown price, ProblemsFound for a damaged cassette.
+        for a key that is seen to be missing (where something is asked, and `check_keys`), Untrusted
+        for a revision that sends a key elsewhere, UserError for a budget with a model of unknown
+        price, ProblemsFound for a damaged cassette.
         """
         settings, pipeline = self.wiring.settings, plan.pipeline
         transform, asked = pipeline.transform, plan.sampling.model
@@ -84,6 +86,8 @@ class Assembly(Planning):
         named = [asked, *transform.fallback_models]
         if plan.judge is not None:
             named.append(plan.judge)
+        if replay != "only":
+            self.wiring.trust.check_models(self.wiring, [plan.model, *named])
         if check_keys and replay in ("off", "record"):
             for model in named:
                 lanes.check(model)
@@ -194,34 +198,30 @@ class Assembly(Planning):
         )
 
     def panel(self, plan: Plan, gateway: Gateway) -> Panel:
-        """The evaluators and the gate. Raises ProblemsFound where an evaluator cannot be made."""
-        evaluate = plan.pipeline.evaluate
-        made, problems = self._evaluators(plan.pipeline, plan.judge, gateway)
-        if problems:
+        """The evaluators and the gate. Raises ProblemsFound where an evaluator cannot be made,
+        Untrusted for a revision that brings code of its own."""
+        evaluate, trust = plan.pipeline.evaluate, self.wiring.trust
+        trust.check_code(self.wiring, evaluate.evaluators)
+        # A tree that is not trusted has the same evaluators, but maybe other modules beside them.
+        root = (self.wiring if trust.trusts(self.wiring) else trust.reference).root
+        made: list[tuple[EvaluatorSpec, Evaluator]] = []
+
+        def make(spec: EvaluatorSpec) -> None:
+            evaluator = registry.build(spec, judge=plan.judge, gateway=gateway, root=root)
+            made.append((spec, evaluator))
+
+        if problems := _faults(plan.pipeline, make):
             raise ProblemsFound(problems)
         return Panel(made, evaluate.gate, sample=evaluate.sample)
 
-    def _evaluators(
-        self, pipeline: Pipeline, judge: str | None, gateway: Gateway
-    ) -> tuple[list[tuple[EvaluatorSpec, Evaluator]], list[Problem]]:
-        made: list[tuple[EvaluatorSpec, Evaluator]] = []
-        problems: list[Problem] = []
-        root = self.wiring.root
-        for number, spec in enumerate(pipeline.evaluate.evaluators):
-            try:
-                evaluator = registry.build(spec, judge=judge, gateway=gateway, root=root)
-                made.append((spec, evaluator))
-            except UserError as error:
-                place = pipeline.place(f"evaluate.evaluators.{number}")
-                problems.append(Problem(place, f"evaluate: {error.message}", error.hint))
-        return made, problems
-
     def check_evaluators(self, pipeline: Pipeline) -> list[Problem]:
-        """The faults of evaluators that show when they are made; no model is asked."""
+        """The faults of evaluators that show without a call to a model; no code of the project
+        runs."""
         defaults = self.wiring.settings.defaults
         model = pipeline.transform.model or defaults.model
         judge = pipeline.evaluate.model or defaults.judge_model or own_judge(model)
-        return self._evaluators(pipeline, judge, _NoGateway())[1]
+        check = partial(registry.check, judge=judge, gateway=_NoGateway(), root=self.wiring.root)
+        return _faults(pipeline, check)
 
     def failure_policy(self, plan: Plan, gateway: Gateway) -> FailurePolicy:
         """`load.on_failure`, ready to use."""
@@ -248,9 +248,15 @@ class Assembly(Planning):
         """The pipeline's source, cut to `limit` rows where a number is given."""
         limits = [n for n in (pipeline.extract.limit, limit) if n is not None]
         extract = replace(pipeline.extract, limit=min(limits, default=None))
+        trust = self.wiring.trust
+        trust.check_source(self.wiring, extract.source)
         with placed(pipeline, "extract.source"):
             return open_source(
-                extract, root=self.wiring.root, values=values, connections=self.wiring.connection
+                extract,
+                root=self.wiring.root,
+                values=values,
+                connections=self.wiring.connection,
+                confined=not trust.trusts(self.wiring),
             )
 
     def check_destination(self, pipeline: Pipeline, fields: Sequence[str] | None) -> None:
@@ -293,6 +299,18 @@ class Assembly(Planning):
         return Quarantine(
             self.wiring.store.folder / "state" / "quarantine" / f"{pipeline.name}.jsonl"
         )
+
+
+def _faults(pipeline: Pipeline, make: Callable[[EvaluatorSpec], None]) -> list[Problem]:
+    """The evaluators that `make` refuses, each with its place."""
+    problems = []
+    for number, spec in enumerate(pipeline.evaluate.evaluators):
+        try:
+            make(spec)
+        except UserError as error:
+            place = pipeline.place(f"evaluate.evaluators.{number}")
+            problems.append(Problem(place, f"evaluate: {error.message}", error.hint))
+    return problems
 
 
 class _NoGateway:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from loomgit.domain.definitions import Pipeline
+    from loomgit.domain.versions import FileVersion
     from loomgit.wiring.assembly import Assembly
 
 _KEYED = re.compile(r"[\w.]+: ")  # a fault of a key says the key first, one of the YAML does not
@@ -101,7 +102,9 @@ def _prompt(
         return
     label = PurePosixPath(transform.prompt).name
     try:
-        file = assembly.wiring.versions.read(transform.prompt, transform.prompt_version)
+        file = _read(
+            assembly, pipeline, "transform.prompt", transform.prompt, transform.prompt_version
+        )
     except LoomError as error:
         found.add("Prompts", [found.fault(f"{label} exists", error)])
         return
@@ -126,12 +129,27 @@ def _prompt(
     found.add("Prompts", checks)
 
 
+def _read(
+    assembly: Assembly, pipeline: Pipeline, key: str, path: str, version: str | None
+) -> FileVersion:
+    """A prompt or context file. Raises ProblemsFound for one that is missing or may not be sent."""
+    place = pipeline.place(key)
+    if reason := assembly.withheld(path, version):
+        raise ProblemsFound([Problem(place, reason)])
+    try:
+        return assembly.wiring.versions.read(path, version)
+    except UserError as error:
+        raise ProblemsFound([Problem(place, error.message, error.hint)]) from error
+
+
 def _context(assembly: Assembly, pipeline: Pipeline, found: _Found) -> None:
     checks = []
-    for file in pipeline.transform.context:
+    for number, file in enumerate(pipeline.transform.context):
         label = PurePosixPath(file.path).name
         try:
-            version = assembly.wiring.versions.read(file.path, file.version)
+            version = _read(
+                assembly, pipeline, f"transform.context.{number}", file.path, file.version
+            )
         except LoomError as error:
             checks.append(found.fault(f"{label} exists", error))
         else:

@@ -6,6 +6,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from loomgit.domain.place import Problem
+from loomgit.domain.withheld import is_withheld
 from loomgit.errors import ProblemsFound
 
 if TYPE_CHECKING:
@@ -29,6 +30,12 @@ def is_outside(path: str) -> bool:
     return PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts
 
 
+def _is_withheld(tree: Tree, path: str) -> bool:
+    """Whether a file never reaches a model: it may hold secrets, or is outside of the project."""
+    real = tree.real_path(path)
+    return is_withheld(path) or real is None or is_withheld(real)
+
+
 def find_documents(
     tree: Tree, pipeline: Pipeline, key: str, retrieve: Retrieve, problems: list[Problem]
 ) -> dict[str, str]:
@@ -38,10 +45,12 @@ def find_documents(
     for number, glob in enumerate(retrieve.documents):
         if is_outside(glob):
             continue
-        matched = tree.matching(glob)
+        matched = [path for path in tree.matching(glob) if not _is_withheld(tree, path)]
         if not matched:
             message = f"{key}.retrieve.documents: no file of the project matches '{glob}'"
-            hint = "files that Git ignores are not searched"
+            hint = (
+                "files that Git ignores, .env files and links out of the project are not searched"
+            )
             if not set("*?[") & set(glob):
                 hint = f"the files of a folder are '{glob.rstrip('/')}/**', their kinds '*.md'"
             place = pipeline.place(f"{key}.retrieve.documents.{number}")

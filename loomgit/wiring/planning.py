@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from loomgit.domain.place import Problem
 from loomgit.domain.settings import EMBEDDED_MODEL
+from loomgit.domain.withheld import is_withheld
 from loomgit.errors import ProblemsFound, UserError
 from loomgit.evaluators.kinds import needs_judge
 from loomgit.pipeline.front_matter import split_front_matter
@@ -160,7 +161,10 @@ class Planning:
     def _include_paths(self, prompt_file: FileVersion, includes: Iterable[str]) -> dict[str, str]:
         found: dict[str, str] = {}
         for name in includes:
-            version = self._find_include(prompt_file, name)
+            try:
+                version = self._find_include(prompt_file, name)
+            except UserError:
+                continue  # rendering a prompt that includes it fails
             if version is not None:
                 found[version.path] = version.blob
         return found
@@ -174,12 +178,27 @@ class Planning:
         """The (path, version) of each key, read together; None where it became a problem."""
         read: list[FileVersion | None] = []
         found = self.wiring.versions.read_all(list(asked.values()))
-        for key, file in zip(asked, found, strict=True):
+        for (key, (path, version)), file in zip(asked.items(), found, strict=True):
+            if reason := self.withheld(path, version):
+                file = UserError(reason)  # noqa: PLW2901 - in place of the file
             if isinstance(file, UserError):
                 name = key.removesuffix(f".{key.rpartition('.')[2]}") if key[-1].isdigit() else key
                 problems.append(Problem(pipeline.place(key), f"{name}: {file.message}", file.hint))
             read.append(file if not isinstance(file, UserError) else None)
         return read
+
+    def withheld(self, path: str, version: str | None = None) -> str:
+        """Why a file of the project may not reach a model; empty if it may."""
+        if is_withheld(path):
+            return f"{path} may hold secrets, and is never sent to a model"
+        if version is not None:
+            return ""
+        real = self.wiring.tree.real_path(path)
+        if real is None:
+            return f"{path} leads out of the project, and is never sent to a model"
+        if is_withheld(real):
+            return f"{path} leads to {real}, which may hold secrets, and is never sent to a model"
+        return ""
 
     def front_matter(self, file: FileVersion) -> FrontMatter:
         """What the prompt says of itself."""
@@ -202,6 +221,9 @@ class Planning:
         for path in (beside, PurePosixPath(name)):
             if ".." in path.parts or path.is_absolute():
                 continue
+            pinned = file.revision if file.revision != self.wiring.tree.revision else None
+            if reason := self.withheld(str(path), pinned):
+                raise UserError(reason)
             try:
                 return self.wiring.versions.read(str(path), file.revision)
             except UserError:

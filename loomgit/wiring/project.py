@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from loomgit.history.store import RunStore
     from loomgit.history.trees import Tree
     from loomgit.history.versions import Versions
+    from loomgit.wiring.trust import Trust
 
 STORE = ".loom"
 
@@ -112,6 +113,13 @@ class Wiring:
             committed=self._committed_runs,
         )
 
+    @cached_property
+    def trust(self) -> Trust:
+        """Which revisions may run their own code and use the keys."""
+        from loomgit.wiring.trust import Trust
+
+        return Trust(self)
+
     def is_committed(self, path: str) -> bool:
         """Whether a file of the project is in Git's index."""
         from loomgit.history.trees import INDEX, Tree
@@ -181,8 +189,14 @@ class WiringAt(Wiring):
     def _export(self) -> Path:
         from tempfile import TemporaryDirectory
 
+        from loomgit.history.trees import remove_outward_links
+
         self._exported = TemporaryDirectory(prefix="loom-tree-")
-        return self.tree.export(Path(self._exported.name))
+        folder = Path(self._exported.name)
+        root = self.tree.export(folder)
+        if not self.trust.trusts(self):
+            remove_outward_links(folder)
+        return root
 
     def close(self) -> None:
         """Remove the exported files."""
@@ -210,6 +224,11 @@ class WiringAt(Wiring):
     def environment(self) -> Environment:
         """That of the working tree: a commit holds no secrets."""
         return self._whole.environment
+
+    @cached_property
+    def trust(self) -> Trust:
+        """That of the working tree."""
+        return self._whole.trust
 
     @cached_property
     def parsed(self) -> Parsed:

@@ -15,6 +15,7 @@ from tests.projects import PIPELINE, PROMPT, REVIEWS
 from tests.repos import CLEAN, commit, git
 from tests.servers.github_server import GitHubServer
 from tests.servers.openai_server import OpenAiServer
+from tests.ways import OWN_FILES
 
 TOKEN = "ghs_a-token-that-nobody-may-see"
 WRONG = {"tests/demo_test.yaml": SUITE.replace("{sentiment: positive}", "{sentiment: negative}")}
@@ -349,6 +350,38 @@ def test_a_forks_comment_is_published_by_a_run_of_its_own(forge, tmp_path):
     done = forge.ci(tmp_path / "empty", "--publish", str(file), event={"workflow_run": run})
     assert done.returncode == 4
     assert "no open pull request has the commit" in done.stderr
+
+
+@pytest.mark.parametrize("fork", [True, False], ids=["from a fork", "of the repository"])
+def test_a_fork_does_not_run_its_code_with_a_key(forge, tmp_path, fork):
+    """With `pull_request_target` the workflow has secrets, and may have checked out the fork."""
+    marker = tmp_path / "ran"
+    git(forge.author, "checkout", "--quiet", "main")
+    commit(forge.author, OWN_FILES)
+    git(forge.author, "push", "--quiet", "origin", "main")
+    evil = f"open({str(marker)!r}, 'w').close()\n" + OWN_FILES["checks/own.py"]
+    forge.propose({"checks/own.py": evil, **NEUTRAL})
+    done = forge.ci(forge.checkout(), "--strict", event=forge.event(fork=fork))
+    assert marker.exists() is not fork
+    assert done.returncode == 1, done.stderr
+    changed = "it changes the code of evaluators (checks/own.py)"
+    assert (changed in done.stdout + done.stderr + forge.summary_text) is fork
+
+
+def test_a_link_is_not_published(forge, tmp_path):
+    """An artifact of a fork's run may hold links to files of this machine."""
+    secret = tmp_path / "secret"
+    secret.write_text("very-secret")
+    folder = tmp_path / "empty"
+    (folder / "artifact").mkdir(parents=True)
+    (folder / "comment.md").symlink_to(secret)
+    (folder / "linked").symlink_to(tmp_path)
+    run = {"head_sha": "a" * 40}
+    for name in ("comment.md", "linked/secret", str(folder / "comment.md")):
+        done = forge.ci(folder, "--publish", name, event={"workflow_run": run})
+        assert done.returncode == 2, done.stderr
+        assert "symbolic link" in done.stderr
+        assert forge.bodies == []
 
 
 # -- other events

@@ -1,0 +1,105 @@
+"""Checks of evaluators that users write, without running any of their code."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import sys
+from importlib.machinery import PathFinder
+from typing import TYPE_CHECKING
+
+from loomgit.errors import UserError
+from loomgit.evaluators.own import SIGNATURE, describe, find_file, no_function
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+_Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def check_function(type_: str, root: Path) -> None:
+    """Check the evaluator `path/to/file.py:function` of the project at `root` by reading its file.
+
+    Raises UserError if the file is missing, is not Python, imports a module that is not installed,
+    or has no such function of two arguments. What a file defines while it runs is not found out.
+    """
+    path, _, name = type_.rpartition(":")
+    file = find_file(path, root)
+    try:
+        module = ast.parse(file.read_bytes(), filename=str(file))
+    except (SyntaxError, ValueError) as error:
+        line = getattr(error, "lineno", None)
+        raise UserError(f"{path}{f':{line}' if line else ''}: {describe(error)}") from error
+    _check_imports(module, path, root)
+    defined: dict[str, ast.stmt] = {}
+    for statement in _statements(module.body):
+        if isinstance(statement, ast.ImportFrom) and statement.names[0].name == "*":
+            return  # it may define anything
+        defined |= dict.fromkeys(_names(statement), statement)
+    found = defined.get(name)
+    if found is None and "__getattr__" not in defined:
+        functions = [other for other, node in defined.items() if isinstance(node, _Function)]
+        raise no_function(path, name, functions)
+    if isinstance(found, _Function) and not found.decorator_list:
+        _check_arguments(type_, found.args)
+
+
+def _statements(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
+    """The statements that run when a module is imported, also those in `if`, `try` and loops."""
+    for statement in body:
+        yield statement
+        if not isinstance(statement, _Function | ast.ClassDef):
+            for field in ("body", "orelse", "finalbody"):
+                yield from _statements(getattr(statement, field, ()))
+            for handler in getattr(statement, "handlers", ()):
+                yield from _statements(handler.body)
+
+
+def _names(statement: ast.stmt) -> Iterator[str]:
+    """The names that a statement defines."""
+    if isinstance(statement, _Function | ast.ClassDef):
+        yield statement.name
+    elif isinstance(statement, ast.Import | ast.ImportFrom):
+        for alias in statement.names:
+            yield alias.asname or alias.name.partition(".")[0]
+    else:
+        for node in ast.walk(statement):
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                yield node.id
+
+
+def _check_imports(module: ast.Module, path: str, root: Path) -> None:
+    """Raise UserError for a module that an unconditional import does not find."""
+    for statement in module.body:
+        if isinstance(statement, ast.Import):
+            names = [alias.name for alias in statement.names]
+        elif isinstance(statement, ast.ImportFrom) and not statement.level and statement.module:
+            names = [statement.module]
+        else:
+            continue
+        for name in names:
+            package = name.partition(".")[0]
+            known = package in sys.modules or package in sys.builtin_module_names
+            if not known and PathFinder.find_spec(package, [str(root), *sys.path]) is None:
+                reason = f"No module named '{package}'"
+                raise UserError(f"{path}:{statement.lineno}: ModuleNotFoundError: {reason}")
+
+
+def _check_arguments(type_: str, arguments: ast.arguments) -> None:
+    """Raise UserError if a function with these arguments cannot take two of them."""
+    positional = [*arguments.posonlyargs, *arguments.args]
+    required = len(positional) - len(arguments.defaults)
+    kind, parameters = inspect.Parameter, []
+    for number, each in enumerate(positional):
+        default = kind.empty if number < required else None
+        parameters.append(kind(each.arg, kind.POSITIONAL_OR_KEYWORD, default=default))
+    if arguments.vararg is not None:
+        parameters.append(kind(arguments.vararg.arg, kind.VAR_POSITIONAL))
+    for each, value in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
+        default = kind.empty if value is None else None
+        parameters.append(kind(each.arg, kind.KEYWORD_ONLY, default=default))
+    try:
+        inspect.Signature(parameters).bind("output", {})
+    except TypeError as error:
+        raise UserError(f"{type_}: {error}", hint=SIGNATURE) from error
