@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
+from loomgit.domain.outside import for_screen
 from loomgit.errors import UserError
 from loomgit.wiring.project import Wiring
 
@@ -70,7 +71,7 @@ def _ignore(event: Event) -> None:
 
 
 def _to_stderr(message: str) -> None:
-    print(f"warning: {message}", file=sys.stderr)  # noqa: T201 - the API's only words
+    print(for_screen(f"warning: {message}"), file=sys.stderr)  # noqa: T201 - the API's only words
 
 
 class Project:

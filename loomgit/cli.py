@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import io
 import json
 import os
 import sys
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from loomgit import __version__
+from loomgit.commands.screen import echo, echo_document
 from loomgit.errors import LoomError, ProblemsFound
 
 if TYPE_CHECKING:
@@ -93,6 +95,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # What is loaded at the start stays to the end: looking through it for garbage after every few
     # hundred objects is a twentieth of a run.
     gc.set_threshold(20_000, 20, 20)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # of a console that cannot show all letters
     sys.exit(_run(list(sys.argv[1:] if arguments is None else arguments)))
 
 
@@ -100,7 +105,7 @@ def _run(arguments: list[str]) -> int:
     try:
         code = group.main(args=arguments, prog_name="loom", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.format_message(), err=True)
+        echo(error.format_message(), err=True)
         return 2
     except click.exceptions.Exit as error:
         return error.exit_code
@@ -150,11 +155,11 @@ def _document(error: LoomError) -> None:
             for problem in found
         ],
     }
-    click.echo(json.dumps({"schema_version": 1, "error": body}, indent=2, ensure_ascii=False))
+    echo_document(json.dumps({"schema_version": 1, "error": body}, indent=2, ensure_ascii=False))
 
 
 def _say(message: str, hint: str | None, code: int) -> int:
-    click.echo(f"error: {message}", err=True)
+    echo(f"error: {message}", err=True)
     if hint:
-        click.echo(f"hint: {hint}", err=True)
+        echo(f"hint: {hint}", err=True)
     return code

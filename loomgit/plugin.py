@@ -21,6 +21,7 @@ import pytest
 from msgspec.structs import replace
 
 from loomgit.api import Project
+from loomgit.domain.outside import for_screen
 from loomgit.errors import LoomError, UserError
 from loomgit.harness.choices import parse_choices, with_choices
 from loomgit.harness.verdicts import blocks
@@ -360,14 +361,14 @@ class LoomPlugin(ReportHooks):
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:  # noqa: ANN401 - pytest keeps its type to itself
         """A table per pipeline."""
         for message in dict.fromkeys(self.said):
-            terminalreporter.write_line(f"loom: {message}", yellow=True)
+            terminalreporter.write_line(for_screen(f"loom: {message}"), yellow=True)
         if self.summary is None:
             return
         from loomgit.report.session import session_lines
 
         terminalreporter.section("prompt tests", sep="=")
         for line in session_lines(self.summary.tables()):
-            terminalreporter.write_line(line)
+            terminalreporter.write_line(for_screen(line))
 
     # -- pytest-xdist
 

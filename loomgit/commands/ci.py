@@ -13,7 +13,9 @@ import click
 from msgspec.structs import replace
 
 from loomgit.commands.options import Common, common
+from loomgit.commands.screen import echo, echo_command
 from loomgit.domain.bills import Bill, billed_to
+from loomgit.domain.outside import hide
 from loomgit.errors import Denied, LoomError, ProblemsFound, UserError, WorldError
 from loomgit.guards.patches import changed_paths, first_changed_line, prompt_patch
 from loomgit.report.bill import bill_document, bill_line
@@ -237,7 +239,7 @@ class _Teller:
         from loomgit.hooks.comments import COMMENT_LIMIT  # noqa: PLC0415 - as above
         from loomgit.report.pull_request import report  # noqa: PLC0415
 
-        text = report(found, limit=COMMENT_LIMIT - ROOM)
+        text = hide(report(found, limit=COMMENT_LIMIT - ROOM))
         if self._comment_file is not None:
             _write(self._comment_file, text)
         if self._dry_run:
@@ -248,7 +250,7 @@ class _Teller:
         if self._workflow is None:
             return ""
         for mark in marks:
-            click.echo(mark, err=self._console.json)
+            echo_command(mark, err=self._console.json)
         self._summarize(self._workflow, text)
         return self._comment(self._workflow, text)
 
@@ -289,7 +291,7 @@ class _Teller:
         if self._console.quiet or self._bill.is_free:
             return
         self._console.clear()
-        click.echo(f"Spent: {bill_line(self._bill)}", err=True)
+        echo(f"Spent: {bill_line(self._bill)}", err=True)
 
     def _notes(self, change: Change) -> Iterator[str]:
         if not self._bill.is_free:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Unpack
 import click
 
 from loomgit.commands.options import Common, common, parse_variables
+from loomgit.commands.screen import echo
 from loomgit.domain.bills import Bill, billed_to
 from loomgit.errors import LoomError, UserError
 from loomgit.report.bill import bill_document, bill_line
@@ -157,7 +158,7 @@ def _tell_costs(console: Console, bill: Bill) -> None:
     """Say what the measurement cost, if it cost anything."""
     if not bill.is_free and not console.quiet:
         console.clear()
-        click.echo(f"Spent: {bill_line(bill)}", err=True)
+        echo(f"Spent: {bill_line(bill)}", err=True)
 
 
 def _page(project: Project, found: Comparison) -> str:

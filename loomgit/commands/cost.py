@@ -9,6 +9,7 @@ import click
 
 from loomgit.commands.options import Common, common, parse_variables
 from loomgit.commands.run import DATES
+from loomgit.commands.screen import echo
 from loomgit.config.scalars import Wrong, read_duration
 from loomgit.report.cost import (
     estimate_document,
@@ -91,7 +92,7 @@ def _estimated(console: Console, found: Estimate) -> None:
     for line in estimate_lines(found):
         console.answer(line)
     for hint in price_hints(found):
-        click.echo(f"hint: {hint}", err=True)
+        echo(f"hint: {hint}", err=True)
     console.document(estimate_document(found))
 
 

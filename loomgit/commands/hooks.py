@@ -12,6 +12,7 @@ import click
 
 from loomgit.commands import last_error
 from loomgit.commands.options import Common, common
+from loomgit.commands.screen import echo
 from loomgit.domain.bills import Bill, billed_to
 from loomgit.errors import BudgetExceeded, LoomError, ProblemsFound
 from loomgit.hooks.install import Hooks
@@ -212,9 +213,9 @@ def _run(
         elif judgement.touched or judgement.unread:
             seconds = time.perf_counter() - began
             said = "passed in" if judgement.is_verified else "goes on unverified after"
-            click.echo(f"loom: {hook} {said} {seconds:.1f} s", err=True)
+            echo(f"loom: {hook} {said} {seconds:.1f} s", err=True)
     if not bill.is_free:
-        click.echo(f"loom: spent {bill_line(bill)}", err=True)
+        echo(f"loom: spent {bill_line(bill)}", err=True)
     if changes:
         _watch(wiring, guard, Hooks(repository), changes[-1].head)
     return int(blocked)
@@ -239,7 +240,7 @@ def _say(console: Console, change: Change, judgement: Judgement) -> None:
         lines += (f"  {line}" for line in details(failure.result, failure.prompt))
     lines += (f"accepted: {line}" for line in judgement.accepted)
     for line in lines:
-        click.echo(shown(line), err=True)
+        echo(shown(line), err=True)
     if judgement.unmeasured is not None:
         reason = " ".join(judgement.unmeasured.message.split())
         console.warn(shown(f"unverified: {change.head_name} could not be measured: {reason}"))

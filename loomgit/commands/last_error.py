@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 from loomgit import __version__
+from loomgit.domain.outside import hide
 
 FOLDER, FILE = ".loom", "last-error.txt"
 
@@ -21,7 +22,7 @@ def keep(error: BaseException, start: Path | None = None) -> str:
     """Write the traceback to `.loom/last-error.txt` of the project around `start` (None: the
     current folder), or where there is none to a folder of its own; returns a hint that says where,
     or the traceback itself where nothing can be written."""
-    report = "".join(traceback.format_exception(error))
+    report = hide("".join(traceback.format_exception(error)))
     try:
         path = (_home(start or Path()) or Path(mkdtemp(prefix="loom-"))) / FILE
         path.write_text(f"loom {__version__}, Python {sys.version}\n{report}", encoding="utf-8")

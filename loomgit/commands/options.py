@@ -12,6 +12,8 @@ import click
 import orjson
 from msgspec import Struct
 
+from loomgit.commands.screen import echo, echo_document
+from loomgit.domain.outside import for_screen
 from loomgit.domain.values import to_json
 
 if TYPE_CHECKING:
@@ -48,7 +50,7 @@ class Console(Struct):
         if self._deaf:
             return
         try:
-            click.echo(text)
+            echo(text)
         except BrokenPipeError:
             # Whoever read us has gone (`| head`); the work goes on, and closing must not complain.
             self._deaf = True
@@ -61,19 +63,19 @@ class Console(Struct):
     def document(self, value: object) -> None:
         """The one JSON document of --json."""
         if self.json:
-            click.echo(to_json(value, option=orjson.OPT_INDENT_2).decode())
+            echo_document(to_json(value, option=orjson.OPT_INDENT_2).decode())
 
     def warn(self, message: str) -> None:
         """A line on stderr that stops nothing."""
         self.clear()
-        click.echo(f"warning: {message}", err=True)
+        echo(f"warning: {message}", err=True)
 
     def error(self, message: str, hint: str | None = None) -> None:
         """What went wrong, where a result is shown all the same."""
         self.clear()
-        click.echo(f"error: {message}", err=True)
+        echo(f"error: {message}", err=True)
         if hint:
-            click.echo(f"hint: {hint}", err=True)
+            echo(f"hint: {hint}", err=True)
 
     @property
     def progresses(self) -> bool:
@@ -84,7 +86,7 @@ class Console(Struct):
         """Draw the progress line over the last one."""
         if self.progresses:
             width = os.get_terminal_size(sys.stderr.fileno()).columns
-            click.echo(f"\r\x1b[K{line[: max(width - 1, 10)]}", err=True, nl=False)
+            click.echo(f"\r\x1b[K{for_screen(line)[: max(width - 1, 10)]}", err=True, nl=False)
             self._drawn = True
 
     def clear(self) -> None:

@@ -8,6 +8,7 @@ import click
 import orjson
 
 from loomgit.commands.options import Common, common
+from loomgit.commands.screen import echo_document
 from loomgit.config.schema import KINDS, Kind, json_schema
 
 
@@ -18,4 +19,4 @@ def command(options: Common, kind: str) -> None:
     """Print the JSON Schema (draft 2020-12) of pipeline, test or configuration files."""
     del options  # the schema is the same everywhere, and JSON either way
     schema = json_schema(cast("Kind", kind))
-    click.echo(orjson.dumps(schema, option=orjson.OPT_INDENT_2).decode())
+    echo_document(orjson.dumps(schema, option=orjson.OPT_INDENT_2).decode())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from loomgit.commands.options import Common, common
+from loomgit.commands.screen import echo, echo_file
 
 
 @click.command("show")
@@ -15,9 +16,9 @@ def command(options: Common, path: str) -> None:
     found = options.project().show(path)
     console = options.console
     if not console.json and not console.quiet:
-        click.echo(f"{found.path} ({found.name})", err=True)
+        echo(f"{found.path} ({found.name})", err=True)
     if not console.json:
-        click.echo(found.text, nl=not found.text.endswith("\n"))
+        echo_file(found.text)
     console.document(
         {
             "schema_version": 1,

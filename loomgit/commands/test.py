@@ -17,6 +17,7 @@ import pytest
 
 from loomgit.commands.options import Common, common
 from loomgit.commands.pytest_start import run_pytest
+from loomgit.commands.screen import echo
 from loomgit.errors import Denied, LoomError, UserError, WorldError
 from loomgit.report.session import as_object, mission_lines
 from loomgit.wiring.catalog import SUITE_ENDINGS
@@ -198,7 +199,7 @@ def _show(console: Console, view: _View, code: int, said: str) -> int:
     code = STOPPED if view.stopped else EXIT.get(code, code)
     summary = view.plugin.summary if view.plugin is not None else None
     if summary is None or code == USAGE:
-        click.echo(said, err=True, nl=False)
+        echo(said.rstrip("\n"), err=True)
     if summary is None:
         if code == 0:
             raise UserError("no prompt test ran", hint="a conftest.py or addopts prevents it")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from loomgit.config.text import REFERENCE, decode
+from loomgit.domain.outside import remember, remember_address
 from loomgit.domain.place import Place, Problem
 from loomgit.domain.words import did_you_mean
 from loomgit.errors import ProblemsFound, UserError
@@ -27,6 +28,10 @@ ASSIGNMENT = re.compile(
         )(?:\n|\Z)""",
     re.VERBOSE | re.DOTALL,
 )
+SECRET_NAME = re.compile(
+    r"(?:^|_)(?:API_?KEY|KEY|TOKEN|SECRET|PASSWORD|PASSWD|PASS|CREDENTIALS?|PAT)(?:_|$)",
+    re.IGNORECASE,
+)
 IGNORED = re.compile(r"[ \t]*(?:#[^\n]*)?(?:\n|\Z)")
 ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
 
@@ -39,18 +44,30 @@ class Environment:
 
     @classmethod
     def from_project(cls, root: Path, os_environ: Mapping[str, str]) -> Environment:
-        """The process's variables over those of the project's `.env`, where there is one.
+        """The process's variables over those of the project's `.env`, where there is one; an empty
+        variable of the process counts as not set.
 
         Raises ProblemsFound with the lines of `.env` that are no assignments.
         """
         path = root / ".env"
         if not path.is_file():
-            return cls(dict(os_environ))
+            return cls.of(os_environ)
         try:
             data = path.read_bytes()
         except OSError as error:
             raise UserError(f".env: cannot be read: {error.strerror}") from error
-        return cls({**parse_env(decode(data, ".env"), ".env"), **os_environ})
+        given = {name: value for name, value in os_environ.items() if value}
+        return cls.of({**os_environ, **parse_env(decode(data, ".env"), ".env"), **given})
+
+    @classmethod
+    def of(cls, variables: Mapping[str, str]) -> Environment:
+        """These variables; the values of those that are named as secrets are hidden from now on."""
+        for name, value in variables.items():
+            if SECRET_NAME.search(name):
+                remember(value)
+            elif "://" in value:
+                remember_address(value)
+        return cls(dict(variables))
 
     def reveal(self, secret: Secret) -> str:
         """The text with every `${NAME}` replaced.

@@ -17,13 +17,15 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from loomgit.config.text import REFERENCE
 from loomgit.domain.definitions import FrontMatter
+from loomgit.domain.outside import hide
+from loomgit.domain.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
     from loomgit.domain.definitions import Pipeline
-    from loomgit.domain.settings import Settings
     from loomgit.domain.suites import Suite
 
 T = TypeVar("T")
@@ -104,9 +106,21 @@ class Parsed:
             held: T = _Definitions(io.BytesIO(place.read_bytes())).load()
             return held
         found = parse()
-        if decided():
+        if decided() and not _holds_secret(text, found):
             _keep(place, found)
         return found
+
+
+def _holds_secret(text: str, found: object) -> bool:
+    """Whether a definition holds a key or a password that is written out."""
+    written = REFERENCE.sub("", text)
+    if hide(written) != written:
+        return True
+    if not isinstance(found, Settings):
+        return False
+    keys = [model.api_key for model in found.models.values()]
+    literal = any(key and REFERENCE.sub("", key.template).strip() for key in keys)
+    return literal or bool(found.channels) or any(":-" in str(key) for key in keys)
 
 
 class _Asked:

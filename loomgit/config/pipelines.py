@@ -34,6 +34,7 @@ from loomgit.domain.definitions import (
     Retrieve,
     Transform,
 )
+from loomgit.domain.models import RESERVED_PARAMS, SECRET_PARAM
 from loomgit.domain.words import nearest
 
 if TYPE_CHECKING:
@@ -112,10 +113,28 @@ def _rules(document: Document, known: Collection[str]) -> Iterator[Problem]:
             yield document.problem(threshold, message, "only weighted takes one")
 
 
+def _param_rules(document: Document, path: Path, params: object) -> Iterator[Problem]:
+    """Parameters that Loom sets itself, and those that hold a secret, at any depth."""
+    if not isinstance(params, dict):
+        return
+    for name, value in params.items():
+        if path[-1] == "params" and name in RESERVED_PARAMS and not SECRET_PARAM.search(name):
+            message = f"params: '{name}' is not passed on"
+            hint = "params are the provider's own, such as top_p"
+            yield document.problem((*path, name), message, hint)
+        elif isinstance(name, str) and SECRET_PARAM.search(name):
+            message = f"params: '{name}' holds a secret, and params are recorded with each run"
+            hint = "give the key as `api_key` under `models` in .loom/config.yaml"
+            yield document.problem((*path, name), message, hint)
+        else:
+            yield from _param_rules(document, (*path, name), value)
+
+
 def _transform_rules(document: Document, path: Path) -> Iterator[Problem]:
     written = document.find(path)
     if not isinstance(written, dict):
         return
+    yield from _param_rules(document, (*path, "params"), written.get("params"))
     kind = document.find((*path, "type"))
     kind = kind if kind is not None else "ai"
     if not isinstance(kind, str):

@@ -18,6 +18,20 @@ Purpose = Literal["transform", "evaluate"]
 Ending = Literal["", "length", "refusal", "filter"]
 # What a provider adds to the name that was asked for: a date, a version, or `latest`.
 SNAPSHOT = re.compile(r"[-@:](v?\d[\w.-]*|latest|preview\S*)")
+# What a pipeline's `params` may not set: Loom decides these, and retries, routing or callbacks
+# inside litellm would go around budget and cache.
+RESERVED_PARAMS = frozenset(
+    (
+        *("model", "messages", "temperature", "seed", "max_tokens", "stream", "n", "timeout"),
+        *("api_key", "api_base", "base_url", "custom_llm_provider", "client", "mock_response"),
+        *("max_retries", "num_retries", "fallbacks", "cache", "caching", "callbacks", "logger_fn"),
+    )
+)
+# Parameters and headers that hold a secret: params are recorded with each run.
+SECRET_PARAM = re.compile(
+    r"api[-_]?key|secret|password|authorization|credentials|(?:access|auth|ad|session|id)[-_]token",
+    re.IGNORECASE,
+)
 LONGEST_REFUSAL = 300  # characters of a model's own words in a reason
 
 

@@ -23,7 +23,7 @@ from loomgit.gateway.embedded import EmbeddedGateway
 from loomgit.gateway.endpoints import resolve
 from loomgit.gateway.fallback import FallbackGateway
 from loomgit.gateway.faults import missing_key
-from loomgit.gateway.keys import find_address, find_key, needs_key
+from loomgit.gateway.keys import find_address, find_key, needs_key, read_address, read_key
 from loomgit.gateway.live import LiteLlmGateway
 from loomgit.gateway.once import OnceGateway
 from loomgit.gateway.outage import BreakerGateway, Outages, WatchedGateway
@@ -70,9 +70,12 @@ class Lanes(Struct, frozen=True):
     def _look_for_key(self, model: str, settings: ModelSettings | None) -> None:
         provider, _ = split_provider(model)
         if settings is not None:
-            for secret in (settings.base_url, settings.api_key):
-                if secret is not None:
-                    self.reveal(secret)
+            if settings.base_url is not None:
+                place = f"{settings.base_url.place}: base_url of {model}"
+                read_address(self.reveal(settings.base_url), place)
+            if settings.api_key is not None:
+                place = f"{settings.api_key.place}: api_key of {model}"
+                read_key(self.reveal(settings.api_key), place)
             if settings.base_url is not None or settings.api_key is not None:
                 return
         key, variable = find_key(provider, self.environment)

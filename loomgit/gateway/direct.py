@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.request import getproxies, proxy_bypass
 
 from loomgit.domain.models import Completion
+from loomgit.domain.outside import hide_known
 from loomgit.errors import ModelError, Rejected, Unavailable
 from loomgit.gateway.chat import error_status, parse, read_counts, render
 from loomgit.gateway.endpoints import ChatEndpoint, resolve
@@ -111,7 +112,7 @@ class DirectGateway:
             raise self._no_reply(request, line, received, response.headers)
         usage, served = reply.usage, reply.model or request.model
         return Completion(
-            text=reply.text,
+            text=hide_known(reply.text),
             model=served,
             usage=usage,
             # A provider that counts nothing did not work for nothing.

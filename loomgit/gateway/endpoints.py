@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from msgspec import Struct
 
@@ -17,7 +16,7 @@ from loomgit.gateway.catalogue import (
     takes_temperature,
 )
 from loomgit.gateway.faults import Asked, missing_key
-from loomgit.gateway.keys import NO_KEY_NEEDED, find_address, find_key
+from loomgit.gateway.keys import NO_KEY_NEEDED, find_address, find_key, read_address, read_key
 from loomgit.gateway.wire import TIMEOUT
 
 if TYPE_CHECKING:
@@ -79,7 +78,6 @@ def resolve(
         headers |= {ACCOUNT[name]: environment[name] for name in ACCOUNT if environment.get(name)}
     base = base_url.rstrip("/")
     timeout = (settings.timeout if settings else None) or TIMEOUT
-    secrets = (api_key,) if api_key else ()
     return ChatEndpoint(
         url=base if base.endswith(CHAT) else base + CHAT,
         name=name,
@@ -88,7 +86,7 @@ def resolve(
         reasoning=known == OPENAI and is_reasoning(name),
         temperature=known != OPENAI or takes_temperature(name),
         max_tokens=settings.max_output_tokens if settings else None,
-        asked=Asked(model, source, base_url if own else None, timeout, secrets),
+        asked=Asked(model, source, base_url if own else None, timeout),
     )
 
 
@@ -101,9 +99,9 @@ def _base_url(
 ) -> tuple[str, bool]:
     """The address, and whether somebody chose it."""
     if settings is not None and settings.base_url is not None:
-        said, place = reveal(settings.base_url), str(settings.base_url.place)
-    else:
-        said, place = find_address(provider, environment)
+        place = f"{settings.base_url.place}: base_url of {model}"
+        return read_address(reveal(settings.base_url), place), True
+    said, _ = find_address(provider, environment)
     if not said and provider in ADDRESSES:
         return ADDRESSES[provider], False
     if not said:
@@ -111,12 +109,6 @@ def _base_url(
             f"{model}: nothing says where it is",
             hint=f"write models: {{{model}: {{base_url: ...}}}} into .loom/config.yaml, "
             "or leave `lane: direct` out",
-        )
-    parts = urlsplit(said)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise UserError(
-            f"{place}: base_url of {model}: not the address of a server",
-            hint="it begins with https:// or http://",
         )
     return said, True
 
@@ -132,7 +124,8 @@ def _key(
 ) -> tuple[str | None, str]:
     """The key, and where it comes from as an error may say it."""
     if settings is not None and settings.api_key is not None:
-        return reveal(settings.api_key) or None, settings.api_key.source
+        place = f"{settings.api_key.place}: api_key of {model}"
+        return read_key(reveal(settings.api_key), place), settings.api_key.source
     key, variable = find_key(provider, environment)
     if key is None and not own_server and provider not in NO_KEY_NEEDED:
         raise missing_key(model, variable)

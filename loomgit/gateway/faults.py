@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from loomgit.domain.models import PromptRejected
+from loomgit.domain.outside import hide
 from loomgit.errors import Denied, ModelError, RateLimited, Rejected, Unavailable
 
 if TYPE_CHECKING:
@@ -47,13 +47,6 @@ _PER_MINUTE = re.compile(r"per minute", re.IGNORECASE)  # Groq: too large for th
 _DELAY = re.compile(r"[\"']retryDelay[\"']:\s*[\"'](\d+(?:\.\d+)?)s[\"']")
 _NO_PROVIDER = "LLM Provider NOT provided"
 _LIBRARY = re.compile(r"^(?:(?:litellm\.)?\w*(?:Error|Exception|Timeout)\w*(?: Error)?(?::| -) )+")
-_SECRETS = (
-    re.compile(r"(?<=Bearer )\S+"),
-    re.compile(r"(?<=[?&]key=)[^&\s'\"]+"),
-    re.compile(r"(?<=://)[^/\s@]+(?=@)"),
-    re.compile(r"\b(?:sk|gsk|xai|hf|r8)[-_][\w*.-]{6,}"),
-    re.compile(r"\bAIza[\w-]{10,}"),
-)
 
 
 # Statuses of a proxy that waited in vain: the model may have worked, and charged for it.
@@ -75,7 +68,6 @@ class Asked(Struct, frozen=True):
     key_source: str
     base_url: str | None
     timeout: float
-    secrets: Sequence[str] = ()
 
 
 def read_wait(headers: Mapping[str, str], now: float) -> float | None:
@@ -105,7 +97,7 @@ def read_delay(text: str) -> float | None:
 def explain(refusal: Refusal, asked: Asked) -> ModelError:
     """The error for `refusal`: one line that names the model and holds no secret."""
     model, status, text = asked.model, refusal.status, refusal.text
-    said = clean(text, asked.secrets)
+    said = clean(text)
     if _NO_PROVIDER in text:
         return Denied(
             f"{model}: no provider serves a model of this name",
@@ -137,7 +129,7 @@ def explain(refusal: Refusal, asked: Asked) -> ModelError:
         too_long = status == 413 or _TOO_LONG.search(text)
         ours = not (too_long or _POLICY.search(text)) or _PER_MINUTE.search(text)
         return (Rejected if ours else PromptRejected)(f"{model}: rejected: {said}")
-    where = f" at {clean(asked.base_url, asked.secrets)}" if asked.base_url else ""
+    where = f" at {clean(asked.base_url)}" if asked.base_url else ""
     number = f" ({status})" if status and status != 500 else ""
     return Unavailable(
         f"{model}: unavailable{where}{number}: {said}",
@@ -160,13 +152,9 @@ def missing_key(model: str, variable: str) -> Denied:
     )
 
 
-def clean(text: str, secrets: Sequence[str] = ()) -> str:
-    """The provider's own words in one short line, without anything that looks like a secret."""
-    for secret in secrets:
-        if secret:
-            text = text.replace(secret, "***")
-    for pattern in _SECRETS:
-        text = pattern.sub("***", text)
+def clean(text: str) -> str:
+    """The provider's own words in one short line, without secrets."""
+    text = hide(text)
     words = " ".join((_said(text) or _LIBRARY.sub("", text)).split())
     return words if len(words) <= LONGEST_MESSAGE else words[: LONGEST_MESSAGE - 1] + "…"
 

@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from loomgit.domain.loading import import_quietly, unwarned
 from loomgit.domain.models import Completion
+from loomgit.domain.outside import hide_known
 from loomgit.errors import Denied, Rejected
 from loomgit.gateway.faults import (
     GATEWAY_TIMEOUTS,
@@ -26,7 +27,7 @@ from loomgit.gateway.faults import (
     read_wait,
     unanswered,
 )
-from loomgit.gateway.keys import NO_KEY_NEEDED, find_key
+from loomgit.gateway.keys import NO_KEY_NEEDED, find_key, read_address, read_key
 from loomgit.gateway.wire import TIMEOUT, Endpoint, arguments, read_text, read_usage
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ class LiteLlmGateway:
             error.cost = cost
             raise
         return Completion(
-            text=text,
+            text=hide_known(text),
             model=model,
             usage=usage,
             cost=cost,
@@ -136,7 +137,10 @@ class LiteLlmGateway:
     def _resolve(self, litellm: ModuleType, model: str) -> _Target:
         settings = self._models.get(model)
         timeout = (settings.timeout if settings else None) or TIMEOUT
-        base_url = self._reveal(settings.base_url) if settings and settings.base_url else None
+        base_url = None
+        if settings and settings.base_url:
+            place = f"{settings.base_url.place}: base_url of {model}"
+            base_url = read_address(self._reveal(settings.base_url), place)
         try:
             bare, provider, _, _ = litellm.get_llm_provider(model=model)
         except litellm.BadRequestError as error:
@@ -147,7 +151,9 @@ class LiteLlmGateway:
         name = f"{provider}/{bare}"
         api_key: str | None
         if settings and settings.api_key:
-            api_key, source = self._reveal(settings.api_key), settings.api_key.source
+            place = f"{settings.api_key.place}: api_key of {model}"
+            api_key = read_key(self._reveal(settings.api_key), place)
+            source = settings.api_key.source
         else:
             api_key, source = self._usual_key(litellm, model, name, own_server=base_url is not None)
         endpoint = Endpoint(
@@ -159,8 +165,7 @@ class LiteLlmGateway:
             max_tokens=settings.max_output_tokens if settings else None,
             timeout=timeout,
         )
-        secrets = (api_key,) if api_key and api_key != NO_KEY else ()
-        return _Target(endpoint, Asked(model, source, base_url, timeout, secrets))
+        return _Target(endpoint, Asked(model, source, base_url, timeout))
 
     def _usual_key(
         self, litellm: ModuleType, model: str, name: str, *, own_server: bool

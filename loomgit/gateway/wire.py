@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import orjson
 from msgspec import Struct
 
-from loomgit.domain.models import Ending, Usage
+from loomgit.domain.models import RESERVED_PARAMS, Ending, Usage
 from loomgit.errors import Rejected, UserError
 
 if TYPE_CHECKING:
@@ -28,15 +28,6 @@ ENDINGS: dict[str, Ending] = {
     "max_tokens": "length",
     "content_filter": "filter",
 }
-# What a pipeline's `params` may not set: Loom decides these, and retries, routing or callbacks
-# inside litellm would go around budget and cache.
-OWN = frozenset(
-    (
-        *("model", "messages", "temperature", "seed", "max_tokens", "stream", "n", "timeout"),
-        *("api_key", "api_base", "base_url", "custom_llm_provider", "client", "mock_response"),
-        *("max_retries", "num_retries", "fallbacks", "cache", "caching", "callbacks", "logger_fn"),
-    )
-)
 
 
 class Endpoint(Struct, frozen=True):
@@ -74,7 +65,7 @@ def body(
 
     Raises UserError where the request's `params` hold what is not theirs to say.
     """
-    taken = OWN & request.params.keys()
+    taken = RESERVED_PARAMS & request.params.keys()
     if taken:
         raise UserError(
             f"{request.model}: params: '{min(taken)}' is not passed on",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import orjson
 
+from loomgit.domain.outside import hide_in
 from loomgit.domain.runs import SCHEMA_VERSION, Run
 from loomgit.domain.values import to_plain
 
@@ -34,8 +35,8 @@ class NewerRun(ValueError):
 
 
 def to_json(run: Run) -> bytes:
-    """The run as its file's text: indented, in the order of the fields."""
-    return orjson.dumps(as_object(run), option=orjson.OPT_INDENT_2) + b"\n"
+    """The run as its file's text: indented, in the order of the fields, without secrets."""
+    return orjson.dumps(hide_in(as_object(run)), option=orjson.OPT_INDENT_2) + b"\n"
 
 
 def as_object(run: Run) -> JsonObject:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from loomgit.domain.outside import hide_in, hide_known
 from loomgit.domain.runs import RecordsFile, Run, RunSummary
 from loomgit.errors import UserError, WorldError
 from loomgit.history import schema
@@ -271,6 +272,15 @@ class RunStore:
             self._warn(f"{path} is damaged, kept as {aside.name}: {why}")
 
 
+def _line(row: JsonObject) -> bytes:
+    """A row as JSON, without the secrets that this process knows."""
+    line = orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
+    text = line.decode()
+    if hide_known(text) == text:
+        return line
+    return orjson.dumps(hide_in(row), option=orjson.OPT_APPEND_NEWLINE)
+
+
 class RecordsWriter:
     """Streams records to their file and knows its hash at the end."""
 
@@ -283,7 +293,7 @@ class RecordsWriter:
 
     def write(self, rows: Iterable[JsonObject]) -> None:
         """Append rows, one line each."""
-        lines = [orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in rows]
+        lines = [_line(row) for row in rows]
         content = b"".join(lines)
         try:
             self._file.write(content)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from loomgit.domain.outside import remember
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -47,6 +49,7 @@ def parse_workflow(variables: Mapping[str, str], event: Mapping[str, object]) ->
         return None
     repository = variables.get("GITHUB_REPOSITORY", "")
     summary = variables.get("GITHUB_STEP_SUMMARY")
+    remember(variables.get("GITHUB_TOKEN"))
     request = _inside(event, "pull_request")
     head = _inside(request, "head")
     base = _text(_inside(request, "base"), "sha")

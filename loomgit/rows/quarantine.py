@@ -11,6 +11,7 @@ import orjson
 from msgspec import Struct, field
 from msgspec.structs import asdict
 
+from loomgit.domain.outside import hide_in
 from loomgit.domain.values import JsonObject
 from loomgit.errors import WorldError
 from loomgit.rows.paths import disk
@@ -58,6 +59,8 @@ class Quarantine:
     def append(self, entry: QuarantineEntry) -> None:
         """Write one entry; raises WorldError where the disk refuses."""
         values = asdict(entry)
+        for name in ("reason", "reasons", "error"):
+            values[name] = hide_in(values[name])
         line = orjson.dumps({name: values[name] for name in _ORDER}) + b"\n"
         with disk(str(self._path)):
             if self._file is None:

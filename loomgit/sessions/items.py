@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from loomgit.domain.outside import for_screen
 from loomgit.domain.suites import Regression, group_of
 from loomgit.errors import LoomError, ProblemsFound
 from loomgit.harness.explain import explain
@@ -67,7 +68,7 @@ class SuiteFile(pytest.File):
 
 def _line(place: str, message: str, hint: str | None) -> str:
     line = f"{place}: {message}" if place else message
-    return f"{line}\n  hint: {hint}" if hint else line
+    return for_screen(f"{line}\n  hint: {hint}" if hint else line)
 
 
 class Tests(pytest.Collector):
@@ -115,9 +116,10 @@ class LoomItem(pytest.Item):
         self.user_properties += _properties(judged.entry)
         if judged.entry.blocks:
             head, *lines = explain(judged.result, judged.prompt)
-            raise Failed("\n".join((_headline(judged.result) or head, *lines)))
+            text = "\n".join((_headline(judged.result) or head, *lines))
+            raise Failed(for_screen(text))
         if judged.entry.verdict == "unverified":
-            pytest.skip(f"unverified: {judged.entry.message}")
+            pytest.skip(for_screen(f"unverified: {judged.entry.message}"))
 
     def repr_failure(
         self,

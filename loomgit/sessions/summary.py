@@ -10,6 +10,7 @@ from msgspec import Struct, field
 
 from loomgit.domain.bills import Bill
 from loomgit.domain.comparison import Limits, Measured
+from loomgit.domain.outside import hide
 from loomgit.domain.samples import Sample, case_of
 from loomgit.errors import LoomError, UserError
 from loomgit.harness.results import cost_of
@@ -68,7 +69,7 @@ class Summary(Struct):
         else:
             text = self._page(tables)
         try:
-            path.write_text(text, encoding="utf-8")
+            path.write_text(hide(text), encoding="utf-8")
         except OSError as error:
             raise UserError(f"{path}: {error.strerror or error}") from error
 

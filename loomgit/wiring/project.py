@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from loomgit.domain.outside import remember_address
 from loomgit.errors import LoomError
 
 if TYPE_CHECKING:
@@ -148,7 +149,11 @@ class Wiring:
     def connection(self, alias: str) -> str | None:
         """The URL behind a connection's alias, its references replaced; None if not configured."""
         secret = self.settings.connections.get(alias)
-        return None if secret is None else self.environment.reveal(secret)
+        if secret is None:
+            return None
+        url = self.environment.reveal(secret)
+        remember_address(url)
+        return url
 
     def close(self) -> None:
         """Let go of what was made for a time: here nothing."""

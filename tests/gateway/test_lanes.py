@@ -297,11 +297,53 @@ def test_a_hanging_call_ends_with_its_timeout(lane, server):
 
 
 def test_a_refused_connection_is_unavailable(lane):
-    nowhere = ModelSettings(base_url=secret("http://user:hidden@127.0.0.1:9/v1"))
+    nowhere = ModelSettings(base_url=secret("http://127.0.0.1:9/v1"))
     with pytest.raises(Unavailable) as caught:
         lane.ask({MODEL: nowhere}, ASK)
-    assert "unavailable at http://***@127.0.0.1:9/v1" in caught.value.message
-    assert "hidden" not in caught.value.message
+    assert "unavailable at http://127.0.0.1:9/v1" in caught.value.message
+
+
+ADDRESSES = {
+    "a password": ("http://user:hidden@127.0.0.1:9/v1", "holds a user or a password"),
+    "a user": ("http://hidden@127.0.0.1:9/v1", "holds a user or a password"),
+    "a query": ("http://127.0.0.1:9/v1?key=hidden", "holds a query"),
+    "an empty query": ("http://127.0.0.1:9/v1?", "holds a query"),
+    "a fragment": ("http://127.0.0.1:9/v1#hidden", "holds a query"),
+    "no scheme": ("hidden:9/v1", "not the address of a server"),
+    "no scheme but a port": ("127.0.0.1:9/v1/hidden", "not the address of a server"),
+    "another scheme": ("ftp://127.0.0.1/hidden", "not the address of a server"),
+    "no host": ("http:///hidden", "not the address of a server"),
+    "a wrong port": ("http://127.0.0.1:99999/hidden", "not the address of a server"),
+    "a space": ("http://127.0.0.1:9/hid den", "not the address of a server"),
+    "a bracket": ("http://[::1/hidden", "not the address of a server"),
+}
+
+
+@pytest.mark.parametrize(("address", "message"), ADDRESSES.values(), ids=ADDRESSES)
+def test_an_address_that_no_key_should_go_to_is_refused(lane, address, message):
+    with pytest.raises(UserError) as caught:
+        lane.ask({MODEL: ModelSettings(base_url=secret(address))}, ASK)
+    assert message in caught.value.message
+    assert ".loom/config.yaml:1:1: base_url of gpt-4o-mini" in caught.value.message
+    assert "hidden" not in f"{caught.value.message} {caught.value.hint}"
+
+
+@pytest.mark.parametrize("around", ["{} ", "\n{}\r\n", "\t{}"])
+def test_spaces_around_keys_and_addresses_do_not_count(lane, server, around):
+    settings = ModelSettings(
+        base_url=secret(around.format(server.url)), api_key=secret(around.format(KEY))
+    )
+    lane.ask({MODEL: settings}, ASK)
+    assert server.headers[-1]["authorization"] == f"Bearer {KEY}"
+
+
+@pytest.mark.parametrize("key", ["two words", "line\nend", "schlüssel", "tab\there", "nul\0"])
+def test_a_key_that_no_header_carries_is_refused(lane, server, key):
+    with pytest.raises(UserError) as caught:
+        lane.ask({MODEL: at(server, api_key=secret(key))}, ASK)
+    assert "no header can carry" in caught.value.message
+    assert key not in caught.value.message
+    assert server.calls == 0
 
 
 @pytest.mark.parametrize(
