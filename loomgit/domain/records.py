@@ -25,9 +25,9 @@ class Record(Struct, frozen=True):
 class Output(Struct, frozen=True):
     """What the transform made of a record: the fields to load, and the calls behind them.
 
-    `text` is the reply as it came; `cost` is USD, None where a price is unknown; `latency` is
-    seconds of waiting for the model, None for a cache hit. `calls` are those that a provider
-    answered, `hits` replies that were kept from before.
+    `text` is the reply without the model's `thinking`; `cost` is USD, None where a price is
+    unknown; `latency` is seconds of waiting for the model, None for a cache hit. `calls` are those
+    that a provider answered, `hits` replies that were kept from before.
     """
 
     fields: JsonObject
@@ -39,6 +39,7 @@ class Output(Struct, frozen=True):
     calls: int = 1
     cached: bool = False
     hits: int = 0
+    thinking: str = ""
 
 
 class Subject(Struct, frozen=True):

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from msgspec import Struct, field
 from pydantic import BaseModel, ValidationError
 
+from loomgit.domain.answers import read_answer
 from loomgit.domain.models import Completion, Message, Request, Spent, Usage
 from loomgit.domain.records import JudgeFailure
-from loomgit.domain.replies import REPAIR, find_object, join_faults
+from loomgit.domain.replies import REPAIR, join_faults
 from loomgit.errors import ModelError
 
 if TYPE_CHECKING:
@@ -120,21 +121,27 @@ def _read(reply: Completion, answer: type[Answer]) -> Answer | str:
     """The answer in a reply, or what is wrong with it."""
     if reply.refusal:
         return reply.refusal
-    found = parse(reply.text, answer)
-    if isinstance(found, str) and reply.ending == "length":
+    if reply.ending == "length":
         return f"it was cut off after {reply.usage.output} tokens"
-    return found
+    if reply.ending == "filter":
+        return "it was cut off by the provider's content filter"
+    return parse(reply.text, answer)
 
 
 def parse(text: str, answer: type[Answer]) -> Answer | str:
-    """The answer in a reply, wherever in it the JSON stands; or, as text, what is wrong with it."""
-    value = find_object(text)
-    if value is None:
-        return "it holds no JSON object"
-    try:
-        return answer.model_validate(value)
-    except ValidationError as error:
-        return _faults(error)
+    """The answer in a reply, behind the thinking; or, as text, what is wrong with it."""
+
+    def fault_of(value: JsonObject) -> str:
+        try:
+            answer.model_validate(value)
+        except ValidationError as error:
+            return _faults(error)
+        return ""
+
+    found = read_answer(text, fault_of)
+    if found.value is None:
+        return found.fault or "it holds no JSON object"
+    return answer.model_validate(found.value)
 
 
 def _faults(error: ValidationError) -> str:

@@ -34,4 +34,6 @@ def describe(outcome: Outcome, quarantined: bool) -> JsonObject:
             "latency": output.latency,
             "cached": output.cached,
         }
+        if output.thinking:
+            line["thinking"] = output.thinking
     return line

@@ -4,48 +4,40 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from msgspec import Struct
+from msgspec.structs import replace
 
-from loomgit.domain.replies import find_object, join_faults
+from loomgit.domain.answers import Answer, read_answer
+from loomgit.domain.replies import join_faults
 
 if TYPE_CHECKING:
     import jsonschema_rs
 
-    from loomgit.domain.values import Json, JsonMapping, JsonObject
+    from loomgit.domain.values import Json, JsonMapping
 
 TEXT_FIELD = "text"  # the one field of an output that is not JSON
 
 
-class Fault(Struct, frozen=True):
-    """Why a reply is no output: what a repair call shows to the model."""
-
-    reason: str
-
-
 class OutputReader:
-    """Turns replies into outputs. With a schema a reply must fit it; without one, an object in the
-    reply is the output and any other text is its `text`."""
+    """Turns replies into outputs. With a schema the answer must fit it; without one, the one object
+    in the reply is the output, and the `text` of any other reply that does not begin as an object.
+    """
 
     def __init__(self, schema: JsonMapping | None) -> None:
         self.schema = schema
         self._validator = None if schema is None else compile_schema(schema)
 
-    def read(self, text: str) -> JsonObject | Fault:
-        """The output's fields, or what is wrong with the reply."""
-        if not text.strip():
-            return Fault("the reply is empty")
-        value = find_object(text)
-        if value is None:
-            return (
-                {TEXT_FIELD: text.strip()}
-                if self._validator is None
-                else Fault("the reply holds no JSON object")
-            )
-        if self._validator is not None:
-            faults = describe_faults(self._validator, value)
-            if faults:
-                return Fault(faults)
-        return value
+    def read(self, text: str) -> Answer:
+        """The output's fields as the answer's value, or what is wrong with the reply."""
+        validator = self._validator
+        if validator is not None:
+            answer = read_answer(text, lambda value: describe_faults(validator, value))
+            if answer.value is None and not answer.fault:
+                return replace(answer, fault="the reply holds no JSON object")
+            return answer
+        answer = read_answer(text)
+        if answer.value is None and answer.text and not answer.text.startswith(("{", "[{")):
+            return replace(answer, value={TEXT_FIELD: answer.text}, fault="")
+        return answer
 
 
 def compile_schema(schema: JsonMapping) -> jsonschema_rs.Validator:

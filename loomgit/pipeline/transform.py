@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
+from loomgit.domain.answers import Answer
 from loomgit.domain.models import Message, PromptRejected, Request, Spent
 from loomgit.domain.records import Failure, Output
 from loomgit.domain.replies import REPAIR
 from loomgit.errors import Denied, ModelError, Unrecorded
-from loomgit.pipeline.output import Fault, OutputReader
 from loomgit.pipeline.prompt import RenderFailure
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from loomgit.domain.ports import Gateway
     from loomgit.domain.records import Record
     from loomgit.domain.values import JsonMapping, JsonObject
+    from loomgit.pipeline.output import OutputReader
     from loomgit.pipeline.plan import Sampling
     from loomgit.pipeline.prompt import Prompt
 
@@ -74,7 +77,7 @@ class Transformer:
     ) -> tuple[Output | None, Failure | None]:
         spent = Spent()
         messages: tuple[Message, ...] = (Message("user", text),)
-        reply = model = reason = ""
+        reply, model, reason = Answer(None), "", ""
         own = None if self._stand_in is None else self._stand_in(record.input)
         for attempt in range(2):
             try:
@@ -91,23 +94,26 @@ class Transformer:
                     unrecorded=isinstance(error, Unrecorded),
                 )
             spent.add(completion)
-            reply, model = completion.text, completion.model
-            fields = Fault(completion.refusal) if completion.refusal else self._reader.read(reply)
-            if not isinstance(fields, Fault):
-                return self._output(fields, reply, model, spent), None
-            reason = self._explain(completion, fields)
+            reply, model = Answer(None, text=completion.text), completion.model
             if completion.refusal:
+                reason = completion.refusal
                 break  # it is not argued with
-            repair = Message("user", REPAIR.format(fault=fields.reason))
-            messages = (*messages[:1], Message("assistant", reply), repair)
+            answer = self._reader.read(completion.text)
+            reason = self._cut_off(completion) or answer.fault
+            reply = replace(answer, text=answer.text or completion.text)
+            if answer.value is not None and not reason:
+                return self._output(answer.value, reply, model, spent), None
+            repair = Message("user", REPAIR.format(fault=answer.fault or "it was cut off"))
+            messages = (*messages[:1], Message("assistant", completion.text), repair)
         return self._output({}, reply, model, spent), Failure("transform", reason)
 
-    def _explain(self, completion: Completion, fault: Fault) -> str:
-        """Why a reply is no output, for the one who can do something about it."""
-        if completion.ending == "filter" and completion.text:
-            return f"cut off by the provider's content filter: {fault.reason}"
+    def _cut_off(self, completion: Completion) -> str:
+        """Where a reply was cut off, for the one who can do something about it; empty if it is
+        whole."""
+        if completion.ending == "filter":
+            return "the reply was cut off by the provider's content filter"
         if completion.ending != "length":
-            return fault.reason
+            return ""
         limit = self._sampling.max_tokens
         where = f"at max_tokens ({limit} tokens)" if limit else "at the limit of its length"
         if not limit and completion.usage.output:
@@ -129,12 +135,13 @@ class Transformer:
             cacheable=self._stand_in is None or stand_in is not None,
         )
 
-    def _output(self, fields: JsonObject, text: str, model: str, spent: Spent) -> Output | None:
+    def _output(self, fields: JsonObject, reply: Answer, model: str, spent: Spent) -> Output | None:
         if not spent.calls:
             return None
         return Output(
             fields=fields,
-            text=text,
+            text=reply.text,
+            thinking=reply.thinking,
             model=model,
             usage=spent.usage,
             cost=spent.cost,

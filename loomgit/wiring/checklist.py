@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
+from loomgit.domain.answers import holds_object
 from loomgit.domain.checks import Check, Section, Validation
 from loomgit.domain.place import Place, Problem
 from loomgit.domain.ports import QueryValues
-from loomgit.domain.replies import find_object
 from loomgit.domain.words import one_of
 from loomgit.errors import LoomError, ProblemsFound, UserError
 from loomgit.retrieval.registry import check_name
@@ -124,7 +124,7 @@ def _prompt(
     resolved = "Context variables resolved"
     checks.append(found.fault(resolved, problems) if problems else Check(resolved))
     front = assembly.front_matter(file)
-    specified = transform.output or front.output or pipeline.load.schema or find_object(file.text)
+    specified = transform.output or front.output or pipeline.load.schema or holds_object(file.text)
     checks.append(Check("Output format specified" if specified else "Output format: plain text"))
     found.add("Prompts", checks)
 

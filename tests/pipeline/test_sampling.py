@@ -104,17 +104,27 @@ def test_a_reply_that_was_cut_off_is_told_with_what_to_do(max_tokens, reason, te
     assert "transform" not in asked[1].messages[-1].content
 
 
-def test_a_reply_that_reached_its_limit_and_fits_is_fine():
-    sample, _ = draw(Completion('{"label": "a"}', "m", **BILL, ending="length"))
-    assert (sample.passed, sample.failure) == (True, "")
+def test_a_reply_that_reached_its_limit_is_no_answer_though_it_fits():
+    cut = Completion('{"label": "a"}', "m", **BILL, ending="length")
+    sample, asked = draw(cut, cut)
+    assert (sample.trouble, sample.output) == ("product", {})
+    assert "That reply cannot be used: it was cut off." in asked[1].messages[-1].content
+    sample, _ = draw(cut, '{"label": "b"}')
+    assert sample.output == {"label": "b"}
 
 
-def test_a_filter_that_cut_a_reply_off_is_named():
-    cut = Completion("Well, ", "m", **BILL, ending="filter")
+@pytest.mark.parametrize("text", ["Well, ", '{"label": "a"}'])
+def test_a_filter_that_cut_a_reply_off_is_named(text):
+    cut = Completion(text, "m", **BILL, ending="filter")
     sample, _ = draw(cut, cut)
-    assert sample.failure == (
-        "cut off by the provider's content filter: the reply holds no JSON object"
-    )
+    assert sample.failure == "the reply was cut off by the provider's content filter"
+
+
+def test_the_question_that_asks_again_states_the_reason():
+    sample, asked = draw('{"label": "a\nb"}', '{"label": "b"}')
+    assert sample.output == {"label": "b"}
+    reason = "the object is not JSON: a raw line break in a string, JSON has \\n (line 1 of it)"
+    assert f"That reply cannot be used: {reason}." in asked[1].messages[-1].content
 
 
 def test_a_judge_without_an_answer_measured_nothing_and_is_on_the_bill():

@@ -1,0 +1,284 @@
+"""What is an answer: the one complete JSON object in a model's reply, behind its thinking.
+
+A transform and a judge read replies in the same way. No answer is: an object that never ends, and
+what stands inside of it; an object that is not JSON; one of several different objects that fit.
+Each has a reason, which the question that asks again states.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING
+
+import orjson
+from msgspec import Struct
+
+from loomgit.domain.thinking import split_thinking
+from loomgit.domain.values import JsonObject
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from loomgit.domain.values import Json
+
+MOST_OBJECTS = 200  # in one reply
+MOST_LEVELS = 200  # of nesting: what reads and stores a value later has limits of its own
+LARGEST, SMALLEST = 2**64 - 1, -(2**63)  # of an integer that can be stored exactly
+SHOWN = 24  # characters that show which object is meant
+# Where an object begins: `{` before a key, or an empty one. Other braces are prose or code.
+_OPENING = re.compile(r"\{(?=\s*(?:[\"'\u201c]|[A-Za-z_]\w*\s*:\s))|\[(?=\s*\{\s*[\"'])")
+_EMPTY = re.compile(r"(?:```\w*\s*)?\{\s*\}(?:\s*```)?")
+_BRACKETS = {"{": "}", "[": "]"}
+
+
+class Answer(Struct, frozen=True):
+    """What was read of a reply: the object, or None and why there is none (empty: the reply holds
+    no object at all); the text without the thinking, and the thinking."""
+
+    value: JsonObject | None
+    fault: str = ""
+    text: str = ""
+    thinking: str = ""
+
+
+class _Piece(Struct, frozen=True):
+    """Something in a reply that begins as an object, or as a list of objects: its values, or why
+    it has none. `ends` is False for one that never ends; `quotes` says that it begins with a key in
+    double quotes, as JSON does."""
+
+    start: int
+    end: int
+    values: tuple[JsonObject, ...] = ()
+    fault: str = ""
+    ends: bool = True
+    quotes: bool = True
+
+
+def read_answer(text: str, fault_of: Callable[[JsonObject], str] = lambda _: "") -> Answer:
+    """The one object in a reply that `fault_of` finds no fault in."""
+    text = text.strip()
+    if not text:
+        return Answer(None, "the reply is empty")
+    pieces = list(_pieces(text))
+    if len(pieces) == 1 and pieces[0].values and pieces[0].end - pieces[0].start == len(text):
+        return Answer(*_choose(pieces, fault_of), text)
+    quoted = [(piece.start, piece.end) for piece in pieces if piece.values]
+    reply = split_thinking(text, quoted)
+    if not reply.answer:
+        ends = "ends inside its thinking" if reply.unfinished else "is thinking, and no answer"
+        return Answer(None, f"the reply {ends}", "", reply.thinking)
+    if reply.answer != text:
+        pieces = list(_pieces(reply.answer))
+    return Answer(*_choose(pieces, fault_of), reply.answer, reply.thinking)
+
+
+def holds_object(text: str) -> bool:
+    """Whether a JSON object stands anywhere in a text."""
+    return any(piece.values for piece in _pieces(text))
+
+
+def _choose(
+    pieces: list[_Piece], fault_of: Callable[[JsonObject], str]
+) -> tuple[JsonObject | None, str]:
+    """The answer among the objects of a reply, or why there is none."""
+    good = [piece for piece in pieces if piece.values]
+    bad = [piece for piece in pieces if not piece.values and (piece.quotes or not good)]
+    if bad and (not good or bad[-1].start > good[-1].start):
+        return None, bad[-1].fault  # what comes last is what the model has settled on
+    values = [value for piece in pieces for value in piece.values]
+    if not values:
+        return None, ""
+    different = {_canonical(value): value for value in values}
+    faults = {key: fault_of(value) for key, value in different.items()}
+    fitting = [different[key] for key, fault in faults.items() if not fault]
+    if len(fitting) > 1:
+        return None, f"the reply holds {len(fitting)} different objects that fit"
+    return (fitting[0], "") if fitting else (None, [*faults.values()][-1])
+
+
+def _canonical(value: Json) -> bytes:
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+
+
+# -- objects in a text
+
+
+def _pieces(text: str) -> Iterator[_Piece]:
+    """What begins as an object in a text, from left to right; nothing inside of one counts."""
+    if match := _EMPTY.fullmatch(text):
+        yield _Piece(0, match.end(), ({},))
+    at = 0
+    for _ in range(MOST_OBJECTS):
+        opening = _OPENING.search(text, at)
+        if opening is None:
+            return
+        piece = _piece(text, opening.start())
+        yield piece
+        at = piece.end
+        if not piece.ends:
+            return
+    yield _Piece(at, at, fault=f"the reply holds {MOST_OBJECTS} objects or more")
+
+
+def _piece(text: str, start: int) -> _Piece:
+    try:
+        value, end = _DECODER.raw_decode(text, start)
+        if _depth(value) > MOST_LEVELS:
+            return _Piece(start, end, fault=_TOO_DEEP)
+        orjson.dumps(value)
+    except _Refused as refused:
+        return _broken(text, start, str(refused))
+    except json.JSONDecodeError as error:
+        return _broken(text, start, _explain(error, text, start))
+    except RecursionError:
+        return _broken(text, start, _TOO_DEEP)
+    except TypeError:
+        return _broken(text, start, "half of a character (an unpaired surrogate) stands in it")
+    values = value if isinstance(value, list) else [value]
+    objects = tuple(item for item in values if isinstance(item, dict))
+    return _Piece(start, end, objects)
+
+
+def _broken(text: str, start: int, fault: str) -> _Piece:
+    end = _closing(text, start)
+    quotes = text[start:].lstrip("[{ \t\r\n").startswith('"')
+    if end is None:
+        shown = " ".join(text[start : start + SHOWN].split())
+        fault = f"the object that begins with {shown} never ends"
+        return _Piece(start, len(text), fault=fault, ends=False, quotes=quotes)
+    return _Piece(start, end, fault=fault, quotes=quotes)
+
+
+def _closing(text: str, start: int) -> int | None:
+    """The end of what opens at `start`, by counting brackets outside of strings."""
+    open_brackets: list[str] = []
+    quote = ""
+    position = start
+    while position < len(text):
+        character = text[position]
+        if quote:
+            if character == "\\":
+                position += 1
+            elif character == quote:
+                quote = ""
+        elif character == '"':
+            quote = character
+        elif character in _BRACKETS:
+            open_brackets.append(_BRACKETS[character])
+        elif open_brackets and character == open_brackets[-1]:
+            open_brackets.pop()
+            if not open_brackets:
+                return position + 1
+        position += 1
+    return None
+
+
+# -- reading JSON
+
+
+_TOO_DEEP = f"the object is nested more than {MOST_LEVELS} levels deep"
+
+
+class _Refused(ValueError):
+    """JSON that cannot be stored as it is; the text says why."""
+
+
+def _pairs(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+    found: dict[str, Json] = {}
+    for key, value in pairs:
+        if key in found and _canonical(found[key]) != _canonical(value):
+            raise _Refused(f"the key '{key}' stands there twice, with different values")
+        found[key] = value
+    return found
+
+
+def _integer(text: str) -> int:
+    if len(text) > len(str(SMALLEST)) or not SMALLEST <= int(text) <= LARGEST:
+        shown = text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
+        raise _Refused(f"the integer {shown} has more than 64 bits")
+    return int(text)
+
+
+def _float(text: str) -> float:
+    value = float(text)
+    if value in (float("inf"), float("-inf")):
+        raise _Refused(f"the number {text[:SHOWN]} is too large")
+    return value
+
+
+def _constant(text: str) -> Json:
+    raise _Refused(f"{text} is no JSON: write a number or null")
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_pairs, parse_int=_integer, parse_float=_float, parse_constant=_constant
+)
+
+
+def _depth(value: Json) -> int:
+    """How many levels of lists and objects a value has; no more than one above MOST_LEVELS."""
+    level, depth = [value], 0
+    while level and depth <= MOST_LEVELS:
+        level = [
+            item
+            for each in level
+            for item in (
+                each.values() if isinstance(each, dict) else each if isinstance(each, list) else ()
+            )
+            if isinstance(item, dict | list)
+        ]
+        depth += 1
+    return depth
+
+
+_PYTHON = re.compile(r"(?:True|False|None)\b")
+_JSON_WORDS = {"True": "true", "False": "false", "None": "null"}
+_CONTROLS = {"\n": ("line break", "\\n"), "\r": ("line break", "\\r"), "\t": ("tab", "\\t")}
+
+
+def _explain(error: json.JSONDecodeError, text: str, start: int) -> str:
+    """Why a text is not JSON, with the line of the object that it is in."""
+    line = text.count("\n", start, error.pos) + 1
+    what = _mistake(text[start : error.pos].rstrip(), text[error.pos :].lstrip(" \t\r"))
+    return f"the object is not JSON: {what or _missing(error, text)} (line {line} of it)"
+
+
+def _mistake(before: str, rest: str) -> str:
+    """A usual mistake where a text stops to be JSON; empty if it is none of these."""
+    after = rest.lstrip()
+    if before.endswith(",") and after[:1] in ("}", "]"):
+        return f"a comma before {after[:1]}"
+    if after.startswith(",") and after[1:].lstrip()[:1] in ("}", "]"):  # Python 3.13 stops there
+        return f"a comma before {after[1:].lstrip()[:1]}"
+    if match := _PYTHON.match(after):
+        return f"{match[0]} is Python, JSON has {_JSON_WORDS[match[0]]}"
+    marks = {
+        "'": "single quotes in place of double quotes",
+        "\N{LEFT DOUBLE QUOTATION MARK}": "typographic quotes in place of plain ones",
+        "\N{RIGHT DOUBLE QUOTATION MARK}": "typographic quotes in place of plain ones",
+    }
+    return "a comment" if after.startswith(("//", "/*", "#")) else marks.get(after[:1], "")
+
+
+def _missing(error: json.JSONDecodeError, text: str) -> str:
+    """What the parser says, in other words."""
+    rest = text[error.pos :]
+    words = rest.split(maxsplit=1)
+    where = f"before {words[0][:SHOWN]}" if words else "at its end"
+    if error.msg.startswith("Invalid control character"):
+        name, escape = _CONTROLS.get(rest[:1], ("control character", "\\u…"))
+        return f"a raw {name} in a string, JSON has {escape}"
+    if error.msg.startswith("Invalid \\"):
+        return f"a backslash that escapes nothing ({rest[:SHOWN].split(chr(10))[0]})"
+    messages = {
+        "Expecting property name": "a key without double quotes",
+        "Expecting ',' delimiter": f"a comma is missing {where}",
+        "Expecting ':' delimiter": f"a colon is missing {where}",
+        "Expecting value": f"a value is missing {where}",
+        "Unterminated string": "a string that never ends",
+        "Illegal trailing comma": f"a comma {where}",
+    }
+    return next(
+        (said for begins, said in messages.items() if error.msg.startswith(begins)), error.msg
+    )

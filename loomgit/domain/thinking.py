@@ -1,0 +1,108 @@
+"""The thinking in a model's reply, told from the answer by the marks of the public formats.
+
+A mark is a tag (`<think>`, `[THINK]`, `◁think▷`), a pair of special tokens
+(`<|START_THINKING|>`), or a channel (`<|channel|>analysis<|message|>`, of gpt-oss). Servers remove
+some of these tokens, so a closing tag alone ends the thinking before it, and a tag that is never
+closed begins the thinking of all that follows.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_MARK = re.compile(
+    r"<(?P<slash>/?)(?:think|thinking|thoughts?|reasoning|reflection|seed:think)(?:\s[^<>]*)?>"
+    r"|\[(?P<slash_b>/?)(?:THINK|THINKING|REASONING)\]"
+    r"|◁(?P<slash_k>/?)(?:think|thinking)▷"
+    r"|<\|(?P<word>begin|end|start)_(?:of_)?(?:thought|thinking|think|reasoning)\|>"
+    r"|<unused(?P<unused>94|95)>(?:thought\s)?",
+    re.IGNORECASE,
+)
+# The channels of gpt-oss (harmony): `final`, and one without a name, hold the answer.
+_CHANNEL = re.compile(
+    r"(?:<\|start\|>\s*assistant\s*)?<\|channel\|>\s*(?P<name>\w*).{0,200}?<\|message\|>",
+    re.IGNORECASE,
+)
+_CHANNEL_END = re.compile(r"<\|(?:end|return|call)\|>")
+# What is left of them where a server removes the tokens: `analysis…assistantfinal{…}`.
+_BARE_CHANNELS = re.compile(r"\A\s*analysis(?=[A-Z\s{]).*assistantfinal", re.DOTALL)
+# How a model that has thought announces its answer.
+_ANSWER = re.compile(
+    r"<(?P<tag>answer|final_answer)>(?P<tagged>.*?)(?:</(?P=tag)>|\Z)"
+    r"|<\|START_(?:RESPONSE|TEXT)\|>(?P<response>.*?)(?:<\|END_(?:RESPONSE|TEXT)\|>|\Z)"
+    r"|<\|begin_of_solution\|>(?P<solution>.*?)(?:<\|end_of_solution\|>|\Z)",
+    re.DOTALL | re.IGNORECASE,
+)
+
+
+class Reply(Struct, frozen=True):
+    """A reply in two parts; `unfinished` says that it ends inside its thinking."""
+
+    answer: str
+    thinking: str = ""
+    unfinished: bool = False
+
+
+def split_thinking(text: str, quoted: Sequence[tuple[int, int]] = ()) -> Reply:
+    """Part a reply into its thinking and its answer. Marks in the ranges `quoted` (start, end) are
+    text: they stand in a string of the answer."""
+    if match := _BARE_CHANNELS.match(text):
+        return Reply(text[match.end() :].strip(), text[: match.end()].strip())
+    if "<|channel|>" in text:
+        return _split_channels(text)
+    marks = [
+        match
+        for match in _MARK.finditer(text)
+        if not any(start <= match.start() < end for start, end in quoted)
+    ]
+    if not marks:
+        return Reply(text.strip())
+    thinking: list[str] = []
+    answer: list[str] = []
+    at, thinks = 0, False
+    for match in marks:
+        closes = _closes(match)
+        if closes and not thinks:  # nothing has opened it: all that stands before it is thinking
+            thinking += answer
+            answer = []
+        (thinking if thinks or closes else answer).append(text[at : match.start()])
+        at, thinks = match.end(), not closes
+    (thinking if thinks else answer).append(text[at:])
+    return Reply(
+        _announced("".join(answer)).strip(),
+        "\n".join(filter(None, map(str.strip, thinking))),
+        unfinished=thinks,
+    )
+
+
+def _closes(match: re.Match[str]) -> bool:
+    slash = match["slash"] or match["slash_b"] or match["slash_k"]
+    return bool(slash) or (match["word"] or "").lower() == "end" or match["unused"] == "95"
+
+
+def _split_channels(text: str) -> Reply:
+    """The channels of a reply of gpt-oss: those that are no answer are thinking."""
+    openings = list(_CHANNEL.finditer(text))
+    if not openings:
+        return Reply("", text.strip(), unfinished=True)
+    thinking = [text[: openings[0].start()].strip()]
+    answer: list[str] = []
+    ends = [match.start() for match in openings[1:]] + [len(text)]
+    for match, end in zip(openings, ends, strict=True):
+        part = _CHANNEL_END.split(text[match.end() : end], maxsplit=1)[0].strip()
+        (answer if match["name"].lower() in ("final", "") else thinking).append(part)
+    thought = "\n".join(filter(None, thinking))
+    return Reply("\n".join(answer), thought, unfinished=not answer)
+
+
+def _announced(text: str) -> str:
+    """What a model announces as its answer, or all of the text."""
+    found = [match["tagged"] or match["response"] or match["solution"] for match in
+             _ANSWER.finditer(text)]  # fmt: skip
+    return (found[-1] or "") if found else text
