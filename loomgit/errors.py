@@ -90,6 +90,13 @@ class Denied(ModelError):
     exit_code = 2
 
 
+class NotServed(Denied):
+    """The server does not serve the model: it does not know it, or the key may not use it.
+
+    Said of a model that has answered before, it concerns that one request.
+    """
+
+
 class Untrusted(Denied):
     """A revision may not use the keys or run its own code, so it was not measured."""
 

@@ -98,7 +98,7 @@ class Completion(Struct, frozen=True):
 
     `ending` tells of a reply that is not whole: `length` (cut off at the most tokens it might
     have), `refusal` (`text` is the model's words for it), `filter` (the provider's filter cut it
-    off).
+    off). `replaced` counts halves of characters in whose place U+FFFD stands.
     """
 
     text: str
@@ -110,6 +110,7 @@ class Completion(Struct, frozen=True):
     cached: bool = False
     saved: float | None = 0.0
     ending: Ending = ""
+    replaced: int = 0
 
     @property
     def refusal(self) -> str:
@@ -127,7 +128,7 @@ class Spent(Struct):
     `usage` counts the tokens that were paid for, so none of a hit's. `cost` is USD, None as soon as
     one call has no known price, and so is `saved`, what kept replies spared; `latency` is seconds
     of waiting, None while nothing was waited for. `calls` counts replies, `hits` those that were
-    kept; `cached` says that all were.
+    kept; `cached` says that all were; `replaced` counts halves of characters, as a Completion does.
     """
 
     usage: Usage = field(default_factory=Usage)
@@ -137,6 +138,7 @@ class Spent(Struct):
     cached: bool = True
     saved: float | None = 0.0
     hits: int = 0
+    replaced: int = 0
 
     @property
     def made(self) -> int:
@@ -155,6 +157,7 @@ class Spent(Struct):
             self.latency = (self.latency or 0.0) + completion.latency
         self.calls += 1
         self.hits += completion.cached
+        self.replaced += completion.replaced
         self.cached = self.cached and completion.cached
 
 

@@ -27,7 +27,8 @@ class Output(Struct, frozen=True):
 
     `text` is the reply without the model's `thinking`; `cost` is USD, None where a price is
     unknown; `latency` is seconds of waiting for the model, None for a cache hit. `calls` are those
-    that a provider answered, `hits` replies that were kept from before.
+    that a provider answered, `hits` replies that were kept from before; `replaced` counts halves
+    of characters in whose place U+FFFD stands.
     """
 
     fields: JsonObject
@@ -40,6 +41,7 @@ class Output(Struct, frozen=True):
     cached: bool = False
     hits: int = 0
     thinking: str = ""
+    replaced: int = 0
 
 
 class Subject(Struct, frozen=True):

@@ -23,6 +23,7 @@ from loomgit.gateway.embedded import EmbeddedGateway
 from loomgit.gateway.endpoints import resolve
 from loomgit.gateway.fallback import FallbackGateway
 from loomgit.gateway.faults import missing_key
+from loomgit.gateway.first_calls import FirstCallsGateway
 from loomgit.gateway.keys import find_address, find_key, needs_key, read_address, read_key
 from loomgit.gateway.live import LiteLlmGateway
 from loomgit.gateway.once import OnceGateway
@@ -150,7 +151,7 @@ def build(
     UserError, where one of them has no known price. After `outage` seconds without a sign of life a
     model is given up; None: every call tries for itself.
     """
-    gateway: Gateway = BillingGateway(lanes.open())
+    gateway: Gateway = FirstCallsGateway(BillingGateway(lanes.open()))
     outages = None if outage is None else Outages(outage)
     if outages is not None:
         gateway = WatchedGateway(gateway, outages)

@@ -2,28 +2,42 @@
 
 from __future__ import annotations
 
+import codecs
+import json
 from typing import TYPE_CHECKING, Any
 
 import orjson
 from msgspec import Struct
 
 from loomgit.domain.models import Ending, Usage
+from loomgit.domain.values import JsonObject
 from loomgit.errors import Rejected
-from loomgit.gateway.wire import ENDINGS, body
+from loomgit.gateway.wire import ENDINGS, HALF, body
 
 if TYPE_CHECKING:
     from loomgit.domain.models import Request
-    from loomgit.domain.values import Json, JsonObject
+    from loomgit.domain.values import Json
     from loomgit.gateway.endpoints import ChatEndpoint
 
 
+UNKNOWN_ERROR = 500  # the status of an error that names none
+
+
+class Payload(Struct, frozen=True):
+    """The JSON object of a reply."""
+
+    body: JsonObject
+
+
 class ChatReply(Struct, frozen=True):
-    """What is read of a reply; `model` is the model as served, "" where the server is silent."""
+    """What is read of a reply; `model` is the model as served, "" where the server is silent;
+    `replaced` counts halves of characters in whose place U+FFFD stands."""
 
     text: str
     model: str
     usage: Usage
     ending: Ending = ""
+    replaced: int = 0
 
 
 def render(request: Request, endpoint: ChatEndpoint) -> bytes:
@@ -44,47 +58,104 @@ def render(request: Request, endpoint: ChatEndpoint) -> bytes:
     return orjson.dumps(found)
 
 
-def parse(model: str, content: bytes) -> ChatReply | None:
-    """The reply in `content`; None where it is none. Raises Rejected for one without a choice."""
+def read_body(content: bytes) -> Payload | None:
+    """The JSON of a body: with a byte order mark, with what JSON does not have (infinities, halves
+    of characters), or as an event stream of a server that always streams. None if it is no JSON
+    object."""
+    content = content.removeprefix(codecs.BOM_UTF8).strip()
     try:
-        payload: Json = orjson.loads(content)
+        found: Json = orjson.loads(content)
     except orjson.JSONDecodeError:
+        text = content.decode("utf-8", "surrogatepass" if b"\xed" in content else "replace")
+        if text.startswith(("data:", "event:", "id:", ":", "retry:")):
+            return _join_events(text)
+        try:
+            found = json.loads(text)
+        except (ValueError, RecursionError):
+            return None
+    return Payload(found) if isinstance(found, dict) else None
+
+
+def parse(payload: Payload) -> ChatReply | None:
+    """The reply in a body; None where it has no choice."""
+    choices = payload.body.get("choices")
+    if not isinstance(choices, list) or not choices:
         return None
-    choices = payload.get("choices") if isinstance(payload, dict) else None
-    if not isinstance(payload, dict) or not isinstance(choices, list):
-        return None
-    if not choices:
-        raise Rejected(f"{model}: the provider sent a reply without a choice")
-    served = payload.get("model")
-    text, ending = _text(_object(choices[0]))
+    choice = _object(choices[0])
+    text, ending = _text(choice)
+    whole = HALF.sub("\N{REPLACEMENT CHARACTER}", text)
+    served = payload.body.get("model")
     return ChatReply(
-        text=text,
+        text=whole,
         model=served if isinstance(served, str) else "",
-        usage=_usage(_object(payload.get("usage"))),
+        usage=_usage(_object(payload.body.get("usage"))),
         ending=ending,
+        replaced=len(HALF.findall(text)),
     )
 
 
-def read_counts(content: bytes) -> tuple[str, Usage]:
-    """The model as served ("" where the server is silent) and the tokens that were counted, of
-    content of any kind."""
-    try:
-        payload = _object(orjson.loads(content))
-    except orjson.JSONDecodeError:
-        return "", Usage()
-    served = payload.get("model")
-    return served if isinstance(served, str) else "", _usage(_object(payload.get("usage")))
+def read_counts(payload: Payload | None) -> tuple[str, Usage]:
+    """The model as served ("" where the server is silent) and the tokens that were counted."""
+    body = {} if payload is None else payload.body
+    served = body.get("model")
+    return served if isinstance(served, str) else "", _usage(_object(body.get("usage")))
 
 
-def error_status(content: bytes) -> int | None:
-    """The status of an error that came as a reply: some proxies say 200 and mean 429."""
-    try:
-        payload: Json = orjson.loads(content)
-    except orjson.JSONDecodeError:
-        return None
-    found = _object(payload).get("error")
-    code = _object(found).get("code") if found else None
-    return code if isinstance(code, int) and 400 <= code < 600 else None
+def find_error(payload: Payload) -> tuple[int, str] | None:
+    """The status and the text of an error that came as a reply (some proxies say 200 and mean 429),
+    or that stands in its choice; None where there is none."""
+    body = payload.body
+    choices = body.get("choices")
+    choice = _object(choices[0]) if isinstance(choices, list) and choices else {}
+    for place in (choice, _object(choice.get("message")), body):
+        if error := place.get("error"):
+            return _status(error), _plain(error)
+    if choice.get("finish_reason") == "error":
+        return UNKNOWN_ERROR, "the model ended with an error"
+    if body.get("object") == "error":
+        return _status(body), _plain(body)
+    return None
+
+
+def _status(error: Json) -> int:
+    found = _object(error)
+    for name in ("code", "status", "status_code"):
+        code = found.get(name)
+        if isinstance(code, str) and code.isdecimal():
+            code = int(code)
+        if isinstance(code, int) and 400 <= code < 600:
+            return code
+    return UNKNOWN_ERROR
+
+
+def _plain(error: Json) -> str:
+    return error if isinstance(error, str) else json.dumps(error)
+
+
+def _join_events(text: str) -> Payload | None:
+    """The events of a stream as one reply."""
+    parts: list[str] = []
+    body: JsonObject = {}
+    ending: Json = None
+    for line in text.splitlines():
+        name, _, value = line.partition(":")
+        if name != "data" or value.strip() == "[DONE]":
+            continue
+        try:
+            event = _object(json.loads(value))
+        except (ValueError, RecursionError):
+            return None
+        choices = event.pop("choices", None)
+        choice = _object(choices[0]) if isinstance(choices, list) and choices else {}
+        delta = _object(choice.get("delta")) or _object(choice.get("message"))
+        if isinstance(content := delta.get("content"), str):
+            parts.append(content)
+        ending = choice.get("finish_reason") or ending
+        body |= {key: item for key, item in event.items() if item is not None}
+    if not parts and ending is None:
+        return Payload(body) if body else None
+    message: Json = {"role": "assistant", "content": "".join(parts)}
+    return Payload({**body, "choices": [{"message": message, "finish_reason": ending}]})
 
 
 def _text(choice: JsonObject) -> tuple[str, Ending]:
@@ -96,6 +167,8 @@ def _text(choice: JsonObject) -> tuple[str, Ending]:
         content = "".join(str(_object(part).get("text", "")) for part in content)
     if isinstance(content, str) and content:
         return content, ending
+    if not message and isinstance(choice.get("text"), str):  # of the older API for completions
+        return str(choice["text"]), ending
     calls = message.get("tool_calls")
     if isinstance(calls, list) and calls:
         return str(_object(_object(calls[0]).get("function")).get("arguments", "")), ending
@@ -104,17 +177,20 @@ def _text(choice: JsonObject) -> tuple[str, Ending]:
 
 
 def _usage(usage: JsonObject) -> Usage:
-    """The tokens that the provider counted, all 0 where it did not."""
+    """The tokens that the provider counted, all 0 where it did not, or counted below 0."""
     details = _object(usage.get("prompt_tokens_details"))
-    return Usage(
-        input=_count(usage.get("prompt_tokens")),
-        output=_count(usage.get("completion_tokens")),
-        cached=_count(details.get("cached_tokens")),
-    )
+    counts = [
+        _count(usage.get("prompt_tokens")),
+        _count(usage.get("completion_tokens")),
+        _count(details.get("cached_tokens")),
+    ]
+    return Usage() if min(counts) < 0 else Usage(*counts)
 
 
 def _count(value: Json) -> int:
-    return value if isinstance(value, int) else 0
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else 0
 
 
 def _object(value: Json) -> JsonObject:

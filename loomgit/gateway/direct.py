@@ -11,10 +11,18 @@ from urllib.request import getproxies, proxy_bypass
 
 from loomgit.domain.models import Completion
 from loomgit.domain.outside import hide_known
-from loomgit.errors import ModelError, Rejected, Unavailable
-from loomgit.gateway.chat import error_status, parse, read_counts, render
+from loomgit.errors import ModelError, NotServed, Rejected, Unavailable, UserError
+from loomgit.gateway.chat import Payload, find_error, parse, read_body, read_counts, render
 from loomgit.gateway.endpoints import ChatEndpoint, resolve
-from loomgit.gateway.faults import GATEWAY_TIMEOUTS, Refusal, explain, read_wait, unanswered
+from loomgit.gateway.faults import (
+    GATEWAY_TIMEOUTS,
+    Refusal,
+    describe,
+    explain,
+    is_page,
+    read_wait,
+    unanswered,
+)
 from loomgit.gateway.wire import CONNECT_TIMEOUT
 
 if TYPE_CHECKING:
@@ -28,6 +36,21 @@ if TYPE_CHECKING:
     from loomgit.gateway.live import Pricing
 
 DNS_SECONDS = 300
+
+
+def find_proxy(scheme: str, proxies: Mapping[str, str]) -> str | None:
+    """The proxy for addresses of a scheme, by `HTTP_PROXY`, `HTTPS_PROXY` or `ALL_PROXY`; one
+    without a scheme of its own speaks HTTP. Raises UserError for a kind that is not spoken here."""
+    proxy = (proxies.get(scheme) or proxies.get("all") or "").strip()
+    if not proxy:
+        return None
+    own, mark, _ = proxy.partition("://")
+    if mark and own.lower() not in ("http", "https"):
+        raise UserError(
+            f"a proxy of the kind {own}:// is not supported by lane: direct",
+            hint="write `lane: litellm` under the model, or unset the proxy variables",
+        )
+    return proxy if mark else f"http://{proxy}"
 
 
 class _Line:
@@ -45,7 +68,7 @@ class _Line:
             total=None, sock_connect=min(CONNECT_TIMEOUT, wait), sock_read=wait
         )
         # As `trust_env` would find it, which asks the environment and ~/.netrc at every call.
-        self.proxy = None if proxy_bypass(url.host) else getproxies().get(url.scheme)
+        self.proxy = None if proxy_bypass(url.host) else find_proxy(url.scheme, getproxies())
 
 
 class DirectGateway:
@@ -89,7 +112,12 @@ class DirectGateway:
         started = self._clock()
         try:
             async with session.post(
-                line.url, data=content, headers=line.headers, timeout=line.timeout, proxy=line.proxy
+                line.url,
+                data=content,
+                headers=line.headers,
+                timeout=line.timeout,
+                proxy=line.proxy,
+                allow_redirects=False,  # the key is for this address
             ) as response:
                 received = await response.read()
         except http.ConnectionTimeoutError as error:
@@ -102,14 +130,18 @@ class DirectGateway:
             connected = not isinstance(error, http.ClientConnectorError | http.InvalidURL)
             raise (unanswered(fault) if connected else fault) from error
         latency = self._clock() - started
+        payload = read_body(received)
         if response.status >= 300:
             raise self._fault(request, line, response.status, received, response.headers)
-        try:
-            reply = parse(request.model, received)
-        except Rejected as error:
-            raise self._charged(error, request, received) from None
+        if payload is None:
+            raise self._unreadable(request, response, received)
+        if found := find_error(payload):
+            wait = read_wait(response.headers, self._wall_clock())
+            raise self._charged(explain(Refusal(*found, wait), asked), request, payload)
+        reply = parse(payload)
         if reply is None:
-            raise self._no_reply(request, line, received, response.headers)
+            fault = Unavailable(f"{request.model}: the reply has no choices")
+            raise self._charged(unanswered(fault), request, payload)
         usage, served = reply.usage, reply.model or request.model
         return Completion(
             text=hide_known(reply.text),
@@ -119,6 +151,7 @@ class DirectGateway:
             cost=self._prices.cost(request.model, served, usage) if usage.total else None,
             latency=latency,
             ending=reply.ending,
+            replaced=reply.replaced,
         )
 
     async def close(self) -> None:
@@ -161,21 +194,24 @@ class DirectGateway:
         fault = explain(refusal, line.endpoint.asked)
         if status in GATEWAY_TIMEOUTS:
             unanswered(fault)
-        return self._charged(fault, request, received)
+        return self._charged(fault, request, read_body(received))
 
-    def _no_reply(
-        self, request: Request, line: _Line, received: bytes, headers: Mapping[str, str]
+    def _unreadable(
+        self, request: Request, response: aiohttp.ClientResponse, received: bytes
     ) -> ModelError:
-        status = error_status(received)
-        if status is not None:
-            return self._fault(request, line, status, received, headers)
-        fault = Unavailable(f"{line.endpoint.asked.model}: the reply has no choices")
-        return self._charged(unanswered(fault), request, received)
+        """The error of a reply that is no JSON object; an empty one may be whole the next time."""
+        kind = response.headers.get("content-type", "")
+        message = f"{request.model}: {describe(response.status, kind, received)}"
+        if not received.strip():
+            return unanswered(Unavailable(message))
+        if is_page(received):
+            return NotServed(message, hint="check base_url: a web page is no endpoint of a model")
+        return unanswered(Rejected(message))
 
-    def _charged(self, fault: ModelError, request: Request, received: bytes) -> ModelError:
+    def _charged(self, fault: ModelError, request: Request, payload: Payload | None) -> ModelError:
         """The error with what its reply says that it cost; a reply may have token counts and
         nothing else that can be used."""
-        served, usage = read_counts(received)
+        served, usage = read_counts(payload)
         if usage.total:
             fault.cost = self._prices.cost(request.model, served or request.model, usage)
         return fault

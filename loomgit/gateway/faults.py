@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from loomgit.domain.models import PromptRejected
 from loomgit.domain.outside import hide
-from loomgit.errors import Denied, ModelError, RateLimited, Rejected, Unavailable
+from loomgit.errors import Denied, ModelError, NotServed, RateLimited, Rejected, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,6 +43,34 @@ _POLICY = re.compile(
     r"|\b(?:usage|safety|acceptable use) polic|blocked by .{0,40}\b(?:safety|polic|filter)",
     re.IGNORECASE,
 )
+# A limit that the configuration exceeds, whatever the prompt says: the output that it asks for is
+# longer than the model's limit, or than its whole context.
+_MAX_TOKENS = re.compile(
+    r"max_(?:completion_|output_|new_)?tokens|in the completion", re.IGNORECASE
+)
+_ASKED = re.compile(
+    r"max_(?:completion_|output_|new_)?tokens\W{0,3}(?:of|is|value)?\W{0,3}(\d+)"
+    r"|too (?:large|high|big)\W{0,3}(\d+)|(\d+) (?:tokens )?(?:in|for) the completion",
+    re.IGNORECASE,
+)
+_OUTPUT_LIMIT = re.compile(
+    r"(?:completion|output) tokens|(?:maximum|limit|supports?|at most).{0,40}max_\w*tokens",
+    re.IGNORECASE,
+)
+_CONTEXT = re.compile(r"context[ _]?(?:length|window)\D{0,20}(?P<limit>\d+)", re.IGNORECASE)
+_TOO_LARGE = re.compile(
+    r"too (?:large|high|big)|exceed|greater than|at most|[<>]=?|must be|reduce", re.IGNORECASE
+)
+_CERTIFICATE = re.compile(
+    r"CERTIFICATE_VERIFY_FAILED|certificate verify failed|self.signed certificate", re.I
+)
+# What a server says of a model, or of the key, and not of one request.
+_OF_THE_MODEL = re.compile(
+    r"model|permission|access|authoriz|not allowed|country|region|territor|deployment|engine",
+    re.IGNORECASE,
+)
+_PAGE = re.compile(r"\s*<(?:!doctype|html|head|body|\?xml)", re.IGNORECASE)
+_MODERATION = re.compile(r"moderat|flagged|safety|harmful|prohibited", re.IGNORECASE)
 _PER_MINUTE = re.compile(r"per minute", re.IGNORECASE)  # Groq: too large for the account's rate
 _DELAY = re.compile(r"[\"']retryDelay[\"']:\s*[\"'](\d+(?:\.\d+)?)s[\"']")
 _NO_PROVIDER = "LLM Provider NOT provided"
@@ -50,6 +78,7 @@ _LIBRARY = re.compile(r"^(?:(?:litellm\.)?\w*(?:Error|Exception|Timeout)\w*(?: E
 
 
 # Statuses of a proxy that waited in vain: the model may have worked, and charged for it.
+SHOWN = 80  # characters of a reply that is none
 GATEWAY_TIMEOUTS = frozenset((408, 504, 524))
 
 
@@ -116,11 +145,18 @@ def explain(refusal: Refusal, asked: Asked) -> ModelError:
             f"{model}: the provider does not accept the key in {asked.key_source}",
             hint=f"check {asked.key_source}",
         )
-    if status in (403, 404):
+    if status is None and _CERTIFICATE.search(text):
         return Denied(
-            f"{model}: {said} ({status})",
-            hint="check the model's name, its base_url and what the key may use",
+            f"{model}: the certificate of {asked.base_url or 'the server'} is not trusted: {said}",
+            hint="name a file with the certificates that you trust in SSL_CERT_FILE",
         )
+    if status in (400, 413, 422) and _asks_too_much(text):
+        return Denied(
+            f"{model}: {said}",
+            hint="lower transform.max_tokens, or max_output_tokens under 'models'",
+        )
+    if status is not None and (status in (403, 404) or 300 <= status < 400):
+        return _refused(status, text, f"{model}: {said} ({status})")
     if status == 429:
         return RateLimited(f"{model}: rate limited: {said}", retry_after=refusal.retry_after)
     if status == 408:
@@ -136,6 +172,42 @@ def explain(refusal: Refusal, asked: Asked) -> ModelError:
         retry_after=refusal.retry_after,
         overloaded=status in (503, 529),
     )
+
+
+def _refused(status: int, text: str, message: str) -> ModelError:
+    """The error of a status that may be said of a model, of an address, or of one request."""
+    hint = "check the model's name, its base_url and what the key may use"
+    if 300 <= status < 400:
+        return NotServed(message, hint="give the address that the server redirects to as base_url")
+    if status == 403 and (_POLICY.search(text) or _MODERATION.search(text)):
+        return PromptRejected(message)
+    if status == 403 and (_PAGE.match(text) or not _OF_THE_MODEL.search(text)):
+        return Rejected(message, hint=hint)  # of a firewall, or of nobody knows what
+    return NotServed(message, hint=hint)
+
+
+def _asks_too_much(text: str) -> bool:
+    """Whether an error blames the number of tokens that are asked for, and not the prompt."""
+    if not _MAX_TOKENS.search(text) or not _TOO_LARGE.search(text):
+        return False
+    context, found = _CONTEXT.search(text), _ASKED.search(text)
+    asked = None if found is None else int(next(filter(None, found.groups())))
+    if context is None:
+        return asked is not None or _OUTPUT_LIMIT.search(text) is not None
+    return asked is not None and asked >= int(context["limit"])
+
+
+def describe(status: int, content_type: str, content: bytes) -> str:
+    """What a server sent in place of a reply: status, type, first characters."""
+    text = " ".join(content[: 4 * SHOWN].decode("utf-8", "replace").split())
+    shown = f"{text[:SHOWN]}…" if len(text) > SHOWN else text
+    kind = content_type.partition(";")[0].strip() or "no content type"
+    return f"no chat reply came back, but {status} {kind}: {clean(shown) or 'nothing'}"
+
+
+def is_page(content: bytes) -> bool:
+    """Whether a reply is a web page."""
+    return _PAGE.match(content[:200].decode("utf-8", "replace").lstrip("\ufeff")) is not None
 
 
 def unanswered(error: ModelError) -> ModelError:

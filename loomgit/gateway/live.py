@@ -16,7 +16,7 @@ from msgspec import Struct
 from loomgit.domain.loading import import_quietly, unwarned
 from loomgit.domain.models import Completion
 from loomgit.domain.outside import hide_known
-from loomgit.errors import Denied, Rejected
+from loomgit.errors import Denied, Unavailable
 from loomgit.gateway.faults import (
     GATEWAY_TIMEOUTS,
     Asked,
@@ -28,7 +28,7 @@ from loomgit.gateway.faults import (
     unanswered,
 )
 from loomgit.gateway.keys import NO_KEY_NEEDED, find_key, read_address, read_key
-from loomgit.gateway.wire import TIMEOUT, Endpoint, arguments, read_text, read_usage
+from loomgit.gateway.wire import HALF, TIMEOUT, Endpoint, arguments, read_text, read_usage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -116,16 +116,17 @@ class LiteLlmGateway:
         cost = self._prices.cost(request.model, model, usage) if usage.total else None
         try:
             text, ending = read_text(request.model, response)
-        except Rejected as error:
+        except Unavailable as error:
             error.cost = cost
             raise
         return Completion(
-            text=hide_known(text),
+            text=hide_known(HALF.sub("\N{REPLACEMENT CHARACTER}", text)),
             model=model,
             usage=usage,
             cost=cost,
             latency=latency,
             ending=ending,
+            replaced=len(HALF.findall(text)),
         )
 
     async def close(self) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import re
 from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
 from msgspec import Struct
 
 from loomgit.domain.models import RESERVED_PARAMS, Ending, Usage
-from loomgit.errors import Rejected, UserError
+from loomgit.errors import Unavailable, UserError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,6 +23,7 @@ TIMEOUT = 60.0  # seconds without a byte of the reply
 INSTRUCTION = (
     "Reply with one JSON value that fits this JSON Schema, and with nothing around it:\n{schema}"
 )
+HALF = re.compile(r"[\ud800-\udfff]")  # of a character
 # What finish reasons mean. All others end a reply that is whole.
 ENDINGS: dict[str, Ending] = {
     "length": "length",
@@ -129,10 +131,12 @@ def fits_strict_mode(schema: Json | JsonMapping) -> bool:
 
 def read_text(model: str, response: Response) -> tuple[str, Ending]:
     """The reply's text, or the arguments of its tool call, or the words of a refusal; and how it
-    ended. Raises Rejected for a reply that has none of them."""
+    ended. Raises Unavailable for a reply without a choice, and for an error in it."""
     if not response.choices:
-        raise Rejected(f"{model}: the provider sent a reply without a choice")
+        raise Unavailable(f"{model}: the reply has no choices")
     choice = response.choices[0]
+    if choice.finish_reason == "error":
+        raise Unavailable(f"{model}: unavailable: the model ended with an error")
     ending = ENDINGS.get(choice.finish_reason or "", "")
     if choice.message.content:
         return choice.message.content, ending
@@ -145,14 +149,15 @@ def read_text(model: str, response: Response) -> tuple[str, Ending]:
 
 
 def read_usage(response: Response) -> Usage:
-    """The tokens that the provider counted, all 0 where it did not."""
+    """The tokens that the provider counted, all 0 where it did not, or counted below 0."""
     usage = getattr(response, "usage", None)
     details = getattr(usage, "prompt_tokens_details", None)
-    return Usage(
-        input=getattr(usage, "prompt_tokens", 0) or 0,
-        output=getattr(usage, "completion_tokens", 0) or 0,
-        cached=getattr(details, "cached_tokens", 0) or 0,
-    )
+    counts = [
+        getattr(usage, "prompt_tokens", 0) or 0,
+        getattr(usage, "completion_tokens", 0) or 0,
+        getattr(details, "cached_tokens", 0) or 0,
+    ]
+    return Usage() if min(counts) < 0 else Usage(*counts)
 
 
 def _turn(message: Message) -> dict[str, str]:

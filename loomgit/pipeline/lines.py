@@ -34,6 +34,8 @@ def describe(outcome: Outcome, quarantined: bool) -> JsonObject:
             "latency": output.latency,
             "cached": output.cached,
         }
+        if output.replaced:
+            line["replaced_characters"] = output.replaced
         if output.thinking:
             line["thinking"] = output.thinking
     return line

@@ -149,4 +149,5 @@ class Transformer:
             calls=spent.made,
             hits=spent.hits,
             cached=spent.cached,
+            replaced=spent.replaced,
         )

@@ -212,10 +212,10 @@ def test_a_text_is_found_wherever_it_stands(server, message, text):
 @pytest.mark.parametrize(
     ("reply", "kind", "words"),
     [
-        (Reply(200, {"choices": []}), Rejected, "without a choice"),
+        (Reply(200, {"choices": []}), Unavailable, "no choices"),
         (Reply(200, {"error": {"message": "slow down", "code": 429}}), RateLimited, "slow down"),
-        (Reply(200, {"error": {"message": "what"}}), Unavailable, "no choices"),
-        (Reply(302, {}, {"location": "/elsewhere"}), Denied, "404"),
+        (Reply(200, {"error": {"message": "what"}}), Unavailable, "what"),
+        (Reply(302, {}, {"location": "/elsewhere"}), Denied, "302"),
     ],
 )
 def test_replies_that_are_none_are_errors(server, reply, kind, words):
@@ -260,11 +260,11 @@ def odd():
     return lambda handler: asyncio.run(run(handler))
 
 
-def test_a_reply_that_is_no_json_is_an_outage(odd):
+def test_a_web_page_is_no_outage(odd):
     async def html(_):
         return web.Response(text="<html>a proxy is sorry</html>")
 
-    with pytest.raises(Unavailable, match="no choices"):
+    with pytest.raises(Denied, match="a proxy is sorry"):
         odd(html)
 
 

@@ -32,7 +32,7 @@ class Reply:
     """A whole HTTP answer, for what is not a plain completion."""
 
     status: int
-    body: dict[str, Any] = field(default_factory=dict)
+    body: dict[str, Any] | bytes = field(default_factory=dict)
     headers: dict[str, str] = field(default_factory=dict)
 
 
@@ -414,10 +414,13 @@ class OpenAiServer:
         }
 
 
-def _send(status: int, body: dict[str, Any], headers: dict[str, str] | None = None) -> web.Response:
-    return web.Response(
-        status=status, body=orjson.dumps(body), content_type="application/json", headers=headers
-    )
+def _send(
+    status: int, body: dict[str, Any] | bytes, headers: dict[str, str] | None = None
+) -> web.Response:
+    """An object as JSON, bytes as they are."""
+    content = body if isinstance(body, bytes) else orjson.dumps(body)
+    headers = {"content-type": "application/json", **(headers or {})}
+    return web.Response(status=status, body=content, headers=headers)
 
 
 def _text(turn: dict[str, Any]) -> str:
