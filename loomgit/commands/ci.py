@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -245,7 +244,8 @@ class _Teller:
         if self._dry_run:
             self._console.answer(text.rstrip("\n"))
             return ""
-        self._print(lines)
+        for line in lines:
+            self._console.print(line)
         self.tell_costs()
         if self._workflow is None:
             return ""
@@ -253,13 +253,6 @@ class _Teller:
             echo_command(mark, err=self._console.json)
         self._summarize(self._workflow, text)
         return self._comment(self._workflow, text)
-
-    def _print(self, lines: list[str]) -> None:
-        """In a workflow nothing in these lines is a command to its runner."""
-        token = secrets.token_hex(16)
-        guarded = self._workflow is not None and any("::" in line for line in lines)
-        for line in [f"::stop-commands::{token}", *lines, f"::{token}::"] if guarded else lines:
-            self._console.print(line)
 
     def _summarize(self, workflow: Workflow, text: str) -> None:
         from loomgit.hooks.github import SUMMARY_LIMIT  # noqa: PLC0415 - as above

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 from jinja2 import StrictUndefined, TemplateSyntaxError, UndefinedError
 from jinja2.exceptions import SecurityError, TemplateError, TemplateNotFound
 from jinja2.loaders import FunctionLoader
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from loomgit.domain.place import Place, Problem
 from loomgit.domain.words import did_you_mean, nearest
 from loomgit.errors import ProblemsFound, UserError
 from loomgit.pipeline.front_matter import split_front_matter
 from loomgit.pipeline.references import Reference, Template, find_references, has_computed_includes
+from loomgit.pipeline.sandbox import LimitedEnvironment, TemplateLimit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -52,7 +52,7 @@ class _Refused(SecurityError):
         self.name = name
 
 
-class _Environment(ImmutableSandboxedEnvironment):
+class _Environment(LimitedEnvironment):
     """`input.items` is the record's field of that name where it has one, not a dict's method."""
 
     def getattr(self, obj: object, attribute: str) -> object:
@@ -96,6 +96,10 @@ class Prompt:
         except TemplateNotFound as error:
             message = f"template {error.name} does not exist"
             raise ProblemsFound([self._at_include(str(error.name), message)]) from error
+        except RecursionError as error:
+            raise ProblemsFound(
+                [Problem(Place(path), "the template is nested too deeply")]
+            ) from error
         except _Refused as error:
             raise ProblemsFound([self._at_include(error.name, str(error))]) from error
 
@@ -151,11 +155,14 @@ class Prompt:
         variables: JsonMapping,
     ) -> str:
         """The text to send. Raises RenderFailure with prompt, line and variable."""
+        self._environment.start()
         try:
             return self._template.render(input=input, context=context, vars=variables)
         except UndefinedError as error:
             reason = _undefined(str(error), input)
             raise RenderFailure(f"{self._where(error)}: {reason}") from error
+        except TemplateLimit as error:
+            raise RenderFailure(f"{self._where(error)}: {_sentence(str(error))}") from error
         except SecurityError as error:
             reason = f"not allowed in a prompt: {_sentence(str(error))}"
             raise RenderFailure(f"{self._where(error)}: {reason}") from error

@@ -64,19 +64,19 @@ def find_references(
         current = waiting.pop(0)
         tree = environment.parse(current.text, name=current.path)
         yield from _references(tree, current, set(environment.globals))
-        for name in _included(tree):
-            if name in seen:
-                continue
-            seen.add(name)
-            text = load(name)
-            if text is None:
-                raise TemplateNotFound(name)
-            waiting.append(Template(name, text))
+        for names, may_be_missing in _included(tree):
+            texts = {name: load(name) for name in names if name not in seen}
+            found = {name: text for name, text in texts.items() if text is not None}
+            if not found and not may_be_missing and seen.isdisjoint(names):
+                raise TemplateNotFound(names[0])
+            seen |= found.keys()
+            waiting += (Template(name, text) for name, text in found.items())
 
 
 def _references(tree: nodes.Template, template: Template, known: set[str]) -> Iterator[Reference]:
     own = {name.name for name in tree.find_all(nodes.Name) if name.ctx != "load"}
     own |= {macro.name for macro in tree.find_all(nodes.Macro)} | known | _JINJAS_OWN
+    own |= set(_imported(tree))
     names = _names_below(tree)
     optional = _optional(tree)
     for root in tree.find_all(nodes.Name):
@@ -110,14 +110,32 @@ def _optional(tree: nodes.Template) -> set[int]:
 def has_computed_includes(environment: Environment, texts: Iterable[str]) -> bool:
     """Whether one of these templates includes another by a name that is not written out."""
     return any(
-        not isinstance(getattr(statement, "template", None), nodes.Const)
+        not _written_out(statement)
         for text in texts
         for statement in environment.parse(text).find_all(_INCLUDING)
     )
 
 
-def _included(tree: nodes.Template) -> Iterator[str]:
+def _imported(tree: nodes.Template) -> Iterator[str]:
+    """The names that `{% import %}` and `{% from %}` define."""
+    for statement in tree.find_all(nodes.Import):
+        yield statement.target
+    for selection in tree.find_all(nodes.FromImport):
+        for name in selection.names:
+            yield name if isinstance(name, str) else name[1]
+
+
+def _written_out(statement: nodes.Node) -> list[str]:
+    """The names of the templates that a statement includes, one of which is used; none if they are
+    put together when the template is rendered."""
+    target = getattr(statement, "template", None)
+    items = target.items if isinstance(target, nodes.List | nodes.Tuple) else [target]
+    names = [item.value for item in items if isinstance(item, nodes.Const)]
+    return names if len(names) == len(items) and all(isinstance(n, str) for n in names) else []
+
+
+def _included(tree: nodes.Template) -> Iterator[tuple[list[str], bool]]:
+    """The names of what a template includes, and whether all of them may be missing."""
     for statement in tree.find_all(_INCLUDING):
-        target = getattr(statement, "template", None)
-        if isinstance(target, nodes.Const) and isinstance(target.value, str):
-            yield target.value
+        if names := _written_out(statement):
+            yield names, bool(getattr(statement, "ignore_missing", False))

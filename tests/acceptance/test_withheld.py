@@ -39,7 +39,7 @@ WAYS = {
         prompt("{% import '.env' as env %}"), nothing, "prompts/classify.txt:14"
     ),
     "one of several": (
-        prompt("{% include ['nope.txt', '.env'] %}"), nothing, "computed"
+        prompt("{% include ['nope.txt', '.env'] %}"), nothing, "prompts/classify.txt:14"
     ),
     "a computed include": (
         prompt("{% include '.' ~ 'env' %}"), nothing, "computed"
