@@ -107,6 +107,9 @@ class Project:
 
     def pipeline_names(self) -> list[str]:
         """The names under `pipelines/`, in order."""
+        from loomgit.history.trees import check_readable
+
+        check_readable(self.root / "pipelines")
         return sorted(path.stem for path in (self.root / "pipelines").glob("*.yaml"))
 
     def pipeline(self, name: str) -> Pipeline:

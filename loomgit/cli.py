@@ -9,13 +9,14 @@ import io
 import json
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from loomgit import __version__
 from loomgit.commands.screen import echo, echo_document
-from loomgit.errors import LoomError, ProblemsFound
+from loomgit.errors import LoomError, ProblemsFound, WorldError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -92,6 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     3 our bug, 4 the world failed, 130 stopped."""
     # Pydantic loads every plugin that is installed (logfire comes with arbiter-ai: half a second).
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # each use of Git says if it is missing
     # What is loaded at the start stays to the end: looking through it for garbage after every few
     # hundred objects is a twentieth of a run.
     gc.set_threshold(20_000, 20, 20)
@@ -102,6 +104,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _run(arguments: list[str]) -> int:
+    try:
+        Path.cwd()
+    except OSError:
+        return _say("the current folder does not exist any more", "change to another one", 2)
+    return _call(arguments)
+
+
+def _call(arguments: list[str]) -> int:
     try:
         code = group.main(args=arguments, prog_name="loom", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -124,12 +134,19 @@ def _run(arguments: list[str]) -> int:
             _say(f"{problem.place}: {problem.message}", problem.hint, error.exit_code)
         return error.exit_code
     except Exception as error:  # noqa: BLE001 - the one boundary: what was not foreseen is our bug
-        from loomgit.commands import last_error  # noqa: PLC0415 - only a bug needs it
-
-        return _say(
-            f"this is a bug in Loom: {last_error.summary(error)}", last_error.keep(error), OUR_BUG
-        )
+        return _tell_unforeseen(error)
     return code if isinstance(code, int) else 0
+
+
+def _tell_unforeseen(error: Exception) -> int:
+    """Tell of an error of the machine (a full disk), or of a bug of ours, and keep the details."""
+    from loomgit.commands import last_error  # noqa: PLC0415 - rare
+
+    details = last_error.keep(error)
+    if isinstance(error, OSError):
+        name = f"{error.filename}: " if error.filename else ""
+        return _say(f"{name}{error.strerror or error}", details, WorldError.exit_code)
+    return _say(f"this is a bug in Loom: {last_error.summary(error)}", details, OUR_BUG)
 
 
 def _usage(error: click.UsageError) -> int:

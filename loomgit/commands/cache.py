@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 from msgspec.structs import asdict
 
+from loomgit.commands.numbers import WholeNumber
 from loomgit.commands.options import Common, common
 from loomgit.commands.runs import size
 from loomgit.config.scalars import Wrong, read_duration
@@ -60,7 +61,7 @@ def clear(options: Common) -> None:
 @click.option(
     "--max-size",
     metavar="MB",
-    type=click.IntRange(min=0),
+    type=WholeNumber(min=0),
     help="Then the least used, until the rest fits; default: 1074, the size that it keeps anyway.",
 )
 @common

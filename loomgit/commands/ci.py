@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 from msgspec.structs import replace
 
+from loomgit.commands.numbers import FiniteNumber
 from loomgit.commands.options import Common, common
 from loomgit.commands.screen import echo, echo_command
 from loomgit.domain.bills import Bill, billed_to
@@ -38,7 +39,7 @@ FOREIGN = "<sub>From a fork: written by a run of its own code, which has no secr
 @click.command("ci")
 @click.option("--dry-run", is_flag=True, help="Print the comment; publish nothing.")
 @click.option("--strict", is_flag=True, help="Exit 1 unless no worse is proven.")
-@click.option("--budget", type=float, metavar="USD", help="Spend no more than this.")
+@click.option("--budget", type=FiniteNumber(min=0), metavar="USD", help="Spend no more than this.")
 @click.option(
     "--comment-file",
     type=click.Path(dir_okay=False, path_type=Path),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Unpack
 
 import click
 
+from loomgit.commands.numbers import FiniteNumber, WholeNumber
 from loomgit.commands.options import Common, common, parse_variables
 from loomgit.commands.screen import echo
 from loomgit.domain.bills import Bill, billed_to
@@ -71,7 +72,7 @@ def _parse_share(
 @click.option(
     "--budget",
     "usd",
-    type=click.FloatRange(min=0),
+    type=FiniteNumber(min=0),
     metavar="USD",
     help="With --run-missing or --aa: spend no more than this.",
 )
@@ -87,7 +88,7 @@ def _parse_share(
     "--aa", is_flag=True, help="The baseline against itself, disjoint samples: what noise does."
 )
 @click.option(
-    "--aa-from", type=click.IntRange(min=0), default=0, metavar="N", help="With --aa: first sample."
+    "--aa-from", type=WholeNumber(min=0), default=0, metavar="N", help="With --aa: first sample."
 )
 @click.option("--resolve", is_flag=True, help="Only say which commits would be compared.")
 @click.option("--explain", is_flag=True, help="Say which inputs differ.")

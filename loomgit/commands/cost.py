@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from loomgit.commands.numbers import WholeNumber
 from loomgit.commands.options import Common, common, parse_variables
 from loomgit.commands.run import DATES
 from loomgit.commands.screen import echo
@@ -51,7 +52,7 @@ def parse_since(
     callback=parse_since,
     help="Only runs since then: 2026-11-01, 7d, 24h.",
 )
-@click.option("--limit", type=click.IntRange(min=1), help="Estimate the first so many records.")
+@click.option("--limit", type=WholeNumber(min=1), help="Estimate the first so many records.")
 @click.option(
     "--vars",
     "variables",

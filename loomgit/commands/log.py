@@ -7,6 +7,7 @@ from typing import cast
 
 import click
 
+from loomgit.commands.numbers import WholeNumber
 from loomgit.commands.options import Common, common
 from loomgit.errors import UserError, WorldError
 from loomgit.report.log import log_document, log_table
@@ -20,7 +21,7 @@ PICTURES = (".png", ".svg")
 @click.option("--pipeline", metavar="NAME", help="Only runs of this pipeline.")
 @click.option(
     "--limit",
-    type=click.IntRange(min=1),
+    type=WholeNumber(min=1),
     default=20,
     show_default=True,
     help="Show so many versions.",

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from loomgit.commands.numbers import FiniteNumber, WholeNumber
 from loomgit.commands.options import Common, common
 from loomgit.domain.power import PLANNED, Wish
 from loomgit.errors import UserError
@@ -14,7 +15,7 @@ from loomgit.report.power import power_document, power_lines
 if TYPE_CHECKING:
     from loomgit.domain.power import Failures
 
-SHARE = click.FloatRange(min=0, max=1, min_open=True)
+SHARE = FiniteNumber(min=0, max=1, min_open=True)
 
 
 @click.command("power")
@@ -22,12 +23,12 @@ SHARE = click.FloatRange(min=0, max=1, min_open=True)
 @click.option("--drop", type=SHARE, required=True, help="The drop of the mean score to be blocked.")
 @click.option(
     "--max-drop",
-    type=click.FloatRange(min=0, max=1),
+    type=FiniteNumber(min=0, max=1),
     help="The drop that is accepted; default: what the pipeline's tests say.",
 )
 @click.option(
     "--samples",
-    type=click.IntRange(min=1),
+    type=WholeNumber(min=1),
     multiple=True,
     help="Replies to each case; default: 1, 3 and 5.",
 )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from loomgit.commands.numbers import FiniteNumber, WholeNumber
 from loomgit.commands.options import PROGRESS_SECONDS, Common, Console, common, parse_variables
 from loomgit.pipeline.events import Extracted, Progressed, RunFinished, RunStarted, Warned
 from loomgit.report import text
@@ -47,10 +48,10 @@ EXIT = {"gate": 1, "user": 2, "world": 4, "stopped": 130}
     type=click.DateTime(DATES),
     help="What {{ execution_date }} is, UTC unless it says otherwise; default: now.",
 )
-@click.option("--limit", type=click.IntRange(min=1), help="Take the first so many records.")
+@click.option("--limit", type=WholeNumber(min=1), help="Take the first so many records.")
 @click.option(
     "--budget",
-    type=click.FloatRange(min=0),
+    type=FiniteNumber(min=0),
     metavar="USD",
     help="Spend no more than this, all pipelines together.",
 )

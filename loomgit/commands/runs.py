@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from loomgit.commands.numbers import WholeNumber
 from loomgit.commands.options import Common, common
 from loomgit.commands.run import DATES
 from loomgit.domain.values import to_plain
@@ -31,7 +32,7 @@ def command(context: click.Context) -> None:
 @click.option("--commit", metavar="REV", help="Only runs at this commit.")
 @click.option("--since", type=click.DateTime(DATES), help="Only runs since then, in UTC.")
 @click.option("--status", type=click.Choice(STATUSES), help="Only runs that ended so.")
-@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True)
+@click.option("--limit", type=WholeNumber(min=1), default=20, show_default=True)
 @common
 def list_runs(
     options: Common,
@@ -70,14 +71,14 @@ def show_run(options: Common, run: str) -> None:
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")
 @click.option(
     "--days",
-    type=click.IntRange(min=0),
+    type=WholeNumber(min=0),
     default=90,
     show_default=True,
     help="Keep younger runs.",
 )
 @click.option(
     "--keep",
-    type=click.IntRange(min=0),
+    type=WholeNumber(min=0),
     default=20,
     show_default=True,
     help="Keep so many of each branch and pipeline.",

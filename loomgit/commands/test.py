@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import click
 import pytest
 
+from loomgit.commands.numbers import MOST_CALLS, FiniteNumber, WholeNumber
 from loomgit.commands.options import Common, common
 from loomgit.commands.pytest_start import run_pytest
 from loomgit.commands.screen import echo
@@ -37,6 +38,8 @@ WATCHED = ("pipelines", "prompts", "context", "tests", ".loom/config.yaml")
 POLL_SECONDS = 0.5
 PYTEST_ARGUMENTS = "loom.pytest_arguments"
 
+CALLS = WholeNumber(min=1, max=MOST_CALLS)
+
 
 class _WithPytest(click.Command):
     """Passes the arguments after `--` to pytest; click would read them as pipelines."""
@@ -54,13 +57,15 @@ class _WithPytest(click.Command):
 @click.option("--watch", is_flag=True, help="Run the tests again when one of their files changes.")
 @click.option("--strict", is_flag=True, help="Fail also what is inconclusive or unverified.")
 @click.option("--baseline", metavar="REF", help="Compare with this revision; `none`: nothing.")
-@click.option("--samples", type=click.IntRange(min=1), help="Replies to each case.")
-@click.option("--sample-size", type=click.IntRange(min=1), help="Cases of distributional tests.")
+@click.option("--samples", type=WholeNumber(min=1), help="Replies to each case.")
+@click.option("--sample-size", type=WholeNumber(min=1), help="Cases of distributional tests.")
 @click.option("--model", metavar="M", help="Ask this model.")
-@click.option("--concurrency", type=click.IntRange(min=1), help="Model calls in flight.")
+@click.option(
+    "--concurrency", type=WholeNumber(min=1, max=MOST_CALLS), help="Model calls in flight."
+)
 @click.option(
     "--budget",
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteNumber(min=0, min_open=True),
     metavar="USD",
     help="Spend no more than this.",
 )

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from loomgit.commands.options import Common, common
 from loomgit.domain.values import to_plain
+from loomgit.errors import UserError
 from loomgit.report import text
+
+if TYPE_CHECKING:
+    from loomgit.api import Project
 
 
 @click.command("validate")
@@ -16,9 +22,7 @@ from loomgit.report import text
 def command(options: Common, pipelines: tuple[str, ...], offline: bool) -> int:
     """Check pipelines (all of them by default): the file, prompt, context, connections."""
     project = options.project()
-    results = [
-        project.validate(name, offline=offline) for name in pipelines or project.pipeline_names()
-    ]
+    results = [project.validate(name, offline=offline) for name in pipelines or _all(project)]
     for number, result in enumerate(results):
         if number:
             options.console.print()
@@ -33,3 +37,10 @@ def command(options: Common, pipelines: tuple[str, ...], offline: bool) -> int:
     if all(result.valid for result in results):
         return 0
     return 4 if all(result.valid or result.unreachable for result in results) else 2
+
+
+def _all(project: Project) -> list[str]:
+    names = project.pipeline_names()
+    if not names:
+        raise UserError("there are no pipelines", hint="write pipelines/NAME.yaml, or `loom init`")
+    return names

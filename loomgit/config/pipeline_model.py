@@ -85,12 +85,17 @@ def _read_context(value: object) -> ContextField | tuple[ContextFile, ...]:
     return (_read_context_file(value),)
 
 
+MOST_CALLS = 10_000  # in flight: each takes memory and a connection
+
+
 def _read_concurrency(value: object) -> int | None:
     if value == "auto":
         return None
     number = parse_number(value) if isinstance(value, Plain) else None
     if not isinstance(number, int) or number < 1:
         raise expected("a whole number of at least 1 or auto", value)
+    if number > MOST_CALLS:
+        raise expected(f"at most {MOST_CALLS:,} calls in flight", value)
     return number
 
 

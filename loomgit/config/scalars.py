@@ -40,6 +40,7 @@ SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604
 NAME = re.compile(r"[^\W.-][\w.-]*")
 NAME_PATTERN = r"^[^\s/\\.-][^\s/\\]*$"  # the part of the rule that every validator understands
 LARGEST = 2**63  # JSON as we write it has 64 bits
+MOST = 1_000_000_000  # of whatever is counted
 LONGEST_INTEGER = 100  # digits that are worth a look, leading zeros included
 
 TEXT_SCHEMA: JsonObject = {"type": ["string", "number", "boolean"]}
@@ -178,6 +179,8 @@ class Number(Read, frozen=True, eq=False):
                 and (above is None or number > above)
                 and not (whole and isinstance(number, float))
             )
+            if whole and fits and number is not None and abs(number) > MOST:
+                raise expected(f"a number of at most {MOST:,}", value)
             if number is None or not fits:
                 raise expected(what, value, _number_hint(value, share=high == 1))
             return number if whole else float(number)

@@ -66,6 +66,9 @@ class Given(Struct, frozen=True):
         return f"{self.source} {self.value}"
 
 
+MOST, MOST_CALLS = 1_000_000_000, 10_000
+
+
 def parse_choices(given: Mapping[str, Given]) -> Choices:
     """The choices of flags, variables and configuration, by name.
 
@@ -106,6 +109,8 @@ def _number(given: Mapping[str, Given], name: str, kind: Callable[[str], Number]
         raise UserError(f"{given[name]}: no number") from error
     if not 0 < number < math.inf:
         raise UserError(f"{given[name]}: it is above 0")
+    if number > (most := MOST_CALLS if name == "concurrency" else MOST):
+        raise UserError(f"{given[name]}: it is at most {most:,}")
     return number
 
 

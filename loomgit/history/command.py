@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from subprocess import PIPE
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -9,11 +10,13 @@ from typing import TYPE_CHECKING
 import git
 from git.cmd import safer_popen
 
-from loomgit.errors import WorldError
+from loomgit.errors import UserError, WorldError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from pathlib import Path
+
+    from loomgit.errors import LoomError
 
 # `git rev-parse --local-env-vars` but for the configuration, which `git -c` and CI hand on so;
 # and the words that change what a pathspec means.
@@ -25,6 +28,12 @@ _LOCAL = frozenset({
     "GIT_REPLACE_REF_BASE", "GIT_SHALLOW_FILE", "GIT_WORK_TREE",
 })  # fmt: skip
 _QUIET = {"GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C", "LANGUAGE": "C"}
+_OWNERSHIP, _SAFE = "detected dubious ownership", "safe.directory"
+_IDENTITY = re.compile(
+    r"unable to auto-detect email|identity unknown|empty ident name|tell me who you are"
+    r"|no email was given|no name was given",
+    re.IGNORECASE,
+)
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
@@ -58,13 +67,30 @@ class GitCommand:
         with process:
             output, said = process.communicate(stdin)
         if process.returncode not in good:
-            raise WorldError(f"git {_verb(arguments)}: {_reason(said)}")
+            raise _explain(_verb(arguments), said)
         return output
 
 
 def _verb(arguments: tuple[str, ...]) -> str:
     """The command's name, behind the options that stand before it (`-c x=y`, `--git-dir=z`)."""
     return next((word for word in arguments if not word.startswith("-") and "=" not in word), "")
+
+
+def _explain(verb: str, said: bytes) -> LoomError:
+    """The error of a command that failed: the user's, where Git says what the user has to set."""
+    text = said.decode("utf-8", "replace")
+    if _OWNERSHIP in text:
+        advice = next((line.strip() for line in text.splitlines() if _SAFE in line), "")
+        return UserError(
+            f"git {verb}: the repository belongs to another user, and Git does not trust it",
+            hint=f"`{advice}`, if you trust it" if advice else None,
+        )
+    if _IDENTITY.search(text):
+        return UserError(
+            f"git {verb}: Git does not know who you are",
+            hint="`git config --global user.name NAME` and `git config --global user.email EMAIL`",
+        )
+    return WorldError(f"git {verb}: {_reason(said)}")
 
 
 def _reason(said: bytes) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from loomgit.domain.globs import folder_of, matches
-from loomgit.errors import UserError
+from loomgit.errors import UserError, WorldError
 from loomgit.history.objects import LINK, Entry, parse_listing, parse_staged
 from loomgit.history.repository import MANY, UNBORN
 
@@ -47,6 +47,7 @@ class Tree:
     def files(self, folder: str, ending: str) -> list[str]:
         """The project's paths of the files anywhere under `folder` that end so, in order."""
         if self.revision is None:
+            check_readable(self.root / folder)
             found = [path for path in (self.root / folder).rglob(f"*{ending}") if path.is_file()]
             return sorted(path.relative_to(self.root).as_posix() for path in found)
         listed = self._held if self.revision else self._staged([folder])
@@ -186,6 +187,17 @@ class Tree:
             self.repository.pathspec("."),
         )  # fmt: skip
         return replace(head, dirty=bool(said))
+
+
+def check_readable(folder: Path) -> None:
+    """Raise WorldError for a folder, at any depth, that cannot be listed."""
+
+    def fail(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError | NotADirectoryError):
+            raise WorldError(f"{error.filename} cannot be read: {error.strerror}") from error
+
+    for _ in os.walk(folder, onerror=fail):
+        pass
 
 
 def remove_outward_links(folder: Path) -> None:

@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from loomgit.config.schema import KINDS, json_schema
 from loomgit.errors import WorldError
+from loomgit.history.files import write_new
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,13 +21,14 @@ if TYPE_CHECKING:
     from loomgit.scaffold.install_source import InstallSource
 
 EXAMPLE = "reviews"  # the name of the pipeline
+# The pipeline comes last: with a pipeline a project is no longer an empty one, and gets no example.
 EXAMPLE_FILES = {
-    f"pipelines/{EXAMPLE}.yaml": "pipeline.yaml",
     "prompts/classify_review.txt": "prompt.txt",
     "context/sentiment.md": "context.md",
     "data/reviews.csv": "data.csv",
     f"tests/{EXAMPLE}_test.yaml": "test.yaml",
     ".gitignore": "gitignore",
+    f"pipelines/{EXAMPLE}.yaml": "pipeline.yaml",
 }
 CONFIG_FILES = {".loom/config.yaml": "config.yaml"}
 GITHUB_FILES = {
@@ -94,13 +96,9 @@ def put(file: Path, text: str) -> bool:
     """
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with file.open("x", encoding="utf-8", newline="\n") as opened:
-            opened.write(text)
-    except FileExistsError:
-        return False
     except OSError as error:
         raise WorldError(f"{file} cannot be written: {error.strerror or error}") from error
-    return True
+    return write_new(file, text.encode())
 
 
 def _template(name: str) -> str:

@@ -7,6 +7,7 @@ uses. What a run needs besides stands in `loomgit.wiring.assembly`.
 
 from __future__ import annotations
 
+import os
 from copy import copy
 from functools import cached_property
 from pathlib import Path
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from loomgit.history.versions import Versions
     from loomgit.wiring.trust import Trust
 
+# GitPython looks for the `git` command when it is imported; without one, each use of it says so.
+os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
 STORE = ".loom"
 
 

@@ -47,6 +47,7 @@ def test_the_table_of_commands_is_what_there_is():
         "options",
         "last_error",
         "pytest_start",
+        "numbers",
         "screen",
     }
     assert {module for module, _ in cli.COMMANDS.values()} == modules
