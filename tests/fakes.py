@@ -99,7 +99,7 @@ class FakeLog:
     def write(self, rows) -> None:
         self.lines.extend(rows)
 
-    def finish(self) -> RecordsFile:
+    def finish(self, *, loaded: bool = True) -> RecordsFile:
         return RecordsFile("records/fake.jsonl", "0" * 64, len(self.lines))
 
 

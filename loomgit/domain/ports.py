@@ -88,13 +88,15 @@ class Source(Protocol):
 class LoadReceipt(Struct, frozen=True):
     """What loading did to the destination, in rows.
 
-    `duplicates` are rows whose key came again later in the same run (the last one wins).
+    `duplicates` are rows whose key came again later in the same run (the last one wins), `kept_out`
+    those that the destination itself keeps out, by a trigger or `ON CONFLICT IGNORE`.
     """
 
     inserted: int = 0
     updated: int = 0
     unchanged: int = 0
     duplicates: int = 0
+    kept_out: int = 0
 
     def __add__(self, other: LoadReceipt) -> LoadReceipt:
         return LoadReceipt(
@@ -102,6 +104,7 @@ class LoadReceipt(Struct, frozen=True):
             self.updated + other.updated,
             self.unchanged + other.unchanged,
             self.duplicates + other.duplicates,
+            self.kept_out + other.kept_out,
         )
 
     @property

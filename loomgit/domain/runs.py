@@ -36,7 +36,8 @@ class Results(Struct, frozen=True):
 
     `records_validated` passed the gate, `records_rejected` did not get there (`records_failed` of
     them by a failed transform or evaluator, the rest by their scores); `records_validated` splits
-    into what the destination gained: `inserted`, `updated`, `unchanged`, and `duplicates` of a key.
+    into what the destination gained: `inserted`, `updated`, `unchanged`, `duplicates` of a key, and
+    the rows that the destination itself has `kept_out`.
     A record that a fallback stands in for is rejected, and loaded. `reasons` counts why.
     `cause` tells an end that was no success: its own thresholds (`gate`), a provider, disk or
     database (`world`), something to change first (`user`), somebody (`stopped`).
@@ -55,6 +56,7 @@ class Results(Struct, frozen=True):
     updated: int = 0
     unchanged: int = 0
     duplicates: int = 0
+    kept_out: int = 0
     reasons: dict[str, int] = field(default_factory=dict)
     cause: Cause = ""
     message: str = ""

@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC
 from functools import cached_property
 from itertools import count
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import orjson
@@ -29,7 +30,6 @@ from loomgit.history.index import Index, query
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
     from datetime import datetime
-    from pathlib import Path
     from typing import BinaryIO
 
     from loomgit.domain.values import JsonObject
@@ -302,14 +302,30 @@ class RecordsWriter:
         self._sha256.update(content)
         self._count += len(lines)
 
-    def finish(self) -> RecordsFile:
-        """Flush, and say what was written."""
+    def finish(self, *, loaded: bool = True) -> RecordsFile:
+        """Flush, and say what was written. If nothing was `loaded`, records that passed are said to
+        have `passed`."""
         try:
             self._file.flush()
+            if not loaded:
+                self._mark_as_passed()
         except OSError as error:
             raise WorldError(f"{self._file.name}: {error.strerror or error}") from error
         self.finished = True
         return RecordsFile(self._name, self._sha256.hexdigest(), self._count)
+
+    def _mark_as_passed(self) -> None:
+        path = Path(self._file.name)
+        whole = path.with_name(f".{path.name}.tmp")
+        self._sha256 = hashlib.sha256()
+        with path.open("rb") as lines, whole.open("wb") as written:
+            for line in lines:
+                row = orjson.loads(line)
+                if row.get("status") == "loaded":
+                    line = orjson.dumps({**row, "status": "passed"}) + b"\n"  # noqa: PLW2901
+                self._sha256.update(line)
+                written.write(line)
+        whole.replace(path)
 
 
 def _first_free(taken: Callable[[int], bool]) -> int:

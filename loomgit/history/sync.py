@@ -253,7 +253,7 @@ class Sync:
         try:
             self._git.plumbing("var", "GIT_COMMITTER_IDENT")
             self._git.plumbing("var", "GIT_AUTHOR_IDENT")
-        except WorldError:
+        except (UserError, WorldError):
             return {
                 f"GIT_{who}_{k}": v for who in ("AUTHOR", "COMMITTER") for k, v in AUTHOR.items()
             }

@@ -67,8 +67,8 @@ class RecordLog(Protocol):
         """Append lines."""
         ...
 
-    def finish(self) -> RecordsFile:
-        """Flush, and say what was written."""
+    def finish(self, *, loaded: bool = True) -> RecordsFile:
+        """Flush, and say what was written. If nothing was `loaded`, no line says so."""
         ...
 
 
@@ -122,6 +122,7 @@ class Runner:
         self._batch: list[Outcome] = []
         self._part = 0
         self._taken = 0  # rows that the sink took
+        self._published = True  # what was loaded stays
         self._outages = 0  # records in a row that failed by infrastructure
         self._cut = False  # the extraction was stopped before its end
         self._sink_broke = False
@@ -175,7 +176,7 @@ class Runner:
             yield Warned("the source has no records")
         elif parts.pipeline.load.mode == "replace" and not self._taken:
             yield Warned("nothing to load: the destination is left as it was")
-        records = parts.log.finish()
+        records = parts.log.finish(loaded=self._published)
         duration = time.perf_counter() - started
         run = parts.record(parts.tally, spool, self._receipt, end, duration, records)
         yield RunFinished(run, end.hint)
@@ -347,8 +348,10 @@ class Runner:
                     self._receipt = await asyncio.to_thread(sink.commit)
                 else:
                     await asyncio.to_thread(sink.abort)
+                    self._published = False
         except LoomError as error:
             await asyncio.to_thread(sink.abort)
+            self._published = False
             return end if end.cause in ("world", "user") else _failed(error)
         return end
 

@@ -225,6 +225,7 @@ class Tally:
             updated=receipt.updated,
             unchanged=receipt.unchanged,
             duplicates=receipt.duplicates,
+            kept_out=receipt.kept_out,
             reasons=self.reasons(),
             cause=cause,
             message=message,

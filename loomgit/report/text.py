@@ -110,6 +110,8 @@ def changes(run: Run) -> str:
         text = ", ".join(f"{count:,} {word}" for count, word in counts if count)
     if results.duplicates:
         text += f"; {results.duplicates:,} superseded by a later record of the same key"
+    if results.kept_out:
+        text += f"; {results.kept_out:,} kept out by the destination (a trigger, or ON CONFLICT)"
     return text
 
 

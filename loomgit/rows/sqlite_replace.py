@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from contextlib import closing
-from itertools import chain, islice
+from itertools import chain, count, islice
 from typing import TYPE_CHECKING
 
 from loomgit.domain.ports import LoadReceipt
 from loomgit.rows.sqlite import kind, quote, transaction, translated
-from loomgit.rows.sqlite_sink import insert
+from loomgit.rows.sqlite_sink import count_rows, insert, may_keep_out
 from loomgit.rows.stage import Stage, key_text, place_name
 
 if TYPE_CHECKING:
@@ -71,5 +71,10 @@ class SqliteReplaceSink:
             elif kind(connection, table.name) is None:
                 return LoadReceipt()
             connection.execute(f"DELETE FROM {quote(table.name)}")  # noqa: S608 - quoted
-            count = insert(connection, table.name, chain(first, rows))
-        return LoadReceipt(inserted=count, duplicates=self._stage.duplicates())
+            numbers = count()
+            staged = (row for row, _ in zip(chain(first, rows), numbers, strict=False))
+            inserted = insert(connection, table.name, staged)
+            if may_keep_out(connection, table.name):
+                inserted = count_rows(connection, table.name)
+        duplicates, kept_out = self._stage.duplicates(), next(numbers) - inserted
+        return LoadReceipt(inserted=inserted, duplicates=duplicates, kept_out=kept_out)

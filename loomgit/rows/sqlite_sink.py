@@ -251,12 +251,16 @@ class SqliteSink:
         if done is not None:
             return LoadReceipt(inserted=int(done[0]))
         self._table.shape(connection, rows, unique=False)
+        keeps_out = may_keep_out(connection, self._table.name)
+        before = count_rows(connection, self._table.name) if keeps_out else 0
         insert(connection, self._table.name, rows)
+        after = count_rows(connection, self._table.name) if keeps_out else len(rows)
+        inserted = after - before
         connection.execute(
             f"INSERT INTO {LEDGER} (run, target, part, rows) VALUES (?, ?, ?, ?)",  # noqa: S608
-            (*entry, len(rows)),
+            (*entry, inserted),
         )
-        return LoadReceipt(inserted=len(rows))
+        return LoadReceipt(inserted=inserted, kept_out=len(rows) - inserted)
 
     def _upserted(self, connection: sqlite3.Connection, rows: Sequence[JsonObject]) -> LoadReceipt:
         key, shown = self._table.key, self._table.shown
@@ -284,6 +288,22 @@ def by_fields(rows: Iterable[JsonObject]) -> dict[tuple[str, ...], list[JsonObje
     for row in rows:
         groups.setdefault(tuple(row), []).append(row)
     return groups
+
+
+def may_keep_out(connection: sqlite3.Connection, table: str) -> bool:
+    """Whether a table may leave out rows without an error: by a trigger, or `ON CONFLICT`."""
+    found = connection.execute(
+        "SELECT 1 FROM sqlite_master WHERE tbl_name = ? COLLATE NOCASE "
+        "AND (type = 'trigger' OR sql LIKE '%ON CONFLICT%') LIMIT 1",
+        (table,),
+    )
+    return found.fetchone() is not None
+
+
+def count_rows(connection: sqlite3.Connection, table: str) -> int:
+    """The number of rows of a table."""
+    (number,) = connection.execute(f"SELECT count(*) FROM {quote(table)}").fetchone()  # noqa: S608
+    return int(number)
 
 
 def insert(connection: sqlite3.Connection, table: str, rows: Iterable[JsonObject]) -> int:
@@ -326,18 +346,31 @@ def _upsert(
         f"SELECT count(*) FROM _loom_incoming WHERE EXISTS "  # noqa: S608
         f"(SELECT 1 FROM {target} WHERE {match})"
     ).fetchone()[0]
+    keeps_out, kept_out = may_keep_out(connection, table.name), 0
     if others and matched:
         changes = ", ".join(f"{name} = _loom_incoming.{name}" for name in others)
         # The temporary column stands on the left: its collation counts, which is BINARY.
         differs = " OR ".join(f"_loom_incoming.{name} IS NOT {target}.{name}" for name in others)
+        if keeps_out:
+            (kept_out,) = connection.execute(
+                f"SELECT count(*) FROM {target}, _loom_incoming WHERE {match} AND ({differs})"  # noqa: S608
+            ).fetchone()
         updated = connection.execute(
             f"UPDATE {target} SET {changes} FROM _loom_incoming "  # noqa: S608
             f"WHERE {match} AND ({differs})"
         ).rowcount
+        kept_out = max(0, kept_out - updated)
     if matched < len(rows):
         connection.execute(
             f"INSERT INTO {target} ({chosen}) SELECT {chosen} FROM _loom_incoming "  # noqa: S608
             f"WHERE NOT EXISTS (SELECT 1 FROM {target} WHERE {match}) ORDER BY _loom_incoming.rowid"
         )
-    unchanged = max(0, matched - updated)
-    return LoadReceipt(inserted=len(rows) - matched, updated=updated, unchanged=unchanged)
+    unchanged, inserted = max(0, matched - updated - kept_out), len(rows) - matched
+    if keeps_out:
+        (there,) = connection.execute(
+            f"SELECT count(*) FROM _loom_incoming WHERE EXISTS "  # noqa: S608
+            f"(SELECT 1 FROM {target} WHERE {match})"
+        ).fetchone()
+        kept_out += inserted - (there - matched)
+        inserted = there - matched
+    return LoadReceipt(inserted=inserted, updated=updated, unchanged=unchanged, kept_out=kept_out)
