@@ -172,6 +172,19 @@ class Tree:
             )  # fmt: skip
         return root
 
+    def export_contents(self, folder: Path) -> Path:
+        """As `export`, of a commit that is not trusted: contents alone, without symbolic links, and
+        without filters, which its `.gitattributes` could start."""
+        inside = self.repository.in_repository(".")
+        root = folder if inside == "." else folder / inside
+        root.mkdir(parents=True, exist_ok=True)
+        plain = [path for path in self._held if not {"..", ".git"} & set(path.split("/"))]
+        for path, content in self.read(plain).items():
+            target = root / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)
+        return root
+
     def commit(self, dependencies: Sequence[str] = ()) -> Commit:
         """The commit that the files belong to, or (working tree, index) follow: then it is dirty
         where they differ from it. `dependencies` count as changed while they are untracked."""
@@ -198,11 +211,3 @@ def check_readable(folder: Path) -> None:
 
     for _ in os.walk(folder, onerror=fail):
         pass
-
-
-def remove_outward_links(folder: Path) -> None:
-    """Remove the symbolic links under `folder` that lead out of it."""
-    real = folder.resolve()
-    for path in folder.rglob("*"):
-        if path.is_symlink() and not path.resolve().is_relative_to(real):
-            path.unlink()

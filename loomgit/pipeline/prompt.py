@@ -37,6 +37,7 @@ _EXPRESSION_ERRORS = (
     LookupError,
     AttributeError,
     RecursionError,
+    MemoryError,
 )
 
 

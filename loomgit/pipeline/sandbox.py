@@ -11,6 +11,8 @@ import functools
 import json
 import re
 import time
+from collections.abc import Iterator
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import Undefined, nodes
@@ -20,17 +22,19 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import generate_lorem_ipsum
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
 
     from jinja2.compiler import Frame
     from jinja2.runtime import Context
 
-LARGEST = 10_000_000  # characters of a text, items of a list
+LARGEST = 2_000_000  # characters of a text, items of a list
 LARGEST_NUMBER = 10_000  # bits
+DEEPEST_INDENT = 16
 MOST_PARAGRAPHS = 1_000
 SECONDS = 2.0  # for one rendering
 _CHECKED = 1_000  # items of a loop between two looks at the clock
 _WIDTH = re.compile(r"\d{7,}")  # in a format, as `%10000000d`
+_WIDTHS = re.compile(r"\d+")
 _NESTED = re.compile(r"\{[^{}]*\{|%[^a-zA-Z%]*\*")
 _LOOP = "loom_loop"
 
@@ -60,6 +64,7 @@ class LimitedEnvironment(ImmutableSandboxedEnvironment):
         super().__init__(**options)
         self._deadline = float("inf")
         special: dict[str, Callable[..., None]] = {
+            "indent": _check_indent,
             "replace": _check_replace,
             "join": _check_join,
             "format": _check_format,
@@ -68,6 +73,7 @@ class LimitedEnvironment(ImmutableSandboxedEnvironment):
             name: _limited(function, special.get(name, _check_numbers))
             for name, function in {**self.filters, "tojson": to_json}.items()
         }
+        self.finalize = _checked
         self.filters[_LOOP] = self._loop
         self.globals["lipsum"] = _generate_text
         self.concat = self._concat  # type: ignore[method-assign]  # a static method of Jinja's
@@ -109,6 +115,10 @@ class LimitedEnvironment(ImmutableSandboxedEnvironment):
         if isinstance(owner, str | bytes | int | list):
             _check_numbers(owner, *args, **kwargs)
             name = getattr(__obj, "__name__", "")
+            if name == "expandtabs" and isinstance(owner, str):
+                _check_size(owner.count("\t") * sum(map(_count, (*args, *kwargs.values()))))
+            elif name == "translate":
+                raise TemplateLimit("the method translate is not available")
             if name == "replace":
                 _check_replace(owner, *args, **kwargs)
             elif name == "join":
@@ -169,10 +179,14 @@ def _generate_text(n: int = 5, **options: Any) -> str:  # noqa: ANN401 - Jinja's
     return generate_lorem_ipsum(n, **options)
 
 
-def to_json(value: object, indent: int | None = None) -> str:
+def to_json(value: object, indent: object = None) -> str:
     """A value as JSON, for a prompt and not for a web page: nothing is escaped for HTML."""
     if isinstance(value, Undefined):
         raise UndefinedError(str(value))
+    if indent is None:
+        return json.dumps(value, ensure_ascii=False, sort_keys=True)
+    if not isinstance(indent, int) or not 0 <= indent <= DEEPEST_INDENT:
+        raise TemplateLimit(f"an indent of JSON is a number from 0 to {DEEPEST_INDENT}")
     return json.dumps(value, ensure_ascii=False, sort_keys=True, indent=indent)
 
 
@@ -182,8 +196,14 @@ def _limited(function: Callable[..., Any], check: Callable[..., None]) -> Callab
 
     @functools.wraps(function)
     def limited(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - any filter
-        check(*(args[1:] if takes_context else args), **kwargs)
-        result = function(*args, **kwargs)
+        given = list(args)
+        at = 1 if takes_context else 0
+        if len(given) > at and isinstance(given[at], Iterator):  # as `map` gives
+            given[at] = list(islice(given[at], LARGEST + 1))
+        check(*given[at:], **kwargs)
+        for value in given[at:]:
+            _checked(value)
+        result = function(*given, **kwargs)
         if isinstance(result, str):
             _check_size(len(result))
         return result
@@ -206,9 +226,31 @@ def _check_replace(value: object, old: object = "", new: object = "", *rest: obj
     _check_size(len(text) + count * len(str(new)))
 
 
+def _check_indent(value: object, width: object = 4, *rest: object, **more: object) -> None:
+    del rest, more
+    each = width if isinstance(width, int) else len(str(width))
+    _check_size((str(value).count("\n") + 1) * each)
+
+
+def _checked(value: object) -> object:
+    """A value that is printed or filtered, if it has not too many parts: a list that holds another
+    one twice, and so on, has more parts than a text can show."""
+    waiting, parts = [value], 0
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, list | tuple | set):
+            waiting += each
+            parts += len(each)
+        elif isinstance(each, dict):
+            waiting += each.values()
+            parts += len(each)
+        _check_size(parts)
+    return value
+
+
 def _check_join(items: object, between: object = "", *rest: object, **more: object) -> None:
     del rest, more
-    if isinstance(items, list | tuple | dict | set | str):
+    if isinstance(items, list | tuple | dict | set | str | range):
         lengths = (len(item) for item in items if isinstance(item, str))
         _check_size(len(items) * len(str(between)) + sum(lengths))
 
@@ -216,6 +258,7 @@ def _check_join(items: object, between: object = "", *rest: object, **more: obje
 def _check_format(template: object, *args: object, **kwargs: object) -> None:
     """Widths stand in a format, or in what it takes them from: `{:{width}}`, `%*d`."""
     texts = [str(template)]
+    _check_size(sum(int(width[:20]) for width in _WIDTHS.findall(texts[0])))
     if _NESTED.search(texts[0]):
         values = [*args, *kwargs.values()]
         values += [item for value in values if isinstance(value, dict) for item in value.values()]

@@ -88,6 +88,7 @@ class Assembly(Planning):
             named.append(plan.judge)
         if replay != "only":
             self.wiring.trust.check_models(self.wiring, [plan.model, *named])
+            self.wiring.trust.check_params(self.wiring, pipeline)
         if check_keys and replay in ("off", "record"):
             for model in named:
                 lanes.check(model)

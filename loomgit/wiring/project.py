@@ -197,14 +197,11 @@ class WiringAt(Wiring):
     def _export(self) -> Path:
         from tempfile import TemporaryDirectory
 
-        from loomgit.history.trees import remove_outward_links
-
         self._exported = TemporaryDirectory(prefix="loom-tree-")
         folder = Path(self._exported.name)
-        root = self.tree.export(folder)
-        if not self.trust.trusts(self):
-            remove_outward_links(folder)
-        return root
+        if self.trust.trusts(self):
+            return self.tree.export(folder)
+        return self.tree.export_contents(folder)
 
     def close(self) -> None:
         """Remove the exported files."""

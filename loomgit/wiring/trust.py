@@ -19,10 +19,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from loomgit.domain.definitions import EvaluatorSpec
+    from loomgit.domain.definitions import EvaluatorSpec, Pipeline
     from loomgit.domain.settings import ModelSettings
     from loomgit.wiring.project import Wiring
 
+# Parameters of a model that only change what it replies.
+SAMPLING = frozenset(
+    (
+        *("top_p", "top_k", "min_p", "typical_p", "presence_penalty", "frequency_penalty"),
+        *("repetition_penalty", "stop", "logit_bias", "logprobs", "top_logprobs", "verbosity"),
+        *("reasoning_effort", "thinking", "max_completion_tokens", "response_format", "user"),
+    )
+)
 HINT = "`loom compare --trust-revision` measures it: its code runs, its addresses get your keys"
 
 
@@ -94,14 +102,36 @@ class Trust:
         models elsewhere than the reference."""
         here, there = self._reference.settings.models, tree.settings.models
         for name in models:
+            if "://" in name and not self.trusts(tree):
+                raise self._untrusted(tree, f"the model, whose name holds an address: {name}")
             if _route(there.get(name)) != _route(here.get(name)) and not self.trusts(tree):
                 raise self._untrusted(tree, f"the address or the key of the model {name}")
+
+    def check_params(self, tree: Wiring, pipeline: Pipeline) -> None:
+        """Raise Untrusted if a tree that is not trusted passes on other parameters than those of
+        sampling: some of them send calls, or variables of the environment, elsewhere."""
+        fallback = pipeline.load.fallback
+        transforms = [pipeline.transform, fallback.transform if fallback else None]
+        params = {k: v for each in transforms if each for k, v in each.params.items()}
+        others = {name: value for name, value in params.items() if name not in SAMPLING}
+        if not others or self.trusts(tree):
+            return
+        try:
+            known = Catalog(self._reference).pipeline(pipeline.name).transform.params
+        except LoomError:
+            known = {}
+        changed = sorted(name for name in others if others[name] != known.get(name))
+        if changed:
+            raise self._untrusted(tree, f"transform.params ({', '.join(changed)})")
 
     def check_code(self, tree: Wiring, specs: Iterable[EvaluatorSpec]) -> None:
         """Raise Untrusted if a tree that is not trusted has other code of Python evaluators."""
         types = [spec.type for spec in specs if ".py:" in spec.type]
         if not types or self.trusts(tree):
             return
+        # Any file of the checkout could be named as an evaluator, and any function in it be called.
+        if new := sorted(set(types) - self._evaluators()):
+            raise self._untrusted(tree, f"the code of evaluators ({', '.join(new)})")
         here, there = (find_code(each.tree, types) for each in (self._reference, tree))
         paths = here.keys() | there.keys()
         changed = sorted(path for path in paths if here.get(path) != there.get(path))
@@ -123,6 +153,18 @@ class Trust:
         """Raise Untrusted if a tree that is not trusted writes to a destination of its choice."""
         if not self.trusts(tree):
             raise self._untrusted(tree, f"the destination of a test ({destination})")
+
+    def _evaluators(self) -> set[str]:
+        """The types of evaluators that the pipelines and tests of the reference name."""
+        catalog = Catalog(self._reference)
+        specs: list[EvaluatorSpec] = []
+        for suite in catalog.sound_suites()[0]:
+            brought = (getattr(test, "evaluator", None) for test in suite.distributional_tests)
+            specs += [spec for spec in brought if spec is not None]
+        for name in catalog.pipeline_names():
+            with suppress(LoomError):
+                specs += catalog.pipeline(name).evaluate.evaluators
+        return {spec.type for spec in specs}
 
     def _sources(self) -> Iterator[str]:
         catalog = Catalog(self._reference)

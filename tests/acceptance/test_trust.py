@@ -91,6 +91,12 @@ CODE = {
         "pipelines/demo.yaml": OWN.replace("checks/own.py", "checks/new.py"),
         "checks/new.py": write_marker(marker) + "def score(output, record):\n    return 1.0\n",
     },
+    "a file of the checkout that is no evaluator": lambda marker: {
+        "pipelines/demo.yaml": OWN.replace("checks/own.py:score", "scripts/deploy.py:deploy")
+    },
+    "another function of an evaluator's file": lambda marker: {
+        "pipelines/demo.yaml": OWN.replace("checks/own.py:score", "checks/own.py:right")
+    },
     "the first evaluator": lambda marker: {
         "pipelines/demo.yaml": OWN.replace("checks/own.py:score", "evil.py:score"),
         "evil.py": write_marker(marker) + "def score(output, record):\n    return 1.0\n",
@@ -100,7 +106,8 @@ CODE = {
 
 @pytest.mark.parametrize("change", CODE.values(), ids=CODE)
 def test_another_branch_does_not_run_its_code(tmp_path, marker, change):
-    project = branch(own(tmp_path), {**change(marker), **NEUTRAL})
+    deploy = write_marker(marker) + "\n\ndef deploy(output, record):\n    return 1.0\n"
+    project = branch(own(tmp_path, **{"scripts/deploy.py": deploy}), {**change(marker), **NEUTRAL})
     done, found = compare(project)
     assert not marker.exists()
     assert "is unverified: it changes the code of evaluators" in notes(found)
@@ -207,6 +214,52 @@ def test_the_models_that_stand_in_and_judge_too(tmp_path, server, thief, field):
     _, found = compare(project)
     assert thief.calls == 0
     assert "the model f" in notes(found)
+
+
+PARAMS = {
+    "a list of models": "model_list: [{model_name: m, litellm_params: {api_base: 'URL'}}]",
+    "an endpoint of a provider": "aws_bedrock_runtime_endpoint: 'URL'",
+    "a variable of the environment": "aws_web_identity_token: oidc/env/SOME_KEY",
+}
+
+
+@pytest.mark.parametrize("params", PARAMS.values(), ids=PARAMS)
+def test_another_branch_does_not_send_calls_elsewhere_by_parameters(
+    tmp_path, server, thief, params
+):
+    config = {".loom/config.yaml": configuration(server.url)}
+    project = make_comparable(tmp_path / "project", **{**ASKING, **config})
+    line = f"params: {{{params.replace('URL', thief.url)}}}"
+    text = ASKING["pipelines/demo.yaml"].replace("  prompt:", f"  {line}\n  prompt:")
+    branch(project, {"pipelines/demo.yaml": text, **NEUTRAL})
+    _, found = compare(project)
+    assert (server.calls, thief.calls) == (0, 0)
+    assert "is unverified: it changes transform.params" in notes(found)
+
+
+def test_parameters_of_sampling_may_change(tmp_path, server):
+    config = {".loom/config.yaml": configuration(server.url)}
+    project = make_comparable(tmp_path / "project", **{**ASKING, **config})
+    text = ASKING["pipelines/demo.yaml"].replace("  prompt:", "  params: {top_p: 0.5}\n  prompt:")
+    _, found = compare(branch(project, {"pipelines/demo.yaml": text, **NEUTRAL}))
+    assert found["pipelines"][0]["head"]["measured"]
+
+
+def test_no_filter_and_no_link_of_another_branch_is_followed(tmp_path, server, marker):
+    config = {".loom/config.yaml": configuration(server.url)}
+    project = make_comparable(tmp_path / "project", **{**ASKING, **config})
+    git(project, "config", "filter.env.smudge", f"sh -c 'touch {marker}; cat'")
+
+    def link(project):
+        (project / "a").symlink_to("b")
+        (project / "b").symlink_to("a")
+
+    branch(project, {".gitattributes": "data/* filter=env\n", **NEUTRAL}, link)
+    marker.unlink(missing_ok=True)  # committing may have run the filter
+    done, found = compare(project)
+    assert not marker.exists()
+    assert "bug in Loom" not in done.stderr
+    assert found["pipelines"][0]["head"]["measured"]
 
 
 SECRET = "review_id,review,expected\nx-1,It is great TOP-SECRET,positive\n"

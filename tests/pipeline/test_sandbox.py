@@ -45,6 +45,18 @@ HOSTILE = {
     "a format with a text for the width": "{{ '{:{w}}'.format(1, w='1000000000') }}",
     "a format of a map": "{{ '{:{w}}'.format_map({'': 1, 'w': 1000000000}) }}",
     "a format that is got by name": "{{ ('{:>10000000000}'|attr('format'))(1) }}",
+    "lists in lists": "{% set ns = namespace(x=[1]) %}{% for i in range(40) %}"
+    "{% set ns.x = [ns.x, ns.x] %}{% endfor %}{{ ns.x }}",
+    "lists in lists as JSON": "{% set ns = namespace(x=[1]) %}{% for i in range(40) %}"
+    "{% set ns.x = [ns.x, ns.x] %}{% endfor %}{{ ns.x|tojson }}",
+    "a range that is joined": "{{ range(100000)|join('x' * 100000) }}",
+    "what is mapped and joined": "{{ range(100000)|map('string')|join('x' * 100000) }}",
+    "many widths": "{{ ('{0:99999}' * 1000).format(1) }}",
+    "many widths of a format": "{{ ('%99999d' * 1000) % ((1,) * 1000) }}",
+    "many tabs": "{{ ('\\t' * 1000).expandtabs(99999) }}",
+    "many lines": "{{ ('a\\n' * 1000)|indent(99999) }}",
+    "translating": "{{ ('x' * 10000).translate({120: 'y' * 100000}) }}",
+    "JSON with a long indent": "{{ ([1] * 99999)|tojson(indent='x' * 1000000) }}",
     "batches": "{{ [1]|batch(10000000000, 0)|list|length }}",
     "slices": "{{ [1]|slice(10000000000)|list|length }}",
     "words of nonsense": "{{ lipsum(n=100000000) }}",
