@@ -16,6 +16,9 @@ THINKING = {
     "EXAONE": ("<thought>\n", "\n</thought>\n"),
     "thoughts": ("<thoughts>", "</thoughts>"),
     "reasoning": ("<reasoning>", "</reasoning>"),
+    "a scratchpad": ("<scratchpad>", "</scratchpad>"),
+    "reasoning content": ("<reasoning_content>", "</reasoning_content>"),
+    "gpt-oss in small letters": ("analysiswe need to look. ", "assistantfinal"),
     "Reflection": ("<thinking>x</thinking><reflection>", "</reflection>"),
     "with an attribute": ('<think budget="100">', "</think>"),
     "Seed": ("<seed:think>", "</seed:think>"),
@@ -104,7 +107,23 @@ GOOD: dict[str, str] = {
     },
 }  # fmt: skip
 
+INNER = "inside of"
 BAD: dict[str, tuple[str, str]] = {
+    "inside of a key without quotes": (f"{{final-answer: {A}}}", INNER),
+    "inside of a key and no space": (f"{{draft:{A}}}", INNER),
+    "inside of a number as a key": (f"{{1: {A}}}", INNER),
+    "inside of an ellipsis": (f'{{..., "draft": {A}}}', INNER),
+    "inside of a comment": (f'{{ // draft\n "draft": {A}}}', INNER),
+    "inside of a comment of C": (f'{{/* c */ "draft": {A}}}', INNER),
+    "inside of a brace that never ends": (f"{{{A}, ", INNER),
+    "inside of a statement": (f"{{% set x = {A} %}}", INNER),
+    "inside of a list": (f"[true, {A}]", INNER),
+    "inside of a list of Python": (f"[True, {A}]", INNER),
+    "inside of a list that never ends": (f'["draft", {A}, ', INNER),
+    "inside of a list in a list": (f"[[{A}]]", INNER),
+    "thinking of gpt-oss without its tokens that does not end": (
+        f"analysisWe think it is {B} or {A}", "2 different objects",
+    ),
     "nothing": ("", "empty"),
     "spaces": (" \n ", "empty"),
     "prose": ("I cannot help with that.", "no JSON object"),

@@ -30,6 +30,7 @@ SHOWN = 24  # characters that show which object is meant
 _OPENING = re.compile(r"\{(?=\s*(?:[\"'\u201c]|[A-Za-z_]\w*\s*:\s))|\[(?=\s*\{\s*[\"'])")
 _EMPTY = re.compile(r"(?:```\w*\s*)?\{\s*\}(?:\s*```)?")
 _BRACKETS = {"{": "}", "[": "]"}
+_BRACKET = re.compile(r"[\[\]{}]")
 
 
 class Answer(Struct, frozen=True):
@@ -113,7 +114,8 @@ def _pieces(text: str) -> Iterator[_Piece]:
         opening = _OPENING.search(text, at)
         if opening is None:
             return
-        piece = _piece(text, opening.start())
+        around = _open_bracket(text, at, opening.start())
+        piece = _piece(text, opening.start()) if around is None else _inside(text, around)
         yield piece
         at = piece.end
         if not piece.ends:
@@ -138,6 +140,27 @@ def _piece(text: str, start: int) -> _Piece:
     values = value if isinstance(value, list) else [value]
     objects = tuple(item for item in values if isinstance(item, dict))
     return _Piece(start, end, objects)
+
+
+def _open_bracket(text: str, start: int, end: int) -> int | None:
+    """The first bracket between `start` and `end` that is still open at `end`; None if there is
+    none. One behind a letter is a call or a macro, as in `boxed{`."""
+    open_at: list[int] = []
+    for match in _BRACKET.finditer(text, start, end):
+        bracket, before = match[0], text[match.start() - 1 : match.start()]
+        if bracket in _BRACKETS:
+            open_at.append(-1 if before.isalnum() else match.start())
+        elif open_at:
+            open_at.pop()
+    return next((position for position in open_at if position >= 0), None)
+
+
+def _inside(text: str, start: int) -> _Piece:
+    """A piece that is not JSON and has an object inside of it: that object is not the answer."""
+    shown = " ".join(text[start : start + SHOWN].split())
+    fault = f"the object stands inside of {shown}, which is not JSON"
+    end = _closing(text, start)
+    return _Piece(start, len(text) if end is None else end, fault=fault, ends=end is not None)
 
 
 def _broken(text: str, start: int, fault: str) -> _Piece:

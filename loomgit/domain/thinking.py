@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _MARK = re.compile(
-    r"<(?P<slash>/?)(?:think|thinking|thoughts?|reasoning|reflection|seed:think)(?:\s[^<>]*)?>"
+    r"<(?P<slash>/?)(?:think|thinking|thoughts?|reasoning|reasoning_content|reflection|scratchpad|inner_monologue|"
+    r"seed:think|mm:think)(?:\s[^<>]*)?>"
     r"|\[(?P<slash_b>/?)(?:THINK|THINKING|REASONING)\]"
     r"|◁(?P<slash_k>/?)(?:think|thinking)▷"
     r"|<\|(?P<word>begin|end|start)_(?:of_)?(?:thought|thinking|think|reasoning)\|>"
@@ -31,7 +32,7 @@ _CHANNEL = re.compile(
 )
 _CHANNEL_END = re.compile(r"<\|(?:end|return|call)\|>")
 # What is left of them where a server removes the tokens: `analysis…assistantfinal{…}`.
-_BARE_CHANNELS = re.compile(r"\A\s*analysis(?=[A-Z\s{]).*assistantfinal", re.DOTALL)
+_BARE_CHANNELS = re.compile(r"\A\s*analysis(?!\s*:).*assistantfinal", re.DOTALL)
 # How a model that has thought announces its answer.
 _ANSWER = re.compile(
     r"<(?P<tag>answer|final_answer)>(?P<tagged>.*?)(?:</(?P=tag)>|\Z)"
