@@ -8,6 +8,8 @@ process. Others are recognised by their form: passwords in addresses, values of 
 
 from __future__ import annotations
 
+import base64
+import html
 import json
 import re
 import threading
@@ -82,10 +84,21 @@ class Secrets:
         return text if pattern is None else pattern.sub(HIDDEN, text)
 
 
+def _spellings(secret: str) -> Iterator[str]:
+    """A secret as it stands in texts, addresses, JSON, web pages and headers of Basic auth."""
+    yield from (secret, json.dumps(secret)[1:-1], json.dumps(secret)[1:-1].replace("/", "\\/"))
+    for safe in ("", "/"):
+        quoted = quote(secret, safe=safe)
+        yield from (quoted, re.sub("%..", lambda match: match[0].lower(), quoted))
+    yield from (html.escape(secret), html.escape(secret, quote=False))
+    for text in (secret, f":{secret}"):
+        yield base64.b64encode(text.encode()).decode().rstrip("=")
+
+
 def _patterns(secret: str) -> Iterator[str]:
     """What finds a secret as it stands in a text, an address and a JSON document: anywhere, or a
     short one as a word of its own. What is shorter still is left alone: it may be a usual word."""
-    spellings = {secret, quote(secret, safe=""), json.dumps(secret)[1:-1]}
+    spellings = set(_spellings(secret))
     length = len(secret) // 2 if secret.isalpha() else len(secret)
     if length >= SHORTEST:
         yield from map(re.escape, spellings)

@@ -1,5 +1,6 @@
 """What is printed and stored of text from outside."""
 
+import base64
 import json
 import re
 
@@ -23,12 +24,22 @@ def secrets():
         f"x{SECRET}y",
         "https://h/?k=s3cret%2FValue%2B1",
         json.dumps({"key": SECRET}),
+        "https://h/?k=s3cret%2fValue%2b1",
+        "https://h/s3cret/Value%2B1",
+        '{"key": "s3cret\\/Value+1"}',
     ],
 )
 def test_a_known_secret_is_found_in_every_spelling(secrets, text):
     secrets.remember(f" {SECRET}\n")
     assert re.search("s3cret", secrets.hide(text)) is None
     assert "***" in secrets.hide(text)
+
+
+def test_a_known_secret_is_found_in_other_codes(secrets):
+    secrets.remember('a<b>&"c"/0123')
+    for text in (base64.b64encode(b'a<b>&"c"/0123'), base64.b64encode(b':a<b>&"c"/0123')):
+        assert secrets.hide(f"Basic {text.decode()}").startswith("Basic ***")
+    assert secrets.hide("<p>a&lt;b&gt;&amp;&quot;c&quot;/0123</p>") == "<p>***</p>"
 
 
 @pytest.mark.parametrize(
