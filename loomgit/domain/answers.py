@@ -1,8 +1,8 @@
-"""What is an answer: the one complete JSON object in a model's reply, behind its thinking.
+"""Finds the answer in a model's reply: the one complete JSON object after the thinking.
 
-A transform and a judge read replies in the same way. No answer is: an object that never ends, and
-what stands inside of it; an object that is not JSON; one of several different objects that fit.
-Each has a reason, which the question that asks again states.
+Transforms and judges use the same parser. It refuses an object that never ends, an object inside
+such an object, an object that is not valid JSON, and several different objects that fit. Each
+refusal has a reason. The repair call states the reason to the model.
 """
 
 from __future__ import annotations
@@ -33,9 +33,12 @@ _BRACKETS = {"{": "}", "[": "]"}
 _BRACKET = re.compile(r"[\[\]{}]")
 
 
-class Answer(Struct, frozen=True):
-    """What was read of a reply: the object, or None and why there is none (empty: the reply holds
-    no object at all); the text without the thinking, and the thinking."""
+class ParsedReply(Struct, frozen=True):
+    """The result of parsing a reply.
+
+    `value` is the answer, or None. `fault` says why there is no answer; it is empty if the reply
+    contains no object at all. `text` is the reply without the thinking.
+    """
 
     value: JsonObject | None
     fault: str = ""
@@ -56,22 +59,22 @@ class _Piece(Struct, frozen=True):
     quotes: bool = True
 
 
-def read_answer(text: str, fault_of: Callable[[JsonObject], str] = lambda _: "") -> Answer:
+def read_answer(text: str, fault_of: Callable[[JsonObject], str] = lambda _: "") -> ParsedReply:
     """The one object in a reply that `fault_of` finds no fault in."""
     text = text.strip()
     if not text:
-        return Answer(None, "the reply is empty")
+        return ParsedReply(None, "the reply is empty")
     pieces = list(_pieces(text))
     if len(pieces) == 1 and pieces[0].values and pieces[0].end - pieces[0].start == len(text):
-        return Answer(*_choose(pieces, fault_of), text)
+        return ParsedReply(*_choose(pieces, fault_of), text)
     quoted = [(piece.start, piece.end) for piece in pieces if piece.values]
     reply = split_thinking(text, quoted)
     if not reply.answer:
         ends = "ends inside its thinking" if reply.unfinished else "is thinking, and no answer"
-        return Answer(None, f"the reply {ends}", "", reply.thinking)
+        return ParsedReply(None, f"the reply {ends}", "", reply.thinking)
     if reply.answer != text:
         pieces = list(_pieces(reply.answer))
-    return Answer(*_choose(pieces, fault_of), reply.answer, reply.thinking)
+    return ParsedReply(*_choose(pieces, fault_of), reply.answer, reply.thinking)
 
 
 def holds_object(text: str) -> bool:
@@ -82,11 +85,11 @@ def holds_object(text: str) -> bool:
 def _choose(
     pieces: list[_Piece], fault_of: Callable[[JsonObject], str]
 ) -> tuple[JsonObject | None, str]:
-    """The answer among the objects of a reply, or why there is none."""
+    """Return the answer among the objects of a reply, or None and the reason."""
     good = [piece for piece in pieces if piece.values]
     bad = [piece for piece in pieces if not piece.values and (piece.quotes or not good)]
     if bad and (not good or bad[-1].start > good[-1].start):
-        return None, bad[-1].fault  # what comes last is what the model has settled on
+        return None, bad[-1].fault  # the last object is the model's final one
     values = [value for piece in pieces for value in piece.values]
     if not values:
         return None, ""
@@ -129,7 +132,7 @@ def _piece(text: str, start: int) -> _Piece:
         if _depth(value) > MOST_LEVELS:
             return _Piece(start, end, fault=_TOO_DEEP)
         orjson.dumps(value)
-    except _Refused as refused:
+    except _InexactJson as refused:
         return _broken(text, start, str(refused))
     except json.JSONDecodeError as error:
         return _broken(text, start, _explain(error, text, start))
@@ -203,7 +206,7 @@ def _closing(text: str, start: int) -> int | None:
 _TOO_DEEP = f"the object is nested more than {MOST_LEVELS} levels deep"
 
 
-class _Refused(ValueError):
+class _InexactJson(ValueError):
     """JSON that cannot be stored as it is; the text says why."""
 
 
@@ -211,7 +214,7 @@ def _pairs(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
     found: dict[str, Json] = {}
     for key, value in pairs:
         if key in found and _canonical(found[key]) != _canonical(value):
-            raise _Refused(f"the key '{key}' stands there twice, with different values")
+            raise _InexactJson(f"the key '{key}' stands there twice, with different values")
         found[key] = value
     return found
 
@@ -219,19 +222,19 @@ def _pairs(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
 def _integer(text: str) -> int:
     if len(text) > len(str(SMALLEST)) or not SMALLEST <= int(text) <= LARGEST:
         shown = text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
-        raise _Refused(f"the integer {shown} has more than 64 bits")
+        raise _InexactJson(f"the integer {shown} has more than 64 bits")
     return int(text)
 
 
 def _float(text: str) -> float:
     value = float(text)
     if value in (float("inf"), float("-inf")):
-        raise _Refused(f"the number {text[:SHOWN]} is too large")
+        raise _InexactJson(f"the number {text[:SHOWN]} is too large")
     return value
 
 
 def _constant(text: str) -> Json:
-    raise _Refused(f"{text} is no JSON: write a number or null")
+    raise _InexactJson(f"{text} is no JSON: write a number or null")
 
 
 _DECODER = json.JSONDecoder(

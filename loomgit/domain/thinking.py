@@ -42,7 +42,7 @@ _ANSWER = re.compile(
 )
 
 
-class Reply(Struct, frozen=True):
+class SplitReply(Struct, frozen=True):
     """A reply in two parts; `unfinished` says that it ends inside its thinking."""
 
     answer: str
@@ -50,11 +50,11 @@ class Reply(Struct, frozen=True):
     unfinished: bool = False
 
 
-def split_thinking(text: str, quoted: Sequence[tuple[int, int]] = ()) -> Reply:
+def split_thinking(text: str, quoted: Sequence[tuple[int, int]] = ()) -> SplitReply:
     """Part a reply into its thinking and its answer. Marks in the ranges `quoted` (start, end) are
     text: they stand in a string of the answer."""
     if match := _BARE_CHANNELS.match(text):
-        return Reply(text[match.end() :].strip(), text[: match.end()].strip())
+        return SplitReply(text[match.end() :].strip(), text[: match.end()].strip())
     if "<|channel|>" in text:
         return _split_channels(text)
     marks = [
@@ -63,7 +63,7 @@ def split_thinking(text: str, quoted: Sequence[tuple[int, int]] = ()) -> Reply:
         if not any(start <= match.start() < end for start, end in quoted)
     ]
     if not marks:
-        return Reply(text.strip())
+        return SplitReply(text.strip())
     thinking: list[str] = []
     answer: list[str] = []
     at, thinks = 0, False
@@ -75,7 +75,7 @@ def split_thinking(text: str, quoted: Sequence[tuple[int, int]] = ()) -> Reply:
         (thinking if thinks or closes else answer).append(text[at : match.start()])
         at, thinks = match.end(), not closes
     (thinking if thinks else answer).append(text[at:])
-    return Reply(
+    return SplitReply(
         _announced("".join(answer)).strip(),
         "\n".join(filter(None, map(str.strip, thinking))),
         unfinished=thinks,
@@ -87,11 +87,11 @@ def _closes(match: re.Match[str]) -> bool:
     return bool(slash) or (match["word"] or "").lower() == "end" or match["unused"] == "95"
 
 
-def _split_channels(text: str) -> Reply:
+def _split_channels(text: str) -> SplitReply:
     """The channels of a reply of gpt-oss: those that are no answer are thinking."""
     openings = list(_CHANNEL.finditer(text))
     if not openings:
-        return Reply("", text.strip(), unfinished=True)
+        return SplitReply("", text.strip(), unfinished=True)
     thinking = [text[: openings[0].start()].strip()]
     answer: list[str] = []
     ends = [match.start() for match in openings[1:]] + [len(text)]
@@ -99,7 +99,7 @@ def _split_channels(text: str) -> Reply:
         part = _CHANNEL_END.split(text[match.end() : end], maxsplit=1)[0].strip()
         (answer if match["name"].lower() in ("final", "") else thinking).append(part)
     thought = "\n".join(filter(None, thinking))
-    return Reply("\n".join(answer), thought, unfinished=not answer)
+    return SplitReply("\n".join(answer), thought, unfinished=not answer)
 
 
 def _announced(text: str) -> str:

@@ -102,8 +102,10 @@ def read_counts(payload: Payload | None) -> tuple[str, Usage]:
 
 
 def find_error(payload: Payload) -> tuple[int, str] | None:
-    """The status and the text of an error that came as a reply (some proxies say 200 and mean 429),
-    or that stands in its choice; None where there is none."""
+    """Return the status and the text of an error in a reply, or None.
+
+    Some proxies send an error with status 200. The error may be in the reply or in its choice.
+    """
     body = payload.body
     choices = body.get("choices")
     choice = _object(choices[0]) if isinstance(choices, list) and choices else {}

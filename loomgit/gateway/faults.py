@@ -77,8 +77,8 @@ _NO_PROVIDER = "LLM Provider NOT provided"
 _LIBRARY = re.compile(r"^(?:(?:litellm\.)?\w*(?:Error|Exception|Timeout)\w*(?: Error)?(?::| -) )+")
 
 
+SHOWN = 80  # characters of a body that is not a chat reply
 # Statuses of a proxy that waited in vain: the model may have worked, and charged for it.
-SHOWN = 80  # characters of a reply that is none
 GATEWAY_TIMEOUTS = frozenset((408, 504, 524))
 
 
@@ -198,7 +198,7 @@ def _asks_too_much(text: str) -> bool:
 
 
 def describe(status: int, content_type: str, content: bytes) -> str:
-    """What a server sent in place of a reply: status, type, first characters."""
+    """What a server sent instead of a chat reply: status, content type, first characters."""
     text = " ".join(content[: 4 * SHOWN].decode("utf-8", "replace").split())
     shown = f"{text[:SHOWN]}…" if len(text) > SHOWN else text
     kind = content_type.partition(";")[0].strip() or "no content type"

@@ -26,8 +26,11 @@ class _Model:
 
 
 class FirstCallsGateway:
-    """Lets NotServed through until a model has answered; from then on it is Rejected, which
-    concerns the one request. A call that is refused before waits for those that began with it."""
+    """Turns NotServed into Rejected once the model has answered another request.
+
+    A refused call waits for the calls in flight. If one of them is answered, only the refused
+    request is at fault. If none is answered, the model is not served.
+    """
 
     def __init__(self, inner: Gateway) -> None:
         self._inner = inner

@@ -29,7 +29,7 @@ def prompt_patch(wiring: Wiring, change: Change) -> str:
 
 
 def first_changed_line(wiring: Wiring, change: Change, path: str) -> int:
-    """The first line of a file that differs; 1 where there is none any more."""
+    """Return the number of the first line that differs, or 1 for a deleted file."""
     patch = _patch(wiring, "-U0", *_ends(change), "--", wiring.repository.pathspec(path))
     match = _HUNK.search(patch)
     return max(1, int(match[1])) if match else 1

@@ -303,8 +303,10 @@ class RecordsWriter:
         self._count += len(lines)
 
     def finish(self, *, loaded: bool = True) -> RecordsFile:
-        """Flush, and say what was written. If nothing was `loaded`, records that passed are said to
-        have `passed`."""
+        """Flush the file and return its name, hash and size.
+
+        If `loaded` is false, the status `loaded` becomes `passed` in all lines.
+        """
         try:
             self._file.flush()
             if not loaded:

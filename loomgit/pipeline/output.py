@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from loomgit.domain.answers import Answer, read_answer
+from loomgit.domain.answers import ParsedReply, read_answer
 from loomgit.domain.replies import join_faults
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class OutputReader:
         self.schema = schema
         self._validator = None if schema is None else compile_schema(schema)
 
-    def read(self, text: str) -> Answer:
+    def read(self, text: str) -> ParsedReply:
         """The output's fields as the answer's value, or what is wrong with the reply."""
         validator = self._validator
         if validator is not None:

@@ -45,7 +45,7 @@ class RenderFailure(Exception):
     """A prompt cannot be rendered for this record; the text is the one-line reason."""
 
 
-class _Refused(SecurityError):
+class _RefusedInclude(SecurityError):
     """A template that may not be included."""
 
     def __init__(self, name: str, message: str) -> None:
@@ -101,14 +101,14 @@ class Prompt:
             raise ProblemsFound(
                 [Problem(Place(path), "the template is nested too deeply")]
             ) from error
-        except _Refused as error:
+        except _RefusedInclude as error:
             raise ProblemsFound([self._at_include(error.name, str(error))]) from error
 
     def _load(self, name: str) -> str | None:
         try:
             source = self._include(name)
         except UserError as error:
-            raise _Refused(name, error.message) from error
+            raise _RefusedInclude(name, error.message) from error
         if source is not None:
             self._included[name] = source
         return source

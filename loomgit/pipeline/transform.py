@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from loomgit.domain.answers import Answer
+from loomgit.domain.answers import ParsedReply
 from loomgit.domain.models import Message, PromptRejected, Request, Spent
 from loomgit.domain.records import Failure, Output
 from loomgit.domain.replies import REPAIR
@@ -77,7 +77,7 @@ class Transformer:
     ) -> tuple[Output | None, Failure | None]:
         spent = Spent()
         messages: tuple[Message, ...] = (Message("user", text),)
-        reply, model, reason = Answer(None), "", ""
+        reply, model, reason = ParsedReply(None), "", ""
         own = None if self._stand_in is None else self._stand_in(record.input)
         for attempt in range(2):
             try:
@@ -94,7 +94,7 @@ class Transformer:
                     unrecorded=isinstance(error, Unrecorded),
                 )
             spent.add(completion)
-            reply, model = Answer(None, text=completion.text), completion.model
+            reply, model = ParsedReply(None, text=completion.text), completion.model
             if completion.refusal:
                 reason = completion.refusal
                 break  # it is not argued with
@@ -135,7 +135,9 @@ class Transformer:
             cacheable=self._stand_in is None or stand_in is not None,
         )
 
-    def _output(self, fields: JsonObject, reply: Answer, model: str, spent: Spent) -> Output | None:
+    def _output(
+        self, fields: JsonObject, reply: ParsedReply, model: str, spent: Spent
+    ) -> Output | None:
         if not spent.calls:
             return None
         return Output(
