@@ -230,6 +230,23 @@ def test_an_evaluator_that_prints_the_environment(tmp_path, server, monkeypatch)
     assert left(project) == []
 
 
+def test_an_evaluator_that_raises_the_key(tmp_path, server, monkeypatch):
+    monkeypatch.setenv("SOME_KEY", SECRET)
+    own = KEYED.replace("type: exact_match", "type: own.py:score").replace(
+        "      config: {field: sentiment, reference_field: expected}\n", ""
+    )
+    code = (
+        "import os\n\n\ndef score(output, record):\n    raise ValueError(os.environ['SOME_KEY'])\n"
+    )
+    project = make(tmp_path, configuration(server), own, **{"own.py": code})
+    said = ask_everything(project, (["run", "demo"], ["test"], ["runs", "show", "latest"]))
+    quarantined = (project / ".loom/state/quarantine/demo.jsonl").read_text()
+    assert "ValueError: ***" in said
+    assert "ValueError: ***" in quarantined
+    assert SECRET not in said
+    assert left(project) == []
+
+
 def test_pytest_with_reports(tmp_path, server):
     project = make(tmp_path, configuration(server))
     server.respond = lambda _: error(400, f"bad key {SECRET}")
