@@ -128,11 +128,11 @@ def _hidden(match: re.Match[str]) -> str:
 
 
 def hide_in(value: Value) -> Value:
-    """A JSON value with `hide` applied to all of its texts, keys aside."""
+    """A JSON value with `hide` applied to all of its texts and keys: a run counts by reason."""
     if isinstance(value, str):
         return hide(value)  # type: ignore[return-value]
     if isinstance(value, dict):
-        return {key: hide_in(item) for key, item in value.items()}  # type: ignore[return-value]
+        return {hide(key): hide_in(item) for key, item in value.items()}  # type: ignore[return-value]
     if isinstance(value, list | tuple):
         return type(value)(hide_in(item) for item in value)
     return value

@@ -106,6 +106,7 @@ def test_what_is_no_secret_stays(text):
 
 def test_texts_in_a_document_are_hidden_and_other_values_stay():
     document = {"a": ["Bearer abc", 1, None, True, 2.5], "b": {"c": "postgres://u:p@h"}, "n": "x"}
+    assert hide_in({"lost: Bearer abc": 2}) == {"lost: Bearer ***": 2}
     assert hide_in(document) == {
         "a": ["Bearer ***", 1, None, True, 2.5],
         "b": {"c": "postgres://***@h"},
