@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from loomgit.pipeline.prompt import Prompt
     from loomgit.wiring.project import Wiring
 
+MAY_HOLD_SECRETS = "{} may hold secrets, and is never sent to a model"
 STATEMENT = "{%"  # in a template; without one nothing can be included
 
 
@@ -190,7 +191,7 @@ class Planning:
     def withheld(self, path: str, version: str | None = None) -> str:
         """Why a file of the project may not reach a model; empty if it may."""
         if is_withheld(path):
-            return f"{path} may hold secrets, and is never sent to a model"
+            return MAY_HOLD_SECRETS.format(path)
         if version is not None:
             return ""
         real = self.wiring.tree.real_path(path)
@@ -217,6 +218,8 @@ class Planning:
         return Prompt(file.path, file.text, include=include)
 
     def _find_include(self, file: FileVersion, name: str) -> FileVersion | None:
+        if is_withheld(name):  # the message has the name as the prompt has it
+            raise UserError(MAY_HOLD_SECRETS.format(name))
         beside = PurePosixPath(file.former_path or file.path).parent / name
         for path in (beside, PurePosixPath(name)):
             if ".." in path.parts or path.is_absolute():
