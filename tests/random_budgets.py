@@ -8,6 +8,7 @@ import subprocess
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from unittest.mock import patch
 
 from loomgit.api import Project
 from loomgit.domain.bills import Bill, billed_to
@@ -109,8 +110,11 @@ def check(case: Case, folder: Path) -> Outcome:
     """Do the work of a case in a folder that is not there yet."""
     draw = random.Random(case.seed + 1)
     lost: list[tuple[str, int, int]] = []
-    RetryGateway.__init__.__kwdefaults__.update(first_delay=0.01, longest_delay=0.05)
-    with OpenAiServer(lambda request: _respond(request, case, draw)) as server:
+    delays = {"first_delay": 0.01, "longest_delay": 0.05}
+    with (
+        patch.dict(RetryGateway.__init__.__kwdefaults__, delays),
+        OpenAiServer(lambda request: _respond(request, case, draw)) as server,
+    ):
         server.token_bytes = case.token_bytes
         project = _project(folder, case, server)
         reported = DOERS[case.way](case, project)
