@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from loomgit.domain.models import Completion, Request, Usage
 from loomgit.domain.ports import Evaluator, Gateway, LoadReceipt, Sink, Source
-from loomgit.domain.records import Score, Subject
+from loomgit.domain.records import RefusedRow, Score, Subject
 from loomgit.domain.runs import RecordsFile
 from loomgit.domain.values import JsonObject
 
@@ -57,8 +57,10 @@ class FakeSpool:
     def __init__(self, rows: Iterator[JsonObject]) -> None:
         self._rows = list(rows)
         self.count = len(self._rows)
+        self.refused = sum(isinstance(row, RefusedRow) for row in self._rows)
         self.sha256 = "0" * 64
-        self.fields = tuple(dict.fromkeys(name for row in self._rows for name in row))
+        kept = [row for row in self._rows if not isinstance(row, RefusedRow)]
+        self.fields = tuple(dict.fromkeys(name for row in kept for name in row))
 
     def rows(self) -> Iterator[JsonObject]:
         yield from self._rows

@@ -170,7 +170,7 @@ class RunView:
             case RunStarted():
                 self._lines(text.run_heading(event.pipeline, event.version))
             case Extracted():
-                self._console.print(text.extracted(event.records, event.seconds))
+                self._console.print(text.extracted(event.records, event.refused, event.seconds))
                 self._since = time.monotonic()
             case Progressed():
                 self._draw(event)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import orjson
 from msgspec import Struct
 
+from loomgit.domain.exact_json import MAX_DEPTH, NotExactError, exact_float, exact_integer
 from loomgit.domain.thinking import split_thinking
 from loomgit.domain.values import JsonObject
 
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from loomgit.domain.values import Json
 
 MOST_OBJECTS = 200  # in one reply
-MOST_LEVELS = 200  # of nesting: what reads and stores a value later has limits of its own
-LARGEST, SMALLEST = 2**64 - 1, -(2**63)  # of an integer that can be stored exactly
 SHOWN = 24  # characters that show which object is meant
 # Where an object begins: `{` before a key, or an empty one. Other braces are prose or code.
 _OPENING = re.compile(r"\{(?=\s*(?:[\"'\u201c]|[A-Za-z_]\w*\s*:\s))|\[(?=\s*\{\s*[\"'])")
@@ -129,10 +128,10 @@ def _pieces(text: str) -> Iterator[_Piece]:
 def _piece(text: str, start: int) -> _Piece:
     try:
         value, end = _DECODER.raw_decode(text, start)
-        if _depth(value) > MOST_LEVELS:
+        if _depth(value) > MAX_DEPTH:
             return _Piece(start, end, fault=_TOO_DEEP)
         orjson.dumps(value)
-    except _InexactJson as refused:
+    except NotExactError as refused:
         return _broken(text, start, str(refused))
     except json.JSONDecodeError as error:
         return _broken(text, start, _explain(error, text, start))
@@ -203,49 +202,34 @@ def _closing(text: str, start: int) -> int | None:
 # -- reading JSON
 
 
-_TOO_DEEP = f"the object is nested more than {MOST_LEVELS} levels deep"
-
-
-class _InexactJson(ValueError):
-    """JSON that cannot be stored as it is; the text says why."""
+_TOO_DEEP = f"the object is nested more than {MAX_DEPTH} levels deep"
 
 
 def _pairs(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
     found: dict[str, Json] = {}
     for key, value in pairs:
         if key in found and _canonical(found[key]) != _canonical(value):
-            raise _InexactJson(f"the key '{key}' stands there twice, with different values")
+            raise NotExactError(f"the key '{key}' stands there twice, with different values")
         found[key] = value
     return found
 
 
-def _integer(text: str) -> int:
-    if len(text) > len(str(SMALLEST)) or not SMALLEST <= int(text) <= LARGEST:
-        shown = text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
-        raise _InexactJson(f"the integer {shown} has more than 64 bits")
-    return int(text)
-
-
-def _float(text: str) -> float:
-    value = float(text)
-    if value in (float("inf"), float("-inf")):
-        raise _InexactJson(f"the number {text[:SHOWN]} is too large")
-    return value
-
-
 def _constant(text: str) -> Json:
-    raise _InexactJson(f"{text} is no JSON: write a number or null")
+    raise NotExactError(f"{text} is no JSON: write a number or null")
 
 
 _DECODER = json.JSONDecoder(
-    object_pairs_hook=_pairs, parse_int=_integer, parse_float=_float, parse_constant=_constant
+    object_pairs_hook=_pairs,
+    parse_int=exact_integer,
+    parse_float=exact_float,
+    parse_constant=_constant,
 )
 
 
 def _depth(value: Json) -> int:
-    """How many levels of lists and objects a value has; no more than one above MOST_LEVELS."""
+    """How many levels of lists and objects a value has; no more than one above MAX_DEPTH."""
     level, depth = [value], 0
-    while level and depth <= MOST_LEVELS:
+    while level and depth <= MAX_DEPTH:
         level = [
             item
             for each in level

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from loomgit.domain.models import Completion, Request, Spent
     from loomgit.domain.passages import Passage
-    from loomgit.domain.records import Score, Subject
+    from loomgit.domain.records import RefusedRow, Score, Subject
     from loomgit.domain.values import JsonObject
 
 
@@ -80,8 +80,11 @@ class Source(Protocol):
         """Raise WorldError or UserError where the source cannot be read; read no data for it."""
         ...
 
-    def rows(self) -> Iterator[JsonObject]:
-        """Stream the rows; memory does not grow with their number."""
+    def rows(self) -> Iterator[JsonObject | RefusedRow]:
+        """Stream the rows, and those that cannot be kept exactly; memory does not grow with them.
+
+        Raises WorldError or UserError where the source as a whole cannot be read.
+        """
         ...
 
 

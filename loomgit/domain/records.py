@@ -2,24 +2,63 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct, field
 
+from loomgit.domain.keys import digest, record_key
 from loomgit.domain.models import Spent, Usage
 from loomgit.domain.ports import EvaluatorFailure
 from loomgit.domain.values import Json, JsonMapping, JsonObject
 
-Stage = Literal["transform", "evaluate", "gate", "load"]
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Stage = Literal["extract", "transform", "evaluate", "gate", "load"]
 Trouble = Literal["", "product", "infrastructure", "unrecorded", "budget"]
 
 
+class RefusedRow(Struct, frozen=True):
+    """A row that its source cannot pass on exactly.
+
+    `place` is the file and the line, or the number of the row; `text` is the row as the source has
+    it, as far as that is text.
+    """
+
+    place: str
+    reason: str
+    text: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.reason}"
+
+
 class Record(Struct, frozen=True):
-    """One row: its place in the extraction (from 0), its identity, its fields."""
+    """One row: its place in the extraction (from 0), its identity, its fields.
+
+    `refused` is the reason why the record cannot be processed; it is empty for all other records.
+    """
 
     index: int
     key: str
     input: JsonObject
+    refused: str = ""
+
+
+def make_record(index: int, row: JsonObject | RefusedRow, key: Sequence[str]) -> Record:
+    """The record of a row.
+
+    It is refused where the row is, and where a field of `key` has no value: null, or empty text,
+    which a CSV file cannot tell from null.
+    """
+    if isinstance(row, RefusedRow):
+        shown: JsonObject = {"place": row.place, "text": row.text}
+        return Record(index, digest(shown)[:32], shown, refused=str(row))
+    for name in key:
+        if row.get(name) is None or row[name] == "":
+            reason = f"record {index + 1} of the source has no value in its key field '{name}'"
+            return Record(index, digest(row)[:32], row, refused=reason)
+    return Record(index, record_key(row, key), row)
 
 
 class Output(Struct, frozen=True):

@@ -17,9 +17,10 @@ class RunStarted(Struct, frozen=True):
 
 
 class Extracted(Struct, frozen=True):
-    """All records are in the spool; `seconds` is wall time."""
+    """All records are in the spool, the `refused` ones included; `seconds` is wall time."""
 
     records: int
+    refused: int
     seconds: float
 
 

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Protocol
 from msgspec import Struct
 
 from loomgit.domain.definitions import Pipeline
-from loomgit.domain.keys import HASH_KEY, find_key, record_key
+from loomgit.domain.keys import HASH_KEY, destination_key, find_key
 from loomgit.domain.ports import LoadReceipt, Sink, Source
-from loomgit.domain.records import Record
+from loomgit.domain.records import Record, RefusedRow, make_record
 from loomgit.domain.runs import Cause, RecordsFile, Run, Status
 from loomgit.domain.values import JsonObject
 from loomgit.errors import BudgetExceeded, LoomError, ProblemsFound, UserError, WorldError
@@ -46,6 +46,11 @@ class Spool(Protocol):
         ...
 
     @property
+    def refused(self) -> int:
+        """How many of them cannot be kept exactly."""
+        ...
+
+    @property
     def sha256(self) -> str:
         """The hash of their lines: the snapshot's id."""
         ...
@@ -55,7 +60,7 @@ class Spool(Protocol):
         """All names that occur, in order of first appearance."""
         ...
 
-    def rows(self) -> Iterator[JsonObject]:
+    def rows(self) -> Iterator[JsonObject | RefusedRow]:
         """Stream the rows in their order."""
         ...
 
@@ -99,7 +104,7 @@ class Parts(Struct, frozen=True):
 
     pipeline: Pipeline
     source: Source
-    open_spool: Callable[[Iterator[JsonObject]], Spool]
+    open_spool: Callable[[Iterator[JsonObject | RefusedRow]], Spool]
     open_sink: Callable[[tuple[str, ...]], Sink]
     stages: Stages
     tally: Tally
@@ -142,18 +147,20 @@ class Runner:
         parts = self._parts
         with parts.tally.watches["extract"]:
             spool = await asyncio.to_thread(self._extract)
-        yield Extracted(spool.count, parts.tally.watches["extract"].seconds)
-        if spool.count and not self._stopping:
+        yield Extracted(spool.count, spool.refused, parts.tally.watches["extract"].seconds)
+        usable = spool.count > spool.refused
+        if usable and not self._stopping:
             parts.check_fields(spool.fields)
         key = find_key(spool.fields, parts.pipeline.extract.key)
         missing = [name for name in key if name not in spool.fields]
-        if spool.count and missing:
+        if usable and missing:
             place = parts.pipeline.place("extract.key")
             raise UserError(
                 f"{place}: extract.key: the records have no field '{missing[0]}'",
                 hint=f"they have: {', '.join(spool.fields[:12])}",
             )
-        sink = await asyncio.to_thread(self._open_sink, key or (HASH_KEY,))
+        columns = destination_key(spool.fields, parts.pipeline.extract.key)
+        sink = await asyncio.to_thread(self._open_sink, columns)
         broken: BaseException | None = None
         end = End("success", "", "", complete=True)
         try:
@@ -193,7 +200,9 @@ class Runner:
         sink.check()
         return sink
 
-    def _until_stopped(self, rows: Iterator[JsonObject]) -> Iterator[JsonObject]:
+    def _until_stopped(
+        self, rows: Iterator[JsonObject | RefusedRow]
+    ) -> Iterator[JsonObject | RefusedRow]:
         for row in rows:
             if self._stopping:
                 self._cut = True
@@ -202,16 +211,7 @@ class Runner:
 
     def _records(self, spool: Spool, key: tuple[str, ...]) -> Iterator[Record]:
         for index, row in enumerate(spool.rows()):
-            try:
-                identity = record_key(row, key)
-            except KeyError as error:
-                place = self._parts.pipeline.place("extract.key")
-                raise UserError(
-                    f"{place}: record {index + 1} of the source has no value in its key "
-                    f"field {error}",
-                    hint="choose another extract.key, or leave such records out in extract.query",
-                ) from error
-            yield Record(index, identity, row)
+            yield make_record(index, row, key)
 
     # -- transform, evaluate, load
 

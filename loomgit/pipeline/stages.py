@@ -53,6 +53,8 @@ class Stages:
 
     async def carry(self, record: Record) -> Outcome:
         """The record's outcome, after retries and fallback where the pipeline has them."""
+        if record.refused:
+            return Outcome(record, failure=Failure("extract", record.refused))
         outcome = await self.attempt(record, sample=0)
         for sample in range(1, self._policy.retries + 1):
             if outcome.failure is None:

@@ -23,9 +23,10 @@ def run_heading(pipeline: str, version: str | None) -> Iterator[str]:
     yield ""
 
 
-def extracted(records: int, duration: float) -> str:
-    """The line of the first stage."""
-    return f"Extract:   {OK} {records:,} records ({seconds(duration)})"
+def extracted(records: int, refused: int, duration: float) -> str:
+    """The line of the first stage; `refused` records cannot be kept exactly."""
+    mark, kept = (BAD, f", {refused:,} of them refused") if refused else (OK, "")
+    return f"Extract:   {mark} {records:,} records{kept} ({seconds(duration)})"
 
 
 def run_result(run: Run) -> Iterator[str]:

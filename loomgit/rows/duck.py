@@ -1,4 +1,4 @@
-"""DuckDB in process, the one door to it: SQL over files, and Parquet in and out."""
+"""DuckDB in process: connections, and the rows of a SELECT as JSON values."""
 
 from __future__ import annotations
 
@@ -13,14 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-import orjson
-
+from loomgit.domain.exact_json import parse_exact
+from loomgit.domain.records import RefusedRow
 from loomgit.errors import UserError, WorldError
-from loomgit.rows.csv_files import CsvFile
-from loomgit.rows.csv_types import typed
-from loomgit.rows.paths import require_file
-from loomgit.rows.query import BoundQuery
-from loomgit.rows.sqlite import quote, require_columns
+from loomgit.rows.json_rows import show_row
+from loomgit.rows.sqlite import quote
 from loomgit.rows.sqlite_source import unique_names
 
 if TYPE_CHECKING:
@@ -29,7 +26,7 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
     from loomgit.domain.values import Json, JsonObject
-    from loomgit.rows.address import Format
+    from loomgit.rows.query import BoundQuery
 
 BATCH = 1000  # rows fetched at a time
 LONGEST_OBJECT = 256 * 1024 * 1024  # bytes of one JSON object; DuckDB's own limit is 16 MiB
@@ -37,10 +34,7 @@ _AS_THEY_ARE = frozenset(
     {"BOOLEAN", "VARCHAR", "TINYINT", "SMALLINT", "INTEGER", "BIGINT"}
     | {"UTINYINT", "USMALLINT", "UINTEGER"}
 )
-_SAMPLE = 20000  # JSON rows looked at where the types need not be right
 _ZONED = re.compile(r"TIME(?:STAMP)? WITH TIME ZONE")
-_CSV_LINE = re.compile(r"CSV Error on Line: (\d+)")
-_CSV_WIDTH = re.compile(r"Expected Number of Columns: (\d+) Found: (\d+)")
 _GLOB = re.compile(r"([*?\[])")
 
 
@@ -77,17 +71,7 @@ def connect(
     except (duckdb.IOException, duckdb.InternalException, duckdb.OutOfMemoryException) as fault:
         raise WorldError(f"{shown}: {_first_line(fault)}") from fault
     except duckdb.Error as fault:
-        if (line := _CSV_LINE.search(str(fault))) is not None:
-            raise _csv_fault(f"{shown}:{line[1]}", str(fault)) from fault
         raise UserError(f"{shown}: {_first_line(fault)}", hint=_hint(fault)) from fault
-
-
-def _csv_fault(place: str, text: str) -> UserError:
-    if width := _CSV_WIDTH.search(text):
-        fields = "1 field" if width[2] == "1" else f"{width[2]} fields"
-        return UserError(f"{place}: {fields} where the first line has {width[1]}")
-    what = "a quote is never closed" if "unterminated quote" in text else "not CSV"
-    return UserError(f"{place}: {what}", hint='a quote inside a field is doubled: "say ""hi"""')
 
 
 def _first_line(fault: Exception) -> str:
@@ -100,6 +84,11 @@ def _hint(fault: Exception) -> str | None:
     for line in str(fault).splitlines()[1:]:
         if line.startswith(("Did you mean", "Candidate bindings")):
             return line[0].lower() + line[1:]
+    if "explicit" in str(fault):  # a cast is missing
+        return (
+            "the columns of a CSV file are text, and those with mixed JSON values are JSON: "
+            "CAST(rating AS INTEGER)"
+        )
     return None
 
 
@@ -113,81 +102,16 @@ def file_literal(path: Path) -> str:
     return literal(_GLOB.sub(r"[\1]", str(path)))
 
 
-class FileQuery:
-    """A query over one file, which it sees as a table named `data` and, too, after its stem.
+def select(
+    connection: DuckDBPyConnection, query: BoundQuery, shown: str
+) -> Iterator[JsonObject | RefusedRow]:
+    """Stream the rows of a SELECT as JSON values.
 
-    A column of a CSV file whose values are all numbers, dates or timestamps is no text here, an
-    empty field is null, and a JSON field that some rows lack is null there. Dates, times and
-    timestamps come out as text in SQL's spelling (`2026-03-04 05:06:07`, in UTC with `+00` where
-    the column has a zone), a decimal as a number where a float says it exactly and as text else,
-    NaN as null; bytes and infinities are errors.
+    Dates, times and timestamps become text in SQL's spelling (`2026-03-04 05:06:07`, in UTC with
+    `+00` where the column has a zone). A decimal becomes a number where a float is equal to it, and
+    text otherwise; an integer of more than 64 bits becomes text. A row with bytes, NaN or an
+    infinity is refused.
     """
-
-    def __init__(
-        self,
-        path: Path,
-        shown: str,
-        form: Format,
-        *,
-        root: Path,
-        query: BoundQuery | None,
-        needed: Sequence[str],
-        confined: bool = False,
-    ) -> None:
-        """`confined`: the query reads the file and those under `root`, and no others."""
-        self._path = path
-        self._shown = shown
-        self._form: Format = form
-        self._root = root
-        self._readable = [path, root] if confined else None
-        self._query = query or BoundQuery("SELECT * FROM data")
-        self._needed = tuple(needed)
-
-    def check(self) -> None:
-        """Raise where the file, a table or column of the query, or a needed column is missing."""
-        self._require_readable()
-        with connect(self._root, self._shown, self._readable) as connection:
-            self._prepare(connection, whole=False)
-            found = connection.execute(
-                f"DESCRIBE {self._query.text}", list(self._query.parameters)
-            ).fetchall()
-            require_columns(self._needed, unique_names(found, self._shown), self._shown)
-
-    def rows(self) -> Iterator[JsonObject]:
-        """Stream the rows in the file's or the query's order."""
-        self._require_readable()
-        with connect(self._root, self._shown, self._readable) as connection:
-            self._prepare(connection, whole=True)
-            yield from select(connection, self._query, self._shown)
-
-    def _require_readable(self) -> None:
-        require_file(self._path, self._shown)
-
-    def _reading(self, connection: DuckDBPyConnection, *, whole: bool) -> str:
-        file = file_literal(self._path)
-        if self._form == "csv":
-            return typed(connection, file, CsvFile(self._path, self._shown).header(), whole=whole)
-        if self._form == "parquet":
-            return f"FROM read_parquet({file})"
-        layout = "newline_delimited" if self._form == "jsonl" else "auto"
-        return (
-            f"FROM read_json({file}, format = '{layout}', "
-            f"sample_size = {-1 if whole else _SAMPLE}, maximum_object_size = {LONGEST_OBJECT})"
-        )
-
-    def _prepare(self, connection: DuckDBPyConnection, *, whole: bool) -> None:
-        import duckdb  # noqa: PLC0415 - as above
-
-        source = self._reading(connection, whole=whole)
-        for name in dict.fromkeys(("data", self._path.stem.lower())):
-            connection.execute(f"CREATE VIEW {quote(name)} AS {source}")
-        kinds = [statement.type for statement in duckdb.extract_statements(self._query.text)]
-        if kinds != [duckdb.StatementType.SELECT]:
-            raise UserError(f"{self._shown}: the query is not one SELECT")
-
-
-def select(connection: DuckDBPyConnection, query: BoundQuery, shown: str) -> Iterator[JsonObject]:
-    """Stream the rows of a SELECT as JSON values."""
     parameters = list(query.parameters)
     connection.execute(query.text, parameters)
     columns = [(str(column[0]), str(column[1])) for column in connection.description or []]
@@ -200,36 +124,46 @@ def select(connection: DuckDBPyConnection, query: BoundQuery, shown: str) -> Ite
             for name, kind in columns
         )
         connection.execute(f"SELECT {chosen} FROM ({query.text})", parameters)  # noqa: S608
-    odd: list[tuple[str, Callable[[object], Json]]] = [
-        (name, orjson.loads if kind == "JSON" else plain)  # type: ignore[misc]  # JSON is text
+    converters: list[tuple[str, Callable[[object], Json]]] = [
+        (name, _json if kind == "JSON" else plain)
         for name, kind in columns
         if kind not in _AS_THEY_ARE
     ]
+    number = 0
     while batch := connection.fetchmany(BATCH):
         for values in batch:
+            number += 1
             row = dict(zip(names, values, strict=True))
-            for name, convert in odd:
-                if row[name] is not None:
-                    try:
-                        row[name] = convert(row[name])
-                    except ValueError as fault:
-                        raise UserError(
-                            f"{shown}: column '{name}' holds {fault}, which JSON cannot",
-                            hint="choose or convert the columns with a query",
-                        ) from fault
-            yield row
+            yield _converted(row, converters, f"{shown}: row {number}")
+
+
+def _converted(
+    row: JsonObject, converters: Sequence[tuple[str, Callable[[object], Json]]], place: str
+) -> JsonObject | RefusedRow:
+    """The row with the values of the given columns as JSON."""
+    for name, convert in converters:
+        if row[name] is not None:
+            try:
+                row[name] = convert(row[name])
+            except ValueError as fault:
+                return RefusedRow(place, f"column '{name}': {fault}", show_row(row))
+    return row
+
+
+def _json(text: object) -> Json:
+    return parse_exact(str(text).encode())
 
 
 def plain(value: object) -> Json:
-    """A value of DuckDB's as JSON; raises ValueError, with what it is, where there is none."""
+    """A value of DuckDB as JSON. Raises ValueError with the reason where JSON has no such value."""
     if value is None or isinstance(value, bool | str):
         return value
     if isinstance(value, int):
         return value if -(2**63) <= value < 2**64 else str(value)
     if isinstance(value, float):
-        if math.isinf(value):
-            raise ValueError(value)
-        return None if math.isnan(value) else value
+        if not math.isfinite(value):
+            raise ValueError(f"{value}, which JSON cannot hold")
+        return value
     if isinstance(value, Decimal):
         return _decimal(value)
     if isinstance(value, date | time | timedelta | UUID):
@@ -241,7 +175,8 @@ def plain(value: object) -> Json:
         }
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
-    raise ValueError("bytes" if isinstance(value, bytes | bytearray) else type(value).__name__)
+    kind = "bytes" if isinstance(value, bytes | bytearray) else type(value).__name__
+    raise ValueError(f"{kind}, which JSON cannot hold")
 
 
 def _decimal(value: Decimal) -> Json:

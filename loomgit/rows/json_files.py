@@ -6,7 +6,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import orjson
 
+from loomgit.domain.exact_json import NotExactError, parse_exact
+from loomgit.domain.records import RefusedRow
 from loomgit.errors import UserError
+from loomgit.rows.json_rows import split_array
 from loomgit.rows.paths import disk
 
 if TYPE_CHECKING:
@@ -21,7 +24,7 @@ _BOM = b"\xef\xbb\xbf"
 class JsonLine(NamedTuple):
     """A row and the bytes of its line, without the line's end."""
 
-    row: JsonObject
+    row: JsonObject | RefusedRow
     raw: bytes
 
 
@@ -37,19 +40,23 @@ def read_lines(path: Path, shown: str) -> Iterator[JsonLine]:
                 raw = raw.removeprefix(_BOM)
             if not raw:
                 continue
+            place = f"{shown}:{number}"
             try:
-                row = orjson.loads(raw)
+                row = parse_exact(raw)
+            except NotExactError as fault:
+                yield JsonLine(_refused(raw, place, fault), raw)
+                continue
             except orjson.JSONDecodeError as fault:
-                raise _not_json(fault, raw, f"{shown}:{number}:{fault.colno}") from fault
+                raise _not_json(fault, raw, f"{place}:{fault.colno}") from fault
             if not isinstance(row, dict):
                 raise UserError(
-                    f"{shown}:{number}: {_what(row)} where an object is expected",
+                    f"{place}: {_what(row)} where an object is expected",
                     hint='one JSON object a line: {"id": 1, "text": "..."}',
                 )
             yield JsonLine(row, raw)
 
 
-def read_array(path: Path, shown: str, *, one: bool = True) -> list[JsonObject]:
+def read_array(path: Path, shown: str, *, one: bool = True) -> list[JsonObject | RefusedRow]:
     """The rows of a JSON file: an array of objects or, where `one` allows it, a single object.
 
     The whole file is in memory, at about five times its size; JSON lines are streamed.
@@ -58,19 +65,43 @@ def read_array(path: Path, shown: str, *, one: bool = True) -> list[JsonObject]:
         raw = path.read_bytes().removeprefix(_BOM)
     if not raw.strip():
         raise UserError(f"{shown}: is empty", hint="an array of objects is expected: [{...}, ...]")
+    items: list[Json | RefusedRow]
     try:
-        value = orjson.loads(raw)
+        value = parse_exact(raw)
+    except NotExactError:
+        items = list(_parse_items(raw, shown))
     except orjson.JSONDecodeError as fault:
         place = f"{shown}:{fault.lineno}:{fault.colno}"
         raise _not_json(fault, raw, place, lines=b"\n{" in raw) from fault
-    if isinstance(value, dict) and one:
-        return [value]
-    if not isinstance(value, list):
-        raise UserError(f"{shown}: {_what(value)} where an array of objects is expected")
-    for index, row in enumerate(value):
-        if not isinstance(row, dict):
+    else:
+        if not isinstance(value, list) and not (isinstance(value, dict) and one):
+            raise UserError(f"{shown}: {_what(value)} where an array of objects is expected")
+        items = [*value] if isinstance(value, list) else [value]
+    for index, row in enumerate(items):
+        if not isinstance(row, dict | RefusedRow):
             raise UserError(f"{shown}: item {index + 1} is {_what(row)}, not an object")
-    return value
+    return items  # type: ignore[return-value]  # the loop has looked at each
+
+
+def _parse_items(raw: bytes, shown: str) -> Iterator[Json | RefusedRow]:
+    """The items of an array that is JSON, one by one; a single object is an item."""
+    for start, text in split_array(raw) if raw.lstrip().startswith(b"[") else [(0, raw)]:
+        line = raw.count(b"\n", 0, start) + 1
+        try:
+            yield parse_exact(text)
+        except NotExactError as fault:
+            yield _refused(text, f"{shown}:{line}", fault)
+
+
+def _refused(raw: bytes, place: str, fault: NotExactError) -> RefusedRow:
+    return RefusedRow(place, str(fault), raw.decode(errors="replace"))
+
+
+def require_exact(row: JsonObject | RefusedRow) -> JsonObject:
+    """The row. Raises UserError where it cannot be kept exactly."""
+    if isinstance(row, RefusedRow):
+        raise UserError(str(row))
+    return row
 
 
 def _not_json(

@@ -9,7 +9,7 @@ import orjson
 
 from loomgit.errors import UserError
 from loomgit.rows.csv_files import BOM, CsvFile, CsvWriter, cell, require_names
-from loomgit.rows.json_files import read_array, read_lines, same
+from loomgit.rows.json_files import read_array, read_lines, require_exact, same
 from loomgit.rows.paths import disk
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class JsonLinesLayout:
     def held(self) -> Iterator[Held]:
         """Stream the lines."""
         for line in read_lines(self._path, self._shown):
-            yield Held(line.row, line.raw)
+            yield Held(require_exact(line.row), line.raw)
 
     def merged(self, old: JsonObject, new: JsonObject) -> JsonObject | None:
         """Compare as data, so that 1 and 1.0 are the same and white space is none."""
@@ -124,7 +124,7 @@ class JsonArrayLayout:
     def held(self) -> Iterator[Held]:
         """The objects of the array."""
         for row in read_array(self._path, self._shown, one=False):
-            yield Held(row, orjson.dumps(row))
+            yield Held(require_exact(row), orjson.dumps(row))
 
     def merged(self, old: JsonObject, new: JsonObject) -> JsonObject | None:
         """Compare as data."""

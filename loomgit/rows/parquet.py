@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import struct
 from contextlib import contextmanager
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import orjson
@@ -10,6 +13,7 @@ import orjson
 from loomgit.errors import UserError
 from loomgit.rows.csv_files import require_names
 from loomgit.rows.duck import LONGEST_OBJECT, connect, file_literal, literal, select
+from loomgit.rows.json_files import require_exact
 from loomgit.rows.layouts import Held, merged_json
 from loomgit.rows.query import BoundQuery
 from loomgit.rows.sqlite import quote
@@ -34,6 +38,10 @@ _WHOLE = frozenset(
     {"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT"}
     | {"UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT"}
 )
+_LONG = "LONG"  # a kind of values, no type: integers that a DOUBLE cannot hold
+_ANY_INTEGER = "DECIMAL(20,0)"  # Parquet has no integers of 128 bits
+_INTEGERS = ("BIGINT", _LONG, "UBIGINT")
+_DECIMAL = re.compile(r"DECIMAL\(\d+,(\d+)\)")
 _TEXT_TOO = ("DATE", "TIME", "DECIMAL", "UUID", "ENUM", "INTERVAL")
 
 
@@ -66,7 +74,7 @@ class ParquetLayout:
         with connect(self._root, self._shown) as connection:
             query = BoundQuery(f"FROM read_parquet({file_literal(self._path)})")
             for row in select(connection, query, self._shown):
-                yield Held(row, b"")
+                yield Held(require_exact(row), b"")
 
     def merged(self, old: JsonObject, new: JsonObject) -> JsonObject | None:
         """Compare as data."""
@@ -140,7 +148,7 @@ class _Typed:
                 continue
             kind = _kind(value)
             given = self._given.get(name)
-            if given is not None and not _fits(kind, given):
+            if given is not None and not (_fits(kind, given) and _exact(value, given)):
                 raise UserError(
                     f"{self._shown}: column '{name}' is {given} and cannot hold "
                     f"{orjson.dumps(value).decode()[:60]}"
@@ -161,7 +169,9 @@ def _kind(value: Json) -> str:
     if isinstance(value, bool):
         return "BOOLEAN"
     if isinstance(value, int):
-        return "BIGINT" if -(2**63) <= value < 2**63 else "UBIGINT"
+        if -(2**53) <= value <= 2**53:
+            return "BIGINT"
+        return _LONG if -(2**63) <= value < 2**63 else "UBIGINT"
     if isinstance(value, float):
         return "DOUBLE"
     if isinstance(value, str):
@@ -183,9 +193,13 @@ def _common(kinds: set[str]) -> str:
         return "JSON" if item == "JSON" else f"{item}[]"
     if not kinds:
         return "VARCHAR"
+    if kinds <= {"BIGINT", _LONG}:
+        return "BIGINT"
     if len(kinds) == 1:
         return next(iter(kinds))
-    return "DOUBLE" if kinds <= {"BIGINT", "UBIGINT", "DOUBLE"} else "JSON"
+    if kinds <= {"BIGINT", _LONG, "UBIGINT"}:
+        return _ANY_INTEGER
+    return "DOUBLE" if kinds == {"BIGINT", "DOUBLE"} else "JSON"
 
 
 def _fits(kind: str, given: str) -> bool:
@@ -194,13 +208,30 @@ def _fits(kind: str, given: str) -> bool:
     if given.startswith("VARCHAR") and not given.endswith("]"):
         return kind == "VARCHAR"
     if given in _WHOLE:
-        return kind in ("BIGINT", "UBIGINT")
+        return kind in _INTEGERS
     if given in ("DOUBLE", "FLOAT"):
-        return kind in ("BIGINT", "UBIGINT", "DOUBLE")
+        return kind in ("BIGINT", "DOUBLE")
     if given.endswith("[]"):
         return kind == "*[]" or (kind.endswith("[]") and _fits(kind[:-2], given[:-2]))
     if given.startswith(_TEXT_TOO):
-        return kind == "VARCHAR" or (given.startswith("DECIMAL") and kind in ("BIGINT", "DOUBLE"))
+        return kind == "VARCHAR" or (given.startswith("DECIMAL") and kind in (*_INTEGERS, "DOUBLE"))
     if given == "BOOLEAN":
         return kind == "BOOLEAN"
     return kind == "JSON" and given.startswith(("STRUCT", "MAP"))
+
+
+def _exact(value: Json, given: str) -> bool:
+    """Whether a column of the type keeps a number as it is; numbers in lists are not looked at."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return True
+    if given == "FLOAT":  # 32 bits
+        return abs(value) < 3.4e38 and _as_float(value) == value
+    if scale := _DECIMAL.fullmatch(given):
+        number = Decimal(repr(value))
+        return number == round(number, int(scale[1]))
+    return True
+
+
+def _as_float(value: float) -> float:
+    (rounded,) = struct.unpack("f", struct.pack("f", value))
+    return float(rounded)

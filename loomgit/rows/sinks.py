@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from loomgit.domain.keys import HASH_KEY
 from loomgit.errors import UserError
 from loomgit.rows.address import FileAddress, no_connections, parse_address
 from loomgit.rows.file_sink import FileSink
@@ -30,23 +29,19 @@ def open_sink(
 ) -> Sink:
     """The destination that `load` names.
 
-    An empty `key` means the column of hashes (`HASH_KEY`), which then has to be in the rows for
-    `upsert`. `stage` is a folder for this run's rows on their way, kept until the run is over; it
-    and `run` must be one pipeline's. Every sink may be offered a part again, after a crash for
-    instance, and takes it once. Nothing is opened before `check` or `load`. Raises UserError for a
-    URL that is no destination.
+    An empty `key` means that it is not known, because there are no rows to load. `stage` is a
+    folder for this run's rows on their way, kept until the run is over; it and `run` must be one
+    pipeline's. Every sink may be offered a part again, after a crash for instance, and takes it
+    once. Nothing is opened before `check` or `load`. Raises UserError for a URL that is no
+    destination.
     """
     address = parse_address(load.destination, connections)
     if isinstance(address, FileAddress):
-        if load.mode == "upsert":
-            key = key or (HASH_KEY,)
         return FileSink(
             address, mode=load.mode, key=key, schema=load.schema, root=root, stage=stage
         )
     if address.table is None:
         raise UserError(f"'{load.destination}': names no table", hint=f"sqlite://{address}/TABLE")
-    if load.mode == "upsert":
-        key = key or (HASH_KEY,)
     table = Table(root / address.path, str(address), address.table, key, load.schema)
     if load.mode == "replace":
         return SqliteReplaceSink(table, stage=stage)

@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING
 
 from loomgit.errors import UserError
 from loomgit.rows.address import FileAddress, SqliteAddress, no_connections, parse_address
-from loomgit.rows.csv_files import CsvFile
-from loomgit.rows.duck import FileQuery
-from loomgit.rows.json_files import read_array, read_lines
+from loomgit.rows.file_query import FileQuery, RowFile
 from loomgit.rows.paths import require_file
 from loomgit.rows.sqlite import require_columns
 from loomgit.rows.sqlite_source import SqliteSource
@@ -20,8 +18,8 @@ if TYPE_CHECKING:
 
     from loomgit.domain.definitions import Extract
     from loomgit.domain.ports import QueryValues, Source
+    from loomgit.domain.records import RefusedRow
     from loomgit.domain.values import JsonObject
-    from loomgit.rows.address import Format
     from loomgit.rows.query import BoundQuery
 
 
@@ -76,38 +74,25 @@ def _open(
         return FileQuery(
             path, shown, address.format, root=root, query=query, needed=needed, confined=confined
         )
-    return FileSource(path, shown, address.format, needed=needed)
+    return FileSource(RowFile(path, shown, address.format), needed=needed)
 
 
 class FileSource:
-    """A CSV, JSON or JSON lines file, row by row as it stands there.
+    """The rows of a CSV, JSON or JSON lines file."""
 
-    A CSV file's values are all text. A JSON file is read whole; the others are streamed.
-    """
-
-    def __init__(self, path: Path, shown: str, form: Format, *, needed: Sequence[str]) -> None:
-        self._path = path
-        self._shown = shown
-        self._form: Format = form
+    def __init__(self, file: RowFile, *, needed: Sequence[str]) -> None:
+        self._file = file
         self._needed = tuple(needed)
 
     def check(self) -> None:
         """Raise where the file cannot be read or a CSV file lacks a needed column."""
-        require_file(self._path, self._shown)
-        if self._form == "csv":
-            names = CsvFile(self._path, self._shown).header()
-            require_columns(self._needed, names, f"{self._shown}:1")
+        require_file(self._file.path, self._file.shown)
+        if header := self._file.header():
+            require_columns(self._needed, header, f"{self._file.shown}:1")
 
-    def rows(self) -> Iterator[JsonObject]:
+    def rows(self) -> Iterator[JsonObject | RefusedRow]:
         """Stream the rows."""
-        require_file(self._path, self._shown)
-        if self._form == "csv":
-            yield from CsvFile(self._path, self._shown).rows()
-        elif self._form == "jsonl":
-            for line in read_lines(self._path, self._shown):
-                yield line.row
-        else:
-            yield from read_array(self._path, self._shown)
+        return self._file.rows()
 
 
 class _Limited:
@@ -118,5 +103,5 @@ class _Limited:
     def check(self) -> None:
         self._source.check()
 
-    def rows(self) -> Iterator[JsonObject]:
+    def rows(self) -> Iterator[JsonObject | RefusedRow]:
         return islice(self._source.rows(), self._limit)

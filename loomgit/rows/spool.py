@@ -11,6 +11,7 @@ import orjson
 import zstandard
 from msgspec import Struct
 
+from loomgit.domain.records import RefusedRow
 from loomgit.errors import WorldError
 from loomgit.rows.paths import disk
 
@@ -25,21 +26,22 @@ _LEVEL = 3
 
 
 class Spool(Struct, frozen=True):
-    """Rows as they were extracted.
+    """Rows as they were extracted. A refused row is a line with an array: place, reason, text.
 
-    `sha256` is that of the lines before compression, so equal rows in equal order have one snapshot
-    id; `fields` are all names that occur, in order of first appearance; `bytes` is the size of the
-    lines before compression.
+    `count` is the number of rows, those that were `refused` included. `sha256` is that of the lines
+    before compression, so equal rows in equal order have one snapshot id; `fields` are all names
+    that occur, in order of first appearance; `bytes` is the size of the lines before compression.
     """
 
     path: Path
     count: int
+    refused: int
     sha256: str
     fields: tuple[str, ...]
     bytes: int
 
     @classmethod
-    def write(cls, path: Path, rows: Iterable[JsonObject]) -> Spool:
+    def write(cls, path: Path, rows: Iterable[JsonObject | RefusedRow]) -> Spool:
         """Write all of `rows` to a new spool at `path`, which stays absent where `rows` raises."""
         aside = path.with_name(f".{path.name}.part")
         with disk(str(path)):
@@ -53,10 +55,10 @@ class Spool(Struct, frozen=True):
         return spool
 
     @classmethod
-    def _write(cls, path: Path, aside: Path, rows: Iterable[JsonObject]) -> Spool:
+    def _write(cls, path: Path, aside: Path, rows: Iterable[JsonObject | RefusedRow]) -> Spool:
         fields: dict[str, None] = {}
         sha256 = hashlib.sha256()
-        count = size = 0
+        count = refused = size = 0
         lines = bytearray()
         compressor = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True)
         # `disk` is not around the loop: what `rows` raises is the source's own.
@@ -70,9 +72,13 @@ class Spool(Struct, frozen=True):
                     lines.clear()
 
                 for row in rows:
-                    if not row.keys() <= fields.keys():
-                        fields.update(dict.fromkeys(row))
-                    lines += orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
+                    if isinstance(row, RefusedRow):
+                        lines += _refused_line(row)
+                        refused += 1
+                    else:
+                        if not row.keys() <= fields.keys():
+                            fields.update(dict.fromkeys(row))
+                        lines += orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
                     count += 1
                     if len(lines) >= _CHUNK:
                         size += len(lines)
@@ -82,7 +88,7 @@ class Spool(Struct, frozen=True):
             with disk(str(path)):
                 file.flush()
                 os.fsync(file.fileno())
-        return cls(path, count, sha256.hexdigest(), tuple(fields), size)
+        return cls(path, count, refused, sha256.hexdigest(), tuple(fields), size)
 
     @classmethod
     def load(cls, path: Path) -> Spool:
@@ -92,17 +98,19 @@ class Spool(Struct, frozen=True):
         """
         fields: dict[str, None] = {}
         sha256 = hashlib.sha256()
-        count = size = 0
+        count = refused = size = 0
         for line in _lines(path):
             sha256.update(line)
             row = _row(line, path)
-            if not row.keys() <= fields.keys():
+            if isinstance(row, RefusedRow):
+                refused += 1
+            elif not row.keys() <= fields.keys():
                 fields.update(dict.fromkeys(row))
             count += 1
             size += len(line)
-        return cls(path, count, sha256.hexdigest(), tuple(fields), size)
+        return cls(path, count, refused, sha256.hexdigest(), tuple(fields), size)
 
-    def rows(self) -> Iterator[JsonObject]:
+    def rows(self) -> Iterator[JsonObject | RefusedRow]:
         """Stream the rows; raises WorldError where the file is no longer what was written."""
         sha256 = hashlib.sha256()
         for line in _lines(self.path):
@@ -128,11 +136,17 @@ def _lines(path: Path) -> Iterator[bytes]:
         raise _damaged(path, "it ends too early")
 
 
-def _row(line: bytes, path: Path) -> JsonObject:
+def _refused_line(row: RefusedRow) -> bytes:
+    return orjson.dumps([row.place, row.reason, row.text], option=orjson.OPT_APPEND_NEWLINE)
+
+
+def _row(line: bytes, path: Path) -> JsonObject | RefusedRow:
     try:
         row = orjson.loads(line)
     except orjson.JSONDecodeError as fault:
         raise _damaged(path, str(fault)) from fault
+    if isinstance(row, list) and len(row) == 3:
+        return RefusedRow(*row)
     if not isinstance(row, dict):
         raise _damaged(path, "a line is no object")
     return row

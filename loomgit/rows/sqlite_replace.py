@@ -73,7 +73,7 @@ class SqliteReplaceSink:
             connection.execute(f"DELETE FROM {quote(table.name)}")  # noqa: S608 - quoted
             numbers = count()
             staged = (row for row, _ in zip(chain(first, rows), numbers, strict=False))
-            inserted = insert(connection, table.name, staged)
+            inserted = insert(connection, table.name, staged, table.shown)
             if may_keep_out(connection, table.name):
                 inserted = count_rows(connection, table.name)
         duplicates, kept_out = self._stage.duplicates(), next(numbers) - inserted

@@ -5,12 +5,19 @@ from __future__ import annotations
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-import orjson
-
 from loomgit.domain.ports import LoadReceipt
+from loomgit.domain.values import as_text
 from loomgit.errors import UserError
 from loomgit.rows.paths import make_folder, require_file, require_place
 from loomgit.rows.sqlite import columns, connect, kind, quote, transaction, translated
+from loomgit.rows.sqlite_values import (
+    affinity,
+    changes,
+    common_type,
+    schema_types,
+    stored,
+    value_type,
+)
 from loomgit.rows.stage import key_text
 
 if TYPE_CHECKING:
@@ -19,8 +26,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from loomgit.domain.definitions import LoadMode
-    from loomgit.domain.values import Json, JsonMapping, JsonObject
+    from loomgit.domain.values import JsonMapping, JsonObject
     from loomgit.rows.query import Scalar
+    from loomgit.rows.sqlite_values import Affinity
 
 LEDGER = "_loom_loads"
 _LEDGER = f"""
@@ -34,14 +42,6 @@ _LEDGER = f"""
     ) WITHOUT ROWID
 """
 _SEEN = "CREATE TEMP TABLE IF NOT EXISTS _loom_seen (key TEXT PRIMARY KEY) WITHOUT ROWID"
-_OF_SCHEMA = {
-    "string": "TEXT",
-    "integer": "INTEGER",
-    "number": "REAL",
-    "boolean": "INTEGER",
-    "object": "TEXT",
-    "array": "TEXT",
-}
 
 
 class Table:
@@ -54,7 +54,7 @@ class Table:
         self.shown = shown
         self.name = name
         self.key = key
-        self._types = _schema_types(schema)
+        self._types = schema_types(schema)
         self._made = False
 
     def check(self) -> None:
@@ -101,7 +101,7 @@ class Table:
         missing = self._missing(connection, names) if exists else list(names)
         if not missing:
             return
-        found = {name: {_kind(row.get(name)) for row in rows} for name in missing}
+        found = {name: {value_type(row.get(name)) for row in rows} for name in missing}
         if not exists:
             self._create(connection, found, unique=unique)
             return
@@ -130,8 +130,7 @@ class Table:
         kinds = found.get(name, set()) - {""}
         declared = self._types.get(name)
         if declared is None:
-            declared = "REAL" if kinds == {"INTEGER", "REAL"} else ""
-            declared = next(iter(kinds)) if len(kinds) == 1 else declared
+            declared = common_type(kinds)
         return f"{quote(name)} {declared}".rstrip()
 
     def _require_writable(self, connection: sqlite3.Connection) -> bool:
@@ -154,38 +153,6 @@ class Table:
     def _refuse_reserved(self) -> None:
         if self.name.lower() == LEDGER or self.name.lower().startswith("sqlite_"):
             raise UserError(f"{self.shown}: the table name '{self.name}' is reserved")
-
-
-def _schema_types(schema: JsonMapping | None) -> dict[str, str]:
-    """The declared type of each property, empty where the schema does not say one type."""
-    properties = (schema or {}).get("properties")
-    if not isinstance(properties, dict):
-        return {}
-    return {name: _schema_type(of) for name, of in properties.items()}
-
-
-def _schema_type(schema: Json) -> str:
-    named = schema.get("type") if isinstance(schema, dict) else None
-    kinds = named if isinstance(named, list) else [named]
-    types = {_OF_SCHEMA.get(kind, "") for kind in kinds if isinstance(kind, str) and kind != "null"}
-    return types.pop() if len(types) == 1 else ""
-
-
-def _kind(value: Json) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bool | int):
-        return "INTEGER"
-    return "REAL" if isinstance(value, float) else "TEXT"
-
-
-def stored(value: Json) -> Scalar:
-    """A value as SQLite keeps it: lists and objects as JSON text, integers beyond 64 bits too."""
-    if isinstance(value, dict | list):
-        return orjson.dumps(value).decode()
-    if isinstance(value, int) and not -(2**63) <= value < 2**63:
-        return str(value)
-    return value
 
 
 class SqliteSink:
@@ -253,7 +220,7 @@ class SqliteSink:
         self._table.shape(connection, rows, unique=False)
         keeps_out = may_keep_out(connection, self._table.name)
         before = count_rows(connection, self._table.name) if keeps_out else 0
-        insert(connection, self._table.name, rows)
+        insert(connection, self._table.name, rows, self._table.shown)
         after = count_rows(connection, self._table.name) if keeps_out else len(rows)
         inserted = after - before
         connection.execute(
@@ -306,18 +273,41 @@ def count_rows(connection: sqlite3.Connection, table: str) -> int:
     return int(number)
 
 
-def insert(connection: sqlite3.Connection, table: str, rows: Iterable[JsonObject]) -> int:
-    """Insert the rows in order and return their number; a field that a row lacks is null."""
+def insert(
+    connection: sqlite3.Connection, table: str, rows: Iterable[JsonObject], shown: str
+) -> int:
+    """Insert the rows in order and return their number; a field that a row lacks is null.
+
+    Raises UserError for a value that its column would change.
+    """
+    affinities = {
+        row[1].casefold(): affinity(row[2])
+        for row in connection.execute(f"PRAGMA table_info({quote(table)})")
+    }
     # Not the cursor's rowcount: before Python 3.13, sqlite3 does not recognize INSERT in a Turkish
     # locale, in which the lower case of I is not i.
     before = connection.total_changes
     for fields, group in groupby(rows, key=tuple):
+        columns = [affinities.get(name.casefold(), "BLOB") for name in fields]
         connection.executemany(
             f"INSERT INTO {quote(table)} ({', '.join(map(quote, fields))}) "  # noqa: S608 - quoted
             f"VALUES ({', '.join('?' * len(fields))})",
-            ([stored(value) for value in row.values()] for row in group),
+            (_parameters(row, columns, shown) for row in group),
         )
     return connection.total_changes - before
+
+
+def _parameters(row: JsonObject, columns: Sequence[Affinity], shown: str) -> list[Scalar]:
+    parameters = []
+    for (name, value), column in zip(row.items(), columns, strict=True):
+        if changes(value, column):
+            raise UserError(
+                f"{shown}: column '{name}' is {column} and cannot hold {as_text(value)[:60]} "
+                "without a change",
+                hint="make it a TEXT column",
+            )
+        parameters.append(stored(value, column))
+    return parameters
 
 
 def _upsert(
@@ -334,7 +324,7 @@ def _upsert(
     connection.execute(
         f"CREATE TEMP TABLE _loom_incoming AS SELECT {chosen} FROM {target} LIMIT 0"  # noqa: S608
     )
-    insert(connection, "_loom_incoming", rows)
+    insert(connection, "_loom_incoming", rows, table.shown)
     keys = [quote(name) for name in table.key]
     connection.execute(
         f"CREATE INDEX temp._loom_incoming_key ON _loom_incoming ({', '.join(keys)})"

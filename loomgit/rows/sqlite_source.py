@@ -7,7 +7,9 @@ import re
 from contextlib import closing
 from typing import TYPE_CHECKING
 
+from loomgit.domain.records import RefusedRow
 from loomgit.errors import UserError
+from loomgit.rows.json_rows import show_row
 from loomgit.rows.paths import require_file
 from loomgit.rows.query import BoundQuery
 from loomgit.rows.sqlite import connect, quote, require_columns, require_table, translated
@@ -26,8 +28,8 @@ _TO_LOOK_AT = (float, bytes)
 class SqliteSource:
     """A table, or a query over the database, which is opened read-only.
 
-    A blob is an error that names its column: JSON has no bytes, and a picture in base64 would be
-    paid for by the token. NaN cannot occur (SQLite stores null); an infinity is an error.
+    A row with a blob is refused: JSON has no bytes, and a picture in base64 would be paid for by
+    the token. So is a row with an infinity. NaN cannot occur, because SQLite stores null.
     """
 
     def __init__(
@@ -58,20 +60,24 @@ class SqliteSource:
                 self._needed, unique_names(cursor.description, self._shown), self._shown
             )
 
-    def rows(self) -> Iterator[JsonObject]:
+    def rows(self) -> Iterator[JsonObject | RefusedRow]:
         """Stream the rows as SQLite orders them."""
         require_file(self._path, self._shown)
         with closing(self._connect()) as connection, translated(self._shown, connection):
             query = self._statement(connection)
             cursor = connection.execute(query.text, query.parameters)
             names = unique_names(cursor.description, self._shown)
-            for values in cursor:
+            for number, values in enumerate(cursor, 1):
                 row: dict[str, Json] = dict(zip(names, values, strict=True))
+                reason = ""
                 for value in values:
                     if value.__class__ in _TO_LOOK_AT:
-                        self._look_at(row)
+                        reason = _reason_to_refuse(row)
                         break
-                yield row
+                if reason:
+                    yield RefusedRow(f"{self._shown}: row {number}", reason, show_row(row))
+                else:
+                    yield row
 
     def _connect(self) -> sqlite3.Connection:
         with translated(self._shown):
@@ -90,18 +96,18 @@ class SqliteSource:
         require_table(connection, self._table, self._shown)
         return BoundQuery(f"SELECT * FROM {quote(self._table)}")  # noqa: S608 - quoted
 
-    def _look_at(self, row: JsonObject) -> None:
-        for name, value in row.items():
-            if isinstance(value, bytes):
-                raise UserError(
-                    f"{self._shown}: column '{name}' holds bytes, which JSON cannot",
-                    hint=f"choose the columns with extract.query, or hex({name})",
-                )
-            if isinstance(value, float) and not math.isfinite(value):
-                raise UserError(
-                    f"{self._shown}: column '{name}' holds {value}, which JSON cannot",
-                    hint="leave it out with extract.query",
-                )
+
+def _reason_to_refuse(row: JsonObject) -> str:
+    """Why JSON cannot hold a value of the row; empty where it can hold all of them."""
+    for name, value in row.items():
+        if isinstance(value, bytes):
+            return (
+                f"column '{name}': bytes, which JSON cannot hold; "
+                f"choose the columns with extract.query, or hex({name})"
+            )
+        if isinstance(value, float) and not math.isfinite(value):
+            return f"column '{name}': {value}, which JSON cannot hold"
+    return ""
 
 
 def unique_names(description: Sequence[Sequence[object]], shown: str) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from loomgit.domain.keys import find_key, record_key
 from loomgit.domain.ports import QueryValues
-from loomgit.domain.records import Output, Record
+from loomgit.domain.records import Output, Record, RefusedRow
 from loomgit.domain.spending import Estimate, Price
 from loomgit.domain.values import as_text
 from loomgit.evaluators.kinds import needs_judge
@@ -119,6 +119,8 @@ class Estimating:
         count = 0
         kept: list[tuple[int, JsonObject]] = []
         for row in self._assembly.source(pipeline, values, limit=limit).rows():
+            if isinstance(row, RefusedRow):
+                continue  # it fails before any call
             place = count if count < SAMPLE else choice.randrange(count + 1)
             if count < SAMPLE:
                 kept.append((count, row))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from loomgit.domain.definitions import CacheRule
-from loomgit.domain.keys import HASH_KEY, find_key
+from loomgit.domain.keys import destination_key
 from loomgit.domain.passages import RETRIEVED
 from loomgit.domain.place import Problem
 from loomgit.errors import ProblemsFound, UserError
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from loomgit.domain.definitions import EvaluatorSpec, Pipeline, Transform
     from loomgit.domain.models import Completion, Purpose, Request
     from loomgit.domain.ports import Evaluator, Gateway, QueryValues, Sink, Source
+    from loomgit.domain.records import RefusedRow
     from loomgit.domain.settings import Replay
     from loomgit.domain.values import JsonMapping, JsonObject
     from loomgit.gateway.cassette import Entry
@@ -262,7 +263,7 @@ class Assembly(Planning):
 
     def check_destination(self, pipeline: Pipeline, fields: Sequence[str] | None) -> None:
         """Raise where the destination may not be written; writes nothing."""
-        key = find_key(fields or (), pipeline.extract.key) or (HASH_KEY,)
+        key = destination_key(fields or (), pipeline.extract.key)
         with TemporaryDirectory(prefix="loom-") as folder:
             output = pipeline.transform.output
             self.sink(pipeline, key, output=output, stage=Path(folder), run="check").check()
@@ -291,7 +292,7 @@ class Assembly(Planning):
                 connections=self.wiring.connection,
             )
 
-    def spool(self, state: Path, rows: Iterator[JsonObject]) -> Spool:
+    def spool(self, state: Path, rows: Iterator[JsonObject | RefusedRow]) -> Spool:
         """Write the rows to the run's spool (blocking)."""
         return Spool.write(state / "spool.jsonl.zst", rows)
 

@@ -16,10 +16,10 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from loomgit.domain.judging import judge_again
-from loomgit.domain.keys import find_key, record_key
+from loomgit.domain.keys import find_key
 from loomgit.domain.place import Problem
 from loomgit.domain.ports import QueryValues
-from loomgit.domain.records import Record
+from loomgit.domain.records import Record, RefusedRow, make_record
 from loomgit.domain.suites import UnitCase
 from loomgit.domain.words import one_of
 from loomgit.errors import ProblemsFound, UserError
@@ -167,21 +167,21 @@ class Bench:
             extract = replace(pipeline.extract, source=dataset, query=None, limit=None)
             pipeline = replace(pipeline, extract=extract)
         values = QueryValues(datetime.now(UTC), None, {})
+        source = dataset or pipeline.extract.source
         rows = list(self.assembly.source(pipeline, values, limit=limit).rows())
-        key = find_key(
-            tuple(dict.fromkeys(f for row in rows[:100] for f in row)), pipeline.extract.key
+        fields = dict.fromkeys(
+            name for row in rows[:100] if not isinstance(row, RefusedRow) for name in row
         )
+        key = find_key(tuple(fields), pipeline.extract.key)
         found: dict[str, Record] = {}
         for index, row in enumerate(rows):
-            try:
-                identity = record_key(row, key)
-            except KeyError as error:
-                place = pipeline.place("extract.key")
+            record = make_record(index, row, key)
+            if record.refused:  # no score may depend on how many rows are left out
                 raise UserError(
-                    f"{place}: record {index + 1} of {dataset or pipeline.extract.source} has no "
-                    f"value in its key field {error}"
-                ) from error
-            found[identity] = Record(index, identity, row)  # of a key that comes again, the last
+                    f"{pipeline.place('extract')}: {source}: {record.refused}",
+                    hint="correct the row, or leave it out",
+                )
+            found[record.key] = record  # of a key that comes again, the last
         records = list(found.values())
         return records if limit is not None else shuffled(records)
 

@@ -13,6 +13,7 @@ from loomgit.domain.answers import holds_object
 from loomgit.domain.checks import Check, Section, Validation
 from loomgit.domain.place import Place, Problem
 from loomgit.domain.ports import QueryValues
+from loomgit.domain.records import RefusedRow
 from loomgit.domain.words import one_of
 from loomgit.errors import LoomError, ProblemsFound, UserError
 from loomgit.retrieval.registry import check_name
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from loomgit.domain.versions import FileVersion
     from loomgit.wiring.assembly import Assembly
 
+_LOOKED_AT = 100  # rows; the first that is not refused shows the fields
 _KEYED = re.compile(r"[\w.]+: ")  # a fault of a key says the key first, one of the YAML does not
 
 
@@ -225,9 +227,9 @@ def _connections(
     checks = []
     fields = None
     try:
-        source = assembly.source(pipeline, QueryValues(datetime.now(UTC)), limit=1)
+        source = assembly.source(pipeline, QueryValues(datetime.now(UTC)), limit=_LOOKED_AT)
         source.check()
-        first = next(iter(source.rows()), None)
+        first = next((row for row in source.rows() if not isinstance(row, RefusedRow)), None)
         fields = None if first is None else list(first)
         checks.append(Check(source_text))
     except LoomError as error:

@@ -15,7 +15,7 @@ from loomgit.domain.definitions import (
 from loomgit.domain.keys import HASH_KEY
 from loomgit.domain.models import Spent, Usage
 from loomgit.domain.ports import EvaluatorFailure
-from loomgit.domain.records import Score
+from loomgit.domain.records import RefusedRow, Score
 from loomgit.errors import Denied, ProblemsFound, Unavailable, UserError, WorldError
 from loomgit.pipeline.evaluate import Panel
 from loomgit.pipeline.events import Extracted, Progressed, RunFinished, Warned
@@ -362,11 +362,35 @@ def test_a_key_that_no_record_has_is_said_before_any_call():
     assert bench.gateway.requests == []
 
 
-def test_a_record_without_a_value_in_its_key_ends_the_run_in_words():
-    bench = Bench(rows=[{"id": "a", "text": "x"}, {"id": None, "text": "y"}])
+@pytest.mark.parametrize("value", [None, ""])
+def test_a_record_without_a_value_in_its_key_fails_alone(value):
+    bench = Bench(rows=[{"id": "a", "text": "x"}, {"id": value, "text": "y"}])
     results = bench.run()
-    assert results.cause == "user"
-    assert "record 2 of the source has no value in its key field 'id'" in results.message
+    assert (results.records_loaded, results.records_rejected) == (1, 1)
+    assert len(bench.gateway.requests) == 1
+    failure = bench.log.lines[1]["failure"]
+    reason = "record 2 of the source has no value in its key field 'id'"
+    assert failure == {"stage": "extract", "reason": reason}
+
+
+@pytest.mark.parametrize("load", [Load("out.jsonl"), Load("o.jsonl", on_failure="skip")])
+def test_a_row_that_cannot_be_kept_fails_at_extract_and_calls_no_model(load):
+    refused = RefusedRow("data/x.jsonl:2", "has the key 'text' twice in one object", '{"te')
+    bench = Bench(rows=[{"id": "a", "text": "x"}, refused, {"id": "b", "text": "y"}], load=load)
+    results = bench.run()
+    assert (results.status, results.records_loaded, results.records_failed) == ("success", 2, 1)
+    assert len(bench.gateway.requests) == 2
+    line = bench.log.lines[1]
+    assert line["failure"]["stage"] == "extract"
+    assert line["failure"]["reason"] == "data/x.jsonl:2: has the key 'text' twice in one object"
+    assert line["status"] == ("skipped" if load.on_failure == "skip" else "quarantined")
+
+
+def test_a_source_whose_rows_are_all_refused_says_why():
+    refused = RefusedRow("data/x.jsonl:1", "nests 300 levels deep, more than 200")
+    results = Bench(rows=[refused, refused]).run()
+    assert (results.status, results.cause) == ("failed", "gate")
+    assert "no record passed: data/x.jsonl:1: nests 300 levels deep" in results.message
 
 
 def test_faults_of_the_prompt_are_raised_before_any_call():

@@ -213,7 +213,7 @@ def test_a_row_without_its_key_is_refused(sink):
 
 
 def test_without_a_key_the_hash_is_the_key(sink, source):
-    opened = sink("out.jsonl", key=())
+    opened = sink("out.jsonl", key=("_loom_record_key",))
     opened.load(0, [{"_loom_record_key": "abc", "v": 1}, {"_loom_record_key": "abc", "v": 2}])
     assert opened.commit().duplicates == 1
 

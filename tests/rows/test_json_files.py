@@ -1,5 +1,6 @@
 """JSON and JSON lines files as sources."""
 
+import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -49,6 +50,72 @@ def test_what_is_no_object_is_named_with_its_place(tmp_path, source, name, raw, 
         list(source(name).rows())
     assert message in caught.value.message
     assert hint in (caught.value.hint or "")
+
+
+def nested(levels):
+    return b'{"d":' + b"[" * (levels - 1) + b"]" * (levels - 1) + b"}"
+
+
+@pytest.mark.parametrize(
+    ("raw", "reason"),
+    [
+        (b'{"id": 18446744073709551616}', "the integer 18446744073709551616 has more than 64 bits"),
+        (b'{"a": [{"b": -9223372036854775809}]}', "-9223372036854775809 has more than 64 bits"),
+        (b'{"a": ' + b"1" * 5000 + b"}", "the integer 111"),
+        (b'{"a": 1e400}', "the number 1e400 is too large"),
+        (b'{"id": 1, "id": 2}', "has the key 'id' twice in one object"),
+        (b'{"a": [{"b": 1, "\\u0062" : 1}]}', "has the key 'b' twice in one object"),
+        (b'{"a": "\\ud800"}', "holds half of a character (\\ud800)"),
+        (b'{"\\udc00": 1}', "holds half of a character (\\udc00)"),
+        (nested(201), "nests 201 levels deep, more than 200"),
+        (nested(300), "nests 300 levels deep, more than 200"),
+        (nested(20000), "nests 20,000 levels deep, more than 200"),
+    ],
+)
+def test_a_row_that_cannot_be_kept_exactly_is_refused_alone(tmp_path, source, raw, reason):
+    (tmp_path / "a.jsonl").write_bytes(b'{"id": 1}\n' + raw + b'\n{"id": 2}\n')
+    (tmp_path / "a.json").write_bytes(b'[\n{"id": 1}\n,' + raw + b',\n{"id": 2}]')
+    (tmp_path / "one.json").write_bytes(raw)
+    for name, line in (("a.jsonl", 2), ("a.json", 3)):
+        first, refused, last = source(name).rows()
+        assert (first, last) == ({"id": 1}, {"id": 2})
+        assert refused.place == f"{name}:{line}"
+        assert reason in refused.reason
+        assert refused.text == raw.decode()
+    (refused,) = source("one.json").rows()
+    assert refused.place == "one.json:1"
+
+
+@pytest.mark.parametrize(
+    ("raw", "row"),
+    [
+        (b'{"a": 18446744073709551615}', {"a": 2**64 - 1}),
+        (b'{"a": -9223372036854775808}', {"a": -(2**63)}),
+        (b'{"a": "98765432109876543210"}', {"a": "98765432109876543210"}),
+        (b'{"a": ": x", "b": "\\":"}', {"a": ": x", "b": '":'}),
+        (b'{"a": "\\ud83d\\ude00"}', {"a": "😀"}),
+        (b'{"a": [{"b": 1}, {"b": 2}]}', {"a": [{"b": 1}, {"b": 2}]}),
+        (b'{"a": "' + b"[" * 900 + b'"}', {"a": "[" * 900}),
+        (b'{"a": 0.1234567890123456789}', {"a": 0.1234567890123456789}),
+        (nested(200), orjson.loads(nested(200))),
+    ],
+)
+def test_a_row_at_a_limit_is_kept(tmp_path, source, raw, row):
+    (tmp_path / "a.jsonl").write_bytes(raw)
+    (tmp_path / "a.json").write_bytes(b"[" + raw + b"]")
+    assert list(source("a.jsonl").rows()) == [row]
+    assert list(source("a.json").rows()) == [row]
+
+
+@pytest.mark.parametrize(
+    "raw", [b'{"a": 18446744073709551616', b'{"a": NaN, "a": 1}', nested(300)[:-1]]
+)
+def test_text_that_is_not_json_ends_the_reading_whatever_else_it_holds(tmp_path, source, raw):
+    (tmp_path / "a.jsonl").write_bytes(b'{"id": 1}\n' + raw)
+    (tmp_path / "a.json").write_bytes(b"[" + raw + b"]")
+    for name in ("a.jsonl", "a.json"):
+        with pytest.raises(UserError, match="not JSON"):
+            list(source(name).rows())
 
 
 json_values = st.recursive(

@@ -90,12 +90,15 @@ def test_check_wants_the_key_and_the_cursor(source, shop):
 
 
 @pytest.mark.parametrize(("value", "word"), [("x'00ff'", "bytes"), ("9e999", "inf")])
-def test_what_json_cannot_hold_is_an_error_that_names_the_column(source, tmp_path, value, word):
+def test_a_row_that_json_cannot_hold_is_refused(source, tmp_path, value, word):
     with closing(sqlite3.connect(tmp_path / "a.db")) as connection:
-        connection.executescript(f"CREATE TABLE t (id, raw); INSERT INTO t VALUES (1, {value})")
-    with pytest.raises(UserError, match=f"column 'raw' holds {word}") as caught:
-        list(source("sqlite://a.db/t").rows())
-    assert "extract.query" in (caught.value.hint or "")
+        connection.executescript(
+            f"CREATE TABLE t (id, raw); INSERT INTO t VALUES (1, {value}), (2, 0.5)"
+        )
+    refused, row = source("sqlite://a.db/t").rows()
+    assert refused.place == "a.db: row 1"
+    assert refused.reason.startswith(f"column 'raw': {word}, which JSON cannot hold")
+    assert row == {"id": 2, "raw": 0.5}
 
 
 def test_a_file_that_is_no_database_is_called_so(source, tmp_path):

@@ -1,0 +1,125 @@
+"""Values in SQLite: the declared type for a column, how a value is stored, and what would change.
+
+The conversions are those of column affinity (SQLite, "Datatypes In SQLite", section 3).
+"""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import orjson
+
+from loomgit.domain.values import as_text
+
+if TYPE_CHECKING:
+    from loomgit.domain.values import Json, JsonMapping
+    from loomgit.rows.query import Scalar
+
+Affinity: TypeAlias = Literal["INTEGER", "REAL", "NUMERIC", "TEXT", "BLOB"]
+
+_OF_SCHEMA = {
+    "string": "TEXT",
+    "integer": "INTEGER",
+    "number": "REAL",
+    "boolean": "INTEGER",
+    "object": "TEXT",
+    "array": "TEXT",
+}
+# In the order in which SQLite looks for them in a declared type.
+_AFFINITIES: tuple[tuple[tuple[str, ...], Affinity], ...] = (
+    (("INT",), "INTEGER"),
+    (("CHAR", "CLOB", "TEXT"), "TEXT"),
+    (("BLOB",), "BLOB"),
+    (("REAL", "FLOA", "DOUB"), "REAL"),
+)
+_NUMERIC: tuple[Affinity, ...] = ("INTEGER", "REAL", "NUMERIC")
+_NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*")
+_PLAIN_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?")
+
+
+def schema_types(schema: JsonMapping | None) -> dict[str, str]:
+    """The declared type of each property, empty where the schema does not say one type."""
+    properties = (schema or {}).get("properties")
+    if not isinstance(properties, dict):
+        return {}
+    return {name: _schema_type(of) for name, of in properties.items()}
+
+
+def _schema_type(schema: Json) -> str:
+    named = schema.get("type") if isinstance(schema, dict) else None
+    kinds = named if isinstance(named, list) else [named]
+    types = {_OF_SCHEMA.get(kind, "") for kind in kinds if isinstance(kind, str) and kind != "null"}
+    return types.pop() if len(types) == 1 else ""
+
+
+def value_type(value: Json) -> str:
+    """The kind of a value: a type, LONG for an integer that a float cannot hold, empty for null."""
+    if value is None:
+        return ""
+    if isinstance(value, bool | int):
+        if abs(value) <= 2**53:
+            return "INTEGER"
+        return "LONG" if _fits_64_bits(value) else "TEXT"  # larger ones are kept as text
+    return "REAL" if isinstance(value, float) else "TEXT"
+
+
+def common_type(kinds: set[str]) -> str:
+    """The declared type that keeps values of all these kinds.
+
+    It is empty where no type does: a column without a type keeps every value as it is.
+    """
+    if kinds and kinds <= {"INTEGER", "LONG"}:
+        return "INTEGER"
+    if kinds == {"INTEGER", "REAL"}:
+        return "REAL"
+    return next(iter(kinds)) if len(kinds) == 1 else ""
+
+
+def affinity(declared: str) -> Affinity:
+    """The affinity of a column with this declared type."""
+    upper = declared.upper()
+    for words, found in _AFFINITIES:
+        if any(word in upper for word in words):
+            return found
+    return "NUMERIC" if declared else "BLOB"
+
+
+def stored(value: Json, column: Affinity = "BLOB") -> Scalar:
+    """A value as SQLite keeps it: lists and objects as JSON text, integers beyond 64 bits as text.
+
+    In a TEXT column a float is its shortest text, because SQLite itself writes 15 digits only.
+    """
+    if isinstance(value, dict | list):
+        return orjson.dumps(value).decode()
+    if isinstance(value, int) and not _fits_64_bits(value):
+        return str(value)
+    if isinstance(value, float) and column == "TEXT":
+        return as_text(value)
+    return value
+
+
+def changes(value: Json, column: Affinity) -> bool:
+    """Whether a column of this affinity would store another number, or a code as a number.
+
+    Numbers of equal value are no change (1, 1.0, "1" and "1.0"); "007" and "1e5" in a numeric
+    column are one.
+    """
+    if column not in _NUMERIC or value is None or isinstance(value, bool):
+        return False
+    if isinstance(value, int):
+        if not _fits_64_bits(value):
+            return True
+        return column == "REAL" and int(float(value)) != value
+    if not isinstance(value, str) or not _NUMBER.fullmatch(value):
+        return False  # text that is not a number stays text
+    if not _PLAIN_NUMBER.fullmatch(value):
+        return True
+    if column != "REAL" and "." not in value:
+        return not _fits_64_bits(int(value))
+    return Decimal(repr(float(value))) != Decimal(value)
+
+
+def _fits_64_bits(value: int) -> bool:
+    return -(2**63) <= value < 2**63
