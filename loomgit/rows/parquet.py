@@ -221,9 +221,13 @@ def _fits(kind: str, given: str) -> bool:
 
 
 def _exact(value: Json, given: str) -> bool:
-    """Whether a column of the type keeps a number as it is; numbers in lists are not looked at."""
+    """Whether a column of the type keeps a number, or the numbers of a list, as they are."""
+    if isinstance(value, list) and given.endswith("[]"):
+        return all(_exact(item, given[:-2]) for item in value)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return True
+    if given == "DOUBLE":
+        return isinstance(value, float) or int(float(value)) == value
     if given == "FLOAT":  # 32 bits
         return abs(value) < 3.4e38 and _as_float(value) == value
     if scale := _DECIMAL.fullmatch(given):

@@ -326,6 +326,7 @@ def _upsert(
     )
     insert(connection, "_loom_incoming", rows, table.shown)
     keys = [quote(name) for name in table.key]
+    duplicates = _drop_equal_keys(connection, table)
     connection.execute(
         f"CREATE INDEX temp._loom_incoming_key ON _loom_incoming ({', '.join(keys)})"
     )
@@ -350,12 +351,13 @@ def _upsert(
             f"WHERE {match} AND ({differs})"
         ).rowcount
         kept_out = max(0, kept_out - updated)
-    if matched < len(rows):
+    count = len(rows) - duplicates
+    if matched < count:
         connection.execute(
             f"INSERT INTO {target} ({chosen}) SELECT {chosen} FROM _loom_incoming "  # noqa: S608
             f"WHERE NOT EXISTS (SELECT 1 FROM {target} WHERE {match}) ORDER BY _loom_incoming.rowid"
         )
-    unchanged, inserted = max(0, matched - updated - kept_out), len(rows) - matched
+    unchanged, inserted = max(0, matched - updated - kept_out), count - matched
     if keeps_out:
         (there,) = connection.execute(
             f"SELECT count(*) FROM _loom_incoming WHERE EXISTS "  # noqa: S608
@@ -363,4 +365,32 @@ def _upsert(
         ).fetchone()
         kept_out += inserted - (there - matched)
         inserted = there - matched
-    return LoadReceipt(inserted=inserted, updated=updated, unchanged=unchanged, kept_out=kept_out)
+    return LoadReceipt(inserted, updated, unchanged, duplicates, kept_out)
+
+
+def _drop_equal_keys(connection: sqlite3.Connection, table: Table) -> int:
+    """Keep the last of the incoming rows whose keys the table's unique index takes for equal, as
+    "a" and "A" under NOCASE; return the number of the others."""
+    collations = _key_collations(connection, table)
+    if not collations:
+        return 0
+    keys = ", ".join(f"{quote(name)} COLLATE {rule}" for name, rule in collations.items())
+    return connection.execute(
+        "DELETE FROM _loom_incoming WHERE rowid NOT IN "  # noqa: S608 - quoted
+        f"(SELECT max(rowid) FROM _loom_incoming GROUP BY {keys})"
+    ).rowcount
+
+
+def _key_collations(connection: sqlite3.Connection, table: Table) -> dict[str, str]:
+    """How the unique index on the key compares each column; empty where it compares bytes."""
+    wanted = {name.casefold() for name in table.key}
+    indexes = connection.execute(f"PRAGMA index_list({quote(table.name)})").fetchall()
+    for _, index, unique, *_ in indexes:
+        columns = {
+            str(row[2]): str(row[4])
+            for row in connection.execute(f"PRAGMA index_xinfo({quote(index)})")
+            if row[5]  # part of the key
+        }
+        if unique and {name.casefold() for name in columns} == wanted:
+            return {} if set(columns.values()) == {"BINARY"} else columns
+    return {}

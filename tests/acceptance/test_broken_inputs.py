@@ -152,7 +152,7 @@ CASES = [
     Broken(
         "null key",
         {**JSONL, "data/r.jsonl": '{"review_id": null, "review": "a"}\n'},
-        2,
+        1,
         "review_id",
     ),
     Broken("no key field", {P: replaced("key: review_id", "key: reviewid")}, 2, "reviewid"),

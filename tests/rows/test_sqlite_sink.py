@@ -113,6 +113,27 @@ def test_a_table_made_in_this_run_gets_the_columns_of_later_rows(put, ask):
     assert rows_of(ask) == [(1, "x", None), (2, "y", 0.5)]
 
 
+def test_keys_that_only_the_table_takes_for_equal_are_duplicates(table, put, ask):
+    table("id TEXT PRIMARY KEY COLLATE NOCASE, v INTEGER")
+    rows = [{"id": "a", "v": 1}, {"id": "b", "v": 2}, {"id": "A", "v": 3}]
+    assert put(URL, rows) == (2, 0, 0, 1)
+    assert ask("SELECT id, v FROM scores ORDER BY v") == [("b", 2), ("A", 3)]
+    assert put(URL, [{"id": "B", "v": 9}]) == (0, 1, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("columns", "value"),
+    [("id TEXT, v REAL", 2**53 + 1), ("id TEXT, v INTEGER", "007"), ("id TEXT, v INT", 2**64 - 1)],
+)
+@pytest.mark.parametrize("mode", ["upsert", "append", "replace"])
+def test_a_value_that_its_column_would_change_is_an_error(table, put, ask, columns, value, mode):
+    table(columns)
+    with pytest.raises(UserError, match="column 'v' is [A-Z]+ and cannot hold") as caught:
+        put(URL, [{"id": "a", "v": 1}, {"id": "b", "v": value}], mode=mode)
+    assert str(value) in caught.value.message
+    assert ask("SELECT * FROM scores") == []
+
+
 def test_a_column_that_an_older_table_lacks_is_an_error_with_the_way_out(table, sink, ask):
     table("id TEXT, label TEXT")
     with pytest.raises(UserError, match="table 'scores' has no column 'score'") as caught:
