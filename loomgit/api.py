@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from loomgit.domain.outside import for_screen
-from loomgit.errors import UserError
+from loomgit.errors import ProblemsFound, UserError
 from loomgit.wiring.project import Wiring
 
 if TYPE_CHECKING:
@@ -68,6 +68,11 @@ MARKS = (".loom", "pipelines")
 
 def _ignore(event: Event) -> None:
     del event
+
+
+def _in_utc(moment: datetime) -> datetime:
+    """The moment in UTC; one without a zone is in UTC already."""
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 def _to_stderr(message: str) -> None:
@@ -149,13 +154,28 @@ class Project:
         selecting = Selecting(wiring, ends, variables or {})
         return selecting.choose(names, expressions, exclude)
 
-    def validate(self, name: str, *, offline: bool = False) -> Validation:
-        """The checklist of a pipeline; looks at source and destination unless `offline`."""
+    def validate(
+        self,
+        name: str,
+        *,
+        offline: bool = False,
+        variables: Mapping[str, str] | None = None,
+        execution_date: datetime | None = None,
+    ) -> Validation:
+        """The checklist of a pipeline; looks at source and destination unless `offline`.
+
+        `variables` and `execution_date` are those of a run; without variables, nobody asks which
+        ones the prompt needs.
+        """
+        from loomgit.domain.ports import QueryValues
         from loomgit.wiring.assembly import Assembly
         from loomgit.wiring.checklist import check_pipeline
 
         assembly = Assembly(self._wiring)
-        return check_pipeline(assembly, name, lambda: self.pipeline(name), offline=offline)
+        values = QueryValues(_in_utc(execution_date or datetime.now(UTC)), None, variables)
+        return check_pipeline(
+            assembly, name, lambda: self.pipeline(name), offline=offline, values=values
+        )
 
     def run(
         self,
@@ -190,9 +210,10 @@ class Project:
                 hint="load into another destination to try the pipeline out",
             )
         now = datetime.now(UTC)
-        when = execution_date or now
-        when = when.replace(tzinfo=UTC) if when.tzinfo is None else when.astimezone(UTC)
+        when = _in_utc(execution_date or now)
         assembly = Assembly(self._wiring)
+        if problems := assembly.refusals(pipeline):
+            raise ProblemsFound(problems)
         plan, prompt = assembly.plan(pipeline, variables or {}, when)
         gateway = assembly.gateway(plan, budget=budget)
         execution = Execution(

@@ -156,21 +156,11 @@ def _usage(error: click.UsageError) -> int:
 
 def _document(error: LoomError) -> None:
     """The error as the one JSON document that --json promises."""
-    found = error.problems if isinstance(error, ProblemsFound) else ()
     body = {
         "message": error.message,
         "hint": error.hint,
         "exit_code": error.exit_code,
-        "problems": [
-            {
-                "path": problem.place.path,
-                "line": problem.place.line,
-                "column": problem.place.column,
-                "message": problem.message,
-                "hint": problem.hint,
-            }
-            for problem in found
-        ],
+        "problems": error.documents(),
     }
     echo_document(json.dumps({"schema_version": 1, "error": body}, indent=2, ensure_ascii=False))
 

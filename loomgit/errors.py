@@ -6,12 +6,20 @@ Exit codes: 2 the user must change something, 3 our own bug (anything that is no
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, ClassVar
+
+from loomgit.domain.place import Place, describe_problem
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from loomgit.domain.place import Problem
+    from loomgit.domain.values import JsonObject
+
+_PLACED = re.compile(
+    r"(?P<file>[^\s:][^:\n]*):(?P<line>\d+)(?::(?P<column>\d+))?: (?P<message>.+)", re.S
+)
 
 
 class LoomError(Exception):
@@ -24,6 +32,18 @@ class LoomError(Exception):
         self.message = message
         self.hint = hint
 
+    def documents(self) -> list[JsonObject]:
+        """The problems behind the error for a JSON document: file, line, column, message, hint.
+
+        The place is that at the beginning of the message, where there is one.
+        """
+        placed = _PLACED.match(self.message)
+        if placed is None:
+            return [describe_problem(self.message, self.hint)]
+        column = int(placed["column"]) if placed["column"] else None
+        place = Place(placed["file"], int(placed["line"]), column or 1)
+        return [{**describe_problem(placed["message"], self.hint, place), "column": column}]
+
 
 class UserError(LoomError):
     """The user must change something: a file, a flag, a variable."""
@@ -35,6 +55,10 @@ class ProblemsFound(UserError):
     def __init__(self, problems: Sequence[Problem]) -> None:
         super().__init__("\n".join(str(problem) for problem in problems))
         self.problems = tuple(problems)
+
+    def documents(self) -> list[JsonObject]:
+        """The problems for a JSON document."""
+        return [problem.document() for problem in self.problems]
 
 
 class WorldError(LoomError):

@@ -13,10 +13,8 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 from loomgit import __version__
-from loomgit.domain.place import Problem
 from loomgit.domain.ports import QueryValues
 from loomgit.domain.runs import SCHEMA_VERSION, Run
-from loomgit.domain.words import one_of
 from loomgit.errors import ProblemsFound
 from loomgit.gateway.meter import MeterGateway
 from loomgit.pipeline.events import RunFinished, RunStarted, Warned
@@ -26,6 +24,7 @@ from loomgit.pipeline.stages import Stages
 from loomgit.pipeline.tally import Tally
 from loomgit.rows.quarantine import QuarantineEntry
 from loomgit.wiring.assembly import AUTO_CONCURRENCY
+from loomgit.wiring.consistency import missing_fields, missing_key
 from loomgit.wiring.limits import without_effect
 
 if TYPE_CHECKING:
@@ -129,8 +128,8 @@ class Execution:
                 pipeline=pipeline,
                 source=source,
                 open_spool=lambda rows: assembly.spool(state, rows),
-                open_sink=lambda key: assembly.sink(
-                    pipeline, key, output=plan.output, stage=state, run=self._uid
+                open_sink=lambda key, first: assembly.sink(
+                    pipeline, key, first, output=plan.output, stage=state, run=self._uid
                 ),
                 stages=stages,
                 tally=tally,
@@ -148,26 +147,19 @@ class Execution:
         configured = self._plan.pipeline.transform.concurrency
         return configured or self._assembly.wiring.settings.defaults.concurrency or AUTO_CONCURRENCY
 
-    def _check_fields(self, fields: Sequence[str]) -> None:
+    def _check_fields(self, key: Sequence[str], fields: Sequence[str]) -> None:
         """What the pipeline wants of the records, all of it before the first call."""
         plan, pipeline = self._plan, self._plan.pipeline
         retrieve, field = pipeline.transform.retrieve, pipeline.transform.documents_field
-        names = [*plan.context, *([field] if field else [])]
-        problems = self._prompt.check(
-            context=names,
-            variables=plan.variables,
-            fields=[*fields, field] if retrieve and field else fields,
-        )
-        wanted = [("load.include", name) for name in pipeline.load.include]
-        if retrieve is None:
-            wanted += [("transform.context", field)] if field else []
-        elif field not in fields:  # none of the records brings documents
-            wanted.append(("transform.retrieve.query_field", retrieve.query_field))
-        for key, name in wanted:
-            if name not in fields:
-                hint = one_of(name, fields, "they have")
-                message = f"{key}: the records have no field '{name}'"
-                problems.append(Problem(pipeline.place(key), message, hint))
+        problems = [
+            *missing_key(pipeline, key, fields),
+            *self._prompt.check(
+                context=[*plan.context, *([field] if field else [])],
+                variables=plan.variables,
+                fields=[*fields, field] if retrieve and field else fields,
+            ),
+            *missing_fields(pipeline, fields),
+        ]
         if problems:
             raise ProblemsFound(problems)
 

@@ -26,7 +26,7 @@ from loomgit.errors import LoomError, UserError
 from loomgit.harness.choices import parse_choices, with_choices
 from loomgit.harness.verdicts import blocks
 from loomgit.sessions.given import given
-from loomgit.sessions.interrupts import held_back
+from loomgit.sessions.interrupts import held_back, is_ctrl_c
 from loomgit.sessions.items import LoomItem, SuiteFile
 from loomgit.sessions.reports import SKIPPED, ReportHooks
 from loomgit.sessions.selection import Selection
@@ -121,12 +121,11 @@ class LoomPlugin(ReportHooks):
 
         Raises UserError or ProblemsFound.
         """
-        from loomgit.wiring.catalog import Catalog
         from loomgit.wiring.tested import checked_suite
 
         project = self.project(path)
         name = path.resolve().relative_to(project.root).as_posix()
-        suite = checked_suite(Catalog(project.wiring), name)
+        suite = checked_suite(project.wiring, name)
         return with_choices(suite, self._choices)
 
     @pytest.hookimpl(trylast=True)
@@ -263,12 +262,13 @@ class LoomPlugin(ReportHooks):
     # -- the end
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_keyboard_interrupt(self) -> Generator[None]:
-        """Say what is waited for. Who presses Ctrl-C again while pytest takes down where it was is
-        heard when that is done."""
+    def pytest_keyboard_interrupt(
+        self, excinfo: pytest.ExceptionInfo[BaseException]
+    ) -> Generator[None]:
+        """Announce what is waited for. A second Ctrl-C waits for teardown."""
         terminal = self._config.pluginmanager.get_plugin("terminalreporter")
         with held_back() as pressed:
-            if terminal is not None and self._supply is not None:
+            if terminal is not None and self._supply is not None and is_ctrl_c(excinfo):
                 terminal.ensure_newline()
                 terminal.write_line("loom: calls in flight end first; Ctrl-C again: at once")
             yield

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from loomgit.commands.numbers import WholeNumber
-from loomgit.commands.options import Common, common, parse_variables
-from loomgit.commands.run import DATES
+from loomgit.commands.options import DATES, Common, common, parse_variables
 from loomgit.commands.screen import echo
 from loomgit.config.scalars import Wrong, read_duration
 from loomgit.report.cost import (

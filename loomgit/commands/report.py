@@ -9,8 +9,7 @@ from pathlib import Path
 
 import click
 
-from loomgit.commands.options import Common, common
-from loomgit.commands.run import DATES
+from loomgit.commands.options import DATES, Common, common
 from loomgit.errors import UserError, WorldError
 
 

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 import click
 
 from loomgit.commands.numbers import FiniteNumber, WholeNumber
-from loomgit.commands.options import PROGRESS_SECONDS, Common, Console, common, parse_variables
+from loomgit.commands.options import (
+    DATES,
+    PROGRESS_SECONDS,
+    Common,
+    Console,
+    common,
+    parse_variables,
+)
 from loomgit.pipeline.events import Extracted, Progressed, RunFinished, RunStarted, Warned
 from loomgit.report import text
 
@@ -20,7 +27,6 @@ if TYPE_CHECKING:
     from loomgit.pipeline.events import Event
     from loomgit.wiring.selection import Selection
 
-DATES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S%z"]
 EXIT = {"gate": 1, "user": 2, "world": 4, "stopped": 130}
 
 

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from loomgit.commands.numbers import WholeNumber
-from loomgit.commands.options import Common, common
-from loomgit.commands.run import DATES
+from loomgit.commands.options import DATES, Common, common
 from loomgit.domain.values import to_plain
 from loomgit.report import text
 

@@ -21,7 +21,9 @@ from loomgit.commands.pytest_start import run_pytest
 from loomgit.commands.screen import echo
 from loomgit.errors import Denied, LoomError, UserError, WorldError
 from loomgit.report.session import as_object, mission_lines
+from loomgit.sessions.interrupts import is_ctrl_c
 from loomgit.wiring.catalog import SUITE_ENDINGS
+from loomgit.wiring.tested import require_fit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -138,6 +140,7 @@ def _files(project: Project, names: tuple[str, ...]) -> list[str]:
         chosen += found
     if not chosen:
         raise UserError("there are no test files", hint="write tests/NAME_test.yaml")
+    require_fit((suite for suite in suites if suite.path in chosen), project.wiring)
     return [str(project.root / path) for path in dict.fromkeys(chosen)]
 
 
@@ -189,8 +192,10 @@ class _View:
             return f"{total - ran:,} of {total:,} did not run"
         return "stopped" if self.stopped else ""
 
-    def pytest_keyboard_interrupt(self) -> None:
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
         """Remember that somebody stopped it, and say what is waited for."""
+        if not is_ctrl_c(excinfo):
+            return
         self.stopped = True
         self._console.warn("stopping: calls in flight end first; Ctrl-C again: at once")
 

@@ -6,23 +6,47 @@ from typing import TYPE_CHECKING
 
 import click
 
-from loomgit.commands.options import Common, common
+from loomgit.commands.options import DATES, Common, common, parse_variables
 from loomgit.domain.values import to_plain
 from loomgit.errors import UserError
 from loomgit.report import text
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from loomgit.api import Project
 
 
 @click.command("validate")
 @click.argument("pipelines", nargs=-1, metavar="[PIPELINE...]")
 @click.option("--offline", is_flag=True, help="Do not look at sources and destinations.")
+@click.option(
+    "--vars",
+    "variables",
+    multiple=True,
+    metavar="NAME=VALUE",
+    callback=parse_variables,
+    help="A value for {{ vars.NAME }}; with any, those that are missing are reported.",
+)
+@click.option(
+    "--execution-date",
+    type=click.DateTime(DATES),
+    help="What {{ execution_date }} is, UTC unless it says otherwise; default: now.",
+)
 @common
-def command(options: Common, pipelines: tuple[str, ...], offline: bool) -> int:
-    """Check pipelines (all of them by default): the file, prompt, context, connections."""
+def command(
+    options: Common,
+    pipelines: tuple[str, ...],
+    offline: bool,
+    variables: dict[str, str],
+    execution_date: datetime | None,
+) -> int:
+    """Check pipelines (all of them by default): the file, prompt, context, tests, connections."""
     project = options.project()
-    results = [project.validate(name, offline=offline) for name in pipelines or _all(project)]
+    results = [
+        project.validate(name, offline=offline, variables=variables, execution_date=execution_date)
+        for name in pipelines or _all(project)
+    ]
     for number, result in enumerate(results):
         if number:
             options.console.print()
@@ -31,7 +55,10 @@ def command(options: Common, pipelines: tuple[str, ...], offline: bool) -> int:
     options.console.document(
         {
             "schema_version": 1,
-            "pipelines": [{**to_plain(result), "valid": result.valid} for result in results],
+            "pipelines": [
+                {**to_plain(result), "valid": result.valid, "problems": result.problems}
+                for result in results
+            ],
         }
     )
     if all(result.valid for result in results):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
+from loomgit.config.document import dotted
 from loomgit.config.evaluators import duplicate_names, evaluator_faults, evaluator_spec
 from loomgit.config.output_schema import object_schema
 from loomgit.config.parts import all_of, check, missing_key
@@ -42,8 +44,9 @@ if TYPE_CHECKING:
 
     from loomgit.config.document import Document, Path
     from loomgit.config.evaluator_model import EvaluatorModel
-    from loomgit.domain.place import Places, Problem
+    from loomgit.domain.place import Place, Places, Problem
 
+_NO_PATH = re.compile(r"@|\{\{")  # a version, or a field of the record
 KEYS = frozenset(TransformModel.keys())
 
 # What only some types of transform take.
@@ -287,3 +290,25 @@ def _monitoring(model: MonitoringModel) -> Monitoring:
             for alert in model.alerts
         ),
     )
+
+
+def named_files(text: str, path: str) -> list[tuple[str, str, Place]]:
+    """The files that a pipeline names, whatever its other faults: the key, the path, its place.
+
+    Files at another version are left out. Raises ProblemsFound for text that is not YAML.
+    """
+    document = parse_yaml(text, path)
+    found: list[Path] = []
+    for above in (("transform",), ("load", "fallback")):
+        if document.find((*above, "prompt_version")) is None:
+            found.append((*above, "prompt"))
+        context = document.find((*above, "context"))
+        if isinstance(context, list):
+            found += [(*above, "context", index) for index in range(len(context))]
+    found.append(("extract", "source"))
+    found += [(*evaluator, "type") for evaluator in evaluator_paths(document)]
+    return [
+        (dotted(key), name, document.place(key))
+        for key in found
+        if isinstance(name := document.find(key), str) and not _NO_PATH.search(name)
+    ]

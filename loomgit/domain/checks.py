@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from loomgit.domain.values import JsonObject
+
 
 class Check(Struct, frozen=True):
     """One line of the checklist; `ok` is None where it was not looked at (offline)."""
@@ -11,6 +13,7 @@ class Check(Struct, frozen=True):
     text: str
     ok: bool | None = True
     detail: str = ""
+    problems: tuple[JsonObject, ...] = ()  # the same as `detail`, each with file, line and column
 
 
 class Section(Struct, frozen=True):
@@ -27,6 +30,12 @@ class Validation(Struct, frozen=True):
     version: str | None
     sections: tuple[Section, ...]
     unreachable: bool = False
+
+    @property
+    def problems(self) -> list[JsonObject]:
+        """The problems of all checks."""
+        checks = [check for section in self.sections for check in section.checks]
+        return [problem for check in checks for problem in check.problems]
 
     @property
     def valid(self) -> bool:

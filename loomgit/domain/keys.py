@@ -37,11 +37,6 @@ def find_key(fields: Sequence[str], configured: Sequence[str] = ()) -> tuple[str
     return (named[0],) if len(named) == 1 else ()
 
 
-def destination_key(fields: Sequence[str], configured: Sequence[str] = ()) -> tuple[str, ...]:
-    """The columns that identify a loaded row; none where there are no records to find them in."""
-    return find_key(fields, configured) or ((HASH_KEY,) if fields else ())
-
-
 def record_key(row: JsonMapping, key: Sequence[str]) -> str:
     """The identity of `row` as text: one field's value, several as a JSON list, none as a hash.
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from msgspec import Struct
+
+if TYPE_CHECKING:
+    from loomgit.domain.values import JsonObject
 
 
 class Place(Struct, frozen=True):
@@ -43,3 +48,18 @@ class Problem(Struct, frozen=True):
     def __str__(self) -> str:
         line = f"{self.place}: {self.message}"
         return f"{line}\nhint: {self.hint}" if self.hint else line
+
+    def document(self) -> JsonObject:
+        """The problem in a JSON document."""
+        return describe_problem(self.message, self.hint, self.place)
+
+
+def describe_problem(message: str, hint: str | None, place: Place | None = None) -> JsonObject:
+    """A problem in a JSON document; file, line and column are null where they are not known."""
+    return {
+        "file": place.path if place else None,
+        "line": place.line if place else None,
+        "column": place.column if place else None,
+        "message": message,
+        "hint": hint,
+    }

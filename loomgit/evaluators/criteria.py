@@ -80,11 +80,12 @@ def source(aim: Aim) -> Beside:
 
 def facts(aim: Aim) -> Beside:
     """What facts are checked against: as configured, else documents, else what is expected, else
-    nothing: then the judge's own knowledge decides."""
+    the record itself. The judge's own knowledge never decides, unless the record is empty."""
 
     def beside(subject: Subject) -> str | None:
         found = configured(aim, subject) or documents(subject)
-        return found or _first(subject.input, (f"{PREFIX}{aim.field}", EXPECTED))
+        found = found or _first(subject.input, (f"{PREFIX}{aim.field}", EXPECTED))
+        return found or fields(subject, expected=False) or None
 
     return beside
 

@@ -1,4 +1,4 @@
-"""Which evaluators ask a model."""
+"""Which evaluators ask a model, and which compare with a reference."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 JUDGED = frozenset(
     ("semantic", "custom_criteria", "factuality", "groundedness", "relevance", *PRESETS)
 )
+PAIRED = frozenset(("exact_match", "similarity", "rouge_l", "bleu", "semantic"))
 BACKENDS = ("judge", "lexical")  # of `semantic`
 
 
@@ -30,3 +31,16 @@ def backend_of(spec: EvaluatorSpec) -> str:
             f"backend '{backend}' is not available", hint=f"one of: {', '.join(BACKENDS)}"
         )
     return backend
+
+
+def needs_reference(spec: EvaluatorSpec) -> bool:
+    """Whether the evaluator scores no record without a reference, and none is configured."""
+    config = spec.config
+    if config.get("reference") is not None or config.get("reference_field") is not None:
+        return False
+    if spec.type == "contains":
+        return config.get("value") is None
+    if spec.type == "numeric":
+        limited = config.get("min") is not None or config.get("max") is not None
+        return not limited or config.get("tolerance") is not None
+    return spec.type in PAIRED

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 PLAIN = "100644"  # Git's mode of a file that is neither executable nor a link
 # Raised when the same inputs would be judged differently, or another question be asked of them.
-EVALUATION_FORMAT = 2
+EVALUATION_FORMAT = 3
 
 
 class Sampling(Struct, frozen=True):

@@ -15,15 +15,16 @@ from typing import TYPE_CHECKING, Protocol
 from msgspec import Struct
 
 from loomgit.domain.definitions import Pipeline
-from loomgit.domain.keys import HASH_KEY, destination_key, find_key
+from loomgit.domain.keys import find_key
 from loomgit.domain.ports import LoadReceipt, Sink, Source
 from loomgit.domain.records import Record, RefusedRow, make_record
 from loomgit.domain.runs import Cause, RecordsFile, Run, Status
 from loomgit.domain.values import JsonObject
-from loomgit.errors import BudgetExceeded, LoomError, ProblemsFound, UserError, WorldError
+from loomgit.errors import BudgetExceeded, LoomError, ProblemsFound, WorldError
 from loomgit.pipeline.events import Extracted, Progressed, RunFinished, Warned
 from loomgit.pipeline.flow import OrderedFlow
 from loomgit.pipeline.lines import describe
+from loomgit.pipeline.loaded_row import loaded_row
 from loomgit.pipeline.stages import Stages
 from loomgit.pipeline.tally import Tally
 
@@ -98,19 +99,21 @@ class End(Struct, frozen=True):
 class Parts(Struct, frozen=True):
     """Everything a run works with, made ready by the wiring.
 
-    `open_spool` extracts (blocking) and `open_sink` is called once the key is known; `record` makes
-    the run record of what the tally and the end say.
+    `open_spool` extracts (blocking). `check_fields` raises ProblemsFound where the pipeline wants a
+    field that is not among the key and the fields of the records. `open_sink` opens the
+    destination for rows like that of the first record that is not refused, and checks it; `record`
+    makes the run record of what the tally and the end say.
     """
 
     pipeline: Pipeline
     source: Source
     open_spool: Callable[[Iterator[JsonObject | RefusedRow]], Spool]
-    open_sink: Callable[[tuple[str, ...]], Sink]
+    open_sink: Callable[[tuple[str, ...], Record | None], Sink]
     stages: Stages
     tally: Tally
     log: RecordLog
     quarantine: QuarantineLog | None
-    check_fields: Callable[[Sequence[str]], None]
+    check_fields: Callable[[Sequence[str], Sequence[str]], None]
     record: Callable[[Tally, Spool, LoadReceipt, End, float, RecordsFile], Run]
     concurrency: int
     lineage: JsonObject
@@ -148,19 +151,11 @@ class Runner:
         with parts.tally.watches["extract"]:
             spool = await asyncio.to_thread(self._extract)
         yield Extracted(spool.count, spool.refused, parts.tally.watches["extract"].seconds)
-        usable = spool.count > spool.refused
-        if usable and not self._stopping:
-            parts.check_fields(spool.fields)
         key = find_key(spool.fields, parts.pipeline.extract.key)
-        missing = [name for name in key if name not in spool.fields]
-        if usable and missing:
-            place = parts.pipeline.place("extract.key")
-            raise UserError(
-                f"{place}: extract.key: the records have no field '{missing[0]}'",
-                hint=f"they have: {', '.join(spool.fields[:12])}",
-            )
-        columns = destination_key(spool.fields, parts.pipeline.extract.key)
-        sink = await asyncio.to_thread(self._open_sink, columns)
+        if spool.count > spool.refused and not self._stopping:
+            parts.check_fields(key, spool.fields)
+        first = await asyncio.to_thread(_first_record, self._records(spool, key))
+        sink = await asyncio.to_thread(parts.open_sink, key, first)
         broken: BaseException | None = None
         end = End("success", "", "", complete=True)
         try:
@@ -194,11 +189,6 @@ class Runner:
 
     def _extract(self) -> Spool:
         return self._parts.open_spool(self._until_stopped(self._parts.source.rows()))
-
-    def _open_sink(self, key: tuple[str, ...]) -> Sink:
-        sink = self._parts.open_sink(key)
-        sink.check()
-        return sink
 
     def _until_stopped(
         self, rows: Iterator[JsonObject | RefusedRow]
@@ -274,22 +264,16 @@ class Runner:
             )
 
     def _row(self, outcome: Outcome, key: tuple[str, ...]) -> JsonObject:
-        """The row to load: key, output, included input; the key is the record's own whatever the
-        model says, and with a load schema only its fields are loaded."""
-        load = self._parts.pipeline.load
-        record, output = outcome.record, outcome.output
-        assert output is not None
-        row: JsonObject = {name: record.input[name] for name in key} or {HASH_KEY: record.key}
-        wanted = load.schema.get("properties") if load.schema is not None else None
-        for name, value in output.fields.items():
-            if name not in row and (not isinstance(wanted, dict) or name in wanted):
-                row[name] = value
-        for name in load.include:
-            row.setdefault(name, record.input.get(name))
-        if load.lineage_columns:
-            row |= self._parts.lineage
-            row[HASH_KEY] = record.key
-        return row
+        parts, record = self._parts, outcome.record
+        assert outcome.output is not None
+        return loaded_row(
+            parts.pipeline.load,
+            key,
+            record.key,
+            record.input,
+            outcome.output.fields,
+            parts.lineage,
+        )
 
     # -- the end
 
@@ -354,6 +338,11 @@ class Runner:
             self._published = False
             return end if end.cause in ("world", "user") else _failed(error)
         return end
+
+
+def _first_record(records: Iterator[Record]) -> Record | None:
+    """The first record that is not refused."""
+    return next((record for record in records if not record.refused), None)
 
 
 class _TooManyFailures(LoomError):

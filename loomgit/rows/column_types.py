@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from msgspec import Struct
 
 from loomgit.errors import UserError
-from loomgit.rows.sqlite import quote
+from loomgit.rows.sqlite import fold_case, quote, require_distinct
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -61,17 +61,9 @@ class ColumnTypes:
 
         Raises UserError where SQL cannot tell two names apart, or a name is empty.
         """
-        folded: dict[str, str] = {}
-        for name in self._types:
-            if not name:
-                raise UserError(f"{shown}: a field has an empty name, which a query cannot use")
-            other = folded.setdefault(_fold(name), name)
-            if other != name:
-                raise UserError(
-                    f"{shown}: the names '{other}' and '{name}' differ in upper and lower case "
-                    "only, and a query cannot tell them apart",
-                    hint="rename one of them, or read the file without extract.query",
-                )
+        if "" in self._types:
+            raise UserError(f"{shown}: a field has an empty name, which a query cannot use")
+        require_distinct(self._types, shown)
         return {name: _sql(found) for name, found in self._types.items()}
 
 
@@ -96,7 +88,7 @@ def type_of(value: Json) -> ColumnType:
 
 def _object_type(fields: tuple[tuple[str, ColumnType], ...]) -> ColumnType:
     names = [name for name, _ in fields]
-    unfit = not names or "" in names or len({_fold(name) for name in names}) < len(names)
+    unfit = not names or "" in names or len({fold_case(name) for name in names}) < len(names)
     if unfit or any(found == "JSON" for _, found in fields):
         return "JSON"
     return StructType(fields)
@@ -118,11 +110,6 @@ def _merge(one: ColumnType, two: ColumnType) -> ColumnType:
         if list(ours) == list(theirs):
             return _object_type(tuple((name, _merge(ours[name], theirs[name])) for name in ours))
     return "JSON"
-
-
-def _fold(name: str) -> str:
-    """The name as DuckDB compares it: ASCII letters without their case."""
-    return "".join(letter.lower() if letter.isascii() else letter for letter in name)
 
 
 def _sql(found: ColumnType) -> str:

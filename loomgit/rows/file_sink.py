@@ -17,6 +17,7 @@ from loomgit.rows.csv_files import require_names
 from loomgit.rows.layouts import CsvLayout, JsonArrayLayout, JsonLinesLayout
 from loomgit.rows.parquet import ParquetLayout
 from loomgit.rows.paths import disk, make_folder, require_place
+from loomgit.rows.sqlite import require_distinct
 from loomgit.rows.stage import Stage, find_key_text, key_text, place_name
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class FileSink:
         *,
         mode: LoadMode,
         key: tuple[str, ...],
+        example: JsonMapping,
         schema: JsonMapping | None,
         root: Path,
         stage: Path,
@@ -55,6 +57,7 @@ class FileSink:
         self._path = (root / address.path).resolve()
         self._mode = mode
         self._key = key if mode != "append" else ()
+        self._example = example
         self._schema = schema
         self._layout = _layout(address, self._path, root=root, schema=schema)
         name = place_name(self._path)
@@ -65,7 +68,9 @@ class FileSink:
     def check(self) -> None:
         """Raise where the file cannot be written or lacks a column that is to be loaded."""
         require_place(self._path, self._shown)
-        self._require_columns((*self._key, *schema_fields(self._schema)))
+        if isinstance(self._layout, ParquetLayout):
+            require_distinct(self._example, self._shown)
+        self._require_columns((*self._key, *schema_fields(self._schema), *self._example))
 
     def load(self, part: int, rows: Sequence[JsonObject]) -> None:
         """Stage one batch; a part that was staged before is not taken again."""

@@ -8,7 +8,8 @@ from loomgit.errors import UserError
 from loomgit.rows.address import FileAddress, no_connections, parse_address
 from loomgit.rows.file_sink import FileSink
 from loomgit.rows.sqlite_replace import SqliteReplaceSink
-from loomgit.rows.sqlite_sink import SqliteSink, Table
+from loomgit.rows.sqlite_sink import SqliteSink
+from loomgit.rows.sqlite_table import Table
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from loomgit.domain.definitions import Load
     from loomgit.domain.ports import Sink
+    from loomgit.domain.values import JsonMapping
 
 
 def open_sink(
@@ -25,11 +27,13 @@ def open_sink(
     root: Path,
     stage: Path,
     run: str,
+    example: JsonMapping | None = None,
     connections: Callable[[str], str | None] = no_connections,
 ) -> Sink:
     """The destination that `load` names.
 
-    An empty `key` means that it is not known, because there are no rows to load. `stage` is a
+    An empty `key` means that it is not known, because there are no rows to load. `example` is a row
+    like those to load; a null in it stands for a value that is not known. `stage` is a
     folder for this run's rows on their way, kept until the run is over; it and `run` must be one
     pipeline's. Every sink may be offered a part again, after a crash for instance, and takes it
     once. Nothing is opened before `check` or `load`. Raises UserError for a URL that is no
@@ -38,11 +42,19 @@ def open_sink(
     address = parse_address(load.destination, connections)
     if isinstance(address, FileAddress):
         return FileSink(
-            address, mode=load.mode, key=key, schema=load.schema, root=root, stage=stage
+            address,
+            mode=load.mode,
+            key=key,
+            example=example or {},
+            schema=load.schema,
+            root=root,
+            stage=stage,
         )
     if address.table is None:
         raise UserError(f"'{load.destination}': names no table", hint=f"sqlite://{address}/TABLE")
-    table = Table(root / address.path, str(address), address.table, key, load.schema)
+    table = Table(
+        root / address.path, str(address), address.table, key, load.schema, example=example or {}
+    )
     if load.mode == "replace":
         return SqliteReplaceSink(table, stage=stage)
     return SqliteSink(table, mode=load.mode, run=run)

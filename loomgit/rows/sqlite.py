@@ -11,7 +11,7 @@ from loomgit.domain.words import did_you_mean, one_of
 from loomgit.errors import LoomError, UserError, WorldError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
 PATIENCE = 10.0  # seconds to wait for another program's lock
@@ -112,11 +112,31 @@ def require_table(connection: sqlite3.Connection, table: str, shown: str) -> Non
         )
 
 
+def require_distinct(names: Iterable[str], shown: str) -> None:
+    """Raise UserError where two names differ in upper and lower case only: a table has one of them.
+
+    DuckDB and SQLite compare names in that way.
+    """
+    folded: dict[str, str] = {}
+    for name in names:
+        other = folded.setdefault(fold_case(name), name)
+        if other != name:
+            raise UserError(
+                f"{shown}: the names '{other}' and '{name}' differ in upper and lower case only, "
+                "which SQL does not tell apart",
+                hint="rename one of them",
+            )
+
+
+def fold_case(name: str) -> str:
+    """ASCII letters without their case, all others as they are."""
+    return "".join(letter.lower() if letter.isascii() else letter for letter in name)
+
+
 def require_columns(wanted: Sequence[str], present: Sequence[str], shown: str) -> None:
     """Raise UserError for the first wanted column that is not present."""
-    folded = {name.casefold() for name in present}
     for name in wanted:
-        if name.casefold() not in folded:
+        if name not in present:  # a record has it under this name, or it has none
             raise UserError(f"{shown}: no column '{name}'", hint=one_of(name, present, "there are"))
 
 

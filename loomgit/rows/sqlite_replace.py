@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from loomgit.domain.values import JsonObject
-    from loomgit.rows.sqlite_sink import Table
+    from loomgit.rows.sqlite_table import Table
 
 _SAMPLE = 1000  # rows that decide the column types of a new table
 

@@ -8,29 +8,21 @@ from typing import TYPE_CHECKING
 from loomgit.domain.ports import LoadReceipt
 from loomgit.domain.values import as_text
 from loomgit.errors import UserError
-from loomgit.rows.paths import make_folder, require_file, require_place
-from loomgit.rows.sqlite import columns, connect, kind, quote, transaction, translated
-from loomgit.rows.sqlite_values import (
-    affinity,
-    changes,
-    common_type,
-    schema_types,
-    stored,
-    value_type,
-)
+from loomgit.rows.sqlite import quote, transaction, translated
+from loomgit.rows.sqlite_table import LEDGER
+from loomgit.rows.sqlite_values import affinity, changes, stored
 from loomgit.rows.stage import key_text
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterable, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Iterable, Sequence
 
     from loomgit.domain.definitions import LoadMode
-    from loomgit.domain.values import JsonMapping, JsonObject
+    from loomgit.domain.values import JsonObject
     from loomgit.rows.query import Scalar
+    from loomgit.rows.sqlite_table import Table
     from loomgit.rows.sqlite_values import Affinity
 
-LEDGER = "_loom_loads"
 _LEDGER = f"""
     CREATE TABLE IF NOT EXISTS {LEDGER} (
         run TEXT NOT NULL,
@@ -42,117 +34,6 @@ _LEDGER = f"""
     ) WITHOUT ROWID
 """
 _SEEN = "CREATE TEMP TABLE IF NOT EXISTS _loom_seen (key TEXT PRIMARY KEY) WITHOUT ROWID"
-
-
-class Table:
-    """A table of a SQLite database as something to write to; nothing is opened before `open`."""
-
-    def __init__(
-        self, path: Path, shown: str, name: str, key: tuple[str, ...], schema: JsonMapping | None
-    ) -> None:
-        self.path = path
-        self.shown = shown
-        self.name = name
-        self.key = key
-        self._types = schema_types(schema)
-        self._made = False
-
-    def check(self) -> None:
-        """Raise where the table cannot be written or lacks a column that is to be loaded."""
-        require_place(self.path, self.shown)
-        self._refuse_reserved()
-        if not self.path.exists():
-            return
-        require_file(self.path, self.shown)
-        with translated(self.shown):
-            connection = connect(self.path)
-            try:
-                if self._require_writable(connection):
-                    wanted = dict.fromkeys((*self.key, *self._types))
-                    if missing := self._missing(connection, wanted):
-                        raise self._no_column(missing[0], {})
-            finally:
-                connection.close()
-
-    def open(self) -> sqlite3.Connection:
-        """Open the database for writing; it and its folder are created where they are missing."""
-        self._refuse_reserved()
-        require_place(self.path, self.shown)
-        make_folder(self.path.parent, self.shown)
-        with translated(self.shown):
-            connection = connect(self.path, writing=True)
-            try:
-                self._require_writable(connection)
-            except BaseException:
-                connection.close()
-                raise
-        return connection
-
-    def shape(
-        self, connection: sqlite3.Connection, rows: Sequence[JsonObject], *, unique: bool
-    ) -> None:
-        """Create the table, as `rows` need it, or see that it has all their columns.
-
-        `unique` makes the key the primary key. A table that was made here gets a column that only
-        later rows have; one that was there before is never altered.
-        """
-        names = dict.fromkeys(name for row in rows for name in row)
-        exists = self._require_writable(connection)
-        missing = self._missing(connection, names) if exists else list(names)
-        if not missing:
-            return
-        found = {name: {value_type(row.get(name)) for row in rows} for name in missing}
-        if not exists:
-            self._create(connection, found, unique=unique)
-            return
-        if not self._made:
-            raise self._no_column(missing[0], found)
-        for name in missing:
-            connection.execute(
-                f"ALTER TABLE {quote(self.name)} ADD COLUMN {self._column(name, found)}"
-            )
-
-    def _create(
-        self, connection: sqlite3.Connection, found: Mapping[str, set[str]], *, unique: bool
-    ) -> None:
-        names = dict.fromkeys((*found, *self._types))
-        parts = [self._column(name, found) for name in names]
-        if unique and self.key:
-            parts = [
-                f"{part} NOT NULL" if name in self.key else part
-                for name, part in zip(names, parts, strict=True)
-            ]
-            parts.append(f"PRIMARY KEY ({', '.join(map(quote, self.key))})")
-        connection.execute(f"CREATE TABLE {quote(self.name)} ({', '.join(parts)})")
-        self._made = True
-
-    def _column(self, name: str, found: Mapping[str, set[str]]) -> str:
-        kinds = found.get(name, set()) - {""}
-        declared = self._types.get(name)
-        if declared is None:
-            declared = common_type(kinds)
-        return f"{quote(name)} {declared}".rstrip()
-
-    def _require_writable(self, connection: sqlite3.Connection) -> bool:
-        """Whether the table is there; raises UserError where a view is in its place."""
-        present = kind(connection, self.name)
-        if present == "view":
-            raise UserError(f"{self.shown}: '{self.name}' is a view", hint="name a table to write")
-        return present is not None
-
-    def _missing(self, connection: sqlite3.Connection, wanted: Iterable[str]) -> list[str]:
-        present = {name.casefold() for name in columns(connection, self.name)}
-        return [name for name in wanted if name.casefold() not in present]
-
-    def _no_column(self, name: str, found: Mapping[str, set[str]]) -> UserError:
-        return UserError(
-            f"{self.shown}: table '{self.name}' has no column '{name}'",
-            hint=f"ALTER TABLE {quote(self.name)} ADD COLUMN {self._column(name, found)}",
-        )
-
-    def _refuse_reserved(self) -> None:
-        if self.name.lower() == LEDGER or self.name.lower().startswith("sqlite_"):
-            raise UserError(f"{self.shown}: the table name '{self.name}' is reserved")
 
 
 class SqliteSink:

@@ -54,3 +54,9 @@ def held_back() -> Iterator[list[int]]:
         yield pressed
     finally:
         signal.signal(signal.SIGINT, usual)
+
+
+def is_ctrl_c(excinfo: pytest.ExceptionInfo[BaseException]) -> bool:
+    """Whether somebody pressed Ctrl-C. pytest reports its own ends of a session, such as an error
+    during collection, in the same way."""
+    return not isinstance(excinfo.value, pytest.Session.Interrupted)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from loomgit.domain.definitions import CacheRule
-from loomgit.domain.keys import destination_key
+from loomgit.domain.keys import HASH_KEY
 from loomgit.domain.passages import RETRIEVED
 from loomgit.domain.place import Problem
 from loomgit.errors import ProblemsFound, UserError
@@ -26,6 +26,7 @@ from loomgit.gateway.chain import Chain, Lanes, Recording, build
 from loomgit.gateway.reply_store import FILE, ReplyStore
 from loomgit.gateway.stand_in import StandIn
 from loomgit.pipeline.evaluate import Panel
+from loomgit.pipeline.loaded_row import example_output, loaded_row
 from loomgit.pipeline.output import OutputReader
 from loomgit.pipeline.retrieval import Retrieval
 from loomgit.pipeline.stages import FailurePolicy
@@ -40,12 +41,12 @@ from loomgit.wiring.documents import read_documents
 from loomgit.wiring.planning import Planning, own_judge
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping
 
     from loomgit.domain.definitions import EvaluatorSpec, Pipeline, Transform
     from loomgit.domain.models import Completion, Purpose, Request
     from loomgit.domain.ports import Evaluator, Gateway, QueryValues, Sink, Source
-    from loomgit.domain.records import RefusedRow
+    from loomgit.domain.records import Record, RefusedRow
     from loomgit.domain.settings import Replay
     from loomgit.domain.values import JsonMapping, JsonObject
     from loomgit.gateway.cassette import Entry
@@ -261,36 +262,52 @@ class Assembly(Planning):
                 confined=not trust.trusts(self.wiring),
             )
 
-    def check_destination(self, pipeline: Pipeline, fields: Sequence[str] | None) -> None:
-        """Raise where the destination may not be written; writes nothing."""
-        key = destination_key(fields or (), pipeline.extract.key)
+    def check_destination(
+        self,
+        pipeline: Pipeline,
+        key: tuple[str, ...],
+        first: Record | None,
+        output: JsonMapping | None,
+    ) -> None:
+        """Raise where the destination may not be written, or would refuse a row like that of the
+        `first` record; writes nothing."""
         with TemporaryDirectory(prefix="loom-") as folder:
-            output = pipeline.transform.output
-            self.sink(pipeline, key, output=output, stage=Path(folder), run="check").check()
+            self.sink(pipeline, key, first, output=output, stage=Path(folder), run="check")
 
     def sink(
         self,
         pipeline: Pipeline,
         key: tuple[str, ...],
+        first: Record | None,
         *,
         output: JsonMapping | None,
         stage: Path,
         run: str,
     ) -> Sink:
-        """The pipeline's destination; `stage` is a folder for its temporary files.
+        """The pipeline's destination, checked; `stage` is a folder for its temporary files.
 
-        Where `load.schema` is silent, the declared `output` says which columns there will be.
+        `key` are the fields that identify a record, empty where it is identified by a hash. The
+        `first` record and the declared `output` show what rows will be loaded; where `load.schema`
+        is silent, the output says which columns there will be.
         """
-        load = replace(pipeline.load, schema=pipeline.load.schema or output)
+        load = pipeline.load
+        example: JsonObject = {}
+        if first is not None:
+            fields = example_output(output)
+            example = loaded_row(load, key, first.key, first.input, fields, {})
+            key = key or (HASH_KEY,)
         with placed(pipeline, "load.destination"):
-            return open_sink(
-                load,
+            sink = open_sink(
+                replace(load, schema=load.schema or output),
                 key=key,
+                example=example,
                 root=self.wiring.root,
                 stage=stage,
                 run=run,
                 connections=self.wiring.connection,
             )
+            sink.check()
+        return sink
 
     def spool(self, state: Path, rows: Iterator[JsonObject | RefusedRow]) -> Spool:
         """Write the rows to the run's spool (blocking)."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from loomgit.domain.definitions import Pipeline
+    from loomgit.domain.place import Place
     from loomgit.domain.suites import Suite
     from loomgit.wiring.project import Wiring
 
@@ -85,6 +86,19 @@ class Catalog:
             hint = f"call it '{name}', or the file {pipeline.name}.yaml"
             raise ProblemsFound([Problem(pipeline.place("name"), message, hint)])
         return pipeline
+
+    def named_files(self, name: str) -> list[tuple[str, str, Place]]:
+        """The files that a pipeline names, whatever its faults: the key, the path, its place.
+
+        Empty where the file is not YAML. Files of another version are left out.
+        """
+        path = f"{PIPELINES}/{Path(name).stem if name.endswith('.yaml') else name}.yaml"
+        from loomgit.config.pipelines import named_files  # noqa: PLC0415 - pydantic, for who checks
+
+        try:
+            return named_files(self._text(path) or "", path)
+        except ProblemsFound:
+            return []
 
     def suite_paths(self) -> list[str]:
         """The test files under `tests/`, in order."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -11,25 +11,33 @@ from msgspec import Struct, field
 
 from loomgit.domain.answers import holds_object
 from loomgit.domain.checks import Check, Section, Validation
+from loomgit.domain.keys import find_key
 from loomgit.domain.place import Place, Problem
-from loomgit.domain.ports import QueryValues
-from loomgit.domain.records import RefusedRow
-from loomgit.domain.words import one_of
+from loomgit.domain.records import Record, RefusedRow, make_record
 from loomgit.errors import LoomError, ProblemsFound, UserError
 from loomgit.retrieval.registry import check_name
+from loomgit.rows.address import FORMATS, local_files
 from loomgit.wiring.catalog import Catalog
+from loomgit.wiring.consistency import (
+    contradictions,
+    missing_fields,
+    missing_key,
+    outside_output,
+)
 from loomgit.wiring.documents import find_documents, read_documents, searching
 from loomgit.wiring.limits import unsupported
 from loomgit.wiring.tested import unknown_evaluators
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from loomgit.domain.definitions import Pipeline
+    from loomgit.domain.ports import QueryValues
+    from loomgit.domain.values import Json, JsonMapping, JsonObject
     from loomgit.domain.versions import FileVersion
     from loomgit.wiring.assembly import Assembly
 
-_LOOKED_AT = 100  # rows; the first that is not refused shows the fields
+_LOOKED_AT = 1000  # rows that show which fields the records have
 _KEYED = re.compile(r"[\w.]+: ")  # a fault of a key says the key first, one of the YAML does not
 
 
@@ -44,34 +52,61 @@ class _Found(Struct):
         self.sections.append(Section(title, tuple(checks)))
 
     def fault(self, text: str, error: LoomError | Sequence[Problem]) -> Check:
-        if isinstance(error, ProblemsFound):
-            error = error.problems
-        if isinstance(error, LoomError):
-            self.changeable |= isinstance(error, UserError)
-            self.unreachable |= not isinstance(error, UserError)
-            hint = f"\nhint: {error.hint}" if error.hint else ""
-            return Check(text, ok=False, detail=error.message + hint)
-        self.changeable = True
-        return Check(text, ok=False, detail="\n".join(str(problem) for problem in error))
+        if not isinstance(error, LoomError):
+            error = ProblemsFound(error)
+        self.changeable |= isinstance(error, UserError)
+        self.unreachable |= not isinstance(error, UserError)
+        hint = f"\nhint: {error.hint}" if error.hint else ""
+        return Check(text, False, error.message + hint, tuple(error.documents()))
+
+
+class _Records(Struct, frozen=True):
+    """The first records of the source: the first one, the key, and all fields that occur."""
+
+    first: Record
+    key: tuple[str, ...]
+    fields: tuple[str, ...]
 
 
 def check_pipeline(
-    assembly: Assembly, name: str, load: Callable[[], Pipeline], *, offline: bool
+    assembly: Assembly,
+    name: str,
+    load: Callable[[], Pipeline],
+    *,
+    offline: bool,
+    values: QueryValues,
 ) -> Validation:
-    """Go through the checklist. Raises UserError where there is no such pipeline."""
+    """Go through the checklist. `values` are those of a run; variables that it does not hold are
+    looked for only where it holds some.
+
+    Raises UserError where there is no such pipeline.
+    """
     found = _Found()
     try:
         pipeline = load()
     except ProblemsFound as error:
         found.add("Pipeline Definition", _definition(found, error.problems))
+        _named_files(assembly, name, found)
+        _tests(assembly, name, None, None, found)
         return Validation(name, None, tuple(found.sections))
-    problems = [*unsupported(pipeline), *assembly.check_evaluators(pipeline)]
+    output = assembly.declared_output(pipeline)
+    connections, records = _connections(
+        assembly, pipeline, output, found, offline=offline, values=values
+    )
+    problems = [
+        *unsupported(pipeline),
+        *assembly.check_evaluators(pipeline),
+        *contradictions(pipeline, output),
+    ]
+    if records is not None:
+        problems += missing_key(pipeline, records.key, records.fields)
+        problems += missing_fields(pipeline, records.fields)
     found.add("Pipeline Definition", _definition(found, problems))
-    connections, fields = _connections(assembly, pipeline, found, offline=offline)
-    _prompt(assembly, pipeline, fields, found)
+    fields = None if records is None else records.fields
+    _prompt(assembly, pipeline, fields, dict(values.variables or {}), found)
     _context(assembly, pipeline, found)
-    _documents(assembly, pipeline, fields, found)
-    _tests(assembly, pipeline, found)
+    _documents(assembly, pipeline, found)
+    _tests(assembly, pipeline.name, pipeline, output, found)
     found.add("Connections", connections)
     sections = tuple(found.sections)
     world = found.unreachable and not found.changeable
@@ -96,8 +131,34 @@ def _definition(found: _Found, problems: Sequence[Problem]) -> list[Check]:
     ]
 
 
+def _named_files(assembly: Assembly, name: str, found: _Found) -> None:
+    """The files that a pipeline with other faults names, and that are not there."""
+    problems = [
+        Problem(place, f"{key}: {path}: no such file")
+        for key, text, place in Catalog(assembly.wiring).named_files(name)
+        for path in _path_in(key, text)
+        if not (assembly.wiring.root / path).exists()
+    ]
+    if problems:
+        found.add("Files", [found.fault("Named files exist", problems)])
+
+
+def _path_in(key: str, text: str) -> tuple[str, ...]:
+    """The path of a file in the value of a key; none where it is a database or a built-in name."""
+    if key == "extract.source":
+        return local_files(text) if text.endswith(tuple(FORMATS)) else ()
+    if key.endswith(".type"):
+        file, python, _ = text.partition(".py:")
+        return (file + ".py",) if python else ()
+    return (text,)
+
+
 def _prompt(
-    assembly: Assembly, pipeline: Pipeline, fields: Sequence[str] | None, found: _Found
+    assembly: Assembly,
+    pipeline: Pipeline,
+    fields: Sequence[str] | None,
+    variables: Mapping[str, Json],
+    found: _Found,
 ) -> None:
     transform = pipeline.transform
     if transform.prompt is None:
@@ -121,8 +182,8 @@ def _prompt(
     names += [field] if field else []
     if fields is not None and field and transform.retrieve is not None:
         fields = [*fields, field]
-    variables = [r.name for r in prompt.references if r.root == "vars" and r.name]
-    problems = prompt.check(context=names, variables=variables, fields=fields)
+    given = variables or [r.name for r in prompt.references if r.root == "vars" and r.name]
+    problems = prompt.check(context=names, variables=given, fields=fields)
     resolved = "Context variables resolved"
     checks.append(found.fault(resolved, problems) if problems else Check(resolved))
     front = assembly.front_matter(file)
@@ -160,13 +221,11 @@ def _context(assembly: Assembly, pipeline: Pipeline, found: _Found) -> None:
         found.add("Context", checks)
 
 
-def _documents(
-    assembly: Assembly, pipeline: Pipeline, fields: Sequence[str] | None, found: _Found
-) -> None:
+def _documents(assembly: Assembly, pipeline: Pipeline, found: _Found) -> None:
     """What is searched, by what: every file is read, and no index made."""
     tree = assembly.wiring.tree
     checks = []
-    for key, transform, retrieve in searching(pipeline):
+    for key, _, retrieve in searching(pipeline):
         problems: list[Problem] = []
         documents = find_documents(tree, pipeline, key, retrieve, problems)
         text = f"Documents to search: {len(documents):,} found"
@@ -178,32 +237,35 @@ def _documents(
         except UserError as error:
             place = pipeline.place(f"{key}.retrieve.retriever")
             problems.append(Problem(place, f"{key}.retrieve: {error.message}", error.hint))
-        wanted = retrieve.query_field
-        if fields is not None and wanted not in fields and transform.documents_field not in fields:
-            place = pipeline.place(f"{key}.retrieve.query_field")
-            message = f"{key}.retrieve.query_field: the records have no field '{wanted}'"
-            problems.append(Problem(place, message, one_of(wanted, fields, "they have")))
         checks.append(found.fault(text, problems) if problems else Check(text))
     if checks:
         found.add("Documents", checks)
 
 
-def _tests(assembly: Assembly, pipeline: Pipeline, found: _Found) -> None:
-    """The pipeline's test files that cannot be read, or ask for an evaluator or a data set which is
-    not there.
+def _tests(
+    assembly: Assembly,
+    name: str,
+    pipeline: Pipeline | None,
+    output: JsonMapping | None,
+    found: _Found,
+) -> None:
+    """The test files of a pipeline that cannot be read, or do not fit the pipeline.
 
-    A broken file that names no pipeline may be anyone's.
+    A broken file that names no pipeline may be anyone's. `pipeline` is None where it is broken.
     """
     suites, broken = Catalog(assembly.wiring).sound_suites()
     checks = [
         found.fault(f"{PurePosixPath(each.path).name} can be read", each.problems)
         for each in broken
-        if each.pipeline in ("", pipeline.name)
+        if each.pipeline in ("", name)
     ]
     for suite in suites:
-        if suite.pipeline != pipeline.name:
+        if suite.pipeline != name:
             continue
-        problems = unknown_evaluators(suite, pipeline)
+        problems: list[Problem] = []
+        if pipeline is not None:
+            problems += unknown_evaluators(suite, pipeline)
+            problems += outside_output(suite, output)
         data = suite.dataset
         if data and "://" not in data and not (assembly.wiring.root / data).exists():
             place = suite.places.get("dataset") or Place(suite.path)
@@ -216,27 +278,51 @@ def _tests(assembly: Assembly, pipeline: Pipeline, found: _Found) -> None:
 
 
 def _connections(
-    assembly: Assembly, pipeline: Pipeline, found: _Found, *, offline: bool
-) -> tuple[list[Check], list[str] | None]:
-    """The checks of both ends, and the fields that the first record has (None: not known)."""
+    assembly: Assembly,
+    pipeline: Pipeline,
+    output: JsonMapping | None,
+    found: _Found,
+    *,
+    offline: bool,
+    values: QueryValues,
+) -> tuple[list[Check], _Records | None]:
+    """The checks of both ends, and the first records (None: there are none, or nobody knows)."""
     source_text = f"Source: {pipeline.extract.source} reachable"
     sink_text = f"Destination: {pipeline.load.destination} writable"
     if offline:
         texts = (source_text, sink_text)
         return [Check(f"{text} (not looked at)", ok=None) for text in texts], None
     checks = []
-    fields = None
+    records = None
     try:
-        source = assembly.source(pipeline, QueryValues(datetime.now(UTC)), limit=_LOOKED_AT)
+        source = assembly.source(pipeline, values, limit=_LOOKED_AT)
+        with contextlib.suppress(
+            LoomError
+        ):  # a source that lacks the key has other fields to check
+            records = _first_records(pipeline, source.rows())
         source.check()
-        first = next((row for row in source.rows() if not isinstance(row, RefusedRow)), None)
-        fields = None if first is None else list(first)
+        if records is None:
+            records = _first_records(pipeline, source.rows())
         checks.append(Check(source_text))
     except LoomError as error:
         checks.append(found.fault(source_text, error))
+    key, first = ((), None) if records is None else (records.key, records.first)
+    if first is not None and first.refused:
+        key, first = (), None  # it lacks the key
     try:
-        assembly.check_destination(pipeline, fields)
+        assembly.check_destination(pipeline, key or pipeline.extract.key, first, output)
         checks.append(Check(sink_text))
     except LoomError as error:
         checks.append(found.fault(sink_text, error))
-    return checks, fields
+    return checks, records
+
+
+def _first_records(pipeline: Pipeline, rows: Iterable[JsonObject | RefusedRow]) -> _Records | None:
+    kept = [row for row in rows if not isinstance(row, RefusedRow)]
+    if not kept:
+        return None
+    fields = tuple(dict.fromkeys(name for row in kept for name in row))
+    key = find_key(fields, pipeline.extract.key)
+    records = [make_record(index, row, key) for index, row in enumerate(kept)]
+    first = next((record for record in records if not record.refused), records[0])
+    return _Records(first, key, fields)

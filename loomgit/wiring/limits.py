@@ -61,11 +61,6 @@ def same_place(source: str, destination: str) -> bool:
 def without_effect(pipeline: Pipeline, settings: Settings) -> Iterator[str]:
     """What the files say, and what this version reads and leaves alone: told once a run."""
     load = pipeline.load
-    if load.on_failure == "fallback" and load.fallback is None:
-        yield (
-            f"{pipeline.place('load.on_failure')}: load.fallback is not given: "
-            "records that fail are quarantined"
-        )
     silent = {
         "monitoring": pipeline.monitoring != type(pipeline.monitoring)(),
         "extract.snapshot": pipeline.extract.snapshot,

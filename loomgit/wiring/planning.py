@@ -15,11 +15,12 @@ from msgspec.structs import replace
 from loomgit.domain.place import Problem
 from loomgit.domain.settings import EMBEDDED_MODEL
 from loomgit.domain.withheld import is_withheld
-from loomgit.errors import ProblemsFound, UserError
+from loomgit.errors import LoomError, ProblemsFound, UserError
 from loomgit.evaluators.kinds import needs_judge
 from loomgit.pipeline.front_matter import split_front_matter
 from loomgit.pipeline.plan import PLAIN, Plan
 from loomgit.wiring.code import find_code
+from loomgit.wiring.consistency import contradictions
 from loomgit.wiring.documents import find_documents, searching
 from loomgit.wiring.limits import unsupported
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from loomgit.domain.definitions import FrontMatter, Pipeline
-    from loomgit.domain.values import Json
+    from loomgit.domain.values import Json, JsonMapping
     from loomgit.domain.versions import FileVersion
     from loomgit.pipeline.prompt import Prompt
     from loomgit.wiring.project import Wiring
@@ -200,6 +201,22 @@ class Planning:
         if is_withheld(real):
             return f"{path} leads to {real}, which may hold secrets, and is never sent to a model"
         return ""
+
+    def declared_output(self, pipeline: Pipeline) -> JsonMapping | None:
+        """The form of the output as the pipeline or its prompt declares it; None where neither
+        does, or the prompt cannot be read."""
+        transform = pipeline.transform
+        if transform.output is not None or transform.prompt is None:
+            return transform.output
+        try:
+            file = self.wiring.versions.read(transform.prompt, transform.prompt_version)
+            return self.front_matter(file).output
+        except LoomError:
+            return None
+
+    def refusals(self, pipeline: Pipeline) -> list[Problem]:
+        """The contradictions inside a pipeline, for which it is neither run nor tested."""
+        return list(contradictions(pipeline, self.declared_output(pipeline)))
 
     def front_matter(self, file: FileVersion) -> FrontMatter:
         """What the prompt says of itself."""

@@ -9,13 +9,16 @@ from loomgit.domain.place import Problem
 from loomgit.domain.suites import IntegrationCase, Statistical, UnitCase
 from loomgit.domain.words import one_of
 from loomgit.errors import LoomError, ProblemsFound
+from loomgit.wiring.catalog import Catalog
+from loomgit.wiring.consistency import outside_output
+from loomgit.wiring.planning import Planning
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from loomgit.domain.definitions import Pipeline
     from loomgit.domain.suites import Assertion, Suite
-    from loomgit.wiring.catalog import Catalog
+    from loomgit.wiring.project import Wiring
 
 
 def unknown_evaluators(suite: Suite, pipeline: Pipeline) -> list[Problem]:
@@ -33,21 +36,38 @@ def unknown_evaluators(suite: Suite, pipeline: Pipeline) -> list[Problem]:
     ]
 
 
-def checked_suite(catalog: Catalog, path: str) -> Suite:
-    """The test file at the project's `path`, which asks for no evaluator that is not there.
+def misfits(suite: Suite, catalog: Catalog, planning: Planning) -> list[Problem]:
+    """Where a test file and its pipeline do not fit, or the pipeline contradicts itself.
 
-    A pipeline that cannot be read is no fault of the test file. Raises UserError or ProblemsFound.
+    A pipeline that cannot be read is no fault of the test file.
     """
-    suite = catalog.suite(path)
-    if not any(True for each in _assertions(suite) for _ in evaluators_in(each.tree)):
-        return suite
     try:
         pipeline = catalog.pipeline(suite.pipeline)
     except LoomError:
-        return suite
-    if problems := unknown_evaluators(suite, pipeline):
-        raise ProblemsFound(problems)
+        return []
+    return [
+        *planning.refusals(pipeline),
+        *unknown_evaluators(suite, pipeline),
+        *outside_output(suite, planning.declared_output(pipeline)),
+    ]
+
+
+def checked_suite(wiring: Wiring, path: str) -> Suite:
+    """The test file at the project's `path`, which fits its pipeline.
+
+    Raises UserError or ProblemsFound.
+    """
+    suite = Catalog(wiring).suite(path)
+    require_fit([suite], wiring)
     return suite
+
+
+def require_fit(suites: Iterable[Suite], wiring: Wiring) -> None:
+    """Raise ProblemsFound with what does not fit between test files and their pipelines."""
+    catalog, planning = Catalog(wiring), Planning(wiring)
+    problems = [each for suite in suites for each in misfits(suite, catalog, planning)]
+    if problems:
+        raise ProblemsFound(list(dict.fromkeys(problems)))
 
 
 def _assertions(suite: Suite) -> Iterator[Assertion]:

@@ -151,7 +151,7 @@ CASES = [
     Broken("line is no object", {**JSONL, "data/r.jsonl": "[1, 2]\n"}, 2, "data/r.jsonl:1"),
     Broken(
         "null key",
-        {**JSONL, "data/r.jsonl": '{"review_id": null, "review": "a"}\n'},
+        {**JSONL, "data/r.jsonl": '{"review_id": null, "review": "a", "expected": "b"}\n'},
         1,
         "review_id",
     ),
@@ -415,7 +415,7 @@ def test_an_error_is_a_document_too(template, tmp_path, monkeypatch, capsys):
     error = json.loads(capsys.readouterr().out)["error"]
     assert error["exit_code"] == 2
     (problem,) = error["problems"]
-    assert (problem["path"], problem["hint"]) == (P, "did you mean 'all_pass'?")
+    assert (problem["file"], problem["hint"]) == (P, "did you mean 'all_pass'?")
 
 
 def test_no_pipeline_runs_when_one_of_them_is_broken(template, tmp_path, monkeypatch, capsys):

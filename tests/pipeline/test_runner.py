@@ -26,6 +26,7 @@ from loomgit.pipeline.runner import Parts, Runner, percent_pair
 from loomgit.pipeline.stages import FailurePolicy, Stages
 from loomgit.pipeline.tally import Tally
 from loomgit.pipeline.transform import Transformer
+from loomgit.wiring.consistency import missing_key
 from tests.fakes import (
     FakeEvaluator,
     FakeGateway,
@@ -78,7 +79,7 @@ class Bench:
                 tally=self.tally,
                 log=self.log,
                 quarantine=None if self.pipeline.load.on_failure == "skip" else self.quarantine,
-                check_fields=lambda _: None,
+                check_fields=self._check_fields,
                 record=self._record,
                 concurrency=3,
                 lineage={"_loom_run_id": "2026-11-21-001"},
@@ -96,8 +97,12 @@ class Bench:
             reader=OutputReader(None),
         )
 
-    def _open(self, key):
-        self.key = key
+    def _check_fields(self, key, fields):
+        if problems := list(missing_key(self.pipeline, key, fields)):
+            raise ProblemsFound(problems)
+
+    def _open(self, key, first):
+        self.key, self.first = key, first
         return self.sink
 
     def _record(self, tally, spool, receipt, end, duration, records):
@@ -351,7 +356,7 @@ def test_no_records_are_a_success_with_a_word():
 def test_records_without_a_key_of_their_own_get_a_hash():
     bench = Bench(rows=[{"text": "a"}, {"text": "b"}])
     bench.run()
-    assert bench.key == (HASH_KEY,)
+    assert bench.key == ()
     assert len({row[HASH_KEY] for row in bench.sink.rows}) == 2
 
 
@@ -397,7 +402,7 @@ def test_faults_of_the_prompt_are_raised_before_any_call():
     bench = Bench()
     from msgspec.structs import replace
 
-    def refuse(_):
+    def refuse(key, fields):
         raise ProblemsFound([])
 
     bench.runner = Runner(replace(bench.runner._parts, check_fields=refuse))
