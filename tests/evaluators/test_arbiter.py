@@ -127,6 +127,14 @@ def test_grounding_is_judged_against_the_documents_and_never_against_the_answer(
     assert "gold" not in prompt(server)
 
 
+def test_facts_are_judged_against_the_record_where_there_is_no_reference(server):
+    judge(server, "factuality", Subject({"review": "The river is 90 km long.", "id": 7}, "It is 9."))
+    assert "The river is 90 km long." in prompt(server)
+    judge(server, "factuality", Subject({"review": "Only this.", "expected": "gold"}, "Here."))
+    assert "gold" in prompt(server)
+    assert "Only this." not in prompt(server)
+
+
 def test_grounding_in_nothing_is_refused_without_a_call(server):
     with pytest.raises(EvaluatorFailure, match="nothing to compare with"):
         judge(server, "groundedness", Subject({"expected": "gold"}, "Here."))
