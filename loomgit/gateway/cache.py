@@ -10,18 +10,22 @@ from loomgit.gateway.kept import request_key
 from loomgit.gateway.routing import EMBEDDED_PREFIX
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from loomgit.domain.definitions import CacheRule
     from loomgit.domain.models import Completion, Purpose, Request
     from loomgit.domain.ports import Gateway
+    from loomgit.gateway.call_locks import CallLocks
     from loomgit.gateway.reply_store import ReplyStore
+
+POLL = 0.02  # seconds between two looks for a reply that another process waits for
 
 
 class CacheGateway:
     """Answers from `store` what was answered before, and calls once where equals ask at once.
 
-    `rules` say for each purpose whether, and for how long, a reply may be used again. With
+    `rules` say for each purpose whether, and for how long, a reply may be used again. Where another
+    process asks the same, `locks` let one of them make the call. With
     `refresh` only replies of this gateway's own calls are. A request that waited for an equal one
     is a hit, and fails with it. A `fresh` request is asked anew, and its reply replaces the kept
     one. The embedded model is always asked: it is as quick, costs nothing and must not push out
@@ -34,12 +38,14 @@ class CacheGateway:
         store: ReplyStore,
         rules: Mapping[Purpose, CacheRule],
         *,
+        locks: CallLocks | None = None,
         refresh: bool = False,
     ) -> None:
         self._inner = inner
         self._store = store
         self._rules = {purpose: rule for purpose, rule in rules.items() if rule.enabled}
         self._fresh: set[bytes] | None = set() if refresh else None
+        self._locks = locks
         self._flights = Flights()
 
     async def complete(self, request: Request) -> Completion:
@@ -50,17 +56,45 @@ class CacheGateway:
         key = request_key(request)
 
         async def ask() -> Completion:
-            if not request.fresh and (self._fresh is None or key in self._fresh):
-                found = self._store.find(key, ttl=rule.ttl)
-                if found is not None:
-                    return found
-            completion = await self._inner.complete(request)
-            self._store.put(key, completion)
-            if self._fresh is not None:
-                self._fresh.add(key)
-            return completion
+            if request.fresh or (self._fresh is not None and key not in self._fresh):
+                return await self._call(key, request)
+            return self._store.find(key, ttl=rule.ttl) or await self._find_or_call(
+                key, request, rule.ttl
+            )
 
         return await self._flights.join(key, ask)
+
+    async def _find_or_call(self, key: bytes, request: Request, ttl: float | None) -> Completion:
+        """Call, or wait for the reply where another process makes the call."""
+        locks = self._locks
+        if locks is None:
+            return await self._call(key, request)
+        try:
+            while not locks.acquire(key):
+                await asyncio.sleep(POLL)
+                found = self._store.find(key, ttl=ttl)
+                if found is not None:
+                    return found
+        except OSError:  # the folder cannot be written: the store has the same fault and says so
+            return await self._call(key, request)
+        try:
+            found = self._store.find(key, ttl=ttl)  # another process may have had the lock
+            if found is None:
+                return await self._call(key, request, on_disk=lambda: locks.release(key))
+        except BaseException:
+            locks.release(key)
+            raise
+        locks.release(key)
+        return found
+
+    async def _call(
+        self, key: bytes, request: Request, *, on_disk: Callable[[], None] = lambda: None
+    ) -> Completion:
+        completion = await self._inner.complete(request)
+        self._store.put(key, completion, on_disk=on_disk)
+        if self._fresh is not None:
+            self._fresh.add(key)
+        return completion
 
     async def close(self) -> None:
         """Write what is not written yet, and close the gateway behind this one."""

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from loomgit.domain.definitions import CacheRule
     from loomgit.domain.models import Completion, Purpose, Request
+    from loomgit.gateway.call_locks import CallLocks
     from loomgit.gateway.once import Claims
     from loomgit.gateway.reply_store import ReplyStore
 
@@ -138,6 +139,7 @@ def build(
     store: ReplyStore | None = None,
     rules: Mapping[Purpose, CacheRule] | None = None,
     claims: Claims | None = None,
+    locks: CallLocks | None = None,
     recording: Recording | None = None,
     budget: Budget | None = None,
     fallbacks: Mapping[str, Sequence[str]] | None = None,
@@ -146,8 +148,9 @@ def build(
 ) -> Chain:
     """The chain with those parts that are given, in their order.
 
-    `concurrency` None adapts; `rules` say for which purposes `store` is used, and `claims`, which
-    several processes share; `models` are those that will be asked: a budget is refused, by
+    `concurrency` None adapts; `rules` say for which purposes `store` is used, and `claims` (of one
+    test session) or `locks` (of all processes), by which several processes make a call once;
+    `models` are those that will be asked: a budget is refused, by
     UserError, where one of them has no known price. After `outage` seconds without a sign of life a
     model is given up; None: every call tries for itself.
     """
@@ -168,7 +171,9 @@ def build(
             shared = [purpose for purpose, rule in rules.items() if rule.enabled]
             gateway = OnceGateway(gateway, claims, shared)
         refresh = recording is not None and recording.mode == "record"
-        gateway = CacheGateway(gateway, store, rules, refresh=refresh)
+        gateway = CacheGateway(
+            gateway, store, rules, locks=None if claims else locks, refresh=refresh
+        )
     if recording is not None and recording.mode != "off":
         gateway = CassetteGateway(
             gateway, recording.cassette, recording.mode, origin=recording.origin

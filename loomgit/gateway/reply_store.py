@@ -96,6 +96,7 @@ class ReplyStore:
         self._changes: queue.SimpleQueue[Change | None] = queue.SimpleQueue()
         self._closing = threading.Event()
         self._pending: dict[bytes, Completion] = {}
+        self._on_disk: dict[bytes, Callable[[], None]] = {}
         self._unzip = zstandard.ZstdDecompressor()
         self._fault: sqlite3.Error | OSError | None = None
         self._told = False
@@ -123,11 +124,19 @@ class ReplyStore:
             self._change((key, None, now))
         return completion
 
-    def put(self, key: bytes, completion: Completion) -> None:
-        """Keep the reply; it is found at once here, and soon by others."""
-        if not self._useless():
-            self._pending[key] = completion
-            self._change((key, completion, self._clock()))
+    def put(
+        self, key: bytes, completion: Completion, *, on_disk: Callable[[], None] = lambda: None
+    ) -> None:
+        """Keep the reply; it is found at once here, and by other processes once it is on disk.
+
+        `on_disk` is called then, from another thread, or at once where the file is out of use.
+        """
+        if self._useless():
+            on_disk()
+            return
+        self._pending[key] = completion
+        self._on_disk[key] = on_disk
+        self._change((key, completion, self._clock()))
 
     def close(self) -> None:
         """Wait until everything is written."""
@@ -196,8 +205,11 @@ class ReplyStore:
                     for key, completion, _ in changes:
                         if completion is not None and self._pending.get(key) is completion:
                             del self._pending[key]
+                            self._on_disk.pop(key)()
         except (sqlite3.Error, OSError) as error:
             self._fault = error
+            while self._on_disk:
+                self._on_disk.popitem()[1]()
 
     def _gather(self) -> tuple[list[Change], bool]:
         """What there is to write, at least one thing; whether it is the last."""

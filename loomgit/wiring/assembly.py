@@ -21,6 +21,7 @@ from loomgit.domain.place import Problem
 from loomgit.errors import ProblemsFound, UserError
 from loomgit.evaluators import registry
 from loomgit.gateway.budget import Budget
+from loomgit.gateway.call_locks import CallLocks
 from loomgit.gateway.cassette import Cassette, cassette_of, origin_of, parse_entries
 from loomgit.gateway.chain import Chain, Lanes, Recording, build
 from loomgit.gateway.reply_store import FILE, ReplyStore
@@ -100,6 +101,7 @@ class Assembly(Planning):
             store=replies or self.replies(),
             rules=self.cache_rules(pipeline),
             claims=claims,
+            locks=CallLocks(self._cache_folder() / "calls.lock"),
             recording=recording or self.recording(plan, replay),
             budget=Budget(budget) if isinstance(budget, float | int) else budget,
             fallbacks={asked: transform.fallback_models} if transform.fallback_models else None,
@@ -143,12 +145,19 @@ class Assembly(Planning):
         If the cache is committed, another one in the `.git` folder takes its place: a change could
         bring in replies that no model gave.
         """
+        if self._has_committed_cache():
+            self.wiring.warn("the committed .loom/cache is not used")
+        return ReplyStore(self._cache_folder() / FILE, warn=self.wiring.warn)
+
+    def _has_committed_cache(self) -> bool:
+        path = self.wiring.store.folder / "cache" / FILE
+        return path.exists() and self.wiring.is_committed(f".loom/cache/{FILE}")
+
+    def _cache_folder(self) -> Path:
         wiring = self.wiring
-        folder = wiring.store.folder
-        if (folder / "cache" / FILE).exists() and wiring.is_committed(f".loom/cache/{FILE}"):
-            wiring.warn("the committed .loom/cache is not used")
-            folder = wiring.repository.common_dir / "loom"
-        return ReplyStore(folder / "cache" / FILE, warn=wiring.warn)
+        committed = self._has_committed_cache()
+        folder = wiring.repository.common_dir / "loom" if committed else wiring.store.folder
+        return folder / "cache"
 
     def transformer(
         self, plan: Plan, prompt: Prompt, gateway: Gateway, context_field: str | None

@@ -128,7 +128,9 @@ def test_grounding_is_judged_against_the_documents_and_never_against_the_answer(
 
 
 def test_facts_are_judged_against_the_record_where_there_is_no_reference(server):
-    judge(server, "factuality", Subject({"review": "The river is 90 km long.", "id": 7}, "It is 9."))
+    judge(
+        server, "factuality", Subject({"review": "The river is 90 km long.", "id": 7}, "It is 9.")
+    )
     assert "The river is 90 km long." in prompt(server)
     judge(server, "factuality", Subject({"review": "Only this.", "expected": "gold"}, "Here."))
     assert "gold" in prompt(server)
