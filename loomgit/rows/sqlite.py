@@ -23,14 +23,48 @@ def connect(path: Path, *, writing: bool = False) -> sqlite3.Connection:
 
     Transactions are begun by hand. The connection may move between threads, one at a time.
     """
-    mode = "rwc" if writing else "ro"
+    if writing:
+        return _open(path, "mode=rwc")
+    connection = _open(path, "mode=ro")
+    try:
+        connection.execute("PRAGMA schema_version")
+    except sqlite3.OperationalError as fault:
+        connection.close()
+        if not _is_read_only(fault):
+            raise
+        # A database in WAL mode needs files beside it. Without a log nobody is writing, and SQLite
+        # may take the file for one that does not change.
+        if _has_log(path):
+            raise WorldError(
+                f"{path.name}: has changes in {path.name}-wal, which cannot be read in a read-only "
+                "folder",
+                hint="make the folder writable, or run `PRAGMA wal_checkpoint` where it is",
+            ) from fault
+        return _open(path, "mode=ro&immutable=1")
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
+def _open(path: Path, options: str) -> sqlite3.Connection:
     return sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode={mode}",
+        f"{path.absolute().as_uri()}?{options}",
         uri=True,
         timeout=PATIENCE,
         isolation_level=None,
         check_same_thread=False,
     )
+
+
+def _is_read_only(fault: sqlite3.Error) -> bool:
+    name: str = getattr(fault, "sqlite_errorname", "")
+    return name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN"))
+
+
+def _has_log(path: Path) -> bool:
+    log = path.with_name(f"{path.name}-wal")
+    return log.exists() and log.stat().st_size > 0
 
 
 def quote(name: str) -> str:

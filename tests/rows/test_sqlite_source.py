@@ -1,13 +1,19 @@
 """SQLite as a source."""
 
+import os
+import shutil
 import sqlite3
-from contextlib import closing
+import sys
+import tempfile
+from contextlib import closing, contextmanager
+from pathlib import Path
 
 import pytest
 
 from loomgit.domain.definitions import Incremental
 from loomgit.errors import UserError, WorldError
 from loomgit.rows.sqlite import translated
+from loomgit.rows.sqlite_source import SqliteSource
 
 
 @pytest.fixture
@@ -122,3 +128,52 @@ def test_a_lock_that_is_not_given_up_is_the_worlds_fault(tmp_path):
         holder.execute("BEGIN EXCLUSIVE")
         with pytest.raises(WorldError, match=r"a\.db: locked by another"), translated("a.db"):
             other.execute("CREATE TABLE t (id)")
+
+
+@pytest.fixture
+def read_only_folder():
+    """A database in WAL mode in a folder that this process cannot write, not even as root."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    user = os.geteuid()
+
+    @contextmanager
+    def opened(*, log):
+        with closing(sqlite3.connect(folder / "a.db")) as connection:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, text)")
+            connection.execute("INSERT INTO t VALUES (1, 'good')")
+            connection.commit()
+            if log:
+                for name in ("a.db", "a.db-wal"):
+                    shutil.copy(folder / name, folder / f"kept-{name}")
+        if log:
+            for name in ("a.db", "a.db-wal"):
+                (folder / f"kept-{name}").rename(folder / name)
+        folder.chmod(0o555)
+        if user == 0:
+            os.seteuid(65534)
+        yield folder
+
+    yield opened
+    os.seteuid(user)
+    folder.chmod(0o755)
+    shutil.rmtree(folder)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="folders have other permissions there")
+def test_a_database_in_wal_mode_is_read_in_a_read_only_folder(read_only_folder):
+    with read_only_folder(log=False) as folder:
+        opened = SqliteSource(folder / "a.db", "a.db", table="t", query=None, needed=["id"])
+        opened.check()
+        assert list(opened.rows()) == [{"id": 1, "text": "good"}]
+        assert [child.name for child in folder.iterdir()] == ["a.db"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="folders have other permissions there")
+def test_changes_that_are_only_in_the_log_are_not_passed_over(read_only_folder):
+    with read_only_folder(log=True) as folder:
+        opened = SqliteSource(folder / "a.db", "a.db", table="t", query=None, needed=["id"])
+        with pytest.raises(WorldError, match=r"a\.db: has changes in a\.db-wal") as caught:
+            list(opened.rows())
+        assert "wal_checkpoint" in caught.value.hint
