@@ -178,6 +178,9 @@ class Runner:
             yield Warned("the source has no records")
         elif parts.pipeline.load.mode == "replace" and not self._taken:
             yield Warned("nothing to load: the destination is left as it was")
+        if count := parts.tally.repaired_replies:
+            noun = "reply has" if count == 1 else "replies have"
+            yield Warned(f"{count:,} {noun} halves of characters; U+FFFD takes their place")
         records = parts.log.finish(loaded=self._published)
         duration = time.perf_counter() - started
         run = parts.record(parts.tally, spool, self._receipt, end, duration, records)

@@ -111,6 +111,7 @@ class Tally:
         self._usage = Usage()
         self._calls = 0
         self._cached = 0
+        self.repaired_replies = 0  # with halves of characters, which were replaced
         self.watches = {stage: Stopwatch() for stage in STAGES}
 
     def add(self, outcome: Outcome) -> None:
@@ -179,7 +180,7 @@ class Tally:
             given = [(a.name, lowest(a), a.trouble) for a in outcome.assessments]
             return {name: [value] for name, value, trouble in given if value is not None or trouble}
         failure = outcome.failure or outcome.replaced
-        if failure is None:
+        if failure is None or failure.stage == "extract":  # nobody was asked
             return {}
         value = None if failure.infrastructure else 0.0
         return {name: [value] for name in self._scores}
@@ -193,6 +194,7 @@ class Tally:
             self._spend("transform", output.cost, output.calls)
         self._usage += output.usage
         self._cached += output.hits
+        self.repaired_replies += output.replaced > 0
         if output.latency is not None:
             self._latencies.append(output.latency)
 

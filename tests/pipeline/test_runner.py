@@ -13,7 +13,7 @@ from loomgit.domain.definitions import (
     Transform,
 )
 from loomgit.domain.keys import HASH_KEY
-from loomgit.domain.models import Spent, Usage
+from loomgit.domain.models import Completion, Spent, Usage
 from loomgit.domain.ports import EvaluatorFailure
 from loomgit.domain.records import RefusedRow, Score
 from loomgit.errors import Denied, ProblemsFound, Unavailable, UserError, WorldError
@@ -389,6 +389,22 @@ def test_a_row_that_cannot_be_kept_fails_at_extract_and_calls_no_model(load):
     assert line["failure"]["stage"] == "extract"
     assert line["failure"]["reason"] == "data/x.jsonl:2: has the key 'text' twice in one object"
     assert line["status"] == ("skipped" if load.on_failure == "skip" else "quarantined")
+
+
+def test_replaced_characters_are_a_warning_and_stand_in_the_records():
+    reply = Completion('{"label": "\ufffd"}', "fake", cost=0.5, replaced=1)
+    bench = Bench(failing(3, reply))
+    bench.run()
+    (warning,) = [event.message for event in bench.events if isinstance(event, Warned)]
+    assert warning == "1 reply has halves of characters; U+FFFD takes their place"
+    assert [line.get("replaced_characters") for line in bench.log.lines].count(1) == 1
+
+
+def test_a_refused_row_says_nothing_about_the_prompt():
+    refused = RefusedRow("data/x.jsonl:2", "nests 300 levels deep, more than 200")
+    bench = Bench(rows=[{"id": "a", "text": "x"}, refused])
+    bench.run()
+    assert [line["case_scores"] for line in bench.log.lines] == [{"quality": 1.0}, {}]
 
 
 def test_a_source_whose_rows_are_all_refused_says_why():
