@@ -146,6 +146,7 @@ def _tell_unforeseen(error: Exception) -> int:
     if isinstance(error, OSError):
         name = f"{error.filename}: " if error.filename else ""
         return _say(f"{name}{error.strerror or error}", details, WorldError.exit_code)
+    details = details or last_error.report(error)
     return _say(f"this is a bug in Loom: {last_error.summary(error)}", details, OUR_BUG)
 
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from loomgit.domain.ports import Gateway, LoadReceipt
     from loomgit.domain.records import Outcome
     from loomgit.domain.runs import RecordsFile
-    from loomgit.history.store import RecordsWriter
+    from loomgit.history.records_writer import RecordsWriter
     from loomgit.pipeline.events import Event
     from loomgit.pipeline.plan import Plan
     from loomgit.pipeline.prompt import Prompt

@@ -18,16 +18,24 @@ def summary(error: BaseException) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())
 
 
-def keep(error: BaseException, start: Path | None = None) -> str:
+def report(error: BaseException) -> str:
+    """The traceback, without secrets."""
+    return hide("".join(traceback.format_exception(error)))
+
+
+def keep(error: BaseException, start: Path | None = None) -> str | None:
     """Write the traceback to `.loom/last-error.txt` of the project around `start` (None: the
-    current folder), or where there is none to a folder of its own; returns a hint that says where,
-    or the traceback itself where nothing can be written."""
-    report = hide("".join(traceback.format_exception(error)))
+    current folder), or where there is none to a folder of its own.
+
+    Returns a hint that says where; None where nothing can be written.
+    """
     try:
         path = (_home(start or Path()) or Path(mkdtemp(prefix="loom-"))) / FILE
-        path.write_text(f"loom {__version__}, Python {sys.version}\n{report}", encoding="utf-8")
+        path.write_text(
+            f"loom {__version__}, Python {sys.version}\n{report(error)}", encoding="utf-8"
+        )
     except OSError:
-        return report
+        return None
     return f"the details are in {path}"
 
 

@@ -6,7 +6,6 @@ of one. The truth is in the files; the index can be deleted at any time.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import secrets
@@ -15,22 +14,19 @@ from contextlib import contextmanager, suppress
 from datetime import UTC
 from functools import cached_property
 from itertools import count
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import orjson
-
-from loomgit.domain.outside import hide_in, hide_known
-from loomgit.domain.runs import RecordsFile, Run, RunSummary
+from loomgit.domain.runs import Run, RunSummary
 from loomgit.errors import UserError, WorldError
 from loomgit.history import schema
 from loomgit.history.files import is_aside, move_new, remove_stale, write_whole
 from loomgit.history.index import Index, query
+from loomgit.history.records_writer import RecordsWriter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
     from datetime import datetime
-    from typing import BinaryIO
+    from pathlib import Path
 
     from loomgit.domain.values import JsonObject
     from loomgit.domain.versions import Commit
@@ -128,7 +124,7 @@ class RunStore:
         path = self.folder / "records" / f"{uid}.jsonl"
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            file = path.open("xb")
+            file = path.open("xb", buffering=0)
         except OSError as error:
             raise WorldError(f"{path} cannot be written: {error.strerror or error}") from error
         with file:
@@ -270,64 +266,6 @@ class RunStore:
             self._warn(f"{path} is damaged and left out: {why}")
         else:
             self._warn(f"{path} is damaged, kept as {aside.name}: {why}")
-
-
-def _line(row: JsonObject) -> bytes:
-    """A row as JSON, without the secrets that this process knows."""
-    line = orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
-    text = line.decode()
-    if hide_known(text) == text:
-        return line
-    return orjson.dumps(hide_in(row), option=orjson.OPT_APPEND_NEWLINE)
-
-
-class RecordsWriter:
-    """Streams records to their file and knows its hash at the end."""
-
-    def __init__(self, file: BinaryIO, name: str) -> None:
-        self._file = file
-        self._name = name
-        self._sha256 = hashlib.sha256()
-        self._count = 0
-        self.finished = False
-
-    def write(self, rows: Iterable[JsonObject]) -> None:
-        """Append rows, one line each."""
-        lines = [_line(row) for row in rows]
-        content = b"".join(lines)
-        try:
-            self._file.write(content)
-        except OSError as error:
-            raise WorldError(f"{self._file.name}: {error.strerror or error}") from error
-        self._sha256.update(content)
-        self._count += len(lines)
-
-    def finish(self, *, loaded: bool = True) -> RecordsFile:
-        """Flush the file and return its name, hash and size.
-
-        If `loaded` is false, the status `loaded` becomes `passed` in all lines.
-        """
-        try:
-            self._file.flush()
-            if not loaded:
-                self._mark_as_passed()
-        except OSError as error:
-            raise WorldError(f"{self._file.name}: {error.strerror or error}") from error
-        self.finished = True
-        return RecordsFile(self._name, self._sha256.hexdigest(), self._count)
-
-    def _mark_as_passed(self) -> None:
-        path = Path(self._file.name)
-        whole = path.with_name(f".{path.name}.tmp")
-        self._sha256 = hashlib.sha256()
-        with path.open("rb") as lines, whole.open("wb") as written:
-            for line in lines:
-                row = orjson.loads(line)
-                if row.get("status") == "loaded":
-                    line = orjson.dumps({**row, "status": "passed"}) + b"\n"  # noqa: PLW2901
-                self._sha256.update(line)
-                written.write(line)
-        whole.replace(path)
 
 
 def _first_free(taken: Callable[[int], bool]) -> int:

@@ -61,14 +61,14 @@ class Spool(Struct, frozen=True):
         count = refused = size = 0
         lines = bytearray()
         compressor = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True)
-        # `disk` is not around the loop: what `rows` raises is the source's own.
-        with aside.open("wb") as file:
+        # Sources name their own files, so what is left are the errors of this one; closing a stream
+        # writes too.
+        with disk(str(path)), aside.open("wb") as file:
             with compressor.stream_writer(file, closefd=False) as stream:
 
                 def flush() -> None:
                     sha256.update(lines)
-                    with disk(str(path)):
-                        stream.write(bytes(lines))
+                    stream.write(bytes(lines))
                     lines.clear()
 
                 for row in rows:
@@ -85,9 +85,8 @@ class Spool(Struct, frozen=True):
                         flush()
                 size += len(lines)
                 flush()
-            with disk(str(path)):
-                file.flush()
-                os.fsync(file.fileno())
+            file.flush()
+            os.fsync(file.fileno())
         return cls(path, count, refused, sha256.hexdigest(), tuple(fields), size)
 
     @classmethod

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from loomgit.domain.runs import Cause, Status, TestRecord
     from loomgit.domain.samples import CaseSamples, Sample
     from loomgit.domain.versions import Commit
-    from loomgit.history.store import RecordsWriter, RunStore
+    from loomgit.history.records_writer import RecordsWriter
+    from loomgit.history.store import RunStore
     from loomgit.wiring.bench import Subject
 
 KEPT_CASES = 1000  # in the run file; a bigger session has them in its records alone

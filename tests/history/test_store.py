@@ -1,3 +1,5 @@
+import errno
+import io
 import json
 import multiprocessing
 import os
@@ -14,6 +16,7 @@ from loomgit.domain.runs import Case, ScoreSummary
 from loomgit.domain.versions import Commit
 from loomgit.errors import UserError, WorldError
 from loomgit.history import schema
+from loomgit.history.records_writer import RecordsWriter
 from loomgit.history.store import RunStore, commit_folder
 from tests.runs import make_run
 
@@ -316,3 +319,26 @@ def test_every_run_survives_its_json(name, number, mapping, samples):
         cases=(Case(name, "k", "d", {name: samples}, 1, 1, number, number),),
     )
     assert schema.from_json(schema.to_json(run)) == run
+
+
+class FullDisk(io.FileIO):
+    """A file on a disk with room for `room` bytes."""
+
+    room = 40
+
+    def write(self, content):
+        left = self.room - self.tell()
+        if left <= 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().write(bytes(content)[:left])
+
+
+def test_a_batch_that_a_full_disk_cuts_off_leaves_only_whole_lines(tmp_path):
+    path = tmp_path / "records.jsonl"
+    with FullDisk(path, "xb") as file:
+        writer = RecordsWriter(file, "records.jsonl")
+        writer.write([{"index": 0, "status": "loaded"}])
+        with pytest.raises(WorldError, match=r"records\.jsonl: No space left on device"):
+            writer.write([{"index": 1, "status": "loaded"}])
+        assert writer.finish().count == 1
+    assert path.read_text() == '{"index":0,"status":"loaded"}\n'

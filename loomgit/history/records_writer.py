@@ -1,0 +1,91 @@
+"""Writes the records of a run, one line each."""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import orjson
+
+from loomgit.domain.outside import hide_in, hide_known
+from loomgit.domain.runs import RecordsFile
+from loomgit.errors import WorldError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from io import FileIO
+
+    from loomgit.domain.values import JsonObject
+
+
+def _line(row: JsonObject) -> bytes:
+    """A row as JSON, without the secrets that this process knows."""
+    line = orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
+    text = line.decode()
+    if hide_known(text) == text:
+        return line
+    return orjson.dumps(hide_in(row), option=orjson.OPT_APPEND_NEWLINE)
+
+
+class RecordsWriter:
+    """Streams records to their file and knows its hash at the end. A line is written wholly, or not
+    at all where the disk is full."""
+
+    def __init__(self, file: FileIO, name: str) -> None:
+        self._file = file
+        self._name = name
+        self._sha256 = hashlib.sha256()
+        self._count = 0
+        self._size = 0
+        self.finished = False
+
+    def write(self, rows: Iterable[JsonObject]) -> None:
+        """Append rows, one line each."""
+        lines = [_line(row) for row in rows]
+        content = b"".join(lines)
+        try:
+            written = 0
+            while written < len(content):
+                written += self._file.write(content[written:]) or 0
+        except OSError as error:
+            with suppress(OSError):
+                self._file.truncate(self._size)
+            raise self._fault(error) from error
+        self._sha256.update(content)
+        self._count += len(lines)
+        self._size += len(content)
+
+    def finish(self, *, loaded: bool = True) -> RecordsFile:
+        """Return the file's name, hash and number of lines.
+
+        If `loaded` is false, the status `loaded` becomes `passed` in all lines.
+        """
+        if not loaded:
+            try:
+                self._mark_as_passed()
+            except OSError as error:
+                raise self._fault(error) from error
+        self.finished = True
+        return RecordsFile(self._name, self._sha256.hexdigest(), self._count)
+
+    def _mark_as_passed(self) -> None:
+        path = Path(self._file.name)
+        whole = path.with_name(f".{path.name}.tmp")
+        sha256 = hashlib.sha256()
+        try:
+            with path.open("rb") as lines, whole.open("wb") as written:
+                for line in lines:
+                    row = orjson.loads(line)
+                    if row.get("status") == "loaded":
+                        line = orjson.dumps({**row, "status": "passed"}) + b"\n"  # noqa: PLW2901
+                    sha256.update(line)
+                    written.write(line)
+            whole.replace(path)
+        finally:
+            whole.unlink(missing_ok=True)
+        self._sha256 = sha256
+
+    def _fault(self, error: OSError) -> WorldError:
+        return WorldError(f"{self._file.name}: {error.strerror or error}")
