@@ -61,8 +61,10 @@ class ColumnTypes:
 
         Raises UserError where SQL cannot tell two names apart, or a name is empty.
         """
-        if "" in self._types:
-            raise UserError(f"{shown}: a field has an empty name, which a query cannot use")
+        if any(not name or "\0" in name for name in self._types):
+            raise UserError(
+                f"{shown}: a field has a name that a query cannot use: empty, or with NUL"
+            )
         require_distinct(self._types, shown)
         return {name: _sql(found) for name, found in self._types.items()}
 
@@ -88,7 +90,8 @@ def type_of(value: Json) -> ColumnType:
 
 def _object_type(fields: tuple[tuple[str, ColumnType], ...]) -> ColumnType:
     names = [name for name, _ in fields]
-    unfit = not names or "" in names or len({fold_case(name) for name in names}) < len(names)
+    distinct = {fold_case(name) for name in names}
+    unfit = not names or "" in distinct or "\0" in "".join(names) or len(distinct) < len(names)
     if unfit or any(found == "JSON" for _, found in fields):
         return "JSON"
     return StructType(fields)

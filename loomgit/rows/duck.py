@@ -34,7 +34,12 @@ _AS_THEY_ARE = frozenset(
     {"BOOLEAN", "VARCHAR", "TINYINT", "SMALLINT", "INTEGER", "BIGINT"}
     | {"UTINYINT", "USMALLINT", "UINTEGER"}
 )
-_ZONED = re.compile(r"TIME(?:STAMP)? WITH TIME ZONE")
+# Types that come out as SQL's own text: Python has no nanoseconds, infinite dates and months.
+# A name in quotes, or one in front of its type (`STRUCT(DATE DATE)`), is not a type.
+_AS_TEXT = re.compile(
+    r"\"(?:[^\"]|\"\")*\"|\b(?P<type>DATE|INTERVAL|TIME(?:_NS|STAMP(?:_S|_MS|_NS)?)?"
+    r"(?: WITH TIME ZONE)?)(?=[\[\](),]|$)"
+)
 _GLOB = re.compile(r"([*?\[])")
 
 
@@ -102,6 +107,11 @@ def file_literal(path: Path) -> str:
     return literal(_GLOB.sub(r"[\1]", str(path)))
 
 
+def parquet_reader(path: Path) -> str:
+    """A table function that reads the file alone: folders such as `year=2026` are no columns."""
+    return f"read_parquet({file_literal(path)}, hive_partitioning = false)"
+
+
 def select(
     connection: DuckDBPyConnection, query: BoundQuery, shown: str
 ) -> Iterator[JsonObject | RefusedRow]:
@@ -116,11 +126,12 @@ def select(
     connection.execute(query.text, parameters)
     columns = [(str(column[0]), str(column[1])) for column in connection.description or []]
     names = unique_names(columns, shown)
-    if any(_ZONED.search(kind) for _, kind in columns):  # as such they need the package pytz
+    shown_as = {name: _with_text(kind) for name, kind in columns}
+    if any(shown_as[name] != kind for name, kind in columns):
         chosen = ", ".join(
-            f"CAST({quote(name)} AS {_ZONED.sub('VARCHAR', kind)}) AS {quote(name)}"
-            if _ZONED.search(kind)
-            else quote(name)
+            quote(name)
+            if shown_as[name] == kind
+            else f"CAST({quote(name)} AS {shown_as[name]}) AS {quote(name)}"
             for name, kind in columns
         )
         connection.execute(f"SELECT {chosen} FROM ({query.text})", parameters)  # noqa: S608
@@ -135,6 +146,11 @@ def select(
             number += 1
             row = dict(zip(names, values, strict=True))
             yield _converted(row, converters, f"{shown}: row {number}")
+
+
+def _with_text(kind: str) -> str:
+    """The type with VARCHAR in place of each type of dates and times."""
+    return _AS_TEXT.sub(lambda match: "VARCHAR" if match["type"] else match[0], kind)
 
 
 def _converted(

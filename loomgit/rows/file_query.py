@@ -16,7 +16,14 @@ from loomgit.errors import UserError
 from loomgit.rows.address import Format
 from loomgit.rows.column_types import ColumnTypes
 from loomgit.rows.csv_files import CsvFile
-from loomgit.rows.duck import LONGEST_OBJECT, connect, file_literal, literal, select
+from loomgit.rows.duck import (
+    LONGEST_OBJECT,
+    connect,
+    file_literal,
+    literal,
+    parquet_reader,
+    select,
+)
 from loomgit.rows.json_files import read_array, read_lines
 from loomgit.rows.paths import disk, require_file
 from loomgit.rows.query import BoundQuery
@@ -163,7 +170,7 @@ class _Table:
 
     def attach(self, connection: DuckDBPyConnection) -> bool:
         """Make the table known to `connection`. False: the file has neither rows nor columns."""
-        reading = f"FROM read_parquet({file_literal(self._file.path)})"
+        reading = f"FROM {parquet_reader(self._file.path)}"
         if self._file.form != "parquet":
             types = self._types.sql(self._file.shown)
             if not types:

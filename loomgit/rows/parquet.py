@@ -12,7 +12,14 @@ import orjson
 
 from loomgit.errors import UserError
 from loomgit.rows.csv_files import require_names
-from loomgit.rows.duck import LONGEST_OBJECT, connect, file_literal, literal, select
+from loomgit.rows.duck import (
+    LONGEST_OBJECT,
+    connect,
+    file_literal,
+    literal,
+    parquet_reader,
+    select,
+)
 from loomgit.rows.json_files import require_exact
 from loomgit.rows.layouts import Held, merged_json
 from loomgit.rows.query import BoundQuery
@@ -65,14 +72,14 @@ class ParquetLayout:
     def _types(self) -> dict[str, str]:
         with connect(self._root, self._shown) as connection:
             found = connection.execute(
-                f"DESCRIBE SELECT * FROM read_parquet({file_literal(self._path)})"  # noqa: S608
+                f"DESCRIBE SELECT * FROM {parquet_reader(self._path)}"  # noqa: S608
             ).fetchall()
             return {str(row[0]): str(row[1]) for row in found}
 
     def held(self) -> Iterator[Held]:
         """Stream the rows as JSON values."""
         with connect(self._root, self._shown) as connection:
-            query = BoundQuery(f"FROM read_parquet({file_literal(self._path)})")
+            query = BoundQuery(f"FROM {parquet_reader(self._path)}")
             for row in select(connection, query, self._shown):
                 yield Held(require_exact(row), b"")
 

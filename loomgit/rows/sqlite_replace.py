@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from loomgit.domain.ports import LoadReceipt
 from loomgit.rows.sqlite import kind, quote, transaction, translated
-from loomgit.rows.sqlite_sink import count_rows, insert, may_keep_out
+from loomgit.rows.sqlite_sink import count_rows, has_unique_key, insert, may_keep_out
 from loomgit.rows.stage import Stage, key_text, place_name
 
 if TYPE_CHECKING:
@@ -73,8 +73,11 @@ class SqliteReplaceSink:
             connection.execute(f"DELETE FROM {quote(table.name)}")  # noqa: S608 - quoted
             numbers = count()
             staged = (row for row, _ in zip(chain(first, rows), numbers, strict=False))
-            inserted = insert(connection, table.name, staged, table.shown)
-            if may_keep_out(connection, table.name):
-                inserted = count_rows(connection, table.name)
-        duplicates, kept_out = self._stage.duplicates(), next(numbers) - inserted
+            # Of rows whose keys the table takes for equal, the last one counts.
+            replacing = table.key if has_unique_key(connection, table.name, table.key) else ()
+            insert(connection, table.name, staged, table.shown, replacing=replacing)
+            inserted = count_rows(connection, table.name)
+            left_out = next(numbers) - inserted
+            kept_out = left_out if may_keep_out(connection, table.name) else 0
+        duplicates = self._stage.duplicates() + left_out - kept_out
         return LoadReceipt(inserted=inserted, duplicates=duplicates, kept_out=kept_out)

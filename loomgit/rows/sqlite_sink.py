@@ -155,11 +155,17 @@ def count_rows(connection: sqlite3.Connection, table: str) -> int:
 
 
 def insert(
-    connection: sqlite3.Connection, table: str, rows: Iterable[JsonObject], shown: str
+    connection: sqlite3.Connection,
+    table: str,
+    rows: Iterable[JsonObject],
+    shown: str,
+    *,
+    replacing: Sequence[str] = (),
 ) -> int:
     """Insert the rows in order and return their number; a field that a row lacks is null.
 
-    Raises UserError for a value that its column would change.
+    A row with the same values in the columns `replacing`, on which the table has a unique index,
+    is replaced. Raises UserError for a value that its column would change.
     """
     affinities = {
         row[1].casefold(): affinity(row[2])
@@ -172,10 +178,40 @@ def insert(
         columns = [affinities.get(name.casefold(), "BLOB") for name in fields]
         connection.executemany(
             f"INSERT INTO {quote(table)} ({', '.join(map(quote, fields))}) "  # noqa: S608 - quoted
-            f"VALUES ({', '.join('?' * len(fields))})",
+            f"VALUES ({', '.join('?' * len(fields))}){_conflict(fields, replacing)}",
             (_parameters(row, columns, shown) for row in group),
         )
     return connection.total_changes - before
+
+
+def _conflict(fields: Sequence[str], replacing: Sequence[str]) -> str:
+    """What happens to a row whose key is there already; nothing is said without a key."""
+    if not replacing:
+        return ""
+    others = [quote(name) for name in fields if name not in replacing]
+    update = ", ".join(f"{name} = excluded.{name}" for name in others)
+    action = f"UPDATE SET {update}" if update else "NOTHING"
+    return f" ON CONFLICT ({', '.join(map(quote, replacing))}) DO {action}"
+
+
+def has_unique_key(connection: sqlite3.Connection, table: str, key: Sequence[str]) -> bool:
+    """Whether the table itself lets no two rows have the same key."""
+    wanted = {name.casefold() for name in key}
+    primary = {
+        str(row[1]).casefold()
+        for row in connection.execute(f"PRAGMA table_info({quote(table)})")
+        if row[5]
+    }
+    if wanted and wanted == primary:
+        return True
+    for _, index, unique, _, partial in connection.execute(f"PRAGMA index_list({quote(table)})"):
+        names = {
+            str(row[2]).casefold()
+            for row in connection.execute(f"PRAGMA index_info({quote(index)})")
+        }
+        if wanted and unique and not partial and names == wanted:
+            return True
+    return False
 
 
 def _parameters(row: JsonObject, columns: Sequence[Affinity], shown: str) -> list[Scalar]:
@@ -250,28 +286,14 @@ def _upsert(
 
 
 def _drop_equal_keys(connection: sqlite3.Connection, table: Table) -> int:
-    """Keep the last of the incoming rows whose keys the table's unique index takes for equal, as
-    "a" and "A" under NOCASE; return the number of the others."""
-    collations = _key_collations(connection, table)
-    if not collations:
-        return 0
-    keys = ", ".join(f"{quote(name)} COLLATE {rule}" for name, rule in collations.items())
+    """Keep the last of the incoming rows whose keys the table takes for equal, as "a" and "A" in a
+    column with NOCASE, or "1" and "1.0" in an INTEGER column; return the number of the others.
+
+    A compound SELECT compares as the columns of its first part do, here those of the table.
+    """
+    keys = ", ".join(quote(name) for name in table.key)
     return connection.execute(
-        "DELETE FROM _loom_incoming WHERE rowid NOT IN "  # noqa: S608 - quoted
-        f"(SELECT max(rowid) FROM _loom_incoming GROUP BY {keys})"
+        "DELETE FROM _loom_incoming WHERE rowid NOT IN (SELECT max(number) FROM ("  # noqa: S608
+        f"SELECT {keys}, 0 AS number FROM {quote(table.name)} WHERE 0 UNION ALL "
+        f"SELECT {keys}, rowid FROM _loom_incoming) GROUP BY {keys})"
     ).rowcount
-
-
-def _key_collations(connection: sqlite3.Connection, table: Table) -> dict[str, str]:
-    """How the unique index on the key compares each column; empty where it compares bytes."""
-    wanted = {name.casefold() for name in table.key}
-    indexes = connection.execute(f"PRAGMA index_list({quote(table.name)})").fetchall()
-    for _, index, unique, *_ in indexes:
-        columns = {
-            str(row[2]): str(row[4])
-            for row in connection.execute(f"PRAGMA index_xinfo({quote(index)})")
-            if row[5]  # part of the key
-        }
-        if unique and {name.casefold() for name in columns} == wanted:
-            return {} if set(columns.values()) == {"BINARY"} else columns
-    return {}

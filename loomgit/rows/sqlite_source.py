@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from loomgit.domain.values import Json, JsonObject
 
 _READS = re.compile(r"\s*(?:SELECT|WITH|VALUES)\b", re.IGNORECASE)
+_SECOND = re.compile(r":\d+$")
 _TO_LOOK_AT = (float, bytes)
 
 
@@ -114,8 +115,8 @@ def unique_names(description: Sequence[Sequence[object]], shown: str) -> tuple[s
     """The names of a result's columns; raises UserError where two are the same."""
     names = tuple(str(column[0]) for column in description)
     for index, name in enumerate(names):
-        # SQLite says `a:1` for the second `a` of a query inside another.
-        for twice in (name, name.rpartition(":")[0]):
+        # SQLite names the second `a` of a query inside another `a:1`.
+        for twice in (name, _SECOND.sub("", name)):
             if twice in names[:index]:
                 raise UserError(
                     f"{shown}: the query gives two columns named '{twice}'",

@@ -36,7 +36,8 @@ _AFFINITIES: tuple[tuple[tuple[str, ...], Affinity], ...] = (
 )
 _NUMERIC: tuple[Affinity, ...] = ("INTEGER", "REAL", "NUMERIC")
 _NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*")
-_PLAIN_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?")
+_PLAIN_NUMBER = re.compile(r"(?!-0(\.0*)?$)-?(0|[1-9]\d*)(\.\d+)?")
+_LONGEST_INTEGER = 20  # characters of an integer of 64 bits
 
 
 def schema_types(schema: JsonMapping | None) -> dict[str, str]:
@@ -55,26 +56,21 @@ def _schema_type(schema: Json) -> str:
 
 
 def value_type(value: Json) -> str:
-    """The kind of a value: a type, LONG for an integer that a float cannot hold, empty for null."""
+    """The storage class of a value, empty for null; integers beyond 64 bits are kept as text."""
     if value is None:
         return ""
     if isinstance(value, bool | int):
-        if abs(value) <= 2**53:
-            return "INTEGER"
-        return "LONG" if _fits_64_bits(value) else "TEXT"  # larger ones are kept as text
+        return "INTEGER" if _fits_64_bits(value) else "TEXT"
     return "REAL" if isinstance(value, float) else "TEXT"
 
 
 def common_type(kinds: set[str]) -> str:
     """The declared type that keeps values of all these kinds.
 
-    It is empty where no type does: a column without a type keeps every value as it is.
+    Only text has one: a column without a type keeps every value as it is, also those of later
+    rows, which a numeric column would change (`"1.50"`).
     """
-    if kinds and kinds <= {"INTEGER", "LONG"}:
-        return "INTEGER"
-    if kinds == {"INTEGER", "REAL"}:
-        return "REAL"
-    return next(iter(kinds)) if len(kinds) == 1 else ""
+    return "TEXT" if kinds == {"TEXT"} else ""
 
 
 def affinity(declared: str) -> Affinity:
@@ -89,13 +85,14 @@ def affinity(declared: str) -> Affinity:
 def stored(value: Json, column: Affinity = "BLOB") -> Scalar:
     """A value as SQLite keeps it: lists and objects as JSON text, integers beyond 64 bits as text.
 
-    In a TEXT column a float is its shortest text, because SQLite itself writes 15 digits only.
+    In a TEXT column a float is its shortest text, because SQLite itself writes 15 digits only, and
+    true is `true`; in other columns true is 1, because SQLite has no truth.
     """
     if isinstance(value, dict | list):
         return orjson.dumps(value).decode()
     if isinstance(value, int) and not _fits_64_bits(value):
         return str(value)
-    if isinstance(value, float) and column == "TEXT":
+    if isinstance(value, float | bool) and column == "TEXT":
         return as_text(value)
     return value
 
@@ -117,7 +114,7 @@ def changes(value: Json, column: Affinity) -> bool:
     if not _PLAIN_NUMBER.fullmatch(value):
         return True
     if column != "REAL" and "." not in value:
-        return not _fits_64_bits(int(value))
+        return len(value) > _LONGEST_INTEGER or not _fits_64_bits(int(value))
     return Decimal(repr(float(value))) != Decimal(value)
 
 

@@ -69,7 +69,7 @@ def _part(value: Json) -> str | None:
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, float) and value.is_integer():
-        value = int(value)
+        return str(int(value))
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
 
 

@@ -194,7 +194,7 @@ def test_parquet_values_come_out_as_json(source, tmp_path):
             "i": 1,
             "d": 1.1,
             "day": "2026-03-04",
-            "ts": "2026-03-04 05:06:07.500000",
+            "ts": "2026-03-04 05:06:07.5",
             "tz": "2026-03-04 03:06:07+00",
             "l": [1, None],
             "s": {"a": "2026-01-01"},
@@ -223,6 +223,35 @@ def test_a_parquet_row_that_json_cannot_hold_is_refused(source, tmp_path, value,
     assert str(refused) == f"a.parquet: row 1: column 'raw': {word}, which JSON cannot hold"
     assert orjson.loads(refused.text) == {"id": 1, "raw": shown}
     assert row == {"id": 2, "raw": None}
+
+
+def test_dates_and_times_keep_what_python_has_no_type_for(source, tmp_path):
+    make_parquet(
+        tmp_path / "a.parquet",
+        "SELECT TIMESTAMP_NS '2026-03-04 05:06:07.123456789' AS ns, 'infinity'::DATE AS never, "
+        "INTERVAL '1 month 2 days' AS wait, [DATE '2026-01-01'] AS days, "
+        "{'DATE': TIME '05:06:07'} AS s",
+    )
+    assert list(source("a.parquet").rows()) == [
+        {
+            "ns": "2026-03-04 05:06:07.123456789",
+            "never": "infinity",
+            "wait": "1 month 2 days",
+            "days": ["2026-01-01"],
+            "s": {"DATE": "05:06:07"},
+        }
+    ]
+
+
+def test_a_folder_with_a_name_and_a_value_is_no_column(source, tmp_path):
+    (tmp_path / "text=zzz").mkdir()
+    make_parquet(tmp_path / "text=zzz" / "a.parquet", "SELECT 1 AS id, 'a' AS text")
+    assert list(source("text=zzz/a.parquet").rows()) == [{"id": 1, "text": "a"}]
+
+
+def test_names_with_a_colon_are_no_second_column(source, tmp_path):
+    (tmp_path / "a.csv").write_text("text,text:usd\na,b\n")
+    assert list(source("a.csv", "SELECT * FROM data").rows()) == [{"text": "a", "text:usd": "b"}]
 
 
 def test_a_json_column_keeps_exact_integers_or_refuses_the_row(source, tmp_path):

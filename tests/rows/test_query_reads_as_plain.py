@@ -76,7 +76,7 @@ def require_same(path, *, nulls=True):
             for reason in (
                 "differ in upper and lower case only",
                 "no record has a field",
-                "empty name",
+                "a name that a query cannot use",
             )
         ), queried.message
         return
@@ -121,10 +121,11 @@ JSON_VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES | st.text(max_size=2), inner),
     max_leaves=6,
 )
+ODD_KEYS = st.dictionaries(st.sampled_from(["a\0b", "a", "", "A"]), INTEGERS, max_size=2)
 OBJECTS = st.fixed_dictionaries({"x": INTEGERS, "y": st.lists(FLOATS, max_size=2)})
 KINDS = (SCALARS, TEXTS, INTEGERS, FLOATS, st.booleans(), st.lists(INTEGERS, max_size=3))
 KINDS += (st.lists(TEXTS | st.none(), max_size=3), OBJECTS, st.lists(OBJECTS, max_size=2))
-KINDS += (JSON_VALUES,)
+KINDS += (JSON_VALUES, ODD_KEYS)
 
 
 @st.composite

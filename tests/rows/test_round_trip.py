@@ -34,6 +34,7 @@ KINDS = {
     "truth": [True, False],
     "list": [[], ["007", None], [""]],
     "integers": [[], [2**63 - 1], [2**53 + 1, None], [-1]],
+    "numbers": [[1, 2.5], [2**53 + 1], [2**64 - 1, -1], []],
     "object": [{"a": 2**53 + 1, "b": "007"}, {"a": 0, "b": None}],
     "deep": [{"x": [{"y": [[0.1]]}]}, [[[]]], {"": {}}],
     "any": [*TEXTS[:5], *SIGNED, *FLOATS, True, [2**64 - 1], {"k": 0.5}, {}],
@@ -95,6 +96,8 @@ def test_what_is_loaded_is_what_was_read(source, put, tmp_path, rows, url, mode)
     inserted, *_ = put(url, read[: ROWS // 2], read[ROWS // 2 :], mode=mode)
     assert inserted == len(rows)
     loaded = list(source(url).rows())
+    if url.startswith("sqlite"):  # a table has no order of its own
+        loaded.sort(key=lambda row: row["id"])
     assert len(loaded) == len(rows)
     for old, new in zip(rows, loaded, strict=True):
         for name in ("id", *KINDS):
@@ -149,6 +152,8 @@ SQL_VALUES = {
     "DECIMAL(9, 2)": ("0.10", 0.1),
     "FLOAT": ("0.1", 0.10000000149011612),
     "DATE": ("0044-03-15", "0044-03-15"),
+    "TIMESTAMP_NS": ("2026-01-01 00:00:00.000000001", "2026-01-01 00:00:00.000000001"),
+    "INTERVAL": ("1 month", "1 month"),
     "TIME": ("23:59:59.999999", "23:59:59.999999"),
     "TIMESTAMP": ("9999-12-31 23:59:59.999999", "9999-12-31 23:59:59.999999"),
     "UUID": ("bbd05ae7-58cc-4372-a567-0e02b2c3d479", "bbd05ae7-58cc-4372-a567-0e02b2c3d479"),

@@ -24,26 +24,64 @@ def rows_of(ask):
     return ask("SELECT id, label, score FROM scores ORDER BY rowid")
 
 
-def test_a_table_is_made_from_the_values(put, ask):
+def test_a_new_table_has_types_for_text_alone(put, ask):
     row = {"id": 1, "n": 1, "x": 0.5, "t": "a", "b": True, "o": {"a": [1]}, "none": None}
     assert put(URL, [row]) == (1, 0, 0, 0)
     assert ask("SELECT name, type, pk FROM pragma_table_info('scores')") == [
-        ("id", "INTEGER", 1),
-        ("n", "INTEGER", 0),
-        ("x", "REAL", 0),
+        ("id", "", 1),
+        ("n", "", 0),
+        ("x", "", 0),
         ("t", "TEXT", 0),
-        ("b", "INTEGER", 0),
+        ("b", "", 0),
         ("o", "TEXT", 0),
         ("none", "", 0),
     ]
     assert ask("SELECT * FROM scores") == [(1, 1, 0.5, "a", 1, '{"a":[1]}', None)]
 
 
+def test_later_rows_of_other_types_are_kept_as_they_are(put, ask):
+    later = ["1.50", "007", 2**53 + 1, 0.5, "abc", -3]
+    rows = [{"id": str(index), "v": value} for index, value in enumerate(later)]
+    put(URL, [{"id": "first", "v": 7}], rows)
+    assert [v for (v,) in ask("SELECT v FROM scores ORDER BY rowid")] == [7, *later]
+    put(URL, [{"id": "t", "v": True}])
+    assert ask("SELECT v, typeof(id) FROM scores WHERE id = 't'") == [(1, "text")]
+
+
+def test_true_in_a_text_column_is_the_word(table, put, ask):
+    table("id TEXT, v TEXT")
+    put(URL, [{"id": "a", "v": True}, {"id": "b", "v": 0.1 + 0.2}])
+    assert ask("SELECT v FROM scores ORDER BY id") == [("true",), ("0.30000000000000004",)]
+
+
+@pytest.mark.parametrize(
+    ("definition", "keys"),
+    [
+        ("id TEXT COLLATE NOCASE, v INTEGER", ("a", "A")),
+        ("id INTEGER, v INTEGER", ("1", "1.0")),
+        ("id INTEGER PRIMARY KEY, v INTEGER", ("1", "1.0")),
+        ("id NUMERIC PRIMARY KEY, v INTEGER", ("1", "1.0")),
+    ],
+)
+@pytest.mark.parametrize("mode", ["upsert", "replace"])
+def test_of_keys_that_the_table_takes_for_equal_the_last_row_counts(
+    table, put, ask, definition, keys, mode
+):
+    if mode == "replace" and "PRIMARY" not in definition:
+        definition = definition.replace(", v", " UNIQUE, v")
+    table(definition)
+    rows = [{"id": key, "v": number} for number, key in enumerate(keys)]
+    for _ in range(2):
+        *_, duplicates = put(URL, rows, mode=mode)
+        assert duplicates == 1
+        assert ask("SELECT v FROM scores") == [(1,)]
+
+
 def test_the_schema_says_the_types_of_a_new_table(put, ask):
     schema = {"properties": {"score": {"type": "number"}, "why": {"type": ["string", "null"]}}}
-    put(URL, [{"id": 1, "score": 1}], schema=schema)
+    put(URL, [{"id": "1", "score": 1}], schema=schema)
     assert ask("SELECT name, type FROM pragma_table_info('scores')") == [
-        ("id", "INTEGER"),
+        ("id", "TEXT"),
         ("score", "REAL"),
         ("why", "TEXT"),
     ]
@@ -138,7 +176,7 @@ def test_a_column_that_an_older_table_lacks_is_an_error_with_the_way_out(table, 
     table("id TEXT, label TEXT")
     with pytest.raises(UserError, match="table 'scores' has no column 'score'") as caught:
         sink(URL).load(0, OLD)
-    assert caught.value.hint == 'ALTER TABLE "scores" ADD COLUMN "score" REAL'
+    assert caught.value.hint == 'ALTER TABLE "scores" ADD COLUMN "score"'
     with pytest.raises(UserError, match="has no column 'why'") as caught:
         sink(URL, schema={"properties": {"why": {"type": "string"}}}).check()
     assert caught.value.hint == 'ALTER TABLE "scores" ADD COLUMN "why" TEXT'
