@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
+from loomgit.domain.moments import in_utc
 from loomgit.domain.outside import for_screen
 from loomgit.errors import ProblemsFound, UserError
 from loomgit.wiring.project import Wiring
@@ -68,11 +69,6 @@ MARKS = (".loom", "pipelines")
 
 def _ignore(event: Event) -> None:
     del event
-
-
-def _in_utc(moment: datetime) -> datetime:
-    """The moment in UTC; one without a zone is in UTC already."""
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 def _to_stderr(message: str) -> None:
@@ -172,7 +168,7 @@ class Project:
         from loomgit.wiring.checklist import check_pipeline
 
         assembly = Assembly(self._wiring)
-        values = QueryValues(_in_utc(execution_date or datetime.now(UTC)), None, variables)
+        values = QueryValues(in_utc(execution_date or datetime.now(UTC)), None, variables)
         return check_pipeline(
             assembly, name, lambda: self.pipeline(name), offline=offline, values=values
         )
@@ -210,11 +206,15 @@ class Project:
                 hint="load into another destination to try the pipeline out",
             )
         now = datetime.now(UTC)
-        when = _in_utc(execution_date or now)
+        when = in_utc(execution_date or now)
         assembly = Assembly(self._wiring)
-        if problems := assembly.refusals(pipeline):
+        problems = assembly.refusals(pipeline)
+        try:
+            plan, prompt = assembly.plan(pipeline, variables or {}, when)
+        except ProblemsFound as error:
+            raise ProblemsFound([*problems, *error.problems]) from error
+        if problems:
             raise ProblemsFound(problems)
-        plan, prompt = assembly.plan(pipeline, variables or {}, when)
         gateway = assembly.gateway(plan, budget=budget)
         execution = Execution(
             assembly, plan, prompt, now=now, limit=limit, on_event=on_event, gateway=gateway
@@ -239,8 +239,7 @@ class Project:
         """
         if commit is not None and commit != "unborn" and not COMMIT.fullmatch(commit):
             commit = self._commit_id(commit)
-        if since is not None and since.tzinfo is None:
-            since = since.replace(tzinfo=UTC)
+        since = None if since is None else in_utc(since)
         return self._wiring.store.search(
             pipeline=pipeline, branch=branch, commit=commit, since=since, status=status
         )

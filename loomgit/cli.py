@@ -16,7 +16,7 @@ import click
 
 from loomgit import __version__
 from loomgit.commands.screen import echo, echo_document
-from loomgit.errors import LoomError, ProblemsFound, WorldError
+from loomgit.errors import LoomError, ProblemsFound, UserError, WorldError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -120,13 +120,15 @@ def _call(arguments: list[str]) -> int:
     except click.exceptions.Exit as error:
         return error.exit_code
     except click.UsageError as error:
-        return _usage(error)
+        return _usage(error, as_json=_wants_json(arguments))
     except click.ClickException as error:
+        if _wants_json(arguments):
+            _document(UserError(error.format_message()))
         return _say(error.format_message(), None, 2)
     except (click.Abort, KeyboardInterrupt):
         return _say("stopped", None, STOPPED)
     except LoomError as error:
-        if "--json" in arguments or os.environ.get("LOOM_JSON"):
+        if _wants_json(arguments):
             _document(error)
         if not isinstance(error, ProblemsFound):
             return _say(error.message, error.hint, error.exit_code)
@@ -150,9 +152,16 @@ def _tell_unforeseen(error: Exception) -> int:
     return _say(f"this is a bug in Loom: {last_error.summary(error)}", details, OUR_BUG)
 
 
-def _usage(error: click.UsageError) -> int:
+def _wants_json(arguments: list[str]) -> bool:
+    return "--json" in arguments or bool(os.environ.get("LOOM_JSON"))
+
+
+def _usage(error: click.UsageError, *, as_json: bool) -> int:
     command = error.ctx.command_path if error.ctx else "loom"
-    return _say(" ".join(error.format_message().split()), f"`{command} --help` says more", 2)
+    message, hint = " ".join(error.format_message().split()), f"`{command} --help` says more"
+    if as_json:
+        _document(UserError(message, hint=hint))
+    return _say(message, hint, 2)
 
 
 def _document(error: LoomError) -> None:

@@ -28,7 +28,7 @@ from loomgit.wiring.consistency import missing_fields, missing_key
 from loomgit.wiring.limits import without_effect
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
     from pathlib import Path
 
     from loomgit.domain.ports import Gateway, LoadReceipt
@@ -121,7 +121,8 @@ class Execution:
         )
         values = QueryValues(plan.execution_date, None, dict(plan.variables))
         source = assembly.source(pipeline, values, limit=self._limit)
-        source.check()
+        with assembly.reading(pipeline):
+            source.check()
 
         def parts(state: Path, log: RecordsWriter, rejections: Rejections | None) -> Parts:
             return Parts(
@@ -147,7 +148,9 @@ class Execution:
         configured = self._plan.pipeline.transform.concurrency
         return configured or self._assembly.wiring.settings.defaults.concurrency or AUTO_CONCURRENCY
 
-    def _check_fields(self, key: Sequence[str], fields: Sequence[str]) -> None:
+    def _check_fields(
+        self, key: Sequence[str], fields: Sequence[str], filled: Collection[str]
+    ) -> None:
         """What the pipeline wants of the records, all of it before the first call."""
         plan, pipeline = self._plan, self._plan.pipeline
         retrieve, field = pipeline.transform.retrieve, pipeline.transform.documents_field
@@ -158,7 +161,7 @@ class Execution:
                 variables=plan.variables,
                 fields=[*fields, field] if retrieve and field else fields,
             ),
-            *missing_fields(pipeline, fields),
+            *missing_fields(pipeline, fields, filled),
         ]
         if problems:
             raise ProblemsFound(problems)

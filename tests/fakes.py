@@ -61,15 +61,22 @@ class FakeSpool:
         self.sha256 = "0" * 64
         kept = [row for row in self._rows if not isinstance(row, RefusedRow)]
         self.fields = tuple(dict.fromkeys(name for row in kept for name in row))
+        self.filled = frozenset(self.fields)
 
     def rows(self) -> Iterator[JsonObject]:
         yield from self._rows
 
 
 class FakeSink(Sink):
-    """Keeps the rows of each part; `fail` names the part whose load raises the given error."""
+    """Keeps the rows of each part; `fail` names the part whose load raises the given error, and
+    `refuse` gives the reason to refuse a row."""
 
-    def __init__(self, fail: dict[int, Exception] | None = None) -> None:
+    def __init__(
+        self,
+        fail: dict[int, Exception] | None = None,
+        refuse: Callable[[JsonObject], str] = lambda _: "",
+    ) -> None:
+        self.refuse = refuse
         self.parts: dict[int, list[JsonObject]] = {}
         self.ended = ""
         self._fail = fail or {}
@@ -80,6 +87,9 @@ class FakeSink(Sink):
 
     def check(self) -> None:
         pass
+
+    def refusal(self, row: JsonObject) -> str:
+        return self.refuse(row)
 
     def load(self, part: int, rows: Sequence[JsonObject]) -> None:
         if part in self._fail:

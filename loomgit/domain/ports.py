@@ -123,6 +123,10 @@ class Sink(Protocol):
         """Raise WorldError or UserError where the destination may not be written; write nothing."""
         ...
 
+    def refusal(self, row: JsonObject) -> str:
+        """Why the destination cannot hold the row as it is; empty where it can, or nobody knows."""
+        ...
+
     def load(self, part: int, rows: Sequence[JsonObject]) -> None:
         """Take one batch: wholly or, where it raises, not at all."""
         ...

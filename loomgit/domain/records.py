@@ -45,8 +45,10 @@ class Record(Struct, frozen=True):
     refused: str = ""
 
 
-def make_record(index: int, row: JsonObject | RefusedRow, key: Sequence[str]) -> Record:
-    """The record of a row.
+def make_record(
+    index: int, row: JsonObject | RefusedRow, key: Sequence[str], source: str = "the source"
+) -> Record:
+    """The record of a row of `source`, which messages name.
 
     It is refused where the row is, and where a field of `key` has no value: null, or empty text,
     which a CSV file cannot tell from null.
@@ -56,7 +58,7 @@ def make_record(index: int, row: JsonObject | RefusedRow, key: Sequence[str]) ->
         return Record(index, digest(shown)[:32], shown, refused=str(row))
     for name in key:
         if row.get(name) is None or row[name] == "":
-            reason = f"record {index + 1} of the source has no value in its key field '{name}'"
+            reason = f"record {index + 1} of {source} has no value in its key field '{name}'"
             return Record(index, digest(row)[:32], row, refused=reason)
     return Record(index, record_key(row, key), row)
 

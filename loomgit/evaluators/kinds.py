@@ -14,6 +14,7 @@ JUDGED = frozenset(
     ("semantic", "custom_criteria", "factuality", "groundedness", "relevance", *PRESETS)
 )
 PAIRED = frozenset(("exact_match", "similarity", "rouge_l", "bleu", "semantic"))
+ALONE = frozenset(("contains", "regex", "json_schema", "numeric", "length", "latency", "cost"))
 BACKENDS = ("judge", "lexical")  # of `semantic`
 
 
@@ -44,3 +45,8 @@ def needs_reference(spec: EvaluatorSpec) -> bool:
         limited = config.get("min") is not None or config.get("max") is not None
         return not limited or config.get("tolerance") is not None
     return spec.type in PAIRED
+
+
+def is_built_in(spec: EvaluatorSpec) -> bool:
+    """Whether the evaluator is one of Loom's own, whose configuration Loom knows."""
+    return spec.type in JUDGED | PAIRED | ALONE

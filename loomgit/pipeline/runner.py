@@ -9,15 +9,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from loomgit.domain.definitions import Pipeline
 from loomgit.domain.keys import find_key
 from loomgit.domain.ports import LoadReceipt, Sink, Source
-from loomgit.domain.records import Record, RefusedRow, make_record
+from loomgit.domain.records import Failure, Record, RefusedRow, make_record
 from loomgit.domain.runs import Cause, RecordsFile, Run, Status
 from loomgit.domain.values import JsonObject
 from loomgit.errors import BudgetExceeded, LoomError, ProblemsFound, WorldError
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from loomgit.pipeline.events import Event
 
 WINDOW_BATCHES = 4
+EXAMPLES = 20  # records that show the destination what rows will come
 MAX_ERROR_RATE = 0.05  # more records lost to outages than that, and the run is not whole
 
 
@@ -59,6 +62,11 @@ class Spool(Protocol):
     @property
     def fields(self) -> tuple[str, ...]:
         """All names that occur, in order of first appearance."""
+        ...
+
+    @property
+    def filled(self) -> frozenset[str]:
+        """Those with a value in some row."""
         ...
 
     def rows(self) -> Iterator[JsonObject | RefusedRow]:
@@ -99,21 +107,21 @@ class End(Struct, frozen=True):
 class Parts(Struct, frozen=True):
     """Everything a run works with, made ready by the wiring.
 
-    `open_spool` extracts (blocking). `check_fields` raises ProblemsFound where the pipeline wants a
-    field that is not among the key and the fields of the records. `open_sink` opens the
-    destination for rows like that of the first record that is not refused, and checks it; `record`
-    makes the run record of what the tally and the end say.
+    `open_spool` extracts (blocking). `check_fields` gets the key, the fields of the records and
+    those that have values; it raises ProblemsFound where the pipeline wants others. `open_sink`
+    opens the destination for rows like those of the first records that are not refused, and checks
+    it; `record` makes the run record of what the tally and the end say.
     """
 
     pipeline: Pipeline
     source: Source
     open_spool: Callable[[Iterator[JsonObject | RefusedRow]], Spool]
-    open_sink: Callable[[tuple[str, ...], Record | None], Sink]
+    open_sink: Callable[[tuple[str, ...], Sequence[Record]], Sink]
     stages: Stages
     tally: Tally
     log: RecordLog
     quarantine: QuarantineLog | None
-    check_fields: Callable[[Sequence[str], Sequence[str]], None]
+    check_fields: Callable[[Sequence[str], Sequence[str], Collection[str]], None]
     record: Callable[[Tally, Spool, LoadReceipt, End, float, RecordsFile], Run]
     concurrency: int
     lineage: JsonObject
@@ -153,8 +161,8 @@ class Runner:
         yield Extracted(spool.count, spool.refused, parts.tally.watches["extract"].seconds)
         key = find_key(spool.fields, parts.pipeline.extract.key)
         if spool.count > spool.refused and not self._stopping:
-            parts.check_fields(key, spool.fields)
-        first = await asyncio.to_thread(_first_record, self._records(spool, key))
+            parts.check_fields(key, spool.fields, spool.filled)
+        first = await asyncio.to_thread(_first_records, self._records(spool, key))
         sink = await asyncio.to_thread(parts.open_sink, key, first)
         broken: BaseException | None = None
         end = End("success", "", "", complete=True)
@@ -204,7 +212,7 @@ class Runner:
 
     def _records(self, spool: Spool, key: tuple[str, ...]) -> Iterator[Record]:
         for index, row in enumerate(spool.rows()):
-            yield make_record(index, row, key)
+            yield make_record(index, row, key, self._parts.pipeline.extract.source)
 
     # -- transform, evaluate, load
 
@@ -220,7 +228,7 @@ class Runner:
         if self._stopping:
             self._flow.stop()
         async for outcome in self._flow.results():
-            self._take(outcome)
+            self._take(outcome, sink, key)
             if len(self._batch) == size:
                 await self._load(sink, key)
                 yield Progressed(parts.tally.processed, spool.count, parts.tally.spent)
@@ -231,7 +239,9 @@ class Runner:
             yield Progressed(parts.tally.processed, spool.count, parts.tally.spent)
             self._check_failures(last)
 
-    def _take(self, outcome: Outcome) -> None:
+    def _take(self, outcome: Outcome, sink: Sink, key: tuple[str, ...]) -> None:
+        if outcome.failure is None and (reason := sink.refusal(self._row(outcome, key))):
+            outcome = replace(outcome, failure=Failure("load", reason), fallback=False)
         self._parts.tally.add(outcome)
         self._batch.append(outcome)
         failure = outcome.failure
@@ -241,7 +251,7 @@ class Runner:
         """Load what was finished, and paid for, when something else ended the run."""
         if self._flow is not None:
             for outcome in self._flow.leftovers():
-                self._take(outcome)
+                self._take(outcome, sink, key)
         if self._batch and not self._sink_broke:
             with contextlib.suppress(LoomError):  # the run has its reason already
                 await self._load(sink, key)
@@ -343,9 +353,9 @@ class Runner:
         return end
 
 
-def _first_record(records: Iterator[Record]) -> Record | None:
-    """The first record that is not refused."""
-    return next((record for record in records if not record.refused), None)
+def _first_records(records: Iterator[Record]) -> list[Record]:
+    """The first records that are not refused."""
+    return list(islice((record for record in records if not record.refused), EXAMPLES))
 
 
 class _TooManyFailures(LoomError):

@@ -180,7 +180,8 @@ class _Table:
             columns = ", ".join(f"{quote(name)}: {literal(kind)}" for name, kind in types.items())
             reading = (
                 f"FROM read_json({file_literal(self._copy)}, format = 'newline_delimited', "
-                f"columns = {{{columns}}}, maximum_object_size = {LONGEST_OBJECT})"
+                f"columns = {{{columns}}}, maximum_object_size = {LONGEST_OBJECT}, "
+                "hive_partitioning = false)"
             )
         for name in dict.fromkeys(("data", self._file.path.stem.lower())):
             connection.execute(f"CREATE VIEW {quote(name)} AS {reading}")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from loomgit.domain.ports import LoadReceipt
-from loomgit.errors import WorldError
+from loomgit.errors import UserError, WorldError
 from loomgit.rows.csv_files import require_names
 from loomgit.rows.layouts import CsvLayout, JsonArrayLayout, JsonLinesLayout
 from loomgit.rows.parquet import ParquetLayout
@@ -47,7 +47,7 @@ class FileSink:
         *,
         mode: LoadMode,
         key: tuple[str, ...],
-        example: JsonMapping,
+        examples: Sequence[JsonObject],
         schema: JsonMapping | None,
         root: Path,
         stage: Path,
@@ -57,7 +57,7 @@ class FileSink:
         self._path = (root / address.path).resolve()
         self._mode = mode
         self._key = key if mode != "append" else ()
-        self._example = example
+        self._examples = examples
         self._schema = schema
         self._layout = _layout(address, self._path, root=root, schema=schema)
         name = place_name(self._path)
@@ -66,11 +66,23 @@ class FileSink:
         self._stage = Stage(stage, name)
 
     def check(self) -> None:
-        """Raise where the file cannot be written or lacks a column that is to be loaded."""
+        """Raise where the file cannot be written, cannot be read to be merged, lacks a column that
+        is to be loaded, or can hold none of the examples."""
         require_place(self._path, self._shown)
+        names = dict.fromkeys(name for example in self._examples for name in example)
         if isinstance(self._layout, ParquetLayout):
-            require_distinct(self._example, self._shown)
-        self._require_columns((*self._key, *schema_fields(self._schema), *self._example))
+            require_distinct(names, self._shown)
+        self._require_columns((*self._key, *schema_fields(self._schema), *names))
+        if self._mode != "replace" and not isinstance(self._layout, ParquetLayout):
+            for _ in self._layout.held() if self._there() else ():
+                pass  # the end of the run would be too late for an error
+        reasons = [self.refusal(example) for example in self._examples]
+        if reasons and all(reasons):
+            raise UserError(f"{self._shown}: {reasons[0]}")
+
+    def refusal(self, row: JsonObject) -> str:
+        """Why the file cannot hold the row as it is; empty where it can."""
+        return self._layout.refusal(row, fresh=self._mode == "replace" or not self._there())
 
     def load(self, part: int, rows: Sequence[JsonObject]) -> None:
         """Stage one batch; a part that was staged before is not taken again."""
@@ -78,7 +90,9 @@ class FileSink:
             return
         keys: list[str | None] = [None] * len(rows)
         if self._key:
-            keys = [key_text(row, self._key, self._shown) for row in rows]
+            value = self._layout.key_value
+            keyed = ({name: value(row.get(name)) for name in self._key} for row in rows)
+            keys = [key_text(row, self._key, self._shown) for row in keyed]
         self._require_columns(dict.fromkeys(name for row in rows for name in row))
         self._stage.add(part, rows, keys)
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import BinaryIO
 
-    from loomgit.domain.values import JsonObject
+    from loomgit.domain.values import Json, JsonObject
 
 
 class Held(NamedTuple):
@@ -55,6 +55,14 @@ class Layout(Protocol):
         """`old` with the fields of `new`, None where that changes nothing."""
         ...
 
+    def refusal(self, row: JsonObject, *, fresh: bool) -> str:
+        """Why the format, or the file as it is, cannot hold the row; empty where it can."""
+        ...
+
+    def key_value(self, value: Json) -> Json:
+        """A value of a key as the file will hold it."""
+        ...
+
     def writer(
         self, aside: Path, fields: Sequence[str], *, fresh: bool
     ) -> AbstractContextManager[RowWriter]:
@@ -84,6 +92,15 @@ class JsonLinesLayout:
     def merged(self, old: JsonObject, new: JsonObject) -> JsonObject | None:
         """Compare as data, so that 1 and 1.0 are the same and white space is none."""
         return merged_json(old, new)
+
+    def refusal(self, row: JsonObject, *, fresh: bool) -> str:
+        """JSON holds any row."""
+        del row, fresh
+        return ""
+
+    def key_value(self, value: Json) -> Json:
+        """The value itself."""
+        return value
 
     @contextmanager
     def writer(self, aside: Path, fields: Sequence[str], *, fresh: bool) -> Iterator[RowWriter]:
@@ -129,6 +146,15 @@ class JsonArrayLayout:
     def merged(self, old: JsonObject, new: JsonObject) -> JsonObject | None:
         """Compare as data."""
         return merged_json(old, new)
+
+    def refusal(self, row: JsonObject, *, fresh: bool) -> str:
+        """JSON holds any row."""
+        del row, fresh
+        return ""
+
+    def key_value(self, value: Json) -> Json:
+        """The value itself."""
+        return value
 
     @contextmanager
     def writer(self, aside: Path, fields: Sequence[str], *, fresh: bool) -> Iterator[RowWriter]:
@@ -179,6 +205,18 @@ class CsvLayout:
         require_names(new, tuple(old), self._shown)
         whole = old | {name: cell(value) for name, value in new.items()}
         return None if whole == old else whole
+
+    def refusal(self, row: JsonObject, *, fresh: bool) -> str:
+        """A NUL cannot stand in a CSV file."""
+        del fresh
+        for name, value in row.items():
+            if "\0" in name or (value is not None and "\0" in cell(value)):
+                return f"column '{name}': a NUL character, which a CSV file cannot hold"
+        return ""
+
+    def key_value(self, value: Json) -> Json:
+        """The text of the value: 7.0 is another key than 7."""
+        return None if value is None else cell(value)
 
     @contextmanager
     def writer(self, aside: Path, fields: Sequence[str], *, fresh: bool) -> Iterator[RowWriter]:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import re
-import struct
 from contextlib import contextmanager
-from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import orjson
@@ -20,8 +17,9 @@ from loomgit.rows.duck import (
     parquet_reader,
     select,
 )
-from loomgit.rows.json_files import require_exact
+from loomgit.rows.json_files import require_exact, same
 from loomgit.rows.layouts import Held, merged_json
+from loomgit.rows.parquet_types import COMPARED, LONG, common_type, keeps, kind_of
 from loomgit.rows.query import BoundQuery
 from loomgit.rows.sqlite import quote
 
@@ -41,15 +39,6 @@ _OF_SCHEMA = {
     "object": "JSON",
     "array": "JSON",
 }
-_WHOLE = frozenset(
-    {"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT"}
-    | {"UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT"}
-)
-_LONG = "LONG"  # a kind of values, no type: integers that a DOUBLE cannot hold
-_ANY_INTEGER = "DECIMAL(20,0)"  # Parquet has no integers of 128 bits
-_INTEGERS = ("BIGINT", _LONG, "UBIGINT")
-_DECIMAL = re.compile(r"DECIMAL\(\d+,(\d+)\)")
-_TEXT_TOO = ("DATE", "TIME", "DECIMAL", "UUID", "ENUM", "INTERVAL")
 
 
 class ParquetLayout:
@@ -64,6 +53,7 @@ class ParquetLayout:
         self._shown = shown
         self._root = root
         self._schema = schema
+        self._present: dict[str, str] | None = None  # the types, as `refusal` saw them first
 
     def columns(self) -> tuple[str, ...]:
         """The file's columns."""
@@ -88,6 +78,20 @@ class ParquetLayout:
         require_names(new, tuple(old), self._shown)
         return merged_json(old, new)
 
+    def refusal(self, row: JsonObject, *, fresh: bool) -> str:
+        """The column of the file, or of `load.schema`, that cannot hold its value exactly."""
+        if self._present is None:
+            self._present = _schema_types(self._schema) if fresh else self._types()
+        for name, value in row.items():
+            given = self._present.get(name)
+            if value is not None and given is not None and not keeps(value, given):
+                return f"column '{name}' is {given} and cannot hold {_shown(value)}"
+        return ""
+
+    def key_value(self, value: Json) -> Json:
+        """The value itself."""
+        return value
+
     @contextmanager
     def writer(self, aside: Path, fields: Sequence[str], *, fresh: bool) -> Iterator[RowWriter]:
         """Write the rows beside `aside` as JSON lines and then, as a whole, as Parquet."""
@@ -97,7 +101,9 @@ class ParquetLayout:
             with lines.open("xb") as file:
                 rows = _Typed(file, types, fields if fresh else tuple(types), self._shown)
                 yield rows
-            self._convert(lines, aside, rows.types())
+            found = rows.types()
+            self._convert(lines, aside, found)
+            self._compare(lines, aside, [n for n, kind in found.items() if _is_compared(kind)])
         finally:
             lines.unlink(missing_ok=True)
 
@@ -107,9 +113,25 @@ class ParquetLayout:
             connection.execute(
                 f"COPY (SELECT * FROM read_json({file_literal(lines)}, "  # noqa: S608 - quoted
                 f"format = 'newline_delimited', columns = {{{columns}}}, "
-                f"maximum_object_size = {LONGEST_OBJECT})) "
+                f"maximum_object_size = {LONGEST_OBJECT}, hive_partitioning = false)) "
                 f"TO {literal(str(aside))} (FORMAT parquet)"
             )
+
+    def _compare(self, lines: Path, aside: Path, names: Sequence[str]) -> None:
+        """Raise UserError where a column of a type that converts values holds another one."""
+        if not names:
+            return
+        with connect(self._root, self._shown) as connection, lines.open("rb") as expected:
+            query = BoundQuery(f"FROM {parquet_reader(aside)}")
+            for line, row in zip(expected, select(connection, query, self._shown), strict=True):
+                wanted = orjson.loads(line)
+                for name in names:
+                    held = require_exact(row).get(name)
+                    if not _same_data(wanted.get(name), held):
+                        raise UserError(
+                            f"{self._shown}: column '{name}' cannot hold "
+                            f"{_shown(wanted.get(name))}: it would become {_shown(held)}"
+                        )
 
 
 def _schema_types(schema: JsonMapping | None) -> dict[str, str]:
@@ -153,12 +175,11 @@ class _Typed:
         for name, value in row.items():
             if value is None:
                 continue
-            kind = _kind(value)
+            kind = kind_of(value)
             given = self._given.get(name)
-            if given is not None and not (_fits(kind, given) and _exact(value, given)):
+            if given is not None and not keeps(value, given):
                 raise UserError(
-                    f"{self._shown}: column '{name}' is {given} and cannot hold "
-                    f"{orjson.dumps(value).decode()[:60]}"
+                    f"{self._shown}: column '{name}' is {given} and cannot hold {_shown(value)}"
                 )
             if name not in self._found:
                 raise UserError(f"{self._shown}: has no column '{name}'")
@@ -168,81 +189,23 @@ class _Typed:
     def types(self) -> dict[str, str]:
         """The type of each column."""
         return {
-            name: self._given.get(name) or _common(kinds) for name, kinds in self._found.items()
+            name: self._given.get(name) or common_type(kinds).replace(LONG, "BIGINT")
+            for name, kinds in self._found.items()
         }
 
 
-def _kind(value: Json) -> str:
-    if isinstance(value, bool):
-        return "BOOLEAN"
-    if isinstance(value, int):
-        if -(2**53) <= value <= 2**53:
-            return "BIGINT"
-        return _LONG if -(2**63) <= value < 2**63 else "UBIGINT"
-    if isinstance(value, float):
-        return "DOUBLE"
-    if isinstance(value, str):
-        return "VARCHAR"
-    if isinstance(value, list):
-        kinds = {_kind(item) for item in value if item is not None}
-        item = _common(kinds) if kinds else "*"
-        return "JSON" if item == "JSON" or item.endswith("[]") else f"{item}[]"
-    return "JSON"
+def _shown(value: Json) -> str:
+    return orjson.dumps(value).decode()[:60]
 
 
-def _common(kinds: set[str]) -> str:
-    """The one type for all these kinds of values; `*[]` is a list without any."""
-    lists = {kind.removesuffix("[]") for kind in kinds if kind.endswith("[]")}
-    if lists:
-        if len(lists) < len(kinds):
-            return "JSON"
-        item = _common(lists - {"*"})
-        return "JSON" if item == "JSON" else f"{item}[]"
-    if not kinds:
-        return "VARCHAR"
-    if kinds <= {"BIGINT", _LONG}:
-        return "BIGINT"
-    if len(kinds) == 1:
-        return next(iter(kinds))
-    if kinds <= {"BIGINT", _LONG, "UBIGINT"}:
-        return _ANY_INTEGER
-    return "DOUBLE" if kinds == {"BIGINT", "DOUBLE"} else "JSON"
+def _is_compared(kind: str) -> bool:
+    return kind.startswith(COMPARED)
 
 
-def _fits(kind: str, given: str) -> bool:
-    if given == "JSON":
-        return True
-    if given.startswith("VARCHAR") and not given.endswith("]"):
-        return kind == "VARCHAR"
-    if given in _WHOLE:
-        return kind in _INTEGERS
-    if given in ("DOUBLE", "FLOAT"):
-        return kind in ("BIGINT", "DOUBLE")
-    if given.endswith("[]"):
-        return kind == "*[]" or (kind.endswith("[]") and _fits(kind[:-2], given[:-2]))
-    if given.startswith(_TEXT_TOO):
-        return kind == "VARCHAR" or (given.startswith("DECIMAL") and kind in (*_INTEGERS, "DOUBLE"))
-    if given == "BOOLEAN":
-        return kind == "BOOLEAN"
-    return kind == "JSON" and given.startswith(("STRUCT", "MAP"))
-
-
-def _exact(value: Json, given: str) -> bool:
-    """Whether a column of the type keeps a number, or the numbers of a list, as they are."""
-    if isinstance(value, list) and given.endswith("[]"):
-        return all(_exact(item, given[:-2]) for item in value)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return True
-    if given == "DOUBLE":
-        return isinstance(value, float) or int(float(value)) == value
-    if given == "FLOAT":  # 32 bits
-        return abs(value) < 3.4e38 and _as_float(value) == value
-    if scale := _DECIMAL.fullmatch(given):
-        number = Decimal(repr(value))
-        return number == round(number, int(scale[1]))
-    return True
-
-
-def _as_float(value: float) -> float:
-    (rounded,) = struct.unpack("f", struct.pack("f", value))
-    return float(rounded)
+def _same_data(old: Json, new: Json) -> bool:
+    """Whether two values are the same data, where a field that is missing equals null."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        return all(_same_data(old.get(name), new.get(name)) for name in old | new)
+    if isinstance(old, list) and isinstance(new, list):
+        return len(old) == len(new) and all(map(_same_data, old, new))
+    return same(old, new)

@@ -12,12 +12,12 @@ from loomgit.rows.sqlite_sink import SqliteSink
 from loomgit.rows.sqlite_table import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from loomgit.domain.definitions import Load
     from loomgit.domain.ports import Sink
-    from loomgit.domain.values import JsonMapping
+    from loomgit.domain.values import JsonObject
 
 
 def open_sink(
@@ -27,13 +27,13 @@ def open_sink(
     root: Path,
     stage: Path,
     run: str,
-    example: JsonMapping | None = None,
+    examples: Sequence[JsonObject] = (),
     connections: Callable[[str], str | None] = no_connections,
 ) -> Sink:
     """The destination that `load` names.
 
-    An empty `key` means that it is not known, because there are no rows to load. `example` is a row
-    like those to load; a null in it stands for a value that is not known. `stage` is a
+    An empty `key` means that it is not known, because there are no rows to load. `examples` are
+    rows like those to load; a null in them stands for a value that is not known. `stage` is a
     folder for this run's rows on their way, kept until the run is over; it and `run` must be one
     pipeline's. Every sink may be offered a part again, after a crash for instance, and takes it
     once. Nothing is opened before `check` or `load`. Raises UserError for a URL that is no
@@ -45,7 +45,7 @@ def open_sink(
             address,
             mode=load.mode,
             key=key,
-            example=example or {},
+            examples=examples,
             schema=load.schema,
             root=root,
             stage=stage,
@@ -53,7 +53,7 @@ def open_sink(
     if address.table is None:
         raise UserError(f"'{load.destination}': names no table", hint=f"sqlite://{address}/TABLE")
     table = Table(
-        root / address.path, str(address), address.table, key, load.schema, example=example or {}
+        root / address.path, str(address), address.table, key, load.schema, examples=examples
     )
     if load.mode == "replace":
         return SqliteReplaceSink(table, stage=stage)

@@ -30,7 +30,8 @@ class Spool(Struct, frozen=True):
 
     `count` is the number of rows, those that were `refused` included. `sha256` is that of the lines
     before compression, so equal rows in equal order have one snapshot id; `fields` are all names
-    that occur, in order of first appearance; `bytes` is the size of the lines before compression.
+    that occur, in order of first appearance, and `filled` those with a value
+    (null and empty text are none) in some row; `bytes` is the size of the lines before compression.
     """
 
     path: Path
@@ -38,6 +39,7 @@ class Spool(Struct, frozen=True):
     refused: int
     sha256: str
     fields: tuple[str, ...]
+    filled: frozenset[str]
     bytes: int
 
     @classmethod
@@ -56,7 +58,7 @@ class Spool(Struct, frozen=True):
 
     @classmethod
     def _write(cls, path: Path, aside: Path, rows: Iterable[JsonObject | RefusedRow]) -> Spool:
-        fields: dict[str, None] = {}
+        fields = FieldNames()
         sha256 = hashlib.sha256()
         count = refused = size = 0
         lines = bytearray()
@@ -76,8 +78,7 @@ class Spool(Struct, frozen=True):
                         lines += _refused_line(row)
                         refused += 1
                     else:
-                        if not row.keys() <= fields.keys():
-                            fields.update(dict.fromkeys(row))
+                        fields.add(row)
                         lines += orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
                     count += 1
                     if len(lines) >= _CHUNK:
@@ -87,7 +88,9 @@ class Spool(Struct, frozen=True):
                 flush()
             file.flush()
             os.fsync(file.fileno())
-        return cls(path, count, refused, sha256.hexdigest(), tuple(fields), size)
+        return cls(
+            path, count, refused, sha256.hexdigest(), tuple(fields.names), fields.filled(), size
+        )
 
     @classmethod
     def load(cls, path: Path) -> Spool:
@@ -95,7 +98,7 @@ class Spool(Struct, frozen=True):
 
         Raises WorldError where it is missing or damaged.
         """
-        fields: dict[str, None] = {}
+        fields = FieldNames()
         sha256 = hashlib.sha256()
         count = refused = size = 0
         for line in _lines(path):
@@ -103,11 +106,13 @@ class Spool(Struct, frozen=True):
             row = _row(line, path)
             if isinstance(row, RefusedRow):
                 refused += 1
-            elif not row.keys() <= fields.keys():
-                fields.update(dict.fromkeys(row))
+            else:
+                fields.add(row)
             count += 1
             size += len(line)
-        return cls(path, count, refused, sha256.hexdigest(), tuple(fields), size)
+        return cls(
+            path, count, refused, sha256.hexdigest(), tuple(fields.names), fields.filled(), size
+        )
 
     def rows(self) -> Iterator[JsonObject | RefusedRow]:
         """Stream the rows; raises WorldError where the file is no longer what was written."""
@@ -117,6 +122,26 @@ class Spool(Struct, frozen=True):
             yield _row(line, self.path)
         if sha256.hexdigest() != self.sha256:
             raise _damaged(self.path, "its hash is another")
+
+
+class FieldNames:
+    """The names in rows, and which of them have had a value."""
+
+    def __init__(self) -> None:
+        self.names: dict[str, None] = {}
+        self._empty: set[str] = set()
+
+    def add(self, row: JsonObject) -> None:
+        """Take a row into account."""
+        if not row.keys() <= self.names.keys():
+            self._empty |= row.keys() - self.names.keys()
+            self.names.update(dict.fromkeys(row))
+        if self._empty:
+            self._empty -= {name for name in self._empty if row.get(name) not in (None, "")}
+
+    def filled(self) -> frozenset[str]:
+        """The names with a value in some row: null and empty text are none."""
+        return frozenset(self.names.keys() - self._empty)
 
 
 def _lines(path: Path) -> Iterator[bytes]:

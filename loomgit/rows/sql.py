@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Final
 
 import jinja2
@@ -12,6 +12,7 @@ from jinja2 import nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from msgspec import Struct
 
+from loomgit.domain.moments import in_utc
 from loomgit.domain.words import one_of
 from loomgit.errors import UserError
 from loomgit.rows.query import BoundQuery, Scalar
@@ -100,7 +101,7 @@ def bind(query: str, values: QueryValues) -> BoundQuery:
     try:
         rendered = template.render(
             {
-                "execution_date": _utc(values.execution_date),
+                "execution_date": in_utc(values.execution_date),
                 "watermark": values.watermark,
                 "vars": variables,
                 _BIND: collected.take,
@@ -150,7 +151,7 @@ class _Collected:
 
 def _scalar(value: object, line: int) -> Scalar:
     if isinstance(value, datetime):
-        return str(_utc(value).replace(tzinfo=None))
+        return str(in_utc(value).replace(tzinfo=None))
     if isinstance(value, date):
         return value.isoformat()
     if value is None or isinstance(value, bool | int | float):
@@ -162,10 +163,6 @@ def _scalar(value: object, line: int) -> Scalar:
         f"a value of type {type(value).__name__} cannot be a parameter",
         hint="parameters are text, numbers, true, false, null, dates and lists of these",
     )
-
-
-def _utc(moment: datetime) -> datetime:
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 def _collected(node: nodes.Expr) -> nodes.Expr:

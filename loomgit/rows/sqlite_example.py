@@ -7,10 +7,9 @@ import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING, TypeAlias
 
-from loomgit.domain.values import as_text
 from loomgit.errors import UserError
 from loomgit.rows.sqlite import quote
-from loomgit.rows.sqlite_values import affinity, changes, stored
+from loomgit.rows.sqlite_values import changes, column_affinities, stored, unfit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -49,18 +48,15 @@ def try_example(
     ).fetchone()
     if found is None:
         return
-    declared = {
-        str(row[1]).casefold(): str(row[2])
-        for row in connection.execute(f"PRAGMA table_info({quote(table)})")
-    }
+    columns = column_affinities(connection, table)
     row = {
-        name: _value(name, value, affinity(declared.get(name.casefold(), "")), shown)
+        name: _value(name, value, columns.get(name.casefold(), "BLOB"), shown)
         for name, value in example.items()
     }
     if _has_key(connection, table, key, row):
         fitting = {
-            name: _FITTING[affinity(kind)]
-            for name, kind in declared.items()
+            name: _FITTING[column]
+            for name, column in columns.items()
             if name not in {each.casefold() for each in row}
         }
         row = {**row, **fitting}
@@ -84,11 +80,7 @@ def _value(name: str, value: Json, column: Affinity, shown: str) -> Stored:
     if value is None:
         return _FITTING[column]
     if changes(value, column):
-        raise UserError(
-            f"{shown}: column '{name}' is {column} and cannot hold {as_text(value)[:60]} "
-            "without a change",
-            hint="make it a TEXT column",
-        )
+        raise UserError(f"{shown}: {unfit(name, column, value)}", hint="make it a TEXT column")
     return stored(value, column)
 
 

@@ -6,11 +6,10 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from loomgit.domain.ports import LoadReceipt
-from loomgit.domain.values import as_text
 from loomgit.errors import UserError
 from loomgit.rows.sqlite import quote, transaction, translated
 from loomgit.rows.sqlite_table import LEDGER
-from loomgit.rows.sqlite_values import affinity, changes, stored
+from loomgit.rows.sqlite_values import changes, column_affinities, stored, unfit
 from loomgit.rows.stage import key_text
 
 if TYPE_CHECKING:
@@ -54,8 +53,12 @@ class SqliteSink:
         self._open: list[sqlite3.Connection] = []
 
     def check(self) -> None:
-        """Raise where the table cannot be written or lacks a column that is to be loaded."""
-        self._table.check()
+        """Raise where the table cannot be written or would refuse the rows."""
+        self._table.check(updates=not self._append)
+
+    def refusal(self, row: JsonObject) -> str:
+        """Why the table cannot hold the row as it is; empty where it can."""
+        return self._table.refusal(self._connection(), row)
 
     def load(self, part: int, rows: Sequence[JsonObject]) -> None:
         """Write one batch in one transaction."""
@@ -167,10 +170,7 @@ def insert(
     A row with the same values in the columns `replacing`, on which the table has a unique index,
     is replaced. Raises UserError for a value that its column would change.
     """
-    affinities = {
-        row[1].casefold(): affinity(row[2])
-        for row in connection.execute(f"PRAGMA table_info({quote(table)})")
-    }
+    affinities = column_affinities(connection, table)
     # Not the cursor's rowcount: before Python 3.13, sqlite3 does not recognize INSERT in a Turkish
     # locale, in which the lower case of I is not i.
     before = connection.total_changes
@@ -218,11 +218,7 @@ def _parameters(row: JsonObject, columns: Sequence[Affinity], shown: str) -> lis
     parameters = []
     for (name, value), column in zip(row.items(), columns, strict=True):
         if changes(value, column):
-            raise UserError(
-                f"{shown}: column '{name}' is {column} and cannot hold {as_text(value)[:60]} "
-                "without a change",
-                hint="make it a TEXT column",
-            )
+            raise UserError(f"{shown}: {unfit(name, column, value)}", hint="make it a TEXT column")
         parameters.append(stored(value, column))
     return parameters
 

@@ -30,7 +30,8 @@ class SqliteSource:
     """A table, or a query over the database, which is opened read-only.
 
     A row with a blob is refused: JSON has no bytes, and a picture in base64 would be paid for by
-    the token. So is a row with an infinity. NaN cannot occur, because SQLite stores null.
+    the token. So is a row with text that is not UTF-8, or with an infinity. NaN cannot occur,
+    because SQLite stores null.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class SqliteSource:
         """Stream the rows as SQLite orders them."""
         require_file(self._path, self._shown)
         with closing(self._connect()) as connection, translated(self._shown, connection):
+            connection.text_factory = _decode
             query = self._statement(connection)
             cursor = connection.execute(query.text, query.parameters)
             names = unique_names(cursor.description, self._shown)
@@ -96,6 +98,14 @@ class SqliteSource:
             )
         require_table(connection, self._table, self._shown)
         return BoundQuery(f"SELECT * FROM {quote(self._table)}")  # noqa: S608 - quoted
+
+
+def _decode(raw: bytes) -> str | bytes:
+    """The text, or its bytes where they are not UTF-8: such a row is refused."""
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return raw
 
 
 def _reason_to_refuse(row: JsonObject) -> str:

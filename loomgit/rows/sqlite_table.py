@@ -16,8 +16,11 @@ from loomgit.rows.sqlite import (
 )
 from loomgit.rows.sqlite_example import try_example
 from loomgit.rows.sqlite_values import (
+    changes,
+    column_affinities,
     common_type,
     schema_types,
+    unfit,
     value_type,
 )
 
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from loomgit.domain.values import JsonMapping, JsonObject
+    from loomgit.rows.sqlite_values import Affinity
 
 LEDGER = "_loom_loads"  # the table of parts that were loaded, beside the user's
 
@@ -42,22 +46,24 @@ class Table:
         key: tuple[str, ...],
         schema: JsonMapping | None,
         *,
-        example: JsonMapping,
+        examples: Sequence[JsonObject],
     ) -> None:
         self.path = path
         self.shown = shown
         self.name = name
         self.key = key
         self._types = schema_types(schema)
-        self._example = example
+        self._examples = examples
         self._made = False
+        self._affinities: dict[str, Affinity] | None = None  # known since the last change
 
-    def check(self) -> None:
+    def check(self, *, updates: bool) -> None:
         """Raise where the table cannot be written, lacks a column that is to be loaded, or would
-        refuse a row like the example."""
+        refuse all of the examples. `updates`: a row whose key is there already is updated."""
         require_place(self.path, self.shown)
         self._refuse_reserved()
-        require_distinct(self._example, self.shown)
+        names = dict.fromkeys(name for example in self._examples for name in example)
+        require_distinct(names, self.shown)
         if not self.path.exists():
             return
         require_file(self.path, self.shown)
@@ -65,15 +71,41 @@ class Table:
             connection = connect(self.path)
             try:
                 if self._require_writable(connection):
-                    wanted = dict.fromkeys((*self.key, *self._types, *self._example))
+                    wanted = dict.fromkeys((*self.key, *self._types, *names))
                     if missing := self._missing(connection, wanted):
                         raise self._no_column(missing[0], {})
-                    if self._example:
-                        try_example(
-                            connection, self.name, self._example, key=self.key, shown=self.shown
-                        )
+                    self._try_examples(connection, updates=updates)
             finally:
                 connection.close()
+
+    def _try_examples(self, connection: sqlite3.Connection, *, updates: bool) -> None:
+        refusals = []
+        for example in self._examples:
+            try:
+                try_example(
+                    connection,
+                    self.name,
+                    example,
+                    key=self.key if updates else (),
+                    shown=self.shown,
+                )
+            except UserError as refusal:
+                refusals.append(refusal)
+        if refusals and len(refusals) == len(self._examples):
+            raise refusals[0]
+
+    def refusal(self, connection: sqlite3.Connection, row: JsonObject) -> str:
+        """Why the table cannot hold the row as it is; empty where it can, or is not there yet."""
+        affinities = self._affinities
+        if affinities is None:
+            affinities = self._affinities = column_affinities(connection, self.name)
+        for name, value in row.items():
+            if "\0" in name:
+                return f"the name of a column has a NUL character: '{name}'"
+            column = affinities.get(name.casefold(), "BLOB")
+            if changes(value, column):
+                return unfit(name, column, value)
+        return ""
 
     def open(self) -> sqlite3.Connection:
         """Open the database for writing; it and its folder are created where they are missing."""
@@ -97,6 +129,7 @@ class Table:
         `unique` makes the key the primary key. A table that was made here gets a column that only
         later rows have; one that was there before is never altered.
         """
+        self._affinities = None
         names = dict.fromkeys(name for row in rows for name in row)
         exists = self._require_writable(connection)
         missing = self._missing(connection, names) if exists else list(names)

@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import orjson
 
 from loomgit.domain.values import as_text
+from loomgit.rows.sqlite import quote
 
 if TYPE_CHECKING:
+    import sqlite3
+
     from loomgit.domain.values import Json, JsonMapping
     from loomgit.rows.query import Scalar
 
@@ -37,6 +40,7 @@ _AFFINITIES: tuple[tuple[tuple[str, ...], Affinity], ...] = (
 _NUMERIC: tuple[Affinity, ...] = ("INTEGER", "REAL", "NUMERIC")
 _NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*")
 _PLAIN_NUMBER = re.compile(r"(?!-0(\.0*)?$)-?(0|[1-9]\d*)(\.\d+)?")
+_LONGEST_SHOWN = 60  # characters of a value in a message
 _LONGEST_INTEGER = 20  # characters of an integer of 64 bits
 
 
@@ -120,3 +124,21 @@ def changes(value: Json, column: Affinity) -> bool:
 
 def _fits_64_bits(value: int) -> bool:
     return -(2**63) <= value < 2**63
+
+
+def unfit(name: str, column: Affinity, value: Json) -> str:
+    """The reason to refuse a value that its column would change."""
+    shown = as_text(value)
+    shown = shown if len(shown) <= _LONGEST_SHOWN else f"{shown[:_LONGEST_SHOWN]}…"
+    return f"column '{name}' is {column} and cannot hold {shown} without a change"
+
+
+def column_affinities(connection: sqlite3.Connection, table: str) -> dict[str, Affinity]:
+    """The affinity of each column, by its name without case; empty where there is no such table."""
+    strict = connection.execute(
+        "SELECT 1 FROM pragma_table_list WHERE name = ? COLLATE NOCASE AND strict", (table,)
+    ).fetchone()
+    return {
+        str(row[1]).casefold(): "BLOB" if strict and row[2].upper() == "ANY" else affinity(row[2])
+        for row in connection.execute(f"PRAGMA table_info({quote(table)})")
+    }

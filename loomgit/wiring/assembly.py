@@ -42,7 +42,7 @@ from loomgit.wiring.documents import read_documents
 from loomgit.wiring.planning import Planning, own_judge
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from loomgit.domain.definitions import EvaluatorSpec, Pipeline, Transform
     from loomgit.domain.models import Completion, Purpose, Request
@@ -271,15 +271,30 @@ class Assembly(Planning):
                 confined=not trust.trusts(self.wiring),
             )
 
+    @contextmanager
+    def reading(self, pipeline: Pipeline) -> Iterator[None]:
+        """Around the use of a source: an error that names no line of a file gets the place of
+        `extract.source`, or of `extract.query`."""
+        try:
+            yield
+        except ProblemsFound:
+            raise
+        except UserError as error:
+            if error.documents()[0]["line"] is not None:
+                raise
+            key = "extract.query" if pipeline.extract.query else "extract.source"
+            problem = Problem(pipeline.place(key), f"{key}: {error.message}", error.hint)
+            raise ProblemsFound([problem]) from error
+
     def check_destination(
         self,
         pipeline: Pipeline,
         key: tuple[str, ...],
-        first: Record | None,
+        first: Sequence[Record],
         output: JsonMapping | None,
     ) -> None:
-        """Raise where the destination may not be written, or would refuse a row like that of the
-        `first` record; writes nothing."""
+        """Raise where the destination may not be written, or would refuse rows like those of the
+        `first` records; writes nothing."""
         with TemporaryDirectory(prefix="loom-") as folder:
             self.sink(pipeline, key, first, output=output, stage=Path(folder), run="check")
 
@@ -287,7 +302,7 @@ class Assembly(Planning):
         self,
         pipeline: Pipeline,
         key: tuple[str, ...],
-        first: Record | None,
+        first: Sequence[Record],
         *,
         output: JsonMapping | None,
         stage: Path,
@@ -296,20 +311,18 @@ class Assembly(Planning):
         """The pipeline's destination, checked; `stage` is a folder for its temporary files.
 
         `key` are the fields that identify a record, empty where it is identified by a hash. The
-        `first` record and the declared `output` show what rows will be loaded; where `load.schema`
+        `first` records and the declared `output` show what rows will be loaded; where `load.schema`
         is silent, the output says which columns there will be.
         """
-        load = pipeline.load
-        example: JsonObject = {}
-        if first is not None:
-            fields = example_output(output)
-            example = loaded_row(load, key, first.key, first.input, fields, {})
+        load, fields = pipeline.load, example_output(output)
+        examples = [loaded_row(load, key, each.key, each.input, fields, {}) for each in first]
+        if examples:
             key = key or (HASH_KEY,)
         with placed(pipeline, "load.destination"):
             sink = open_sink(
                 replace(load, schema=load.schema or output),
                 key=key,
-                example=example,
+                examples=examples,
                 root=self.wiring.root,
                 stage=stage,
                 run=run,

@@ -175,10 +175,10 @@ class Bench:
         key = find_key(tuple(fields), pipeline.extract.key)
         found: dict[str, Record] = {}
         for index, row in enumerate(rows):
-            record = make_record(index, row, key)
+            record = make_record(index, row, key, source)
             if record.refused:  # no score may depend on how many rows are left out
                 raise UserError(
-                    f"{pipeline.place('extract')}: {source}: {record.refused}",
+                    f"{pipeline.place('extract')}: {record.refused}",
                     hint="correct the row, or leave it out",
                 )
             found[record.key] = record  # of a key that comes again, the last

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+from itertools import islice
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -15,8 +16,10 @@ from loomgit.domain.keys import find_key
 from loomgit.domain.place import Place, Problem
 from loomgit.domain.records import Record, RefusedRow, make_record
 from loomgit.errors import LoomError, ProblemsFound, UserError
+from loomgit.pipeline.runner import EXAMPLES
 from loomgit.retrieval.registry import check_name
 from loomgit.rows.address import FORMATS, local_files
+from loomgit.rows.spool import FieldNames
 from loomgit.wiring.catalog import Catalog
 from loomgit.wiring.consistency import (
     contradictions,
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
     from loomgit.wiring.assembly import Assembly
 
 _LOOKED_AT = 1000  # rows that show which fields the records have
+_OWN_FIELDS = (".json", ".jsonl", ".ndjson")  # a record may have fields that others lack
 _KEYED = re.compile(r"[\w.]+: ")  # a fault of a key says the key first, one of the YAML does not
 
 
@@ -61,11 +65,13 @@ class _Found(Struct):
 
 
 class _Records(Struct, frozen=True):
-    """The first records of the source: the first one, the key, and all fields that occur."""
+    """The first records of the source that are not refused, the key, all fields that occur, and
+    those that have a value in some record."""
 
-    first: Record
+    first: tuple[Record, ...]
     key: tuple[str, ...]
     fields: tuple[str, ...]
+    filled: frozenset[str]
 
 
 def check_pipeline(
@@ -100,10 +106,11 @@ def check_pipeline(
     ]
     if records is not None:
         problems += missing_key(pipeline, records.key, records.fields)
-        problems += missing_fields(pipeline, records.fields)
+        problems += missing_fields(pipeline, records.fields, records.filled)
     found.add("Pipeline Definition", _definition(found, problems))
     fields = None if records is None else records.fields
     _prompt(assembly, pipeline, fields, dict(values.variables or {}), found)
+    _fallback(assembly, pipeline, found)
     _context(assembly, pipeline, found)
     _documents(assembly, pipeline, found)
     _tests(assembly, pipeline.name, pipeline, output, found)
@@ -129,6 +136,29 @@ def _definition(found: _Found, problems: Sequence[Problem]) -> list[Check]:
         if evaluators
         else Check("Evaluator configs valid"),
     ]
+
+
+def _fallback(assembly: Assembly, pipeline: Pipeline, found: _Found) -> None:
+    """The files of `load.fallback`, which has a prompt and context of its own."""
+    fallback = pipeline.load.fallback
+    if fallback is None or fallback.transform is None or fallback.transform.prompt is None:
+        return
+    transform, key = fallback.transform, "load.fallback"
+    assert transform.prompt is not None
+    files = [(f"{key}.prompt", transform.prompt, transform.prompt_version)]
+    files += [
+        (f"{key}.context.{number}", file.path, file.version)
+        for number, file in enumerate(transform.context)
+    ]
+    checks = []
+    for place, path, version in files:
+        label = f"{PurePosixPath(path).name} exists"
+        try:
+            _read(assembly, pipeline, place, path, version)
+            checks.append(Check(label))
+        except LoomError as error:
+            checks.append(found.fault(label, error))
+    found.add("Fallback", checks)
 
 
 def _named_files(assembly: Assembly, name: str, found: _Found) -> None:
@@ -295,20 +325,17 @@ def _connections(
     checks = []
     records = None
     try:
-        source = assembly.source(pipeline, values, limit=_LOOKED_AT)
-        with contextlib.suppress(
-            LoomError
-        ):  # a source that lacks the key has other fields to check
-            records = _first_records(pipeline, source.rows())
-        source.check()
-        if records is None:
-            records = _first_records(pipeline, source.rows())
+        with assembly.reading(pipeline):
+            source = assembly.source(pipeline, values, limit=None)
+            with contextlib.suppress(LoomError):  # without the key there are other fields to check
+                records = _look(pipeline, source.rows())
+            source.check()
+            if records is None:
+                records = _look(pipeline, source.rows())
         checks.append(Check(source_text))
     except LoomError as error:
         checks.append(found.fault(source_text, error))
-    key, first = ((), None) if records is None else (records.key, records.first)
-    if first is not None and first.refused:
-        key, first = (), None  # it lacks the key
+    key, first = ((), ()) if records is None else (records.key, records.first)
     try:
         assembly.check_destination(pipeline, key or pipeline.extract.key, first, output)
         checks.append(Check(sink_text))
@@ -317,12 +344,23 @@ def _connections(
     return checks, records
 
 
-def _first_records(pipeline: Pipeline, rows: Iterable[JsonObject | RefusedRow]) -> _Records | None:
-    kept = [row for row in rows if not isinstance(row, RefusedRow)]
-    if not kept:
+def _look(pipeline: Pipeline, rows: Iterable[JsonObject | RefusedRow]) -> _Records | None:
+    """What the records have; all of them are read where each may have fields of its own."""
+    first: list[JsonObject] = []
+    found = FieldNames()
+    source = pipeline.extract.source
+    whole = source.endswith(_OWN_FIELDS)
+    for number, row in enumerate(rows):
+        if number == _LOOKED_AT and not whole:
+            break
+        if not isinstance(row, RefusedRow):
+            found.add(row)
+            if len(first) < _LOOKED_AT:
+                first.append(row)
+    if not first:
         return None
-    fields = tuple(dict.fromkeys(name for row in kept for name in row))
+    fields = tuple(found.names)
     key = find_key(fields, pipeline.extract.key)
-    records = [make_record(index, row, key) for index, row in enumerate(kept)]
-    first = next((record for record in records if not record.refused), records[0])
-    return _Records(first, key, fields)
+    records = (make_record(index, row, key, source) for index, row in enumerate(first))
+    usable = islice((record for record in records if not record.refused), EXAMPLES)
+    return _Records(tuple(usable), key, fields, found.filled())

@@ -8,11 +8,11 @@ from loomgit.domain.place import Problem
 from loomgit.domain.suites import UnitCase
 from loomgit.domain.words import one_of
 from loomgit.evaluators.aim import EXPECTED, PREFIX
-from loomgit.evaluators.kinds import needs_reference
+from loomgit.evaluators.kinds import is_built_in, needs_reference
 from loomgit.harness.expected import expectations
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from loomgit.domain.definitions import EvaluatorSpec, Pipeline
     from loomgit.domain.place import Place
@@ -41,6 +41,11 @@ def contradictions(pipeline: Pipeline, output: JsonMapping | None) -> Iterator[P
             "load.on_failure: 'fallback' needs load.fallback",
             "add `fallback: {value: {...}}` under load, or write on_failure: quarantine",
         )
+    for included in load.include:
+        if included in _types(output):
+            message = f"load.include: the output has a field '{included}' too, and a row holds one"
+            yield Problem(pipeline.place("load.include"), message)
+    yield from _other_types(pipeline, output)
     fields = declared_fields(output)
     if fields is None:
         return
@@ -57,8 +62,37 @@ def contradictions(pipeline: Pipeline, output: JsonMapping | None) -> Iterator[P
             yield Problem(place, message, one_of(name, fields, "it has"))
 
 
-def missing_fields(pipeline: Pipeline, fields: Sequence[str]) -> Iterator[Problem]:
-    """What the pipeline wants of the records besides the prompt; `fields` occur in some record."""
+def _other_types(pipeline: Pipeline, output: JsonMapping | None) -> Iterator[Problem]:
+    """The fields that `load.schema` wants with a type that the declared output never has."""
+    wanted, declared = _types(pipeline.load.schema), _types(output)
+    for name, types in wanted.items():
+        found = declared.get(name)
+        if types and found and not types & found:
+            listed = f"{' or '.join(sorted(types))}, and the output is {' or '.join(sorted(found))}"
+            message = f"load.schema: '{name}' is {listed}"
+            yield Problem(pipeline.place("load.schema"), message)
+
+
+def _types(schema: JsonMapping | None) -> dict[str, set[str]]:
+    """The types that a JSON Schema allows for each field; an integer is a number too."""
+    properties = (schema or {}).get("properties")
+    types: dict[str, set[str]] = {}
+    for name, value in properties.items() if isinstance(properties, dict) else ():
+        named = value.get("type") if isinstance(value, dict) else None
+        listed = named if isinstance(named, list) else [named]
+        types[name] = {each for each in listed if isinstance(each, str)}
+        if "number" in types[name]:
+            types[name].add("integer")
+    return types
+
+
+def missing_fields(
+    pipeline: Pipeline, fields: Sequence[str], filled: Collection[str]
+) -> Iterator[Problem]:
+    """What the pipeline wants of the records besides the prompt.
+
+    `fields` occur in some record, `filled` have a value in some record.
+    """
     for name in pipeline.load.include:
         yield from _missing(pipeline, "load.include", name, fields)
     retrieve, field = pipeline.transform.retrieve, pipeline.transform.documents_field
@@ -74,7 +108,10 @@ def missing_fields(pipeline: Pipeline, fields: Sequence[str]) -> Iterator[Proble
             if name not in fields and str(reference) not in fields:
                 message = f"evaluate: '{spec.name}': the records have no field '{reference}'"
                 yield Problem(place, message, one_of(name, fields, "they have"))
-        elif needs_reference(spec) and not any(_is_expected(name) for name in fields):
+            elif name not in filled and str(reference) not in filled:
+                message = f"evaluate: '{spec.name}': no record has a value in '{reference}'"
+                yield Problem(place, message)
+        elif needs_reference(spec) and not _has_reference(spec, filled):
             yield Problem(
                 place,
                 f"evaluate: '{spec.name}': the records have no reference to compare with",
@@ -114,8 +151,13 @@ def _missing(pipeline: Pipeline, key: str, name: str, fields: Sequence[str]) -> 
 
 def _evaluators(pipeline: Pipeline) -> Iterator[tuple[Place, EvaluatorSpec]]:
     for number, spec in enumerate(pipeline.evaluate.evaluators):
-        yield pipeline.place(f"evaluate.evaluators.{number}"), spec
+        if is_built_in(spec):  # the configuration of others means what they say
+            yield pipeline.place(f"evaluate.evaluators.{number}"), spec
 
 
-def _is_expected(name: str) -> bool:
-    return name == EXPECTED or name.startswith(PREFIX)
+def _has_reference(spec: EvaluatorSpec, filled: Collection[str]) -> bool:
+    """Whether some record has what the evaluator compares with."""
+    field = spec.config.get("field")
+    if field is not None:
+        return EXPECTED in filled or f"{PREFIX}{field}" in filled
+    return any(name == EXPECTED or name.startswith(PREFIX) for name in filled)

@@ -129,6 +129,49 @@ CASES = {
         "integer key",
         17,
     ),
+    "an included field that the output has too": (
+        {P: changed((LOAD, f"{LOAD}  include: [sentiment]\n"))},
+        "",
+        "load.include: the output has a field 'sentiment' too",
+        18,
+    ),
+    "a schema of another type": (
+        {P: changed((LOAD, f"{LOAD}  schema: {{properties: {{sentiment: {{type: integer}}}}}}\n"))},
+        "",
+        "load.schema: 'sentiment' is integer, and the output is string",
+        18,
+    ),
+    "a reference without a value": (
+        {"data/reviews.csv": "review_id,review,expected\nr-1,great,\nr-2,bad,\n"},
+        "",
+        "'label': no record has a value in 'expected'",
+        12,
+    ),
+    "a reference for another field": (
+        {
+            P: changed((f", {REFERENCE}", "")),
+            "data/reviews.csv": "review_id,review,expected_other\nr-1,great,x\n",
+        },
+        "",
+        "'label': the records have no reference to compare with",
+        12,
+    ),
+    "a fallback with a missing prompt": (
+        {
+            P: changed(
+                (LOAD, f"{LOAD}  on_failure: fallback\n  fallback: {{prompt: prompts/nope.txt}}\n")
+            )
+        },
+        "",
+        "prompts/nope.txt",
+        19,
+    ),
+    "a query of a column that is missing": (
+        {P: changed(("  key: review_id", '  key: review_id\n  query: "SELECT nope FROM data"'))},
+        "",
+        '"nope" not found',
+        6,
+    ),
     "a missing prompt": (
         {P: changed(("classify.txt", "clasify.txt"))},
         "",
@@ -207,3 +250,118 @@ def test_test_refuses_it_too(broken):
     done = run_tests(project)
     assert done.returncode in (1, 2)
     assert message in done.stdout + done.stderr
+
+
+LATE = {
+    P: changed(("reviews.csv", "reviews.jsonl"), (LOAD, f"{LOAD}  include: [late]\n")),
+    "data/reviews.jsonl": "".join(
+        json.dumps({"review_id": f"r-{number}", "review": "great", "expected": "positive"}) + "\n"
+        for number in range(1005)
+    )
+    + '{"review_id": "last", "review": "great", "expected": "positive", "late": 5}\n',
+}
+OWN = {
+    P: changed(("exact_match", '"checks/own.py:score"'), ("field: sentiment", "field: review")),
+    "checks/own.py": "def score(output, record):\n    return 1.0\n",
+}
+
+
+@pytest.mark.parametrize("files", [LATE, OWN, {}], ids=["late", "own", "plain"])
+def test_what_runs_is_valid(tmp_path, files):
+    project = make_project(tmp_path / "project", **{T: SUITE, **files})
+    checked = loom(project, "validate", "demo")
+    assert checked.returncode == 0, checked.stdout
+    assert loom(project, "run", "demo").returncode == 0
+
+
+@pytest.mark.parametrize("mode", ["append", "replace"])
+def test_a_key_that_is_there_already_fills_no_column_where_rows_are_added(tmp_path, mode):
+    project = make_project(tmp_path / "project", **{P: changed((LOAD, f"{LOAD}  mode: {mode}\n"))})
+    (project / "out").mkdir()
+    with closing(sqlite3.connect(project / "out/demo.db")) as connection:
+        connection.execute(
+            "CREATE TABLE scores (review_id TEXT PRIMARY KEY, sentiment TEXT, confidence REAL, "
+            "who TEXT NOT NULL)"
+        )
+        connection.execute("INSERT INTO scores VALUES ('r-1', 'positive', 1, 'x')")
+        connection.commit()
+    assert "column 'who' (NOT NULL)" in loom(project, "validate", "demo").stdout
+
+
+def test_an_upsert_may_update_rows_whose_other_columns_are_filled(tmp_path):
+    project = make_project(tmp_path / "project")
+    (project / "out").mkdir()
+    with closing(sqlite3.connect(project / "out/demo.db")) as connection:
+        connection.execute(
+            "CREATE TABLE scores (review_id TEXT PRIMARY KEY, sentiment TEXT, confidence REAL, "
+            "who TEXT NOT NULL)"
+        )
+        connection.executemany(
+            "INSERT INTO scores VALUES (?, NULL, NULL, 'x')", [(f"r-{n}",) for n in range(1, 5)]
+        )
+        connection.commit()
+    assert loom(project, "validate", "demo").returncode == 0
+    assert loom(project, "run", "demo").returncode == 0
+
+
+def test_files_are_looked_for_beside_faults_of_the_schema(tmp_path):
+    text = changed(("classify.txt", "clasify.txt"), ("version: 1.0.0", "versoin: 1.0.0"))
+    text = text.replace("reviews.csv", "review.csv").replace("exact_match", "checks/no.py:f")
+    project = make_project(tmp_path / "project", **{P: text})
+    done = loom(project, "validate", "demo", "--json")
+    (document,) = json.loads(done.stdout)["pipelines"]
+    places = {(each["file"], each["line"]) for each in document["problems"]}
+    assert {(P, 2), (P, 4), (P, 7), (P, 13)} <= places, document["problems"]
+
+
+def test_run_reports_contradictions_and_missing_files_together(tmp_path):
+    text = changed(("classify.txt", "clasify.txt"), (LOAD, f"{LOAD}  on_failure: fallback\n"))
+    done = loom(make_project(tmp_path / "project", **{P: text}), "run", "demo", "--json")
+    lines = [each["line"] for each in json.loads(done.stdout)["error"]["problems"]]
+    assert lines == [18, 7]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run"],
+        ["run", "demo", "--limit", "0"],
+        ["run", "demo", "--bogus"],
+        ["run", "demo", "--execution-date", "zz"],
+        ["schema", "zz"],
+        ["bogus"],
+        ["runs", "zz"],
+    ],
+)
+def test_a_usage_error_is_a_document_too(tmp_path, arguments):
+    project = make_project(tmp_path / "project")
+    done = subprocess.run(
+        [sys.executable, "-m", "loomgit", *arguments, "--json"],
+        cwd=project,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2
+    (problem,) = json.loads(done.stdout)["error"]["problems"]
+    assert problem["message"]
+    assert problem["file"] is problem["line"] is problem["column"] is None
+
+
+def test_validate_takes_the_values_of_a_run(tmp_path):
+    text = changed(
+        (
+            "  key: review_id",
+            "  key: review_id\n  query: \"SELECT * FROM data WHERE review_id <> '{}'"
+            ' AND review_id <> {{ vars.x }}"',
+        )
+    )
+    project = make_project(
+        tmp_path / "project", **{P: text, "prompts/classify.txt": "{{ input.review }} {{ vars.y }}"}
+    )
+    assert "vars.x" in loom(project, "validate", "demo").stdout
+    missing = loom(project, "validate", "demo", "--vars", "x=r-1")
+    assert "vars.y" in missing.stdout
+    given = loom(project, "validate", "demo", "--vars", "x=r-1", "--vars", "y=2")
+    assert given.returncode == 0, given.stdout

@@ -97,7 +97,7 @@ class Bench:
             reader=OutputReader(None),
         )
 
-    def _check_fields(self, key, fields):
+    def _check_fields(self, key, fields, filled):
         if problems := list(missing_key(self.pipeline, key, fields)):
             raise ProblemsFound(problems)
 
@@ -374,7 +374,7 @@ def test_a_record_without_a_value_in_its_key_fails_alone(value):
     assert (results.records_loaded, results.records_rejected) == (1, 1)
     assert len(bench.gateway.requests) == 1
     failure = bench.log.lines[1]["failure"]
-    reason = "record 2 of the source has no value in its key field 'id'"
+    reason = "record 2 of rows.csv has no value in its key field 'id'"
     assert failure == {"stage": "extract", "reason": reason}
 
 
@@ -389,6 +389,15 @@ def test_a_row_that_cannot_be_kept_fails_at_extract_and_calls_no_model(load):
     assert line["failure"]["stage"] == "extract"
     assert line["failure"]["reason"] == "data/x.jsonl:2: has the key 'text' twice in one object"
     assert line["status"] == ("skipped" if load.on_failure == "skip" else "quarantined")
+
+
+def test_a_row_that_the_destination_cannot_hold_fails_alone_at_load():
+    sink = FakeSink(refuse=lambda row: "column 'id': no" if row["id"] == "r-3" else "")
+    bench = Bench(sink=sink)
+    results = bench.run()
+    assert (results.records_loaded, results.records_failed) == (9, 1)
+    assert bench.log.lines[3]["failure"] == {"stage": "load", "reason": "column 'id': no"}
+    assert [outcome.record.key for outcome in bench.quarantine.outcomes] == ["r-3"]
 
 
 def test_replaced_characters_are_a_warning_and_stand_in_the_records():
@@ -418,7 +427,7 @@ def test_faults_of_the_prompt_are_raised_before_any_call():
     bench = Bench()
     from msgspec.structs import replace
 
-    def refuse(key, fields):
+    def refuse(key, fields, filled):
         raise ProblemsFound([])
 
     bench.runner = Runner(replace(bench.runner._parts, check_fields=refuse))

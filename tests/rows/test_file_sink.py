@@ -272,3 +272,39 @@ def test_a_disk_that_refuses_is_no_traceback(sink):
     with pytest.raises(WorldError, match=r"/proc/out\.csv: "):
         opened.commit()
     opened.abort()
+
+
+def test_a_csv_file_refuses_a_nul_and_json_files_do_not(sink):
+    row = {"id": "1", "text": "b\0c"}
+    assert (
+        sink("out.csv").refusal(row)
+        == "column 'text': a NUL character, which a CSV file cannot hold"
+    )
+    assert sink("out.csv").refusal({"id": "1", "a\0b": 1})
+    assert sink("out.jsonl").refusal(row) == sink("out.json").refusal(row) == ""
+
+
+@pytest.mark.parametrize("mode", ["upsert", "append"])
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("out.jsonl", "not json\n"),
+        ("out.jsonl", '{"id":1e400}\n'),
+        ("out.jsonl", '{"id":1,"id":2}\n'),
+        ("out.json", '{"id":1}'),
+        ("out.json", "[1]"),
+        ("out.csv", "id,text\n1,a\n2\n"),
+    ],
+)
+def test_a_file_that_cannot_be_merged_is_found_by_check(tmp_path, sink, mode, name, text):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(UserError, match=name):
+        sink(name, mode).check()
+    sink(name, "replace").check()
+
+
+@pytest.mark.parametrize("url", ["out.csv", "out.jsonl", "out.parquet"])
+@pytest.mark.parametrize("key", [7.0, 1e22, 2**63, -0.0, "7.0", True])
+def test_a_key_is_found_again(put, url, key):
+    assert put(url, [{"id": key, "v": "a"}]) == (1, 0, 0, 0)
+    assert put(url, [{"id": key, "v": "b"}]) == (0, 1, 0, 0)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loomgit.errors import UserError
-from loomgit.rows.parquet import _common, _kind
+from loomgit.rows.parquet_types import common_type, kind_of
 
 
 def types(path):
@@ -103,10 +103,10 @@ json_values = st.recursive(
 @settings(deadline=None, max_examples=50)
 @given(st.lists(json_values, max_size=4))
 def test_one_type_is_found_for_any_values_and_a_list_has_the_type_of_what_is_in_it(column):
-    kinds = {_kind(value) for value in column}
-    common = _common(kinds)
-    assert common.removesuffix("[]") not in ("*", "LONG")
-    assert _common(kinds | {common}) == common or common.startswith("DECIMAL")
+    kinds = {kind_of(value) for value in column}
+    common = common_type(kinds)
+    assert "*" not in common
+    assert common_type(kinds | {common}) == common or common.startswith("DECIMAL")
     if len({type(value) for value in column}) > 1 and any(isinstance(v, str) for v in column):
         assert common == "JSON"
 
@@ -130,3 +130,88 @@ def test_a_new_column_holds_integers_exactly_and_a_second_run_changes_nothing(
     assert types(tmp_path / "out.parquet")["v"] == kind
     assert [row["v"] for row in source("out.parquet").rows()] == values
     assert put("out.parquet", rows) == (0, 0, len(rows), 0)
+
+
+KEPT = {
+    "DECIMAL(10,2)": ["1.23", "-0.5", 1, 1.5, "12345678.90"],
+    "DATE": ["2026-03-04", "infinity"],
+    "TIMESTAMP": ["2026-03-04T05:06:07", "2026-03-04 05:06", "2026-03-04 05:06:07.1234560"],
+    "TIMESTAMP_NS": ["2026-03-04 05:06:07.123456789"],
+    "TIMESTAMP WITH TIME ZONE": ["2026-03-04 05:06:07+02:00", "2026-03-04T05:06:07Z"],
+    "TIME": ["05:06:07.5"],
+    "UUID": ["bbd05ae7-58cc-4372-a567-0e02b2c3d479"],
+    "TINYINT": [-128, 127],
+    "INTERVAL": ["1 month"],
+    "STRUCT(a BIGINT)": [{"a": 1}, {}],
+    "MAP(VARCHAR, BIGINT)": [{"a": 1}],
+    "DATE[]": [["2026-03-04", None], []],
+}
+CHANGED = {
+    "DECIMAL(10,2)": ["1.239", 1e300, "NaN", "x", True, 123456789],
+    "DATE": ["2026-03-04 05:06:07", "05-11-2025", "2026-02-30", "2026-3-4"],
+    "TIMESTAMP": ["2026-03-04 05:06:07.1234567", "2026-03-04T05:06:07+02:00", "2026-03-04 24:00"],
+    "TIMESTAMP_NS": ["2026-03-04 05:06:07.1234567891"],
+    "TIME": ["05:06:07.1234567", "2026-03-04 05:06:07", "infinity"],
+    "UUID": ["BBD05AE7-58CC-4372-A567-0E02B2C3D479"],
+    "TINYINT": [300, -129],
+    "STRUCT(a BIGINT)": [{"a": 1, "b": 2}, {"a": 1.7}],
+    "MAP(VARCHAR, BIGINT)": [{"a": 1.7}],
+    "DATE[]": [["2026-03-04", "05-11-2025"]],
+}
+
+
+def of(table):
+    return [(kind, value) for kind, values in table.items() for value in values]
+
+
+@pytest.fixture
+def column(tmp_path):
+    """A file with one row, and a column `v` of a type."""
+
+    def made(kind):
+        with duckdb.connect() as connection:
+            connection.execute(
+                f"COPY (SELECT 'old' AS id, NULL::{kind} AS v) TO '{tmp_path}/out.parquet'"
+            )
+
+    return made
+
+
+@pytest.mark.parametrize(("kind", "value"), of(KEPT))
+def test_a_column_of_a_file_takes_what_it_keeps(column, put, source, sink, kind, value):
+    column(kind)
+    assert sink("out.parquet").refusal({"id": "new", "v": value}) == ""
+    assert put("out.parquet", [{"id": "new", "v": value}]) == (1, 0, 0, 0)
+    held = {row["id"]: row["v"] for row in source("out.parquet").rows()}["new"]
+    again = put("out.parquet", [{"id": "new", "v": held}])
+    assert again == (0, 0, 1, 0)
+
+
+@pytest.mark.parametrize(("kind", "value"), of(CHANGED))
+def test_a_column_of_a_file_refuses_what_it_would_change(column, put, tmp_path, kind, value):
+    column(kind)
+    before = (tmp_path / "out.parquet").read_bytes()
+    with pytest.raises(UserError, match=r"out\.parquet: column 'v' .*cannot hold"):
+        put("out.parquet", [{"id": "new", "v": value}])
+    assert (tmp_path / "out.parquet").read_bytes() == before
+
+
+def test_an_upsert_leaves_the_values_of_other_rows_as_they_are(tmp_path, put, source):
+    with duckdb.connect() as connection:
+        connection.execute(
+            "COPY (SELECT 'k' AS id, TIMESTAMP_NS '2026-03-04 05:06:07.123456789' AS ns, "
+            "'infinity'::DATE AS never, INTERVAL '1 month' AS wait, 'a' AS text "
+            f"UNION ALL SELECT 'x', NULL, NULL, NULL, 'b') TO '{tmp_path}/out.parquet'"
+        )
+    first, _ = source("out.parquet").rows()
+    assert put("out.parquet", [{"id": "x", "text": "c"}]) == (0, 1, 0, 0)
+    assert next(iter(source("out.parquet").rows())) == first
+    assert first["ns"] == "2026-03-04 05:06:07.123456789"
+
+
+def test_a_file_in_a_folder_with_a_name_and_a_value(tmp_path, put, source):
+    (tmp_path / "id=7").mkdir()
+    rows = [{"id": "1", "year": "a"}, {"id": "2", "year": "b"}]
+    assert put("id=7/o.parquet", rows) == (2, 0, 0, 0)
+    assert put("id=7/o.parquet", rows) == (0, 0, 2, 0)
+    assert list(source("id=7/o.parquet").rows()) == rows

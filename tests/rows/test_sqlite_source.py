@@ -107,6 +107,19 @@ def test_a_row_that_json_cannot_hold_is_refused(source, tmp_path, value, word):
     assert row == {"id": 2, "raw": 0.5}
 
 
+def test_a_row_with_text_of_another_encoding_is_refused_alone(source, tmp_path):
+    with closing(sqlite3.connect(tmp_path / "a.db")) as connection:
+        connection.executescript(
+            "CREATE TABLE t (id, text TEXT);"
+            "INSERT INTO t VALUES (1, 'é'), (2, CAST(x'ff41' AS TEXT)), (3, 'b')"
+        )
+    opened = source("sqlite://a.db/t")
+    opened.check()
+    first, refused, last = opened.rows()
+    assert (first, last) == ({"id": 1, "text": "é"}, {"id": 3, "text": "b"})
+    assert refused.place == "a.db: row 2"
+
+
 def test_a_file_that_is_no_database_is_called_so(source, tmp_path):
     (tmp_path / "a.db").write_text("id,text\n" * 99)
     with pytest.raises(UserError, match=r"a\.db: is not a SQLite database"):
