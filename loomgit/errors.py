@@ -17,8 +17,11 @@ if TYPE_CHECKING:
     from loomgit.domain.place import Problem
     from loomgit.domain.values import JsonObject
 
+# A file and a line at the beginning of a message. Other words with a number behind them are hosts.
 _PLACED = re.compile(
-    r"(?P<file>[^\s:][^:\n]*):(?P<line>\d+)(?::(?P<column>\d+))?: (?P<message>.+)", re.S
+    r"(?P<file>[^\s:][^:\n]*\.(?:ya?ml|csv|jsonl?|ndjson|txt|md|py|j2|jinja2?|toml|sql))"
+    r":(?P<line>\d+)(?::(?P<column>\d+))?: (?P<message>.+)",
+    re.DOTALL,
 )
 
 

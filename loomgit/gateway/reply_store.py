@@ -96,7 +96,7 @@ class ReplyStore:
         self._changes: queue.SimpleQueue[Change | None] = queue.SimpleQueue()
         self._closing = threading.Event()
         self._pending: dict[bytes, Completion] = {}
-        self._on_disk: dict[bytes, Callable[[], None]] = {}
+        self._on_disk: dict[bytes, list[Callable[[], None]]] = {}
         self._unzip = zstandard.ZstdDecompressor()
         self._fault: sqlite3.Error | OSError | None = None
         self._told = False
@@ -135,7 +135,7 @@ class ReplyStore:
             on_disk()
             return
         self._pending[key] = completion
-        self._on_disk[key] = on_disk
+        self._on_disk.setdefault(key, []).append(on_disk)
         self._change((key, completion, self._clock()))
 
     def close(self) -> None:
@@ -205,11 +205,13 @@ class ReplyStore:
                     for key, completion, _ in changes:
                         if completion is not None and self._pending.get(key) is completion:
                             del self._pending[key]
-                            self._on_disk.pop(key)()
+                            for call in self._on_disk.pop(key, ()):
+                                call()
         except (sqlite3.Error, OSError) as error:
             self._fault = error
             while self._on_disk:
-                self._on_disk.popitem()[1]()
+                for call in self._on_disk.popitem()[1]:
+                    call()
 
     def _gather(self) -> tuple[list[Change], bool]:
         """What there is to write, at least one thing; whether it is the last."""
