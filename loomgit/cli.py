@@ -136,18 +136,21 @@ def _call(arguments: list[str]) -> int:
             _say(f"{problem.place}: {problem.message}", problem.hint, error.exit_code)
         return error.exit_code
     except Exception as error:  # noqa: BLE001 - the one boundary: what was not foreseen is our bug
-        return _tell_unforeseen(error)
+        return _tell_unforeseen(error, as_json=_wants_json(arguments))
     return code if isinstance(code, int) else 0
 
 
-def _tell_unforeseen(error: Exception) -> int:
+def _tell_unforeseen(error: Exception, *, as_json: bool) -> int:
     """Tell of an error of the machine (a full disk), or of a bug of ours, and keep the details."""
     from loomgit.commands import last_error  # noqa: PLC0415 - rare
 
     details = last_error.keep(error)
     if isinstance(error, OSError):
         name = f"{error.filename}: " if error.filename else ""
-        return _say(f"{name}{error.strerror or error}", details, WorldError.exit_code)
+        message = f"{name}{error.strerror or error}"
+        if as_json:
+            _document(WorldError(message, hint=details))
+        return _say(message, details, WorldError.exit_code)
     details = details or last_error.report(error)
     return _say(f"this is a bug in Loom: {last_error.summary(error)}", details, OUR_BUG)
 

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 MAX_DEPTH = 200  # levels; orjson writes 254 at most, and records stand inside of other objects
 LARGEST, SMALLEST = 2**64 - 1, -(2**63)  # integers that are kept exactly
 _SHOWN = 24  # characters of a number or a key in a message
-_LONG_NUMBER = re.compile(rb"[0-9]{19}")
+_LARGE = 9e18  # orjson makes a float of an integer beyond 64 bits
+_SPACE_BEFORE_COLON = (b" :", b"\t:", b"\n:", b"\r:")
 _KEY_END = re.compile(rb'"\s*:')
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
 _BRACKET = re.compile(rb"[\[\]{}]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_NESTED = (dict, list)
 
 
 class NotExactError(ValueError):
@@ -42,29 +42,49 @@ def parse_exact(raw: bytes) -> Json:
             _require_shallow(raw)
             _parse_strictly(raw)
         raise
-    _require_shallow(raw)
-    if _LONG_NUMBER.search(raw) or _may_repeat_a_key(raw, count_keys(value)):
+    keys, large, nested = 0, False, value.__class__ is not dict
+    if isinstance(value, dict):
+        keys = len(value)
+        for item in value.values():
+            kind = item.__class__
+            if kind is float:
+                large = large or not -_LARGE < item < _LARGE  # type: ignore[operator]  # a float
+            elif kind is dict or kind is list:
+                nested = True
+    if nested:
+        _require_shallow(raw)
+        keys, large = _survey(value)
+    if large or _may_repeat_a_key(raw, keys):
         _parse_strictly(raw)
     return value
 
 
+def _survey(value: Json) -> tuple[int, bool]:
+    """The number of keys of all objects in the value, and whether a float in it is so large that
+    it may have been an integer."""
+    if isinstance(value, dict):
+        keys, items = len(value), iter(value.values())
+    elif isinstance(value, list):
+        keys, items = 0, iter(value)
+    else:
+        return 0, isinstance(value, float) and not -_LARGE < value < _LARGE
+    large = False
+    for item in items:
+        kind = item.__class__
+        if kind is float:
+            large = large or not -_LARGE < item < _LARGE  # type: ignore[operator]  # a float
+        elif kind is dict or kind is list:
+            inner, found = _survey(item)
+            keys += inner
+            large = large or found
+    return keys, large
+
+
 def _may_repeat_a_key(raw: bytes, keys: int) -> bool:
     """Whether the text may have more keys than were parsed; text inside of strings counts too."""
-    return raw.count(b":") != keys and len(_KEY_END.findall(raw)) != keys
-
-
-def count_keys(value: Json) -> int:
-    """The number of keys of all objects in `value`."""
-    if isinstance(value, dict):
-        count, inner = len(value), iter(value.values())
-    elif isinstance(value, list):
-        count, inner = 0, iter(value)
-    else:
-        return 0
-    for item in inner:
-        if item.__class__ in _NESTED:
-            count += count_keys(item)
-    return count
+    if raw.count(b'":') == keys and not any(space in raw for space in _SPACE_BEFORE_COLON):
+        return False
+    return len(_KEY_END.findall(raw)) != keys
 
 
 def _is_json(raw: bytes) -> bool:

@@ -22,14 +22,13 @@ POLL = 0.02  # seconds between two looks for a reply that another process waits 
 
 
 class CacheGateway:
-    """Answers from `store` what was answered before, and calls once where equals ask at once.
+    """Returns stored replies, and makes one call for equal concurrent requests.
 
-    `rules` say for each purpose whether, and for how long, a reply may be used again. Where another
-    process asks the same, `locks` let one of them make the call. With
-    `refresh` only replies of this gateway's own calls are. A request that waited for an equal one
-    is a hit, and fails with it. A `fresh` request is asked anew, and its reply replaces the kept
-    one. The embedded model is always asked: it is as quick, costs nothing and must not push out
-    what was paid for.
+    `rules` set for each purpose whether, and for how long, a reply is reused. With `locks`, one
+    process makes the call and the others wait for its reply. With `refresh`, only replies of this
+    gateway are reused. A request that waits counts as a hit, and fails if the call fails. A `fresh`
+    request always calls and replaces the stored reply. The embedded model is always called: it is
+    as quick, costs nothing, and must not push out replies that were paid for.
     """
 
     def __init__(

@@ -27,6 +27,7 @@ _BITS = {
 }  # the smallest integer, and the first one that is too large
 _DECIMAL = re.compile(r"DECIMAL\((?P<digits>\d+),(?P<scale>\d+)\)")
 _TEXT_TOO = ("DATE", "TIME", "DECIMAL", "UUID", "ENUM", "INTERVAL")
+_PLAIN_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _MOMENT = re.compile(
     r"(?P<date>\d{4}-\d\d-\d\d)?(?P<gap>[ T])?"
@@ -122,6 +123,8 @@ def _fits_decimal(value: Json, given: str) -> bool:
     declared = _DECIMAL.fullmatch(given)
     if declared is None or isinstance(value, bool) or not isinstance(value, int | float | str):
         return False
+    if isinstance(value, str) and not _PLAIN_NUMBER.fullmatch(value):
+        return False  # a code such as "007"
     digits, scale = int(declared["digits"]), int(declared["scale"])
     try:
         number = Decimal(value if isinstance(value, str) else repr(value))

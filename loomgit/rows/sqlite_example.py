@@ -8,7 +8,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, TypeAlias
 
 from loomgit.errors import UserError
-from loomgit.rows.sqlite import quote
+from loomgit.rows.sqlite import fold_case, quote
 from loomgit.rows.sqlite_values import changes, column_affinities, stored, unfit
 
 if TYPE_CHECKING:
@@ -50,14 +50,14 @@ def try_example(
         return
     columns = column_affinities(connection, table)
     row = {
-        name: _value(name, value, columns.get(name.casefold(), "BLOB"), shown)
+        name: _value(name, value, columns.get(fold_case(name), "BLOB"), shown)
         for name, value in example.items()
     }
     if _has_key(connection, table, key, row):
         fitting = {
             name: _FITTING[column]
             for name, column in columns.items()
-            if name not in {each.casefold() for each in row}
+            if name not in {fold_case(each) for each in row}
         }
         row = {**row, **fitting}
     with closing(sqlite3.connect(":memory:")) as copy:

@@ -7,7 +7,7 @@ from itertools import chain, count, islice
 from typing import TYPE_CHECKING
 
 from loomgit.domain.ports import LoadReceipt
-from loomgit.rows.sqlite import connect, kind, quote, transaction, translated
+from loomgit.rows.sqlite import kind, quote, transaction, translated
 from loomgit.rows.sqlite_sink import count_rows, has_unique_key, insert, may_keep_out
 from loomgit.rows.stage import Stage, key_text, place_name
 
@@ -37,10 +37,7 @@ class SqliteReplaceSink:
 
     def refusal(self, row: JsonObject) -> str:
         """Why the table cannot hold the row as it is; empty where it can, or is not there yet."""
-        if not self._table.path.exists():
-            return ""
-        with translated(self._table.shown), closing(connect(self._table.path)) as connection:
-            return self._table.refusal(connection, row)
+        return self._table.refusal_at_rest(row)
 
     def load(self, part: int, rows: Sequence[JsonObject]) -> None:
         """Stage one batch; a part that was staged before is not taken again."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from loomgit.domain.ports import LoadReceipt
 from loomgit.errors import UserError
-from loomgit.rows.sqlite import quote, transaction, translated
+from loomgit.rows.sqlite import fold_case, quote, transaction, translated
 from loomgit.rows.sqlite_table import LEDGER
 from loomgit.rows.sqlite_values import changes, column_affinities, stored, unfit
 from loomgit.rows.stage import key_text
@@ -175,7 +175,7 @@ def insert(
     # locale, in which the lower case of I is not i.
     before = connection.total_changes
     for fields, group in groupby(rows, key=tuple):
-        columns = [affinities.get(name.casefold(), "BLOB") for name in fields]
+        columns = [affinities.get(fold_case(name), "BLOB") for name in fields]
         connection.executemany(
             f"INSERT INTO {quote(table)} ({', '.join(map(quote, fields))}) "  # noqa: S608 - quoted
             f"VALUES ({', '.join('?' * len(fields))}){_conflict(fields, replacing)}",
@@ -196,9 +196,9 @@ def _conflict(fields: Sequence[str], replacing: Sequence[str]) -> str:
 
 def has_unique_key(connection: sqlite3.Connection, table: str, key: Sequence[str]) -> bool:
     """Whether the table itself lets no two rows have the same key."""
-    wanted = {name.casefold() for name in key}
+    wanted = {fold_case(name) for name in key}
     primary = {
-        str(row[1]).casefold()
+        fold_case(str(row[1]))
         for row in connection.execute(f"PRAGMA table_info({quote(table)})")
         if row[5]
     }
@@ -206,7 +206,7 @@ def has_unique_key(connection: sqlite3.Connection, table: str, key: Sequence[str
         return True
     for _, index, unique, _, partial in connection.execute(f"PRAGMA index_list({quote(table)})"):
         names = {
-            str(row[2]).casefold()
+            fold_case(str(row[2]))
             for row in connection.execute(f"PRAGMA index_info({quote(index)})")
         }
         if wanted and unique and not partial and names == wanted:

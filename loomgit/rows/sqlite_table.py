@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from loomgit.errors import UserError
@@ -9,6 +10,7 @@ from loomgit.rows.paths import make_folder, require_file, require_place
 from loomgit.rows.sqlite import (
     columns,
     connect,
+    fold_case,
     kind,
     quote,
     require_distinct,
@@ -19,6 +21,8 @@ from loomgit.rows.sqlite_values import (
     changes,
     column_affinities,
     common_type,
+    is_mismatch,
+    is_strict,
     schema_types,
     unfit,
     value_type,
@@ -56,6 +60,7 @@ class Table:
         self._examples = examples
         self._made = False
         self._affinities: dict[str, Affinity] | None = None  # known since the last change
+        self._strict = False
 
     def check(self, *, updates: bool) -> None:
         """Raise where the table cannot be written, lacks a column that is to be loaded, or would
@@ -94,18 +99,31 @@ class Table:
         if refusals and len(refusals) == len(self._examples):
             raise refusals[0]
 
-    def refusal(self, connection: sqlite3.Connection, row: JsonObject) -> str:
-        """Why the table cannot hold the row as it is; empty where it can, or is not there yet."""
-        affinities = self._affinities
-        if affinities is None:
-            affinities = self._affinities = column_affinities(connection, self.name)
+    def refusal(self, connection: sqlite3.Connection | None, row: JsonObject) -> str:
+        """Why the table cannot hold the row as it is; empty where it can, or is not there yet.
+
+        `connection` may be None once the columns are known.
+        """
+        if self._affinities is None:
+            assert connection is not None
+            self._affinities = column_affinities(connection, self.name)
+            self._strict = is_strict(connection, self.name)
         for name, value in row.items():
             if "\0" in name:
                 return f"the name of a column has a NUL character: '{name}'"
-            column = affinities.get(name.casefold(), "BLOB")
-            if changes(value, column):
+            column = self._affinities.get(fold_case(name), "BLOB")
+            if changes(value, column) or (self._strict and is_mismatch(value, column)):
                 return unfit(name, column, value)
         return ""
+
+    def refusal_at_rest(self, row: JsonObject) -> str:
+        """As `refusal`, where nobody has the database open; it is opened once."""
+        if self._affinities is None:
+            if not self.path.exists():
+                return ""
+            with translated(self.shown), closing(connect(self.path)) as connection:
+                return self.refusal(connection, row)
+        return self.refusal(None, row)
 
     def open(self) -> sqlite3.Connection:
         """Open the database for writing; it and its folder are created where they are missing."""
@@ -175,8 +193,8 @@ class Table:
         return present is not None
 
     def _missing(self, connection: sqlite3.Connection, wanted: Iterable[str]) -> list[str]:
-        present = {name.casefold() for name in columns(connection, self.name)}
-        return [name for name in wanted if name.casefold() not in present]
+        present = {fold_case(name) for name in columns(connection, self.name)}
+        return [name for name in wanted if fold_case(name) not in present]
 
     def _no_column(self, name: str, found: Mapping[str, set[str]]) -> UserError:
         return UserError(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import orjson
 
 from loomgit.domain.values import as_text
-from loomgit.rows.sqlite import quote
+from loomgit.rows.sqlite import fold_case, quote
 
 if TYPE_CHECKING:
     import sqlite3
@@ -135,10 +135,28 @@ def unfit(name: str, column: Affinity, value: Json) -> str:
 
 def column_affinities(connection: sqlite3.Connection, table: str) -> dict[str, Affinity]:
     """The affinity of each column, by its name without case; empty where there is no such table."""
-    strict = connection.execute(
-        "SELECT 1 FROM pragma_table_list WHERE name = ? COLLATE NOCASE AND strict", (table,)
-    ).fetchone()
+    strict = is_strict(connection, table)
     return {
-        str(row[1]).casefold(): "BLOB" if strict and row[2].upper() == "ANY" else affinity(row[2])
+        fold_case(str(row[1])): "BLOB" if strict and row[2].upper() == "ANY" else affinity(row[2])
         for row in connection.execute(f"PRAGMA table_info({quote(table)})")
     }
+
+
+def is_strict(connection: sqlite3.Connection, table: str) -> bool:
+    """Whether the table refuses values of other types."""
+    found = connection.execute(
+        "SELECT 1 FROM pragma_table_list WHERE name = ? COLLATE NOCASE AND strict", (table,)
+    )
+    return found.fetchone() is not None
+
+
+def is_mismatch(value: Json, column: Affinity) -> bool:
+    """Whether a STRICT table refuses the value in a column of this type."""
+    if column not in ("INTEGER", "REAL") or value is None:
+        return False
+    if isinstance(value, float):
+        return column == "INTEGER" and not value.is_integer()
+    if isinstance(value, str):
+        number = _NUMBER.fullmatch(value)
+        return number is None or (column == "INTEGER" and not float(value).is_integer())
+    return isinstance(value, list | dict)

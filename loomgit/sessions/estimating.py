@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from loomgit.domain.keys import find_key, record_key
 from loomgit.domain.ports import QueryValues
-from loomgit.domain.records import Output, Record, RefusedRow
+from loomgit.domain.records import Output, Record, RefusedRow, make_record
 from loomgit.domain.spending import Estimate, Price
 from loomgit.domain.values import as_text
 from loomgit.evaluators.kinds import needs_judge
@@ -117,9 +117,10 @@ class Estimating:
         values = QueryValues(self._plan.execution_date, None, dict(self._plan.variables))
         choice = random.Random(SEED)  # noqa: S311 - a sample, no secret
         count = 0
+        configured = pipeline.extract.key  # a key that is found is found in the records below
         kept: list[tuple[int, JsonObject]] = []
         for row in self._assembly.source(pipeline, values, limit=limit).rows():
-            if isinstance(row, RefusedRow):
+            if isinstance(row, RefusedRow) or make_record(0, row, configured).refused:
                 continue  # it fails before any call
             place = count if count < SAMPLE else choice.randrange(count + 1)
             if count < SAMPLE:

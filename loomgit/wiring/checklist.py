@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 from itertools import islice
 from pathlib import PurePosixPath
@@ -327,11 +326,14 @@ def _connections(
     try:
         with assembly.reading(pipeline):
             source = assembly.source(pipeline, values, limit=None)
-            with contextlib.suppress(LoomError):  # without the key there are other fields to check
+            unread: LoomError | None = None
+            try:
                 records = _look(pipeline, source.rows())
-            source.check()
-            if records is None:
-                records = _look(pipeline, source.rows())
+            except LoomError as error:
+                unread = error
+            source.check()  # may name the key, where the records were read all the same
+            if unread is not None:
+                raise unread
         checks.append(Check(source_text))
     except LoomError as error:
         checks.append(found.fault(source_text, error))

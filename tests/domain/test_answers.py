@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loomgit.domain.answers import MOST_LEVELS, read_answer
+from loomgit.domain.answers import read_answer
+from loomgit.domain.exact_json import MAX_DEPTH
 from loomgit.domain.thinking import split_thinking
 from loomgit.evaluators.judge import parse
 from loomgit.pipeline.output import OutputReader
@@ -96,7 +97,7 @@ def test_a_mark_in_a_string_of_the_answer_is_text(text):
 
 
 def test_the_deepest_nesting_is_exact():
-    levels = MOST_LEVELS - 1
+    levels = MAX_DEPTH - 1
     text = '{"a": ' + "[" * levels + "1" + "]" * levels + "}"
     assert read_answer(text).value is not None
 

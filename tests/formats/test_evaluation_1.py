@@ -49,7 +49,7 @@ def test_older_results_are_not_compared_and_the_reason_is_named(project):
     loom(project, "test", "--replay", "only")
     done = loom(project, "compare", "HEAD~1")
     assert done.code == 0
-    assert "not comparable: evaluation format: 1 -> 2" in done.out
+    assert "not comparable: evaluation format: 1 -> 3" in done.out
     assert "another version of Loom: --run-missing measures them again" in done.out
     assert loom(project, "compare", "HEAD~1", "--strict").code == 1
 

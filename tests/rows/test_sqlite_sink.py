@@ -341,3 +341,22 @@ def test_two_runs_at_once_share_a_table(sink, ask):
     one.load(1, [{"id": "d", "label": "z", "score": 1}])
     assert (one.commit().inserted, other.commit().inserted) == (3, 1)
     assert len(rows_of(ask)) == 4
+
+
+@pytest.mark.parametrize("mode", ["upsert", "append", "replace"])
+def test_a_strict_table_refuses_single_rows(tmp_path, sink, mode):
+    with closing(sqlite3.connect(tmp_path / "out.db")) as connection:
+        connection.execute("CREATE TABLE scores (id TEXT PRIMARY KEY, n INTEGER, any ANY) STRICT")
+        connection.commit()
+    opened = sink(URL, mode)
+    for row in ({"id": "a", "n": "abc"}, {"id": "b", "n": 1.5}, {"id": "c", "n": [1]}):
+        assert opened.refusal(row).startswith("column 'n' is INTEGER and cannot hold")
+    for row in ({"id": "a", "n": 7}, {"id": "b", "n": "7"}, {"id": "c", "any": "007"}):
+        assert opened.refusal(row) == ""
+
+
+def test_names_of_columns_are_compared_as_sqlite_compares_them(table, sink):
+    table('id TEXT, "Ä" TEXT, Text TEXT')
+    sink(URL).load(0, [{"id": "a", "text": "x"}])
+    with pytest.raises(UserError, match="no column 'ä'"):
+        sink(URL).load(0, [{"id": "a", "ä": "x"}])
