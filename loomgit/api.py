@@ -160,8 +160,8 @@ class Project:
     ) -> Validation:
         """The checklist of a pipeline; looks at source and destination unless `offline`.
 
-        `variables` and `execution_date` are those of a run; without variables, nobody asks which
-        ones the prompt needs.
+        `variables` and `execution_date` are those of a run. Missing variables are reported only if
+        at least one variable is given.
         """
         from loomgit.domain.ports import QueryValues
         from loomgit.wiring.assembly import Assembly

@@ -236,18 +236,18 @@ BAD: dict[str, tuple[str, str]] = {
         '{"label": "a", "confidence": 0.9, "x": {"y": 1, "y": 2}}',
         "'y' stands there twice",
     ),
-    "half of a character": ('{"label": "\\ud83d", "confidence": 0.9}', "half of a character"),
+    "half of a character": ('{"label": "\\ud83d", "confidence": 0.9}', "an unpaired surrogate"),
     "half of one in a list": (
         '{"label": "a", "confidence": 0.9, "x": ["\\udc00"]}',
-        "half of a character",
+        "an unpaired surrogate",
     ),
     "half of one in a key": (
         '{"label": "a", "confidence": 0.9, "\\ud83d": 1}',
-        "half of a character",
+        "an unpaired surrogate",
     ),
     "halves the wrong way round": (
         '{"label": "\\ude00\\ud83d", "confidence": 0.9}',
-        "half of a character",
+        "an unpaired surrogate",
     ),
     "nested 201 levels deep": (
         f'{{"label": "a", "confidence": 0.9, "x": {"[" * 200}{"]" * 200}}}',

@@ -26,12 +26,12 @@ if TYPE_CHECKING:
     multiple=True,
     metavar="NAME=VALUE",
     callback=parse_variables,
-    help="A value for {{ vars.NAME }}; with any, those that are missing are reported.",
+    help="A value for {{ vars.NAME }}. If one is given, missing ones are reported.",
 )
 @click.option(
     "--execution-date",
     type=click.DateTime(DATES),
-    help="What {{ execution_date }} is, UTC unless it says otherwise; default: now.",
+    help="Value of {{ execution_date }} (UTC unless it has an offset). Default: now.",
 )
 @common
 def command(

@@ -138,7 +138,7 @@ def _piece(text: str, start: int) -> _Piece:
     except RecursionError:
         return _broken(text, start, _TOO_DEEP)
     except TypeError:
-        return _broken(text, start, "half of a character (an unpaired surrogate) stands in it")
+        return _broken(text, start, "it holds an unpaired surrogate")
     values = value if isinstance(value, list) else [value]
     objects = tuple(item for item in values if isinstance(item, dict))
     return _Piece(start, end, objects)

@@ -31,14 +31,14 @@ def parse_exact(raw: bytes) -> Json:
     """Parse JSON text without a silent change.
 
     Raises NotExactError for integers outside of [-2**63, 2**64), numbers beyond a 64-bit float, a
-    key that an object has twice, half surrogates, and more than MAX_DEPTH levels of nesting.
+    key that an object has twice, unpaired surrogates, and more than MAX_DEPTH levels of nesting.
     Raises orjson.JSONDecodeError for text that is not JSON. A number with a fraction or an exponent
     is a 64-bit float, as in every JSON parser.
     """
     try:
         value: Json = orjson.loads(raw)
     except orjson.JSONDecodeError:
-        if _is_json(raw):  # orjson refuses large numbers, half surrogates and deep nesting
+        if _is_json(raw):  # orjson refuses large numbers, unpaired surrogates and deep nesting
             _require_shallow(raw)
             _parse_strictly(raw)
         raise
@@ -118,8 +118,8 @@ def _parse_strictly(raw: bytes) -> None:
         parse_constant=_constant,
         object_pairs_hook=_object,
     )
-    if half := _SURROGATE.search(json.dumps(value, ensure_ascii=False)):
-        raise NotExactError(f"holds half of a character (\\u{ord(half[0]):04x})")
+    if found := _SURROGATE.search(json.dumps(value, ensure_ascii=False)):
+        raise NotExactError(f"holds an unpaired surrogate (\\u{ord(found[0]):04x})")
 
 
 def exact_integer(text: str) -> int:

@@ -98,7 +98,7 @@ class Completion(Struct, frozen=True):
 
     `ending` tells of a reply that is not whole: `length` (cut off at the most tokens it might
     have), `refusal` (`text` is the model's words for it), `filter` (the provider's filter cut it
-    off). `replaced` counts halves of characters in whose place U+FFFD stands.
+    off). `replaced` counts unpaired surrogates, which U+FFFD replaces.
     """
 
     text: str
@@ -128,7 +128,7 @@ class Spent(Struct):
     `usage` counts the tokens that were paid for, so none of a hit's. `cost` is USD, None as soon as
     one call has no known price, and so is `saved`, what kept replies spared; `latency` is seconds
     of waiting, None while nothing was waited for. `calls` counts replies, `hits` those that were
-    kept; `cached` says that all were; `replaced` counts halves of characters, as a Completion does.
+    kept; `cached` says that all were; `replaced` counts unpaired surrogates, as a Completion does.
     """
 
     usage: Usage = field(default_factory=Usage)

@@ -39,7 +39,7 @@ _FORMS = (
     re.compile(r"\b(?:gh[opsu]_|github_pat_)\w{16,}"),
     re.compile(r"\bAIza[\w-]{10,}"),
 )
-# Control characters, marks that turn the direction of a text around, and halves of characters.
+# Control characters, marks that turn the direction of a text around, and unpaired surrogates.
 _OBEYED = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]"
 )

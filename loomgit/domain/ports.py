@@ -124,7 +124,7 @@ class Sink(Protocol):
         ...
 
     def refusal(self, row: JsonObject) -> str:
-        """Why the destination cannot hold the row as it is; empty where it can, or nobody knows."""
+        """Why the destination cannot hold the row exactly; empty if it can, or cannot tell."""
         ...
 
     def load(self, part: int, rows: Sequence[JsonObject]) -> None:

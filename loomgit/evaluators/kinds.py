@@ -35,7 +35,7 @@ def backend_of(spec: EvaluatorSpec) -> str:
 
 
 def needs_reference(spec: EvaluatorSpec) -> bool:
-    """Whether the evaluator scores no record without a reference, and none is configured."""
+    """Whether the evaluator needs a reference and has none configured."""
     config = spec.config
     if config.get("reference") is not None or config.get("reference_field") is not None:
         return False

@@ -38,7 +38,7 @@ class CallLocks:
             return True
 
     def release(self, key: bytes) -> None:
-        """Release a key that this process holds; of another one, do nothing."""
+        """Release a key. Does nothing if this process does not hold it."""
         with _guard:
             if (self._path, key) in _held:
                 _held.remove((self._path, key))

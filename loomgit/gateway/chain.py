@@ -148,11 +148,10 @@ def build(
 ) -> Chain:
     """The chain with those parts that are given, in their order.
 
-    `concurrency` None adapts; `rules` say for which purposes `store` is used, and `claims` (of one
-    test session) or `locks` (of all processes), by which several processes make a call once;
-    `models` are those that will be asked: a budget is refused, by
-    UserError, where one of them has no known price. After `outage` seconds without a sign of life a
-    model is given up; None: every call tries for itself.
+    `concurrency` None adapts. `rules` say for which purposes `store` is used. `claims` (one test
+    session) or `locks` (all processes) make several processes share one call. `models` are those
+    that will be asked. After `outage` seconds without a sign of life a model is given up; None:
+    every call tries for itself. Raises UserError for a budget if a model has no known price.
     """
     gateway: Gateway = FirstCallsGateway(BillingGateway(lanes.open()))
     outages = None if outage is None else Outages(outage)

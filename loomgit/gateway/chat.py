@@ -31,7 +31,7 @@ class Payload(Struct, frozen=True):
 
 class ChatReply(Struct, frozen=True):
     """What is read of a reply; `model` is the model as served, "" where the server is silent;
-    `replaced` counts halves of characters in whose place U+FFFD stands."""
+    `replaced` counts unpaired surrogates, which U+FFFD replaces."""
 
     text: str
     model: str

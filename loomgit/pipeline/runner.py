@@ -108,9 +108,9 @@ class Parts(Struct, frozen=True):
     """Everything a run works with, made ready by the wiring.
 
     `open_spool` extracts (blocking). `check_fields` gets the key, the fields of the records and
-    those that have values; it raises ProblemsFound where the pipeline wants others. `open_sink`
-    opens the destination for rows like those of the first records that are not refused, and checks
-    it; `record` makes the run record of what the tally and the end say.
+    those that have values; it raises ProblemsFound if the pipeline uses a field that no record
+    has. `open_sink` opens the destination for rows like those of the first records that are not
+    refused, and checks it. `record` builds the run record from the tally and the end.
     """
 
     pipeline: Pipeline
@@ -187,8 +187,8 @@ class Runner:
         elif parts.pipeline.load.mode == "replace" and not self._taken:
             yield Warned("nothing to load: the destination is left as it was")
         if count := parts.tally.repaired_replies:
-            noun = "reply has" if count == 1 else "replies have"
-            yield Warned(f"{count:,} {noun} halves of characters; U+FFFD takes their place")
+            replies = "1 reply" if count == 1 else f"{count:,} replies"
+            yield Warned(f"{replies} contained unpaired surrogates, which U+FFFD replaces")
         records = parts.log.finish(loaded=self._published)
         duration = time.perf_counter() - started
         run = parts.record(parts.tally, spool, self._receipt, end, duration, records)

@@ -111,7 +111,7 @@ class Tally:
         self._usage = Usage()
         self._calls = 0
         self._cached = 0
-        self.repaired_replies = 0  # with halves of characters, which were replaced
+        self.repaired_replies = 0  # with unpaired surrogates, which were replaced
         self.watches = {stage: Stopwatch() for stage in STAGES}
 
     def add(self, outcome: Outcome) -> None:

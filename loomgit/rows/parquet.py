@@ -43,9 +43,8 @@ _OF_SCHEMA = {
 
 class ParquetLayout:
     """A Parquet file. Column types are those of the file as it is, else of `load.schema`, else as
-    all of the rows need: BOOLEAN, BIGINT, DOUBLE, VARCHAR, lists of these, JSON for the rest.
-
-    A value is never fitted to its column in silence: 1.5 in a BIGINT column is a UserError.
+    all of the rows need: BOOLEAN, BIGINT, UBIGINT, DECIMAL(20,0), DOUBLE, VARCHAR, lists of these,
+    JSON for the rest. A value that its column cannot hold exactly is refused.
     """
 
     def __init__(self, path: Path, shown: str, *, root: Path, schema: JsonMapping | None) -> None:

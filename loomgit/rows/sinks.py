@@ -32,7 +32,7 @@ def open_sink(
 ) -> Sink:
     """The destination that `load` names.
 
-    An empty `key` means that it is not known, because there are no rows to load. `examples` are
+    `key` is empty if the source has no records. `examples` are
     rows like those to load; a null in them stands for a value that is not known. `stage` is a
     folder for this run's rows on their way, kept until the run is over; it and `run` must be one
     pipeline's. Every sink may be offered a part again, after a crash for instance, and takes it

@@ -170,7 +170,7 @@ def fold_case(name: str) -> str:
 def require_columns(wanted: Sequence[str], present: Sequence[str], shown: str) -> None:
     """Raise UserError for the first wanted column that is not present."""
     for name in wanted:
-        if name not in present:  # a record has it under this name, or it has none
+        if name not in present:  # names are case-sensitive in records
             raise UserError(f"{shown}: no column '{name}'", hint=one_of(name, present, "there are"))
 
 

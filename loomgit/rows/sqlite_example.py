@@ -39,9 +39,9 @@ def try_example(
 ) -> None:
     """Raise UserError where the table would refuse or change a row like `example`.
 
-    A null stands for a value that is not known. Columns that the row does not fill are not looked
-    at where the table has its key already: then it is updated. CHECK constraints and triggers are
-    not tried, because the values are examples.
+    A null stands for a value that is not known. If the table has the key already, the row is an
+    update, and columns that it does not set are ignored. CHECK constraints and triggers are not
+    tried, because the values are examples.
     """
     found = connection.execute(
         "SELECT sql FROM sqlite_master WHERE type = 'table' AND name = ? COLLATE NOCASE", (table,)
@@ -104,7 +104,7 @@ def _refuse(fault: str, table: str, shown: str) -> None:
     if missing := _NOT_NULL.search(fault):
         raise UserError(
             f"{shown}: table '{table}' needs a value in column '{missing['column']}' (NOT NULL), "
-            "and the pipeline fills none in",
+            "and the pipeline does not set it",
             hint="add the field to load.include or transform.output, or give the column a default",
         )
     if wrong := _WRONG_TYPE.search(fault):
@@ -112,4 +112,6 @@ def _refuse(fault: str, table: str, shown: str) -> None:
             f"{shown}: table '{table}' cannot store {wrong['kind']} in {wrong['column']}"
         )
     if "datatype mismatch" in fault:
-        raise UserError(f"{shown}: table '{table}' has an integer key, and the records' is text")
+        raise UserError(
+            f"{shown}: table '{table}' has an integer key, but the records have text keys"
+        )

@@ -63,8 +63,8 @@ class Table:
         self._strict = False
 
     def check(self, *, updates: bool) -> None:
-        """Raise where the table cannot be written, lacks a column that is to be loaded, or would
-        refuse all of the examples. `updates`: a row whose key is there already is updated."""
+        """Raise if the table cannot be written, lacks a column of the rows, or would refuse all of
+        the examples. `updates`: rows with existing keys are updated."""
         require_place(self.path, self.shown)
         self._refuse_reserved()
         names = dict.fromkeys(name for example in self._examples for name in example)

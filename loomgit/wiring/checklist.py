@@ -81,8 +81,8 @@ def check_pipeline(
     offline: bool,
     values: QueryValues,
 ) -> Validation:
-    """Go through the checklist. `values` are those of a run; variables that it does not hold are
-    looked for only where it holds some.
+    """Go through the checklist. `values` are those of a run. Missing variables are reported only if
+    at least one variable is given.
 
     Raises UserError where there is no such pipeline.
     """

@@ -33,7 +33,10 @@ def declared_fields(output: JsonMapping | None) -> tuple[str, ...] | None:
 
 
 def contradictions(pipeline: Pipeline, output: JsonMapping | None) -> Iterator[Problem]:
-    """What no record can meet, whatever it holds: `output` is the declared output."""
+    """Contradictions within the pipeline, independent of its records.
+
+    `output` is the declared output.
+    """
     load = pipeline.load
     if load.on_failure == "fallback" and load.fallback is None:
         yield Problem(
@@ -43,7 +46,9 @@ def contradictions(pipeline: Pipeline, output: JsonMapping | None) -> Iterator[P
         )
     for included in load.include:
         if included in _types(output):
-            message = f"load.include: the output has a field '{included}' too, and a row holds one"
+            message = (
+                f"load.include: the output has a field '{included}' too; remove it here or there"
+            )
             yield Problem(pipeline.place("load.include"), message)
     yield from _other_types(pipeline, output)
     fields = declared_fields(output)
@@ -151,7 +156,7 @@ def _missing(pipeline: Pipeline, key: str, name: str, fields: Sequence[str]) -> 
 
 def _evaluators(pipeline: Pipeline) -> Iterator[tuple[Place, EvaluatorSpec]]:
     for number, spec in enumerate(pipeline.evaluate.evaluators):
-        if is_built_in(spec):  # the configuration of others means what they say
+        if is_built_in(spec):  # Loom does not know the configuration of others
             yield pipeline.place(f"evaluate.evaluators.{number}"), spec
 
 

@@ -215,7 +215,7 @@ class Planning:
             return None
 
     def refusals(self, pipeline: Pipeline) -> list[Problem]:
-        """The contradictions inside a pipeline, for which it is neither run nor tested."""
+        """The contradictions in a pipeline that stop `loom run` and `loom test`."""
         return list(contradictions(pipeline, self.declared_output(pipeline)))
 
     def front_matter(self, file: FileVersion) -> FrontMatter:

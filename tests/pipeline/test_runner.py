@@ -405,7 +405,7 @@ def test_replaced_characters_are_a_warning_and_stand_in_the_records():
     bench = Bench(failing(3, reply))
     bench.run()
     (warning,) = [event.message for event in bench.events if isinstance(event, Warned)]
-    assert warning == "1 reply has halves of characters; U+FFFD takes their place"
+    assert warning == "1 reply contained unpaired surrogates, which U+FFFD replaces"
     assert [line.get("replaced_characters") for line in bench.log.lines].count(1) == 1
 
 
