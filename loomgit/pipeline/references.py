@@ -79,8 +79,11 @@ def _references(tree: nodes.Template, template: Template, known: set[str]) -> It
     own |= set(_imported(tree))
     names = _names_below(tree)
     optional = _optional(tree)
+    guarded = _guarded(tree, names, optional)
     for root in tree.find_all(nodes.Name):
         if root.ctx != "load" or root.name in own or id(root) in optional:
+            continue
+        if (root.name, names.get(id(root))) in guarded:
             continue
         found = Reference(root.name, names.get(id(root)), Place(template.path))
         place = template.place(root.lineno, found.whole)
@@ -88,11 +91,14 @@ def _references(tree: nodes.Template, template: Template, known: set[str]) -> It
 
 
 def _names_below(tree: nodes.Template) -> dict[int, str]:
-    """For each root node by identity, the constant name that is read from it."""
+    """For each root node by identity, the constant name that is read from it; a method of a map,
+    as in `input.get("x")`, is not a name of it."""
+    methods = {id(call.node) for call in tree.find_all(nodes.Call)}
     names = {
         id(access.node): access.attr
         for access in tree.find_all(nodes.Getattr)
         if isinstance(access.node, nodes.Name)
+        and not (id(access) in methods and hasattr(dict, access.attr))
     }
     for item in tree.find_all(nodes.Getitem):
         if isinstance(item.node, nodes.Name) and isinstance(item.arg, nodes.Const):
@@ -105,6 +111,24 @@ def _optional(tree: nodes.Template) -> set[int]:
     filters = [f for f in tree.find_all(nodes.Filter) if f.name in _DEFAULTS and f.node]
     inner = [test.node for test in tests] + [f.node for f in filters if f.node]
     return {id(name) for node in inner for name in (node, *node.find_all(nodes.Name))}
+
+
+def _guarded(
+    tree: nodes.Template, names: dict[int, str], optional: set[int]
+) -> set[tuple[str, str | None]]:
+    """The names that a template asks for before it reads them: `{% if input.x is defined %}` and
+    `{% if "x" in input %}`."""
+    asked = {
+        (root.name, names.get(id(root)))
+        for root in tree.find_all(nodes.Name)
+        if id(root) in optional and id(root) in names
+    }
+    for comparison in tree.find_all(nodes.Compare):
+        for operand in comparison.ops:
+            inside = operand.op == "in" and isinstance(operand.expr, nodes.Name)
+            if inside and isinstance(comparison.expr, nodes.Const):
+                asked.add((operand.expr.name, str(comparison.expr.value)))  # type: ignore[attr-defined]  # a Name
+    return asked
 
 
 def has_computed_includes(environment: Environment, texts: Iterable[str]) -> bool:

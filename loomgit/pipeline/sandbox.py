@@ -31,6 +31,8 @@ LARGEST = 2_000_000  # characters of a text, items of a list
 LARGEST_NUMBER = 10_000  # bits
 DEEPEST_INDENT = 16
 MOST_PARAGRAPHS = 1_000
+LONGEST_WRAPPED = 100_000  # characters of a text that `wordwrap` and `urlize` split, which is slow
+MOST_SORTED = 100_000  # items
 SECONDS = 2.0  # for one rendering
 _CHECKED = 1_000  # items of a loop between two looks at the clock
 _WIDTH = re.compile(r"\d{7,}")  # in a format, as `%10000000d`
@@ -68,6 +70,10 @@ class LimitedEnvironment(ImmutableSandboxedEnvironment):
             "replace": _check_replace,
             "join": _check_join,
             "format": _check_format,
+            "wordwrap": _check_wrapped,
+            "urlize": _check_wrapped,
+            "sum": _check_sum,
+            **dict.fromkeys(("sort", "dictsort", "groupby", "unique", "min", "max"), _check_sorted),
         }
         self.filters = {
             name: _limited(function, special.get(name, _check_numbers))
@@ -230,6 +236,27 @@ def _check_indent(value: object, width: object = 4, *rest: object, **more: objec
     del rest, more
     each = width if isinstance(width, int) else len(str(width))
     _check_size((str(value).count("\n") + 1) * each)
+
+
+def _check_wrapped(value: object, *args: object, **kwargs: object) -> None:
+    _check_numbers(value, *args, **kwargs)
+    if len(str(value)) > LONGEST_WRAPPED:
+        raise TemplateLimit(
+            f"more than {LONGEST_WRAPPED:,} characters to split into lines or links"
+        )
+
+
+def _check_sorted(value: object, *args: object, **kwargs: object) -> None:
+    _check_numbers(value, *args, **kwargs)
+    if isinstance(value, list | tuple | dict | set | str | range) and len(value) > MOST_SORTED:
+        raise TemplateLimit(f"more than {MOST_SORTED:,} items to sort or to compare")
+
+
+def _check_sum(value: object, attribute: object = None, start: object = 0, **more: object) -> None:
+    """Lists are not added up: each addition copies what was added before."""
+    del value, attribute, more
+    if not isinstance(start, int | float):
+        raise TemplateLimit("a sum begins with a number")
 
 
 def _checked(value: object) -> object:

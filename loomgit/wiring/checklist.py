@@ -17,7 +17,7 @@ from loomgit.domain.records import Record, RefusedRow, make_record
 from loomgit.errors import LoomError, ProblemsFound, UserError
 from loomgit.pipeline.runner import EXAMPLES
 from loomgit.retrieval.registry import check_name
-from loomgit.rows.address import FORMATS, local_files
+from loomgit.rows.address import DATABASE_ENDINGS, FORMATS, local_files
 from loomgit.rows.spool import FieldNames
 from loomgit.wiring.catalog import Catalog
 from loomgit.wiring.consistency import (
@@ -175,7 +175,8 @@ def _named_files(assembly: Assembly, name: str, found: _Found) -> None:
 def _path_in(key: str, text: str) -> tuple[str, ...]:
     """The path of a file in the value of a key; none where it is a database or a built-in name."""
     if key == "extract.source":
-        return local_files(text) if text.endswith(tuple(FORMATS)) else ()
+        endings = (*FORMATS, *DATABASE_ENDINGS)
+        return tuple(path for path in local_files(text) if path.lower().endswith(endings))[:1]
     if key.endswith(".type"):
         file, python, _ = text.partition(".py:")
         return (file + ".py",) if python else ()

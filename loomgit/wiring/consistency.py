@@ -10,6 +10,7 @@ from loomgit.domain.words import one_of
 from loomgit.evaluators.aim import EXPECTED, PREFIX
 from loomgit.evaluators.kinds import is_built_in, needs_reference
 from loomgit.harness.expected import expectations
+from loomgit.pipeline.output import compile_schema, describe_faults
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -51,6 +52,11 @@ def contradictions(pipeline: Pipeline, output: JsonMapping | None) -> Iterator[P
             )
             yield Problem(pipeline.place("load.include"), message)
     yield from _other_types(pipeline, output)
+    if load.schema is not None and load.fallback is not None and load.fallback.value is not None:
+        faults = describe_faults(compile_schema(load.schema), dict(load.fallback.value))
+        if faults:
+            message = f"load.fallback.value: does not fit load.schema: {faults}"
+            yield Problem(pipeline.place("load.fallback.value"), message)
     fields = declared_fields(output)
     if fields is None:
         return

@@ -9,7 +9,7 @@ from contextlib import closing
 import pytest
 
 from tests.command import loom
-from tests.projects import PIPELINE, make_project
+from tests.projects import PIPELINE, PROMPT, make_project
 
 P, T = "pipelines/demo.yaml", "tests/demo_test.yaml"
 SUITE = """\
@@ -156,6 +156,20 @@ CASES = {
         "'label': the records have no reference to compare with",
         12,
     ),
+    "a fallback that does not fit": (
+        {
+            P: changed(
+                (
+                    LOAD,
+                    f"{LOAD}  schema: {{sentiment: string}}\n  on_failure: fallback\n"
+                    "  fallback: {value: {sentiment: 5}}\n",
+                )
+            )
+        },
+        "",
+        "does not fit load.schema: sentiment: 5 is not of type",
+        20,
+    ),
     "a fallback with a missing prompt": (
         {
             P: changed(
@@ -266,7 +280,15 @@ OWN = {
 }
 
 
-@pytest.mark.parametrize("files", [LATE, OWN, {}], ids=["late", "own", "plain"])
+GUARDED = {
+    "prompts/classify.txt": PROMPT
+    + "{{ input.get('zz', '') }}{% for name in input.keys() %}{% endfor %}"
+    "{% if 'yy' in input %}{{ input.yy }}{% endif %}"
+    "{% if input.xx is defined %}{{ input.xx }}{% endif %}\n"
+}
+
+
+@pytest.mark.parametrize("files", [LATE, OWN, GUARDED, {}], ids=["late", "own", "guarded", "plain"])
 def test_what_runs_is_valid(tmp_path, files):
     project = make_project(tmp_path / "project", **{T: SUITE, **files})
     checked = loom(project, "validate", "demo")
