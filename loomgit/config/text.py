@@ -43,6 +43,8 @@ def read(path: Path, root: Path) -> tuple[str, str]:
     whole = root / path
     shown = (whole.relative_to(root) if whole.is_relative_to(root) else whole).as_posix()
     try:
+        if whole.exists() and not (whole.is_file() or whole.is_dir()):  # reading a pipe waits
+            raise UserError(f"{shown}: is not a regular file")
         data = whole.read_bytes()
     except (FileNotFoundError, NotADirectoryError) as error:
         raise UserError(f"{shown}: no such file") from error

@@ -82,8 +82,13 @@ class RunStore:
         self._ignore()
         uid = f"{now:%Y%m%dT%H%M%SZ}-{UID_WORD.sub('_', pipeline)}-{secrets.token_hex(3)}"
         ids = self.folder / "state" / "run_ids"
+        # The run is written when its rows are loaded: too late to find that it cannot be.
+        for folder in (self.folder / "runs", ids):
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise WorldError(f"{folder} cannot be written: {error.strerror}") from error
         try:
-            ids.mkdir(parents=True, exist_ok=True)
             day = f"{now:%Y-%m-%d}"
             number = _first_free(lambda n: (ids / f"{day}-{n:03d}").exists())
             while True:

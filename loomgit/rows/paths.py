@@ -26,8 +26,12 @@ def require_file(path: Path, shown: str) -> None:
             listed = f"name one of its files: {', '.join(inside[:5])}"
             hint = listed if inside and spelt else None
             raise UserError(f"{shown}: is a folder, not a file", hint=hint)
+        if path.is_symlink() and not path.exists():
+            raise UserError(f"{shown}: is a link to a file that does not exist")
         if not path.exists():
             raise UserError(f"{shown}: no such file", hint=_nearest(path) if spelt else None)
+        if not path.is_file():  # reading a pipe would wait for somebody to write
+            raise UserError(f"{shown}: is not a regular file")
         with path.open("rb"):
             pass
 
