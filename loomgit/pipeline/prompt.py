@@ -146,7 +146,8 @@ class Prompt:
             "vars": sorted(variables),
             "input": None if fields is None else list(fields),
         }
-        return [fault for ref in self.references if (fault := _fault(ref, given)) is not None]
+        faults = [fault for ref in self.references if (fault := _fault(ref, given)) is not None]
+        return list(dict.fromkeys(faults))  # one for all uses on a line
 
     def render(
         self,

@@ -59,11 +59,13 @@ def find_references(
     TemplateSyntaxError, and TemplateNotFound where `load` does not know an included name.
     """
     seen: set[str] = set()
+    guarded: set[tuple[str, str | None]] = set()  # also in what a template includes
     waiting = [template]
     while waiting:
         current = waiting.pop(0)
         tree = environment.parse(current.text, name=current.path)
-        yield from _references(tree, current, set(environment.globals))
+        guarded |= _guarded(tree)
+        yield from _references(tree, current, set(environment.globals), guarded)
         for names, may_be_missing in _included(tree):
             texts = {name: load(name) for name in names if name not in seen}
             found = {name: text for name, text in texts.items() if text is not None}
@@ -73,13 +75,17 @@ def find_references(
             waiting += (Template(name, text) for name, text in found.items())
 
 
-def _references(tree: nodes.Template, template: Template, known: set[str]) -> Iterator[Reference]:
+def _references(
+    tree: nodes.Template,
+    template: Template,
+    known: set[str],
+    guarded: set[tuple[str, str | None]],
+) -> Iterator[Reference]:
     own = {name.name for name in tree.find_all(nodes.Name) if name.ctx != "load"}
     own |= {macro.name for macro in tree.find_all(nodes.Macro)} | known | _JINJAS_OWN
     own |= set(_imported(tree))
     names = _names_below(tree)
     optional = _optional(tree)
-    guarded = _guarded(tree, names, optional)
     for root in tree.find_all(nodes.Name):
         if root.ctx != "load" or root.name in own or id(root) in optional:
             continue
@@ -113,11 +119,10 @@ def _optional(tree: nodes.Template) -> set[int]:
     return {id(name) for node in inner for name in (node, *node.find_all(nodes.Name))}
 
 
-def _guarded(
-    tree: nodes.Template, names: dict[int, str], optional: set[int]
-) -> set[tuple[str, str | None]]:
-    """The names that a template asks for before it reads them: `{% if input.x is defined %}` and
-    `{% if "x" in input %}`."""
+def _guarded(tree: nodes.Template) -> set[tuple[str, str | None]]:
+    """The names that a template asks for before it reads them: `{% if input.x is defined %}`,
+    `{% if "x" in input %}`, `{% if input.get("x") %}`."""
+    names, optional = _names_below(tree), _optional(tree)
     asked = {
         (root.name, names.get(id(root)))
         for root in tree.find_all(nodes.Name)
@@ -125,10 +130,27 @@ def _guarded(
     }
     for comparison in tree.find_all(nodes.Compare):
         for operand in comparison.ops:
-            inside = operand.op == "in" and isinstance(operand.expr, nodes.Name)
-            if inside and isinstance(comparison.expr, nodes.Const):
-                asked.add((operand.expr.name, str(comparison.expr.value)))  # type: ignore[attr-defined]  # a Name
+            holder: nodes.Node = _map_of(operand.expr, "keys") or operand.expr
+            name = comparison.expr
+            if (
+                operand.op == "in"
+                and isinstance(holder, nodes.Name)
+                and isinstance(name, nodes.Const)
+            ):
+                asked.add((holder.name, str(name.value)))
+    for call in tree.find_all(nodes.Call):
+        asked_of = _map_of(call, "get")
+        if asked_of is not None and call.args and isinstance(call.args[0], nodes.Const):
+            asked.add((asked_of.name, str(call.args[0].value)))
     return asked
+
+
+def _map_of(node: nodes.Node, method: str) -> nodes.Name | None:
+    """The variable whose method a call is: `input` of `input.get("x")`; None for other nodes."""
+    callee = node.node if isinstance(node, nodes.Call) else None
+    if isinstance(callee, nodes.Getattr) and callee.attr == method:
+        return callee.node if isinstance(callee.node, nodes.Name) else None
+    return None
 
 
 def has_computed_includes(environment: Environment, texts: Iterable[str]) -> bool:

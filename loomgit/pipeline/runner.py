@@ -14,14 +14,13 @@ from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from loomgit.domain.definitions import Pipeline
 from loomgit.domain.keys import find_key
 from loomgit.domain.ports import LoadReceipt, Sink, Source
-from loomgit.domain.records import Failure, Record, RefusedRow, make_record
+from loomgit.domain.records import Record, RefusedRow, make_record
 from loomgit.domain.runs import Cause, RecordsFile, Run, Status
-from loomgit.domain.values import JsonObject
+from loomgit.domain.values import JsonMapping, JsonObject
 from loomgit.errors import BudgetExceeded, LoomError, ProblemsFound, WorldError
 from loomgit.pipeline.events import Extracted, Progressed, RunFinished, Warned
 from loomgit.pipeline.flow import OrderedFlow
@@ -164,6 +163,7 @@ class Runner:
             parts.check_fields(key, spool.fields, spool.filled)
         first = await asyncio.to_thread(_first_records, self._records(spool, key))
         sink = await asyncio.to_thread(parts.open_sink, key, first)
+        parts.stages.load_into(lambda record, fields: sink.refusal(self._row(record, fields, key)))
         broken: BaseException | None = None
         end = End("success", "", "", complete=True)
         try:
@@ -228,7 +228,7 @@ class Runner:
         if self._stopping:
             self._flow.stop()
         async for outcome in self._flow.results():
-            self._take(outcome, sink, key)
+            self._take(outcome)
             if len(self._batch) == size:
                 await self._load(sink, key)
                 yield Progressed(parts.tally.processed, spool.count, parts.tally.spent)
@@ -239,9 +239,7 @@ class Runner:
             yield Progressed(parts.tally.processed, spool.count, parts.tally.spent)
             self._check_failures(last)
 
-    def _take(self, outcome: Outcome, sink: Sink, key: tuple[str, ...]) -> None:
-        if outcome.failure is None and (reason := sink.refusal(self._row(outcome, key))):
-            outcome = replace(outcome, failure=Failure("load", reason), fallback=False)
+    def _take(self, outcome: Outcome) -> None:
         self._parts.tally.add(outcome)
         self._batch.append(outcome)
         failure = outcome.failure
@@ -251,7 +249,7 @@ class Runner:
         """Load what was finished, and paid for, when something else ended the run."""
         if self._flow is not None:
             for outcome in self._flow.leftovers():
-                self._take(outcome, sink, key)
+                self._take(outcome)
         if self._batch and not self._sink_broke:
             with contextlib.suppress(LoomError):  # the run has its reason already
                 await self._load(sink, key)
@@ -263,7 +261,11 @@ class Runner:
         bad = [outcome for outcome in batch if outcome.failure is not None]
         with parts.tally.watches["load"]:
             if good:
-                rows = [self._row(outcome, key) for outcome in good]
+                rows = [
+                    self._row(outcome.record, outcome.output.fields, key)
+                    for outcome in good
+                    if outcome.output is not None
+                ]
                 self._sink_broke = True  # until it took them
                 await asyncio.to_thread(sink.load, self._part, rows)
                 self._sink_broke = False
@@ -276,17 +278,9 @@ class Runner:
                 {**describe(outcome, kept), **parts.tally.identity(outcome)} for outcome in batch
             )
 
-    def _row(self, outcome: Outcome, key: tuple[str, ...]) -> JsonObject:
-        parts, record = self._parts, outcome.record
-        assert outcome.output is not None
-        return loaded_row(
-            parts.pipeline.load,
-            key,
-            record.key,
-            record.input,
-            outcome.output.fields,
-            parts.lineage,
-        )
+    def _row(self, record: Record, output: JsonMapping, key: tuple[str, ...]) -> JsonObject:
+        parts = self._parts
+        return loaded_row(parts.pipeline.load, key, record.key, record.input, output, parts.lineage)
 
     # -- the end
 

@@ -14,7 +14,7 @@ from loomgit.pipeline.retrieval import Retrieval, RetrievalFailure
 from loomgit.pipeline.transform import Transformer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from loomgit.domain.definitions import Load
     from loomgit.domain.records import Record
@@ -48,8 +48,13 @@ class Stages:
         self._policy = policy
         self._validator = None if load.schema is None else compile_schema(load.schema)
         self._retrieval = retrieval
+        self._refusal: Callable[[Record, JsonMapping], str] = lambda record, fields: ""
         self._transforming = watches["transform"]
         self._evaluating = watches["evaluate"]
+
+    def load_into(self, refusal: Callable[[Record, JsonMapping], str]) -> None:
+        """From now on an output for whose row `refusal` gives a reason fails at stage `load`."""
+        self._refusal = refusal
 
     async def carry(self, record: Record) -> Outcome:
         """The record's outcome, after retries and fallback where the pipeline has them."""
@@ -77,7 +82,7 @@ class Stages:
                 return Outcome(record, failure=supplied)
             output, failure = await self._transformer.apply(supplied, sample=sample)
         if failure is None and output is not None:
-            failure = self._misfit(output.fields)
+            failure = self._misfit(record, output.fields)
         if failure is not None or output is None:
             return Outcome(record, output, failure=failure)
         if not self._panel.selects(record):
@@ -86,12 +91,15 @@ class Stages:
             assessments, failure = await self._panel.judge(supplied, output)
         return Outcome(record, output, assessments, failure)
 
-    def _misfit(self, fields: JsonMapping) -> Failure | None:
-        """Why the output does not fit `load.schema`; nothing is coerced to make it fit."""
-        if self._validator is None:
-            return None
-        faults = describe_faults(self._validator, dict(fields))
-        return Failure("load", f"load.schema: {faults}") if faults else None
+    def _misfit(self, record: Record, fields: JsonMapping) -> Failure | None:
+        """Why the output does not fit `load.schema` or the destination; nothing is coerced to make
+        it fit."""
+        if self._validator is not None:
+            faults = describe_faults(self._validator, dict(fields))
+            if faults:
+                return Failure("load", f"load.schema: {faults}")
+        reason = self._refusal(record, fields)
+        return Failure("load", reason) if reason else None
 
     async def _fall_back(self, failed: Outcome) -> Outcome:
         policy = self._policy
@@ -109,7 +117,7 @@ class Stages:
             output = _together(failed.output, second) or second
         else:
             return failed
-        misfit = self._misfit(output.fields)
+        misfit = self._misfit(failed.record, output.fields)
         if misfit is not None:
             return replace(failed, output=output, failure=misfit)
         return replace(failed, output=output, failure=None, fallback=True, replaced=failed.failure)

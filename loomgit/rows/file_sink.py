@@ -82,6 +82,9 @@ class FileSink:
 
     def refusal(self, row: JsonObject) -> str:
         """Why the file cannot hold the row as it is; empty where it can."""
+        for name in row if self._columns else ():
+            if name not in self._columns:
+                return f"the file has no column '{name}'"
         return self._layout.refusal(row, fresh=self._mode == "replace" or not self._there())
 
     def load(self, part: int, rows: Sequence[JsonObject]) -> None:

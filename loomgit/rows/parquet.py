@@ -18,8 +18,8 @@ from loomgit.rows.duck import (
     select,
 )
 from loomgit.rows.json_files import require_exact, same
-from loomgit.rows.layouts import Held, merged_json
-from loomgit.rows.parquet_types import COMPARED, LONG, common_type, keeps, kind_of
+from loomgit.rows.layouts import Held
+from loomgit.rows.parquet_types import COMPARED, LONG, common_type, keeps, kind_of, moment
 from loomgit.rows.query import BoundQuery
 from loomgit.rows.sqlite import quote
 
@@ -73,9 +73,13 @@ class ParquetLayout:
                 yield Held(require_exact(row), b"")
 
     def merged(self, old: JsonObject, new: JsonObject) -> JsonObject | None:
-        """Compare as data."""
+        """Compare as data of the columns: two spellings of one moment are the same."""
         require_names(new, tuple(old), self._shown)
-        return merged_json(old, new)
+        types = self._present or self._types()
+        self._present = types
+        if all(_same_data(old[name], value, types.get(name, "")) for name, value in new.items()):
+            return None
+        return old | new
 
     def refusal(self, row: JsonObject, *, fresh: bool) -> str:
         """The column of the file, or of `load.schema`, that cannot hold its value exactly."""
@@ -201,10 +205,16 @@ def _is_compared(kind: str) -> bool:
     return kind.startswith(COMPARED)
 
 
-def _same_data(old: Json, new: Json) -> bool:
-    """Whether two values are the same data, where a field that is missing equals null."""
+def _same_data(old: Json, new: Json, kind: str = "") -> bool:
+    """Whether two values are the same data, where a field that is missing equals null, and a text
+    in a column of dates and times is a moment."""
     if isinstance(old, dict) and isinstance(new, dict):
         return all(_same_data(old.get(name), new.get(name)) for name in old | new)
     if isinstance(old, list) and isinstance(new, list):
-        return len(old) == len(new) and all(map(_same_data, old, new))
+        inner = kind.removesuffix("[]")
+        return len(old) == len(new) and all(
+            _same_data(one, other, inner) for one, other in zip(old, new, strict=True)
+        )
+    if isinstance(old, str) and isinstance(new, str) and old != new:
+        return moment(old, kind) == moment(new, kind) != ""
     return same(old, new)

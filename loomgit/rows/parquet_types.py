@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
-from datetime import date, time
+from datetime import UTC, date, datetime, time
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING
 
@@ -169,3 +169,22 @@ def _exists(day: str | None, clock: str | None) -> bool:
     except ValueError:
         return False
     return True
+
+
+def moment(text: str, kind: str) -> str:
+    """One spelling for all texts that are the same moment in a column of this type; empty for other
+    texts and types."""
+    if not kind.startswith(("DATE", "TIME")):
+        return ""
+    parts = _MOMENT.fullmatch(text)
+    if parts is None:
+        return ""
+    day, clock = parts["date"], parts["time"] or "00:00"
+    clock += ":00" if clock.count(":") == 1 else ""
+    fraction = (parts["fraction"] or "").rstrip("0")
+    if "WITH TIME ZONE" in kind and day is not None:
+        zone = (parts["zone"] or "+00").replace("Z", "+00")
+        zone = f"{zone[:3]}:{zone[3:].lstrip(':') or '00'}"
+        whole = datetime.fromisoformat(f"{day} {clock}{zone}").astimezone(UTC)
+        return f"{whole:%Y-%m-%d %H:%M:%S}.{fraction}"
+    return f"{day} {clock}.{fraction}"

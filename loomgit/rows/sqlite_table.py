@@ -111,7 +111,11 @@ class Table:
         for name, value in row.items():
             if "\0" in name:
                 return f"the name of a column has a NUL character: '{name}'"
-            column = self._affinities.get(fold_case(name), "BLOB")
+            column = self._affinities.get(fold_case(name))
+            if column is None:
+                if self._affinities and not self._made:
+                    return f"table '{self.name}' has no column '{name}'"
+                continue
             if changes(value, column) or (self._strict and is_mismatch(value, column)):
                 return unfit(name, column, value)
         return ""
@@ -147,13 +151,13 @@ class Table:
         `unique` makes the key the primary key. A table that was made here gets a column that only
         later rows have; one that was there before is never altered.
         """
-        self._affinities = None
         names = dict.fromkeys(name for row in rows for name in row)
         exists = self._require_writable(connection)
         missing = self._missing(connection, names) if exists else list(names)
         if not missing:
             return
         found = {name: {value_type(row.get(name)) for row in rows} for name in missing}
+        self._affinities = None  # they are about to change
         if not exists:
             self._create(connection, found, unique=unique)
             return

@@ -284,7 +284,10 @@ GUARDED = {
     "prompts/classify.txt": PROMPT
     + "{{ input.get('zz', '') }}{% for name in input.keys() %}{% endfor %}"
     "{% if 'yy' in input %}{{ input.yy }}{% endif %}"
-    "{% if input.xx is defined %}{{ input.xx }}{% endif %}\n"
+    "{% if input.xx is defined %}{{ input.xx }}{% include 'part.txt' %}{% endif %}"
+    "{% if input.get('ww') %}{{ input.ww }}{% endif %}"
+    "{% if 'vv' in input.keys() %}{{ input['vv'] }}{% endif %}\n",
+    "prompts/part.txt": "{{ input.xx }}",
 }
 
 

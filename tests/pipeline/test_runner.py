@@ -7,6 +7,7 @@ from loomgit.domain.definitions import (
     Evaluate,
     EvaluatorSpec,
     Extract,
+    Fallback,
     Gate,
     Load,
     Pipeline,
@@ -398,6 +399,26 @@ def test_a_row_that_the_destination_cannot_hold_fails_alone_at_load():
     assert (results.records_loaded, results.records_failed) == (9, 1)
     assert bench.log.lines[3]["failure"] == {"stage": "load", "reason": "column 'id': no"}
     assert [outcome.record.key for outcome in bench.quarantine.outcomes] == ["r-3"]
+
+
+def test_a_row_that_the_destination_cannot_hold_is_replaced_by_the_fallback():
+    sink = FakeSink(refuse=lambda row: "column 'label': no" if row["label"] == "a" else "")
+    bench = Bench(
+        sink=sink,
+        load=Load("out.jsonl", on_failure="fallback", fallback=Fallback(value={"label": "b"})),
+        policy=lambda _: FailurePolicy(value={"label": "b"}),
+    )
+    results = bench.run()
+    assert (results.records_loaded, results.records_fallback) == (10, 10)
+    assert {row["label"] for row in sink.rows} == {"b"}
+
+
+def test_a_row_that_the_destination_cannot_hold_is_asked_for_again():
+    replies = iter(['{"label": "bad"}'] + ['{"label": "a"}'] * 20)
+    sink = FakeSink(refuse=lambda row: "column 'label': no" if row["label"] == "bad" else "")
+    bench = Bench(lambda _: next(replies), sink=sink, policy=lambda _: FailurePolicy(retries=1))
+    assert bench.run().records_loaded == 10
+    assert len(bench.gateway.requests) == 11
 
 
 def test_replaced_characters_are_a_warning_and_stand_in_the_records():

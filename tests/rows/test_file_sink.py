@@ -308,3 +308,10 @@ def test_a_file_that_cannot_be_merged_is_found_by_check(tmp_path, sink, mode, na
 def test_a_key_is_found_again(put, url, key):
     assert put(url, [{"id": key, "v": "a"}]) == (1, 0, 0, 0)
     assert put(url, [{"id": key, "v": "b"}]) == (0, 1, 0, 0)
+
+
+@pytest.mark.parametrize("url", ["out.csv", "out.parquet"])
+def test_a_row_with_a_column_that_the_file_lacks_is_refused(put, sink, url):
+    put(url, [{"id": "1", "v": "a"}])
+    assert sink(url).refusal({"id": "2", "n": 1}) == "the file has no column 'n'"
+    assert sink(url, "replace").refusal({"id": "2", "n": 1}) == ""

@@ -215,3 +215,26 @@ def test_a_file_in_a_folder_with_a_name_and_a_value(tmp_path, put, source):
     assert put("id=7/o.parquet", rows) == (2, 0, 0, 0)
     assert put("id=7/o.parquet", rows) == (0, 0, 2, 0)
     assert list(source("id=7/o.parquet").rows()) == rows
+
+
+SPELLINGS = {
+    "TIMESTAMP": ["2026-03-04T05:06:07", "2026-03-04 05:06:07", "2026-03-04 05:06:07.0"],
+    "TIMESTAMP WITH TIME ZONE": ["2026-03-04 05:06:07", "2026-03-04T05:06:07Z",
+                                 "2026-03-04T07:06:07+02:00", "2026-03-04 05:06:07+0000"],
+    "TIME": ["05:06", "05:06:00"],
+    "TIMESTAMP[]": [["2026-03-04T05:06:07"], ["2026-03-04 05:06:07"]],
+    "STRUCT(x INTEGER)": [{}, {"x": None}],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", SPELLINGS)
+def test_another_spelling_of_the_same_value_is_no_change(column, put, kind):
+    column(kind)
+    first, *others = SPELLINGS[kind]
+    assert put("out.parquet", [{"id": "new", "v": first}]) == (1, 0, 0, 0)
+    for value in (first, *others):
+        assert put("out.parquet", [{"id": "new", "v": value}]) == (0, 0, 1, 0)
+    if kind != "STRUCT(x INTEGER)":
+        later = ["2027-01-01 00:00:00"] if kind.endswith("[]") else "2027-01-01 00:00:00"
+        later = "06:00" if kind == "TIME" else later
+        assert put("out.parquet", [{"id": "new", "v": later}]) == (0, 1, 0, 0)

@@ -360,3 +360,13 @@ def test_names_of_columns_are_compared_as_sqlite_compares_them(table, sink):
     sink(URL).load(0, [{"id": "a", "text": "x"}])
     with pytest.raises(UserError, match="no column 'ä'"):
         sink(URL).load(0, [{"id": "a", "ä": "x"}])
+
+
+def test_a_row_with_a_column_that_the_table_lacks_is_refused(table, sink):
+    table("id TEXT, v TEXT")
+    opened = sink(URL)
+    assert opened.refusal({"id": "a", "n": 1}) == "table 'scores' has no column 'n'"
+    made = sink("sqlite://other.db/t")
+    assert made.refusal({"id": "a"}) == ""
+    made.load(0, [{"id": "a"}])
+    assert made.refusal({"id": "b", "n": 1}) == ""  # the table is made here and gets the column
