@@ -13,6 +13,7 @@ from loomgit.config.parts import MAP, TEXT, Part, ready, shape
 from loomgit.config.scalars import (
     AnyNumber,
     CountFromZero,
+    FieldName,
     Flag,
     JsonValue,
     NotNegative,
@@ -37,10 +38,10 @@ class EvaluatorConfig(Part):
     """What every type takes."""
 
     threshold: Share | None = Field(default=None, description="As `threshold` beside `config`")
-    field: Word | None = Field(
+    field: FieldName | None = Field(
         default=None, description="The field of the output; default: all of it"
     )
-    reference_field: Word | None = Field(
+    reference_field: FieldName | None = Field(
         default=None,
         description="The field of the input (or of a test's `expected`) to compare with",
     )
@@ -51,7 +52,7 @@ class JudgedConfig(EvaluatorConfig):
     """What the types that ask a model take."""
 
     criteria: Word | None = Field(default=None, description="As `criteria` beside `config`")
-    query_field: Word | None = Field(
+    query_field: FieldName | None = Field(
         default=None, description="The field of the input with the question"
     )
 

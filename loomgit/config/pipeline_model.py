@@ -16,6 +16,7 @@ from loomgit.config.scalars import (
     Count,
     CountFromZero,
     Duration,
+    FieldName,
     FilePath,
     Flag,
     JsonMap,
@@ -32,6 +33,7 @@ from loomgit.config.scalars import (
     choice,
     expected,
     parse_number,
+    read_field,
     read_word,
 )
 from loomgit.domain.definitions import (
@@ -118,12 +120,12 @@ def _read_destination(value: object) -> str:
 
 
 def _read_one(value: object) -> tuple[str, ...]:
-    return (read_word(value, "a field or a list of fields"),)
+    return (read_field(value, "a field or a list of fields"),)
 
 
 Fields: TypeAlias = Annotated[
     Annotated[tuple[str, ...], Read(_read_one, {"type": "string"}), Tag(TEXT)]
-    | Annotated[tuple[Word, ...], Field(min_length=1), Tag(LIST)],
+    | Annotated[tuple[FieldName, ...], Field(min_length=1), Tag(LIST)],
     Discriminator(shape),
 ]
 Context: TypeAlias = Annotated[
@@ -145,7 +147,7 @@ Destination: TypeAlias = Annotated[str, Read(_read_destination, {"type": "string
 class IncrementalModel(Part):
     """Only records past the stored watermark"""
 
-    cursor: Word = Field(description="The field that grows, such as created_at")
+    cursor: FieldName = Field(description="The field that grows, such as created_at")
 
 
 class ExtractModel(Part):
@@ -180,7 +182,7 @@ class CacheModel(Part):
 
     enabled: Flag = Field(default=True, description="false: ask the model every time")
     ttl: Duration | None = Field(default=None, description="How long a reply serves: 7d, 12h, 30s")
-    key_fields: tuple[Word, ...] = Field(
+    key_fields: tuple[FieldName, ...] = Field(
         default=(), description="The fields of the input that tell one request from another"
     )
 
@@ -190,7 +192,7 @@ class RetrieveModel(Part):
 
     documents: tuple[Word, ...] = Field(min_length=1, description="Globs of the files to search")
     top_k: Count = Field(default=5, description="How many passages a record gets")
-    query_field: Word = Field(
+    query_field: FieldName = Field(
         default="question", description="The field of the record to search by"
     )
     retriever: Word = Field(
@@ -311,7 +313,9 @@ class LoadModel(Part):
     ] = Field(default="quarantine", description="What happens to a record that fails")
     fallback: Fallback | None = Field(default=None, description="For on_failure: fallback")
     retries: CountFromZero = Field(default=2, description="For on_failure: retry")
-    include: tuple[Word, ...] = Field(default=(), description="Fields of the input to load as well")
+    include: tuple[FieldName, ...] = Field(
+        default=(), description="Fields of the input to load as well"
+    )
     lineage_columns: Flag = Field(
         default=False, description="Add _loom_run_id and _loom_record_key"
     )

@@ -97,6 +97,14 @@ def read_word(value: object, what: str = "text") -> str:
     return text.strip()
 
 
+def read_field(value: object, what: str = "text") -> str:
+    """The name of a field: in quotes, white space around it belongs to it."""
+    text = read_text(value, what)
+    if not text.strip():
+        raise expected(what, value)
+    return text.strip() if isinstance(value, Plain) else text
+
+
 def read_name(value: object) -> str:
     """A name that can stand in a file's name, a selection and an assertion."""
     text = read_word(value, "a name")
@@ -277,6 +285,7 @@ def read_pattern(value: object) -> str:
 
 Text: TypeAlias = Annotated[str, Read(read_text, TEXT_SCHEMA)]
 Word: TypeAlias = Annotated[str, Read(read_word, TEXT_SCHEMA)]
+FieldName: TypeAlias = Annotated[str, Read(read_field, TEXT_SCHEMA)]
 FilePath: TypeAlias = Annotated[
     str, Read(lambda value: read_word(value, "a path"), {"type": "string", "minLength": 1})
 ]

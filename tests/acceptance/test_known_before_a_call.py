@@ -291,7 +291,18 @@ GUARDED = {
 }
 
 
-@pytest.mark.parametrize("files", [LATE, OWN, GUARDED, {}], ids=["late", "own", "guarded", "plain"])
+SPACES = {
+    P: changed(
+        ("key: review_id", 'key: " review_id"'),
+        ("reference_field: expected", 'reference_field: " expected "'),
+        (LOAD, f'{LOAD}  include: [" expected "]\n'),
+    ),
+    "data/reviews.csv": " review_id,review, expected \nr-1,This is great,positive\n",
+}
+RUNNING = {"late": LATE, "own": OWN, "guarded": GUARDED, "spaces": SPACES, "plain": {}}
+
+
+@pytest.mark.parametrize("files", RUNNING.values(), ids=RUNNING)
 def test_what_runs_is_valid(tmp_path, files):
     project = make_project(tmp_path / "project", **{T: SUITE, **files})
     checked = loom(project, "validate", "demo")
