@@ -9,6 +9,7 @@ import io
 import json
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ import click
 
 from loomgit import __version__
 from loomgit.commands.screen import echo, echo_document
-from loomgit.errors import LoomError, ProblemsFound, UserError, WorldError
+from loomgit.errors import LoomError, UserError, WorldError, lines_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -130,10 +131,8 @@ def _call(arguments: list[str]) -> int:
     except LoomError as error:
         if _wants_json(arguments):
             _document(error)
-        if not isinstance(error, ProblemsFound):
-            return _say(error.message, error.hint, error.exit_code)
-        for problem in error.problems:
-            _say(f"{problem.place}: {problem.message}", problem.hint, error.exit_code)
+        for line, hint in lines_of(error):
+            _say(line, hint, error.exit_code)
         return error.exit_code
     except Exception as error:  # noqa: BLE001 - the one boundary: what was not foreseen is our bug
         return _tell_unforeseen(error, as_json=_wants_json(arguments))
@@ -149,7 +148,8 @@ def _tell_unforeseen(error: Exception, *, as_json: bool) -> int:
         name = f"{error.filename}: " if error.filename else ""
         message = f"{name}{error.strerror or error}"
         if as_json:
-            _document(WorldError(message, hint=details))
+            with suppress(OSError):  # standard output itself may be what is full
+                _document(WorldError(message, hint=details))
         return _say(message, details, WorldError.exit_code)
     details = details or last_error.report(error)
     return _say(f"this is a bug in Loom: {last_error.summary(error)}", details, OUR_BUG)

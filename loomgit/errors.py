@@ -132,3 +132,10 @@ class BudgetExceeded(Denied):
     """The next call might spend more than the budget has left, so it was not made."""
 
     exit_code = 1
+
+
+def lines_of(error: LoomError) -> list[tuple[str, str | None]]:
+    """The lines that a terminal shows, each with its hint: one for each problem."""
+    if not isinstance(error, ProblemsFound):
+        return [(error.message, error.hint)]
+    return [(f"{each.place}: {each.message}", each.hint) for each in error.problems]

@@ -16,6 +16,7 @@ from loomgit.commands.options import (
     common,
     parse_variables,
 )
+from loomgit.errors import LoomError, lines_of
 from loomgit.pipeline.events import Extracted, Progressed, RunFinished, RunStarted, Warned
 from loomgit.report import text
 
@@ -114,10 +115,14 @@ def command(
                 on_event=view.show,
             )
 
-    runs, code = _run_all(console, selection, run)
+    errors: dict[str, LoomError] = {}
+    runs, code = _run_all(console, selection, run, errors)
     if console.json:
         documents = [project.run_document(run) for run in runs]
-        whole = {"schema_version": 1, "runs": documents}
+        refused = [
+            {"pipeline": name, "problems": error.documents()} for name, error in errors.items()
+        ]
+        whole = {"schema_version": 1, "runs": documents, **({"errors": refused} if refused else {})}
         console.document(documents[0] if len(pipelines) == 1 and not select else whole)
     return code
 
@@ -142,9 +147,16 @@ def _tell(console: Console, selection: Selection) -> None:
 
 
 def _run_all(
-    console: Console, selection: Selection, run_one: Callable[[str], Run]
+    console: Console,
+    selection: Selection,
+    run_one: Callable[[str], Run],
+    errors: dict[str, LoomError],
 ) -> tuple[list[Run], int]:
-    """Run the pipelines in order; one that fails stops those that take their data from it."""
+    """Run the pipelines in order; one that fails stops those that take their data from it.
+
+    `errors` gets those that were refused before they began. Raises LoomError where the only
+    pipeline is.
+    """
     runs: list[Run] = []
     failed: list[str] = []
     code = 0
@@ -152,7 +164,17 @@ def _run_all(
         if broken := selection.waits_for(name, failed):
             console.warn(f"{name} is left out: it takes its data from {broken[0]}, which failed")
             continue
-        run = run_one(name)
+        try:
+            run = run_one(name)
+        except LoomError as error:
+            if len(selection.chosen) == 1:
+                raise
+            for line, hint in lines_of(error):
+                console.error(line, hint)
+            code = max(code, error.exit_code)
+            failed.append(name)
+            errors[name] = error
+            continue
         runs.append(run)
         code = max(code, EXIT.get(run.results.cause, 0))
         if run.results.cause == "stopped":

@@ -147,20 +147,34 @@ def test_an_empty_selection_runs_nothing_and_is_no_fault(project):
     assert ran(project) == []
 
 
-def test_what_fails_stops_those_behind_it_and_nothing_else(project):
-    write(project, {"data/reviews.csv": "review_id,review\nr-1,great\n"})  # nothing to compare with
+BESIDE = "review_id,review,expected\nr-1,great,positive\n"
+
+
+@pytest.mark.parametrize(
+    ("reviews", "began"),
+    [
+        ("review_id,review,expected\nr-1,great,negative\n", ["alone", "raw"]),
+        ("review_id,review\nr-1,great\n", ["alone"]),  # nothing to compare with: it never begins
+    ],
+)
+def test_what_fails_stops_those_behind_it_and_nothing_else(project, reviews, began):
     text = (project / "pipelines/alone.yaml").read_text()
     files = {
-        "data/own.csv": "review_id,review,expected\nr-1,great,positive\n",
+        "data/reviews.csv": reviews,
+        "data/own.csv": BESIDE,
         "pipelines/alone.yaml": text.replace("data/reviews.csv", "data/own.csv"),
         "pipelines/raw.yaml": pipeline("raw", more="max_failure_rate: 0.1\n"),
     }
     write(project, files)
-    done = loom(project, "run", "--select", "raw+ alone")
-    assert done.returncode != 0
+    done = loom(project, "run", "--select", "raw+ alone", "--json")
+    assert done.returncode == (1 if "raw" in began else 2)
     assert "clean is left out: it takes its data from raw, which failed" in done.stderr
     assert "report is left out: it takes its data from raw, which failed" in done.stderr
-    assert ran(project) == ["alone", "raw"]
+    assert ran(project) == began
+    document = json.loads(done.stdout)
+    assert len(document["runs"]) == len(began)
+    refused = [error["pipeline"] for error in document.get("errors", ())]
+    assert refused == [name for name in ["raw"] if name not in began]
 
 
 def test_a_cycle_is_a_fault_that_names_the_pipelines(project):

@@ -163,6 +163,8 @@ def read_only_folder():
         if log:
             for name in ("a.db", "a.db-wal"):
                 (folder / f"kept-{name}").rename(folder / name)
+        for child in folder.iterdir():
+            child.chmod(0o644)  # whatever the umask
         folder.chmod(0o555)
         if user == 0:
             os.seteuid(65534)
