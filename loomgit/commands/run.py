@@ -21,10 +21,11 @@ from loomgit.pipeline.events import Extracted, Progressed, RunFinished, RunStart
 from loomgit.report import text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from datetime import datetime
 
     from loomgit.domain.runs import Run
+    from loomgit.domain.values import JsonObject
     from loomgit.pipeline.events import Event
     from loomgit.wiring.selection import Selection
 
@@ -119,11 +120,8 @@ def command(
     runs, code = _run_all(console, selection, run, errors)
     if console.json:
         documents = [project.run_document(run) for run in runs]
-        refused = [
-            {"pipeline": name, "problems": error.documents()} for name, error in errors.items()
-        ]
-        whole = {"schema_version": 1, "runs": documents, **({"errors": refused} if refused else {})}
-        console.document(documents[0] if len(pipelines) == 1 and not select else whole)
+        alone = len(pipelines) == 1 and not select
+        console.document(documents[0] if alone else _whole(documents, errors))
     return code
 
 
@@ -144,6 +142,16 @@ def _tell(console: Console, selection: Selection) -> None:
             ],
         }
     )
+
+
+def _whole(documents: list[JsonObject], errors: Mapping[str, LoomError]) -> JsonObject:
+    """The document of several runs, with the pipelines that were refused before they began."""
+    whole: JsonObject = {"schema_version": 1, "runs": [*documents]}
+    if errors:
+        whole["errors"] = [
+            {"pipeline": name, "problems": [*error.documents()]} for name, error in errors.items()
+        ]
+    return whole
 
 
 def _run_all(
