@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Unpack
 import click
 
 from loomgit.commands.numbers import FiniteNumber, WholeNumber
-from loomgit.commands.options import Common, common, parse_variables
+from loomgit.commands.options import Common, common, variables_option
 from loomgit.commands.screen import echo
 from loomgit.domain.bills import Bill, billed_to
 from loomgit.errors import LoomError, UserError
@@ -59,14 +59,7 @@ def _parse_share(
     metavar="EXPR",
     help="Only name, +name, name+, tag:word, state:modified, state:modified+.",
 )
-@click.option(
-    "--vars",
-    "variables",
-    multiple=True,
-    metavar="NAME=VALUE",
-    callback=parse_variables,
-    help="A value for {{ vars.NAME }} on both sides; may be given again.",
-)
+@variables_option("A value for {{ vars.NAME }} on both sides; may be given again.")
 @click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True)
 @click.option("--run-missing", is_flag=True, help="Measure what has no results yet, on both sides.")
 @click.option(

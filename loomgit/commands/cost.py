@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from loomgit.commands.numbers import WholeNumber
-from loomgit.commands.options import DATES, Common, common, parse_variables
+from loomgit.commands.options import DATES, Common, common, variables_option
 from loomgit.commands.screen import echo
 from loomgit.config.scalars import Wrong, read_duration
 from loomgit.report.cost import (
@@ -52,14 +52,7 @@ def parse_since(
     help="Only runs since then: 2026-11-01, 7d, 24h.",
 )
 @click.option("--limit", type=WholeNumber(min=1), help="Estimate the first so many records.")
-@click.option(
-    "--vars",
-    "variables",
-    multiple=True,
-    metavar="NAME=VALUE",
-    callback=parse_variables,
-    help="A value for {{ vars.NAME }} of the estimate; may be given again.",
-)
+@variables_option("A value for {{ vars.NAME }} of the estimate; may be given again.")
 @common
 def command(
     options: Common,

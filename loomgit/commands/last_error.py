@@ -24,10 +24,10 @@ def report(error: BaseException) -> str:
 
 
 def keep(error: BaseException, start: Path | None = None) -> str | None:
-    """Write the traceback to `.loom/last-error.txt` of the project around `start` (None: the
-    current folder), or where there is none to a folder of its own.
+    """Write the traceback to `.loom/last-error.txt` of the project that contains `start` (None: the
+    current folder). Outside of a project, write it to a new temporary folder.
 
-    Returns a hint that says where; None where nothing can be written.
+    Returns a hint with the path, or None if no file can be written.
     """
     try:
         path = (_home(start or Path()) or Path(mkdtemp(prefix="loom-"))) / FILE

@@ -173,3 +173,22 @@ def parse_variables(
             raise click.BadParameter(f"{value!r} is not of the form name=value")
         variables[name] = text
     return variables
+
+
+def variables_option(text: str) -> Callable[[Command], Command]:
+    """The option `--vars`, with its help; the command gets `variables`, a dict."""
+    return click.option(
+        "--vars",
+        "variables",
+        multiple=True,
+        metavar="NAME=VALUE",
+        callback=parse_variables,
+        help=text,
+    )
+
+
+execution_date_option = click.option(
+    "--execution-date",
+    type=click.DateTime(DATES),
+    help="Value of {{ execution_date }} (UTC unless it has an offset). Default: now.",
+)

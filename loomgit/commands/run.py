@@ -9,12 +9,12 @@ import click
 
 from loomgit.commands.numbers import FiniteNumber, WholeNumber
 from loomgit.commands.options import (
-    DATES,
     PROGRESS_SECONDS,
     Common,
     Console,
     common,
-    parse_variables,
+    execution_date_option,
+    variables_option,
 )
 from loomgit.errors import LoomError, lines_of
 from loomgit.pipeline.events import Extracted, Progressed, RunFinished, RunStarted, Warned
@@ -43,19 +43,8 @@ EXIT = {"gate": 1, "user": 2, "world": 4, "stopped": 130}
 @click.option("--exclude", multiple=True, metavar="EXPR", help="But not these.")
 @click.option("--dry-run", is_flag=True, help="Say what would run, and run nothing.")
 @click.option("--explain", is_flag=True, help="Say why each pipeline was selected.")
-@click.option(
-    "--vars",
-    "variables",
-    multiple=True,
-    metavar="NAME=VALUE",
-    callback=parse_variables,
-    help="A value for {{ vars.NAME }}; may be given again.",
-)
-@click.option(
-    "--execution-date",
-    type=click.DateTime(DATES),
-    help="What {{ execution_date }} is, UTC unless it says otherwise; default: now.",
-)
+@variables_option("A value for {{ vars.NAME }}; may be given again.")
+@execution_date_option
 @click.option("--limit", type=WholeNumber(min=1), help="Take the first so many records.")
 @click.option(
     "--budget",

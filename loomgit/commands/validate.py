@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from loomgit.commands.options import DATES, Common, common, parse_variables
+from loomgit.commands.options import Common, common, execution_date_option, variables_option
 from loomgit.domain.values import to_plain
 from loomgit.errors import UserError
 from loomgit.report import text
@@ -20,19 +20,8 @@ if TYPE_CHECKING:
 @click.command("validate")
 @click.argument("pipelines", nargs=-1, metavar="[PIPELINE...]")
 @click.option("--offline", is_flag=True, help="Do not look at sources and destinations.")
-@click.option(
-    "--vars",
-    "variables",
-    multiple=True,
-    metavar="NAME=VALUE",
-    callback=parse_variables,
-    help="A value for {{ vars.NAME }}. If one is given, missing ones are reported.",
-)
-@click.option(
-    "--execution-date",
-    type=click.DateTime(DATES),
-    help="Value of {{ execution_date }} (UTC unless it has an offset). Default: now.",
-)
+@variables_option("A value for {{ vars.NAME }}. If one is given, missing ones are reported.")
+@execution_date_option
 @common
 def command(
     options: Common,
