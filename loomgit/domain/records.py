@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct, field
@@ -12,8 +13,9 @@ from loomgit.domain.ports import EvaluatorFailure
 from loomgit.domain.values import Json, JsonMapping, JsonObject
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
+EXAMPLES = 20  # records that show a destination what rows will come
 Stage = Literal["extract", "transform", "evaluate", "gate", "load"]
 Trouble = Literal["", "product", "infrastructure", "unrecorded", "budget"]
 
@@ -61,6 +63,11 @@ def make_record(
             reason = f"record {index + 1} of {source} has no value in its key field '{name}'"
             return Record(index, digest(row)[:32], row, refused=reason)
     return Record(index, record_key(row, key), row)
+
+
+def first_usable(records: Iterable[Record]) -> list[Record]:
+    """The first records that are not refused: EXAMPLES of them, or all there are."""
+    return list(islice((record for record in records if not record.refused), EXAMPLES))
 
 
 class Output(Struct, frozen=True):

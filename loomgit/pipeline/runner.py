@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct
@@ -18,7 +17,7 @@ from msgspec import Struct
 from loomgit.domain.definitions import Pipeline
 from loomgit.domain.keys import find_key
 from loomgit.domain.ports import LoadReceipt, Sink, Source
-from loomgit.domain.records import Record, RefusedRow, make_record
+from loomgit.domain.records import Record, RefusedRow, first_usable, make_record
 from loomgit.domain.runs import Cause, RecordsFile, Run, Status
 from loomgit.domain.values import JsonMapping, JsonObject
 from loomgit.errors import BudgetExceeded, LoomError, ProblemsFound, WorldError
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
     from loomgit.pipeline.events import Event
 
 WINDOW_BATCHES = 4
-EXAMPLES = 20  # records that show the destination what rows will come
 MAX_ERROR_RATE = 0.05  # more records lost to outages than that, and the run is not whole
 
 
@@ -161,7 +159,7 @@ class Runner:
         key = find_key(spool.fields, parts.pipeline.extract.key)
         if spool.count > spool.refused and not self._stopping:
             parts.check_fields(key, spool.fields, spool.filled)
-        first = await asyncio.to_thread(_first_records, self._records(spool, key))
+        first = await asyncio.to_thread(first_usable, self._records(spool, key))
         sink = await asyncio.to_thread(parts.open_sink, key, first)
         parts.stages.load_into(lambda record, fields: sink.refusal(self._row(record, fields, key)))
         broken: BaseException | None = None
@@ -345,11 +343,6 @@ class Runner:
             self._published = False
             return end if end.cause in ("world", "user") else _failed(error)
         return end
-
-
-def _first_records(records: Iterator[Record]) -> list[Record]:
-    """The first records that are not refused."""
-    return list(islice((record for record in records if not record.refused), EXAMPLES))
 
 
 class _TooManyFailures(LoomError):

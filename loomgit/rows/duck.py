@@ -21,7 +21,7 @@ from loomgit.rows.sqlite import quote
 from loomgit.rows.sqlite_source import unique_names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from duckdb import DuckDBPyConnection
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from loomgit.rows.query import BoundQuery
 
 BATCH = 1000  # rows fetched at a time
-LONGEST_OBJECT = 256 * 1024 * 1024  # bytes of one JSON object; DuckDB's own limit is 16 MiB
+_LONGEST_OBJECT = 256 * 1024 * 1024  # bytes of one JSON object; DuckDB's own limit is 16 MiB
 _AS_THEY_ARE = frozenset(
     {"BOOLEAN", "VARCHAR", "TINYINT", "SMALLINT", "INTEGER", "BIGINT"}
     | {"UTINYINT", "USMALLINT", "UINTEGER"}
@@ -110,6 +110,16 @@ def file_literal(path: Path) -> str:
 def parquet_reader(path: Path) -> str:
     """A table function that reads the file alone: folders such as `year=2026` are no columns."""
     return f"read_parquet({file_literal(path)}, hive_partitioning = false)"
+
+
+def json_lines_reader(path: Path, types: Mapping[str, str]) -> str:
+    """A table function that reads JSON lines with these columns, and takes nothing else from them
+    or from the names of folders."""
+    columns = ", ".join(f"{quote(name)}: {literal(kind)}" for name, kind in types.items())
+    return (
+        f"read_json({file_literal(path)}, format = 'newline_delimited', columns = {{{columns}}}, "
+        f"maximum_object_size = {_LONGEST_OBJECT}, hive_partitioning = false)"
+    )
 
 
 def select(

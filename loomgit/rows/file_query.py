@@ -16,14 +16,7 @@ from loomgit.errors import UserError
 from loomgit.rows.address import Format
 from loomgit.rows.column_types import ColumnTypes
 from loomgit.rows.csv_files import CsvFile
-from loomgit.rows.duck import (
-    LONGEST_OBJECT,
-    connect,
-    file_literal,
-    literal,
-    parquet_reader,
-    select,
-)
+from loomgit.rows.duck import connect, json_lines_reader, parquet_reader, select
 from loomgit.rows.json_files import read_array, read_lines
 from loomgit.rows.paths import disk, require_file
 from loomgit.rows.query import BoundQuery
@@ -177,12 +170,7 @@ class _Table:
                 if self._count:
                     raise UserError(f"{self._file.shown}: no record has a field to query")
                 return False
-            columns = ", ".join(f"{quote(name)}: {literal(kind)}" for name, kind in types.items())
-            reading = (
-                f"FROM read_json({file_literal(self._copy)}, format = 'newline_delimited', "
-                f"columns = {{{columns}}}, maximum_object_size = {LONGEST_OBJECT}, "
-                "hive_partitioning = false)"
-            )
+            reading = f"FROM {json_lines_reader(self._copy, types)}"
         for name in dict.fromkeys(("data", self._file.path.stem.lower())):
             connection.execute(f"CREATE VIEW {quote(name)} AS {reading}")
         return True

@@ -9,19 +9,11 @@ import orjson
 
 from loomgit.errors import UserError
 from loomgit.rows.csv_files import require_names
-from loomgit.rows.duck import (
-    LONGEST_OBJECT,
-    connect,
-    file_literal,
-    literal,
-    parquet_reader,
-    select,
-)
+from loomgit.rows.duck import connect, json_lines_reader, literal, parquet_reader, select
 from loomgit.rows.json_files import require_exact, same
 from loomgit.rows.layouts import Held
 from loomgit.rows.parquet_types import COMPARED, LONG, common_type, keeps, kind_of, moment
 from loomgit.rows.query import BoundQuery
-from loomgit.rows.sqlite import quote
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -111,12 +103,9 @@ class ParquetLayout:
             lines.unlink(missing_ok=True)
 
     def _convert(self, lines: Path, aside: Path, types: Mapping[str, str]) -> None:
-        columns = ", ".join(f"{quote(name)}: {literal(kind)}" for name, kind in types.items())
         with connect(self._root, self._shown) as connection:
             connection.execute(
-                f"COPY (SELECT * FROM read_json({file_literal(lines)}, "  # noqa: S608 - quoted
-                f"format = 'newline_delimited', columns = {{{columns}}}, "
-                f"maximum_object_size = {LONGEST_OBJECT}, hive_partitioning = false)) "
+                f"COPY (FROM {json_lines_reader(lines, types)}) "
                 f"TO {literal(str(aside))} (FORMAT parquet)"
             )
 

@@ -185,7 +185,7 @@ def insert(
 
 
 def _conflict(fields: Sequence[str], replacing: Sequence[str]) -> str:
-    """What happens to a row whose key is there already; nothing is said without a key."""
+    """The ON CONFLICT clause that replaces rows with the same key; empty without a key."""
     if not replacing:
         return ""
     others = [quote(name) for name in fields if name not in replacing]

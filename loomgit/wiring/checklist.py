@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from itertools import islice
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -13,9 +12,8 @@ from loomgit.domain.answers import holds_object
 from loomgit.domain.checks import Check, Section, Validation
 from loomgit.domain.keys import find_key
 from loomgit.domain.place import Place, Problem
-from loomgit.domain.records import Record, RefusedRow, make_record
+from loomgit.domain.records import Record, RefusedRow, first_usable, make_record
 from loomgit.errors import LoomError, ProblemsFound, UserError
-from loomgit.pipeline.runner import EXAMPLES
 from loomgit.retrieval.registry import check_name
 from loomgit.rows.address import DATABASE_ENDINGS, FORMATS, local_files
 from loomgit.rows.spool import FieldNames
@@ -365,5 +363,4 @@ def _look(pipeline: Pipeline, rows: Iterable[JsonObject | RefusedRow]) -> _Recor
     fields = tuple(found.names)
     key = find_key(fields, pipeline.extract.key)
     records = (make_record(index, row, key, source) for index, row in enumerate(first))
-    usable = islice((record for record in records if not record.refused), EXAMPLES)
-    return _Records(tuple(usable), key, fields, found.filled())
+    return _Records(tuple(first_usable(records)), key, fields, found.filled())
