@@ -1,4 +1,5 @@
-"""A disk that is really full: a small file system in memory, which only root may mount."""
+"""Writes that fail: a small file system in memory, which only root may mount, and, for everybody,
+a limit on the size of each file."""
 
 import json
 import os
@@ -73,3 +74,30 @@ def test_a_run_on_a_full_disk_ends_with_one_line_and_nothing_half_written(disk, 
         check=False,
     )
     assert again.returncode == 0, again.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no limits of this kind")
+@pytest.mark.parametrize("url", ["sqlite://out/demo.db/scores", "out/o.jsonl", "out/o.parquet"])
+@pytest.mark.parametrize("limit", [1, 16, 40, 150, 300])
+def test_a_run_that_may_write_no_large_file_ends_with_one_line(tmp_path, url, limit):
+    import resource
+
+    pipeline = PIPELINE.replace("sqlite://out/demo.db/scores", url)
+    project = make_project(
+        tmp_path / "project", **{"data/reviews.csv": REVIEWS, "pipelines/demo.yaml": pipeline}
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "loomgit", "run", "demo", "--project", str(project)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit * 1024,) * 2),
+    )
+    assert done.returncode == 4, done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert not list(project.rglob("*.part"))
+    for path in project.joinpath(".loom", "records").glob("*.jsonl"):
+        for text in path.read_text().splitlines():
+            assert json.loads(text)

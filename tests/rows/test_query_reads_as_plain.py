@@ -130,7 +130,7 @@ KINDS += (JSON_VALUES, ODD_KEYS)
 
 @st.composite
 def json_rows(draw):
-    """Rows of which each column has one kind of values, null, or no value."""
+    """Rows in which the values of a column have one kind; some are null or missing."""
     columns = draw(st.dictionaries(NAMES, st.sampled_from(KINDS), max_size=4))
     rows = draw(st.lists(st.fixed_dictionaries({}, optional=columns), max_size=5))
     for row in rows:
