@@ -215,10 +215,10 @@ def broken(tmp_path, request):
     return project, message, line
 
 
-def run_tests(project):
+def run_tests(project, *arguments):
     """`loom test` in a process of its own: pytest does not run inside of pytest."""
     return subprocess.run(
-        [sys.executable, "-m", "loomgit", "test"],
+        [sys.executable, "-m", "loomgit", "test", *arguments],
         cwd=project,
         capture_output=True,
         text=True,
@@ -264,6 +264,15 @@ def test_test_refuses_it_too(broken):
     done = run_tests(project)
     assert done.returncode in (1, 2)
     assert message in done.stdout + done.stderr
+
+
+def test_an_error_during_collection_is_not_an_interrupt(tmp_path):
+    project = make_project(tmp_path / "project", **{T: SUITE})
+    (project / "test_broken.py").write_text("import nothing_of_this_name\n")
+    done = run_tests(project, "--", "test_broken.py")
+    assert done.returncode == 2
+    assert "nothing_of_this_name" in done.stdout + done.stderr
+    assert "stopping" not in done.stderr
 
 
 LATE = {

@@ -135,6 +135,15 @@ def test_a_json_column_has_the_type_of_all_its_values(source, tmp_path):
     }  # fmt: skip
 
 
+def test_objects_with_other_keys_are_json_and_come_out_as_they_are(source, tmp_path):
+    rows = [{"o": {"a": 1}, "p": {"a": 1, "b": 2}}, {"o": {"b": 2}, "p": {"b": 2, "a": 1}}]
+    (tmp_path / "a.jsonl").write_bytes(b"\n".join(map(orjson.dumps, rows)))
+    (types,) = source("a.jsonl", "SELECT typeof(o) o, typeof(p) p FROM a LIMIT 1").rows()
+    assert types == {"o": "JSON", "p": "JSON"}
+    read = list(source("a.jsonl", "SELECT * FROM a").rows())
+    assert [orjson.dumps(row) for row in read] == [orjson.dumps(row) for row in rows]
+
+
 def test_names_that_sql_cannot_tell_apart_are_refused(source, tmp_path):
     (tmp_path / "a.csv").write_text("id,text,Text\n1,a,b\n")
     (tmp_path / "b.jsonl").write_text('{"id": 1}\n{"ID": 2}\n')

@@ -120,6 +120,9 @@ def test_one_type_is_found_for_any_values_and_a_list_has_the_type_of_what_is_in_
         ([2**64 - 1, -5, 0.5], "JSON"),
         ([2**64 - 1], "UBIGINT"),
         ([-(2**63), 5], "BIGINT"),
+        ([[1, 2**53 + 1], [2.5]], "JSON"),
+        ([[1, 2**53 + 1], [3]], "BIGINT[]"),
+        ([[1], [2.5]], "DOUBLE[]"),
     ],
 )
 def test_a_new_column_holds_integers_exactly_and_a_second_run_changes_nothing(
