@@ -8,13 +8,18 @@ INSTALL := $(VENV)/bin/python -m pip install --progress-bar off --no-deps --requ
 COMPILE := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
   --no-header --quiet
 
-.PHONY: demo test check format dist lock clean
+.PHONY: demo test soak check format dist lock clean
 
 demo: $(VENV)/ready
 	$(VENV)/bin/loom run customer_sentiment
 
 test: $(VENV)/ready-dev
 	$(VENV)/bin/python -m pytest -n auto $(PYTEST_ARGS)
+
+# The full form of the long tests: simulations, fuzz, many writers. Takes about half an hour.
+soak: $(VENV)/ready-dev
+	LOOM_TEST_SOAK=1 $(VENV)/bin/python -m pytest -n auto \
+	  $$(grep -rlE "^from tests.soak import" tests --include='test_*.py') $(PYTEST_ARGS)
 
 check: $(VENV)/ready-dev
 	$(VENV)/bin/ruff check .

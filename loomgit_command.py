@@ -1,8 +1,8 @@
 """Entry point of the command `loom`, beside the package and not in it.
 
-Another project on PyPI is named `loomgit` and installs its files into the same folder. Once it has
-replaced files of the package, code in the package cannot report that. PYTEST_DONT_REWRITE: pytest
-would warn that this module is already imported.
+Another project on PyPI is named `loomgit` and installs its files into the same folder. If that
+project has replaced files of the package, code in the package can no longer report the conflict.
+PYTEST_DONT_REWRITE: without this word, pytest would warn that this module is already imported.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ OTHER_PROJECT = re.compile(r"loomgit-(?P<version>[^-]+)(-py[\d.]+)?\.(dist|egg)-
 
 
 def find_conflict() -> str | None:
-    """One line that reports the other project's package, or None if it is not installed.
+    """Return one line that reports the other project's package, or None if it is not installed.
 
-    Only folders of `sys.path` up to Loom's own can replace files of Loom. Reads the names in them,
-    because importing importlib.metadata takes longer than most commands.
+    Only folders of `sys.path` up to Loom's own folder can contain files that replace Loom's files.
+    The function searches the file names in these folders, because importing importlib.metadata
+    takes longer than most commands.
     """
     own = os.path.dirname(os.path.realpath(__file__))  # noqa: PTH120 - pathlib is slow to import
     for folder in dict.fromkeys(sys.path):
@@ -39,7 +40,7 @@ def find_conflict() -> str | None:
 
 
 def main() -> None:
-    """Run the command line; exit with 2 if another package shares Loom's folder."""
+    """Run the command line. Exit with code 2 if another package shares Loom's folder."""
     if conflict := find_conflict():
         sys.stderr.write(f"error: {conflict}\n")
         sys.exit(2)

@@ -1,9 +1,9 @@
 """Entry point of Loom's pytest plugin.
 
-pytest imports it in every session. It defines the options, the markers and the fixture, and imports
-the rest only if prompt tests are enabled: by `--loom`, `LOOM_TESTS=1` or `loom = true`.
-PYTEST_DONT_REWRITE: `loom test` imports this module before pytest starts; without this word, pytest
-would warn about that.
+pytest imports this module in every session. The module defines the options, the markers and the
+fixture. It imports the rest of the plugin only if prompt tests are enabled: by `--loom`,
+`LOOM_TESTS=1` or `loom = true`. PYTEST_DONT_REWRITE: `loom test` imports this module before pytest
+starts, and without this word pytest would warn about the early import.
 """
 
 from __future__ import annotations
@@ -14,61 +14,61 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from loomgit.sessions.fixture import LoomFixture
+    from loomgit.pytest_plugin.fixture import LoomFixture
 
-# Name: (what it takes, what it is for). Precedence: the flag `--loom-NAME`, the variable
-# `LOOM_NAME`, the entry `loom_name` in pytest's configuration.
+# Name: (metavar, help). An option can be set by `--loom-NAME`, by the environment variable
+# `LOOM_NAME`, and by `loom_name` in pytest's configuration, in this order of precedence.
 OPTIONS = {
-    "baseline": ("REF", "compare with this revision; `none`: with nothing"),
-    "samples": ("N", "replies to each case, whatever the tests say"),
-    "sample-size": ("N", "cases of each distributional test, whatever the tests say"),
-    "model": ("M", "ask this model, whatever the tests say"),
-    "concurrency": ("N", "model calls in flight"),
-    "budget": ("USD", "spend no more than this"),
-    "replay": ("off|auto|only|record", "take model replies from cassettes"),
-    "on-inconclusive": ("point|warn|fail", "what an undecided assertion does"),
-    "report": ("F.html|md|json", "write the results to this file"),
+    "baseline": ("REF", "Revision to compare with, or `none`"),
+    "samples": ("N", "Replies per case; overrides the tests"),
+    "sample-size": ("N", "Cases per distributional test; overrides the tests"),
+    "model": ("M", "Model to test; overrides the tests"),
+    "concurrency": ("N", "Maximum number of concurrent model calls"),
+    "budget": ("USD", "Maximum cost"),
+    "replay": ("off|auto|only|record", "Use or record replies in cassettes"),
+    "on-inconclusive": ("point|warn|fail", "Treatment of inconclusive assertions"),
+    "report": ("F.html|md|json", "Write the results to this file"),
 }
 SWITCHES = {
-    "strict": "fail also what is inconclusive or unverified",
-    "no-store": "neither keep results nor take earlier ones",
-    "modified": "run only tests of what changed against the baseline",
+    "strict": "Also fail inconclusive and unverified tests",
+    "no-store": "Do not store results or reuse stored results",
+    "modified": "Run only tests that a change since the baseline affects",
 }
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the options; without --loom none of them does anything."""
+    """Add the options, which have no effect without --loom."""
     group = parser.getgroup("loom", "prompt tests (Loom)")
-    group.addoption("--loom", action="store_true", help="collect and run prompt tests")
-    for name, (takes, help_) in OPTIONS.items():
-        group.addoption(f"--loom-{name}", metavar=takes, help=help_)
+    group.addoption("--loom", action="store_true", help="Collect and run prompt tests")
+    for name, (metavar, help_) in OPTIONS.items():
+        group.addoption(f"--loom-{name}", metavar=metavar, help=help_)
         parser.addini(f"loom_{name.replace('-', '_')}", help_)
     for name, help_ in SWITCHES.items():
         group.addoption(f"--loom-{name}", action="store_true", default=None, help=help_)
         parser.addini(f"loom_{name.replace('-', '_')}", help_, type="bool", default=None)
-    parser.addini("loom", "collect and run prompt tests, as --loom does", type="bool")
+    parser.addini("loom", "Collect and run prompt tests, like --loom", type="bool")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the markers known; with --loom load what runs prompt tests."""
+    """Register the markers and, if prompt tests are enabled, the plugins that run them."""
     config.addinivalue_line(
-        "markers", "loom(pipeline): a test of a Loom pipeline's prompt, with the fixture `loom`"
+        "markers", "loom(pipeline): test of the prompt of a Loom pipeline, with the fixture `loom`"
     )
-    for name, what in (
+    for name, scope in (
         ("unit", "one input"),
         ("distributional", "many inputs"),
         ("integration", "a whole pipeline"),
         ("regression", "scores against a baseline"),
     ):
-        config.addinivalue_line("markers", f"loom_{name}: a prompt test of {what}")
-    asked = os.environ.get("LOOM_TESTS", "").lower() in ("1", "true", "yes", "on")
-    if asked or config.getoption("--loom") or config.getini("loom"):
+        config.addinivalue_line("markers", f"loom_{name}: prompt test of {scope}")
+    is_enabled = os.environ.get("LOOM_TESTS", "").lower() in ("1", "true", "yes", "on")
+    if is_enabled or config.getoption("--loom") or config.getini("loom"):
         from loomgit_command import find_conflict  # noqa: PLC0415 - as below
 
         if conflict := find_conflict():
             raise pytest.UsageError(conflict)
-        from loomgit.plugin import LoomPlugin  # noqa: PLC0415 - who has no prompt tests pays nothing
-        from loomgit.sessions.interrupts import InterruptHooks  # noqa: PLC0415 - as above
+        from loomgit.pytest_plugin.hooks import LoomPlugin  # noqa: PLC0415 - only for prompt tests
+        from loomgit.pytest_plugin.interrupts import InterruptHooks  # noqa: PLC0415 - as above
 
         config.pluginmanager.register(InterruptHooks(), "loom-interrupts")
         config.pluginmanager.register(LoomPlugin(config), "loom-tests")
@@ -76,9 +76,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture
 def loom(request: pytest.FixtureRequest) -> LoomFixture:
-    """The project's pipelines under test: `loom.pipeline("x").run_case(input)`; skips without
-    --loom."""
+    """Run pipelines in a test: `loom.pipeline("x").run_case(input)`.
+
+    The test is skipped if --loom is not set.
+    """
     plugin = request.config.pluginmanager.get_plugin("loom-tests")
     if plugin is None:
-        pytest.skip("needs --loom")
+        pytest.skip("requires --loom")
     return plugin.fixture(request.node)  # type: ignore[no-any-return]  # LoomPlugin, not imported here

@@ -1,11 +1,11 @@
-"""The Python API: a project and what can be done with it. The commands use it too.
+"""The public Python API, which the commands also use.
 
 from loomgit.api import Project
 
 run = Project.find().run("customer_sentiment")
 print(run.results.status, run.evaluation["label"].mean)
 """
-# ruff: noqa: PLC0415 - who only lists runs does not pay for what it takes to make one
+# ruff: noqa: PLC0415 - a method imports only the modules that it needs
 
 from __future__ import annotations
 
@@ -13,58 +13,72 @@ import os
 import re
 import sys
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict, Unpack
+from typing import TYPE_CHECKING, Unpack
 
-from loomgit.domain.moments import in_utc
-from loomgit.domain.outside import for_screen
-from loomgit.errors import ProblemsFound, UserError
+from loomgit.domain.safe_text import for_screen
+from loomgit.domain.utc import in_utc
+from loomgit.errors import UserError
 from loomgit.wiring.project import Wiring
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from loomgit.domain.changes import ChangeLog
-    from loomgit.domain.checks import Validation
+    from loomgit.domain.checks import ValidationResult
     from loomgit.domain.comparison import Comparison, Revision
     from loomgit.domain.definitions import Pipeline
     from loomgit.domain.log import FileLog
+    from loomgit.domain.passages import Passage
     from loomgit.domain.runs import Run, RunSummary
-    from loomgit.domain.spending import Estimate, Spending
+    from loomgit.domain.spending import Estimate, SpendingReport
     from loomgit.domain.suites import Suite
     from loomgit.domain.values import JsonObject
     from loomgit.domain.versions import FileVersion
     from loomgit.gateway.budget import Budget
-    from loomgit.history.baselines import Ends
-    from loomgit.history.gc import Collected
-    from loomgit.history.sync import Sync, Synced
+    from loomgit.history.gc import GcResult
+    from loomgit.history.sync import Sync, SyncResult
     from loomgit.pipeline.events import Event
+    from loomgit.report.html import (
+        render_changes,
+        render_comparison,
+        render_overview,
+    )
     from loomgit.report.overview import Overview
-    from loomgit.wiring.selection import Selection
+    from loomgit.wiring.selection import PipelineSelection
+    from loomgit.workflows.comparing.request import CompareOptions
+    from loomgit.workflows.report import gather_evidence
 
 
-class Asked(TypedDict, total=False):
-    """What a comparison may be asked for; see `loomgit.comparisons.comparing.Wanted`."""
+__all__ = [
+    "Passage",
+    "Project",
+    "gather_evidence",
+    "render_changes",
+    "render_comparison",
+    "render_overview",
+]
 
-    expression: str | None
-    head: str | None
-    merged: tuple[str, str] | None
-    pipelines: tuple[str, ...]
-    select: tuple[str, ...]
-    variables: Mapping[str, str]
-    run_missing: bool
-    allow_removed: bool
-    unpaired: bool
-    aa: bool
-    aa_from: int
-    max_drop: float | None
-    max_rise: float | None
-    budget: Budget | None
-    trust_revision: bool
+# Other names of the public API, and their modules. They are imported at first use, because reports
+# need matplotlib and Jinja2.
+_LAZY = {
+    "gather_evidence": "loomgit.workflows.report",
+    "render_changes": "loomgit.report.html",
+    "render_comparison": "loomgit.report.html",
+    "render_overview": "loomgit.report.html",
+    "Passage": "loomgit.domain.passages",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_LAZY[name]), name)
 
 
 COMMIT = re.compile(r"[0-9a-f]{4,64}")
-MARKS = (".loom", "pipelines")
+PROJECT_FOLDERS = (".loom", "pipelines")
 
 
 def _ignore(event: Event) -> None:
@@ -72,7 +86,7 @@ def _ignore(event: Event) -> None:
 
 
 def _to_stderr(message: str) -> None:
-    print(for_screen(f"warning: {message}"), file=sys.stderr)  # noqa: T201 - the API's only words
+    print(for_screen(f"warning: {message}"), file=sys.stderr)  # noqa: T201 - default warnings of the API
 
 
 class Project:
@@ -86,44 +100,40 @@ class Project:
     def find(
         cls, start: Path | str | None = None, *, warn: Callable[[str], None] = _to_stderr
     ) -> Project:
-        """The project that `start` (default: the current folder) stands in.
+        """Find the project that contains `start` (default: the current folder).
 
-        A project is the nearest folder upwards with `.loom/` or `pipelines/`. Raises UserError.
+        The project is the nearest parent folder with `.loom/` or `pipelines/`. Raises UserError.
         """
         here = Path(start or Path.cwd()).resolve()
         for folder in (here, *here.parents):
-            if any((folder / mark).is_dir() for mark in MARKS):
+            if any((folder / mark).is_dir() for mark in PROJECT_FOLDERS):
                 return cls(folder, warn=warn)
         raise UserError(
-            f"{here} is in no Loom project",
-            hint="a project has a folder pipelines/ or .loom/; go there, or say --project DIR",
+            f"{here} is not in a Loom project",
+            hint="use --project DIR, or change to a folder with pipelines/ or .loom/",
         )
 
     @property
     def wiring(self) -> Wiring:
-        """The project's adapters, for entrances of Loom's own."""
+        """The project's adapters, for the commands and the pytest plugin."""
         return self._wiring
 
     # -- pipelines
 
     def pipeline_names(self) -> list[str]:
-        """The names under `pipelines/`, in order."""
+        """Return the sorted names of the files in `pipelines/`. Raises WorldError."""
         from loomgit.history.trees import check_readable
 
         check_readable(self.root / "pipelines")
         return sorted(path.stem for path in (self.root / "pipelines").glob("*.yaml"))
 
     def pipeline(self, name: str) -> Pipeline:
-        """The definition `pipelines/<name>.yaml`. Raises UserError or ProblemsFound."""
-        from loomgit.wiring.catalog import Catalog
-
-        return Catalog(self._wiring).pipeline(name)
+        """Load the pipeline `pipelines/<name>.yaml`. Raises UserError or ProblemsFound."""
+        return self._wiring.catalog.pipeline(name)
 
     def suites(self) -> list[Suite]:
-        """The test files under `tests/`. Raises ProblemsFound with the faults of all of them."""
-        from loomgit.wiring.catalog import Catalog
-
-        return Catalog(self._wiring).suites()
+        """Load the test files in `tests/`. Raises ProblemsFound with the problems of all files."""
+        return self._wiring.catalog.suites()
 
     def select(
         self,
@@ -132,23 +142,14 @@ class Project:
         *,
         exclude: Sequence[str] = (),
         variables: Mapping[str, str] | None = None,
-    ) -> Selection:
-        """The pipelines that are named or that an expression (`name+`, `state:modified`) selects,
-        in the order in which they run; the baseline is that of `compare`.
+    ) -> PipelineSelection:
+        """Select pipelines by name or expression (`name+`, `state:modified`), in execution order.
 
-        Raises UserError or ProblemsFound.
+        `state:modified` uses the same baseline as `compare`. Raises UserError or ProblemsFound.
         """
-        from loomgit.history.baselines import WORKTREE, Baselines
-        from loomgit.wiring.selection import Selecting
+        from loomgit.workflows.select import select_pipelines
 
-        wiring = self._wiring
-
-        def ends() -> Ends:
-            found = Baselines(wiring.repository, wiring.settings.baseline, wiring.variables)
-            return found.choose(head=WORKTREE)
-
-        selecting = Selecting(wiring, ends, variables or {})
-        return selecting.choose(names, expressions, exclude)
+        return select_pipelines(self._wiring, names, expressions, exclude, variables or {})
 
     def validate(
         self,
@@ -157,20 +158,20 @@ class Project:
         offline: bool = False,
         variables: Mapping[str, str] | None = None,
         execution_date: datetime | None = None,
-    ) -> Validation:
-        """The checklist of a pipeline; looks at source and destination unless `offline`.
+    ) -> ValidationResult:
+        """Check a pipeline, and unless `offline`, whether its source and destination are reachable.
 
-        `variables` and `execution_date` are those of a run. Missing variables are reported only if
-        at least one variable is given.
+        `variables` and `execution_date` are the same as for `run`. Missing variables are reported
+        only if at least one variable is given.
         """
-        from loomgit.domain.ports import QueryValues
-        from loomgit.wiring.assembly import Assembly
-        from loomgit.wiring.checklist import check_pipeline
+        from loomgit.workflows.validate.checklist import validate_pipeline
 
-        assembly = Assembly(self._wiring)
-        values = QueryValues(in_utc(execution_date or datetime.now(UTC)), None, variables)
-        return check_pipeline(
-            assembly, name, lambda: self.pipeline(name), offline=offline, values=values
+        return validate_pipeline(
+            self._wiring,
+            name,
+            offline=offline,
+            variables=variables,
+            execution_date=execution_date or datetime.now(UTC),
         )
 
     def run(
@@ -183,43 +184,26 @@ class Project:
         budget: float | Budget | None = None,
         on_event: Callable[[Event], None] = _ignore,
     ) -> Run:
-        """Run a pipeline and return its record, which is also kept under `.loom/runs`.
+        """Run a pipeline and return its record, which is also stored in `.loom/runs`.
 
-        `budget` (USD, or a `Budget` for several runs) is never exceeded: the run ends before, as
-        `budget_exceeded`.
-        A run that ends badly is a record with a status and a cause, no exception; UserError,
-        ProblemsFound and WorldError say that nothing was begun. Ctrl-C stops taking new records
-        and keeps what is done; the second time it raises KeyboardInterrupt.
+        The cost never exceeds `budget` (USD, or a `Budget` for several runs): the run stops before,
+        with the status `budget_exceeded`. If a run fails, its record has a status and a cause.
+        After the first Ctrl-C, the run takes no new records and keeps its results so far.
+
+        Raises UserError, ProblemsFound or WorldError if the run cannot start, and KeyboardInterrupt
+        after a second Ctrl-C.
         """
-        import asyncio
+        from loomgit.workflows.run import run_pipeline
 
-        from loomgit.execution import Execution
-        from loomgit.wiring.assembly import Assembly
-
-        if limit is not None and limit < 1:
-            raise UserError(f"limit is {limit}: it is 1 at least")
-        pipeline = self.pipeline(name)
-        if limit is not None and pipeline.load.mode == "replace":
-            raise UserError(
-                f"{pipeline.place('load.mode')}: mode: replace with a limit would leave no more "
-                f"than {limit} rows in {pipeline.load.destination}",
-                hint="load into another destination to try the pipeline out",
-            )
-        now = datetime.now(UTC)
-        when = in_utc(execution_date or now)
-        assembly = Assembly(self._wiring)
-        problems = assembly.refusals(pipeline)
-        try:
-            plan, prompt = assembly.plan(pipeline, variables or {}, when)
-        except ProblemsFound as error:
-            raise ProblemsFound([*problems, *error.problems]) from error
-        if problems:
-            raise ProblemsFound(problems)
-        gateway = assembly.gateway(plan, budget=budget)
-        execution = Execution(
-            assembly, plan, prompt, now=now, limit=limit, on_event=on_event, gateway=gateway
+        return run_pipeline(
+            self._wiring,
+            self.pipeline(name),
+            variables=variables or {},
+            execution_date=execution_date,
+            limit=limit,
+            budget=budget,
+            on_event=on_event,
         )
-        return asyncio.run(execution.run())
 
     # -- results
 
@@ -232,10 +216,10 @@ class Project:
         since: datetime | None = None,
         status: str | None = None,
     ) -> list[RunSummary]:
-        """Summaries of the past runs that meet every condition given, oldest first.
+        """Return summaries of the past runs that meet all given conditions, oldest first.
 
-        `commit` is an id, its beginning (four digits or more) or any revision; `since` is UTC
-        unless it says otherwise. Raises UserError for a revision that is not there.
+        `commit` is a full or abbreviated id (at least four digits) or any revision. `since` is in
+        UTC unless it has a time zone. Raises UserError if the revision does not exist.
         """
         if commit is not None and commit != "unborn" and not COMMIT.fullmatch(commit):
             commit = self._commit_id(commit)
@@ -245,23 +229,25 @@ class Project:
         )
 
     def _commit_id(self, revision: str) -> str:
-        found = self._wiring.repository.objects([f"{revision}^{{commit}}"])[0]
-        if found is None:
-            raise UserError(f"there is no commit {revision}")
-        return found[0]
+        commit = self._wiring.repository.objects([f"{revision}^{{commit}}"])[0]
+        if commit is None:
+            raise UserError(f"the commit {revision} does not exist")
+        return commit[0]
 
     def get_run(self, name: str) -> Run:
-        """A run by run_id, uid or `latest`. Raises UserError."""
+        """Get a run by its run_id, its uid, or `latest`. Raises UserError."""
         return self._wiring.store.get(name)
 
     def run_document(self, run: Run) -> JsonObject:
-        """The run as the JSON of its file."""
+        """Return a run as the JSON object that its file contains."""
         return self._wiring.store.document(run)
 
-    def gc(self, *, days: int = 90, keep: int = 20, dry_run: bool = False) -> Collected:
-        """Remove runs that no ref reaches, older than `days`, beyond the last `keep` of a branch.
+    def gc(self, *, days: int = 90, keep: int = 20, dry_run: bool = False) -> GcResult:
+        """Remove runs that meet all of three conditions.
 
-        `dry_run` only says what would go. Raises WorldError where a file cannot be removed.
+        The run's commit is unreachable from all refs, the run is older than `days`, and the run is
+        not among the last `keep` runs of its branch and pipeline. If `dry_run` is true, nothing is
+        removed. Raises WorldError if a file cannot be removed.
         """
         from loomgit.history.gc import collect
 
@@ -271,31 +257,35 @@ class Project:
             wiring.store, wiring.repository, now=now, days=days, keep=keep, dry_run=dry_run
         )
 
-    def sync_push(self, remote: str = "origin") -> Synced | None:
-        """Send the run files that a remote lacks to its branch `loom-results`, never forced.
+    def sync_push(self, remote: str = "origin") -> SyncResult | None:
+        """Send run files that a remote does not have to its branch `loom-results`, without force.
 
-        None: with `store: tracked` there is nothing to send. Raises UserError or WorldError.
+        If the setting is `store: tracked`, returns None, because commits contain the run files.
+        Raises UserError or WorldError.
         """
         return None if self._tracked else self._sync.push(remote)
 
-    def sync_pull(self, remote: str = "origin") -> Synced | None:
-        """Fetch the run files that are missing here; none is overwritten. None as `sync_push`."""
+    def sync_pull(self, remote: str = "origin") -> SyncResult | None:
+        """Fetch run files that are missing locally. Existing files are not overwritten.
+
+        If the setting is `store: tracked`, returns None. Raises UserError or WorldError.
+        """
         return None if self._tracked else self._sync.pull(remote)
 
-    def spending(self, name: str, *, since: datetime | None = None) -> Spending:
-        """What the stored runs of a pipeline cost, by stage, model and day."""
-        from loomgit.sessions.spending import spending
+    def spending(self, name: str, *, since: datetime | None = None) -> SpendingReport:
+        """Return the cost of a pipeline's stored runs in USD, by stage, model and day."""
+        from loomgit.workflows.forecast.spending import spending
 
         return spending(self._wiring, self.pipeline(name), since)
 
     def estimate(
         self, name: str, *, variables: Mapping[str, str] | None = None, limit: int | None = None
     ) -> Estimate:
-        """What a run of a pipeline will cost; no model is asked.
+        """Estimate the cost of a pipeline's next run; no model is called.
 
-        Raises what the run would before it asked anything: UserError, ProblemsFound or WorldError.
+        Raises UserError, ProblemsFound or WorldError if the run could not start.
         """
-        from loomgit.sessions.estimating import estimate
+        from loomgit.workflows.forecast.cost_estimate import estimate
 
         return estimate(self._wiring, self.pipeline(name), variables or {}, limit=limit)
 
@@ -313,84 +303,86 @@ class Project:
     # -- comparison
 
     def compare(
-        self, *, on_progress: Callable[[int, int], None] = lambda *_: None, **wanted: Unpack[Asked]
+        self,
+        *,
+        on_progress: Callable[[int, int], None] = lambda *_: None,
+        **wanted: Unpack[CompareOptions],
     ) -> Comparison:
-        """Compare the results of two revisions; `wanted` are the fields of `comparing.Wanted`.
+        """Compare the results of two revisions. The options are the fields of `ComparisonRequest`.
 
-        Without `run_missing` only what is stored is compared. Raises UserError for a revision that
-        is not there, ProblemsFound for a broken pipeline.
+        If `run_missing` is false, only stored results are compared. Raises UserError if a revision
+        does not exist, and ProblemsFound if a pipeline is invalid.
         """
-        from loomgit.comparisons.comparing import Comparing
-        from loomgit.comparisons.pairs import Wanted
+        from loomgit.workflows.comparing.compare import compare_revisions
 
-        return Comparing(self._wiring, Wanted(**wanted), on_progress).compare()
+        return compare_revisions(self._wiring, wanted, on_progress)
 
-    def resolve(self, **wanted: Unpack[Asked]) -> tuple[Revision, Revision, str]:
-        """The two revisions that `compare` would compare; without a baseline, why there is none."""
-        from loomgit.comparisons.comparing import Comparing
-        from loomgit.comparisons.pairs import Wanted
-        from loomgit.domain.comparison import Revision
+    def resolve(self, **wanted: Unpack[CompareOptions]) -> tuple[Revision, Revision, str]:
+        """Return the revisions that `compare` would compare.
 
-        ends = Comparing(self._wiring, Wanted(**wanted)).ends()
-        tip = ends.head or self._wiring.repository.head().id
-        return Revision(ends.base_name, ends.base or ""), Revision(ends.head_name, tip), ends.why
+        The third value says why there is no baseline, and is empty if there is one.
+        """
+        from loomgit.workflows.comparing.compare import resolve_revisions
+
+        return resolve_revisions(self._wiring, wanted)
 
     # -- reports
 
     def report(self, *, since: datetime | None = None) -> Overview:
-        """How all pipelines are doing: their runs since then, the scores over commits, the
-        comparison that the stored results allow. `loomgit.report.html` makes a page of it."""
-        from loomgit.reporting import report_overview
+        """Return an overview of all pipelines, which `render_overview` renders as HTML.
 
-        return report_overview(self, since=since)
+        It contains the runs since a date, the scores by commit, and a comparison of stored results.
+        """
+        from loomgit.workflows.report import report_overview
+
+        return report_overview(self._wiring, since=since)
 
     def changes(self, *, since: datetime | None = None) -> ChangeLog:
-        """Who changed prompts, context and pipelines and who approved it, as Git's history tells,
-        with the scores of each version; newest first.
+        """Return the changes to prompts, context files and pipelines, newest first.
 
-        The scores are noted under `.loom/state`, so that later runs do not move them.
+        The changes come from the Git history. Each change has its author, its approvals and the
+        scores of its version. The scores are stored in `.loom/state`, so that later runs do not
+        alter the scores of old changes.
         """
-        from loomgit.reporting import report_changes
+        from loomgit.workflows.report import report_changes
 
-        return report_changes(self, since=since)
+        return report_changes(self._wiring, since=since)
 
     # -- versions
 
     def log(self, path: str, *, pipeline: str | None = None, limit: int | None = None) -> FileLog:
-        """The contents that a file had, newest first, with the results of their own commits.
+        """Return the versions of a file, newest first, with the results of their commits.
 
-        Of `pipeline` alone where it is given. Raises UserError for a file or pipeline that never
-        was.
+        If `pipeline` is given, only the results of this pipeline are included. Raises UserError if
+        the file or the pipeline never existed.
         """
-        from loomgit.history.log import read_log
-        from loomgit.wiring.version_scores import VersionScores
+        from loomgit.workflows.file_log import read_file_log
 
-        runs = self.runs(pipeline)
-        if pipeline is not None and not runs:
-            self.pipeline(pipeline)
-        log = read_log(self._wiring.repository, self._relative(path), limit)
-        return VersionScores(self._wiring, runs, pipeline).fill_log(log)
+        return read_file_log(self._wiring, self._relative(path), pipeline, limit)
 
     def show(self, path: str) -> FileVersion:
-        """A file's content: `path` or `path@version`. Raises UserError."""
+        """Return the content of a file, given as `path` or `path@version`. Raises UserError."""
         from loomgit.history.versions import split_version
 
-        plain, at = split_version(path)
-        if at is not None and (self.root / path).is_file():
-            plain, at = path, None
-        return self._wiring.versions.read(self._relative(plain), at)
+        name, version = split_version(path)
+        if version is not None and (self.root / path).is_file():
+            name, version = path, None
+        return self._wiring.versions.read(self._relative(name), version)
 
     def tag(
         self, path: str, version: str, *, message: str | None = None, push: bool = False
     ) -> str:
-        """Tag the committed content of a file; returns the tag's name. Raises UserError."""
+        """Tag the committed content of a file; return the name of the tag. Raises UserError."""
         name = self._wiring.versions.tag(self._relative(path), version, message)
         if push:
             self._wiring.repository.push_tag(name)
         return name
 
     def _relative(self, path: str) -> str:
-        """A path as users type it (from their folder, or from the root) as the project's own."""
+        """Return a path relative to the root.
+
+        The argument is relative to the current folder or to the root.
+        """
         typed = Path(path)
         for base in (Path.cwd(), self.root):
             whole = base / typed

@@ -1,5 +1,7 @@
-"""The `loom` command: a group that loads a command only when it is called, and the one place where
-errors become lines and exit codes."""
+"""The `loom` command line.
+
+It imports only the command that the user calls, and converts errors to messages and exit codes.
+"""
 
 from __future__ import annotations
 
@@ -17,39 +19,40 @@ import click
 
 from loomgit import __version__
 from loomgit.commands.screen import echo, echo_document
-from loomgit.errors import LoomError, UserError, WorldError, lines_of
+from loomgit.errors import LoomError, UserError, WorldError, error_lines
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# Name: (module in loomgit.commands, what `loom --help` says). Kept here so that help imports none.
+# Name: (module in loomgit.commands, short help). `loom --help` reads only this table and imports
+# no command.
 COMMANDS = {
-    "init": ("init", "Make a small project that runs at once."),
-    "run": ("run", "Run a pipeline: extract, transform, evaluate, gate, load."),
+    "init": ("init", "Create a small example project that runs offline."),
+    "run": ("run", "Run pipelines: extract, transform, evaluate, gate, load."),
     "validate": ("validate", "Check pipelines without running them."),
-    "runs": ("runs", "List past runs, show one, or remove old ones."),
-    "sync": ("sync", "Share run files through a branch of the remote."),
+    "runs": ("runs", "List, show or remove past runs."),
+    "sync": ("sync", "Share run files through a branch of a remote."),
     "test": ("test", "Run the prompt tests of pipelines."),
-    "compare": ("compare", "Compare the scores, cost and latency of two revisions."),
-    "diff": ("compare", "The same as compare."),
-    "hooks": ("hooks", "Git hooks that stop degraded prompts."),
-    "ci": ("ci", "Judge a pull request: summary, comment, annotations, exit code."),
-    "report": ("report", "Tell how all pipelines are doing; who changed and approved what."),
-    "cost": ("cost", "Tell what a pipeline cost, or estimate what a run will."),
-    "power": ("power", "Tell how many cases a comparison needs to see a drop."),
-    "log": ("log", "List the versions of a file with their scores, cost and author."),
+    "compare": ("compare", "Compare scores, cost and latency of two revisions."),
+    "diff": ("compare", "Alias of compare."),
+    "hooks": ("hooks", "Manage Git hooks that block degraded prompts."),
+    "ci": ("ci", "Check a pull request and publish the result."),
+    "report": ("report", "Report on all pipelines, or on changes and approvals."),
+    "cost": ("cost", "Show the cost of past runs, or estimate the next run."),
+    "power": ("power", "Calculate how many cases detect a drop of the score."),
+    "log": ("log", "List the versions of a file with scores, cost and author."),
     "show": ("show", "Show a prompt or context file at a version."),
-    "tag": ("tag", "Name the committed content of a file as a version."),
-    "cache": ("cache", "Tell what the cache of replies holds, empty it, or make it smaller."),
-    "cassette": ("cassette", "Check recorded replies, or remove those nobody asks for."),
-    "schema": ("schema", "Print the JSON Schema of a kind of file."),
+    "tag": ("tag", "Tag the committed content of a file as a version."),
+    "cache": ("cache", "Show, clear or prune the reply cache."),
+    "cassette": ("cassette", "Verify or prune recorded replies."),
+    "schema": ("schema", "Print the JSON Schema of a file type."),
 }
-STOPPED = 130
-OUR_BUG = 3
+INTERRUPTED = 130
+BUG_EXIT_CODE = 3
 
 
 class _Commands(click.Group):
-    """Finds commands by the table above; help shows the table and imports nothing."""
+    """Finds commands in `COMMANDS`, and imports a command only when the user calls it."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         del ctx
@@ -67,10 +70,10 @@ class _Commands(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            from loomgit.domain.words import nearest  # noqa: PLC0415 - only a misspelt word needs it
+            from loomgit.domain.suggestions import nearest  # noqa: PLC0415 - only for typos
 
-            close = nearest(args[0], COMMANDS)
-            hint = f" Did you mean '{close}'?" if close else ""
+            suggestion = nearest(args[0], COMMANDS)
+            hint = f" Did you mean '{suggestion}'?" if suggestion else ""
             raise click.UsageError(f"No such command '{args[0]}'.{hint}", ctx)
         return super().resolve_command(ctx, args)
 
@@ -90,17 +93,23 @@ def group() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and exit: 0 done, 1 the answer is no, 2 you must change something,
-    3 our bug, 4 the world failed, 130 stopped."""
-    # Pydantic loads every plugin that is installed (logfire comes with arbiter-ai: half a second).
+    """Run the command line and exit.
+
+    Exit codes: 0 success, 1 negative result (a gate or a test failed), 2 usage or configuration
+    error, 3 bug in Loom, 4 failure outside Loom (provider, database, disk, Git), 130 interrupted.
+    """
+    # Otherwise pydantic loads all installed plugins. logfire, a dependency of arbiter-ai, is such a
+    # plugin and takes 0.5 s.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
-    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # each use of Git says if it is missing
-    # What is loaded at the start stays to the end: looking through it for garbage after every few
-    # hundred objects is a twentieth of a run.
+    os.environ.setdefault(
+        "GIT_PYTHON_REFRESH", "quiet"
+    )  # Loom itself reports a missing Git when a command needs Git
+    # Imported modules stay in memory until the end. With the default thresholds, the garbage
+    # collector scans them so often that the scans take 5 % of a run.
     gc.set_threshold(20_000, 20, 20)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # of a console that cannot show all letters
+            stream.reconfigure(errors="replace")  # some encodings cannot represent all characters
     sys.exit(_run(list(sys.argv[1:] if arguments is None else arguments)))
 
 
@@ -108,7 +117,7 @@ def _run(arguments: list[str]) -> int:
     try:
         Path.cwd()
     except OSError:
-        return _say("the current folder does not exist any more", "change to another one", 2)
+        return _print_error("the current folder does not exist", "change to another folder", 2)
     return _call(arguments)
 
 
@@ -121,54 +130,56 @@ def _call(arguments: list[str]) -> int:
     except click.exceptions.Exit as error:
         return error.exit_code
     except click.UsageError as error:
-        return _usage(error, as_json=_wants_json(arguments))
+        return _report_usage(error, as_json=_wants_json(arguments))
     except click.ClickException as error:
         if _wants_json(arguments):
-            _document(UserError(error.format_message()))
-        return _say(error.format_message(), None, 2)
+            _print_document(UserError(error.format_message()))
+        return _print_error(error.format_message(), None, 2)
     except (click.Abort, KeyboardInterrupt):
-        return _say("stopped", None, STOPPED)
+        return _print_error("interrupted", None, INTERRUPTED)
     except LoomError as error:
         if _wants_json(arguments):
-            _document(error)
-        for line, hint in lines_of(error):
-            _say(line, hint, error.exit_code)
+            _print_document(error)
+        for line, hint in error_lines(error):
+            _print_error(line, hint, error.exit_code)
         return error.exit_code
-    except Exception as error:  # noqa: BLE001 - the one boundary: what was not foreseen is our bug
-        return _tell_unforeseen(error, as_json=_wants_json(arguments))
+    except Exception as error:  # noqa: BLE001 - the only error boundary
+        return _report_unexpected(error, as_json=_wants_json(arguments))
     return code if isinstance(code, int) else 0
 
 
-def _tell_unforeseen(error: Exception, *, as_json: bool) -> int:
-    """Tell of an error of the machine (a full disk), or of a bug of ours, and keep the details."""
+def _report_unexpected(error: Exception, *, as_json: bool) -> int:
+    """Report a system error (such as a full disk) or a bug in Loom, and save the traceback."""
     from loomgit.commands import last_error  # noqa: PLC0415 - rare
 
-    details = last_error.keep(error)
+    details = last_error.save(error)
     if isinstance(error, OSError):
         name = f"{error.filename}: " if error.filename else ""
         message = f"{name}{error.strerror or error}"
         if as_json:
-            with suppress(OSError):  # standard output itself may be what is full
-                _document(WorldError(message, hint=details))
-        return _say(message, details, WorldError.exit_code)
-    details = details or last_error.report(error)
-    return _say(f"this is a bug in Loom: {last_error.summary(error)}", details, OUR_BUG)
+            with suppress(OSError):  # stdout may be a file on the full disk
+                _print_document(WorldError(message, hint=details))
+        return _print_error(message, details, WorldError.exit_code)
+    details = details or last_error.render_traceback(error)
+    return _print_error(
+        f"this is a bug in Loom: {last_error.render_summary(error)}", details, BUG_EXIT_CODE
+    )
 
 
 def _wants_json(arguments: list[str]) -> bool:
     return "--json" in arguments or bool(os.environ.get("LOOM_JSON"))
 
 
-def _usage(error: click.UsageError, *, as_json: bool) -> int:
+def _report_usage(error: click.UsageError, *, as_json: bool) -> int:
     command = error.ctx.command_path if error.ctx else "loom"
-    message, hint = " ".join(error.format_message().split()), f"`{command} --help` says more"
+    message, hint = " ".join(error.format_message().split()), f"see `{command} --help`"
     if as_json:
-        _document(UserError(message, hint=hint))
-    return _say(message, hint, 2)
+        _print_document(UserError(message, hint=hint))
+    return _print_error(message, hint, 2)
 
 
-def _document(error: LoomError) -> None:
-    """The error as the one JSON document that --json promises."""
+def _print_document(error: LoomError) -> None:
+    """Print the error as the JSON document of the option --json."""
     body = {
         "message": error.message,
         "hint": error.hint,
@@ -178,7 +189,7 @@ def _document(error: LoomError) -> None:
     echo_document(json.dumps({"schema_version": 1, "error": body}, indent=2, ensure_ascii=False))
 
 
-def _say(message: str, hint: str | None, code: int) -> int:
+def _print_error(message: str, hint: str | None, code: int) -> int:
     echo(f"error: {message}", err=True)
     if hint:
         echo(f"hint: {hint}", err=True)

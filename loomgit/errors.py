@@ -1,7 +1,7 @@
-"""The errors that reach a user: what happened, where, what to do, and the exit code it means.
+"""The errors that Loom shows to a user: the problem, its position, a hint, and the exit code.
 
-Exit codes: 2 the user must change something, 3 our own bug (anything that is not a LoomError),
-4 the world failed (provider, database, disk, Git).
+Exit codes: 2 if the user must change something, 3 for a bug in Loom (any exception that is not a
+LoomError), 4 if something outside Loom failed (provider, database, disk, Git).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from loomgit.domain.place import Problem
     from loomgit.domain.values import JsonObject
 
-# A file and a line at the beginning of a message. Other words with a number behind them are hosts.
+# A file and a line at the start of a message. A name without one of these extensions is a host.
 _PLACED = re.compile(
     r"(?P<file>[^\s:][^:\n]*\.(?:ya?ml|csv|jsonl?|ndjson|txt|md|py|j2|jinja2?|toml|sql))"
     r":(?P<line>\d+)(?::(?P<column>\d+))?: (?P<message>.+)",
@@ -26,7 +26,7 @@ _PLACED = re.compile(
 
 
 class LoomError(Exception):
-    """Something that a user can act on: one line that says what, an optional one that says how."""
+    """An error that a user can act on: one line with the problem, and an optional hint."""
 
     exit_code: ClassVar[int] = 2
 
@@ -35,10 +35,16 @@ class LoomError(Exception):
         self.message = message
         self.hint = hint
 
-    def documents(self) -> list[JsonObject]:
-        """The problems behind the error for a JSON document: file, line, column, message, hint.
+    @property
+    def first_problem(self) -> str:
+        """The error in one line. If there are several problems, this is the first one."""
+        return self.message
 
-        The place is that at the beginning of the message, where there is one.
+    def documents(self) -> list[JsonObject]:
+        """Return the problems for a JSON document, with file, line, column, message and hint.
+
+        The file, line and column come from the start of the message. They are null if the message
+        does not start with a file and a line.
         """
         placed = _PLACED.match(self.message)
         if placed is None:
@@ -49,43 +55,51 @@ class LoomError(Exception):
 
 
 class UserError(LoomError):
-    """The user must change something: a file, a flag, a variable."""
+    """An error that the user can correct by changing a file, a flag or a variable."""
 
 
 class ProblemsFound(UserError):
-    """The faults of the user's files, all of them at once, each with its place."""
+    """All problems in the user's files, each with its file and line."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         super().__init__("\n".join(str(problem) for problem in problems))
         self.problems = tuple(problems)
 
+    @property
+    def first_problem(self) -> str:
+        """The first problem with its file and line, in one line of text."""
+        return str(self.problems[0])
+
     def documents(self) -> list[JsonObject]:
-        """The problems for a JSON document."""
+        """Return the problems for a JSON document."""
         return [problem.document() for problem in self.problems]
 
 
 class WorldError(LoomError):
-    """Something outside Loom failed: a disk, a database, Git, a network."""
+    """A failure outside Loom: a disk, a database, Git, a network."""
 
     exit_code = 4
 
 
 class ModelError(WorldError):
-    """A call to a model failed; the children say what can be done about it.
+    """A failed call to a model. The subclasses distinguish the possible reactions.
 
-    `cost` is what the provider charged for the call all the same, in USD; None if nobody knows: the
-    request was sent, and no reply came.
+    `cost` is the amount in USD that the provider charged for the failed call. It is None if the
+    amount is unknown, because the request was sent and no reply arrived.
     """
 
     cost: float | None = 0.0
 
 
 class Unrecorded(ModelError):
-    """A replay has no recorded reply to this request, and may not ask the model."""
+    """A replay has no recorded reply to the request and may not call the model."""
 
 
 class RateLimited(ModelError):
-    """The provider asks to wait: try again, not before `retry_after` seconds where it says so."""
+    """The provider limits the rate of requests: the same call may succeed later.
+
+    `retry_after` is the time to wait in seconds, or None if the provider does not specify it.
+    """
 
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:
         super().__init__(message)
@@ -93,10 +107,10 @@ class RateLimited(ModelError):
 
 
 class Unavailable(ModelError):
-    """A 5xx, a network fault or a timeout: the same call may succeed later.
+    """A 5xx status, a network failure or a timeout: the same call may succeed later.
 
-    `retry_after` is in seconds, None where the provider does not say; `overloaded` says that there
-    are too many calls for it (503), not that it is broken.
+    `retry_after` is the time to wait in seconds, or None if the provider does not specify it.
+    `overloaded` is true if the provider works but receives too many calls (503).
     """
 
     def __init__(
@@ -108,34 +122,34 @@ class Unavailable(ModelError):
 
 
 class Rejected(ModelError):
-    """The provider refuses this very request (malformed, too long, against its policy)."""
+    """The provider refuses this particular request: malformed, too long, or against its policy."""
 
 
 class Denied(ModelError):
-    """No key, a wrong key or no quota: no call will succeed until a person acts."""
+    """No key, a wrong key or no quota: no call succeeds until a person intervenes."""
 
     exit_code = 2
 
 
 class NotServed(Denied):
-    """The server does not serve the model: it does not know it, or the key may not use it.
+    """The server does not know the model, or the key may not use the model.
 
-    Said of a model that has answered before, it concerns that one request.
+    If the model has answered before, the error applies to this one request only.
     """
 
 
 class Untrusted(Denied):
-    """A revision may not use the keys or run its own code, so it was not measured."""
+    """A revision may not use the keys or run its own code, so Loom did not measure it."""
 
 
 class BudgetExceeded(Denied):
-    """The next call might spend more than the budget has left, so it was not made."""
+    """The next call could exceed the remaining budget, so Loom did not make it."""
 
     exit_code = 1
 
 
-def lines_of(error: LoomError) -> list[tuple[str, str | None]]:
-    """The lines that a terminal shows, each with its hint: one for each problem."""
+def error_lines(error: LoomError) -> list[tuple[str, str | None]]:
+    """Return the lines that a terminal shows, one for each problem, each with its hint."""
     if not isinstance(error, ProblemsFound):
         return [(error.message, error.hint)]
-    return [(f"{each.place}: {each.message}", each.hint) for each in error.problems]
+    return [(f"{problem.place}: {problem.message}", problem.hint) for problem in error.problems]

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from loomgit.domain.models import Completion, Request, Usage
 from loomgit.domain.ports import Evaluator, Gateway, LoadReceipt, Sink, Source
-from loomgit.domain.records import RefusedRow, Score, Subject
+from loomgit.domain.records import EvaluationInput, RefusedRow, Score
 from loomgit.domain.runs import RecordsFile
 from loomgit.domain.values import JsonObject
 
@@ -32,10 +32,10 @@ class FakeGateway(Gateway):
 class FakeEvaluator(Evaluator):
     """Scores by a function of the subject (a number, a Score or an error to raise)."""
 
-    def __init__(self, judge: Callable[[Subject], float | Score | Exception]) -> None:
+    def __init__(self, judge: Callable[[EvaluationInput], float | Score | Exception]) -> None:
         self._judge = judge
 
-    async def score(self, subject: Subject) -> Score:
+    async def score(self, subject: EvaluationInput) -> Score:
         answer = self._judge(subject)
         if isinstance(answer, Exception):
             raise answer

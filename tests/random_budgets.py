@@ -15,10 +15,10 @@ from loomgit.domain.bills import Bill, billed_to
 from loomgit.errors import LoomError
 from loomgit.gateway.budget import Budget
 from loomgit.gateway.retry import RetryGateway
-from loomgit.guards.guard import Change, Guard
+from loomgit.workflows.guard.guard import Guard, GuardedChange
 from tests.comparisons import reviews
-from tests.plugin.sessions import command, environment
 from tests.projects import PIPELINE, PROMPT, make_project
+from tests.pytest_plugin.sessions import command, environment
 from tests.repos import commit, git
 from tests.servers.openai_server import Charged, OpenAiServer, error, find_schema, instance
 
@@ -205,7 +205,7 @@ def _guard(case: Case, folder: Path) -> float:
     bill = Bill()
     with billed_to(bill):
         for tip in (head, other):
-            guard.judge(Change(base, "main", tip, "change"))
+            guard.judge(GuardedChange(base, "main", tip, "change"))
     return bill.known
 
 

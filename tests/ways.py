@@ -216,11 +216,11 @@ WAYS = {
         prepare=tag_worse,
     ),
     "prompt that is pinned to a branch": Way(
-        "prompt_version: main is no fixed version",
+        "prompt_version: main is not a fixed version",
         {**pipeline("  context:", "  prompt_version: main\n  context:"), **BROKEN},
     ),
     "context that is pinned to a branch": Way(
-        "context.0: main is no fixed version", WORSE,
+        "context.0: main is not a fixed version", WORSE,
         pipeline("[context/taxonomy.md]", "[context/taxonomy.md@main]"),
     ),
     "folder behind a symbolic link": Way(

@@ -1,14 +1,13 @@
-"""`loom cassette verify|prune`: the recorded replies that Git tracks."""
+"""`loom cassette verify|prune`: recorded replies in files that Git tracks."""
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import click
 
 from loomgit.commands.options import Common, common
-from loomgit.domain.words import one_of
+from loomgit.domain.suggestions import suggest_or_list
 from loomgit.errors import ProblemsFound, UserError
 
 if TYPE_CHECKING:
@@ -25,14 +24,14 @@ NAMES = click.argument("pipelines", nargs=-1, metavar="[PIPELINE...]")
 
 @click.group("cassette")
 def command() -> None:
-    """Check or tidy up the recorded replies under .loom/cassettes."""
+    """Verify or prune recorded replies in .loom/cassettes."""
 
 
 @command.command("verify")
 @NAMES
 @common
 def verify(options: Common, pipelines: tuple[str, ...]) -> None:
-    """Check that every line is whole and every reply belongs to its request."""
+    """Check that every line is intact and every reply matches its request."""
     cassettes = _open(options.project(), pipelines)
     console = options.console
     for name, cassette in cassettes.items():
@@ -42,45 +41,46 @@ def verify(options: Common, pipelines: tuple[str, ...]) -> None:
             if console.verbose:
                 console.print(f"  {name} at {origin}: {_counted(count)}")
     if not cassettes:
-        console.answer("nothing is recorded")
+        console.answer("no recorded replies")
     counts = {name: len(cassette.entries) for name, cassette in cassettes.items()}
     console.document({"schema_version": 1, "cassettes": counts})
 
 
 @command.command("prune")
-@click.option("--dry-run", is_flag=True, help="Only say what would go.")
+@click.option("--dry-run", is_flag=True, help="Show what would be removed, without removing it.")
 @NAMES
 @common
 def prune(options: Common, dry_run: bool, pipelines: tuple[str, ...]) -> None:
-    """Remove replies that were last asked for by another state of the prompt or its context.
+    """Remove replies that the current prompt and context do not use.
 
-    A session with replay `auto` marks what it asks for, so run one before. The cassette of a
-    pipeline that is gone is removed whole.
+    A session with `--replay auto` marks the replies that it uses, so run one before. If a pipeline
+    does not exist, its whole cassette is removed.
     """
-    from loomgit.wiring.project import Wiring  # noqa: PLC0415 - `--help` must not pay for it
-
     project, console = options.project(), options.console
-    wiring = Wiring(project.root, os.environ, console.warn)
+    wiring = project.wiring
     known = project.pipeline_names()
     removed: dict[str, int] = {}
     for name, cassette in _open(project, pipelines).items():
         origin = _origin(project, wiring, name) if name in known else None
-        gone = [key for key, entry in cassette.entries.items() if entry.origin != origin]
-        removed[name] = len(gone)
-        stay = len(cassette.entries) - len(gone)
-        if not dry_run and not stay:
+        unused = [key for key, entry in cassette.entries.items() if entry.origin != origin]
+        removed[name] = len(unused)
+        remaining = len(cassette.entries) - len(unused)
+        if not dry_run and not remaining:
             cassette.path.unlink()
         elif not dry_run:
-            cassette.remove(gone)
-        verb = "would remove" if dry_run else "removed"
-        console.answer(f"{cassette.shown}: {verb} {_counted(len(gone))}, {stay:,} stay")
+            cassette.remove(unused)
+        verb, keep = ("would remove", "keep") if dry_run else ("removed", "kept")
+        console.answer(f"{cassette.shown}: {verb} {_counted(len(unused))}, {keep} {remaining:,}")
     if not removed:
-        console.answer("nothing is recorded")
+        console.answer("no recorded replies")
     console.document({"schema_version": 1, "dry_run": dry_run, "removed": removed})
 
 
 def _open(project: Project, names: tuple[str, ...]) -> dict[str, Cassette]:
-    """The cassettes by pipeline. Raises ProblemsFound with the damage of all of them."""
+    """Return the cassettes by pipeline.
+
+    Raises UserError if a pipeline has no cassette, and ProblemsFound if cassettes are damaged.
+    """
     from loomgit.gateway.cassette import Cassette  # noqa: PLC0415 - as above
 
     files = _files(project.root)
@@ -88,8 +88,8 @@ def _open(project: Project, names: tuple[str, ...]) -> dict[str, Cassette]:
     opened: dict[str, Cassette] = {}
     for name in names or sorted(files):
         if name not in files:
-            hint = one_of(name, files, "recorded")
-            raise UserError(f"nothing is recorded for the pipeline {name}", hint=hint)
+            hint = suggest_or_list(name, files, "recorded")
+            raise UserError(f"the pipeline {name} has no recorded replies", hint=hint)
         try:
             opened[name] = Cassette(files[name], f"{FOLDER}/{name}.jsonl")
         except ProblemsFound as damaged:
@@ -104,19 +104,19 @@ def _files(root: Path) -> dict[str, Path]:
 
 
 def _origin(project: Project, wiring: Wiring, name: str) -> str:
-    """The mark of what the pipeline would ask now."""
-    from loomgit.gateway.cassette import origin_of  # noqa: PLC0415 - as above
+    """Return the hash of a pipeline's current prompt and context."""
+    from loomgit.gateway.cassette import hash_origin  # noqa: PLC0415 - as above
 
     transform = project.pipeline(name).transform
-    asked = [(transform.prompt or "", transform.prompt_version)]
-    asked += [(file.path, file.version) for file in transform.context]
-    blobs = []
-    for found in wiring.versions.read_all(asked):
-        if isinstance(found, UserError):
-            raise found
-        blobs.append(found)
-    prompt, *context = blobs
-    return origin_of(prompt.blob, {file.path: file.blob for file in context})
+    paths = [(transform.prompt or "", transform.prompt_version)]
+    paths += [(file.path, file.version) for file in transform.context]
+    files = []
+    for file_or_error in wiring.versions.read_all(paths):
+        if isinstance(file_or_error, UserError):
+            raise file_or_error
+        files.append(file_or_error)
+    prompt, *context = files
+    return hash_origin(prompt.blob, {file.path: file.blob for file in context})
 
 
 def _counted(count: int) -> str:

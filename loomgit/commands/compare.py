@@ -1,4 +1,4 @@
-"""`loom compare`: what a change did to scores, cost and latency, and whether it may be merged."""
+"""`loom compare`: the effect of a change on scores, cost and latency, and the verdict on it."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ from loomgit.report.comparison import document, revision, table
 from loomgit.report.markdown import markdown
 
 if TYPE_CHECKING:
-    from loomgit.api import Asked, Project
+    from loomgit.api import Project
     from loomgit.commands.options import Console
     from loomgit.domain.comparison import Comparison
+    from loomgit.workflows.comparing.request import CompareOptions
 
 FORMATS = ["table", "json", "markdown", "html"]
 
@@ -28,7 +29,7 @@ FORMATS = ["table", "json", "markdown", "html"]
 def _parse_share(
     context: click.Context, parameter: click.Parameter, value: str | None
 ) -> float | None:
-    """A share of 1, `0.1` or `10%`; a drop of scores is 1 at most."""
+    """Parse a share, `0.1` or `10%`. A drop of the scores is at most 1."""
     del context
     if value is None:
         return None
@@ -38,7 +39,7 @@ def _parse_share(
     except ValueError:
         share = math.nan
     if not 0 <= share <= (1 if parameter.name == "max_drop" else sys.float_info.max):
-        raise click.BadParameter(f"{text!r} is no share such as 0.05 or 5%")
+        raise click.BadParameter(f"{text!r} is not a share such as 0.05 or 5%")
     return share
 
 
@@ -47,53 +48,74 @@ def _parse_share(
 @click.option(
     "--head",
     metavar="worktree|index|REV",
-    help="What to compare; default: the working tree where it is dirty, else HEAD.",
+    help="Revision to compare.",
+    show_default="the working tree if it has changes, else HEAD",
 )
+@click.option("--merged", nargs=2, metavar="A B", help="Compare A with a merge of B into A.")
 @click.option(
-    "--merged", nargs=2, metavar="A B", help="A against what a merge of B into it would make."
+    "--pipeline",
+    "pipelines",
+    multiple=True,
+    metavar="NAME",
+    help="Only this pipeline. Can be repeated.",
 )
-@click.option("--pipeline", "pipelines", multiple=True, metavar="NAME", help="Only this pipeline.")
 @click.option(
     "--select",
     multiple=True,
     metavar="EXPR",
-    help="Only name, +name, name+, tag:word, state:modified, state:modified+.",
+    help="Only the pipelines that EXPR selects, as in `loom run`. Can be repeated.",
 )
-@variables_option("A value for {{ vars.NAME }} on both sides; may be given again.")
-@click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True)
-@click.option("--run-missing", is_flag=True, help="Measure what has no results yet, on both sides.")
+@variables_option("Set {{ vars.NAME }} in both revisions. Can be repeated.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(FORMATS),
+    default="table",
+    show_default=True,
+    help="Output format.",
+)
+@click.option("--run-missing", is_flag=True, help="Measure missing results of both revisions.")
 @click.option(
     "--budget",
     "usd",
     type=FiniteNumber(min=0),
     metavar="USD",
-    help="With --run-missing or --aa: spend no more than this.",
+    help="With --run-missing or --aa: maximum cost.",
 )
 @click.option(
     "--trust-revision",
     is_flag=True,
-    help="Measure also a revision that changes code of evaluators, or addresses or keys of models.",
+    help="Also measure a revision that changes evaluator code, model addresses or API keys.",
 )
-@click.option("--require-baseline", is_flag=True, help="Exit 1 where there is no baseline.")
-@click.option("--allow-removed", is_flag=True, help="Accept that many cases are gone or changed.")
-@click.option("--unpaired", is_flag=True, help="Compare means of different cases (sees far less).")
+@click.option("--require-baseline", is_flag=True, help="Exit with 1 if no baseline exists.")
+@click.option("--allow-removed", is_flag=True, help="Accept many removed or changed cases.")
 @click.option(
-    "--aa", is_flag=True, help="The baseline against itself, disjoint samples: what noise does."
+    "--unpaired", is_flag=True, help="Compare the means of different cases (much less sensitive)."
 )
 @click.option(
-    "--aa-from", type=WholeNumber(min=0), default=0, metavar="N", help="With --aa: first sample."
+    "--aa", is_flag=True, help="Compare disjoint samples of the baseline, to measure noise."
 )
-@click.option("--resolve", is_flag=True, help="Only say which commits would be compared.")
-@click.option("--explain", is_flag=True, help="Say which inputs differ.")
-@click.option("--strict", is_flag=True, help="Exit 1 unless no worse is proven.")
 @click.option(
-    "--max-drop", metavar="SHARE", callback=_parse_share, help="The drop of a score that matters."
+    "--aa-from",
+    type=WholeNumber(min=0),
+    default=0,
+    metavar="N",
+    help="With --aa: number of the first sample.",
+)
+@click.option("--resolve", is_flag=True, help="Only show which commits would be compared.")
+@click.option("--explain", is_flag=True, help="Show which inputs differ.")
+@click.option("--strict", is_flag=True, help="Exit with 1 unless the result is proven no worse.")
+@click.option(
+    "--max-drop",
+    metavar="SHARE",
+    callback=_parse_share,
+    help="Smallest drop of a score that counts as degraded.",
 )
 @click.option(
     "--max-rise",
     metavar="SHARE",
     callback=_parse_share,
-    help="Gate cost and latency: the rise that matters, such as 10%.",
+    help="Also gate cost and latency: smallest rise that counts as degraded, such as 10%.",
 )
 @common
 def command(
@@ -104,66 +126,67 @@ def command(
     strict: bool,
     require_baseline: bool,
     usd: float | None,
-    **wanted: Unpack[Asked],
+    **wanted: Unpack[CompareOptions],
 ) -> int:
     """Compare the results of two revisions, case by case.
 
     \b
-    A...B   B against the merge base of A and B
-    A..B    B against the tip of A
-    A       the same as A...HEAD
-    nothing the merge base with the default branch
+    Revisions:
+      A...B      B against the merge base of A and B
+      A..B       B against the tip of A
+      A          same as A...HEAD
+      (omitted)  HEAD against its merge base with the default branch
 
-    Exit codes: 0 it may be merged (or nothing says that it may not), 1 degraded, or the budget is
-    spent.
+    Exit codes: 0 not degraded, 1 degraded or over budget, 2 usage or configuration error, 4 a
+    provider, Git or the disk failed, 130 interrupted.
     """
-    from loomgit.gateway.budget import Budget  # noqa: PLC0415 - `--help` must not pay for it
+    from loomgit.gateway.budget import Budget  # noqa: PLC0415 - keeps `--help` fast
 
     if wanted["merged"] is not None and (wanted["expression"] or wanted["head"]):
-        raise UserError("--merged names both ends already", hint="leave BASE..HEAD and --head away")
+        raise UserError("--merged already sets both revisions", hint="omit BASE..HEAD and --head")
     if wanted["aa_from"] and not wanted["aa"]:
-        raise UserError("--aa-from goes with --aa", hint="say both, or neither")
+        raise UserError("--aa-from requires --aa", hint="add --aa")
     console = options.console
     console.json |= form == "json"
     project = options.project()
     if resolve:
-        return int(not _resolve(project, console, wanted) and require_baseline)
+        return int(not _print_revisions(project, console, wanted) and require_baseline)
     bill = Bill()
     wanted["budget"] = None if usd is None else Budget(usd)
     try:
         with console.only_document(), billed_to(bill):
-            found = project.compare(
+            comparison = project.compare(
                 **wanted,
                 on_progress=lambda n, of: console.progress(f"Measuring: {n:,}/{of:,} cases"),
             )
     except (LoomError, KeyboardInterrupt):
-        _tell_costs(console, bill)
+        _print_costs(console, bill)
         raise
-    blocked = found.blocks(strict=strict, require_baseline=require_baseline)
+    blocked = comparison.blocks(strict=strict, require_baseline=require_baseline)
     if form == "html":
-        console.answer(_page(project, found))
+        console.answer(_render_page(project, comparison))
     else:
-        _show(console, found, bill, form, explain=explain, blocked=blocked)
-        _tell_costs(console, bill)
+        _print_comparison(console, comparison, bill, form, explain=explain, blocked=blocked)
+        _print_costs(console, bill)
     return int(blocked)
 
 
-def _tell_costs(console: Console, bill: Bill) -> None:
-    """Say what the measurement cost, if it cost anything."""
+def _print_costs(console: Console, bill: Bill) -> None:
+    """Print what the measurement cost, unless the cost is zero."""
     if not bill.is_free and not console.quiet:
         console.clear()
         echo(f"Spent: {bill_line(bill)}", err=True)
 
 
-def _page(project: Project, found: Comparison) -> str:
-    from loomgit.report.html import render_comparison  # noqa: PLC0415 - Jinja2 and matplotlib
-    from loomgit.reporting import gather_evidence  # noqa: PLC0415
+def _render_page(project: Project, comparison: Comparison) -> str:
+    from loomgit.api import gather_evidence, render_comparison  # noqa: PLC0415 - Jinja2, matplotlib
 
-    return render_comparison(found, gather_evidence(project.wiring.store, found)).rstrip("\n")
+    evidence = gather_evidence(project.wiring.store, comparison)
+    return render_comparison(comparison, evidence).rstrip("\n")
 
 
-def _resolve(project: Project, console: Console, wanted: Asked) -> bool:
-    """Say what would be compared; returns whether there is a baseline."""
+def _print_revisions(project: Project, console: Console, wanted: CompareOptions) -> bool:
+    """Print the revisions that would be compared; return whether a baseline exists."""
     base, head, why = project.resolve(**wanted)
     console.answer(f"Base: {revision(base)}{f': {why}' if why else ''}")
     console.answer(f"Head: {revision(head)}")
@@ -175,11 +198,14 @@ def _resolve(project: Project, console: Console, wanted: Asked) -> bool:
     return bool(base.commit)
 
 
-def _show(
-    console: Console, found: Comparison, bill: Bill, form: str, *, explain: bool, blocked: bool
+def _print_comparison(
+    console: Console, comparison: Comparison, bill: Bill, form: str, *, explain: bool, blocked: bool
 ) -> None:
     if console.json:
-        console.document({**document(found, blocked=blocked), "spent": bill_document(bill)})
-    lines = [markdown(found).rstrip("\n")] if form == "markdown" else table(found, explain=explain)
+        console.document({**document(comparison, blocked=blocked), "spent": bill_document(bill)})
+    if form == "markdown":
+        lines = [markdown(comparison).rstrip("\n")]
+    else:
+        lines = list(table(comparison, explain=explain))
     for line in lines:
         console.answer(line)

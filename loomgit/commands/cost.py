@@ -1,4 +1,4 @@
-"""`loom cost`: what a pipeline's runs came to, or with `--dry-run` what the next one will."""
+"""`loom cost`: the cost of past runs, or with `--dry-run` an estimate of the next run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import click
 from loomgit.commands.numbers import WholeNumber
 from loomgit.commands.options import DATES, Common, common, variables_option
 from loomgit.commands.screen import echo
-from loomgit.config.scalars import Wrong, read_duration
+from loomgit.config.scalars import InvalidValue, read_duration
 from loomgit.report.cost import (
     estimate_document,
     estimate_lines,
@@ -21,38 +21,43 @@ from loomgit.report.cost import (
 
 if TYPE_CHECKING:
     from loomgit.commands.options import Console
-    from loomgit.domain.spending import Estimate, Spending
+    from loomgit.domain.spending import Estimate, SpendingReport
 
 
 def parse_since(
     context: click.Context, parameter: click.Parameter, value: str | None
 ) -> datetime | None:
-    """A date, UTC where it names no time zone, or how long ago: `2026-11-01`, `7d`, `24h`."""
+    """Parse a date, in UTC unless it has an offset, or an age: `2026-11-01`, `7d`, `24h`."""
     if value is None:
         return None
     try:
         return datetime.now(UTC) - timedelta(seconds=read_duration(value))
-    except (Wrong, OverflowError):
+    except (InvalidValue, OverflowError):
         pass
     try:
-        found: datetime = click.DateTime(DATES).convert(value, parameter, context)
+        date: datetime = click.DateTime(DATES).convert(value, parameter, context)
     except click.BadParameter as error:
-        message = f"{value!r} is no date (2026-11-01) and no age (7d, 24h)"
+        message = f"{value!r} is neither a date (2026-11-01) nor an age (7d, 24h)"
         raise click.BadParameter(message, context, parameter) from error
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
+    return date if date.tzinfo else date.replace(tzinfo=UTC)
 
 
 @click.command("cost")
 @click.argument("pipeline", metavar="PIPELINE")
-@click.option("--dry-run", is_flag=True, help="Estimate what a run will cost; ask nothing.")
+@click.option("--dry-run", is_flag=True, help="Estimate the next run, without calling a model.")
 @click.option(
     "--since",
     metavar="DATE|AGE",
     callback=parse_since,
-    help="Only runs since then: 2026-11-01, 7d, 24h.",
+    help="Only runs since this date or age, such as 2026-11-01, 7d or 24h.",
 )
-@click.option("--limit", type=WholeNumber(min=1), help="Estimate the first so many records.")
-@variables_option("A value for {{ vars.NAME }} of the estimate; may be given again.")
+@click.option(
+    "--limit",
+    type=WholeNumber(min=1),
+    metavar="N",
+    help="With --dry-run: only the first N records.",
+)
+@variables_option("With --dry-run: set {{ vars.NAME }}. Can be repeated.")
 @common
 def command(
     options: Common,
@@ -62,34 +67,35 @@ def command(
     limit: int | None,
     variables: dict[str, str],
 ) -> int:
-    """Tell what a pipeline's runs cost by stage, model and day, or estimate the next one.
+    """Show what the runs of a pipeline cost, by stage, model and day.
 
-    Exit codes: 0 told, 2 there is no such pipeline, or the estimate needs something changed first,
-    4 its source cannot be read.
+    With --dry-run, estimate the cost of the next run.
+
+    Exit codes: 0 success, 2 usage or configuration error, 4 the source cannot be read.
     """
     if dry_run and since is not None:
-        raise click.UsageError("--since is about what was spent, and --dry-run about what will be.")
+        raise click.UsageError("--since selects past runs and cannot be used with --dry-run.")
     if not dry_run and (limit is not None or variables):
-        raise click.UsageError("--limit and --vars are for --dry-run.")
+        raise click.UsageError("--limit and --vars require --dry-run.")
     project, console = options.project(), options.console
     if not dry_run:
-        _spent(console, project.spending(pipeline, since=since))
+        _print_spending(console, project.spending(pipeline, since=since))
         return 0
     with console.only_document():
-        found = project.estimate(pipeline, variables=variables, limit=limit)
-    _estimated(console, found)
+        estimate = project.estimate(pipeline, variables=variables, limit=limit)
+    _print_estimate(console, estimate)
     return 0
 
 
-def _estimated(console: Console, found: Estimate) -> None:
-    for line in estimate_lines(found):
+def _print_estimate(console: Console, estimate: Estimate) -> None:
+    for line in estimate_lines(estimate):
         console.answer(line)
-    for hint in price_hints(found):
+    for hint in price_hints(estimate):
         echo(f"hint: {hint}", err=True)
-    console.document(estimate_document(found))
+    console.document(estimate_document(estimate))
 
 
-def _spent(console: Console, found: Spending) -> None:
-    for line in spending_lines(found):
+def _print_spending(console: Console, spending: SpendingReport) -> None:
+    for line in spending_lines(spending):
         console.answer(line)
-    console.document(spending_document(found))
+    console.document(spending_document(spending))

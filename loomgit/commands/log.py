@@ -1,4 +1,4 @@
-"""`loom log`: the versions of a file with their scores, cost and author."""
+"""`loom log`: the versions of a file with scores, cost and author."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from loomgit.commands.numbers import WholeNumber
 from loomgit.commands.options import Common, common
 from loomgit.errors import UserError, WorldError
 from loomgit.report.log import log_document, log_table
-from loomgit.report.plot import Picture, plot_scores
+from loomgit.report.plot import ImageFormat, plot_scores
 
-PICTURES = (".png", ".svg")
+IMAGE_SUFFIXES = (".png", ".svg")
 
 
 @click.command("log")
@@ -24,13 +24,14 @@ PICTURES = (".png", ".svg")
     type=WholeNumber(min=1),
     default=20,
     show_default=True,
-    help="Show so many versions.",
+    metavar="N",
+    help="Show at most N versions.",
 )
 @click.option(
     "--plot",
     metavar="FILE.png|svg",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Draw the scores by version into this file.",
+    help="Write a plot of the scores by version to this file.",
 )
 @common
 def command(
@@ -38,27 +39,29 @@ def command(
 ) -> None:
     """List the versions of a prompt, context file or pipeline, newest first.
 
-    Each has the scores of the first complete run with the inputs of its own commit, the cost per
-    record and the last run. Results with another context, model or judge are on lines of their own.
-    Renamed files are followed.
+    Each version has the scores of the first complete run with the inputs of its commit, the cost
+    per record, and the latest run. Results with another context, model or judge have separate
+    lines. Renames are followed.
     """
-    picture = None if plot is None else _picture(plot)
+    image_format = None if plot is None else _parse_format(plot)
     log = options.project().log(path, pipeline=pipeline, limit=limit)
     console = options.console
-    if plot is not None and picture is not None:
-        _save(plot, plot_scores(log, picture))
+    if plot is not None and image_format is not None:
+        _save(plot, plot_scores(log, image_format))
     for line in log_table(log):
         console.answer(line)
     if plot is not None:
-        console.print(f"\nThe scores are drawn in {plot}")
+        console.print(f"\nWrote the plot to {plot}")
     console.document(log_document(log))
 
 
-def _picture(path: Path) -> Picture:
-    ending = path.suffix.lower()
-    if ending not in PICTURES:
-        raise UserError(f"{path} is no picture that can be drawn", hint="name it .png or .svg")
-    return cast("Picture", ending[1:])
+def _parse_format(path: Path) -> ImageFormat:
+    suffix = path.suffix.lower()
+    if suffix not in IMAGE_SUFFIXES:
+        raise UserError(
+            f"unknown image format: {path}", hint="use a name that ends in .png or .svg"
+        )
+    return cast("ImageFormat", suffix[1:])
 
 
 def _save(path: Path, content: bytes) -> None:

@@ -1,4 +1,4 @@
-"""What every command takes, and the console that they print through."""
+"""The options that all commands share, and the console to which commands print."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import orjson
 from msgspec import Struct
 
 from loomgit.commands.screen import echo, echo_document
-from loomgit.domain.outside import for_screen
+from loomgit.domain.safe_text import for_screen
 from loomgit.domain.values import to_json
 
 if TYPE_CHECKING:
@@ -28,7 +28,10 @@ DATES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:
 
 
 class Console(Struct):
-    """Results go to stdout, words to stderr; with `json` stdout holds one JSON document."""
+    """Prints results to stdout and messages to stderr.
+
+    If `json` is set, stdout contains only one JSON document.
+    """
 
     json: bool = False
     quiet: bool = False
@@ -37,12 +40,15 @@ class Console(Struct):
     _deaf: bool = False
 
     def print(self, text: str = "") -> None:
-        """A line of the human output; none with --json or --quiet."""
+        """Print a line of text for people. Prints nothing if --json or --quiet is set."""
         if not self.json and not self.quiet:
             self._say(text)
 
     def answer(self, text: str) -> None:
-        """What the command was asked for: printed even with --quiet."""
+        """Print a line of the requested result. Prints nothing if --json is set.
+
+        The line is printed even if --quiet is set.
+        """
         if not self.json:
             self._say(text)
 
@@ -53,26 +59,30 @@ class Console(Struct):
         try:
             echo(text)
         except BrokenPipeError:
-            # Whoever read us has gone (`| head`); the work goes on, and closing must not complain.
+            # The reader closed the pipe (`| head`), and the command continues. stdout gets a valid
+            # descriptor, because otherwise Python reports the broken pipe again at exit.
             self._deaf = True
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
     def only_document(self) -> AbstractContextManager[object]:
-        """While a user's code runs: with --json what it prints goes to stderr."""
+        """Return a context for running a user's code.
+
+        If --json is set, the code's output goes to stderr.
+        """
         return redirect_stdout(sys.stderr) if self.json else nullcontext()
 
     def document(self, value: object) -> None:
-        """The one JSON document of --json."""
+        """Print the JSON document. Prints nothing if --json is not set."""
         if self.json:
             echo_document(to_json(value, option=orjson.OPT_INDENT_2).decode())
 
     def warn(self, message: str) -> None:
-        """A line on stderr that stops nothing."""
+        """Print a warning to stderr."""
         self.clear()
         echo(f"warning: {message}", err=True)
 
     def error(self, message: str, hint: str | None = None) -> None:
-        """What went wrong, where a result is shown all the same."""
+        """Print an error to stderr; the command continues and can still print a result."""
         self.clear()
         echo(f"error: {message}", err=True)
         if hint:
@@ -80,38 +90,38 @@ class Console(Struct):
 
     @property
     def progresses(self) -> bool:
-        """Whether a progress line may be drawn: only on a terminal, and nobody asked for quiet."""
+        """Whether progress is displayed: stderr is a terminal, and --quiet is not set."""
         return sys.stderr.isatty() and not self.quiet
 
     def progress(self, line: str) -> None:
-        """Draw the progress line over the last one."""
+        """Replace the progress line."""
         if self.progresses:
             width = os.get_terminal_size(sys.stderr.fileno()).columns
             click.echo(f"\r\x1b[K{for_screen(line)[: max(width - 1, 10)]}", err=True, nl=False)
             self._drawn = True
 
     def clear(self) -> None:
-        """Take the progress line away before something else is printed."""
+        """Remove the progress line. Call this before any other output."""
         if self._drawn:
             click.echo("\r\x1b[K", err=True, nl=False)
             self._drawn = False
 
 
 class Common(Struct, frozen=True):
-    """The options that every command has."""
+    """The values of the options that are common to all commands."""
 
     folder: Path | None
     console: Console
 
     def project(self) -> Project:
-        """The project around the folder that the command runs in, or that --project names."""
-        from loomgit.api import Project  # noqa: PLC0415 - `--help` must not pay for it
+        """Return the project that contains the current folder, or the folder of --project."""
+        from loomgit.api import Project  # noqa: PLC0415 - keeps `--help` fast
 
         return Project.find(self.folder, warn=self.console.warn)
 
 
 def common(function: Command) -> Command:
-    """Add the common options; the command gets them as its first argument, a `Common`."""
+    """Add the shared options to a command, which receives a `Common` as its first argument."""
     options = [
         click.option(
             "--project",
@@ -119,19 +129,24 @@ def common(function: Command) -> Command:
             metavar="DIR",
             envvar="LOOM_PROJECT",
             type=click.Path(path_type=Path, exists=True, file_okay=False),
-            help="The project's folder; default: the one around this folder.",
+            help="Project folder.",
+            show_default="the project that contains the current folder",
         ),
         click.option(
             "--json",
             "as_json",
             is_flag=True,
             envvar="LOOM_JSON",
-            help="One JSON document on stdout.",
+            help="Print one JSON document to stdout.",
         ),
-        click.option("-q", "--quiet", is_flag=True, envvar="LOOM_QUIET", help="No words."),
-        click.option("-v", "--verbose", is_flag=True, envvar="LOOM_VERBOSE", help="More words."),
         click.option(
-            "--no-color", is_flag=True, envvar=["LOOM_NO_COLOR", "NO_COLOR"], help="No colors."
+            "-q", "--quiet", is_flag=True, envvar="LOOM_QUIET", help="Print only the result."
+        ),
+        click.option(
+            "-v", "--verbose", is_flag=True, envvar="LOOM_VERBOSE", help="Print more details."
+        ),
+        click.option(
+            "--no-color", is_flag=True, envvar=["LOOM_NO_COLOR", "NO_COLOR"], help="Disable colors."
         ),
     ]
 
@@ -144,7 +159,7 @@ def common(function: Command) -> Command:
         no_color: bool,
         **rest: object,
     ) -> object:
-        del no_color  # nothing is coloured; the flag is there for scripts that always give it
+        del no_color  # Loom prints no colors, but scripts may pass the flag to every command
         console = Console(as_json, quiet, verbose)
         try:
             return function(Common(folder, console), *arguments, **rest)
@@ -153,7 +168,7 @@ def common(function: Command) -> Command:
 
     collect.__name__ = function.__name__
     collect.__doc__ = function.__doc__
-    collect.__click_params__ = getattr(function, "__click_params__", [])  # type: ignore[attr-defined]  # click keeps its options there
+    collect.__click_params__ = getattr(function, "__click_params__", [])  # type: ignore[attr-defined]  # click stores options here
     wrapped: Any = collect
     for option in reversed(options):
         wrapped = option(wrapped)
@@ -164,7 +179,7 @@ def common(function: Command) -> Command:
 def parse_variables(
     context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
 ) -> dict[str, str]:
-    """`--vars name=value`, any number of times."""
+    """Parse the values of `--vars name=value`, an option that can occur several times."""
     del context, parameter
     variables: dict[str, str] = {}
     for value in values:
@@ -176,7 +191,10 @@ def parse_variables(
 
 
 def variables_option(text: str) -> Callable[[Command], Command]:
-    """The option `--vars`, with its help; the command gets `variables`, a dict."""
+    """Return the option `--vars` with the help text `text`.
+
+    The command receives the values as the dict `variables`.
+    """
     return click.option(
         "--vars",
         "variables",
@@ -190,5 +208,7 @@ def variables_option(text: str) -> Callable[[Command], Command]:
 execution_date_option = click.option(
     "--execution-date",
     type=click.DateTime(DATES),
-    help="Value of {{ execution_date }} (UTC unless it has an offset). Default: now.",
+    metavar="DATE",
+    help="Value of {{ execution_date }}, in UTC unless it has an offset.",
+    show_default="now",
 )

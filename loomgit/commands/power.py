@@ -1,4 +1,4 @@
-"""`loom power`: how many cases and samples a comparison needs, and what they cost."""
+"""`loom power`: the number and cost of cases that a comparison needs to detect a drop."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import click
 
 from loomgit.commands.numbers import FiniteNumber, WholeNumber
 from loomgit.commands.options import Common, common
-from loomgit.domain.power import PLANNED, Wish
+from loomgit.domain.power import DEFAULT_SAMPLES, PowerTarget
 from loomgit.errors import UserError
 from loomgit.report.power import power_document, power_lines
 
@@ -20,24 +20,27 @@ SHARE = FiniteNumber(min=0, max=1, min_open=True)
 
 @click.command("power")
 @click.argument("pipelines", nargs=-1, metavar="[PIPELINE...]")
-@click.option("--drop", type=SHARE, required=True, help="The drop of the mean score to be blocked.")
+@click.option("--drop", type=SHARE, required=True, help="Drop of the mean score to detect.")
 @click.option(
     "--max-drop",
     type=FiniteNumber(min=0, max=1),
-    help="The drop that is accepted; default: what the pipeline's tests say.",
+    help="Drop that a comparison accepts.",
+    show_default="max_drop of the pipeline's tests",
 )
 @click.option(
     "--samples",
     type=WholeNumber(min=1),
     multiple=True,
-    help="Replies to each case; default: 1, 3 and 5.",
+    metavar="N",
+    help="Replies per case. Can be repeated.",
+    show_default="1, 3 and 5",
 )
 @click.option(
     "--failures",
     type=click.Choice(["scattered", "uniform", "broken"]),
     default="scattered",
     show_default=True,
-    help="Single replies fail, all get a little worse, or whole cases break.",
+    help="Form of the drop: single replies fail, all get slightly worse, or whole cases fail.",
 )
 @common
 def command(
@@ -48,29 +51,31 @@ def command(
     samples: tuple[int, ...],
     failures: Failures,
 ) -> int:
-    """Tell how many cases and samples block a drop 4 times of 5, by how much the stored results
-    scatter.
+    """Calculate how many cases and samples detect a drop of the mean score.
 
-    Exit codes: 0 told, 2 there are no results to estimate from.
+    "Detect" means that the comparison blocks the drop in 4 of 5 attempts. The calculation uses the
+    variance of the stored results.
+
+    Exit codes: 0 success, 2 no stored results, or usage or configuration error.
     """
-    from loomgit.sessions.sizing import size  # noqa: PLC0415 - `--help` must not pay for it
+    from loomgit.workflows.forecast.required_cases import required_cases  # noqa: PLC0415 - keeps `--help` fast
 
     project = options.project()
     names = [project.pipeline(name).name for name in pipelines] or project.pipeline_names()
-    wish = Wish(drop, max_drop, samples or PLANNED, failures)
-    found, faults = [], []
+    wish = PowerTarget(drop, max_drop, samples or DEFAULT_SAMPLES, failures)
+    sizings, errors = [], []
     for name in names:
         try:
-            found.append(size(project.wiring, name, wish))
+            sizings.append(required_cases(project.wiring, name, wish))
         except UserError as error:
-            faults.append(error)
-    if faults and (pipelines or not found):
-        raise faults[0]
-    for fault in faults:
-        options.console.warn(fault.message)
-    if not found:
-        raise UserError("there are no pipelines")
-    for line in power_lines(found):
+            errors.append(error)
+    if errors and (pipelines or not sizings):
+        raise errors[0]
+    for skipped in errors:
+        options.console.warn(skipped.message)
+    if not sizings:
+        raise UserError("the project has no pipelines")
+    for line in power_lines(sizings):
         options.console.answer(line)
-    options.console.document(power_document(found))
+    options.console.document(power_document(sizings))
     return 0

@@ -1,16 +1,27 @@
-"""`loom report`: the history of all pipelines, or who changed and approved what, as text, JSON or
-one HTML file."""
+"""`loom report`: an overview of all pipelines, or the log of changes and approvals, as text, JSON
+or HTML."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
 import click
 
 from loomgit.commands.options import DATES, Common, common
+from loomgit.domain.values import JsonObject
 from loomgit.errors import UserError, WorldError
+
+if TYPE_CHECKING:
+    from loomgit.domain.changes import ChangeLog
+    from loomgit.report.overview import Overview
+
+# A report's lines of text, its JSON document, and the function that renders its HTML page.
+Report: TypeAlias = tuple[Iterable[str], JsonObject, Callable[[str], str]]
 
 
 @click.command("report")
@@ -18,54 +29,73 @@ from loomgit.errors import UserError, WorldError
     "--html",
     metavar="FILE",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Write the report to this file: one that needs nothing else.",
+    help="Write the report to this self-contained HTML file.",
 )
-@click.option("--since", type=click.DateTime(DATES), help="Only what happened since then, in UTC.")
-@click.option("--compliance", is_flag=True, help="Who changed and who approved what.")
+@click.option(
+    "--since",
+    type=click.DateTime(DATES),
+    metavar="DATE",
+    help="Only runs and changes since this date, in UTC unless it has an offset.",
+)
+@click.option("--compliance", is_flag=True, help="Report changes and approvals.")
 @common
 def command(options: Common, html: Path | None, since: datetime | None, compliance: bool) -> None:
-    """Tell how all pipelines are doing: runs, scores over commits, cost, the latest comparison.
+    """Report on all pipelines: runs, scores by commit, cost, and the latest comparison.
 
-    With --compliance: the changes of prompts, context files and pipelines, who approved each (the
-    merge, trailers such as Reviewed-by and Loom-Accept, annotated tags), and what it scored.
+    With --compliance, list the changes of prompts, context files and pipelines, with the scores and
+    the approvals of each (merges, trailers such as Reviewed-by and Loom-Accept, annotated tags).
     """
-    console, project = options.console, options.project()
-    when = since if since is None or since.tzinfo is not None else since.replace(tzinfo=UTC)
-    if compliance:
-        from loomgit.report.changes import change_document, change_table  # noqa: PLC0415
-
-        log = project.changes(since=when)
-        lines, document = change_table(log), change_document(log)
-    else:
-        from loomgit.report.overview import overview_document, overview_lines  # noqa: PLC0415
-
-        with console.only_document():
-            overview = project.report(since=when)
-        lines, document = overview_lines(overview), overview_document(overview)
+    console = options.console
+    start = since if since is None or since.tzinfo is not None else since.replace(tzinfo=UTC)
+    lines, document, page = (_changes if compliance else _overview)(options, start)
     if html is not None:
-        from loomgit.report.html import render_changes, render_overview  # noqa: PLC0415 - Jinja2
-
-        now = _now()
-        text = (
-            render_changes(log, generated=now)
-            if compliance
-            else render_overview(overview, generated=now)
-        )
-        _save(html, text)
-        console.print(f"The report is in {html}")
+        _save(html, page(_now()))
+        console.print(f"Wrote the report to {html}")
     else:
         for line in lines:
             console.answer(line)
     console.document(document)
 
 
+def _changes(options: Common, since: datetime | None) -> Report:
+    from loomgit.report import changes  # noqa: PLC0415 - keeps `--help` fast
+
+    log = options.project().changes(since=since)
+    return changes.change_table(log), changes.change_document(log), partial(_changes_page, log)
+
+
+def _changes_page(log: ChangeLog, generated: str) -> str:
+    from loomgit.report.html import render_changes  # noqa: PLC0415 - Jinja2 and matplotlib
+
+    return render_changes(log, generated=generated)
+
+
+def _overview(options: Common, since: datetime | None) -> Report:
+    from loomgit.report import overview  # noqa: PLC0415 - keeps `--help` fast
+
+    with options.console.only_document():
+        found = options.project().report(since=since)
+    document = overview.overview_document(found)
+    return overview.overview_lines(found), document, partial(_overview_page, found)
+
+
+def _overview_page(overview: Overview, generated: str) -> str:
+    from loomgit.report.html import render_overview  # noqa: PLC0415 - Jinja2 and matplotlib
+
+    return render_overview(overview, generated=generated)
+
+
 def _now() -> str:
-    """The time in words; SOURCE_DATE_EPOCH (seconds since 1970) makes the file the same again."""
-    given = os.environ.get("SOURCE_DATE_EPOCH")
+    """Return the time as text.
+
+    SOURCE_DATE_EPOCH (seconds since 1970) replaces the current time, so that files are
+    reproducible.
+    """
+    seconds = os.environ.get("SOURCE_DATE_EPOCH")
     try:
-        now = datetime.now(UTC) if not given else datetime.fromtimestamp(int(given), UTC)
+        now = datetime.now(UTC) if not seconds else datetime.fromtimestamp(int(seconds), UTC)
     except (ValueError, OverflowError, OSError) as error:
-        raise UserError(f"SOURCE_DATE_EPOCH={given} is no number of seconds") from error
+        raise UserError(f"SOURCE_DATE_EPOCH={seconds} is not a number of seconds") from error
     return f"{now:%Y-%m-%d %H:%M} UTC"
 
 

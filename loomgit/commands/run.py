@@ -1,4 +1,4 @@
-"""`loom run`: pipelines, end to end, each behind those that it takes its data from."""
+"""`loom run`: runs pipelines end to end, each after its upstream pipelines."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from loomgit.commands.options import (
     execution_date_option,
     variables_option,
 )
-from loomgit.errors import LoomError, lines_of
-from loomgit.pipeline.events import Extracted, Progressed, RunFinished, RunStarted, Warned
+from loomgit.errors import LoomError, error_lines
+from loomgit.pipeline.events import BatchLoaded, Extracted, RunFinished, RunStarted, Warned
 from loomgit.report import text
 
 if TYPE_CHECKING:
@@ -27,30 +27,37 @@ if TYPE_CHECKING:
     from loomgit.domain.runs import Run
     from loomgit.domain.values import JsonObject
     from loomgit.pipeline.events import Event
-    from loomgit.wiring.selection import Selection
+    from loomgit.wiring.selection import PipelineSelection
 
 EXIT = {"gate": 1, "user": 2, "world": 4, "stopped": 130}
 
 
-@click.command("run", short_help="Run a pipeline.")
+@click.command("run", short_help="Run pipelines.")
 @click.argument("pipelines", nargs=-1, metavar="PIPELINE...")
 @click.option(
     "--select",
     multiple=True,
     metavar="EXPR",
-    help="Also name, +name, name+, tag:word, state:modified, state:modified+.",
+    help="Also run the pipelines that EXPR selects. Can be repeated.",
 )
-@click.option("--exclude", multiple=True, metavar="EXPR", help="But not these.")
-@click.option("--dry-run", is_flag=True, help="Say what would run, and run nothing.")
-@click.option("--explain", is_flag=True, help="Say why each pipeline was selected.")
-@variables_option("A value for {{ vars.NAME }}; may be given again.")
+@click.option(
+    "--exclude",
+    multiple=True,
+    metavar="EXPR",
+    help="Do not run the pipelines that EXPR selects. Can be repeated.",
+)
+@click.option(
+    "--dry-run", is_flag=True, help="Show which pipelines would run, without running them."
+)
+@click.option("--explain", is_flag=True, help="Show why each pipeline is selected.")
+@variables_option("Set {{ vars.NAME }}. Can be repeated.")
 @execution_date_option
-@click.option("--limit", type=WholeNumber(min=1), help="Take the first so many records.")
+@click.option("--limit", type=WholeNumber(min=1), metavar="N", help="Only the first N records.")
 @click.option(
     "--budget",
     type=FiniteNumber(min=0),
     metavar="USD",
-    help="Spend no more than this, all pipelines together.",
+    help="Maximum cost of all pipelines together.",
 )
 @common
 def command(
@@ -68,33 +75,34 @@ def command(
     """Run one or more pipelines: extract, transform, evaluate, gate, load.
 
     \b
-    --select name+            a pipeline and those that take their data from it
-    --select +name            a pipeline and those that it takes its data from
-    --select state:modified+  those that differ from the baseline, and those behind them
-    --select tag:nightly      those with a tag; words apart: either, with a comma: both
+    EXPR selects pipelines:
+      name             a pipeline
+      name+            a pipeline and its downstream pipelines
+      +name            a pipeline and its upstream pipelines
+      state:modified   pipelines that differ from the baseline
+      state:modified+  these and their downstream pipelines
+      tag:nightly      pipelines with this tag
+      "A B", "A,B"     the union of A and B, their intersection
 
-    Exit codes: 0 success, 1 a gate or threshold says no, 2 something must be changed first,
-    4 a provider, database or disk failed, 130 stopped by Ctrl-C.
+    Exit codes: 0 success, 1 a gate or threshold failed, 2 usage or configuration error, 4 a
+    provider, database or disk failed, 130 interrupted.
     """
     if not pipelines and not select:
-        raise click.UsageError("Missing argument 'PIPELINE...', or --select.")
-    project = options.project()
-    console = options.console
-    # A fault in the last pipeline is told before the first one runs.
+        raise click.UsageError("Missing argument 'PIPELINE...' or option '--select'.")
+    project, console = options.project(), options.console
+    # Check all pipelines before the first one runs.
     selection = project.select(pipelines, select, exclude=exclude, variables=variables)
     if explain and not dry_run:
-        for chosen in selection.chosen:
-            console.answer(f"{chosen.name}: {'; '.join(chosen.reasons)}")
+        _print_reasons(console, selection)
     if dry_run or not selection.chosen:
-        _tell(console, selection)
+        _print_selection(console, selection)
         return 0
 
-    from loomgit.gateway.budget import Budget  # noqa: PLC0415 - `--help` must not pay for it
+    from loomgit.gateway.budget import Budget  # noqa: PLC0415 - keeps `--help` fast
 
     shared = None if budget is None else Budget(budget)
 
     def run(name: str) -> Run:
-        view = RunView(console)
         with console.only_document():
             return project.run(
                 name,
@@ -102,23 +110,28 @@ def command(
                 execution_date=execution_date,
                 limit=limit,
                 budget=shared,
-                on_event=view.show,
+                on_event=RunView(console).show,
             )
 
     errors: dict[str, LoomError] = {}
     runs, code = _run_all(console, selection, run, errors)
     if console.json:
         documents = [project.run_document(run) for run in runs]
-        alone = len(pipelines) == 1 and not select
-        console.document(documents[0] if alone else _whole(documents, errors))
+        is_single = len(pipelines) == 1 and not select
+        console.document(documents[0] if is_single else _document(documents, errors))
     return code
 
 
-def _tell(console: Console, selection: Selection) -> None:
-    """What would run, in its order, and why."""
+def _print_reasons(console: Console, selection: PipelineSelection) -> None:
+    for chosen in selection.chosen:
+        console.answer(f"{chosen.name}: {'; '.join(chosen.reasons)}")
+
+
+def _print_selection(console: Console, selection: PipelineSelection) -> None:
+    """Print the selected pipelines in execution order, each with the reason for its selection."""
     count = len(selection.chosen)
     if not count:
-        console.answer("Nothing is selected: nothing runs")
+        console.answer("No pipeline is selected")
     else:
         console.answer(f"Would run {count} pipeline{'s' if count > 1 else ''}:")
     for chosen in selection.chosen:
@@ -133,40 +146,40 @@ def _tell(console: Console, selection: Selection) -> None:
     )
 
 
-def _whole(documents: list[JsonObject], errors: Mapping[str, LoomError]) -> JsonObject:
-    """The document of several runs, with the pipelines that were refused before they began."""
-    whole: JsonObject = {"schema_version": 1, "runs": [*documents]}
+def _document(documents: list[JsonObject], errors: Mapping[str, LoomError]) -> JsonObject:
+    """Return the JSON document of several runs and of the pipelines that could not start."""
+    document: JsonObject = {"schema_version": 1, "runs": [*documents]}
     if errors:
-        whole["errors"] = [
+        document["errors"] = [
             {"pipeline": name, "problems": [*error.documents()]} for name, error in errors.items()
         ]
-    return whole
+    return document
 
 
 def _run_all(
     console: Console,
-    selection: Selection,
+    selection: PipelineSelection,
     run_one: Callable[[str], Run],
     errors: dict[str, LoomError],
 ) -> tuple[list[Run], int]:
-    """Run the pipelines in order; one that fails stops those that take their data from it.
+    """Run the pipelines in order; return the runs and the exit code.
 
-    `errors` gets those that were refused before they began. Raises LoomError where the only
-    pipeline is.
+    If a pipeline fails, its downstream pipelines are skipped. If a pipeline cannot start, its error
+    is added to `errors`. If it is the only pipeline, LoomError is raised instead.
     """
     runs: list[Run] = []
     failed: list[str] = []
     code = 0
     for name in (chosen.name for chosen in selection.chosen):
-        if broken := selection.waits_for(name, failed):
-            console.warn(f"{name} is left out: it takes its data from {broken[0]}, which failed")
+        if failed_upstream := selection.waits_for(name, failed):
+            console.warn(f"{name} is skipped: its upstream pipeline {failed_upstream[0]} failed")
             continue
         try:
             run = run_one(name)
         except LoomError as error:
             if len(selection.chosen) == 1:
                 raise
-            for line, hint in lines_of(error):
+            for line, hint in error_lines(error):
                 console.error(line, hint)
             code = max(code, error.exit_code)
             failed.append(name)
@@ -182,7 +195,7 @@ def _run_all(
 
 
 class RunView:
-    """Draws the events of one run as the mission's sample shows them."""
+    """Displays the events of one run."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -190,14 +203,14 @@ class RunView:
         self._since = time.monotonic()
 
     def show(self, event: Event) -> None:
-        """Print what the event says."""
+        """Display an event."""
         match event:
             case RunStarted():
                 self._lines(text.run_heading(event.pipeline, event.version))
             case Extracted():
                 self._console.print(text.extracted(event.records, event.refused, event.seconds))
                 self._since = time.monotonic()
-            case Progressed():
+            case BatchLoaded():
                 self._draw(event)
             case Warned():
                 self._console.warn(event.message)
@@ -212,14 +225,14 @@ class RunView:
         for line in lines:
             self._console.print(line)
 
-    def _draw(self, event: Progressed) -> None:
+    def _draw(self, event: BatchLoaded) -> None:
         now = time.monotonic()
         if not self._console.progresses or now - self._last < PROGRESS_SECONDS:
             return
         self._last = now
         rate = event.done / max(now - self._since, 1e-9)
-        left = (event.total - event.done) / rate
+        remaining_seconds = (event.total - event.done) / rate
         self._console.progress(
             f"Transform: {event.done:,}/{event.total:,} records · {rate:,.0f}/s · "
-            f"{text.money(event.cost)} · {left:,.0f}s left"
+            f"{text.money(event.cost)} · {remaining_seconds:,.0f}s left"
         )

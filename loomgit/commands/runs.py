@@ -1,4 +1,4 @@
-"""`loom runs list|show|gc`: what was run, one run in full, and the removal of old ones."""
+"""`loom runs list|show|gc`: lists past runs, shows one run, removes old runs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ STATUSES = ["success", "partial", "failed", "budget_exceeded"]
 @click.group("runs", invoke_without_command=True)
 @click.pass_context
 def command(context: click.Context) -> None:
-    """List past runs (the default), show one, or remove old ones."""
+    """List, show or remove past runs.
+
+    Without a command, list the runs.
+    """
     if context.invoked_subcommand is None:
         context.invoke(context.command.get_command(context, "list"))  # type: ignore[attr-defined]
 
@@ -29,9 +32,21 @@ def command(context: click.Context) -> None:
 @click.option("--pipeline", metavar="NAME", help="Only runs of this pipeline.")
 @click.option("--branch", metavar="NAME", help="Only runs on this branch.")
 @click.option("--commit", metavar="REV", help="Only runs at this commit.")
-@click.option("--since", type=click.DateTime(DATES), help="Only runs since then, in UTC.")
-@click.option("--status", type=click.Choice(STATUSES), help="Only runs that ended so.")
-@click.option("--limit", type=WholeNumber(min=1), default=20, show_default=True)
+@click.option(
+    "--since",
+    type=click.DateTime(DATES),
+    metavar="DATE",
+    help="Only runs since this date, in UTC unless it has an offset.",
+)
+@click.option("--status", type=click.Choice(STATUSES), help="Only runs with this status.")
+@click.option(
+    "--limit",
+    type=WholeNumber(min=1),
+    default=20,
+    show_default=True,
+    metavar="N",
+    help="Show at most N runs.",
+)
 @common
 def list_runs(
     options: Common,
@@ -43,10 +58,9 @@ def list_runs(
     limit: int,
 ) -> None:
     """List runs, newest first."""
-    found = options.project().runs(
+    rows = options.project().runs(
         pipeline, branch=branch, commit=commit, since=since, status=status
-    )
-    rows = found[-limit:]
+    )[-limit:]
     for line in text.run_list(rows):
         options.console.answer(line)
     documents = [to_plain(row) for row in reversed(rows)]
@@ -57,59 +71,63 @@ def list_runs(
 @click.argument("run", metavar="RUN")
 @common
 def show_run(options: Common, run: str) -> None:
-    """Show a run by its id (2026-11-21-001), its uid, or `latest`."""
+    """Show a run.
+
+    RUN is an id (2026-11-21-001), a uid, or `latest`.
+    """
     project = options.project()
-    found = project.get_run(run)
+    record = project.get_run(run)
     console = options.console
-    for line in [*text.run_lineage(found), "", *text.run_result(found)]:
+    for line in [*text.run_lineage(record), "", *text.run_result(record)]:
         console.answer(line)
-    console.document(project.run_document(found))
+    console.document(project.run_document(record))
 
 
 @command.command("gc")
-@click.option("--dry-run", is_flag=True, help="Only say what would go.")
+@click.option("--dry-run", is_flag=True, help="Show what would be removed, without removing it.")
 @click.option(
     "--days",
     type=WholeNumber(min=0),
     default=90,
     show_default=True,
-    help="Keep younger runs.",
+    metavar="N",
+    help="Keep runs of the last N days.",
 )
 @click.option(
     "--keep",
     type=WholeNumber(min=0),
     default=20,
     show_default=True,
-    help="Keep so many of each branch and pipeline.",
+    metavar="N",
+    help="Keep the last N runs of each branch and pipeline.",
 )
 @common
 def collect(options: Common, dry_run: bool, days: int, keep: int) -> None:
     """Remove old runs and their records.
 
-    Runs stay whose commit a branch, tag or remote reaches, that are young, or the last of their
-    branch. Runs of uncommitted work go by age and number alone.
+    Keeps runs whose commit is reachable from a branch, tag or remote branch, and runs that --days
+    or --keep selects. For runs of uncommitted work, only --days and --keep count.
     """
-    done = options.project().gc(days=days, keep=keep, dry_run=dry_run)
+    result = options.project().gc(days=days, keep=keep, dry_run=dry_run)
     console = options.console
-    for run in done.runs:
+    for run in result.runs:
         console.answer(f"{run.run_id}  {run.pipeline}  {run.started}  {size(run.bytes)}")
-    for orphan in done.orphans:
-        console.answer(f".loom/{orphan}  belongs to no run")
-    if done.unknown:
+    for orphan in result.orphans:
+        console.answer(f".loom/{orphan}  not used by any run")
+    if result.unknown:
         console.warn(
-            f"history is cut off here (shallow clone): {done.unknown:,} runs are kept whose "
-            "commits it may hold"
+            f"shallow clone: {result.unknown:,} runs are kept because the missing history may "
+            "contain their commits"
         )
     verb = "Would remove" if dry_run else "Removed"
-    files = f" and {len(done.orphans):,} loose records files" if done.orphans else ""
-    console.answer(
-        f"{verb} {len(done.runs):,} runs{files}: {size(done.bytes)}; {done.kept:,} runs stay"
-    )
-    console.document({"schema_version": 1, "dry_run": dry_run, **to_plain(done)})
+    files = f" and {len(result.orphans):,} unused records files" if result.orphans else ""
+    freed = f"{verb} {len(result.runs):,} runs{files}: {size(result.bytes)}"
+    console.answer(f"{freed}; {result.kept:,} runs remain")
+    console.document({"schema_version": 1, "dry_run": dry_run, **to_plain(result)})
 
 
 def size(count: int) -> str:
-    """Bytes as people read them: `734 B`, `1.2 MB`."""
+    """Return a number of bytes as text: `734 B`, `1.2 MB`."""
     amount = float(count)
     for unit in ("B", "kB", "MB"):
         if amount < 1000:

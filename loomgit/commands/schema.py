@@ -1,4 +1,4 @@
-"""`loom schema`: the JSON Schema of a kind of file, for editors."""
+"""`loom schema`: the JSON Schema of a file type, for editors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from loomgit.config.schema import KINDS, Kind, json_schema
 @click.argument("kind", type=click.Choice(KINDS))
 @common
 def command(options: Common, kind: str) -> None:
-    """Print the JSON Schema (draft 2020-12) of pipeline, test or configuration files."""
-    del options  # the schema is the same everywhere, and JSON either way
+    """Print the JSON Schema of pipeline, test or configuration files.
+
+    The schema follows draft 2020-12.
+    """
+    del options  # unused: the schema does not depend on the project and is always JSON
     schema = json_schema(cast("Kind", kind))
     echo_document(orjson.dumps(schema, option=orjson.OPT_INDENT_2).decode())

@@ -1,4 +1,4 @@
-"""The terminal: the one place where a command prints."""
+"""Prints to the terminal. Commands print only through this module."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ import sys
 
 import click
 
-from loomgit.domain.outside import escape_controls, for_document, for_screen, hide
+from loomgit.domain.safe_text import escape_controls, for_document, for_screen, hide
 
 
 def echo(text: str, *, err: bool = False) -> None:
-    """Print lines, which may hold text from outside, on stdout, or with `err` on stderr."""
+    """Print text, which may be untrusted, to stdout, or to stderr if `err` is true."""
     click.echo(for_screen(text), err=err)
 
 
 def echo_file(text: str) -> None:
-    """Print the text of a file on stdout: unchanged, unless it goes to a terminal."""
+    """Print a file's text to stdout. Only for a terminal, control characters are escaped."""
     shown = for_screen(text) if sys.stdout.isatty() else text
-    click.echo(shown, nl=not text.endswith("\n"), color=True)  # click removes escapes else
+    click.echo(shown, nl=not text.endswith("\n"), color=True)  # click would remove escape codes
 
 
 def echo_document(text: str) -> None:
-    """Print a JSON document on stdout."""
+    """Print a JSON document to stdout."""
     click.echo(for_document(text))
 
 
 def echo_command(line: str, *, err: bool = False) -> None:
-    """Print a line that the runner of a CI system is meant to obey."""
+    """Print a workflow command, which the CI system's runner reads, on one line."""
     click.echo(escape_controls(hide(line)).replace("\n", " "), err=err)

@@ -12,20 +12,23 @@ from loomgit.commands.screen import echo, echo_file
 @click.argument("path", metavar="PATH[@VERSION]")
 @common
 def command(options: Common, path: str) -> None:
-    """Show a prompt or context file in the working tree, at a tagged version or at any revision."""
-    found = options.project().show(path)
+    """Show a prompt or context file at a version.
+
+    VERSION is a tagged version or any revision. Without it, show the file in the working tree.
+    """
+    version = options.project().show(path)
     console = options.console
     if not console.json and not console.quiet:
-        echo(f"{found.path} ({found.name})", err=True)
+        echo(f"{version.path} ({version.name})", err=True)
     if not console.json:
-        echo_file(found.text)
+        echo_file(version.text)
     console.document(
         {
             "schema_version": 1,
-            "path": found.path,
-            "version": found.name,
-            "blob": found.blob,
-            "revision": found.revision,
-            "content": found.text,
+            "path": version.path,
+            "version": version.name,
+            "blob": version.blob,
+            "revision": version.revision,
+            "content": version.text,
         }
     )

@@ -1,4 +1,4 @@
-"""`loom sync push|pull`: results shared between clones through the remote."""
+"""`loom sync push|pull`: shares results between clones through a remote."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import click
 from loomgit.commands.options import Common, common
 
 if TYPE_CHECKING:
-    from loomgit.history.sync import Synced
+    from loomgit.history.sync import SyncResult
 
 REMOTE = click.option(
-    "--remote", metavar="NAME", default="origin", show_default=True, help="The remote to share by."
+    "--remote", metavar="NAME", default="origin", show_default=True, help="Git remote."
 )
-NOTHING = "Nothing to do: with `store: tracked` the results are shared by commits"
+NOTHING = "Nothing to do: with `store: tracked`, the results are part of the commits"
 
 
 @click.group("sync")
 def command() -> None:
     """Share run files through the branch loom-results of a remote.
 
-    Records and caches stay here. Your checkout, index and branches are not touched.
+    Records and caches are not shared. The working tree, the index and local branches do not change.
     """
 
 
@@ -29,7 +29,7 @@ def command() -> None:
 @REMOTE
 @common
 def push(options: Common, remote: str) -> None:
-    """Send the run files that the remote lacks."""
+    """Send run files that are missing on the remote."""
     _report(options, options.project().sync_push(remote), "Pushed", f"to {remote}")
 
 
@@ -37,11 +37,11 @@ def push(options: Common, remote: str) -> None:
 @REMOTE
 @common
 def pull(options: Common, remote: str) -> None:
-    """Fetch the run files that are missing here; none is overwritten."""
+    """Fetch run files that are missing locally. Existing files are not overwritten."""
     _report(options, options.project().sync_pull(remote), "Pulled", f"from {remote}")
 
 
-def _report(options: Common, synced: Synced | None, verb: str, where: str) -> None:
+def _report(options: Common, synced: SyncResult | None, verb: str, where: str) -> None:
     console = options.console
     document: dict[str, object] = {"schema_version": 1, "tracked": synced is None}
     if synced is None:
@@ -49,8 +49,8 @@ def _report(options: Common, synced: Synced | None, verb: str, where: str) -> No
     else:
         count = len(synced.files)
         counted = f"{count:,} {'run' if count == 1 else 'runs'}" if count else "nothing new"
-        tries = f", at the {synced.attempts}. attempt" if synced.attempts > 1 else ""
-        console.print(f"{verb} {counted} {where} ({synced.total:,} there{tries})")
+        attempts = f", {synced.attempts} attempts" if synced.attempts > 1 else ""
+        console.print(f"{verb} {counted} {where} ({synced.total:,} on the branch{attempts})")
         document |= {
             "remote": synced.remote,
             "runs": list(synced.files),

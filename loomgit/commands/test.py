@@ -1,4 +1,4 @@
-"""`loom test`: the prompt tests of pipelines, one line an assertion."""
+"""`loom test`: runs prompt tests and prints one line per assertion."""
 
 from __future__ import annotations
 
@@ -15,75 +15,93 @@ from typing import TYPE_CHECKING
 import click
 import pytest
 
-from loomgit.commands.numbers import MOST_CALLS, FiniteNumber, WholeNumber
+from loomgit.commands.numbers import MAX_CONCURRENCY, FiniteNumber, WholeNumber
 from loomgit.commands.options import Common, common
 from loomgit.commands.pytest_start import run_pytest
 from loomgit.commands.screen import echo
 from loomgit.errors import Denied, LoomError, UserError, WorldError
-from loomgit.report.session import as_object, mission_lines
-from loomgit.sessions.interrupts import is_ctrl_c
+from loomgit.pytest_plugin.interrupts import is_ctrl_c
+from loomgit.report.session import assertion_lines, render_json
 from loomgit.wiring.catalog import SUITE_ENDINGS
-from loomgit.wiring.tested import require_fit
+from loomgit.workflows.validate.suite_checks import require_fit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from loomgit.api import Project
     from loomgit.commands.options import Console
-    from loomgit.plugin import LoomPlugin
+    from loomgit.pytest_plugin.session import PromptTestSession
 
-STOPPED, USAGE = 130, 2
-NO_TESTS = 5  # pytest's code for a session that ran no test
+INTERRUPTED, USAGE_ERROR = 130, 2
+NO_TESTS_COLLECTED = 5  # pytest's exit code if no test ran
 UNANSWERED = {"": 0, "denied": Denied.exit_code, "lost": WorldError.exit_code}
-EXIT = {2: USAGE, 3: 3, 4: USAGE, NO_TESTS: USAGE}  # pytest's own codes, as ours
+EXIT = {
+    2: USAGE_ERROR,
+    3: 3,
+    4: USAGE_ERROR,
+    NO_TESTS_COLLECTED: USAGE_ERROR,
+}  # pytest's exit code: Loom's exit code
 WATCHED = ("pipelines", "prompts", "context", "tests", ".loom/config.yaml")
 POLL_SECONDS = 0.5
 PYTEST_ARGUMENTS = "loom.pytest_arguments"
 
-CALLS = WholeNumber(min=1, max=MOST_CALLS)
+CONCURRENCY = WholeNumber(min=1, max=MAX_CONCURRENCY)
 
 
 class _WithPytest(click.Command):
-    """Passes the arguments after `--` to pytest; click would read them as pipelines."""
+    """A command that keeps the arguments after `--` for pytest.
+
+    Otherwise click would parse these arguments as pipelines.
+    """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if "--" in args:
-            at = args.index("--")
-            ctx.meta[PYTEST_ARGUMENTS] = args[at + 1 :]
-            args = args[:at]
+            separator = args.index("--")
+            ctx.meta[PYTEST_ARGUMENTS] = args[separator + 1 :]
+            args = args[:separator]
         return super().parse_args(ctx, args)
 
 
 @click.command("test", cls=_WithPytest)
 @click.argument("pipelines", nargs=-1, metavar="[PIPELINE|FILE...] [-- PYTEST ARGS]")
-@click.option("--watch", is_flag=True, help="Run the tests again when one of their files changes.")
-@click.option("--strict", is_flag=True, help="Fail also what is inconclusive or unverified.")
-@click.option("--baseline", metavar="REF", help="Compare with this revision; `none`: nothing.")
-@click.option("--samples", type=WholeNumber(min=1), help="Replies to each case.")
-@click.option("--sample-size", type=WholeNumber(min=1), help="Cases of distributional tests.")
-@click.option("--model", metavar="M", help="Ask this model.")
+@click.option("--watch", is_flag=True, help="Run the tests again when a file changes.")
+@click.option("--strict", is_flag=True, help="Also fail inconclusive and unverified tests.")
+@click.option("--baseline", metavar="REF", help="Revision to compare with, or `none`.")
+@click.option("--samples", type=WholeNumber(min=1), metavar="N", help="Replies per case.")
 @click.option(
-    "--concurrency", type=WholeNumber(min=1, max=MOST_CALLS), help="Model calls in flight."
+    "--sample-size",
+    type=WholeNumber(min=1),
+    metavar="N",
+    help="Cases per distributional test.",
+)
+@click.option("--model", metavar="M", help="Model to test.")
+@click.option(
+    "--concurrency",
+    type=WholeNumber(min=1, max=MAX_CONCURRENCY),
+    metavar="N",
+    help="Maximum number of concurrent model calls.",
 )
 @click.option(
     "--budget",
     type=FiniteNumber(min=0, min_open=True),
     metavar="USD",
-    help="Spend no more than this.",
+    help="Maximum cost.",
 )
 @click.option(
     "--replay",
     type=click.Choice(["off", "auto", "only", "record"]),
-    help="Take model replies from cassettes.",
+    help="Use or record replies in cassettes.",
 )
 @click.option(
     "--on-inconclusive",
     type=click.Choice(["point", "warn", "fail"]),
-    help="What an undecided assertion does.",
+    help="Treatment of inconclusive assertions.",
 )
 @click.option("--report", metavar="F.html|md|json", help="Write the results to this file.")
-@click.option("--no-store", is_flag=True, help="Neither keep results nor take earlier ones.")
-@click.option("--modified", is_flag=True, help="Only tests of what changed against the baseline.")
+@click.option("--no-store", is_flag=True, help="Do not store results or reuse stored results.")
+@click.option(
+    "--modified", is_flag=True, help="Only tests that a change since the baseline affects."
+)
 @common
 @click.pass_context
 def command(
@@ -94,12 +112,12 @@ def command(
     watch: bool,
     **chosen: object,
 ) -> int:
-    """Run the prompt tests of all pipelines, or of those named.
+    """Run the prompt tests of all pipelines, or of the given pipelines and test files.
 
-    Arguments after `--` go to pytest: `loom test -- -k refund -x`.
+    Arguments after `--` are passed to pytest: `loom test -- -k refund -x`.
 
-    Exit codes: 0 no test failed, 1 a test failed, 2 usage or configuration error or no key, 4 no
-    model answered any test, 130 stopped.
+    Exit codes: 0 no test failed, 1 a test failed, 2 usage or configuration error, or missing key,
+    4 no model responded, 130 interrupted.
     """
     project = options.project()
     if watch:
@@ -108,23 +126,23 @@ def command(
         chosen["report"] = str(Path(str(chosen["report"])).absolute())
     for_pytest = context.meta.get(PYTEST_ARGUMENTS, [])
     arguments = [*_arguments(chosen), *for_pytest, *_files(project, pipelines)]
-    view = _View(options.console)
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said), contextlib.chdir(project.root):
+    observer = _SessionObserver(options.console)
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output), contextlib.chdir(project.root):
         code = run_pytest(
             ["-p", "loom", "--loom", *arguments],
-            view,
+            observer,
             strict=bool(chosen["strict"]),
             warn=options.console.warn,
         )
     options.console.clear()
-    return _show(options.console, view, code, said.getvalue())
+    return _print_results(options.console, observer, code, output.getvalue())
 
 
 def _files(project: Project, names: tuple[str, ...]) -> list[str]:
-    """The test files that are named by path or by pipeline, or all.
+    """Return the paths of the test files of these paths and pipelines, or of all test files.
 
-    Raises ProblemsFound where any is broken, before any runs.
+    Raises UserError if no test file exists, and ProblemsFound if a test file is invalid.
     """
     suites = project.suites()
     chosen = [] if names else [suite.path for suite in suites]
@@ -134,49 +152,50 @@ def _files(project: Project, names: tuple[str, ...]) -> list[str]:
             chosen.append(str(path))
             continue
         pipeline = project.pipeline(name).name
-        found = [suite.path for suite in suites if suite.pipeline == pipeline]
-        if not found:
-            raise UserError(f"{pipeline} has no tests", hint=f"write tests/{pipeline}_test.yaml")
-        chosen += found
+        paths = [suite.path for suite in suites if suite.pipeline == pipeline]
+        if not paths:
+            raise UserError(f"{pipeline} has no tests", hint=f"create tests/{pipeline}_test.yaml")
+        chosen += paths
     if not chosen:
-        raise UserError("there are no test files", hint="write tests/NAME_test.yaml")
+        raise UserError("no test files found", hint="create tests/NAME_test.yaml")
     require_fit((suite for suite in suites if suite.path in chosen), project.wiring)
     return [str(project.root / path) for path in dict.fromkeys(chosen)]
 
 
 def _arguments(chosen: dict[str, object]) -> list[str]:
-    """The flags as pytest's."""
-    found: list[str] = []
+    """Return the options as arguments of pytest."""
+    arguments: list[str] = []
     for name, value in chosen.items():
         flag = f"--loom-{name.replace('_', '-')}"
         if value is True:
-            found.append(flag)
+            arguments.append(flag)
         elif value is not None and value is not False:
-            found.append(f"{flag}={value}")
-    return found
+            arguments.append(f"{flag}={value}")
+    return arguments
 
 
-class _View:
-    """Listens to pytest: a line of progress, what failed, whether somebody stopped it."""
+class _SessionObserver:
+    """A pytest plugin that displays progress and collects failures."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self.plugin: LoomPlugin | None = None
+        self.session: PromptTestSession | None = None
         self.failures: list[tuple[str, str]] = []
         self.stopped = False
         self._done = self._total = 0  # for the progress line
 
     @pytest.hookimpl(trylast=True)
     def pytest_configure(self, config: pytest.Config) -> None:
-        """Remember who runs prompt tests."""
-        self.plugin = config.pluginmanager.get_plugin("loom-tests")
+        """Store the session of the prompt tests."""
+        plugin = config.pluginmanager.get_plugin("loom-tests")
+        self.session = None if plugin is None else plugin.session
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Know how many there are."""
+        """Count the tests."""
         self._total = len(session.items)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Count, and keep what failed."""
+        """Display progress and collect a failure."""
         if report.failed:
             self.failures.append((report.nodeid, str(report.longrepr)))
         if report.when == "call":
@@ -186,83 +205,89 @@ class _View:
 
     @property
     def unfinished(self) -> str:
-        """Which of the tests did not run; empty if all ran."""
-        ran, _, total = self.plugin.counts if self.plugin is not None else (0, 0, 0)
+        """How many tests did not run, as text; empty if all tests ran."""
+        ran, _, total = self.session.counts if self.session is not None else (0, 0, 0)
         if ran < total:
             return f"{total - ran:,} of {total:,} did not run"
         return "stopped" if self.stopped else ""
 
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
-        """Remember that somebody stopped it, and say what is waited for."""
+        """Record that the user stopped the session, and print that Loom waits for calls."""
         if not is_ctrl_c(excinfo):
             return
         self.stopped = True
-        self._console.warn("stopping: calls in flight end first; Ctrl-C again: at once")
+        self._console.warn(
+            "stopping: waiting for calls in flight; press Ctrl-C again to stop immediately"
+        )
 
 
-def _show(console: Console, view: _View, code: int, said: str) -> int:
-    """Print the results, or pytest's own output if there are none."""
-    if code == NO_TESTS and view.plugin is not None and view.plugin.unmodified:
+def _print_results(console: Console, observer: _SessionObserver, code: int, output: str) -> int:
+    """Print the results, or pytest's output if there are no results; return the exit code."""
+    if code == NO_TESTS_COLLECTED and observer.session is not None and observer.session.unmodified:
         console.answer("Nothing that is tested has changed")
-        console.document(json.loads(as_object([])))
+        console.document(json.loads(render_json([])))
         return 0
-    code = STOPPED if view.stopped else EXIT.get(code, code)
-    summary = view.plugin.summary if view.plugin is not None else None
-    if summary is None or code == USAGE:
-        echo(said.rstrip("\n"), err=True)
+    code = INTERRUPTED if observer.stopped else EXIT.get(code, code)
+    summary = observer.session.summary if observer.session is not None else None
+    if summary is None or code == USAGE_ERROR:
+        echo(output.rstrip("\n"), err=True)
     if summary is None:
         if code == 0:
-            raise UserError("no prompt test ran", hint="a conftest.py or addopts prevents it")
+            raise UserError(
+                "no prompt test ran",
+                hint="check whether conftest.py or addopts disables prompt tests",
+            )
         return code
-    assert view.plugin is not None
-    if code == 0:  # a conftest.py can make pytest report success
-        ran, selected, _ = view.plugin.counts
-        code = int(view.plugin.has_failures or (view.plugin.is_strict and ran < selected))
+    assert observer.session is not None
+    if code == 0:  # a conftest.py can change the exit code of pytest
+        ran, selected, _ = observer.session.counts
+        code = int(
+            observer.session.has_failures
+            or (observer.session.overrides.options.strict and ran < selected)
+        )
         code = code or (0 if _is_fork() else UNANSWERED[summary.unanswered])
     tables = summary.tables()
-    for line in mission_lines(tables, view.unfinished):
+    for line in assertion_lines(tables, observer.unfinished):
         console.answer(line)
-    if view.failures and not console.quiet:
+    if observer.failures and not console.quiet:
         console.print()
         console.print("Failures:")
-        for name, text in view.failures:
+        for name, text in observer.failures:
             console.print()
             console.print(name)
             for line in text.splitlines():
                 console.print(f"  {line}")
-    for message in dict.fromkeys(view.plugin.said):
+    for message in dict.fromkeys(observer.session.warnings):
         console.warn(message)
-    console.document(json.loads(as_object(tables)))
+    console.document(json.loads(render_json(tables)))
     return code
 
 
 def _is_fork() -> bool:
-    """Whether this is the workflow of a fork's pull request, which has no keys."""
-    from loomgit.history.baselines import read_event  # noqa: PLC0415 - for workflows alone
-    from loomgit.hooks.github import parse_workflow  # noqa: PLC0415 - as above
+    """Whether the workflow is for a pull request from a fork, which has no API keys."""
+    from loomgit.workflows.guard.fork import is_fork  # noqa: PLC0415 - only if no test failed
 
-    workflow = parse_workflow(os.environ, read_event(os.environ))
-    return workflow is not None and workflow.fork
+    return is_fork(os.environ)
 
 
 def _watch(project: Project) -> int:
-    """Run again on every change, each time in a process of its own, until Ctrl-C."""
+    """Run the tests in a new process after each change, until Ctrl-C."""
     arguments = [word for word in sys.argv[1:] if word != "--watch"]
-    seen: dict[Path, float] | None = None
-    data = _data(project)
+    previous: dict[Path, float] | None = None
+    data = _data_files(project)
     with contextlib.suppress(KeyboardInterrupt):
         while True:
-            now = _times(project, data)
-            if now != seen:
-                data = _data(project)
-                seen = _times(project, data)
+            now = _modification_times(project, data)
+            if now != previous:
+                data = _data_files(project)
+                previous = _modification_times(project, data)
                 _run_again(arguments)
             time.sleep(POLL_SECONDS)
     return 0
 
 
 def _run_again(arguments: list[str]) -> None:
-    """Run the tests in a child process; at Ctrl-C, wait until it has saved its results."""
+    """Run the tests in a child process. At Ctrl-C, wait until the child has saved its results."""
     command = [sys.executable, "-P", "-m", "loomgit", *arguments]
     with subprocess.Popen(command) as process:  # noqa: S603 - Loom itself
         try:
@@ -272,24 +297,24 @@ def _run_again(arguments: list[str]) -> None:
             raise
 
 
-def _times(project: Project, data: Sequence[Path]) -> dict[Path, float]:
-    """When each file that matters to the tests was changed last."""
-    found: dict[Path, float] = {}
+def _modification_times(project: Project, data: Sequence[Path]) -> dict[Path, float]:
+    """Return the modification time of each file on which the tests depend."""
+    times: dict[Path, float] = {}
     for place in (*(project.root / name for name in WATCHED), *data):
         for path in place.rglob("*") if place.is_dir() else [place]:
             with contextlib.suppress(OSError):
                 if path.is_file() and "__pycache__" not in path.parts:
-                    found[path] = path.stat().st_mtime
-    return found
+                    times[path] = path.stat().st_mtime
+    return times
 
 
-def _data(project: Project) -> list[Path]:
-    """The files that cases come from; none while a file that names them is broken."""
+def _data_files(project: Project) -> list[Path]:
+    """Return the files that contain the cases; none while a pipeline or test file is invalid."""
     try:
         suites = project.suites()
-        named = [
+        names = [
             suite.dataset or project.pipeline(suite.pipeline).extract.source for suite in suites
         ]
     except LoomError:
         return []
-    return [project.root / name.removeprefix("file://") for name in named]
+    return [project.root / name.removeprefix("file://") for name in names]

@@ -1,4 +1,4 @@
-"""`loom validate`: the checklist of a pipeline, nothing run and nothing written."""
+"""`loom validate`: checks pipelines; runs nothing and writes nothing."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 @click.command("validate")
 @click.argument("pipelines", nargs=-1, metavar="[PIPELINE...]")
-@click.option("--offline", is_flag=True, help="Do not look at sources and destinations.")
-@variables_option("A value for {{ vars.NAME }}. If one is given, missing ones are reported.")
+@click.option("--offline", is_flag=True, help="Do not connect to sources and destinations.")
+@variables_option("Set {{ vars.NAME }}. Can be repeated. If set, missing variables are reported.")
 @execution_date_option
 @common
 def command(
@@ -30,7 +30,13 @@ def command(
     variables: dict[str, str],
     execution_date: datetime | None,
 ) -> int:
-    """Check pipelines (all of them by default): the file, prompt, context, tests, connections."""
+    """Check pipelines without running them.
+
+    Checks the file, the prompt, the context, the tests and the connections of each PIPELINE, or of
+    all pipelines.
+
+    Exit codes: 0 valid, 2 not valid, 4 a source or destination is unreachable.
+    """
     project = options.project()
     results = [
         project.validate(name, offline=offline, variables=variables, execution_date=execution_date)
@@ -58,5 +64,7 @@ def command(
 def _all(project: Project) -> list[str]:
     names = project.pipeline_names()
     if not names:
-        raise UserError("there are no pipelines", hint="write pipelines/NAME.yaml, or `loom init`")
+        raise UserError(
+            "the project has no pipelines", hint="create pipelines/NAME.yaml, or run `loom init`"
+        )
     return names

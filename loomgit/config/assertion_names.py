@@ -1,23 +1,23 @@
-"""What an assertion may speak of: the names that each kind of test offers, and what they are."""
+"""The names that an assertion can use in each kind of test, and the type of each name."""
 
 from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from loomgit.config.assertion_text import KEYWORDS
-from loomgit.domain.assertions import FUNCTIONS, TALLIES
-from loomgit.domain.words import did_you_mean, one_of
+from loomgit.config.assertion_tokens import KEYWORDS
+from loomgit.domain.assertions import COUNT_FUNCTIONS, FUNCTIONS
+from loomgit.domain.suggestions import did_you_mean, suggest_or_list
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from loomgit.domain.assertions import Kind, Name
 
-# `score` is a number from 0 to 1, `any` what only the output itself can tell.
-Sort: TypeAlias = Literal["score", "number", "text", "truth", "any"]
+# `score` is a number from 0 to 1. The type of an `any` value is unknown before the model replies.
+ValueType: TypeAlias = Literal["score", "number", "text", "truth", "any"]
 
-_OF_A_REPLY: Mapping[str, Sort] = {
+_REPLY_NAMES: Mapping[str, ValueType] = {
     "evaluation_score": "score",
     "score": "score",
     "output": "any",
@@ -26,13 +26,13 @@ _OF_A_REPLY: Mapping[str, Sort] = {
     "latency": "number",
     "passed": "truth",
 }
-_OF_MANY: Mapping[str, Sort] = {
+_REPLY_LIST_NAMES: Mapping[str, ValueType] = {
     "evaluation_scores": "score",
     "scores": "score",
     "costs": "number",
     "latencies": "number",
 }
-_OF_A_RUN: Mapping[str, Sort] = {
+_RUN_NAMES: Mapping[str, ValueType] = {
     "status": "text",
     "records_extracted": "number",
     "records_processed": "number",
@@ -51,16 +51,16 @@ _OF_A_RUN: Mapping[str, Sort] = {
     "duration": "number",
     "score": "score",
 }
-NAMES: Mapping[Kind, Mapping[str, Sort]] = {
-    "unit": _OF_A_REPLY,
-    "distributional": {**_OF_MANY, **_OF_A_REPLY},
-    "integration": _OF_A_RUN,
+NAMES: Mapping[Kind, Mapping[str, ValueType]] = {
+    "unit": _REPLY_NAMES,
+    "distributional": {**_REPLY_LIST_NAMES, **_REPLY_NAMES},
+    "integration": _RUN_NAMES,
 }
 _NEEDS_PATH = ("score", "scores", "input")
-_SHOWN = {"score": "score.NAME", "scores": "scores.NAME", "output": "output.FIELD",
+_PATH_SYNTAX = {"score": "score.NAME", "scores": "scores.NAME", "output": "output.FIELD",
           "input": "input.FIELD"}  # fmt: skip
-_PRINTED = re.compile(r"(mean|median|std|min|max|p50|p90|p95|p99)_scores?")
-SYNONYMS = {
+_STATISTIC_IN_REPORTS = re.compile(r"(mean|median|std|min|max|p50|p90|p95|p99)_scores?")
+REPLACEMENTS = {
     "avg": "mean", "average": "mean", "stdev": "std", "stddev": "std", "sd": "std",
     "minimum": "min", "maximum": "max", "p50th": "p50", "share": "rate", "fraction": "rate",
     "percent": "rate", "len": "count", "number": "count",
@@ -70,8 +70,8 @@ SYNONYMS = {
 }  # fmt: skip
 
 
-def sort_of(name: Name, kind: Kind) -> Sort | None:
-    """What the name is in a test of this kind, None where there is no such name."""
+def value_type_of(name: Name, kind: Kind) -> ValueType | None:
+    """Return the type of a name in this kind of test, or None if the name is unknown there."""
     sort = NAMES[kind].get(name.root)
     if sort is None or (name.root in _NEEDS_PATH and not name.path):
         return None
@@ -81,27 +81,27 @@ def sort_of(name: Name, kind: Kind) -> Sort | None:
 
 
 def name_hint(name: Name, kind: Kind) -> str | None:
-    """What may have been meant by a name that there is not."""
+    """Return a hint for a name that does not exist in this kind of test."""
     known = NAMES[kind]
     if name.root in _NEEDS_PATH and name.root in known:
-        return f"write {_SHOWN[name.root]}"
+        return f"write {_PATH_SYNTAX[name.root]}"
     if name.root in known:
-        return f"write {name.root}, which has no parts"
-    if printed := _PRINTED.fullmatch(name.root):
-        return f"write {printed[1]}(evaluation_scores)"
-    if not name.path and name.root in (*FUNCTIONS, *TALLIES) and kind == "distributional":
+        return f"write {name.root}, which has no fields"
+    if reported := _STATISTIC_IN_REPORTS.fullmatch(name.root):
+        return f"write {reported[1]}(evaluation_scores)"
+    if not name.path and name.root in (*FUNCTIONS, *COUNT_FUNCTIONS) and kind == "distributional":
         return f"write {name.root}(evaluation_scores)"
-    if name.root in SYNONYMS:
-        return f"write {SYNONYMS[name.root]}"
-    meant = did_you_mean(name.root, [*known, *KEYWORDS])
-    if meant:
-        return meant
-    shown = ", ".join(_SHOWN.get(root, root) for root in known)
-    return f"quote a text ('{name}'); the names here: {shown}"
+    if name.root in REPLACEMENTS:
+        return f"write {REPLACEMENTS[name.root]}"
+    suggestion = did_you_mean(name.root, [*known, *KEYWORDS])
+    if suggestion:
+        return suggestion
+    names = ", ".join(_PATH_SYNTAX.get(root, root) for root in known)
+    return f"put text in quotes ('{name}'); the known names are: {names}"
 
 
 def function_hint(word: str) -> str | None:
-    """What may have been meant by a function that there is not."""
-    if word in SYNONYMS:
-        return f"write {SYNONYMS[word]}"
-    return one_of(word, (*FUNCTIONS, *TALLIES), "the functions")
+    """Return a hint for an unknown function."""
+    if word in REPLACEMENTS:
+        return f"write {REPLACEMENTS[word]}"
+    return suggest_or_list(word, (*FUNCTIONS, *COUNT_FUNCTIONS), "the functions")

@@ -1,4 +1,4 @@
-"""A YAML file as plain values, with the place of every key, item and text."""
+"""A YAML file as plain values, with the file position of each key, list item and text."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ Tree: TypeAlias = "str | list[Tree] | dict[str, Tree]"
 Path: TypeAlias = tuple[str | int, ...]
 
 NULLS = frozenset(("", "~", "null", "Null", "NULL"))
-LONGEST_QUOTE = 40  # characters of a user's text that a message repeats
+MAX_QUOTE_LENGTH = 40  # characters of a user's text in a message
 
 
-class Plain(str):
-    """A scalar without quotes: what it is asked to be decides its type."""
+class UnquotedScalar(str):
+    """A scalar without quotes. The field that contains the scalar determines its type."""
 
     __slots__ = ()
 
 
 class Document(Struct, frozen=True):
-    """The tree of one file; every scalar in it is text, `Plain` where it had no quotes.
+    """The content of one file. Every scalar is a `str`; an unquoted scalar is an `UnquotedScalar`.
 
-    `keys` says where keys and list items begin, `texts` where the text of a scalar begins, quotes
-    not counted. `problems` are faults that left a tree to go on with, such as a duplicate key.
+    `keys` maps paths to the positions of keys and list items. `texts` maps paths to the positions
+    where the text of a scalar begins, after the opening quote. `problems` contains the problems
+    that did not stop the parser, such as a duplicate key.
     """
 
     path: str
@@ -36,11 +37,11 @@ class Document(Struct, frozen=True):
     problems: tuple[Problem, ...] = ()
 
     def has(self, path: Path) -> bool:
-        """Whether the file has a key or an item there."""
+        """Whether the file has a key or a list item at `path`."""
         return path in self.keys
 
     def find(self, path: Path) -> Tree | None:
-        """The value at `path`, None where there is none or nothing (`key:`) is written."""
+        """Return the value at `path`; None if `path` does not exist or is null (`key:`)."""
         if path not in self.keys:
             return None
         value: Tree = self.tree
@@ -52,37 +53,38 @@ class Document(Struct, frozen=True):
         return None if is_null(value) else value
 
     def place(self, path: Path) -> Place:
-        """Where `path` stands, or the nearest part of it that the file has."""
+        """Return the position of the longest prefix of `path` that exists in the file."""
         while path not in self.keys and path:
             path = path[:-1]
         return self.keys.get(path, Place(self.path))
 
     def text_place(self, path: Path) -> Place:
-        """Where the text at `path` begins."""
+        """Return the position where the text at `path` begins, after an opening quote."""
         return self.texts.get(path) or self.place(path)
 
     def problem(self, path: Path, message: str, hint: str | None = None) -> Problem:
-        """A fault at `path`, named by its dotted key."""
+        """Return a problem at `path`; the message starts with the dotted key."""
         name = dotted(path)
         return Problem(self.place(path), f"{name}: {message}" if name else message, hint)
 
     def places(self) -> Places:
-        """The places by dotted key, as definitions carry them."""
+        """Return the position (line and column) of each key. Keys are dotted paths, as definitions
+        use them."""
         return Places((dotted(path), place) for path, place in self.keys.items() if path)
 
 
 def dotted(path: Path) -> str:
-    """The path as messages name it: `evaluate.evaluators.0.config`."""
+    """Return the path as a dotted key: `evaluate.evaluators.0.config`."""
     return ".".join(shorten(str(step)) for step in path)
 
 
 def is_null(value: object) -> bool:
-    """Whether nothing is written: `key:`, `key: ~`, `key: null`."""
-    return isinstance(value, Plain) and value in NULLS
+    """Whether a value is null: `key:`, `key: ~`, `key: null`."""
+    return isinstance(value, UnquotedScalar) and value in NULLS
 
 
 def describe(value: object) -> str:
-    """A value in the words of a message: a map, a list, nothing, `'0.8'`, the text `'0.8'`."""
+    """Describe a value for a message: a map, a list, nothing, `'0.8'`, the text `'0.8'`."""
     if isinstance(value, dict):
         return "a map"
     if isinstance(value, list):
@@ -90,15 +92,15 @@ def describe(value: object) -> str:
     if is_null(value):
         return "nothing"
     quoted = quote(str(value))
-    return quoted if isinstance(value, Plain) else f"the text {quoted}"
+    return quoted if isinstance(value, UnquotedScalar) else f"the text {quoted}"
 
 
 def quote(text: str) -> str:
-    """The user's text as a message repeats it."""
+    """Shorten the user's text and put it in quotes, for a message."""
     return f"'{shorten(text)}'"
 
 
 def shorten(text: str) -> str:
-    """The text on one line, cut where it is too long to read in a message."""
+    """Return the text on one line, cut to at most MAX_QUOTE_LENGTH characters."""
     line = " ".join(text.split())
-    return line if len(line) <= LONGEST_QUOTE else f"{line[: LONGEST_QUOTE - 3]}..."
+    return line if len(line) <= MAX_QUOTE_LENGTH else f"{line[: MAX_QUOTE_LENGTH - 3]}..."

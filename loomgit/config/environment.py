@@ -1,4 +1,4 @@
-"""Variables of the environment and of a `.env` file, revealed at the moment of use."""
+"""Variables of the environment and of a `.env` file; `${NAME}` is resolved only when it is used."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from loomgit.config.text import REFERENCE, decode
-from loomgit.domain.outside import remember, remember_address
+from loomgit.config.project_files import REFERENCE, decode
 from loomgit.domain.place import Place, Problem
-from loomgit.domain.words import did_you_mean
+from loomgit.domain.safe_text import remember, remember_address
+from loomgit.domain.suggestions import did_you_mean
 from loomgit.errors import ProblemsFound, UserError
 
 if TYPE_CHECKING:
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from loomgit.domain.settings import Secret
 
-# One assignment; a quoted value may run over several lines. Not python-dotenv: it is no dependency
-# of ours, expands `$NAME` in values (which breaks passwords) and lets a damaged line pass.
+# One assignment; a quoted value can span several lines. Loom does not use python-dotenv, because it
+# expands `$NAME` in values (which breaks passwords) and accepts malformed lines.
 ASSIGNMENT = re.compile(
     r"""[ \t]*(?:export[ \t]+)?(?P<name>[A-Za-z_][A-Za-z0-9_.]*)[ \t]*=[ \t]*
         (?:'(?P<single>[^']*)'[ \t]*(?:\#[^\n]*)?
@@ -38,16 +38,17 @@ ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """Names and values; it never shows a value."""
+    """Environment variables. The `repr` does not show their values."""
 
     variables: Mapping[str, str] = field(repr=False)
 
     @classmethod
     def from_project(cls, root: Path, os_environ: Mapping[str, str]) -> Environment:
-        """The process's variables over those of the project's `.env`, where there is one; an empty
-        variable of the process counts as not set.
+        """Combine the variables of the process with the variables of the project's `.env`.
 
-        Raises ProblemsFound with the lines of `.env` that are no assignments.
+        The file `.env` may be absent. The process takes precedence, but an empty variable of the
+        process counts as unset. Raises ProblemsFound with the lines of `.env` that are not
+        assignments, and UserError if `.env` cannot be read.
         """
         path = root / ".env"
         if not path.is_file():
@@ -56,12 +57,16 @@ class Environment:
             data = path.read_bytes()
         except OSError as error:
             raise UserError(f".env: cannot be read: {error.strerror}") from error
-        given = {name: value for name, value in os_environ.items() if value}
-        return cls.of({**os_environ, **parse_env(decode(data, ".env"), ".env"), **given})
+        process_values = {name: value for name, value in os_environ.items() if value}
+        return cls.of({**os_environ, **parse_env(decode(data, ".env"), ".env"), **process_values})
 
     @classmethod
     def of(cls, variables: Mapping[str, str]) -> Environment:
-        """These variables; the values of those that are named as secrets are hidden from now on."""
+        """Create an environment with these variables, and register their secrets.
+
+        From then on, Loom hides the values of variables that are named like secrets. If a value is
+        a URL, Loom hides the URL's password and parameters.
+        """
         for name, value in variables.items():
             if SECRET_NAME.search(name):
                 remember(value)
@@ -70,64 +75,66 @@ class Environment:
         return cls(dict(variables))
 
     def reveal(self, secret: Secret) -> str:
-        """The text with every `${NAME}` replaced.
+        """Return the text with every `${NAME}` replaced by the variable's value.
 
-        `${NAME:-default}` has its default where NAME is not set, or empty. Raises UserError with
-        the name and the place that wants it; no value is ever in an error.
+        `${NAME:-default}` becomes the default if NAME is unset or empty. If a variable is unset,
+        raises UserError with its name and with the file and line of the reference. Errors never
+        contain values.
         """
 
-        def value(reference: re.Match[str]) -> str:
+        def resolve(reference: re.Match[str]) -> str:
             name, default = reference[1], reference[2]
-            found = self.variables.get(name)
+            value = self.variables.get(name)
             if default is not None:
-                return found or default
-            if found is None:
-                hint = did_you_mean(name, self.variables) or f"set {name}, or write it into .env"
+                return value or default
+            if value is None:
+                hint = did_you_mean(name, self.variables) or f"set {name}, or add it to .env"
                 message = f"{secret.place}: the environment variable {name} is not set"
                 raise UserError(message, hint=hint)
-            return found
+            return value
 
-        return REFERENCE.sub(value, secret.template)
+        return REFERENCE.sub(resolve, secret.template)
 
 
 def parse_env(text: str, path: str) -> dict[str, str]:
-    """Read `NAME=value` lines: comments, quotes, `export`; the last of two equal names wins.
+    """Parse `NAME=value` lines with comments, quotes and `export`.
 
-    Escapes mean something between double quotes only. Raises ProblemsFound, without the text of
-    the lines at fault: it may be a secret.
+    If a name occurs several times, the last value applies. Only double quotes allow escapes. Raises
+    ProblemsFound for malformed lines. The messages do not contain the text of these lines, because
+    it may be a secret.
     """
     text = text.removeprefix("\ufeff").replace("\r\n", "\n")
     variables: dict[str, str] = {}
     problems: list[Problem] = []
-    for offset, found in _lines(text):
-        if found is None:
+    for offset, assignment in _assignments(text):
+        if assignment is None:
             line = text.count("\n", 0, offset) + 1
-            hint = "close the quote, or quote a value that begins with one"
+            hint = "close the quote; put a value that begins with a quote in quotes"
             problems.append(Problem(Place(path, line), "expected NAME=value", hint))
             continue
-        value = found["single"] if found["single"] is not None else found["bare"]
-        if found["double"] is not None:
+        value = assignment["single"] if assignment["single"] is not None else assignment["bare"]
+        if assignment["double"] is not None:
             value = re.sub(
                 r"\\(.)",
                 lambda escape: ESCAPES.get(escape[1], escape[1]),
-                found["double"],
+                assignment["double"],
                 flags=re.DOTALL,
             )
-        variables[found["name"]] = value
+        variables[assignment["name"]] = value
     if problems:
         raise ProblemsFound(problems)
     return variables
 
 
-def _lines(text: str) -> Iterator[tuple[int, re.Match[str] | None]]:
-    """Each assignment, or None where a line is none."""
+def _assignments(text: str) -> Iterator[tuple[int, re.Match[str] | None]]:
+    """Yield each assignment with its offset. For a line that is not an assignment, yield None."""
     offset = 0
     while offset < len(text):
         ignored = IGNORED.match(text, offset)
         if ignored:
             offset = ignored.end()
             continue
-        found = ASSIGNMENT.match(text, offset)
-        yield offset, found
-        end = text.find("\n", offset) + 1 or len(text)
-        offset = found.end() if found else end
+        assignment = ASSIGNMENT.match(text, offset)
+        yield offset, assignment
+        line_end = text.find("\n", offset) + 1 or len(text)
+        offset = assignment.end() if assignment else line_end

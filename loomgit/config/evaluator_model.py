@@ -1,4 +1,4 @@
-"""Evaluators in a file: the types there are, and what the `config` of each may hold."""
+"""Models of the evaluators in a file: the built-in types, and the `config` of each type."""
 
 from __future__ import annotations
 
@@ -8,38 +8,40 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 from pydantic import ConfigDict, Discriminator, Field, Tag
 from pydantic import JsonValue as PydanticJson
 
+from loomgit.config.file_model import MAP, TEXT, FileModel, build_model, union_tag
 from loomgit.config.output_schema import read_schema
-from loomgit.config.parts import MAP, TEXT, Part, ready, shape
 from loomgit.config.scalars import (
     AnyNumber,
     CountFromZero,
     FieldName,
     Flag,
     JsonValue,
+    NonBlankText,
     NotNegative,
     Pattern,
     Positive,
     RawMap,
-    Read,
+    Reader,
     Share,
     Text,
-    Word,
     choice,
-    read_word,
+    read_nonblank_text,
 )
 
 if TYPE_CHECKING:
     from loomgit.domain.values import JsonObject
 
-OWN_FUNCTION = re.compile(r"[^:]+\.py:[A-Za-z_]\w*")
+USER_FUNCTION = re.compile(r"[^:]+\.py:[A-Za-z_]\w*")
 
 
-class EvaluatorConfig(Part):
-    """What every type takes."""
+class EvaluatorConfig(FileModel):
+    """The keys that every built-in type accepts."""
 
-    threshold: Share | None = Field(default=None, description="As `threshold` beside `config`")
+    threshold: Share | None = Field(
+        default=None, description="The same as `threshold` next to `config`"
+    )
     field: FieldName | None = Field(
-        default=None, description="The field of the output; default: all of it"
+        default=None, description="The field of the output to evaluate; default: the whole output"
     )
     reference_field: FieldName | None = Field(
         default=None,
@@ -49,11 +51,13 @@ class EvaluatorConfig(Part):
 
 
 class JudgedConfig(EvaluatorConfig):
-    """What the types that ask a model take."""
+    """The keys that the types with a judge model accept."""
 
-    criteria: Word | None = Field(default=None, description="As `criteria` beside `config`")
+    criteria: NonBlankText | None = Field(
+        default=None, description="The same as `criteria` next to `config`"
+    )
     query_field: FieldName | None = Field(
-        default=None, description="The field of the input with the question"
+        default=None, description="The field of the input that contains the question"
     )
 
 
@@ -62,9 +66,9 @@ class SemanticConfig(JudgedConfig):
 
     backend: Annotated[str, choice("backend", ("judge", "lexical", "embedding"))] | None = Field(
         default=None,
-        description="`judge` asks a model; `lexical` is offline; `embedding` uses vectors",
+        description="`judge` calls a model; `lexical` works offline; `embedding` uses vectors",
     )
-    model: Word | None = Field(
+    model: NonBlankText | None = Field(
         default=None, description="The embedding model, for `backend: embedding`"
     )
 
@@ -72,28 +76,28 @@ class SemanticConfig(JudgedConfig):
 class TextConfig(EvaluatorConfig):
     """exact_match, similarity, rouge_l, bleu"""
 
-    ignore_case: Flag | None = Field(default=None, description="Compare without regard to case")
+    ignore_case: Flag | None = Field(default=None, description="Ignore upper and lower case")
 
 
 class ContainsConfig(TextConfig):
     """contains"""
 
     value: Text | None = Field(
-        default=None, description="The text that must occur; else the reference must"
+        default=None, description="The text that the output must contain; default: the reference"
     )
 
 
 class RegexConfig(TextConfig):
     """regex"""
 
-    pattern: Pattern = Field(description="The regular expression that must match")
+    pattern: Pattern = Field(description="The regular expression that the output must match")
 
 
 class SchemaConfig(EvaluatorConfig):
     """json_schema"""
 
-    schema_: Annotated[dict[str, PydanticJson], Read(read_schema, {"type": "object"})] = Field(
-        alias="schema", description="The JSON Schema that the output must fit"
+    schema_: Annotated[dict[str, PydanticJson], Reader(read_schema, {"type": "object"})] = Field(
+        alias="schema", description="The JSON Schema that the output must satisfy"
     )
 
 
@@ -103,7 +107,7 @@ class NumericConfig(EvaluatorConfig):
     min: AnyNumber | None = Field(default=None, description="The smallest number that passes")
     max: AnyNumber | None = Field(default=None, description="The largest number that passes")
     tolerance: NotNegative | None = Field(
-        default=None, description="How far from the reference a number may be"
+        default=None, description="The largest allowed difference from the reference"
     )
 
 
@@ -117,26 +121,26 @@ class LengthConfig(EvaluatorConfig):
 class LatencyConfig(EvaluatorConfig):
     """latency"""
 
-    max: Positive = Field(description="Seconds")
+    max: Positive = Field(description="The longest latency that passes, in seconds")
 
 
 class CostConfig(EvaluatorConfig):
     """cost"""
 
-    max: NotNegative = Field(description="USD for one record")
+    max: NotNegative = Field(description="The highest cost of one record that passes, in USD")
 
 
-class OwnConfig(Part):
-    """A user's own evaluator: beside `threshold` and `criteria`, whatever it likes."""
+class UserDefinedConfig(FileModel):
+    """A user-defined evaluator: `threshold`, `criteria` and any other keys."""
 
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, JsonValue] = Field(init=False)
 
     threshold: Share | None = None
-    criteria: Word | None = None
+    criteria: NonBlankText | None = None
 
 
-CONFIGS: dict[str, type[Part]] = {
+CONFIGS: dict[str, type[FileModel]] = {
     "semantic": SemanticConfig,
     **dict.fromkeys(
         (
@@ -162,54 +166,56 @@ CONFIGS: dict[str, type[Part]] = {
     "cost": CostConfig,
 }
 
-# Of these at least one must be in `config`.
-ONE_OF: dict[str, tuple[str, ...]] = {
+# `config` must contain at least one of the keys listed here for its type.
+REQUIRED_ONE_OF: dict[str, tuple[str, ...]] = {
     "length": ("min", "max"),
 }
 
 
-def config_model(kind: str) -> type[Part]:
-    """The model of a type's `config`; types that are not ours take anything."""
-    return CONFIGS.get(kind, OwnConfig)
+def config_model(kind: str) -> type[FileModel]:
+    """Return the model of a type's `config`. The model of a user-defined type accepts any keys."""
+    return CONFIGS.get(kind, UserDefinedConfig)
 
 
-def _conditions(schema: JsonObject) -> None:
-    """Tell editors which keys `config` has, by the type that stands beside it."""
+def _config_conditions(schema: JsonObject) -> None:
+    """Add the keys of each type's `config` to the JSON Schema, for completion in editors."""
     schema["allOf"] = [
         {
             "if": {"properties": {"type": {"const": kind}}, "required": ["type"]},
-            "then": {"properties": {"config": ready(model).model_json_schema()}},
+            "then": {"properties": {"config": build_model(model).model_json_schema()}},
         }
         for kind, model in CONFIGS.items()
     ]
 
 
-class EvaluatorModel(Part):
-    """One evaluator, with what it takes."""
+class EvaluatorModel(FileModel):
+    """One evaluator with its options."""
 
-    model_config = ConfigDict(json_schema_extra=_conditions, title="Evaluator")
+    model_config = ConfigDict(json_schema_extra=_config_conditions, title="Evaluator")
 
-    type: Word = Field(
-        description="A type of Loom's, of a plugin, or `path/to/file.py:function`",
+    type: NonBlankText = Field(
+        description="A built-in type, a type of a plugin, or `path/to/file.py:function`",
         examples=list(CONFIGS),
     )
-    name: Word | None = Field(
-        default=None, description="What it is called in results; default: its type"
+    name: NonBlankText | None = Field(
+        default=None, description="The name of the evaluator in results; default: its type"
     )
     threshold: Share | None = Field(
-        default=None, description="A record passes at this score; default 0.7"
+        default=None, description="The lowest score that passes; default: 0.7"
     )
-    weight: Positive = Field(default=1.0, description="Its share under `quality_gate: weighted`")
-    criteria: Word | None = Field(default=None, description="What a judge is asked to look for")
-    config: RawMap | None = Field(default=None, description="What its type takes")
+    weight: Positive = Field(
+        default=1.0, description="The weight of the score under `quality_gate: weighted`"
+    )
+    criteria: NonBlankText | None = Field(default=None, description="The criteria for the judge")
+    config: RawMap | None = Field(default=None, description="The options of the type")
 
 
-def _short(value: object) -> EvaluatorModel:
-    return EvaluatorModel.model_construct(type=read_word(value, "an evaluator"))
+def _read_short_form(value: object) -> EvaluatorModel:
+    return EvaluatorModel.model_construct(type=read_nonblank_text(value, "an evaluator"))
 
 
 Evaluator: TypeAlias = Annotated[
-    Annotated[EvaluatorModel, Read(_short, {"type": "string"}), Tag(TEXT)]
+    Annotated[EvaluatorModel, Reader(_read_short_form, {"type": "string"}), Tag(TEXT)]
     | Annotated[EvaluatorModel, Tag(MAP)],
-    Discriminator(shape),
+    Discriminator(union_tag),
 ]

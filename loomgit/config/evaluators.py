@@ -1,4 +1,4 @@
-"""Evaluators in a file: the faults that depend on their type, and the definitions made of them."""
+"""Type-specific checks of the evaluators in a file, and the conversion to definitions."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 from loomgit.config.document import Document, Path, Tree, quote
 from loomgit.config.evaluator_model import (
     CONFIGS,
-    ONE_OF,
-    OWN_FUNCTION,
+    REQUIRED_ONE_OF,
+    USER_FUNCTION,
     EvaluatorModel,
     config_model,
 )
-from loomgit.config.parts import check, ready
+from loomgit.config.file_model import build_model, validate
 from loomgit.config.scalars import parse_number
 from loomgit.domain.definitions import EvaluatorSpec
-from loomgit.domain.words import did_you_mean
+from loomgit.domain.suggestions import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -23,73 +23,85 @@ if TYPE_CHECKING:
     from loomgit.domain.place import Problem
     from loomgit.domain.values import JsonObject
 
-BESIDE = ("threshold", "criteria")  # what may stand in `config` and beside it, but only once
+KEYS_IN_CONFIG_OR_EVALUATOR = (
+    "threshold",
+    "criteria",
+)  # may be set in the evaluator or in its `config`, but not in both
 
 
-def evaluator_faults(document: Document, path: Path, known: Collection[str]) -> Iterator[Problem]:
-    """The faults of the evaluator at `path` that its model cannot see; `known` are plugins'."""
-    written = document.find(path)
-    short = isinstance(written, str)
-    kind = written if short else document.find((*path, "type"))
+def evaluator_problems(document: Document, path: Path, known: Collection[str]) -> Iterator[Problem]:
+    """Yield the problems of the evaluator at `path` that its pydantic model cannot detect.
+
+    `known` contains the types of plugins.
+    """
+    value = document.find(path)
+    is_short_form = isinstance(value, str)
+    kind = value if is_short_form else document.find((*path, "type"))
     if not isinstance(kind, str):
         return
-    own = kind not in CONFIGS and (OWN_FUNCTION.fullmatch(kind) is not None or kind in known)
-    if kind not in CONFIGS and not own:
-        listed = f"one of: {', '.join([*CONFIGS, *sorted(known)])}, or path/to/file.py:function"
-        hint = did_you_mean(kind, [*CONFIGS, *known]) or listed
+    is_built_in = kind in CONFIGS
+    if not is_built_in and USER_FUNCTION.fullmatch(kind) is None and kind not in known:
+        types = f"one of: {', '.join([*CONFIGS, *sorted(known)])}, or path/to/file.py:function"
+        hint = did_you_mean(kind, [*CONFIGS, *known]) or types
         if ".py" in kind:
             hint = "write path/to/file.py:function"
         yield document.problem(
-            path if short else (*path, "type"),
+            path if is_short_form else (*path, "type"),
             f"unknown evaluator {quote(kind)}",
             hint,
         )
         return
     config = document.find((*path, "config"))
     if isinstance(config, str | list):
-        return  # the model says that this should be a map
-    found = check(config_model(kind), document, (*path, "config"))
-    if isinstance(found, list):
-        yield from found
-    yield from _doubled(document, path)
-    if not own:
-        yield from _incomplete(document, path, kind, config or {})
+        return  # the pydantic model already reports that `config` is not a map
+    checked = validate(config_model(kind), document, (*path, "config"))
+    if isinstance(checked, list):
+        yield from checked
+    yield from _repeated_keys(document, path)
+    if is_built_in:
+        yield from _config_problems(document, path, kind, config or {})
 
 
-def _doubled(document: Document, path: Path) -> Iterator[Problem]:
-    for key in BESIDE:
+def _repeated_keys(document: Document, path: Path) -> Iterator[Problem]:
+    for key in KEYS_IN_CONFIG_OR_EVALUATOR:
         if None not in (document.find((*path, key)), document.find((*path, "config", key))):
             yield document.problem(
-                (*path, "config", key), f"'{key}' stands beside config too", "write it once"
+                (*path, "config", key),
+                f"'{key}' is also set next to config",
+                "remove one of them",
             )
 
 
-def _incomplete(
+def _config_problems(
     document: Document, path: Path, kind: str, config: dict[str, Tree]
 ) -> Iterator[Problem]:
-    one_of = ONE_OF.get(kind, ())
-    where = (*path, "config")
-    if one_of and not any(document.find((*where, key)) is not None for key in one_of):
-        *others, last = (f"'{key}'" for key in one_of)
+    keys = REQUIRED_ONE_OF.get(kind, ())
+    config_path = (*path, "config")
+    if keys and not any(document.find((*config_path, key)) is not None for key in keys):
+        *others, last = (f"'{key}'" for key in keys)
         needs = f"{', '.join(others)} or {last}"
         yield document.problem(path, f"{kind} needs {needs} in its config")
     if kind == "custom_criteria" and not any(
-        document.find((*at, "criteria")) is not None for at in (path, where)
+        document.find((*parent, "criteria")) is not None for parent in (path, config_path)
     ):
         yield document.problem(path, "custom_criteria needs 'criteria'")
     low, high = (parse_number(str(config.get(key, ""))) for key in ("min", "max"))
     if low is not None and high is not None and low > high:
-        yield document.problem((*where, "min"), f"'min' {low:g} is above 'max' {high:g}")
+        message = f"'min' {low:g} is greater than 'max' {high:g}"
+        yield document.problem((*config_path, "min"), message)
 
 
-def duplicate_names(
+def duplicate_name_problems(
     document: Document, paths: Sequence[Path], key: str = "name", otherwise: str | None = "type"
 ) -> Iterator[Problem]:
-    """The faults of things called the same; without `key`, the value at `otherwise` is the name."""
+    """Yield a problem for each item that has the same name as an earlier item.
+
+    The name is the value at `key`, or the value at `otherwise` if `key` is absent.
+    """
     first: dict[str, Path] = {}
     for path in paths:
-        written = document.find(path)
-        name = written if isinstance(written, str) else document.find((*path, key))
+        value = document.find(path)
+        name = value if isinstance(value, str) else document.find((*path, key))
         if name is None and otherwise is not None:
             name = document.find((*path, otherwise))
         if not isinstance(name, str):
@@ -98,15 +110,18 @@ def duplicate_names(
             line = document.place(first[name]).line
             yield document.problem(
                 path,
-                f"the name {quote(name)} is taken on line {line}",
-                "give it another name",
+                f"the name {quote(name)} is already used on line {line}",
+                "use a different name",
             )
         else:
             first[name] = path
 
 
 def evaluator_spec(model: EvaluatorModel) -> EvaluatorSpec:
-    """The definition of an evaluator whose faults have been looked for."""
+    """Return the definition of an evaluator.
+
+    Does not check the evaluator; `evaluator_problems` does.
+    """
     config = _config(model)
     threshold, criteria = config.pop("threshold", None), config.pop("criteria", None)
     default = EvaluatorSpec(name=model.name or model.type, type=model.type)
@@ -123,5 +138,5 @@ def evaluator_spec(model: EvaluatorModel) -> EvaluatorSpec:
 
 
 def _config(model: EvaluatorModel) -> JsonObject:
-    parsed = ready(config_model(model.type)).model_validate(model.config or {})
+    parsed = build_model(config_model(model.type)).model_validate(model.config or {})
     return parsed.model_dump(by_alias=True, exclude_unset=True)

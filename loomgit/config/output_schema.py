@@ -1,4 +1,4 @@
-"""The fields of an output, as JSON Schema or as a map `field: type`, always kept as JSON Schema."""
+"""Parser of output schemas: a JSON Schema, or a map `field: type` that becomes a JSON Schema."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pydantic import Discriminator, Tag, WithJsonSchema
 from pydantic import JsonValue as PydanticJson
 
 from loomgit.config.document import quote
-from loomgit.config.parts import MARK
-from loomgit.config.scalars import Read, Wrong, expected, read_map, read_word
+from loomgit.config.file_model import TAG_PREFIX
+from loomgit.config.scalars import InvalidValue, Reader, expected, read_map, read_nonblank_text
+from loomgit.domain.suggestions import did_you_mean
 from loomgit.domain.values import Json, JsonObject
-from loomgit.domain.words import did_you_mean
 
 TYPES = {
     "string": "string",
@@ -30,73 +30,85 @@ TYPES = {
     "dict": "object",
     "map": "object",
 }
-SCHEMA, FIELDS = f"{MARK}schema", f"{MARK}fields"
-LOCAL_ONLY = "a schema may refer to its own parts only (#/$defs/...)"
+SCHEMA, FIELDS = f"{TAG_PREFIX}schema", f"{TAG_PREFIX}fields"
+LOCAL_ONLY = "a schema can only refer to its own parts (#/$defs/...)"
 
 
 class FieldType(Struct, frozen=True):
-    """One field's JSON Schema; `type?` makes a field that may be null or left out."""
+    """The JSON Schema of one field; `type?` means that the field can be null or absent."""
 
     schema: JsonObject
     required: bool = True
 
 
 def _form(value: object) -> str:
-    """JSON Schema by its telling keys; a map of fields may itself have a field named `type`."""
+    """Return whether a value is a JSON Schema or a map of fields.
+
+    The key `type` alone does not identify a JSON Schema, because a map of fields can have a field
+    named `type`.
+    """
     if not isinstance(value, dict):
         return SCHEMA
-    telling = (
+    is_schema = (
         any(key in value for key in ("$schema", "$ref", "$defs"))
         or isinstance(value.get("properties"), dict)
         or value.get("type") == "object"
         or any(isinstance(value.get(key), list) for key in ("oneOf", "anyOf", "allOf"))
     )
-    return SCHEMA if telling else FIELDS
+    return SCHEMA if is_schema else FIELDS
 
 
 def read_schema(value: object) -> JsonObject:
-    """A JSON Schema that is valid and whole: references to other files are refused."""
-    import jsonschema_rs  # noqa: PLC0415 - 40 ms that only files with schemas pay
+    """Return the value if it is a JSON Schema that refers to no other document.
 
-    asked: list[str] = []
+    Raises InvalidValue for any other value.
+    """
+    import jsonschema_rs  # noqa: PLC0415 - the import takes 40 ms, and few files have schemas
+
+    external: list[str] = []
 
     def refuse(uri: str) -> Json:
-        asked.append(uri)
+        external.append(uri)
         raise OSError(uri)
 
     schema = read_map(value)
     try:
         jsonschema_rs.validator_for(schema, retriever=refuse)
     except (jsonschema_rs.ReferencingError, ValueError) as error:
-        if asked:
-            raise Wrong(f"the JSON Schema refers to {quote(asked[0])}", LOCAL_ONLY) from error
-        within = tuple(getattr(error, "instance_path", ()))  # a ValidationError has one
+        if external:
+            raise InvalidValue(
+                f"the JSON Schema refers to {quote(external[0])}", LOCAL_ONLY
+            ) from error
+        within = tuple(getattr(error, "instance_path", ()))  # only a ValidationError has it
         message = getattr(error, "message", str(error))
-        raise _schema_fault(schema, within, message) from error
+        raise _schema_error(schema, within, message) from error
     return schema
 
 
-def _schema_fault(schema: JsonObject, within: tuple[str | int, ...], message: str) -> Wrong:
-    """The fault of one part of a schema; a misspelt type is by far the most frequent."""
+def _schema_error(schema: JsonObject, within: tuple[str | int, ...], message: str) -> InvalidValue:
+    """Return the error for an invalid part of a schema.
+
+    The hint is for the most frequent error, a misspelt type.
+    """
     part: Json = schema
     for step in within:
-        part = part[step]  # type: ignore[index]  # the library says that this path exists
+        part = part[step]  # type: ignore[index]  # the library guarantees that this path exists
     if within and within[-1] == "type" and isinstance(part, str):
         types = sorted({*TYPES.values(), "null"})
         hint = did_you_mean(part, types) or f"one of: {', '.join(types)}"
-        return Wrong(f"unknown type {quote(part)}", hint, within=within)
-    return Wrong(f"not a valid JSON Schema: {message.splitlines()[0][:120]}", within=within)
+        return InvalidValue(f"unknown type {quote(part)}", hint, within=within)
+    return InvalidValue(f"invalid JSON Schema: {message.splitlines()[0][:120]}", within=within)
 
 
 def _read_field(value: object) -> FieldType:
     if isinstance(value, dict):
         return FieldType(read_schema(value))
-    word = read_word(value, "a type")
+    word = read_nonblank_text(value, "a type")
     kind = TYPES.get(word.removesuffix("?"))
     if kind is None:
         names = sorted(set(TYPES.values()))
         hint = did_you_mean(word.removesuffix("?"), TYPES) or f"one of: {', '.join(names)}"
-        raise Wrong(f"unknown type {quote(word)}", hint)
+        raise InvalidValue(f"unknown type {quote(word)}", hint)
     if word.endswith("?"):
         return FieldType({"type": [kind, "null"]}, required=False)
     return FieldType({"type": kind})
@@ -109,12 +121,12 @@ def _read_output_schema(value: object) -> JsonObject:
 
 
 def object_schema(value: JsonObject | dict[str, FieldType]) -> JsonObject:
-    """The JSON Schema of an output, from either form.
+    """Return the JSON Schema of an output, from a JSON Schema or from a map of fields.
 
-    Fields of a map are required unless their type ends in `?`; more fields than named are allowed.
+    The fields of a map are required unless their type ends in `?`. Additional fields are allowed.
     """
     if not any(isinstance(field, FieldType) for field in value.values()):
-        return cast(JsonObject, value)
+        return cast("JsonObject", value)
     fields = cast("dict[str, FieldType]", value)
     return {
         "type": "object",
@@ -123,16 +135,18 @@ def object_schema(value: JsonObject | dict[str, FieldType]) -> JsonObject:
     }
 
 
-_WORDS: list[Json] = [*TYPES, *(f"{word}?" for word in TYPES)]
+_TYPE_NAMES: list[Json] = [*TYPES, *(f"{word}?" for word in TYPES)]
 
 OutputSchema: TypeAlias = Annotated[
-    Annotated[dict[str, PydanticJson], Read(_read_output_schema, {"type": "object"}), Tag(SCHEMA)]
-    | Annotated[dict[str, Annotated[FieldType, Read(_read_field, {"enum": _WORDS})]], Tag(FIELDS)],
+    Annotated[dict[str, PydanticJson], Reader(_read_output_schema, {"type": "object"}), Tag(SCHEMA)]
+    | Annotated[
+        dict[str, Annotated[FieldType, Reader(_read_field, {"enum": _TYPE_NAMES})]], Tag(FIELDS)
+    ],
     Discriminator(_form),
     WithJsonSchema(
         {
             "type": "object",
-            # As `_form` tells them apart.
+            # The conditions of `_form`, as a JSON Schema.
             "if": {
                 "anyOf": [
                     *({"required": [key]} for key in ("$schema", "$ref", "$defs")),
@@ -140,7 +154,9 @@ OutputSchema: TypeAlias = Annotated[
                     {"required": ["type"], "properties": {"type": {"const": "object"}}},
                 ]
             },
-            "else": {"additionalProperties": {"anyOf": [{"enum": _WORDS}, {"type": "object"}]}},
+            "else": {
+                "additionalProperties": {"anyOf": [{"enum": _TYPE_NAMES}, {"type": "object"}]}
+            },
         }
     ),
 ]

@@ -1,4 +1,4 @@
-"""A pipeline file as users write it; `loomgit.config.pipelines` makes definitions of it."""
+"""The model of a pipeline file; `loomgit.config.pipelines` converts it to a definition."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import Annotated, TypeAlias
 from msgspec import Struct
 from pydantic import ConfigDict, Discriminator, Field, Tag
 
-from loomgit.config.document import Plain, quote
+from loomgit.config.document import UnquotedScalar, quote
 from loomgit.config.evaluator_model import Evaluator
+from loomgit.config.file_model import LIST, MAP, TAG_PREFIX, TEXT, FileModel, union_tag
+from loomgit.config.monitoring_model import MonitoringModel  # noqa: TC001 - pydantic reads it
 from loomgit.config.output_schema import OutputSchema  # noqa: TC001 - pydantic reads it
-from loomgit.config.parts import LIST, MAP, MARK, TEXT, Part, shape
 from loomgit.config.scalars import (
     Count,
     CountFromZero,
@@ -19,25 +20,23 @@ from loomgit.config.scalars import (
     FieldName,
     FilePath,
     Flag,
+    Integer,
+    InvalidValue,
     JsonMap,
     JsonValue,
     Name,
+    NonBlankText,
     NotNegative,
-    Read,
-    SecondsOrDuration,
+    Reader,
     Share,
     Text,
-    Whole,
-    Word,
-    Wrong,
     choice,
     expected,
     parse_number,
     read_field,
-    read_word,
+    read_nonblank_text,
 )
 from loomgit.domain.definitions import (
-    AlertType,
     ContextFile,
     GateType,
     LoadMode,
@@ -47,243 +46,235 @@ from loomgit.domain.definitions import (
 
 GATES = ("all_pass", "majority_pass", "any_pass", "weighted")
 FIELD_TEMPLATE = re.compile(r"\{\{\s*(?:input\.)?([^\W\d]\w*)\s*\}\}")
-MULTIPLE = re.compile(r"([0-9]+(?:\.[0-9]+)?)x")
 
 GateName: TypeAlias = Annotated[GateType, choice("gate", GATES)]
 
 
 class ContextField(Struct, frozen=True):
-    """`{{ field }}`: the context is a field of the record."""
+    """A context `{{ field }}`, which is read from a field of the record."""
 
     field: str
 
 
-class AlertLevel(Struct, frozen=True):
-    """`0.7`, or `2x` for a multiple of the baseline."""
-
-    value: float
-    relative: bool
-
-
 def _read_context_file(value: object) -> ContextFile:
-    text = read_word(value, "a path")
+    text = read_nonblank_text(value, "a path")
     if "{{" in text:
-        raise Wrong("a template cannot stand among paths", 'write context: "{{ field }}"')
-    path, at, version = text.rpartition("@")
-    if not at:
+        raise InvalidValue(
+            "a list of paths cannot contain a template", 'write context: "{{ field }}"'
+        )
+    path, separator, version = text.rpartition("@")
+    if not separator:
         return ContextFile(text)
     if not path or not version:
-        raise Wrong(f"{quote(text)} lacks a part of path@version")
+        raise InvalidValue(f"expected path@version, found {quote(text)}")
     return ContextFile(path, version)
 
 
 def _read_context(value: object) -> ContextField | tuple[ContextFile, ...]:
-    text = read_word(value, "a list of paths or a template")
-    found = FIELD_TEMPLATE.fullmatch(text)
-    if found:
-        return ContextField(found[1])
+    text = read_nonblank_text(value, "a list of paths or a template")
+    template = FIELD_TEMPLATE.fullmatch(text)
+    if template:
+        return ContextField(template[1])
     if "{{" in text:
-        raise Wrong("a context template names one field of the record", 'write "{{ field }}"')
+        message = "a context template can only name one field of the record"
+        raise InvalidValue(message, 'write "{{ field }}"')
     return (_read_context_file(value),)
 
 
-MOST_CALLS = 10_000  # in flight: each takes memory and a connection
+MAX_CONCURRENCY = 10_000  # concurrent calls; each needs memory and a connection
 
 
 def _read_concurrency(value: object) -> int | None:
     if value == "auto":
         return None
-    number = parse_number(value) if isinstance(value, Plain) else None
+    number = parse_number(value) if isinstance(value, UnquotedScalar) else None
     if not isinstance(number, int) or number < 1:
         raise expected("a whole number of at least 1 or auto", value)
-    if number > MOST_CALLS:
-        raise expected(f"at most {MOST_CALLS:,} calls in flight", value)
+    if number > MAX_CONCURRENCY:
+        raise expected(f"at most {MAX_CONCURRENCY:,} concurrent calls", value)
     return number
 
 
-def _read_level(value: object) -> AlertLevel:
-    found = MULTIPLE.fullmatch(value) if isinstance(value, str) else None
-    if found and float(found[1]) > 0:
-        return AlertLevel(float(found[1]), relative=True)
-    number = parse_number(value) if isinstance(value, Plain) else None
-    if number is None or number < 0:
-        raise expected("a number such as 0.7 or a multiple such as 2x", value)
-    return AlertLevel(float(number), relative=False)
-
-
 def _read_destination(value: object) -> str:
-    text = read_word(value, "a URL or a path")
+    text = read_nonblank_text(value, "a URL or a path")
     scheme = text.partition("://")[0]
     if text.startswith(("http://", "https://", "pipeline://")):
-        raise Wrong(f"{scheme}:// is for sources only", "load to a database, a file or a bucket")
+        message = f"{scheme}:// is only for sources"
+        raise InvalidValue(message, "use a database, a file or a bucket")
     return text
 
 
-def _read_one(value: object) -> tuple[str, ...]:
+def _read_single_field(value: object) -> tuple[str, ...]:
     return (read_field(value, "a field or a list of fields"),)
 
 
 Fields: TypeAlias = Annotated[
-    Annotated[tuple[str, ...], Read(_read_one, {"type": "string"}), Tag(TEXT)]
+    Annotated[tuple[str, ...], Reader(_read_single_field, {"type": "string"}), Tag(TEXT)]
     | Annotated[tuple[FieldName, ...], Field(min_length=1), Tag(LIST)],
-    Discriminator(shape),
+    Discriminator(union_tag),
 ]
 Context: TypeAlias = Annotated[
     Annotated[
-        ContextField | tuple[ContextFile, ...], Read(_read_context, {"type": "string"}), Tag(TEXT)
+        ContextField | tuple[ContextFile, ...], Reader(_read_context, {"type": "string"}), Tag(TEXT)
     ]
     | Annotated[
-        tuple[Annotated[ContextFile, Read(_read_context_file, {"type": "string"})], ...], Tag(LIST)
+        tuple[Annotated[ContextFile, Reader(_read_context_file, {"type": "string"})], ...],
+        Tag(LIST),
     ],
-    Discriminator(shape),
+    Discriminator(union_tag),
 ]
 Concurrency: TypeAlias = Annotated[
     int | None,
-    Read(_read_concurrency, {"anyOf": [{"type": "integer", "minimum": 1}, {"const": "auto"}]}),
+    Reader(_read_concurrency, {"anyOf": [{"type": "integer", "minimum": 1}, {"const": "auto"}]}),
 ]
-Destination: TypeAlias = Annotated[str, Read(_read_destination, {"type": "string"})]
+Destination: TypeAlias = Annotated[str, Reader(_read_destination, {"type": "string"})]
 
 
-class IncrementalModel(Part):
-    """Only records past the stored watermark"""
+class IncrementalModel(FileModel):
+    """Extract only the records after the stored watermark"""
 
-    cursor: FieldName = Field(description="The field that grows, such as created_at")
+    cursor: FieldName = Field(description="A field with increasing values, such as created_at")
 
 
-class ExtractModel(Part):
-    """Where records come from"""
+class ExtractModel(FileModel):
+    """The source of the records"""
 
-    source: Word = Field(
+    source: NonBlankText = Field(
         description="postgres://, sqlite://, s3://, http(s)://, file:// or a bare path (CSV, JSON,"
         " JSONL, Parquet), or pipeline://NAME for another pipeline's output"
     )
     query: Text | None = Field(
         default=None,
-        description="SQL with Jinja; its values are bound as parameters, never pasted in",
+        description="SQL with Jinja; values become bound parameters, never part of the SQL text",
     )
     key: Fields = Field(
         default=(),
         description="The identity of a record; default: id, else the only *_id, else a hash",
     )
     incremental: IncrementalModel | None = None
-    paginator: JsonValue = Field(default=None, description="HTTP: as dlt's rest_api names it")
-    data_selector: Word | None = Field(
-        default=None, description="HTTP: where in a reply the records are"
+    paginator: JsonValue = Field(default=None, description="HTTP: a paginator of dlt's rest_api")
+    data_selector: NonBlankText | None = Field(
+        default=None, description="HTTP: the path of the records in a response"
     )
-    resolve: JsonMap = Field(default={}, description="HTTP: parameters taken from another resource")
-    headers: dict[str, Text] = Field(default={}, description="HTTP: headers to send")
+    resolve: JsonMap = Field(default={}, description="HTTP: parameters from another resource")
+    headers: dict[str, Text] = Field(default={}, description="HTTP: request headers")
     params: JsonMap = Field(default={}, description="HTTP: query parameters")
-    limit: Count | None = Field(default=None, description="The most records to take")
-    snapshot: Flag = Field(default=False, description="Keep the extracted rows by content hash")
+    limit: Count | None = Field(default=None, description="The maximum number of records")
+    snapshot: Flag = Field(default=False, description="Save the extracted rows by content hash")
 
 
-class CacheModel(Part):
-    """Whether replies may come from the response cache"""
+class CacheModel(FileModel):
+    """Whether the response cache can supply replies"""
 
-    enabled: Flag = Field(default=True, description="false: ask the model every time")
-    ttl: Duration | None = Field(default=None, description="How long a reply serves: 7d, 12h, 30s")
+    enabled: Flag = Field(default=True, description="false: call the model for every request")
+    ttl: Duration | None = Field(default=None, description="The maximum age: 7d, 12h, 30s")
     key_fields: tuple[FieldName, ...] = Field(
-        default=(), description="The fields of the input that tell one request from another"
+        default=(), description="The fields of the input that distinguish requests"
     )
 
 
-class RetrieveModel(Part):
-    """Search for rag, where the record brings no documents"""
+class RetrieveModel(FileModel):
+    """Document search for type rag, if the record contains no documents"""
 
-    documents: tuple[Word, ...] = Field(min_length=1, description="Globs of the files to search")
-    top_k: Count = Field(default=5, description="How many passages a record gets")
+    documents: tuple[NonBlankText, ...] = Field(
+        min_length=1, description="Globs of the files to search"
+    )
+    top_k: Count = Field(default=5, description="The number of passages for each record")
     query_field: FieldName = Field(
-        default="question", description="The field of the record to search by"
+        default="question", description="The field of the record that contains the search query"
     )
-    retriever: Word = Field(
-        default="full_text", description="full_text, or a name that a package offers"
+    retriever: NonBlankText = Field(
+        default="full_text", description="full_text, or a retriever that a package provides"
     )
 
 
-class TransformModel(Part):
+class TransformModel(FileModel):
     """How a record becomes an output"""
 
     type: Annotated[TransformType, choice("type", ("ai", "rag", "program"))] = Field(
-        default="ai", description="`program` runs a loop app in place of a model"
+        default="ai", description="`program` runs a loop app instead of a model"
     )
     prompt: FilePath | None = Field(
-        default=None, description="The path of a Jinja2 file; it has input.*, context.* and vars.*"
+        default=None,
+        description="The path of a Jinja2 file, which can use input.*, context.* and vars.*",
     )
-    prompt_version: Word | None = Field(
-        default=None, description="A version tag or any Git revision; absent: the working tree"
+    prompt_version: NonBlankText | None = Field(
+        default=None, description="A version tag or any Git revision; default: the working tree"
     )
     context: Context = Field(
         default=(),
         description='Paths, each with an optional @version; or "{{ field }}" of the record',
     )
     retrieve: RetrieveModel | None = None
-    model: Word | None = Field(default=None, description="Any model of the gateway")
-    model_version: Word | None = Field(
-        default=None, description="The dated snapshot, as 2024-07-18"
+    model: NonBlankText | None = Field(default=None, description="Any model of the gateway")
+    model_version: NonBlankText | None = Field(
+        default=None, description="The dated snapshot, for example 2024-07-18"
     )
-    fallback_models: tuple[Word, ...] = Field(
-        default=(), description="Tried in order after retries"
+    fallback_models: tuple[NonBlankText, ...] = Field(
+        default=(), description="Models to try in this order if all retries fail"
     )
     temperature: NotNegative | None = None
-    seed: Whole | None = None
+    seed: Integer | None = None
     max_tokens: Count | None = Field(default=None, description="The longest reply, in tokens")
-    params: JsonMap = Field(default={}, description="Further parameters of the model")
+    params: JsonMap = Field(default={}, description="Other parameters of the model")
     output: OutputSchema | None = Field(
         default=None,
-        description="JSON Schema, or `field: type`: replies are asked for so, and validated",
+        description="JSON Schema, or `field: type`; requested from the model, and validated",
     )
     batch_size: Count = Field(
-        default=50, description="Records that travel, and are saved, together"
+        default=50, description="The number of records that are processed and saved together"
     )
-    concurrency: Concurrency = Field(default=None, description="Calls in flight; auto adapts")
+    concurrency: Concurrency = Field(default=None, description="Concurrent calls; auto adapts")
     cache: CacheModel | None = None
-    app: Word | None = Field(default=None, description="The loop app, for type program")
-    version: Word | None = Field(
-        default=None, description="The version of the loop app; absent: active"
+    app: NonBlankText | None = Field(default=None, description="The loop app, for type program")
+    version: NonBlankText | None = Field(
+        default=None, description="The version of the loop app; default: the active one"
     )
 
 
-class GateModel(Part):
-    """The rule that turns a record's scores into passed or not"""
+class GateModel(FileModel):
+    """The rule that decides from its scores whether a record passes"""
 
     type: GateName
     threshold: Share | None = Field(
-        default=None, description="For weighted: the mean to reach; 0.7"
+        default=None, description="For weighted: the lowest mean that passes; default: 0.7"
     )
 
 
-def _short_gate(value: object) -> GateModel:
+def _read_short_gate(value: object) -> GateModel:
     kind = choice("gate", GATES).function(value)
     return GateModel.model_construct(type=kind, threshold=None)
 
 
 QualityGate: TypeAlias = Annotated[
-    Annotated[GateModel, Read(_short_gate, {"enum": list(GATES)}), Tag(TEXT)]
+    Annotated[GateModel, Reader(_read_short_gate, {"enum": list(GATES)}), Tag(TEXT)]
     | Annotated[GateModel, Tag(MAP)],
-    Discriminator(shape),
+    Discriminator(union_tag),
 ]
 GATE_HELP = "all_pass, majority_pass (more than half), any_pass, or weighted with a threshold"
 
 
-class EvaluateModel(Part):
+class EvaluateModel(FileModel):
     """The evaluators and the gate"""
 
     evaluators: tuple[Evaluator, ...] = ()
     quality_gate: QualityGate | None = Field(default=None, description=GATE_HELP)
     batch_threshold: Share | None = Field(
-        default=None, description="The share of records that must pass, or the run ends partial"
+        default=None, description="The share of records that must pass, else the run is partial"
     )
-    model: Word | None = Field(default=None, description="The judge; default: defaults.judge_model")
-    sample: Share = Field(default=1.0, description="The share of records that are evaluated")
+    model: NonBlankText | None = Field(
+        default=None, description="The judge; default: defaults.judge_model"
+    )
+    sample: Share = Field(default=1.0, description="The share of records to evaluate")
 
 
 Evaluate: TypeAlias = Annotated[
     Annotated[tuple[Evaluator, ...], Tag(LIST)] | Annotated[EvaluateModel, Tag(MAP)],
-    Discriminator(shape),
+    Discriminator(union_tag),
 ]
 
 
-class ConstantModel(Part):
+class ConstantModel(FileModel):
     """A constant output for records that fail"""
 
     value: JsonMap
@@ -291,98 +282,61 @@ class ConstantModel(Part):
 
 def _fallback_form(value: object) -> str:
     constant = isinstance(value, dict) and "value" in value
-    return f"{MARK}constant" if constant else f"{MARK}transform"
+    return f"{TAG_PREFIX}constant" if constant else f"{TAG_PREFIX}transform"
 
 
 Fallback: TypeAlias = Annotated[
-    Annotated[ConstantModel, Tag(f"{MARK}constant")]
-    | Annotated[TransformModel, Tag(f"{MARK}transform")],
+    Annotated[ConstantModel, Tag(f"{TAG_PREFIX}constant")]
+    | Annotated[TransformModel, Tag(f"{TAG_PREFIX}transform")],
     Discriminator(_fallback_form),
 ]
 
 
-class LoadModel(Part):
-    """Where outputs go and what happens to records that fail"""
+class LoadModel(FileModel):
+    """The destination of the outputs, and the handling of failed records"""
 
-    destination: Destination = Field(description="As sources, http aside")
+    destination: Destination = Field(description="As for sources, except http and pipeline")
     mode: Annotated[LoadMode, choice("mode", ("upsert", "append", "replace"))] = Field(
-        default="upsert", description="upsert by extract.key, append, or replace all"
+        default="upsert", description="upsert by extract.key, append, or replace all rows"
     )
     on_failure: Annotated[
-        OnFailure, choice("way to fail", ("quarantine", "skip", "fallback", "retry"))
-    ] = Field(default="quarantine", description="What happens to a record that fails")
-    fallback: Fallback | None = Field(default=None, description="For on_failure: fallback")
-    retries: CountFromZero = Field(default=2, description="For on_failure: retry")
+        OnFailure, choice("policy", ("quarantine", "skip", "fallback", "retry"))
+    ] = Field(default="quarantine", description="What happens to a failed record")
+    fallback: Fallback | None = Field(
+        default=None, description="For on_failure: fallback; another transform, or a constant"
+    )
+    retries: CountFromZero = Field(
+        default=2, description="For on_failure: retry; the number of retries"
+    )
     include: tuple[FieldName, ...] = Field(
-        default=(), description="Fields of the input to load as well"
+        default=(), description="Fields of the input to load with the output"
     )
     lineage_columns: Flag = Field(
-        default=False, description="Add _loom_run_id and _loom_record_key"
+        default=False, description="Add the columns _loom_run_id and _loom_record_key"
     )
-    quarantine: Word | None = Field(default=None, description="Where failed records go, a URL")
+    quarantine: NonBlankText | None = Field(default=None, description="The URL for failed records")
     schema_: OutputSchema | None = Field(
-        default=None, alias="schema", description="What a loaded output must fit; never coerced"
+        default=None,
+        alias="schema",
+        description="The schema of loaded outputs; values are never converted",
     )
     quality_gate: QualityGate | None = Field(default=None, description=GATE_HELP)
 
 
-class LatencySlaModel(Part):
-    """Limits for latency"""
-
-    p95: SecondsOrDuration = Field(description="Seconds")
-
-
-class QualityThresholdModel(Part):
-    """Limits for scores"""
-
-    min_score: Share = Field(description="The lowest mean score")
-
-
-class AlertModel(Part):
-    """When to tell whom"""
-
-    type: Annotated[
-        AlertType,
-        choice("alert", ("score_degradation", "cost_spike", "latency_sla", "batch_quality")),
-    ]
-    threshold: Annotated[
-        AlertLevel,
-        Read(
-            _read_level,
-            {
-                "anyOf": [
-                    {"type": "number", "minimum": 0},
-                    {"type": "string", "pattern": f"^{MULTIPLE.pattern}$"},
-                ]
-            },
-        ),
-    ] = Field(description="0.7, or 2x for a multiple of the baseline")
-    channel: Word = Field(description="A channel of .loom/config.yaml")
-
-
-class MonitoringModel(Part):
-    """Limits over runs"""
-
-    cost_budget: NotNegative | None = Field(default=None, description="USD")
-    latency_sla: LatencySlaModel | None = None
-    quality_threshold: QualityThresholdModel | None = None
-    alerts: tuple[AlertModel, ...] = ()
-
-
-class PipelineModel(Part):
+class PipelineModel(FileModel):
     """A Loom pipeline: extract, transform, evaluate, load"""
 
     model_config = ConfigDict(title="Loom pipeline")
 
     name: Name
-    version: Word | None = Field(
-        default=None, description="The author's word for this state of the file"
+    version: NonBlankText | None = Field(
+        default=None, description="The author's version of this file"
     )
     description: Text | None = None
-    depends_on: tuple[Name, ...] = Field(default=(), description="Pipelines that must run before")
-    tags: tuple[Word, ...] = ()
+    depends_on: tuple[Name, ...] = Field(default=(), description="Pipelines that must run first")
+    tags: tuple[NonBlankText, ...] = ()
     max_failure_rate: Share | None = Field(
-        default=None, description="More failed records than this stop the run"
+        default=None, description="The run stops if a higher share of the records fails"
     )
     extract: ExtractModel
     transform: TransformModel

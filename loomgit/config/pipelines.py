@@ -1,4 +1,4 @@
-"""A pipeline's text -> its definition, or all of its faults."""
+"""Parser of pipeline files: text -> definition, or all problems of the file."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import re
 from typing import TYPE_CHECKING
 
 from loomgit.config.document import dotted
-from loomgit.config.evaluators import duplicate_names, evaluator_faults, evaluator_spec
+from loomgit.config.evaluators import duplicate_name_problems, evaluator_problems, evaluator_spec
+from loomgit.config.file_model import missing_key, problems_error, validate
+from loomgit.config.monitoring_model import MonitoringModel
 from loomgit.config.output_schema import object_schema
-from loomgit.config.parts import all_of, check, missing_key
 from loomgit.config.pipeline_model import (
     ConstantModel,
     ContextField,
@@ -16,11 +17,10 @@ from loomgit.config.pipeline_model import (
     ExtractModel,
     GateModel,
     LoadModel,
-    MonitoringModel,
     PipelineModel,
     TransformModel,
 )
-from loomgit.config.yamltext import parse_yaml
+from loomgit.config.yaml_text import parse_yaml
 from loomgit.domain.definitions import (
     Alert,
     CacheRule,
@@ -37,7 +37,7 @@ from loomgit.domain.definitions import (
     Transform,
 )
 from loomgit.domain.models import RESERVED_PARAMS, SECRET_PARAM
-from loomgit.domain.words import nearest
+from loomgit.domain.suggestions import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -46,11 +46,11 @@ if TYPE_CHECKING:
     from loomgit.config.evaluator_model import EvaluatorModel
     from loomgit.domain.place import Place, Places, Problem
 
-_NO_PATH = re.compile(r"@|\{\{")  # a version, or a field of the record
+_VERSION_OR_TEMPLATE = re.compile(r"@|\{\{")
 KEYS = frozenset(TransformModel.keys())
 
-# What only some types of transform take.
-ONLY_FOR = {
+# Keys that only some types of transform accept.
+TYPES_BY_KEY = {
     "retrieve": ("rag",),
     "app": ("program",),
     "version": ("program",),
@@ -74,95 +74,93 @@ ONLY_FOR = {
 def parse_pipeline(
     text: str, path: str, *, known_evaluators: Collection[str] = frozenset()
 ) -> Pipeline:
-    """Read a pipeline; `path` is relative to the project, for messages and places.
+    """Parse a pipeline; `path` is relative to the project and appears in messages.
 
-    `known_evaluators` are the types that plugins bring. Raises ProblemsFound with every fault.
+    `known_evaluators` are the evaluator types of plugins. Raises ProblemsFound with all problems.
     """
     document = parse_yaml(text, path)
-    model = check(PipelineModel, document)
+    model = validate(PipelineModel, document)
     problems = [*document.problems, *_rules(document, known_evaluators)]
     if isinstance(model, list):
-        raise all_of([*problems, *model])
+        raise problems_error([*problems, *model])
     if problems:
-        raise all_of(problems)
+        raise problems_error(problems)
     return _pipeline(model, document)
 
 
 def evaluator_paths(document: Document) -> list[Path]:
-    """Where the evaluators stand, in either form of `evaluate`."""
-    listed = document.find(("evaluate",))
-    where: Path = ("evaluate",) if isinstance(listed, list) else ("evaluate", "evaluators")
-    found = document.find(where)
-    return [(*where, index) for index in range(len(found))] if isinstance(found, list) else []
+    """Return the paths of the evaluators, in both the short and the long form of `evaluate`."""
+    evaluate = document.find(("evaluate",))
+    path: Path = ("evaluate",) if isinstance(evaluate, list) else ("evaluate", "evaluators")
+    items = document.find(path)
+    return [(*path, index) for index in range(len(items))] if isinstance(items, list) else []
 
 
 def _rules(document: Document, known: Collection[str]) -> Iterator[Problem]:
-    """The faults that lie between keys."""
+    """Yield the problems that involve several keys."""
     yield from _transform_rules(document, ("transform",))
     if document.find(("load", "fallback", "value")) is None:
         yield from _transform_rules(document, ("load", "fallback"))
     evaluators = evaluator_paths(document)
     for path in evaluators:
-        yield from evaluator_faults(document, path, known)
-    yield from duplicate_names(document, evaluators)
+        yield from evaluator_problems(document, path, known)
+    yield from duplicate_name_problems(document, evaluators)
     inner, outer = ("evaluate", "quality_gate"), ("load", "quality_gate")
     if document.find(inner) is not None and document.find(outer) is not None:
-        yield document.problem(outer, "evaluate.quality_gate says this too", "write it once")
+        message = "evaluate.quality_gate is also set"
+        yield document.problem(outer, message, "remove one of them")
     for path in (inner, outer):
         threshold = (*path, "threshold")
         kind = document.find((*path, "type"))
         if document.find(threshold) is not None and kind not in (None, "weighted"):
-            message = f"'{kind}' has no threshold of its own"
-            yield document.problem(threshold, message, "only weighted takes one")
+            message = f"'{kind}' does not accept a threshold"
+            yield document.problem(threshold, message, "only 'weighted' accepts a threshold")
 
 
 def _param_rules(document: Document, path: Path, params: object) -> Iterator[Problem]:
-    """Parameters that Loom sets itself, and those that hold a secret, at any depth."""
+    """Yield a problem for each secret, at any depth, and each parameter that Loom sets itself."""
     if not isinstance(params, dict):
         return
     for name, value in params.items():
         if path[-1] == "params" and name in RESERVED_PARAMS and not SECRET_PARAM.search(name):
             message = f"params: '{name}' is not passed on"
-            hint = "params are the provider's own, such as top_p"
+            hint = "params are for the provider's own parameters, such as top_p"
             yield document.problem((*path, name), message, hint)
         elif isinstance(name, str) and SECRET_PARAM.search(name):
-            message = f"params: '{name}' holds a secret, and params are recorded with each run"
-            hint = "give the key as `api_key` under `models` in .loom/config.yaml"
+            message = f"params: '{name}' is a secret, but params are recorded with each run"
+            hint = "set the key as `api_key` under `models` in .loom/config.yaml"
             yield document.problem((*path, name), message, hint)
         else:
             yield from _param_rules(document, (*path, name), value)
 
 
 def _transform_rules(document: Document, path: Path) -> Iterator[Problem]:
-    written = document.find(path)
-    if not isinstance(written, dict):
+    transform = document.find(path)
+    if not isinstance(transform, dict):
         return
-    yield from _param_rules(document, (*path, "params"), written.get("params"))
+    yield from _param_rules(document, (*path, "params"), transform.get("params"))
     kind = document.find((*path, "type"))
     kind = kind if kind is not None else "ai"
     if not isinstance(kind, str):
         return
-    needed = {"ai": "prompt", "rag": "prompt", "program": "app"}.get(kind)
-    if needed is None:
-        return  # an unknown type: the model says so
-    for key, kinds in ONLY_FOR.items():
+    required = {"ai": "prompt", "rag": "prompt", "program": "app"}.get(kind)
+    if required is None:
+        return  # the pydantic model already reports the unknown type
+    for key, kinds in TYPES_BY_KEY.items():
         if kind not in kinds and document.find((*path, key)) is not None:
-            takers = " and ".join(f"'{taker}'" for taker in kinds)
-            message = f"a transform of type '{kind}' has no {key}"
-            yield document.problem((*path, key), message, f"it is for type {takers}")
-    if document.find((*path, needed)) is None:
-        misspelt = [key for key in written if nearest(key, [needed]) and key not in KEYS]
+            types = " and ".join(f"'{accepting}'" for accepting in kinds)
+            message = f"a transform of type '{kind}' does not accept {key}"
+            yield document.problem((*path, key), message, f"{key} is for type {types}")
+    if document.find((*path, required)) is None:
+        misspelt = [key for key in transform if nearest(key, [required]) and key not in KEYS]
         if not misspelt:
-            yield missing_key(document, (*path, needed))
+            yield missing_key(document, (*path, required))
 
 
 def _pipeline(model: PipelineModel, document: Document) -> Pipeline:
-    written = model.evaluate
-    evaluate = (
-        written
-        if isinstance(written, EvaluateModel)
-        else EvaluateModel.model_construct(evaluators=written)
-    )
+    evaluate = model.evaluate
+    if not isinstance(evaluate, EvaluateModel):
+        evaluate = EvaluateModel.model_construct(evaluators=evaluate)
     return Pipeline(
         name=model.name,
         path=document.path,
@@ -181,7 +179,10 @@ def _pipeline(model: PipelineModel, document: Document) -> Pipeline:
 
 
 def _places(document: Document) -> Places:
-    """Dotted places; those of the short form `evaluate: [...]` under their long names as well."""
+    """Return the position of each dotted key.
+
+    A key of a short form is also listed under the name that it has in the long form.
+    """
     places = document.places()
     if isinstance(document.find(("evaluate",)), list):
         for key, place in list(places.items()):
@@ -250,11 +251,11 @@ def _gate(model: GateModel | None) -> Gate:
     return Gate(model.type, model.threshold)
 
 
-def _evaluate(model: EvaluateModel, gate_of_load: GateModel | None) -> Evaluate:
+def _evaluate(model: EvaluateModel, load_gate: GateModel | None) -> Evaluate:
     evaluators: tuple[EvaluatorModel, ...] = model.evaluators
     return Evaluate(
         evaluators=tuple(evaluator_spec(evaluator) for evaluator in evaluators),
-        gate=_gate(model.quality_gate or gate_of_load),
+        gate=_gate(model.quality_gate or load_gate),
         batch_threshold=model.batch_threshold,
         model=model.model,
         sample=model.sample,
@@ -292,23 +293,24 @@ def _monitoring(model: MonitoringModel) -> Monitoring:
     )
 
 
-def named_files(text: str, path: str) -> list[tuple[str, str, Place]]:
-    """The files that a pipeline names, whatever its other faults: the key, the path, its place.
+def find_referenced_files(text: str, path: str) -> list[tuple[str, str, Place]]:
+    """Return the files that a pipeline refers to: for each, its dotted key, path and position.
 
-    Files at another version are left out. Raises ProblemsFound for text that is not YAML.
+    The pipeline can have other problems. Omits files with a version, such as `a.md@v1`. Raises
+    ProblemsFound if the text is not YAML.
     """
     document = parse_yaml(text, path)
-    found: list[Path] = []
-    for above in (("transform",), ("load", "fallback")):
-        if document.find((*above, "prompt_version")) is None:
-            found.append((*above, "prompt"))
-        context = document.find((*above, "context"))
+    keys: list[Path] = []
+    for transform in (("transform",), ("load", "fallback")):
+        if document.find((*transform, "prompt_version")) is None:
+            keys.append((*transform, "prompt"))
+        context = document.find((*transform, "context"))
         if isinstance(context, list):
-            found += [(*above, "context", index) for index in range(len(context))]
-    found.append(("extract", "source"))
-    found += [(*evaluator, "type") for evaluator in evaluator_paths(document)]
+            keys += [(*transform, "context", index) for index in range(len(context))]
+    keys.append(("extract", "source"))
+    keys += [(*evaluator, "type") for evaluator in evaluator_paths(document)]
     return [
         (dotted(key), name, document.place(key))
-        for key in found
-        if isinstance(name := document.find(key), str) and not _NO_PATH.search(name)
+        for key in keys
+        if isinstance(name := document.find(key), str) and not _VERSION_OR_TEMPLATE.search(name)
     ]

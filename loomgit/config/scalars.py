@@ -1,6 +1,6 @@
-"""Text -> typed values, each with the JSON Schema that an editor checks it by.
+"""Readers of scalars: text -> typed value, each with its JSON Schema for editors.
 
-Scalars follow YAML 1.2's core schema where a type is asked for: `yes` is text and `1_000` is text.
+Types of scalars follow the core schema of YAML 1.2: `yes` and `1_000` are text.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 from msgspec import Struct
-from pydantic import JsonValue as PydanticJson  # as ours, in a form that pydantic can look into
+from pydantic import JsonValue as PydanticJson  # equals `Json`, but pydantic can inspect it
 from pydantic_core import core_schema
 
-from loomgit.config.document import Plain, describe, is_null, quote
+from loomgit.config.document import UnquotedScalar, describe, is_null, quote
+from loomgit.domain.suggestions import did_you_mean
 from loomgit.domain.values import Json
-from loomgit.domain.words import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,18 +38,18 @@ FLAG_HINTS = {
 DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d|w)")
 SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 NAME = re.compile(r"[^\W.-][\w.-]*")
-NAME_PATTERN = r"^[^\s/\\.-][^\s/\\]*$"  # the part of the rule that every validator understands
-LARGEST = 2**63  # JSON as we write it has 64 bits
-MOST = 1_000_000_000  # of whatever is counted
-LONGEST_INTEGER = 100  # digits that are worth a look, leading zeros included
+NAME_PATTERN = r"^[^\s/\\.-][^\s/\\]*$"  # looser than NAME, but valid in all validators
+INTEGER_LIMIT = 2**63  # integers in Loom's JSON files have 64 bits
+MAX_COUNT = 1_000_000_000  # the largest count that a file can set
+MAX_INTEGER_DIGITS = 100  # includes leading zeros
 
 TEXT_SCHEMA: JsonObject = {"type": ["string", "number", "boolean"]}
 
 
-class Wrong(ValueError):
-    """A value that does not fit; the text says what was expected and what was found.
+class InvalidValue(ValueError):
+    """The value of a field is invalid. The message names the expected and the actual value.
 
-    `within` leads from the value to the part of it that is at fault.
+    `within` is the path from the value to its invalid part.
     """
 
     def __init__(
@@ -60,8 +60,11 @@ class Wrong(ValueError):
         self.within = within
 
 
-class Read(Struct, frozen=True, eq=False):
-    """How pydantic reads a field, by a function that raises Wrong, and its JSON Schema."""
+class Reader(Struct, frozen=True, eq=False):
+    """A function with which pydantic reads a field, and the field's JSON Schema.
+
+    The function raises InvalidValue for an invalid value.
+    """
 
     function: Callable[[object], object]
     schema: Mapping[str, Json]
@@ -77,20 +80,23 @@ class Read(Struct, frozen=True, eq=False):
         return dict(self.schema)
 
 
-def expected(what: str, value: object, hint: str | None = None) -> Wrong:
-    """The fault of a value that is not what it should be."""
-    return Wrong(f"expected {what}, found {describe(value)}", hint)
+def expected(what: str, value: object, hint: str | None = None) -> InvalidValue:
+    """Return the error for a value of the wrong form: `expected X, found Y`."""
+    return InvalidValue(f"expected {what}, found {describe(value)}", hint)
 
 
 def read_text(value: object, what: str = "text") -> str:
-    """Any scalar as the text it was written as."""
+    """Return any scalar except null, as it is spelled in the file.
+
+    Raises InvalidValue for other values.
+    """
     if not isinstance(value, str) or is_null(value):
         raise expected(what, value)
     return str(value)
 
 
-def read_word(value: object, what: str = "text") -> str:
-    """Text that says something: not empty, no white space around it."""
+def read_nonblank_text(value: object, what: str = "text") -> str:
+    """Return text without surrounding white space. Raises InvalidValue for blank text."""
     text = read_text(value, what)
     if not text.strip():
         raise expected(what, value)
@@ -98,27 +104,31 @@ def read_word(value: object, what: str = "text") -> str:
 
 
 def read_field(value: object, what: str = "text") -> str:
-    """The name of a field: in quotes, white space around it belongs to it."""
+    """Return the name of a field. Surrounding white space is kept only inside quotes.
+
+    Raises InvalidValue for a blank name.
+    """
     text = read_text(value, what)
     if not text.strip():
         raise expected(what, value)
-    return text.strip() if isinstance(value, Plain) else text
+    return text.strip() if isinstance(value, UnquotedScalar) else text
 
 
 def read_name(value: object) -> str:
-    """A name that can stand in a file's name, a selection and an assertion."""
-    text = read_word(value, "a name")
+    """Return a name that can occur in file names, selections and assertions.
+
+    Raises InvalidValue for other names.
+    """
+    text = read_nonblank_text(value, "a name")
     if not NAME.fullmatch(text):
-        allowed = (
-            "a name has letters, digits, '_', '-' and '.', beginning with none of the last two"
-        )
-        raise Wrong(f"{quote(text)} is not a name", allowed)
+        hint = "use letters, digits, '_', '-' and '.', and do not start with '-' or '.'"
+        raise InvalidValue(f"{quote(text)} is not a valid name", hint)
     return text
 
 
 def read_flag(value: object) -> bool:
-    """`true` or `false`; not `yes`, `on` or `1`."""
-    if isinstance(value, Plain):
+    """Read `true` or `false`. Raises InvalidValue for `yes`, `on`, `1` and other values."""
+    if isinstance(value, UnquotedScalar):
         if value in TRUE:
             return True
         if value in FALSE:
@@ -130,12 +140,15 @@ def read_flag(value: object) -> bool:
 
 
 def parse_number(text: str) -> int | float | None:
-    """The number that `text` is in YAML 1.2, None where it is none or not finite."""
+    """Return the number that `text` represents in YAML 1.2.
+
+    Returns None for text that is not a number, for infinity and NaN, and for integers from 2**63.
+    """
     if INTEGER.fullmatch(text):
-        if len(text) > LONGEST_INTEGER:
+        if len(text) > MAX_INTEGER_DIGITS:
             return None
-        whole = int(text, 0) if text[:2] in ("0o", "0x") else int(text)
-        return whole if abs(whole) < LARGEST else None
+        integer = int(text, 0) if text[:2] in ("0o", "0x") else int(text)
+        return integer if abs(integer) < INTEGER_LIMIT else None
     if FLOAT.fullmatch(text):
         number = float(text)
         return number if math.isfinite(number) else None
@@ -145,17 +158,17 @@ def parse_number(text: str) -> int | float | None:
 def _number_hint(value: object, *, share: bool) -> str | None:
     if not isinstance(value, str):
         return None
-    if not isinstance(value, Plain) and parse_number(value) is not None:
+    if not isinstance(value, UnquotedScalar) and parse_number(value) is not None:
         return "remove the quotes"
     number = parse_number(value.removesuffix("%"))
-    percent = value.endswith("%") or (number is not None and number >= 2)
-    if share and percent and number is not None and 0 <= number <= 100:
+    is_percentage = value.endswith("%") or (number is not None and number >= 2)
+    if share and is_percentage and number is not None and 0 <= number <= 100:
         return f"did you mean {number / 100:g}?"
     return None
 
 
-class Number(Read, frozen=True, eq=False):
-    """A number between limits; `above` is a limit that is not itself allowed."""
+class NumberReader(Reader, frozen=True, eq=False):
+    """Reads a number within limits; `above` is an exclusive lower limit."""
 
     @classmethod
     def of(
@@ -165,8 +178,8 @@ class Number(Read, frozen=True, eq=False):
         high: float | None = None,
         above: float | None = None,
         whole: bool = False,
-    ) -> Number:
-        """The reader and its schema for these limits."""
+    ) -> NumberReader:
+        """Return a reader, with its JSON Schema, for these limits."""
         limits = {"minimum": low, "maximum": high, "exclusiveMinimum": above}
         schema: JsonObject = {"type": "integer" if whole else "number"}
         schema |= {name: limit for name, limit in limits.items() if limit is not None}
@@ -179,7 +192,7 @@ class Number(Read, frozen=True, eq=False):
             what += f" above {above:g}"
 
         def read(value: object) -> int | float:
-            number = parse_number(value) if isinstance(value, Plain) else None
+            number = parse_number(value) if isinstance(value, UnquotedScalar) else None
             fits = (
                 number is not None
                 and (low is None or number >= low)
@@ -187,8 +200,8 @@ class Number(Read, frozen=True, eq=False):
                 and (above is None or number > above)
                 and not (whole and isinstance(number, float))
             )
-            if whole and fits and number is not None and abs(number) > MOST:
-                raise expected(f"a number of at most {MOST:,}", value)
+            if whole and fits and number is not None and abs(number) > MAX_COUNT:
+                raise expected(f"a number of at most {MAX_COUNT:,}", value)
             if number is None or not fits:
                 raise expected(what, value, _number_hint(value, share=high == 1))
             return number if whole else float(number)
@@ -196,27 +209,31 @@ class Number(Read, frozen=True, eq=False):
         return cls(read, schema)
 
 
-def choice(noun: str, options: Sequence[str]) -> Read:
-    """One of a few words; anything else is an unknown `noun`."""
+def choice(noun: str, options: Sequence[str]) -> Reader:
+    """Return a reader for one of `options`; the error for other text is `unknown NOUN`."""
+    article = "an" if noun[0] in "aeiou" else "a"
 
     def read(value: object) -> str:
         if not isinstance(value, str) or is_null(value):
-            raise expected(f"a {noun}", value, f"one of: {', '.join(options)}")
+            raise expected(f"{article} {noun}", value, f"one of: {', '.join(options)}")
         if value not in options:
             hint = did_you_mean(value, options) or f"one of: {', '.join(options)}"
-            raise Wrong(f"unknown {noun} {quote(value)}", hint)
+            raise InvalidValue(f"unknown {noun} {quote(value)}", hint)
         return str(value)
 
-    return Read(read, {"enum": list(options)})
+    return Reader(read, {"enum": list(options)})
 
 
 def read_json(value: object) -> Json:
-    """A free-form value: scalars without quotes typed by YAML 1.2's core schema."""
+    """Read a free-form value. Unquoted scalars have the types of YAML 1.2's core schema.
+
+    Raises InvalidValue for infinity, NaN and numbers that are too large for Loom's JSON files.
+    """
     if isinstance(value, dict):
         return {str(key): read_json(inner) for key, inner in value.items()}
     if isinstance(value, list):
         return [read_json(inner) for inner in value]
-    if not isinstance(value, Plain):
+    if not isinstance(value, UnquotedScalar):
         return str(value)
     if is_null(value):
         return None
@@ -226,90 +243,104 @@ def read_json(value: object) -> Json:
     if number is not None:
         return number
     if INTEGER.fullmatch(value) or FLOAT.fullmatch(value) or NOT_FINITE.fullmatch(value):
-        raise Wrong(f"{describe(value)} is no number that JSON can hold", "quote it for text")
+        raise InvalidValue(f"cannot store the number {describe(value)} as JSON",
+                    "put it in quotes to make it text")  # fmt: skip
     return str(value)
 
 
 def read_map(value: object) -> JsonObject:
-    """A free-form map."""
+    """Read a free-form map like `read_json`. Raises InvalidValue for other values."""
     if not isinstance(value, dict):
         raise expected("a map", value)
     return {str(key): read_json(inner) for key, inner in value.items()}
 
 
 def read_raw_map(value: object) -> object:
-    """A map that somebody else types later."""
+    """Read a map but keep its scalars as text; another reader determines their types later.
+
+    Raises InvalidValue for other values.
+    """
     if not isinstance(value, dict):
         raise expected("a map", value)
     return value
 
 
 def read_duration(value: object) -> float:
-    """`7d`, `12h`, `30s`, `5m`, `200ms` in seconds."""
-    found = DURATION.fullmatch(value) if isinstance(value, str) else None
-    if found is None or float(found[1]) == 0:
+    """Read a duration (`7d`, `12h`, `30s`, `5m`, `200ms`) and return it in seconds.
+
+    Raises InvalidValue for other values.
+    """
+    duration = DURATION.fullmatch(value) if isinstance(value, str) else None
+    if duration is None or float(duration[1]) == 0:
         raise expected("a duration such as 7d, 12h, 5m or 30s", value)
-    return float(found[1]) * SECONDS[found[2]]
+    return float(duration[1]) * SECONDS[duration[2]]
 
 
 def read_seconds(value: object) -> float:
-    """A duration, or a number of seconds."""
+    """Read a duration, or a number of seconds above 0, and return it in seconds.
+
+    Raises InvalidValue for other values.
+    """
     if isinstance(value, str) and DURATION.fullmatch(value):
         return read_duration(value)
-    number = parse_number(value) if isinstance(value, Plain) else None
+    number = parse_number(value) if isinstance(value, UnquotedScalar) else None
     if number is None or number <= 0:
-        raise expected("seconds above 0 or a duration such as 30s", value)
+        raise expected("a number of seconds above 0 or a duration such as 30s", value)
     return float(number)
 
 
-def read_rise(value: object) -> float:
-    """A share as `10%` or `0.1`; it may exceed the whole."""
+def read_relative_rise(value: object) -> float:
+    """Read a share such as `10%` or `0.1` and return it as a fraction, which can exceed 1.
+
+    Raises InvalidValue for other values.
+    """
     text = value.removesuffix("%") if isinstance(value, str) else ""
-    number = parse_number(text) if isinstance(value, Plain) else None
+    number = parse_number(text) if isinstance(value, UnquotedScalar) else None
     if number is None or number < 0:
         raise expected("a share such as 10% or 0.1", value)
     return number / 100 if text != value else float(number)
 
 
 def read_pattern(value: object) -> str:
-    """A regular expression that compiles."""
+    """Read a regular expression. Raises InvalidValue if it does not compile."""
     text = read_text(value, "a regular expression")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of Python's own doubts the user need not hear
+            warnings.simplefilter("ignore")  # the user cannot act on a warning of `re`
             re.compile(text)
     except (re.error, OverflowError, RecursionError) as error:
-        raise Wrong(f"{quote(text)} is not a regular expression: {error}") from error
+        raise InvalidValue(f"{quote(text)} is not a valid regular expression: {error}") from error
     return text
 
 
-Text: TypeAlias = Annotated[str, Read(read_text, TEXT_SCHEMA)]
-Word: TypeAlias = Annotated[str, Read(read_word, TEXT_SCHEMA)]
-FieldName: TypeAlias = Annotated[str, Read(read_field, TEXT_SCHEMA)]
+Text: TypeAlias = Annotated[str, Reader(read_text, TEXT_SCHEMA)]
+NonBlankText: TypeAlias = Annotated[str, Reader(read_nonblank_text, TEXT_SCHEMA)]
+FieldName: TypeAlias = Annotated[str, Reader(read_field, TEXT_SCHEMA)]
 FilePath: TypeAlias = Annotated[
-    str, Read(lambda value: read_word(value, "a path"), {"type": "string", "minLength": 1})
+    str,
+    Reader(lambda value: read_nonblank_text(value, "a path"), {"type": "string", "minLength": 1}),
 ]
 Name: TypeAlias = Annotated[
-    str, Read(read_name, {"type": ["string", "number"], "pattern": NAME_PATTERN})
+    str, Reader(read_name, {"type": ["string", "number"], "pattern": NAME_PATTERN})
 ]
-Flag: TypeAlias = Annotated[bool, Read(read_flag, {"type": "boolean"})]
-Share: TypeAlias = Annotated[float, Number.of(low=0, high=1)]
-AnyNumber: TypeAlias = Annotated[float, Number.of()]
-NotNegative: TypeAlias = Annotated[float, Number.of(low=0)]
-Positive: TypeAlias = Annotated[float, Number.of(above=0)]
-Whole: TypeAlias = Annotated[int, Number.of(whole=True)]
-Count: TypeAlias = Annotated[int, Number.of(low=1, whole=True)]
-CountFromZero: TypeAlias = Annotated[int, Number.of(low=0, whole=True)]
-JsonValue: TypeAlias = Annotated[PydanticJson, Read(read_json, {})]
-JsonMap: TypeAlias = Annotated[dict[str, PydanticJson], Read(read_map, {"type": "object"})]
-RawMap: TypeAlias = Annotated[object, Read(read_raw_map, {"type": "object"})]
-Pattern: TypeAlias = Annotated[str, Read(read_pattern, {"type": "string", "format": "regex"})]
+Flag: TypeAlias = Annotated[bool, Reader(read_flag, {"type": "boolean"})]
+Share: TypeAlias = Annotated[float, NumberReader.of(low=0, high=1)]
+AnyNumber: TypeAlias = Annotated[float, NumberReader.of()]
+NotNegative: TypeAlias = Annotated[float, NumberReader.of(low=0)]
+Positive: TypeAlias = Annotated[float, NumberReader.of(above=0)]
+Integer: TypeAlias = Annotated[int, NumberReader.of(whole=True)]
+Count: TypeAlias = Annotated[int, NumberReader.of(low=1, whole=True)]
+CountFromZero: TypeAlias = Annotated[int, NumberReader.of(low=0, whole=True)]
+JsonValue: TypeAlias = Annotated[PydanticJson, Reader(read_json, {})]
+JsonMap: TypeAlias = Annotated[dict[str, PydanticJson], Reader(read_map, {"type": "object"})]
+RawMap: TypeAlias = Annotated[object, Reader(read_raw_map, {"type": "object"})]
+Pattern: TypeAlias = Annotated[str, Reader(read_pattern, {"type": "string", "format": "regex"})]
 Duration: TypeAlias = Annotated[
-    float, Read(read_duration, {"type": "string", "pattern": f"^{DURATION.pattern}$"})
+    float, Reader(read_duration, {"type": "string", "pattern": f"^{DURATION.pattern}$"})
 ]
 SecondsOrDuration: TypeAlias = Annotated[
     float,
-    Read(
+    Reader(
         read_seconds,
         {
             "anyOf": [
@@ -319,10 +350,10 @@ SecondsOrDuration: TypeAlias = Annotated[
         },
     ),
 ]
-Rise: TypeAlias = Annotated[
+RelativeRise: TypeAlias = Annotated[
     float,
-    Read(
-        read_rise,
+    Reader(
+        read_relative_rise,
         {
             "anyOf": [
                 {"type": "number", "minimum": 0},

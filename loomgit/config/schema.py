@@ -1,22 +1,22 @@
-"""JSON Schema of the files, from the models that read them: editors check as one types."""
+"""JSON Schemas of the files, generated from their models, for validation in editors."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, get_args
 
-from loomgit.config.parts import ready
+from loomgit.config.file_model import build_model
 from loomgit.config.pipeline_model import PipelineModel
 from loomgit.config.settings_model import SettingsModel
 from loomgit.config.tests_model import SuiteModel
 
 if TYPE_CHECKING:
-    from loomgit.config.parts import Part
+    from loomgit.config.file_model import FileModel
     from loomgit.domain.values import JsonObject
 
 Kind = Literal["pipeline", "test", "config"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
-MODELS: dict[Kind, type[Part]] = {
+MODELS: dict[Kind, type[FileModel]] = {
     "pipeline": PipelineModel,
     "test": SuiteModel,
     "config": SettingsModel,
@@ -24,8 +24,9 @@ MODELS: dict[Kind, type[Part]] = {
 
 
 def json_schema(kind: Kind) -> JsonObject:
-    """The schema (draft 2020-12) of a kind of file, all short forms included.
+    """Return the JSON Schema (draft 2020-12) of a kind of file, including all short forms.
 
-    What lies between keys (a prompt for `ai`, names that are taken) only Loom itself checks.
+    The schema does not contain rules that involve several keys: for example, that type `ai` needs a
+    prompt, or that names are unique. Only Loom checks these rules.
     """
-    return {"$schema": DRAFT, **ready(MODELS[kind]).model_json_schema(by_alias=True)}
+    return {"$schema": DRAFT, **build_model(MODELS[kind]).model_json_schema(by_alias=True)}

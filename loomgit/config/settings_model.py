@@ -1,4 +1,4 @@
-"""`.loom/config.yaml` as users write it, and the settings made of it."""
+"""The model of `.loom/config.yaml`, and the parser that converts it to settings."""
 
 from __future__ import annotations
 
@@ -8,148 +8,162 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 from pydantic import ConfigDict, Field
 
 from loomgit.config.document import is_null
-from loomgit.config.parts import Part, all_of, check
+from loomgit.config.file_model import FileModel, problems_error, validate
 from loomgit.config.pipeline_model import Concurrency  # noqa: TC001 - pydantic reads it
+from loomgit.config.project_files import REFERENCE
 from loomgit.config.scalars import (
     Count,
     Flag,
+    InvalidValue,
     JsonMap,
+    NonBlankText,
     NotNegative,
-    Read,
+    Reader,
     SecondsOrDuration,
-    Word,
-    Wrong,
     choice,
 )
-from loomgit.config.text import REFERENCE
-from loomgit.config.yamltext import parse_yaml
+from loomgit.config.yaml_text import parse_yaml
 from loomgit.domain.settings import Defaults, Lane, ModelSettings, Secret, Settings
 
 if TYPE_CHECKING:
     from loomgit.config.document import Document, Path
 
-OPENING = re.compile(r"\$\{")
+REFERENCE_START = re.compile(r"\$\{")
 ALIAS = re.compile(r"[\w.-]+")
 
 
 def _read_secret(value: object) -> str:
-    """Text with `${NAME}` references. Its faults never repeat what was written."""
+    """Read text with `${NAME}` references.
+
+    Errors do not contain the text, because the text may be a secret.
+    """
     if not isinstance(value, str) or is_null(value) or not value.strip():
-        raise Wrong("expected text")
-    if len(OPENING.findall(value)) != len(REFERENCE.findall(value)):
-        raise Wrong("a reference is not whole", "write ${NAME} or ${NAME:-default}")
+        raise InvalidValue("expected text")
+    if len(REFERENCE_START.findall(value)) != len(REFERENCE.findall(value)):
+        raise InvalidValue(
+            "incomplete reference to a variable", "write ${NAME} or ${NAME:-default}"
+        )
     return str(value)
 
 
-SecretText: TypeAlias = Annotated[str, Read(_read_secret, {"type": "string", "minLength": 1})]
+SecretText: TypeAlias = Annotated[str, Reader(_read_secret, {"type": "string", "minLength": 1})]
 
 
-class DefaultsModel(Part):
-    """What a pipeline that is silent gets"""
+class DefaultsModel(FileModel):
+    """Defaults for pipelines that do not set these keys"""
 
-    model: Word | None = Field(
+    model: NonBlankText | None = Field(
         default=None, description="Default: embedded/icl, which needs no key"
     )
-    judge_model: Word | None = Field(default=None, description="The model that evaluators ask")
-    concurrency: Concurrency = Field(default=None, description="Calls in flight; auto adapts")
-    cache: Flag = Field(default=True, description="Whether replies may come from the cache")
-    store: Word | None = Field(default=None, description="Where results are kept")
+    judge_model: NonBlankText | None = Field(default=None, description="The model for evaluators")
+    concurrency: Concurrency = Field(default=None, description="Concurrent calls; auto adapts")
+    cache: Flag = Field(default=True, description="Whether the cache can supply replies")
+    store: NonBlankText | None = Field(default=None, description="The location of results")
 
 
-class ModelSettingsModel(Part):
-    """What the project says of one model"""
+class ModelSettingsModel(FileModel):
+    """Settings of one model"""
 
     base_url: SecretText | None = Field(default=None, description="The URL of its endpoint")
-    api_key: SecretText | None = Field(default=None, description="As ${OPENAI_API_KEY}")
+    api_key: SecretText | None = Field(
+        default=None, description="The API key, for example ${OPENAI_API_KEY}"
+    )
     lane: Annotated[Lane, choice("lane", ("direct", "litellm", "embedded"))] | None = Field(
-        default=None, description="The way to the model; default: chosen by its name"
+        default=None, description="The client for the model; default: depends on the model's name"
     )
     input_price: NotNegative | None = Field(default=None, description="USD per million tokens")
     output_price: NotNegative | None = Field(default=None, description="USD per million tokens")
     cached_input_price: NotNegative | None = Field(
         default=None, description="USD per million tokens"
     )
-    price_as: Word | None = Field(default=None, description="The model whose prices to use")
-    rpm: Count | None = Field(default=None, description="Requests per minute")
-    tpm: Count | None = Field(default=None, description="Tokens per minute")
-    timeout: SecondsOrDuration | None = Field(default=None, description="Seconds")
-    max_output_tokens: Count | None = Field(default=None, description="The model's own limit")
-
-
-class HooksModel(Part):
-    """What Git hooks may do"""
-
-    budget: NotNegative | None = Field(
-        default=None, description="USD that one push or commit may spend"
+    price_as: NonBlankText | None = Field(
+        default=None, description="Another model, whose prices Loom uses for this one"
+    )
+    rpm: Count | None = Field(default=None, description="The limit of requests per minute")
+    tpm: Count | None = Field(default=None, description="The limit of tokens per minute")
+    timeout: SecondsOrDuration | None = Field(
+        default=None, description="The timeout of a call, in seconds"
+    )
+    max_output_tokens: Count | None = Field(
+        default=None, description="The model's own limit for the length of a reply, in tokens"
     )
 
 
-class SettingsModel(Part):
+class HooksModel(FileModel):
+    """Limits of Git hooks"""
+
+    budget: NotNegative | None = Field(
+        default=None, description="The maximum cost of one push or commit, in USD"
+    )
+
+
+class SettingsModel(FileModel):
     """Configuration of a Loom project"""
 
     model_config = ConfigDict(title="Loom configuration")
 
     connections: dict[str, SecretText] = Field(
-        default={}, description="Alias: URL, with ${NAME} from the environment"
+        default={}, description="URLs by alias; ${NAME} is a variable of the environment"
     )
     defaults: DefaultsModel | None = None
     models: dict[str, ModelSettingsModel] = Field(
-        default={}, description="By model: prices, base URLs, rate limits"
+        default={}, description="Prices, base URLs and rate limits by model"
     )
     accept_from: Annotated[
         Literal["anyone", "others"], choice("accept_from", ("anyone", "others"))
     ] = Field(
         default="anyone",
-        description="Whose Loom-Accept counts: `others` are no authors of the change",
+        description="Who can write a valid Loom-Accept; `others` excludes the change's authors",
     )
     hooks: HooksModel | None = Field(default=None, description="Limits of Git hooks")
-    channels: dict[str, JsonMap] = Field(default={}, description="Where alerts go, by name")
-    baseline: Word | None = Field(default=None, description="The default branch")
+    channels: dict[str, JsonMap] = Field(default={}, description="Channels of alerts, by name")
+    baseline: NonBlankText | None = Field(default=None, description="The default branch")
     store: Annotated[Literal["local", "tracked"], choice("store", ("local", "tracked"))] = Field(
-        default="local", description="`tracked` keeps .loom/runs in the tree"
+        default="local", description="`tracked` lets you commit .loom/runs"
     )
 
 
 def parse_settings(text: str, path: str) -> Settings:
-    """Read the project's configuration; an empty file leaves everything as it is.
+    """Parse the project's configuration; an empty file gives the default settings.
 
-    Raises ProblemsFound with every fault.
+    Raises ProblemsFound with all problems.
     """
     document = parse_yaml(text, path, may_be_empty=True)
-    model = check(SettingsModel, document)
+    model = validate(SettingsModel, document)
     problems = [*document.problems]
     for alias in _keys(document, ("connections",)):
         if not ALIAS.fullmatch(alias):
-            message = "an alias has letters, digits, '_', '-' and '.'"
+            message = "an alias can only contain letters, digits, '_', '-' and '.'"
             problems.append(document.problem(("connections", alias), message))
     if isinstance(model, list):
-        raise all_of([*problems, *model])
+        raise problems_error([*problems, *model])
     if problems:
-        raise all_of(problems)
+        raise problems_error(problems)
     return _settings(model, document)
 
 
 def _keys(document: Document, path: Path) -> list[str]:
-    found = document.find(path)
-    return list(found) if isinstance(found, dict) else []
+    value = document.find(path)
+    return list(value) if isinstance(value, dict) else []
 
 
 def _settings(model: SettingsModel, document: Document) -> Settings:
-    said = model.defaults or DefaultsModel.model_construct()
+    defaults = model.defaults or DefaultsModel.model_construct()
     return Settings(
         connections={
             alias: Secret(text, document.text_place(("connections", alias)))
             for alias, text in model.connections.items()
         },
         defaults=Defaults(
-            model=said.model or Defaults().model,
-            judge_model=said.judge_model,
-            concurrency=said.concurrency,
-            cache=said.cache,
-            store=said.store,
+            model=defaults.model or Defaults().model,
+            judge_model=defaults.judge_model,
+            concurrency=defaults.concurrency,
+            cache=defaults.cache,
+            store=defaults.store,
         ),
         models={
-            name: _model(one, document, ("models", name)) for name, one in model.models.items()
+            name: _model(settings, document, ("models", name))
+            for name, settings in model.models.items()
         },
         channels=model.channels,
         hooks_budget=model.hooks.budget if model.hooks else None,

@@ -1,4 +1,4 @@
-"""A test file's text -> its suite, or all of its faults."""
+"""Parser of test files: text -> suite, or all problems of the file."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from loomgit.config.assertion_names import name_hint, sort_of
-from loomgit.config.assertion_text import Layout
+from loomgit.config.assertion_names import name_hint, value_type_of
+from loomgit.config.assertion_tokens import SourceLayout
 from loomgit.config.assertions import parse_assertion
 from loomgit.config.document import Path, dotted, shorten
-from loomgit.config.evaluators import duplicate_names, evaluator_faults, evaluator_spec
-from loomgit.config.parts import all_of, check
+from loomgit.config.evaluators import duplicate_name_problems, evaluator_problems, evaluator_spec
+from loomgit.config.file_model import problems_error, validate
 from loomgit.config.scalars import parse_number
 from loomgit.config.tests_model import (
     CostModel,
@@ -28,7 +28,7 @@ from loomgit.config.tests_model import (
     SuiteModel,
     UnitModel,
 )
-from loomgit.config.yamltext import parse_yaml
+from loomgit.config.yaml_text import parse_yaml
 from loomgit.domain.assertions import Name
 from loomgit.domain.place import Problem
 from loomgit.domain.suites import (
@@ -38,11 +38,11 @@ from loomgit.domain.suites import (
     Drift,
     HallucinationRate,
     IntegrationCase,
+    IntegrationStep,
     LatencyLimit,
     Policy,
     Regression,
     Statistical,
-    Step,
     StepStage,
     Suite,
     UnitCase,
@@ -65,123 +65,132 @@ FIRST_NUMBER = re.compile(r"[0-9][0-9,_]*")
 
 
 def parse_suite(text: str, path: str, *, known_evaluators: Collection[str] = frozenset()) -> Suite:
-    """Read a test file; `path` is relative to the project, for messages and places.
+    """Parse a test file; `path` is relative to the project and appears in messages.
 
-    Raises ProblemsFound with every fault, those of its assertions too.
+    `known_evaluators` are the evaluator types of plugins. Raises ProblemsFound with all problems,
+    including the problems of assertions.
     """
     document = parse_yaml(text, path)
-    model = check(SuiteModel, document)
-    read = _read_assertions(document, text)
-    problems = [*document.problems, *_rules(document, known_evaluators), *read.problems]
+    model = validate(SuiteModel, document)
+    assertions = _parse_assertions(document, text)
+    problems = [*document.problems, *_rules(document, known_evaluators), *assertions.problems]
     if isinstance(model, list):
-        raise all_of([*problems, *model])
+        raise problems_error([*problems, *model])
     if problems:
-        raise all_of(problems)
-    return _suite(model, document, read)
+        raise problems_error(problems)
+    return _suite(model, document, assertions)
 
 
 def _rules(document: Document, known: Collection[str]) -> Iterator[Problem]:
-    """The faults that lie between keys."""
-    silent = all(document.find((group,)) is None for group in GROUPS)
-    if silent and set(document.tree) <= set(SuiteModel.keys()):
-        yield document.problem((), "no tests", f"write one of: {', '.join(GROUPS)}")
+    """Yield the problems that involve several keys."""
+    has_no_tests = all(document.find((group,)) is None for group in GROUPS)
+    if has_no_tests and set(document.tree) <= set(SuiteModel.keys()):
+        hint = f"add at least one of: {', '.join(GROUPS)}"
+        yield document.problem((), "no tests", hint)
     for group in GROUPS:
         paths = _items(document, (group,))
-        yield from duplicate_names(document, paths)
+        yield from duplicate_name_problems(document, paths)
         for path in paths:
-            yield from _enough(document, path, "min_pass", "samples")
-            yield from _enough(document, path, "samples", "max_samples")
+            yield from _check_order(document, path, "min_pass", "samples")
+            yield from _check_order(document, path, "samples", "max_samples")
             for step in _items(document, (*path, "steps")):
-                yield from _one_stage(document, step)
+                yield from _check_single_stage(document, step)
             if document.find((*path, "type")) == "drift":
-                yield from _known_field(document, (*path, "field"))
+                yield from _check_drift_field(document, (*path, "field"))
             if document.find((*path, "evaluator")) is not None:
-                yield from evaluator_faults(document, (*path, "evaluator"), known)
-    yield from _enough(document, ("defaults",), "samples", "max_samples")
+                yield from evaluator_problems(document, (*path, "evaluator"), known)
+    yield from _check_order(document, ("defaults",), "samples", "max_samples")
 
 
-class _Assertions(Struct):
-    """A file's assertions by the test they belong to, and the faults of the others."""
+class _ParsedAssertions(Struct):
+    """A file's valid assertions by the path of their test, and the problems of the other
+    assertions."""
 
-    found: dict[Path, list[Assertion]] = field(default_factory=dict)
+    by_test: dict[Path, list[Assertion]] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
 
     def of(self, path: Path) -> tuple[Assertion, ...]:
-        """The assertions of the test at `path`."""
-        return tuple(self.found.get(path, ()))
+        """Return the assertions of the test at `path`."""
+        return tuple(self.by_test.get(path, ()))
 
 
-def _read_assertions(document: Document, source: str) -> _Assertions:
-    layout = Layout(source)
-    read = _Assertions()
+def _parse_assertions(document: Document, source: str) -> _ParsedAssertions:
+    layout = SourceLayout(source)
+    parsed = _ParsedAssertions()
     for group, kind in GROUPS.items():
         for test in _items(document, (group,)):
-            for at in _items(document, (*test, "assertions")):
-                text = document.find(at)
+            for path in _items(document, (*test, "assertions")):
+                text = document.find(path)
                 if not isinstance(text, str):
-                    continue  # the model says so
-                place = document.text_place(at)
+                    continue  # the pydantic model already reports this
+                place = document.text_place(path)
                 try:
-                    found = parse_assertion(text, place, kind, layout, within=dotted(at))
+                    assertion = parse_assertion(text, place, kind, layout, within=dotted(path))
                 except ProblemsFound as error:
-                    read.problems.extend(error.problems)
+                    parsed.problems.extend(error.problems)
                 else:
-                    read.found.setdefault(test, []).append(found)
-    return read
+                    parsed.by_test.setdefault(test, []).append(assertion)
+    return parsed
 
 
 def _items(document: Document, path: Path) -> list[Path]:
-    found = document.find(path)
-    return [(*path, index) for index in range(len(found))] if isinstance(found, list) else []
+    """Return the paths of the items of the list at `path`."""
+    items = document.find(path)
+    return [(*path, index) for index in range(len(items))] if isinstance(items, list) else []
 
 
-def _enough(document: Document, path: Path, fewer: str, more: str) -> Iterator[Problem]:
-    """`fewer` may not exceed `more`; what a test does not say, the defaults do."""
-    low, high = (parse_number(str(_effective(document, path, key))) for key in (fewer, more))
+def _check_order(document: Document, path: Path, smaller: str, larger: str) -> Iterator[Problem]:
+    """Yield a problem if the value of `smaller` is greater than the value of `larger`.
+
+    If a test does not set a key, the file's default for this key applies.
+    """
+    keys = (smaller, larger)
+    low, high = (parse_number(str(_value_or_default(document, path, key))) for key in keys)
     if low is None or high is None or low <= high:
         return
-    if document.find((*path, fewer)) is None and document.find((*path, more)) is None:
-        return  # the defaults' own fault, said there
-    place = (*path, fewer) if document.find((*path, fewer)) is not None else (*path, more)
-    yield document.problem(place, f"{fewer} {low:g} is above {more} {high:g}")
+    if all(document.find((*path, key)) is None for key in keys):
+        return  # both values are defaults, which are checked once for the whole file
+    key = smaller if document.find((*path, smaller)) is not None else larger
+    message = f"{smaller} {low:g} is greater than {larger} {high:g}"
+    yield document.problem((*path, key), message)
 
 
-def _effective(document: Document, path: Path, key: str) -> object:
-    written = document.find((*path, key))
-    if written is None:
-        written = document.find(("defaults", key))
-    return "1" if written is None and key == "samples" else written
+def _value_or_default(document: Document, path: Path, key: str) -> object:
+    value = document.find((*path, key))
+    if value is None:
+        value = document.find(("defaults", key))
+    return "1" if value is None and key == "samples" else value
 
 
-def _known_field(document: Document, path: Path) -> Iterator[Problem]:
-    written = document.find(path)
-    if not isinstance(written, str):
+def _check_drift_field(document: Document, path: Path) -> Iterator[Problem]:
+    text = document.find(path)
+    if not isinstance(text, str):
         return
-    root, *parts = written.strip().split(".")
+    root, *parts = text.strip().split(".")
     name = Name(root, tuple(parts))
-    if sort_of(name, "unit") is None:
+    if value_type_of(name, "unit") is None:
         hint = name_hint(name, "unit") if parts else f"did you mean output.{root}?"
-        yield document.problem(path, f"unknown name '{shorten(written)}'", hint)
+        yield document.problem(path, f"unknown name '{shorten(text)}'", hint)
 
 
-def _one_stage(document: Document, path: Path) -> Iterator[Problem]:
+def _check_single_stage(document: Document, path: Path) -> Iterator[Problem]:
     step = document.find(path)
     if isinstance(step, dict) and len(step) != 1 and set(step) <= set(STAGES):
-        hint = "write '- extract: ...' and '- load: ...' as items of their own"
-        yield document.problem(path, f"a step is one stage, found {len(step)}", hint)
+        hint = "write each stage as a separate item: '- extract: ...', '- load: ...'"
+        yield document.problem(path, f"a step must have one stage, found {len(step)}", hint)
 
 
-def _policy(model: PolicyModel, otherwise: Policy) -> Policy:
-    """The test's own words over those of `otherwise`."""
-    said = {
+def _policy(model: PolicyModel, defaults: Policy) -> Policy:
+    """Return `defaults`, overridden by the values that are set in the model."""
+    values = {
         name: value
         for name in PolicyModel.model_fields
         if (value := getattr(model, name)) is not None
     }
-    return replace(otherwise, **said)
+    return replace(defaults, **values)
 
 
-def _suite(model: SuiteModel, document: Document, read: _Assertions) -> Suite:
+def _suite(model: SuiteModel, document: Document, assertions: _ParsedAssertions) -> Suite:
     defaults = _policy(model.defaults or PolicyModel.model_construct(), Policy())
     return Suite(
         pipeline=model.pipeline,
@@ -189,15 +198,15 @@ def _suite(model: SuiteModel, document: Document, read: _Assertions) -> Suite:
         dataset=model.dataset,
         defaults=defaults,
         unit_tests=tuple(
-            _unit(test, document, ("unit_tests", index), defaults, read)
+            _unit(test, document, ("unit_tests", index), defaults, assertions)
             for index, test in enumerate(model.unit_tests)
         ),
         distributional_tests=tuple(
-            _distributional(test, document, ("distributional_tests", index), defaults, read)
+            _distributional(test, document, ("distributional_tests", index), defaults, assertions)
             for index, test in enumerate(model.distributional_tests)
         ),
         integration_tests=tuple(
-            _integration(test, document, ("integration_tests", index), defaults, read)
+            _integration(test, document, ("integration_tests", index), defaults, assertions)
             for index, test in enumerate(model.integration_tests)
         ),
         places=document.places(),
@@ -205,27 +214,31 @@ def _suite(model: SuiteModel, document: Document, read: _Assertions) -> Suite:
 
 
 def _unit(
-    test: UnitModel, document: Document, path: Path, defaults: Policy, read: _Assertions
+    test: UnitModel, document: Document, path: Path, defaults: Policy, assertions: _ParsedAssertions
 ) -> UnitCase:
     return UnitCase(
         name=test.name,
         place=document.place(path),
         input=test.input,
         expected=test.expected,
-        assertions=read.of(path),
+        assertions=assertions.of(path),
         min_pass=test.min_pass,
         policy=_policy(test, defaults),
     )
 
 
 def _distributional(
-    test: DistributionalModel, document: Document, path: Path, defaults: Policy, read: _Assertions
+    test: DistributionalModel,
+    document: Document,
+    path: Path,
+    defaults: Policy,
+    assertions: _ParsedAssertions,
 ) -> Distributional:
     name, place, size = test.name, document.place(path), test.sample_size
     policy = _policy(test, defaults)
     match test:
         case StatisticalModel():
-            return Statistical(name, place, read.of(path), size, policy)
+            return Statistical(name, place, assertions.of(path), size, policy)
         case HallucinationModel():
             evaluator = evaluator_spec(test.evaluator) if test.evaluator else None
             return HallucinationRate(name, place, test.threshold, evaluator, size, policy)
@@ -238,25 +251,29 @@ def _distributional(
         case DriftModel():
             return Drift(name, place, test.baseline, size, policy, test.field)
         case _:
-            raise AssertionError(f"no such test: {test!r}")
+            raise AssertionError(f"unknown type of test: {test!r}")
 
 
 def _integration(
-    test: IntegrationModel, document: Document, path: Path, defaults: Policy, read: _Assertions
+    test: IntegrationModel,
+    document: Document,
+    path: Path,
+    defaults: Policy,
+    assertions: _ParsedAssertions,
 ) -> IntegrationCase:
     steps = tuple(
-        Step(stage, text)
+        IntegrationStep(stage, text)
         for step in test.steps
         for stage in STAGES
         if (text := getattr(step, stage)) is not None
     )
-    extracts = " ".join(step.text for step in steps if step.stage == "extract")
-    number = FIRST_NUMBER.search(extracts)
+    extract_text = " ".join(step.text for step in steps if step.stage == "extract")
+    number = FIRST_NUMBER.search(extract_text)
     return IntegrationCase(
         name=test.name,
         place=document.place(path),
         steps=steps,
-        assertions=read.of(path),
+        assertions=assertions.of(path),
         records=int(number[0].replace(",", "").replace("_", "")) if number else None,
         destination=test.destination,
         policy=_policy(test, defaults),

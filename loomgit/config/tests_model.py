@@ -1,4 +1,4 @@
-"""A test file as users write it; `loomgit.config.suites` makes definitions of it."""
+"""The model of a test file; `loomgit.config.suites` converts it to definitions."""
 
 from __future__ import annotations
 
@@ -7,87 +7,98 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import ConfigDict, Discriminator, Field, Tag
 
 from loomgit.config.evaluator_model import Evaluator  # noqa: TC001 - pydantic reads it
-from loomgit.config.parts import MARK, Part
+from loomgit.config.file_model import TAG_PREFIX, FileModel
 from loomgit.config.scalars import (
     Count,
     FilePath,
     Flag,
+    InvalidValue,
     JsonMap,
     Name,
+    NonBlankText,
     NotNegative,
-    Read,
-    Rise,
+    Reader,
+    RelativeRise,
     SecondsOrDuration,
     Share,
     Text,
-    Word,
-    Wrong,
     choice,
-    read_word,
+    read_nonblank_text,
 )
 from loomgit.domain.suites import Interval, OnInconclusive, Scope  # noqa: TC001 - pydantic reads it
 
 
 def _read_title(value: object) -> str:
-    text = read_word(value, "a name")
+    text = read_nonblank_text(value, "a name")
     if "::" in text or "\n" in text:
-        raise Wrong("a test's name is one line without '::'", "pytest names tests FILE::KIND::NAME")
+        message = "the name of a test must be one line without '::'"
+        raise InvalidValue(message, "pytest identifies tests as FILE::KIND::NAME")
     return text
 
 
-Title: TypeAlias = Annotated[str, Read(_read_title, {"type": "string", "pattern": "^[^\\n]+$"})]
+Title: TypeAlias = Annotated[str, Reader(_read_title, {"type": "string", "pattern": "^[^\\n]+$"})]
 
 
-class PolicyModel(Part):
-    """How tests sample and decide"""
+class PolicyModel(FileModel):
+    """How many samples tests draw, and how they reach a verdict"""
 
-    samples: Count | None = Field(default=None, description="Replies for each case; default 1")
-    max_samples: Count | None = Field(
-        default=None, description="Draw up to so many while the verdict is inconclusive"
+    samples: Count | None = Field(
+        default=None, description="The number of replies for each case; default: 1"
     )
-    model: Word | None = Field(default=None, description="In place of the pipeline's model")
+    max_samples: Count | None = Field(
+        default=None,
+        description="The maximum number of replies for each case while a verdict is inconclusive",
+    )
+    model: NonBlankText | None = Field(default=None, description="Replaces the pipeline's model")
     scope: Annotated[Scope, choice("scope", ("suite", "population"))] | None = Field(
-        default=None, description="`suite`: did these cases drop; `population`: would unseen ones"
+        default=None,
+        description="Which scores must not drop: those of these cases (`suite`), or those of all"
+        " cases, including unseen ones (`population`)",
     )
     on_inconclusive: (
-        Annotated[OnInconclusive, choice("way to decide", ("point", "warn", "fail"))] | None
-    ) = Field(default=None, description="What an inconclusive verdict does")
+        Annotated[OnInconclusive, choice("policy", ("point", "warn", "fail"))] | None
+    ) = Field(default=None, description="The effect of an inconclusive verdict")
     max_drop: Share | None = Field(
-        default=None, description="The drop in mean score that a regression test allows; 0.02"
+        default=None,
+        description="The drop in mean score that a regression test allows; default: 0.02",
     )
-    max_rise: Rise | None = Field(
-        default=None, description="The rise in cost and latency that is allowed, as 10%"
+    max_rise: RelativeRise | None = Field(
+        default=None, description="The allowed rise in cost and latency, for example 10%"
     )
     confirm: Flag | None = Field(
         default=None, description="Measure both sides again before a degraded verdict blocks"
     )
     allow_removed: Flag | None = Field(
-        default=None, description="Compare although more than a tenth of the cases is gone"
+        default=None, description="Compare even if more than a tenth of the cases was removed"
     )
     max_error_rate: Share | None = Field(
-        default=None, description="More replies missing than this make the test an error; 0.05"
+        default=None,
+        description="If a higher share of replies is missing, the test is an error; default: 0.05",
     )
     ci: Annotated[Interval, choice("interval", ("bounded", "t", "bca"))] | None = Field(
-        default=None, description="The confidence interval of means; bounded"
+        default=None, description="The confidence interval of means; default: bounded"
     )
     strict: Flag | None = Field(
-        default=None, description="Inconclusive, unverified and not comparable fail as well"
+        default=None,
+        description="The verdicts inconclusive, unverified and not comparable also fail",
     )
 
 
 class UnitModel(PolicyModel):
-    """One input with its expectation"""
+    """One input with its expected output"""
 
     name: Title
     input: JsonMap = Field(description="The record's fields")
     expected: JsonMap = Field(
-        default={}, description="Fields of the output; min_X and max_X bound field X"
+        default={},
+        description="Expected fields of the output; min_X and max_X are the limits of field X",
     )
     assertions: tuple[Text, ...] = Field(
-        default=(), description="As `evaluation_score > 0.9` or `output.label contains 'a'`"
+        default=(),
+        description="For example `evaluation_score > 0.9` or `output.label contains 'a'`",
     )
     min_pass: Count | None = Field(
-        default=None, description="How many of the samples must pass; default: all"
+        default=None, description="The number of samples that must pass; default: all"
     )
 
 
@@ -95,7 +106,9 @@ class DistributionalModel(PolicyModel):
     """A test over many outputs"""
 
     name: Title
-    sample_size: Count | None = Field(default=None, description="Cases to use; default: all")
+    sample_size: Count | None = Field(
+        default=None, description="The number of cases to use; default: all"
+    )
 
 
 class StatisticalModel(DistributionalModel):
@@ -103,7 +116,7 @@ class StatisticalModel(DistributionalModel):
 
     type: Annotated[Literal["statistical"], choice("type", ("statistical",))]
     assertions: tuple[Text, ...] = Field(
-        min_length=1, description="As `mean(evaluation_scores) > 0.75`"
+        min_length=1, description="For example `mean(evaluation_scores) > 0.75`"
     )
 
 
@@ -111,8 +124,10 @@ class HallucinationModel(DistributionalModel):
     """The share of outputs that a groundedness or factuality evaluator fails"""
 
     type: Annotated[Literal["hallucination_rate"], choice("type", ("hallucination_rate",))]
-    threshold: Share = Field(description="The share to stay below")
-    evaluator: Evaluator | None = Field(default=None, description="Default: the pipeline's")
+    threshold: Share = Field(description="The share must stay below this threshold")
+    evaluator: Evaluator | None = Field(
+        default=None, description="Default: the evaluator of the pipeline"
+    )
 
 
 class CostModel(DistributionalModel):
@@ -126,74 +141,79 @@ class LatencyModel(DistributionalModel):
     """The 95th percentile of the latency"""
 
     type: Annotated[Literal["latency"], choice("type", ("latency",))]
-    p95: SecondsOrDuration = Field(description="Seconds")
+    p95: SecondsOrDuration = Field(description="The 95th percentile, in seconds")
 
 
 class RegressionModel(DistributionalModel):
-    """Scores against those of a baseline"""
+    """Compares scores with those of a baseline"""
 
     type: Annotated[Literal["regression"], choice("type", ("regression",))]
-    baseline: Word | None = Field(default=None, description="A branch or any Git revision")
+    baseline: NonBlankText | None = Field(default=None, description="A branch or any Git revision")
 
 
 class DriftModel(DistributionalModel):
-    """The distribution of a field against that of a baseline; warns, never blocks"""
+    """Compares the distribution of a field with that of a baseline; warns, but never blocks"""
 
     type: Annotated[Literal["drift"], choice("type", ("drift",))]
-    baseline: Word | None = Field(default=None, description="A branch or any Git revision")
-    field: Word | None = Field(default=None, description="As output.sentiment")
+    baseline: NonBlankText | None = Field(default=None, description="A branch or any Git revision")
+    field: NonBlankText | None = Field(default=None, description="For example output.sentiment")
 
 
 def _kind(value: object) -> str | None:
     if not isinstance(value, dict):
-        return f"{MARK}?"  # no branch: a map is expected
+        return f"{TAG_PREFIX}?"  # no such branch, so the error is: expected a map
     kind = value.get("type")
-    return None if kind is None else f"{MARK}{kind}"
+    return None if kind is None else f"{TAG_PREFIX}{kind}"
 
 
 DistributionalTest: TypeAlias = Annotated[
-    Annotated[StatisticalModel, Tag(f"{MARK}statistical")]
-    | Annotated[HallucinationModel, Tag(f"{MARK}hallucination_rate")]
-    | Annotated[CostModel, Tag(f"{MARK}cost_budget")]
-    | Annotated[LatencyModel, Tag(f"{MARK}latency")]
-    | Annotated[RegressionModel, Tag(f"{MARK}regression")]
-    | Annotated[DriftModel, Tag(f"{MARK}drift")],
+    Annotated[StatisticalModel, Tag(f"{TAG_PREFIX}statistical")]
+    | Annotated[HallucinationModel, Tag(f"{TAG_PREFIX}hallucination_rate")]
+    | Annotated[CostModel, Tag(f"{TAG_PREFIX}cost_budget")]
+    | Annotated[LatencyModel, Tag(f"{TAG_PREFIX}latency")]
+    | Annotated[RegressionModel, Tag(f"{TAG_PREFIX}regression")]
+    | Annotated[DriftModel, Tag(f"{TAG_PREFIX}drift")],
     Discriminator(_kind),
 ]
 
 
-class StepModel(Part):
-    """One stage, and what is to be done there"""
+class StepModel(FileModel):
+    """One stage with its task"""
 
     model_config = ConfigDict(json_schema_extra={"minProperties": 1, "maxProperties": 1})
 
-    extract: Text | None = Field(default=None, description="As `100 sample records`")
+    extract: Text | None = Field(default=None, description="For example `100 sample records`")
     transform: Text | None = None
     evaluate: Text | None = None
     load: Text | None = None
 
 
 class IntegrationModel(PolicyModel):
-    """The whole pipeline, on a throw-away destination"""
+    """A run of the whole pipeline, with a temporary destination"""
 
     name: Title
     steps: tuple[StepModel, ...] = ()
-    assertions: tuple[Text, ...] = Field(default=(), description="As `records_loaded > 95`")
-    destination: Word | None = Field(
-        default=None, description="A URL, for a test that must write somewhere real"
+    assertions: tuple[Text, ...] = Field(
+        default=(), description="For example `records_loaded > 95`"
+    )
+    destination: NonBlankText | None = Field(
+        default=None, description="A URL, for a test that must write to a real destination"
     )
 
 
-class SuiteModel(Part):
+class SuiteModel(FileModel):
     """Loom prompt tests"""
 
     model_config = ConfigDict(title="Loom prompt tests")
 
     pipeline: Name = Field(description="The pipeline under test")
     dataset: FilePath | None = Field(
-        default=None, description="Cases of the distributional tests; default: the extract"
+        default=None,
+        description="The cases of the distributional tests; default: the pipeline's extract",
     )
-    defaults: PolicyModel | None = Field(default=None, description="For tests that do not say")
+    defaults: PolicyModel | None = Field(
+        default=None, description="Defaults for tests that do not set these keys"
+    )
     unit_tests: tuple[UnitModel, ...] = ()
     distributional_tests: tuple[DistributionalTest, ...] = ()
     integration_tests: tuple[IntegrationModel, ...] = ()

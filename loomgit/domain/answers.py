@@ -1,4 +1,4 @@
-"""Finds the answer in a model's reply: the one complete JSON object after the thinking.
+"""Find the answer in a model's reply: the one complete JSON object after the thinking.
 
 Transforms and judges use the same parser. It refuses an object that never ends, an object inside
 such an object, an object that is not valid JSON, and several different objects that fit. Each
@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 
     from loomgit.domain.values import Json
 
-MOST_OBJECTS = 200  # in one reply
-SHOWN = 24  # characters that show which object is meant
-# Where an object begins: `{` before a key, or an empty one. Other braces are prose or code.
+MAX_OBJECTS = 200  # in one reply
+QUOTED_LENGTH = 24  # characters of an object that are quoted in a message
+# An object begins with `{` before a key, a list of objects with `[{`. Other braces are prose or
+# code. A reply may also be just `{}`.
 _OPENING = re.compile(r"\{(?=\s*(?:[\"'\u201c]|[A-Za-z_]\w*\s*:\s))|\[(?=\s*\{\s*[\"'])")
 _EMPTY = re.compile(r"(?:```\w*\s*)?\{\s*\}(?:\s*```)?")
 _BRACKETS = {"{": "}", "[": "]"}
@@ -46,9 +47,12 @@ class ParsedReply(Struct, frozen=True):
 
 
 class _Piece(Struct, frozen=True):
-    """Something in a reply that begins as an object, or as a list of objects: its values, or why
-    it has none. `ends` is False for one that never ends; `quotes` says that it begins with a key in
-    double quotes, as JSON does."""
+    """A part of a reply that begins like an object or a list of objects.
+
+    A piece has either `values` or a `fault`, which is the reason for the missing values. `ends` is
+    False if the piece never ends. `quotes` is True if the piece begins with a key in double quotes,
+    as in JSON.
+    """
 
     start: int
     end: int
@@ -59,7 +63,10 @@ class _Piece(Struct, frozen=True):
 
 
 def read_answer(text: str, fault_of: Callable[[JsonObject], str] = lambda _: "") -> ParsedReply:
-    """The one object in a reply that `fault_of` finds no fault in."""
+    """Return the parsed reply with the only object that passes `fault_of` as its value.
+
+    `fault_of` returns the reason why an object is not the answer, or an empty text.
+    """
     text = text.strip()
     if not text:
         return ParsedReply(None, "the reply is empty")
@@ -76,8 +83,8 @@ def read_answer(text: str, fault_of: Callable[[JsonObject], str] = lambda _: "")
     return ParsedReply(*_choose(pieces, fault_of), reply.answer, reply.thinking)
 
 
-def holds_object(text: str) -> bool:
-    """Whether a JSON object stands anywhere in a text."""
+def contains_object(text: str) -> bool:
+    """Whether a text contains a JSON object."""
     return any(piece.values for piece in _pieces(text))
 
 
@@ -88,7 +95,7 @@ def _choose(
     good = [piece for piece in pieces if piece.values]
     bad = [piece for piece in pieces if not piece.values and (piece.quotes or not good)]
     if bad and (not good or bad[-1].start > good[-1].start):
-        return None, bad[-1].fault  # the last object is the model's final one
+        return None, bad[-1].fault  # the last object is the model's final answer
     values = [value for piece in pieces for value in piece.values]
     if not values:
         return None, ""
@@ -104,79 +111,91 @@ def _canonical(value: Json) -> bytes:
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
 
 
-# -- objects in a text
+# -- finding objects in a text
 
 
 def _pieces(text: str) -> Iterator[_Piece]:
-    """What begins as an object in a text, from left to right; nothing inside of one counts."""
+    """Yield the pieces of a text from left to right. A piece inside another piece is skipped."""
     if match := _EMPTY.fullmatch(text):
         yield _Piece(0, match.end(), ({},))
-    at = 0
-    for _ in range(MOST_OBJECTS):
-        opening = _OPENING.search(text, at)
+    position = 0
+    for _ in range(MAX_OBJECTS):
+        opening = _OPENING.search(text, position)
         if opening is None:
             return
-        around = _open_bracket(text, at, opening.start())
-        piece = _piece(text, opening.start()) if around is None else _inside(text, around)
+        enclosing = _open_bracket(text, position, opening.start())
+        if enclosing is None:
+            piece = _parse_piece(text, opening.start())
+        else:
+            piece = _enclosing_piece(text, enclosing)
         yield piece
-        at = piece.end
+        position = piece.end
         if not piece.ends:
             return
-    yield _Piece(at, at, fault=f"the reply holds {MOST_OBJECTS} objects or more")
+    yield _Piece(position, position, fault=f"the reply holds {MAX_OBJECTS} objects or more")
 
 
-def _piece(text: str, start: int) -> _Piece:
+def _parse_piece(text: str, start: int) -> _Piece:
     try:
         value, end = _DECODER.raw_decode(text, start)
         if _depth(value) > MAX_DEPTH:
             return _Piece(start, end, fault=_TOO_DEEP)
         orjson.dumps(value)
-    except NotExactError as refused:
-        return _broken(text, start, str(refused))
+    except NotExactError as error:
+        return _broken_piece(text, start, str(error))
     except json.JSONDecodeError as error:
-        return _broken(text, start, _explain(error, text, start))
+        return _broken_piece(text, start, _explain(error, text, start))
     except RecursionError:
-        return _broken(text, start, _TOO_DEEP)
+        return _broken_piece(text, start, _TOO_DEEP)
     except TypeError:
-        return _broken(text, start, "it holds an unpaired surrogate")
+        return _broken_piece(text, start, "it holds an unpaired surrogate")
     values = value if isinstance(value, list) else [value]
     objects = tuple(item for item in values if isinstance(item, dict))
     return _Piece(start, end, objects)
 
 
 def _open_bracket(text: str, start: int, end: int) -> int | None:
-    """The first bracket between `start` and `end` that is still open at `end`; None if there is
-    none. One behind a letter is a call or a macro, as in `boxed{`."""
-    open_at: list[int] = []
+    """Return the position of the first bracket after `start` that is still open at `end`, or None.
+
+    A bracket directly after a letter or a digit belongs to a call or a macro, such as `boxed{`. It
+    does not count.
+    """
+    positions: list[int] = []
     for match in _BRACKET.finditer(text, start, end):
         bracket, before = match[0], text[match.start() - 1 : match.start()]
         if bracket in _BRACKETS:
-            open_at.append(-1 if before.isalnum() else match.start())
-        elif open_at:
-            open_at.pop()
-    return next((position for position in open_at if position >= 0), None)
+            positions.append(-1 if before.isalnum() else match.start())
+        elif positions:
+            positions.pop()
+    return next((position for position in positions if position >= 0), None)
 
 
-def _inside(text: str, start: int) -> _Piece:
-    """A piece that is not JSON and has an object inside of it: that object is not the answer."""
-    shown = " ".join(text[start : start + SHOWN].split())
+def _enclosing_piece(text: str, start: int) -> _Piece:
+    """Return a piece that is not JSON but contains an object.
+
+    The contained object is not the answer.
+    """
+    shown = " ".join(text[start : start + QUOTED_LENGTH].split())
     fault = f"the object stands inside of {shown}, which is not JSON"
-    end = _closing(text, start)
+    end = _find_end(text, start)
     return _Piece(start, len(text) if end is None else end, fault=fault, ends=end is not None)
 
 
-def _broken(text: str, start: int, fault: str) -> _Piece:
-    end = _closing(text, start)
+def _broken_piece(text: str, start: int, fault: str) -> _Piece:
+    end = _find_end(text, start)
     quotes = text[start:].lstrip("[{ \t\r\n").startswith('"')
     if end is None:
-        shown = " ".join(text[start : start + SHOWN].split())
+        shown = " ".join(text[start : start + QUOTED_LENGTH].split())
         fault = f"the object that begins with {shown} never ends"
         return _Piece(start, len(text), fault=fault, ends=False, quotes=quotes)
     return _Piece(start, end, fault=fault, quotes=quotes)
 
 
-def _closing(text: str, start: int) -> int | None:
-    """The end of what opens at `start`, by counting brackets outside of strings."""
+def _find_end(text: str, start: int) -> int | None:
+    """Return the position after the bracket that closes the bracket at `start`, or None.
+
+    Brackets inside strings do not count.
+    """
     open_brackets: list[str] = []
     quote = ""
     position = start
@@ -205,36 +224,36 @@ def _closing(text: str, start: int) -> int | None:
 _TOO_DEEP = f"the object is nested more than {MAX_DEPTH} levels deep"
 
 
-def _pairs(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
-    found: dict[str, Json] = {}
+def _parse_object(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+    fields: dict[str, Json] = {}
     for key, value in pairs:
-        if key in found and _canonical(found[key]) != _canonical(value):
+        if key in fields and _canonical(fields[key]) != _canonical(value):
             raise NotExactError(f"the key '{key}' stands there twice, with different values")
-        found[key] = value
-    return found
+        fields[key] = value
+    return fields
 
 
-def _constant(text: str) -> Json:
+def _refuse_constant(text: str) -> Json:
     raise NotExactError(f"{text} is no JSON: write a number or null")
 
 
 _DECODER = json.JSONDecoder(
-    object_pairs_hook=_pairs,
+    object_pairs_hook=_parse_object,
     parse_int=exact_integer,
     parse_float=exact_float,
-    parse_constant=_constant,
+    parse_constant=_refuse_constant,
 )
 
 
 def _depth(value: Json) -> int:
-    """How many levels of lists and objects a value has; no more than one above MAX_DEPTH."""
+    """Count the levels of lists and objects in a value. The count stops at MAX_DEPTH + 1."""
     level, depth = [value], 0
     while level and depth <= MAX_DEPTH:
         level = [
             item
-            for each in level
+            for node in level
             for item in (
-                each.values() if isinstance(each, dict) else each if isinstance(each, list) else ()
+                node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
             )
             if isinstance(item, dict | list)
         ]
@@ -248,18 +267,18 @@ _CONTROLS = {"\n": ("line break", "\\n"), "\r": ("line break", "\\r"), "\t": ("t
 
 
 def _explain(error: json.JSONDecodeError, text: str, start: int) -> str:
-    """Why a text is not JSON, with the line of the object that it is in."""
+    """Return the reason why a text is not JSON, with the line within the object."""
     line = text.count("\n", start, error.pos) + 1
-    what = _mistake(text[start : error.pos].rstrip(), text[error.pos :].lstrip(" \t\r"))
-    return f"the object is not JSON: {what or _missing(error, text)} (line {line} of it)"
+    mistake = _common_mistake(text[start : error.pos].rstrip(), text[error.pos :].lstrip(" \t\r"))
+    return f"the object is not JSON: {mistake or _reword(error, text)} (line {line} of it)"
 
 
-def _mistake(before: str, rest: str) -> str:
-    """A usual mistake where a text stops to be JSON; empty if it is none of these."""
+def _common_mistake(before: str, rest: str) -> str:
+    """Name a common mistake at the position where the parser stops; empty for other mistakes."""
     after = rest.lstrip()
     if before.endswith(",") and after[:1] in ("}", "]"):
         return f"a comma before {after[:1]}"
-    if after.startswith(",") and after[1:].lstrip()[:1] in ("}", "]"):  # Python 3.13 stops there
+    if after.startswith(",") and after[1:].lstrip()[:1] in ("}", "]"):  # as Python 3.13 reports it
         return f"a comma before {after[1:].lstrip()[:1]}"
     if match := _PYTHON.match(after):
         return f"{match[0]} is Python, JSON has {_JSON_WORDS[match[0]]}"
@@ -271,16 +290,16 @@ def _mistake(before: str, rest: str) -> str:
     return "a comment" if after.startswith(("//", "/*", "#")) else marks.get(after[:1], "")
 
 
-def _missing(error: json.JSONDecodeError, text: str) -> str:
-    """What the parser says, in other words."""
+def _reword(error: json.JSONDecodeError, text: str) -> str:
+    """Return the parser's message in simpler words."""
     rest = text[error.pos :]
     words = rest.split(maxsplit=1)
-    where = f"before {words[0][:SHOWN]}" if words else "at its end"
+    where = f"before {words[0][:QUOTED_LENGTH]}" if words else "at its end"
     if error.msg.startswith("Invalid control character"):
         name, escape = _CONTROLS.get(rest[:1], ("control character", "\\u…"))
         return f"a raw {name} in a string, JSON has {escape}"
     if error.msg.startswith("Invalid \\"):
-        return f"a backslash that escapes nothing ({rest[:SHOWN].split(chr(10))[0]})"
+        return f"a backslash that escapes nothing ({rest[:QUOTED_LENGTH].split(chr(10))[0]})"
     messages = {
         "Expecting property name": "a key without double quotes",
         "Expecting ',' delimiter": f"a comma is missing {where}",
@@ -290,5 +309,5 @@ def _missing(error: json.JSONDecodeError, text: str) -> str:
         "Illegal trailing comma": f"a comma {where}",
     }
     return next(
-        (said for begins, said in messages.items() if error.msg.startswith(begins)), error.msg
+        (plain for prefix, plain in messages.items() if error.msg.startswith(prefix)), error.msg
     )

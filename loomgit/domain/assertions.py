@@ -1,6 +1,7 @@
-"""Assertions as trees: what `evaluation_score > 0.9 and not output.text contains 'sorry'` says.
+"""Syntax trees of assertions, such as `score.tone > 0.9 and not output.text contains 'sorry'`.
 
-`loomgit.config.assertions` parses them, `loomgit.harness` evaluates them; nothing is ever executed.
+`loomgit.config.assertions` parses assertions, and `loomgit.harness` evaluates them. Loom never
+executes an assertion as code.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
 
 Kind = Literal["unit", "distributional", "integration"]
 Function = Literal["mean", "median", "std", "min", "max", "p50", "p90", "p95", "p99"]
-Tally = Literal["rate", "count"]
-Order = Literal["<", "<=", ">", ">="]
+CountFunction = Literal["rate", "count"]
+OrderOperator = Literal["<", "<=", ">", ">="]
 Operator = Literal[
     "<", "<=", ">", ">=", "==", "!=",
     "contains", "matches", "in", "not contains", "not matches", "not in",
@@ -27,44 +28,44 @@ Operator = Literal[
 FUNCTIONS: tuple[Function, ...] = (
     "mean", "median", "std", "min", "max", "p50", "p90", "p95", "p99",
 )  # fmt: skip
-TALLIES: tuple[Tally, ...] = ("rate", "count")
-ORDERS: tuple[Order, ...] = ("<", "<=", ">", ">=")
+COUNT_FUNCTIONS: tuple[CountFunction, ...] = ("rate", "count")
+ORDERS: tuple[OrderOperator, ...] = ("<", "<=", ">", ">=")
 _NOWHERE = Place("")
 
 
-class Part(Struct, frozen=True, eq=False):
-    """A part of an assertion that knows its `place`: two are equal wherever they stand."""
+class Operand(Struct, frozen=True, eq=False):
+    """A part of an assertion, with its `place` (line and column). Equality ignores the place."""
 
-    def _words(self) -> tuple[object, ...]:
+    def _content(self) -> tuple[object, ...]:
         names = (name for name in self.__struct_fields__ if name != "place")
         return type(self), *(getattr(self, name) for name in names)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Part) and self._words() == other._words()
+        return isinstance(other, Operand) and self._content() == other._content()
 
-    def __ne__(self, other: object) -> bool:  # Struct's own compares identities
+    def __ne__(self, other: object) -> bool:  # the inherited method compares identities
         return not self == other
 
     def __hash__(self) -> int:
-        return hash(self._words())
+        return hash(self._content())
 
 
-class Constant(Part, frozen=True, eq=False):
-    """A number, a text, `true`, `false` or `null`, as written in the assertion."""
+class Constant(Operand, frozen=True, eq=False):
+    """A literal in an assertion: a number, a text, `true`, `false` or `null`."""
 
     value: bool | float | str | None
     place: Place = _NOWHERE
 
 
-class Choice(Part, frozen=True, eq=False):
-    """A list of constants, for `in`."""
+class Choice(Operand, frozen=True, eq=False):
+    """A list of constants: the right operand of `in`."""
 
     items: tuple[Constant, ...]
     place: Place = _NOWHERE
 
 
-class Name(Part, frozen=True, eq=False):
-    """A dotted name: `output.items.0.price` has the root `output` and the rest as its path."""
+class Name(Operand, frozen=True, eq=False):
+    """A dotted name. `output.items.0.price` has the root `output` and the path `items.0.price`."""
 
     root: str
     path: tuple[str, ...] = ()
@@ -74,85 +75,85 @@ class Name(Part, frozen=True, eq=False):
         return ".".join((self.root, *self.path))
 
 
-class Statistic(Part, frozen=True, eq=False):
-    """A function of one quantity over all samples: `mean(evaluation_scores)`."""
+class Statistic(Operand, frozen=True, eq=False):
+    """A function of one quantity over all samples, such as `mean(evaluation_scores)`."""
 
     function: Function
     of: Name
     place: Place = _NOWHERE
 
 
-class Share(Part, frozen=True, eq=False):
-    """How many samples satisfy a condition: `rate(...)` of all, or `count(...)` of them."""
+class ShareOfReplies(Operand, frozen=True, eq=False):
+    """The share (`rate(...)`) or the number (`count(...)`) of samples that satisfy a condition."""
 
-    function: Tally
+    function: CountFunction
     of: Condition
     place: Place = _NOWHERE
 
 
-Value: TypeAlias = Constant | Choice | Name | Statistic | Share
+Value: TypeAlias = Constant | Choice | Name | Statistic | ShareOfReplies
 
 
-class Comparison(Struct, frozen=True):
-    """A value against others: `0.5 < score.tone <= 0.9` has two links, most have one."""
+class ComparisonChain(Struct, frozen=True):
+    """A chain of comparisons: `0.5 < score.tone <= 0.9` has two links. Most chains have one."""
 
     first: Value
     links: tuple[tuple[Operator, Value], ...]
 
     @property
     def pairs(self) -> Iterator[tuple[Value, Operator, Value]]:
-        """The single comparisons, all of which must hold."""
+        """Yield the individual comparisons. All of them must hold."""
         left = self.first
         for operator, right in self.links:
             yield left, operator, right
             left = right
 
 
-class Truth(Struct, frozen=True):
-    """A name that is true or false by itself: `passed`, `output.urgent`."""
+class BooleanName(Struct, frozen=True):
+    """A name that is a condition by itself, such as `passed` or `output.urgent`."""
 
     of: Name
 
 
 class Negation(Struct, frozen=True):
-    """`not`: true where the condition is not."""
+    """`not`: the opposite of a condition."""
 
     of: Condition
 
 
-class Every(Struct, frozen=True):
-    """`and`: two conditions or more, all of which must hold."""
+class Conjunction(Struct, frozen=True):
+    """`and`: two or more conditions. All of them must hold."""
 
     of: tuple[Condition, ...]
 
 
-class Either(Struct, frozen=True):
-    """`or`: two conditions or more, one of which must hold."""
+class Disjunction(Struct, frozen=True):
+    """`or`: two or more conditions. At least one of them must hold."""
 
     of: tuple[Condition, ...]
 
 
-Condition: TypeAlias = Comparison | Truth | Negation | Every | Either
+Condition: TypeAlias = ComparisonChain | BooleanName | Negation | Conjunction | Disjunction
 
 
 def render(condition: Condition) -> str:
-    """The condition as text that parses to it again, in the language's plainest form."""
+    """Render a condition in its simplest form. The text parses to an equal condition."""
     match condition:
-        case Comparison(first, links):
+        case ComparisonChain(first, links):
             rest = (f" {operator} {render_value(value)}" for operator, value in links)
             return render_value(first) + "".join(rest)
-        case Truth(name):
+        case BooleanName(name):
             return str(name)
         case Negation(inner):
-            return f"not {_inside(inner, Every, Either)}"
-        case Every(parts):
-            return " and ".join(_inside(part, Every, Either) for part in parts)
-        case Either(parts):
-            return " or ".join(_inside(part, Either) for part in parts)
+            return f"not {_parenthesize(inner, Conjunction, Disjunction)}"
+        case Conjunction(parts):
+            return " and ".join(_parenthesize(part, Conjunction, Disjunction) for part in parts)
+        case Disjunction(parts):
+            return " or ".join(_parenthesize(part, Disjunction) for part in parts)
 
 
 def render_value(value: Value) -> str:
-    """A value as the assertion would write it."""
+    """Render a value in the syntax of assertions."""
     match value:
         case Constant(constant):
             return _render_constant(constant)
@@ -160,15 +161,16 @@ def render_value(value: Value) -> str:
             return f"[{', '.join(_render_constant(item.value) for item in items)}]"
         case Statistic(function, of):
             return f"{function}({of})"
-        case Share(function, of):
+        case ShareOfReplies(function, of):
             return f"{function}({render(of)})"
         case Name():
             return str(value)
 
 
-def _inside(condition: Condition, *loose: type[Every] | type[Either]) -> str:
+def _parenthesize(condition: Condition, *types: type[Conjunction] | type[Disjunction]) -> str:
+    """Render a condition, in parentheses if it has one of the types."""
     text = render(condition)
-    return f"({text})" if isinstance(condition, loose) else text
+    return f"({text})" if isinstance(condition, types) else text
 
 
 def _render_constant(value: bool | float | str | None) -> str:
@@ -184,28 +186,31 @@ def _render_constant(value: bool | float | str | None) -> str:
 
 
 def names_in(condition: Condition) -> Iterator[Name]:
-    """Every name that the condition mentions, in its order, as often as it does."""
+    """Yield the names in a condition in their order, with repetitions."""
     match condition:
-        case Comparison(first, links):
+        case ComparisonChain(first, links):
             for value in (first, *(value for _, value in links)):
                 match value:
                     case Name():
                         yield value
                     case Statistic():
                         yield value.of
-                    case Share():
+                    case ShareOfReplies():
                         yield from names_in(value.of)
-        case Truth(name):
+        case BooleanName(name):
             yield name
         case Negation(inner):
             yield from names_in(inner)
-        case Every(parts) | Either(parts):
+        case Conjunction(parts) | Disjunction(parts):
             for part in parts:
                 yield from names_in(part)
 
 
 def evaluators_in(condition: Condition) -> Iterator[tuple[str, Name]]:
-    """The evaluators that `score.NAME` and `scores.NAME` ask for, with where they stand."""
+    """Yield the evaluators that `score.NAME` and `scores.NAME` refer to, each with its name node.
+
+    The `place` of the node is the position of the reference.
+    """
     for name in names_in(condition):
         if name.root in ("score", "scores"):
             yield ".".join(name.path), name

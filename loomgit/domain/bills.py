@@ -1,7 +1,7 @@
-"""Bills: what model calls cost, added up for each part of Loom that opened a bill.
+"""Bills: the cost of model calls, added up for each part of Loom that opens a bill.
 
-A bill counts every call that a provider charged, also if its reply was of no use, if the call was
-repeated, or if the work that asked for it ended with an error.
+A bill counts every call that a provider charged. This includes calls with an unusable reply,
+repeated calls, and calls in work that ended with an error.
 """
 
 from __future__ import annotations
@@ -20,8 +20,11 @@ if TYPE_CHECKING:
 
 
 class Charge(Struct, frozen=True):
-    """One call to a provider: `cost` in USD, None if its price is unknown. `answered` is false for
-    a call that was sent and had no reply: nobody knows whether it was charged, and `cost` is 0."""
+    """The charge for one call to a provider.
+
+    `cost` is in USD, None if the price is unknown. `answered` is false for a call that was sent and
+    received no reply. The provider may have charged this call, but `cost` is 0.
+    """
 
     purpose: Purpose
     usage: Usage
@@ -30,7 +33,7 @@ class Charge(Struct, frozen=True):
 
 
 class Payer(Protocol):
-    """Receives charges, from several threads."""
+    """A receiver of charges. Several threads may call it."""
 
     def add(self, charge: Charge) -> None:
         """Count a charge."""
@@ -38,10 +41,10 @@ class Payer(Protocol):
 
 
 class Bill:
-    """The sum of charges; several threads may add to it.
+    """The sum of charges. Several threads may add to it.
 
-    `known` is in USD, `unpriced` counts the calls whose price is unknown, `unanswered` those that
-    were sent and had no reply.
+    `known` is the known cost in USD. `unpriced` counts the calls with an unknown price,
+    `unanswered` the calls that were sent and received no reply.
     """
 
     def __init__(self) -> None:
@@ -55,12 +58,12 @@ class Bill:
 
     @property
     def cost(self) -> float | None:
-        """USD; None if the price of a call is unknown."""
+        """The cost in USD, or None if the price of a call is unknown."""
         return None if self.unpriced else self.known
 
     @property
     def is_free(self) -> bool:
-        """Whether the calls cost nothing for certain."""
+        """Whether it is certain that the calls cost nothing."""
         return not (self.known or self.unpriced or self.unanswered)
 
     def add(self, charge: Charge) -> None:
@@ -87,21 +90,24 @@ class Bill:
             self.judging += other.judging
 
 
-_open: ContextVar[tuple[Payer, ...]] = ContextVar("_open", default=())
+_open_payers: ContextVar[tuple[Payer, ...]] = ContextVar("_open_payers", default=())
 
 
 @contextmanager
 def billed_to(payer: Payer) -> Iterator[None]:
-    """Add what is charged meanwhile, by this task, its subtasks and the threads that copy its
-    context, to the payer's bill; and to the bills that are open already."""
-    token = _open.set((*_open.get(), payer))
+    """Add the charges of the `with` block to `payer`, and also to the bills that are already open.
+
+    The charges are those of the current task, of its subtasks, and of threads that copy the task's
+    context.
+    """
+    token = _open_payers.set((*_open_payers.get(), payer))
     try:
         yield
     finally:
-        _open.reset(token)
+        _open_payers.reset(token)
 
 
 def charge(entry: Charge) -> None:
-    """Add a charge to all bills that are open here."""
-    for payer in _open.get():
+    """Add a charge to all bills that are open in this context."""
+    for payer in _open_payers.get():
         payer.add(entry)

@@ -1,4 +1,4 @@
-"""Who changed what a pipeline is made of, who approved it, and what each version scored."""
+"""The change log of a pipeline's files: authors, approvals, and the scores of each version."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct, field
 
-from loomgit.domain.log import Measured
+from loomgit.domain.log import StoredScores
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,12 +15,14 @@ ApprovalKind = Literal["merge", "trailer", "tag"]
 
 
 class Approval(Struct, frozen=True):
-    """What in Git's history says that somebody stood for a change.
+    """Evidence in Git's history that a person approved a change.
 
-    `merge`: `by` merged it into the main line, `said` is the merge's subject. `trailer`: `said` is
-    the line of the commit's message (`Reviewed-by: ...`, `Loom-Accept: ...`). `tag`: `by` gave the
-    content the name `said`; a lightweight tag does not say who, then `by` is empty. `commit` is
-    where it stands; `own`: nothing says that `by` is another than the change's author.
+    `merge`: `by` merged the change into the main branch, and `said` is the subject of the merge
+    commit. `trailer`: `said` is the line of the commit message (`Reviewed-by: ...`,
+    `Loom-Accept: ...`). `tag`: `said` is the name of the tag, and `by` created the tag. A
+    lightweight tag records no person, so `by` is empty. `commit` is the commit with the evidence.
+    `own` is true if the history does not show that `by` and the author of the change are different
+    people.
     """
 
     kind: ApprovalKind
@@ -38,11 +40,12 @@ class Approval(Struct, frozen=True):
         return f"{self.said}{own}"
 
 
-class Change(Struct, frozen=True):
-    """One commit's change of one file.
+class LoggedChange(Struct, frozen=True):
+    """A change to one file by one commit.
 
-    `version` and `blob` are empty where the file went; `time` is the author's, ISO 8601; `measured`
-    has the stored results of the content. `approvals` may be empty: history knows of none.
+    `version` and `blob` are empty if the commit deletes the file. `time` is the author date, ISO
+    8601. `measured` contains the stored results for the new content of the file. `approvals` is
+    empty if Git's history contains no approval.
     """
 
     commit: str
@@ -53,24 +56,27 @@ class Change(Struct, frozen=True):
     blob: str = ""
     version: str = ""
     approvals: tuple[Approval, ...] = ()
-    measured: Measured = field(default_factory=Measured)
+    measured: StoredScores = field(default_factory=StoredScores)
 
     @property
     def approved(self) -> bool:
-        """Whether somebody else than the author stands for it."""
+        """Whether a person other than the author approved the change."""
         return any(not approval.own for approval in self.approvals)
 
     @property
     def scores(self) -> Mapping[str, float]:
-        """The mean of each evaluator in the first of the version's own results."""
+        """The mean score of each evaluator in the first group of the version's own results."""
         return {name: score.mean for name, score in self.measured.scores.items()}
 
 
 class ChangeLog(Struct, frozen=True):
-    """The changes up to `head`, newest first; `since` as it was asked for, empty: all of them;
-    `shallow` where history is cut off, so that older ones are missing."""
+    """The changes to a pipeline's files up to the commit `head`, newest first.
+
+    `since` is the start as the user gave it; empty means all changes. `shallow` is true if the
+    history of the clone is truncated, so that older changes are missing.
+    """
 
     head: str
     since: str
-    changes: tuple[Change, ...]
+    changes: tuple[LoggedChange, ...]
     shallow: bool = False

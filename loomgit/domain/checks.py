@@ -1,4 +1,4 @@
-"""What `loom validate` found: checks in sections, each with what is wrong and how to mend it."""
+"""The result of `loom validate`: checks in sections, each with its problems and their hints."""
 
 from __future__ import annotations
 
@@ -7,28 +7,32 @@ from msgspec import Struct
 from loomgit.domain.values import JsonObject
 
 
-class Check(Struct, frozen=True):
-    """One line of the checklist; `ok` is None where it was not looked at (offline)."""
+class ValidationCheck(Struct, frozen=True):
+    """One line of the checklist. `ok` is None if Loom did not perform the check (offline)."""
 
     text: str
     ok: bool | None = True
     detail: str = ""
-    problems: tuple[JsonObject, ...] = ()  # the same as `detail`, each with file, line and column
+    problems: tuple[JsonObject, ...] = ()  # each has the file, line and column
 
 
-class Section(Struct, frozen=True):
-    """Checks under a heading."""
+class CheckSection(Struct, frozen=True):
+    """A group of checks under one heading."""
 
     title: str
-    checks: tuple[Check, ...]
+    checks: tuple[ValidationCheck, ...]
 
 
-class Validation(Struct, frozen=True):
-    """The whole checklist of one pipeline; `unreachable` when only the world kept it from valid."""
+class ValidationResult(Struct, frozen=True):
+    """The checklist of one pipeline.
+
+    `unreachable` is true if the pipeline is not valid only because of failures outside Loom, such
+    as a database that does not answer.
+    """
 
     pipeline: str
     version: str | None
-    sections: tuple[Section, ...]
+    sections: tuple[CheckSection, ...]
     unreachable: bool = False
 
     @property

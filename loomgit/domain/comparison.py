@@ -1,11 +1,12 @@
-"""Two versions compared: what moved, by how much, and what that means for a merge."""
+"""The comparison of two versions: the change of each metric, and whether it blocks a merge."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from loomgit.domain.runs import Case
 
@@ -23,14 +24,17 @@ WORST_FIRST: tuple[Outcome, ...] = (
     "improved",
     "unchanged",
 )
-MOST_LOST = 0.1  # of the baseline's cases; more, and what is left may be the easy ones
+MAX_LOST_SHARE = (
+    0.1  # share of the baseline's cases; above it, the remaining cases may be the easy ones
+)
 
 
 class Side(Struct, frozen=True):
-    """One side of a comparison: where its results come from.
+    """One side of a comparison: the source of its results.
 
-    `behind` counts the commits by which the results are older than what was asked for; `measured`
-    says that they were made for this comparison; `runs` are the uids of the runs read.
+    `behind` is the number of commits by which the results are older than the requested revision.
+    `measured` is true if Loom produced the results for this comparison. `runs` are the uids of the
+    runs that contain the results.
     """
 
     commit: str
@@ -42,9 +46,13 @@ class Side(Struct, frozen=True):
     measured: bool = False
 
 
-class Measured(Struct, frozen=True):
-    """The results of one side: its cases by id, the question that all of them were asked, the
-    judges as served of every evaluator, and the models as served that answered the prompt."""
+class MeasuredSide(Struct, frozen=True):
+    """The results of one side of a comparison.
+
+    `cases` maps ids to cases. `question` is the part of the definition that all cases share:
+    evaluators and judge. `judges` are the models that served each evaluator, and `served` the
+    models that answered the prompt. Both use the names that the providers report.
+    """
 
     side: Side
     cases: Mapping[str, Case]
@@ -53,25 +61,25 @@ class Measured(Struct, frozen=True):
     served: tuple[str, ...] = ()
 
 
-def by_id(cases: Iterable[Case]) -> dict[str, Case]:
-    """The cases of one side by id.
+def cases_by_id(cases: Iterable[Case]) -> dict[str, Case]:
+    """Return the cases of one side by id.
 
-    Where two tests ask the same, the more samples count; another case that happens to be called
-    the same (two test files, one name) gets a number behind its id.
+    If two tests have the same case, the case with more samples counts. If different cases have the
+    same id (the same name in two test files), the later ones get a number after the id.
     """
-    found: dict[str, Case] = {}
+    named: dict[str, Case] = {}
     for case in cases:
         name, number = case.id, 1
-        while name in found and found[name].definition != case.definition:
+        while name in named and named[name].definition != case.definition:
             number += 1
             name = f"{case.id} ({number})"
-        if name not in found or found[name].samples < case.samples:
-            found[name] = case
-    return found
+        if name not in named or named[name].samples < case.samples:
+            named[name] = case
+    return named
 
 
-class Difference(Struct, frozen=True):
-    """A part of the question that differs, as a dotted name with both values."""
+class QuestionDifference(Struct, frozen=True):
+    """A part of the question that differs between the sides: its dotted name and its two values."""
 
     part: str
     base: str
@@ -82,14 +90,15 @@ class Difference(Struct, frozen=True):
 
 
 class Metric(Struct, frozen=True):
-    """How one metric moved over the cases that both sides have.
+    """The change of one metric over the cases that both sides have.
 
-    Scores: `base`, `head` are means in [0, 1], `delta` is their difference with its 90 % interval
-    [`low`, `high`]. Cost (USD) and latency (seconds) a case: `delta` is the ratio head / base less
-    one, likewise its interval. `p` is one-sided against getting worse, `adjusted` the same for the
-    number of gated metrics; `limit` is the drop (scores) or rise (a share) from which it matters;
-    `detects` the smallest drop (scores) or rise that would have been seen 4 times of 5, None where
-    none. `floor` is the lowest shift that the evidence allows.
+    For scores, `base` and `head` are means in [0, 1], and `delta` is head - base with its 90 %
+    interval [`low`, `high`]. For cost (USD per case) and latency (seconds per case), `delta` is
+    head / base - 1, and the interval has the same unit as `delta`. `p` is the one-sided p-value
+    against a change for the worse, and `adjusted` is p adjusted for the number of gated metrics.
+    `limit` is the smallest drop (scores) or rise (a share) that matters. `detects` is the smallest
+    drop (scores) or rise that the comparison detects with a probability of 80 %, or None if no drop
+    or rise reaches this probability.
     """
 
     name: str
@@ -113,7 +122,11 @@ class Metric(Struct, frozen=True):
 
 
 class CaseChange(Struct, frozen=True):
-    """A case that got worse or better: its mean score over the evaluators on both sides."""
+    """A case that got worse or better.
+
+    `base` and `head` are its mean scores over the evaluators. `scores` has both values of each
+    evaluator.
+    """
 
     id: str
     base: float
@@ -122,15 +135,16 @@ class CaseChange(Struct, frozen=True):
 
     @property
     def delta(self) -> float:
-        """The shift of the mean score."""
+        """The change of the mean score: head - base."""
         return self.head - self.base
 
 
 class Limits(Struct, frozen=True):
-    """What decides a comparison; see `loomgit.domain.suites.Policy` for the words.
+    """The settings that decide a comparison. `loomgit.domain.suites.Policy` describes the fields.
 
-    `max_rise` None: cost and latency are shown and not gated. With `confirm` a degradation stands
-    only where both sides, drawn again, agree. `strict` blocks unless no worse is proven.
+    If `max_rise` is None, cost and latency are shown and not gated. If `confirm` is true, a
+    degradation counts only if new samples of both sides confirm it. If `strict` is true, a
+    comparison blocks unless it proves that the head is no worse.
     """
 
     scope: Literal["suite", "population"] = "suite"
@@ -144,16 +158,17 @@ class Limits(Struct, frozen=True):
 
 
 class PipelineComparison(Struct, frozen=True):
-    """One pipeline on both sides. A side is None where it has no results.
+    """The comparison of one pipeline. A side without results is None.
 
-    `new`: the baseline has no such pipeline, so there is nothing to compare it with. `inputs` are
-    the files and settings that differ. `differs` are the parts of the question that are not equal:
-    then nothing is compared. `removed` are cases of the baseline that the head lacks, `added` the
-    reverse, `changed` those whose own question differs (input, expectation); none of these is in
-    the gate. `requestioned` are the parts of the question that the head has changed where both
-    sides are judged by the head's: then nothing good is proven. `looser` are the limits that the
-    head has loosened, a line each. `may_lose`: removed and changed cases are accepted. `strict`:
-    its tests block what is not proven harmless.
+    `new` is true if the baseline does not have the pipeline; a comparison is then impossible.
+    `inputs` are the files and settings that differ. `differs` are the parts of the question that
+    differ; if there are any, nothing is compared. `removed` are the cases of the baseline that the
+    head lacks, `added` the cases of the head that the baseline lacks, and `changed` the cases with
+    a different definition (input, expectation); the gate ignores all of them. If both sides are
+    judged by the question of the head, `requestioned` are the parts of the question that the head
+    changed; if there are any, the outcome is inconclusive at best. `looser` has one line for each
+    limit that the head loosened. `may_lose` is true if removed and changed cases are accepted.
+    `strict` is true if the pipeline's tests block every change that is not proven harmless.
     """
 
     pipeline: str
@@ -162,7 +177,7 @@ class PipelineComparison(Struct, frozen=True):
     base: Side | None = None
     head: Side | None = None
     metrics: tuple[Metric, ...] = ()
-    differs: tuple[Difference, ...] = ()
+    differs: tuple[QuestionDifference, ...] = ()
     compared: int = 0
     removed: tuple[str, ...] = ()
     added: tuple[str, ...] = ()
@@ -172,33 +187,36 @@ class PipelineComparison(Struct, frozen=True):
     inputs: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     accepted: tuple[str, ...] = ()
-    requestioned: tuple[Difference, ...] = ()
+    requestioned: tuple[QuestionDifference, ...] = ()
     looser: tuple[str, ...] = ()
     may_lose: bool = False
     strict: bool = False
 
     @property
     def is_doubtful(self) -> bool:
-        """Whether nothing good is proven, whatever the metrics say."""
-        return bool(self.requestioned) or (self.lost > MOST_LOST and not self.may_lose)
+        """Whether the outcome is inconclusive at best, regardless of the metrics."""
+        return bool(self.requestioned) or (self.lost > MAX_LOST_SHARE and not self.may_lose)
 
     @property
     def is_accepted_loss(self) -> bool:
-        """Whether somebody accepts that a metric has degraded."""
+        """Whether a metric degraded and a person accepted the degradation."""
         degraded = any(metric.gated and metric.outcome == "degraded" for metric in self.metrics)
         return degraded and self.outcome != "degraded" and bool(self.accepted)
 
     @property
     def lost(self) -> float:
-        """The share of the baseline's cases that are gone or changed, so that they do not count."""
+        """The share of the baseline's cases that do not count: removed or changed cases."""
         lost = len(self.removed) + len(self.changed)
         total = lost + self.compared
         return lost / total if total else 0.0
 
     def blocks(self, *, strict: bool = False) -> bool:
-        """Whether the answer is no: a degradation that nobody accepted; under `strict`, the
-        caller's or its own, also what is not proven harmless, and cases that are removed or
-        changed. A new pipeline never blocks."""
+        """Whether the comparison blocks a merge.
+
+        A degradation blocks unless a person accepted it. If `strict` is set by the caller or by the
+        pipeline, every outcome that is not proven harmless blocks too, and so do removed or changed
+        cases unless `may_lose` is set. A new pipeline never blocks.
+        """
         if self.new:
             return False
         if not (strict or self.strict):
@@ -207,17 +225,36 @@ class PipelineComparison(Struct, frozen=True):
         return self.outcome in bad or (self.lost > 0 and not self.may_lose)
 
 
+def with_changed_question(
+    comparison: PipelineComparison, parts: Sequence[QuestionDifference]
+) -> PipelineComparison:
+    """Return the comparison for a head that changed `parts` of the question.
+
+    The outcome becomes inconclusive at best, because the head's evaluators judge both sides and may
+    be more lenient.
+    """
+    good = comparison.outcome in ("unchanged", "improved", "no_worse")
+    outcome: Outcome = "inconclusive" if parts and good else comparison.outcome
+    return replace(comparison, outcome=outcome, requestioned=tuple(parts))
+
+
 class Revision(Struct, frozen=True):
-    """What one side of a comparison is: `name` in words (`main`, `merge base with main`, `working
-    tree`), `commit` its id, empty where there is none."""
+    """The revision of one side of a comparison.
+
+    `name` is its description (`main`, `merge base with main`, `working tree`). `commit` is the id,
+    empty if the revision is not a commit.
+    """
 
     name: str
     commit: str = ""
 
 
 class Comparison(Struct, frozen=True):
-    """All pipelines of two revisions. `outcome` is the worst of them; `missing_baseline` says that
-    at least one pipeline had nothing to be compared with."""
+    """The comparison of all pipelines of two revisions.
+
+    `outcome` is the worst outcome of the pipelines. `missing_baseline` is true if at least one
+    pipeline has no baseline to compare with.
+    """
 
     base: Revision
     head: Revision
@@ -227,22 +264,29 @@ class Comparison(Struct, frozen=True):
     notes: tuple[str, ...] = ()
 
     def blocks(self, *, strict: bool = False, require_baseline: bool = False) -> bool:
-        """Whether the answer is no: that of any pipeline is; under `strict` also what is not proven
-        harmless; with `require_baseline` a baseline that is not there."""
+        """Whether the comparison blocks a merge.
+
+        It blocks if any pipeline blocks or if the outcome is degraded. If `strict` is true, every
+        outcome that is not proven harmless blocks. If `require_baseline` is true, a missing
+        baseline blocks.
+        """
         if require_baseline and self.missing_baseline:
             return True
         bad = {"degraded", "inconclusive", "not_comparable"} if strict else {"degraded"}
-        return self.outcome in bad or any(found.blocks(strict=strict) for found in self.pipelines)
+        return self.outcome in bad or any(part.blocks(strict=strict) for part in self.pipelines)
 
 
 def lost_note(share: float) -> str:
-    """Why a comparison that lost more than MOST_LOST of the baseline's cases is inconclusive."""
+    """Return the reason why a comparison that lost too many cases is inconclusive.
+
+    `share` is the lost share of the baseline's cases, which is above MOST_LOST.
+    """
     return (
-        f"{share:.0%} of the baseline's cases are removed or changed: what is left may be the "
-        "easier part (--allow-removed accepts that)"
+        f"{share:.0%} of the baseline's cases are removed or changed, and the rest may be easier "
+        "(`allow_removed: true` in the tests, or --allow-removed, accepts this)"
     )
 
 
-def worst(outcomes: list[Outcome]) -> Outcome:
-    """The outcome that a whole has by its parts; of none, `unchanged`."""
+def worst_outcome(outcomes: list[Outcome]) -> Outcome:
+    """Return the worst outcome of the parts, or `unchanged` if there are no parts."""
     return min(outcomes, key=WORST_FIRST.index, default="unchanged")

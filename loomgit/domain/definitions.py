@@ -1,4 +1,4 @@
-"""Pipelines as a user defines them: frozen, typed, parsed once by `loomgit.config`."""
+"""Pipeline definitions: frozen, typed values that `loomgit.config` parses from YAML files."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ AlertType = Literal["score_degradation", "cost_spike", "latency_sla", "batch_qua
 
 
 class Incremental(Struct, frozen=True):
-    """Only records whose cursor field lies past the stored watermark."""
+    """Incremental extraction: only records with a `cursor` field beyond the stored watermark."""
 
     cursor: str
 
 
 class HttpOptions(Struct, frozen=True):
-    """How an HTTP source is read; the words are those of dlt's `rest_api`."""
+    """The options of an HTTP source. They have the names and meanings of dlt's `rest_api`."""
 
     paginator: Json = None
     data_selector: str | None = None
@@ -36,7 +36,10 @@ class HttpOptions(Struct, frozen=True):
 
 
 class Extract(Struct, frozen=True):
-    """Where records come from. An empty `key` means: found by the rule of `find_key`."""
+    """The extract stage: the source of the records.
+
+    If `key` is empty, `loomgit.domain.keys.find_key` chooses the key fields.
+    """
 
     source: str
     query: str | None = None
@@ -48,19 +51,22 @@ class Extract(Struct, frozen=True):
 
 
 class ContextFile(Struct, frozen=True):
-    """A context file by its path in the project, at a version or (None) in the working tree."""
+    """A context file: its path in the project and its version, None for the working tree."""
 
     path: str
     version: str | None = None
 
     @property
     def name(self) -> str:
-        """The name under `context.` in a prompt: the file's name without its ending."""
+        """The name under `context.` in a prompt: the file name without its extension."""
         return PurePosixPath(self.path).stem
 
 
 class CacheRule(Struct, frozen=True):
-    """Whether replies may be taken from the response cache; `ttl` in seconds, None for ever."""
+    """The cache rule: whether replies may come from the response cache.
+
+    `ttl` is the lifetime of a reply in seconds; None means forever.
+    """
 
     enabled: bool = True
     ttl: float | None = None
@@ -68,7 +74,7 @@ class CacheRule(Struct, frozen=True):
 
 
 class Retrieve(Struct, frozen=True):
-    """Search for `rag`, where the record brings no documents of its own; `documents` are globs."""
+    """Retrieval for a `rag` transform whose records contain no documents. `documents` are globs."""
 
     documents: tuple[str, ...]
     top_k: int = 5
@@ -77,10 +83,11 @@ class Retrieve(Struct, frozen=True):
 
 
 class Transform(Struct, frozen=True):
-    """How a record becomes an output.
+    """The transform stage: how a record becomes an output.
 
-    `context_field` is the record's field that holds its context (`context: "{{ field }}"`);
-    `output` is a JSON Schema (object) or None; `concurrency` None means `auto`.
+    `context_field` is the field of the record that contains its context
+    (`context: "{{ field }}"`). `output` is a JSON Schema (object) or None. `concurrency` None means
+    `auto`.
     """
 
     type: TransformType = "ai"
@@ -105,15 +112,19 @@ class Transform(Struct, frozen=True):
 
     @property
     def documents_field(self) -> str | None:
-        """The record's field that prompts see as context: named, or that of what is retrieved."""
+        """The record's field that prompts see as context, or None.
+
+        It is `context_field`, else the field of the retrieved documents if the stage retrieves any.
+        """
         return self.context_field or (RETRIEVED if self.retrieve is not None else None)
 
 
 class EvaluatorSpec(Struct, frozen=True):
-    """One configured evaluator; a record passes it when `score >= threshold`.
+    """The configuration of one evaluator. A record passes the evaluator if `score >= threshold`.
 
-    `type` is a name of the registry or `path/to/file.py:function`; `config` is what its type takes,
-    without `threshold` and `criteria`, which stand beside it wherever the user wrote them.
+    `type` is a name of the registry or `path/to/file.py:function`. `config` contains the options of
+    the type, without `threshold` and `criteria`. These two are always separate fields, even if the
+    pipeline file has them under `config`.
     """
 
     name: str
@@ -125,14 +136,20 @@ class EvaluatorSpec(Struct, frozen=True):
 
 
 class Gate(Struct, frozen=True):
-    """The rule that turns a record's scores into passed or not; `threshold` is for `weighted`."""
+    """The quality gate: the rule that decides from a record's scores whether the record passes.
+
+    `threshold` applies to `weighted` only.
+    """
 
     type: GateType = "all_pass"
     threshold: float = 0.7
 
 
 class Evaluate(Struct, frozen=True):
-    """The evaluators and the gate. No evaluators: every record that was transformed passes."""
+    """The evaluate stage: the evaluators and the gate.
+
+    If there are no evaluators, every transformed record passes.
+    """
 
     evaluators: tuple[EvaluatorSpec, ...] = ()
     gate: Gate = field(default_factory=Gate)
@@ -142,14 +159,17 @@ class Evaluate(Struct, frozen=True):
 
 
 class Fallback(Struct, frozen=True):
-    """What a failed record gets instead: another transform or a constant output."""
+    """The replacement for the output of a failed record: another transform or a constant output."""
 
     transform: Transform | None = None
     value: JsonMapping | None = None
 
 
 class Load(Struct, frozen=True):
-    """Where outputs go and what happens to records that fail. `schema` is a JSON Schema."""
+    """The load stage: the destination of the outputs, and the treatment of failed records.
+
+    `schema` is a JSON Schema.
+    """
 
     destination: str
     mode: LoadMode = "upsert"
@@ -163,7 +183,10 @@ class Load(Struct, frozen=True):
 
 
 class Alert(Struct, frozen=True):
-    """When to tell whom. `relative` is true for a multiple of the baseline (`2x`)."""
+    """An alert: a limit, and the channel that receives a message when the limit is exceeded.
+
+    `relative` is true if `threshold` is a multiple of the baseline (`2x`).
+    """
 
     type: AlertType
     threshold: float
@@ -172,7 +195,10 @@ class Alert(Struct, frozen=True):
 
 
 class Monitoring(Struct, frozen=True):
-    """Limits over runs: `cost_budget` in USD, `latency_p95` in seconds, `min_score` in [0, 1]."""
+    """The limits and alerts of a pipeline's runs.
+
+    `cost_budget` is in USD, `latency_p95` in seconds, `min_score` in [0, 1].
+    """
 
     cost_budget: float | None = None
     latency_p95: float | None = None
@@ -181,9 +207,9 @@ class Monitoring(Struct, frozen=True):
 
 
 class FrontMatter(Struct, frozen=True):
-    """What a prompt says of itself between `---` lines; none of it is sent.
+    """The metadata of a prompt file between `---` lines. Loom never sends it to a model.
 
-    `id` follows the prompt when its file is renamed; `output` is a JSON Schema.
+    `id` identifies the prompt after its file is renamed. `output` is a JSON Schema.
     """
 
     id: str | None = None
@@ -193,10 +219,10 @@ class FrontMatter(Struct, frozen=True):
 
 
 class Pipeline(Struct, frozen=True):
-    """A pipeline file, whole. `path` is relative to the project, with forward slashes.
+    """A pipeline: the content of one pipeline file.
 
-    `places` maps dotted keys (`transform.prompt`, `evaluate.evaluators.0.config`) to where they
-    stand in the file.
+    `path` is relative to the project, with forward slashes. `places` maps dotted keys
+    (`transform.prompt`, `evaluate.evaluators.0.config`) to their positions in the file.
     """
 
     name: str
@@ -214,7 +240,7 @@ class Pipeline(Struct, frozen=True):
     places: Places = field(default_factory=Places)
 
     def place(self, key: str) -> Place:
-        """Where `key` stands, or the nearest key above it that the file has."""
+        """Return the position of `key`, or of the nearest key above it that the file contains."""
         while key:
             if key in self.places:
                 return self.places[key]

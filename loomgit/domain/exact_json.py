@@ -1,4 +1,4 @@
-"""Exact JSON: refuses text whose values Python or a later stage would change."""
+"""Exact JSON: a parser that refuses values which Python or a later stage would change."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import orjson
 if TYPE_CHECKING:
     from loomgit.domain.values import Json
 
-MAX_DEPTH = 200  # levels; orjson writes 254 at most, and records stand inside of other objects
-LARGEST, SMALLEST = 2**64 - 1, -(2**63)  # integers that are kept exactly
+MAX_DEPTH = 200  # levels; orjson writes at most 254, and records are nested inside other objects
+LARGEST, SMALLEST = 2**64 - 1, -(2**63)  # the range of integers that every stage keeps exactly
 _SHOWN = 24  # characters of a number or a key in a message
-_LARGE = 9e18  # orjson makes a float of an integer beyond 64 bits
+_LARGE = 9e18  # orjson parses an integer beyond 64 bits as a float
 _SPACE_BEFORE_COLON = (b" :", b"\t:", b"\n:", b"\r:")
 _KEY_END = re.compile(rb'"\s*:')
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
@@ -24,16 +24,16 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class NotExactError(ValueError):
-    """The text is JSON, but a part of it cannot be kept exactly; the message is the reason."""
+    """The text is JSON, but Loom cannot keep a part of it exactly. The message is the reason."""
 
 
 def parse_exact(raw: bytes) -> Json:
-    """Parse JSON text without a silent change.
+    """Parse JSON text without a silent change of any value.
 
-    Raises NotExactError for integers outside of [-2**63, 2**64), numbers beyond a 64-bit float, a
-    key that an object has twice, unpaired surrogates, and more than MAX_DEPTH levels of nesting.
-    Raises orjson.JSONDecodeError for text that is not JSON. A number with a fraction or an exponent
-    is a 64-bit float, as in every JSON parser.
+    Raises NotExactError for integers outside [-2**63, 2**64), numbers beyond the range of a 64-bit
+    float, duplicate keys in an object, unpaired surrogates, and more than MAX_DEPTH levels of
+    nesting. Raises orjson.JSONDecodeError for text that is not JSON. A number with a fraction or an
+    exponent becomes a 64-bit float, as in every JSON parser.
     """
     try:
         value: Json = orjson.loads(raw)
@@ -60,8 +60,10 @@ def parse_exact(raw: bytes) -> Json:
 
 
 def _survey(value: Json) -> tuple[int, bool]:
-    """The number of keys of all objects in the value, and whether a float in it is so large that
-    it may have been an integer."""
+    """Return the number of keys in all objects of the value, and whether it contains large floats.
+
+    A large float may be an integer in the text.
+    """
     if isinstance(value, dict):
         keys, items = len(value), iter(value.values())
     elif isinstance(value, list):
@@ -74,25 +76,28 @@ def _survey(value: Json) -> tuple[int, bool]:
         if kind is float:
             large = large or not -_LARGE < item < _LARGE  # type: ignore[operator]  # a float
         elif kind is dict or kind is list:
-            inner, found = _survey(item)
-            keys += inner
-            large = large or found
+            inner_keys, inner_large = _survey(item)
+            keys += inner_keys
+            large = large or inner_large
     return keys, large
 
 
 def _may_repeat_a_key(raw: bytes, keys: int) -> bool:
-    """Whether the text may have more keys than were parsed; text inside of strings counts too."""
+    """Whether the text may contain more keys than the parsed value.
+
+    A false positive is possible, because text inside strings can look like a key.
+    """
     if raw.count(b'":') == keys and not any(space in raw for space in _SPACE_BEFORE_COLON):
         return False
     return len(_KEY_END.findall(raw)) != keys
 
 
 def _is_json(raw: bytes) -> bool:
-    """Whether the text follows the grammar of JSON, whatever its values and its depth."""
+    """Whether the text follows the grammar of JSON, regardless of its values and its depth."""
     try:
-        json.loads(raw.decode(), parse_int=len, parse_float=len, parse_constant=_constant)
+        json.loads(raw.decode(), parse_int=len, parse_float=len, parse_constant=_refuse_constant)
     except RecursionError:
-        return True  # as far as it could be read
+        return True  # the text is JSON up to the depth at which the parser stopped
     except ValueError:
         return False
     return True
@@ -110,45 +115,48 @@ def _require_shallow(raw: bytes) -> None:
 
 
 def _parse_strictly(raw: bytes) -> None:
-    """Parse with the standard library, which is slower and reports each number and each key."""
+    """Parse with the standard library, which is slower but can check each number and each key."""
     value = json.loads(
         raw.decode(),
         parse_int=exact_integer,
         parse_float=exact_float,
-        parse_constant=_constant,
-        object_pairs_hook=_object,
+        parse_constant=_refuse_constant,
+        object_pairs_hook=_parse_object,
     )
-    if found := _SURROGATE.search(json.dumps(value, ensure_ascii=False)):
-        raise NotExactError(f"holds an unpaired surrogate (\\u{ord(found[0]):04x})")
+    if surrogate := _SURROGATE.search(json.dumps(value, ensure_ascii=False)):
+        raise NotExactError(f"holds an unpaired surrogate (\\u{ord(surrogate[0]):04x})")
 
 
 def exact_integer(text: str) -> int:
-    """The integer. Raises NotExactError outside of 64 bits."""
+    """Parse an integer. Raises NotExactError if it has more than 64 bits."""
     if len(text) > len(str(SMALLEST)) or not SMALLEST <= int(text) <= LARGEST:
-        raise NotExactError(f"the integer {_cut(text)} has more than 64 bits")
+        raise NotExactError(f"the integer {_shorten(text)} has more than 64 bits")
     return int(text)
 
 
 def exact_float(text: str) -> float:
-    """The nearest 64-bit float. Raises NotExactError beyond the largest one."""
+    """Return the nearest 64-bit float.
+
+    Raises NotExactError if the number is too large for a float.
+    """
     value = float(text)
     if math.isinf(value):
-        raise NotExactError(f"the number {_cut(text)} is too large")
+        raise NotExactError(f"the number {_shorten(text)} is too large")
     return value
 
 
-def _constant(name: str) -> NoReturn:
+def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
-def _object(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+def _parse_object(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
         names = [name for name, _ in pairs]
-        twice = next(name for index, name in enumerate(names) if name in names[:index])
-        raise NotExactError(f"has the key '{_cut(twice)}' twice in one object")
-    return found
+        duplicate = next(name for index, name in enumerate(names) if name in names[:index])
+        raise NotExactError(f"has the key '{_shorten(duplicate)}' twice in one object")
+    return fields
 
 
-def _cut(text: str) -> str:
+def _shorten(text: str) -> str:
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"

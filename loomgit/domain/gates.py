@@ -1,4 +1,4 @@
-"""Quality gates: from the assessments of one record to passed or not, with the reason."""
+"""Quality gates: decide from the assessments of a record whether it passes, with the reason."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ if TYPE_CHECKING:
 
 
 class Decision(Struct, frozen=True):
-    """A gate's answer for one record; `reason` is empty when it passed."""
+    """The decision of a gate about one record. `reason` is empty if the record passed."""
 
     passed: bool
     reason: str = ""
 
 
 PASSED = Decision(passed=True)
-ROUNDING = 1e-12  # a mean that is the threshold but for binary fractions passes
+ROUNDING = 1e-12  # a mean passes if it is below the threshold by a rounding error only
 
 
 def decide(gate: Gate, assessments: Sequence[Assessment]) -> Decision:
-    """Apply `gate`; no assessments pass any gate.
+    """Decide whether a record passes `gate`. A record without assessments passes every gate.
 
-    An evaluator that erred has no score: it counts as not passed, and under `weighted` the record
-    fails, since a mean without it would answer another question.
+    An evaluator that failed has no score and counts as not passed. If the gate is `weighted`, the
+    record then fails, because a mean without that score would answer a different question.
     """
     if not assessments:
         return PASSED
@@ -51,31 +51,36 @@ def decide(gate: Gate, assessments: Sequence[Assessment]) -> Decision:
 def _fault(assessment: Assessment) -> str:
     if assessment.score is None:
         return f"{assessment.name} failed: {assessment.error}"
-    value, threshold = show_pair(assessment.score.value, assessment.threshold, 2)
+    value, threshold = render_comparison(assessment.score.value, assessment.threshold, 2)
     return f"{assessment.name} {value} < {threshold}"
 
 
 def _weighted(threshold: float, assessments: Sequence[Assessment]) -> Decision:
-    erred = [a for a in assessments if a.score is None]
-    if erred:
-        return Decision(False, "; ".join(_fault(a) for a in erred))
+    failed = [a for a in assessments if a.score is None]
+    if failed:
+        return Decision(False, "; ".join(_fault(a) for a in failed))
     weights = math.fsum(a.weight for a in assessments)
     mean = math.fsum(a.score.value * a.weight for a in assessments if a.score) / weights
     if mean >= threshold - ROUNDING:
         return PASSED
-    value, limit = show_pair(mean, threshold, 3)
+    value, limit = render_comparison(mean, threshold, 3)
     return Decision(False, f"weighted average {value} < {limit}")
 
 
-def show_pair(value: float, limit: float, digits: int) -> tuple[str, str]:
-    """Both numbers with just as many digits as it takes to tell them apart, `digits` at least.
+def render_comparison(value: float, limit: float, digits: int) -> tuple[str, str]:
+    """Render both numbers with enough decimal places to show the difference between them.
 
-    The limit keeps two digits where those say it whole (`0.729 < 0.75`).
+    `value` has at least `digits` places. `limit` has at least two, and more only if its exact value
+    needs them (`0.729 < 0.75`).
     """
-    shown = digits
-    while f"{value:.{shown}f}" == f"{limit:.{shown}f}" and value != limit and shown < 12:
-        shown += 1
-    exact = 2
-    while round(limit, exact) != limit and exact < 12:
-        exact += 1
-    return f"{value:.{shown}f}", f"{limit:.{exact}f}"
+    value_digits = digits
+    while (
+        f"{value:.{value_digits}f}" == f"{limit:.{value_digits}f}"
+        and value != limit
+        and value_digits < 12
+    ):
+        value_digits += 1
+    limit_digits = 2
+    while round(limit, limit_digits) != limit and limit_digits < 12:
+        limit_digits += 1
+    return f"{value:.{value_digits}f}", f"{limit:.{limit_digits}f}"

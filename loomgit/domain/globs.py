@@ -1,4 +1,4 @@
-"""Globs over a project's paths: `*` and `?` stay within a folder, `**` goes through all of them."""
+"""Globs for the paths of a project: `*` and `?` match within a folder, `**` across folders."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import re
 from functools import lru_cache
 
 _WILD = re.compile(r"[*?\[]")
-_SHOWN = r"(?!\.)"  # what begins with a dot is meant only by who writes the dot
+_NOT_HIDDEN = r"(?!\.)"  # a leading wildcard does not match a name that begins with a dot
 
 
 def folder_of(glob: str) -> str:
-    """The folder that all matches are in, as far as the glob says; `.` for the project's own."""
+    """Return the deepest folder that contains all possible matches. `.` is the project's folder."""
     fixed = []
     for part in glob.split("/")[:-1]:
         if _WILD.search(part):
@@ -21,28 +21,31 @@ def folder_of(glob: str) -> str:
 
 
 def matches(glob: str, path: str) -> bool:
-    """Whether the glob means the whole of a path with forward slashes; quick whatever it says."""
+    """Whether the glob matches a whole path with forward slashes.
+
+    The time grows only moderately with the number of `**` wildcards.
+    """
     parts = _parts(glob)
-    reached = _through({0}, parts)
+    states = _skip_double_stars({0}, parts)
     for name in path.split("/"):
-        step: set[int] = set()
-        for at in reached - {len(parts)}:
-            part = parts[at]
+        following: set[int] = set()
+        for state in states - {len(parts)}:
+            part = parts[state]
             if part is None:
-                step |= set() if name.startswith(".") else {at}
+                following |= set() if name.startswith(".") else {state}
             elif part.fullmatch(name):
-                step.add(at + 1)
-        reached = _through(step, parts)
-    return len(parts) in reached
+                following.add(state + 1)
+        states = _skip_double_stars(following, parts)
+    return len(parts) in states
 
 
-def _through(reached: set[int], parts: tuple[re.Pattern[str] | None, ...]) -> set[int]:
-    """Where one stands also, since `**` (None) may mean no folder at all."""
-    found = set(reached)
-    for at, part in enumerate(parts):
-        if part is None and at in found:
-            found.add(at + 1)
-    return found
+def _skip_double_stars(states: set[int], parts: tuple[re.Pattern[str] | None, ...]) -> set[int]:
+    """Add the state after each `**` (None), because `**` also matches no folder."""
+    reachable = set(states)
+    for index, part in enumerate(parts):
+        if part is None and index in reachable:
+            reachable.add(index + 1)
+    return reachable
 
 
 @lru_cache(maxsize=256)
@@ -54,5 +57,5 @@ def _parts(glob: str) -> tuple[re.Pattern[str] | None, ...]:
 
 
 def _pattern(part: str) -> re.Pattern[str]:
-    hidden = _SHOWN if _WILD.match(part) else ""
-    return re.compile(hidden + fnmatch.translate(part))
+    prefix = _NOT_HIDDEN if _WILD.match(part) else ""
+    return re.compile(prefix + fnmatch.translate(part))

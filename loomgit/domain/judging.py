@@ -1,4 +1,4 @@
-"""What scores amount to under a policy: thresholds, weights and a gate decide over them."""
+"""Apply a policy (thresholds, weights and a gate) to scores."""
 
 from __future__ import annotations
 
@@ -20,8 +20,11 @@ if TYPE_CHECKING:
 def weighted_score(
     judgements: Mapping[str, Judgement], weights: Mapping[str, float]
 ) -> float | None:
-    """The weighted mean of the judgements; None if an evaluator has no value, because a mean of the
-    others would hide what that one would have found. An unknown evaluator weighs 1."""
+    """Return the weighted mean of the judgements. An evaluator without a weight has weight 1.
+
+    The mean is None if an evaluator has no value, because a mean of the other values would hide the
+    missing one.
+    """
     values = [
         (weights.get(name, 1.0), judgement.value)
         for name, judgement in judgements.items()
@@ -33,9 +36,13 @@ def weighted_score(
     return sum(weight * value for weight, value in values) / total if total else None
 
 
-def judge_again(sample: Sample, evaluate: Evaluate) -> Sample:
-    """A stored sample under the policy of `evaluate`: its scores stay, what follows from them may
-    change. A sample that was lost or cannot be used stays as it is, but for its weights."""
+def apply_policy(sample: Sample, evaluate: Evaluate) -> Sample:
+    """Apply the policy of `evaluate` to a stored sample.
+
+    The evaluators' scores do not change, but the results that follow from the scores may change. A
+    lost sample does not change. For a sample with an unusable reply, only the weighted score
+    changes.
+    """
     if sample.lost or not sample.judgements:
         return sample
     specs = {spec.name: spec for spec in evaluate.evaluators}
@@ -70,8 +77,8 @@ def _assessment(name: str, judgement: Judgement, weight: float) -> Assessment:
     return Assessment(name, threshold, weight, score=Score(judgement.value, judgement.reason))
 
 
-def passes(case: Case, evaluate: Evaluate) -> int:
-    """How many samples of a stored case pass under the policy of `evaluate`."""
+def count_passes(case: Case, evaluate: Evaluate) -> int:
+    """Return the number of samples of a stored case that pass under the policy of `evaluate`."""
     specs = [spec for spec in evaluate.evaluators if spec.name in case.scores]
     count = 0
     for index in range(case.samples):

@@ -1,4 +1,4 @@
-"""The identity of a record, and canonical JSON for everything that is hashed."""
+"""The identity of records, and the canonical JSON from which all hashes are computed."""
 
 from __future__ import annotations
 
@@ -14,21 +14,24 @@ if TYPE_CHECKING:
 
     from loomgit.domain.values import Json, JsonMapping
 
-HASH_KEY = "_loom_record_key"  # the column that stands for a key where a record has none of its own
+HASH_KEY = "_loom_record_key"  # the key column for records without key fields
 
 
 def canonical(value: object) -> bytes:
-    """JSON with sorted keys and no white space: equal values give equal bytes."""
+    """Return JSON with sorted keys and no white space. Equal values give equal bytes."""
     return to_json(value, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
 
 
 def digest(value: object) -> str:
-    """The sha256, in hex, of a value's canonical JSON."""
+    """Return the SHA-256 of a value's canonical JSON in hexadecimal digits."""
     return hashlib.sha256(canonical(value)).hexdigest()
 
 
 def find_key(fields: Sequence[str], configured: Sequence[str] = ()) -> tuple[str, ...]:
-    """The key fields: as configured, else `id`, else the only `*_id`, else none (a hash serves)."""
+    """Return the key fields: the configured fields, else `id`, else the only `*_id` field.
+
+    The result is empty if no rule applies. A hash then identifies each record.
+    """
     if configured:
         return tuple(configured)
     if "id" in fields:
@@ -38,9 +41,11 @@ def find_key(fields: Sequence[str], configured: Sequence[str] = ()) -> tuple[str
 
 
 def record_key(row: JsonMapping, key: Sequence[str]) -> str:
-    """The identity of `row` as text: one field's value, several as a JSON list, none as a hash.
+    """Return the identity of `row` as text.
 
-    Raises KeyError with the field's name where the row lacks it or holds null there.
+    The identity is the value of one key field, a JSON list of the values of several key fields, or
+    a hash of the row if there are no key fields. Raises KeyError with the name of the field if the
+    row lacks a key field or the field is null.
     """
     if not key:
         return digest(row)[:32]

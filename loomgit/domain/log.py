@@ -1,4 +1,7 @@
-"""The log of one file: its versions, newest first, each with the stored results of its content."""
+"""The log of one file: its versions, newest first, each with the stored results of its content.
+
+A content is the text of the file at one or more commits.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +11,14 @@ from msgspec import Struct, field
 
 
 class MeanScore(Struct, frozen=True):
-    """An evaluator's mean over one run; `n` is the number of scores behind it."""
+    """The mean score of an evaluator in one run. `n` is the number of scores."""
 
     mean: float
     n: int
 
 
 class LatestRun(Struct, frozen=True):
-    """The run of a content that began last."""
+    """The most recently started run of a content."""
 
     run_id: str
     uid: str
@@ -23,8 +26,11 @@ class LatestRun(Struct, frozen=True):
 
 
 class ScoredRun(Struct, frozen=True):
-    """One run with its scores by evaluator: `commit` is where it ran, `dirty` says that the tree
-    had uncommitted changes, `complete` that the run did not stop early."""
+    """A run with its scores by evaluator.
+
+    `commit` is the commit of the working tree at the time of the run. `dirty` is true if the
+    working tree had uncommitted changes, `complete` if the run did not stop early.
+    """
 
     run_id: str
     uid: str
@@ -38,10 +44,11 @@ class ScoredRun(Struct, frozen=True):
 class ResultGroup(Struct, frozen=True):
     """The runs of one pipeline and kind (`pipeline` or `test`) that measured the same inputs.
 
-    `differs` names what differs from the inputs at the version's own commit; it is empty for the
-    version's own results. `figure` is the run whose scores count: the first complete run, or the
-    run that a compliance report has shown before. `runs` are all runs, oldest first. `cases` is
-    the number of their cases, `cost_per_record` in USD, None where no cost is known.
+    `differs` names the inputs that are not the inputs at the version's own commit. It is empty for
+    the version's own results. `figure` is the run that provides the scores of the group: the first
+    complete run, or the run that an earlier compliance report showed. `runs` are all runs, oldest
+    first. `cases` is the number of the runs' cases. `cost_per_record` is in USD, None if no cost is
+    known.
     """
 
     pipeline: str
@@ -59,22 +66,22 @@ class ResultGroup(Struct, frozen=True):
 
     @property
     def scores(self) -> Mapping[str, MeanScore]:
-        """The scores that count; empty where no complete run has scores."""
+        """The scores of `figure`; empty if no complete run has scores."""
         return self.figure.scores if self.figure is not None else {}
 
     @property
     def further(self) -> tuple[ScoredRun, ...]:
-        """The runs besides the one whose scores count."""
-        counted = self.figure.uid if self.figure is not None else ""
-        return tuple(run for run in self.runs if run.uid != counted)
+        """The runs other than `figure`."""
+        figure_uid = self.figure.uid if self.figure is not None else ""
+        return tuple(run for run in self.runs if run.uid != figure_uid)
 
 
-class Measured(Struct, frozen=True):
-    """The stored results of one version.
+class StoredScores(Struct, frozen=True):
+    """The stored results of one version of a file.
 
-    `scores` are those of the first of the version's own groups; results with other inputs are in
-    `groups` alone. `runs`, `cases`, `complete`, `latest` and `cost_per_record` (USD, None where no
-    cost is known) cover the runs of all groups.
+    `scores` are the scores of the first group among the version's own results. Results with other
+    inputs are only in `groups`. `runs`, `cases`, `complete`, `latest` and `cost_per_record` (USD,
+    None if no cost is known) cover the runs of all groups.
     """
 
     runs: int = 0
@@ -88,7 +95,7 @@ class Measured(Struct, frozen=True):
 
     @property
     def own(self) -> list[ResultGroup]:
-        """The results of the version's own commit: a group for each pipeline and kind."""
+        """The results of the version's own commit, one group for each pipeline and kind."""
         return [group for group in self.groups if group.own]
 
     @property
@@ -98,12 +105,14 @@ class Measured(Struct, frozen=True):
 
 
 class LogEntry(Struct, frozen=True):
-    """One content of the file.
+    """One content in the log of a file.
 
-    `path` is where it stood, `commits` brought it in (latest first; none: only the working tree has
-    it), and `time` (the author's, ISO 8601), `author` and `subject` are those of the latest: empty
-    where history is cut off at that commit, which then only holds the content. `head` and
-    `worktree` tell who holds it now: `worktree` is true where the working tree differs from HEAD.
+    `path` is the path of the file with this content. `commits` are the commits that introduced the
+    content, latest first; the list is empty if only the working tree has the content. `time`
+    (author date, ISO 8601), `author` and `subject` describe the latest of these commits. They are
+    empty if a truncated history ends at that commit, because an earlier commit may have introduced
+    the content. `head` is true if HEAD has the content. `worktree` is true if the working tree has
+    the content and differs from HEAD.
     """
 
     name: str
@@ -115,11 +124,14 @@ class LogEntry(Struct, frozen=True):
     subject: str = ""
     head: bool = False
     worktree: bool = False
-    measured: Measured = field(default_factory=Measured)
+    measured: StoredScores = field(default_factory=StoredScores)
 
 
 class FileLog(Struct, frozen=True):
-    """The newest of a file's `total` contents; `shallow` where history is cut off."""
+    """The log of a file: the newest of its `total` contents.
+
+    `shallow` is true if the history of the clone is truncated.
+    """
 
     path: str
     entries: tuple[LogEntry, ...]
@@ -128,12 +140,14 @@ class FileLog(Struct, frozen=True):
 
     @property
     def pipelines(self) -> list[str]:
-        """The pipelines whose runs are counted."""
+        """The pipelines with stored runs of this file."""
         return sorted({name for entry in self.entries for name in entry.measured.pipelines})
 
     @property
     def series(self) -> list[tuple[str, str]]:
-        """The pipelines and kinds of the versions' own results: the scores of each are apart, since
-        they are answers to different questions."""
+        """The pairs of pipeline and kind in the versions' own results.
+
+        The scores of different pairs are not comparable, because they answer different questions.
+        """
         groups = (group for entry in self.entries for group in entry.measured.own)
         return sorted({(group.pipeline, group.kind) for group in groups})

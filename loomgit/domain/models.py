@@ -1,4 +1,4 @@
-"""One call to a language model: what is asked, what came back, what it cost."""
+"""Calls to language models: the request, the reply, the tokens and the cost."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 Role = Literal["system", "user", "assistant"]
 Purpose = Literal["transform", "evaluate"]
 Ending = Literal["", "length", "refusal", "filter"]
-# What a provider adds to the name that was asked for: a date, a version, or `latest`.
+# The suffix that a provider adds to the requested name: a date, a version, or `latest`.
 SNAPSHOT = re.compile(r"[-@:](v?\d[\w.-]*|latest|preview\S*)")
-# What a pipeline's `params` may not set: Loom decides these, and retries, routing or callbacks
-# inside litellm would go around budget and cache.
+# A pipeline's `params` may not set these parameters, because Loom sets them itself. Retries,
+# routing or callbacks inside litellm would bypass the budget and the cache.
 RESERVED_PARAMS = frozenset(
     (
         *("model", "messages", "temperature", "seed", "max_tokens", "stream", "n", "timeout"),
@@ -27,34 +27,33 @@ RESERVED_PARAMS = frozenset(
         *("max_retries", "num_retries", "fallbacks", "cache", "caching", "callbacks", "logger_fn"),
     )
 )
-# Parameters and headers that hold a secret: params are recorded with each run.
+# Parameters and headers that contain a secret. They are refused, because every run records params.
 SECRET_PARAM = re.compile(
     r"api[-_]?key|secret|password|authorization|credentials|(?:access|auth|ad|session|id)[-_]token",
     re.IGNORECASE,
 )
-LONGEST_REFUSAL = 300  # characters of a model's own words in a reason
+LONGEST_REFUSAL = 300  # characters of a model's refusal that a reason contains
 
 
 class PromptRejected(Rejected):
-    """The provider refuses this request for what the prompt says: too long for the model, or
-    against its policy."""
+    """The provider refuses the prompt: it is too long for the model, or against the policy."""
 
 
 class Message(Struct, frozen=True):
-    """One turn of the conversation that is sent."""
+    """One message of the conversation that Loom sends to a model."""
 
     role: Role
     content: str
 
 
 class Request(Struct, frozen=True):
-    """Everything that can change the reply.
+    """A request to a model: everything that can change the reply.
 
-    `schema` asks for JSON of that shape; `sample` is the index of the sample, so that the fifth
-    sample of a case is another request than the first. `stand_in` stands for the first message
-    where a kept reply is looked for (a pipeline's `cache.key_fields`); a request that is not
-    `cacheable` is asked anew every time. To a `fresh` one a reply of the cache is no answer: it is
-    asked anew, and what comes is kept in its place.
+    `schema` requests a reply in JSON that matches the schema. `sample` is the index of the sample:
+    the fifth sample of a case is a different request from the first. `stand_in` replaces the first
+    message in the key of the cache (a pipeline's `cache.key_fields`). A request that is not
+    `cacheable` bypasses the cache. A `fresh` request ignores the cached reply, and the new reply
+    replaces the cached one.
     """
 
     model: str
@@ -72,7 +71,7 @@ class Request(Struct, frozen=True):
 
 
 class Usage(Struct, frozen=True):
-    """Tokens of one or more calls, as the provider counts them; `cached` is a part of `input`."""
+    """The tokens of one or more calls, as the provider counts them. `input` includes `cached`."""
 
     input: int = 0
     output: int = 0
@@ -85,20 +84,21 @@ class Usage(Struct, frozen=True):
 
     @property
     def total(self) -> int:
-        """Input and output together."""
+        """The number of input and output tokens together."""
         return self.input + self.output
 
 
 class Completion(Struct, frozen=True):
     """The reply to a request.
 
-    `model` is the model as served; `cost` is USD, None where no price is known (never 0 for that);
-    `latency` is seconds, None where the reply was not waited for (a cache hit). A hit costs 0 and
-    has `attempts` 0; its `usage` and `saved` (USD, None where unknown) are of when it was made.
+    `model` is the name of the model that the provider reports. `cost` is in USD, and None, never 0,
+    if the price is unknown. `latency` is in seconds, None for a cache hit, which has no waiting
+    time. A cache hit costs 0 and has `attempts` 0; its `usage` and `saved` (USD, None if unknown)
+    are those of the original call.
 
-    `ending` tells of a reply that is not whole: `length` (cut off at the most tokens it might
-    have), `refusal` (`text` is the model's words for it), `filter` (the provider's filter cut it
-    off). `replaced` counts unpaired surrogates, which U+FFFD replaces.
+    `ending` describes an incomplete reply: `length` (cut off at the maximum number of tokens),
+    `refusal` (`text` is the model's refusal), `filter` (cut off by the provider's filter).
+    `replaced` counts the unpaired surrogates that were replaced by U+FFFD.
     """
 
     text: str
@@ -114,7 +114,10 @@ class Completion(Struct, frozen=True):
 
     @property
     def refusal(self) -> str:
-        """Why a policy kept the model from answering, in one line; "" where it answered."""
+        """The reason why a policy prevented the answer, in one line; empty if the model answered.
+
+        The reason of a refusal is the model's own text.
+        """
         if self.ending == "refusal":
             return f"the model refuses: {' '.join(self.text.split())}"[:LONGEST_REFUSAL]
         if self.ending == "filter" and not self.text:
@@ -122,13 +125,14 @@ class Completion(Struct, frozen=True):
         return ""
 
 
-class Spent(Struct):
-    """What several calls came to.
+class CallTotals(Struct):
+    """The sum of several calls.
 
-    `usage` counts the tokens that were paid for, so none of a hit's. `cost` is USD, None as soon as
-    one call has no known price, and so is `saved`, what kept replies spared; `latency` is seconds
-    of waiting, None while nothing was waited for. `calls` counts replies, `hits` those that were
-    kept; `cached` says that all were; `replaced` counts unpaired surrogates, as a Completion does.
+    `usage` counts the paid tokens, which exclude the tokens of cache hits. `cost` is in USD, None
+    if the price of a call is unknown. `saved` is the cost in USD that cache hits avoided, None if
+    it is unknown for a hit. `latency` is the waiting time in seconds, None if all replies are cache
+    hits. `calls` counts replies, and `hits` the replies from the cache; `cached` is true if all
+    replies are from the cache. `replaced` counts unpaired surrogates, as in Completion.
     """
 
     usage: Usage = field(default_factory=Usage)
@@ -142,11 +146,11 @@ class Spent(Struct):
 
     @property
     def made(self) -> int:
-        """The calls that a provider answered: replies that were not kept ones."""
+        """The number of calls that a provider answered: all calls except cache hits."""
         return self.calls - self.hits
 
     def add(self, completion: Completion) -> None:
-        """Take in one more call."""
+        """Add one call."""
         if not completion.cached:
             self.usage += completion.usage
         if self.cost is not None:
@@ -162,13 +166,15 @@ class Spent(Struct):
 
 
 def is_same_model(asked: str, served: str) -> bool:
-    """Whether the name that a provider gives is that of the model that was asked for, or of a
-    snapshot of it: `gpt-4o-2024-08-06` for `openai/gpt-4o`."""
+    """Whether `served`, the name that a provider reports, is the requested model `asked`.
+
+    A snapshot counts as the same model: `gpt-4o-2024-08-06` for `openai/gpt-4o`.
+    """
     asked, served = (name.rpartition("/")[2].lower() for name in (asked, served))
-    more = served.removeprefix(asked)
-    return served == asked or (more != served and SNAPSHOT.fullmatch(more) is not None)
+    suffix = served.removeprefix(asked)
+    return served == asked or (suffix != served and SNAPSHOT.fullmatch(suffix) is not None)
 
 
 def other_models(asked: str, served: Iterable[str]) -> list[str]:
-    """The models that answered in place of the one that was asked for, by their own names."""
+    """Return the names of the models that answered in place of the requested model."""
     return sorted({name for name in served if name and not is_same_model(asked, name)})

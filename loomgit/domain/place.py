@@ -1,4 +1,4 @@
-"""Where something stands in a user's file, and what is wrong there."""
+"""Positions in a user's files, and the problems at these positions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ if TYPE_CHECKING:
 
 
 class Place(Struct, frozen=True):
-    """A position in a text file; line and column count from 1, the path is as users name it."""
+    """A position in a text file.
+
+    Line and column count from 1. `path` is spelled as the user spelled it.
+    """
 
     path: str
     line: int = 1
@@ -22,8 +25,10 @@ class Place(Struct, frozen=True):
 
 
 class Places(dict[str, Place]):
-    """Where the keys of a file stand. Any two are equal: what a file says is the same wherever in
-    it the words are, so definitions that hold their places compare without them.
+    """The positions of the keys of a file.
+
+    All Places are equal, because the position of a key does not change the meaning of the file. A
+    comparison of definitions therefore ignores the positions.
     """
 
     __hash__ = None
@@ -39,7 +44,7 @@ class Places(dict[str, Place]):
 
 
 class Problem(Struct, frozen=True):
-    """One fault of a user's file: `file:line:column: message`, with a hint where there is one."""
+    """A problem in a user's file: `file:line:column: message`, and an optional hint."""
 
     place: Place
     message: str
@@ -50,12 +55,12 @@ class Problem(Struct, frozen=True):
         return f"{line}\nhint: {self.hint}" if self.hint else line
 
     def document(self) -> JsonObject:
-        """The problem in a JSON document."""
+        """Return the problem for a JSON document."""
         return describe_problem(self.message, self.hint, self.place)
 
 
 def describe_problem(message: str, hint: str | None, place: Place | None = None) -> JsonObject:
-    """A problem in a JSON document; file, line and column are null where they are not known."""
+    """Return a problem for a JSON document. File, line and column are null if unknown."""
     return {
         "file": place.path if place else None,
         "line": place.line if place else None,

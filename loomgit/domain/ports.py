@@ -1,4 +1,4 @@
-"""The ports: what the working rooms need of the outside, as Protocols that adapters fulfil."""
+"""The ports: Protocols that the work packages use and the adapters implement."""
 
 from __future__ import annotations
 
@@ -12,61 +12,52 @@ from loomgit.domain.values import Json, JsonMapping
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from loomgit.domain.models import Completion, Request, Spent
+    from loomgit.domain.models import Completion, Request
     from loomgit.domain.passages import Passage
-    from loomgit.domain.records import RefusedRow, Score, Subject
+    from loomgit.domain.records import EvaluationInput, RefusedRow, Score
     from loomgit.domain.values import JsonObject
 
 
 class Gateway(Protocol):
-    """The one way to a model; gateways wrap each other and are closed from the outside in."""
+    """The only access to models. Gateways wrap each other."""
 
     async def complete(self, request: Request) -> Completion:
-        """Return the reply; raise one of the `ModelError` children when there is none."""
+        """Return the reply. Raises a subclass of ModelError if there is no reply."""
         ...
 
     async def close(self) -> None:
-        """Let go of connections; nothing is asked afterwards."""
+        """Close the connections, including those of the wrapped gateways. No request may follow."""
         ...
 
 
 class Retriever(Protocol):
-    """Finds passages of documents that answer a question."""
+    """A search for the passages of documents that answer a question."""
 
     async def retrieve(self, question: str, count: int) -> Sequence[Passage]:
-        """The best passages, best first, `count` at most; the same each time.
+        """Return at most `count` passages, best first. The result is deterministic.
 
-        Any text is a question, the empty one too. Raises WorldError.
+        Any text is a valid question, including the empty text. Raises WorldError.
         """
         ...
 
 
 class Evaluator(Protocol):
-    """Gives a score in [0, 1] with a reason and keeps nothing."""
+    """A component that gives an output a score in [0, 1] with a reason. It keeps no state."""
 
-    async def score(self, subject: Subject) -> Score:
+    async def score(self, subject: EvaluationInput) -> Score:
         """Judge one output.
 
-        Raises EvaluatorFailure when there can be no score, a ModelError when a judge's call failed.
+        Raises EvaluatorFailure if no score is possible, and a ModelError if the call to a judge
+        fails.
         """
         ...
 
 
-class EvaluatorFailure(Exception):
-    """An evaluator could not judge this output; the text is the one-line reason.
-
-    `spent` is what was paid for it all the same, None where no model was asked. `product` says that
-    the output is to blame (it lacks the field to judge), and not the evaluator or its judge.
-    """
-
-    def __init__(self, reason: str, spent: Spent | None = None, *, product: bool = False) -> None:
-        super().__init__(reason)
-        self.spent = spent
-        self.product = product
-
-
 class QueryValues(Struct, frozen=True):
-    """What a query may refer to: bound as parameters, never text."""
+    """The values that a query may refer to.
+
+    They are bound as parameters, never inserted as text.
+    """
 
     execution_date: datetime
     watermark: Json = None
@@ -74,25 +65,30 @@ class QueryValues(Struct, frozen=True):
 
 
 class Source(Protocol):
-    """Rows in the source's own order; blocking, so callers read it off the event loop."""
+    """A source of rows, in its own order.
+
+    Its methods block, so the event loop must not call them.
+    """
 
     def check(self) -> None:
-        """Raise WorldError or UserError where the source cannot be read; read no data for it."""
+        """Raise WorldError or UserError if the source cannot be read. The check reads no data."""
         ...
 
     def rows(self) -> Iterator[JsonObject | RefusedRow]:
-        """Stream the rows, and those that cannot be kept exactly; memory does not grow with them.
+        """Stream the rows, with a RefusedRow for each row that cannot be kept exactly.
 
-        Raises WorldError or UserError where the source as a whole cannot be read.
+        Memory use does not grow with the number of rows. Raises WorldError or UserError if the
+        source as a whole cannot be read.
         """
         ...
 
 
 class LoadReceipt(Struct, frozen=True):
-    """What loading did to the destination, in rows.
+    """The effect of a load on the destination, in rows.
 
-    `duplicates` are rows whose key came again later in the same run (the last one wins), `kept_out`
-    those that the destination itself keeps out, by a trigger or `ON CONFLICT IGNORE`.
+    `duplicates` are rows with a key that occurs again later in the same run; the last row with the
+    key is stored. `kept_out` are rows that the destination itself rejects, by a trigger or
+    `ON CONFLICT IGNORE`.
     """
 
     inserted: int = 0
@@ -112,29 +108,32 @@ class LoadReceipt(Struct, frozen=True):
 
     @property
     def rows(self) -> int:
-        """Rows of the destination that this load accounts for."""
+        """The number of rows in the destination that result from this load."""
         return self.inserted + self.updated + self.unchanged
 
 
 class Sink(Protocol):
-    """A destination. Blocking; called from one thread at a time."""
+    """A destination of rows. Its methods block, and only one thread at a time may call them."""
 
     def check(self) -> None:
-        """Raise WorldError or UserError where the destination may not be written; write nothing."""
+        """Raise WorldError or UserError if the destination is not writable. Writes nothing."""
         ...
 
     def refusal(self, row: JsonObject) -> str:
-        """Why the destination cannot hold the row exactly; empty if it can, or cannot tell."""
+        """Return the reason why the destination cannot store the row exactly.
+
+        The reason is empty if the destination can store the row, or if this is unknown.
+        """
         ...
 
     def load(self, part: int, rows: Sequence[JsonObject]) -> None:
-        """Take one batch: wholly or, where it raises, not at all."""
+        """Accept one batch as a whole. If the call raises an exception, it accepts no row."""
         ...
 
     def commit(self) -> LoadReceipt:
-        """Make everything taken visible and say what it changed. Called once, at the end."""
+        """Make all accepted rows visible and return the changes. Called once, at the end."""
         ...
 
     def abort(self) -> None:
-        """Give up what `commit` has not made visible; leave no half-written file."""
+        """Discard everything that `commit` has not made visible. Leaves no partial file."""
         ...

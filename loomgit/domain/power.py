@@ -1,4 +1,4 @@
-"""How large a comparison must be: what it is to see, and what that takes."""
+"""The required size of a comparison: the drop to detect, and the number of cases to detect it."""
 
 from __future__ import annotations
 
@@ -8,24 +8,28 @@ from typing import Literal
 from msgspec import Struct
 
 Failures = Literal["uniform", "scattered", "broken"]
-PLANNED = (1, 3, 5)  # samples a case, where nobody says how many
+DEFAULT_SAMPLES = (1, 3, 5)  # samples per case if the user gives no number
 
 
-class Wish(Struct, frozen=True):
-    """What a comparison is to see: a `drop` of the mean score (in [0, 1]), where up to `max_drop`
-    is accepted (None: as much as the pipeline's tests accept)."""
+class PowerTarget(Struct, frozen=True):
+    """The drop that a comparison must detect.
+
+    `drop` is a drop of the mean score, in [0, 1]. `max_drop` is the accepted drop, None for the
+    drop that the pipeline's tests accept.
+    """
 
     drop: float
     max_drop: float | None = None
-    samples: Sequence[int] = PLANNED
+    samples: Sequence[int] = DEFAULT_SAMPLES
     failures: Failures = "scattered"
 
 
-class Need(Struct, frozen=True):
-    """What blocks the drop 4 times of 5: so many `cases` of so many `samples`, which cost USD.
+class RequiredSize(Struct, frozen=True):
+    """The size of a comparison that blocks the drop with a probability of 80 %.
 
-    `cases` None: no number of them does, since the drop is no more than what is accepted. The cost
-    is that of one side, None where it is not known.
+    The size is `cases` with `samples` each. `cases` is None if no number of cases blocks the drop,
+    because the drop is not larger than the accepted one. `cost` is the cost of one side in USD,
+    None if it is unknown.
     """
 
     samples: int
@@ -34,32 +38,40 @@ class Need(Struct, frozen=True):
 
     @property
     def replies(self) -> int | None:
-        """The replies of one side."""
+        """The number of replies on one side, or None if no number of cases blocks the drop."""
         return None if self.cases is None else self.cases * self.samples
 
 
-class Outlook(Struct, frozen=True):
-    """One metric: its standard deviation within cases (`over_estimate`: that of all scores, since
-    no case has two samples), what it needs, and what today's cases give: the probability that they
-    block the drop, and the smallest drop that they block 4 times of 5 (None: none)."""
+class MetricPower(Struct, frozen=True):
+    """The required size and the present power for one metric.
+
+    `deviation` is the standard deviation within cases. If no case has two samples, it is the
+    deviation of all scores, and `over_estimate` is true. `needs` are the required sizes. `power` is
+    the probability that the present `cases` block the drop. `detects` is the smallest drop that the
+    present cases block with a probability of 80 %, None if they block no drop with this
+    probability.
+    """
 
     metric: str
     deviation: float
     over_estimate: bool
-    needs: tuple[Need, ...]
+    needs: tuple[RequiredSize, ...]
     cases: int
     samples: float
     power: float
     detects: float | None
 
 
-class Sizing(Struct, frozen=True):
-    """What one pipeline needs; `basis` says whose results it rests on, `max_drop` what was taken as
-    accepted."""
+class SizeEstimate(Struct, frozen=True):
+    """The required size of a comparison of one pipeline.
+
+    `basis` names the results that the estimate uses. `max_drop` is the accepted drop in the
+    estimate.
+    """
 
     pipeline: str
     version: str | None
     basis: str
-    wish: Wish
+    wish: PowerTarget
     max_drop: float
-    metrics: tuple[Outlook, ...]
+    metrics: tuple[MetricPower, ...]

@@ -1,4 +1,4 @@
-"""A record on its way through a pipeline, and what became of it at each stage."""
+"""A record on its way through a pipeline, and its result at each stage."""
 
 from __future__ import annotations
 
@@ -8,23 +8,22 @@ from typing import TYPE_CHECKING, Literal
 from msgspec import Struct, field
 
 from loomgit.domain.keys import digest, record_key
-from loomgit.domain.models import Spent, Usage
-from loomgit.domain.ports import EvaluatorFailure
+from loomgit.domain.models import CallTotals, Usage
 from loomgit.domain.values import Json, JsonMapping, JsonObject
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-EXAMPLES = 20  # records that show a destination what rows will come
+EXAMPLES = 20  # records that show a destination the fields of the rows
 Stage = Literal["extract", "transform", "evaluate", "gate", "load"]
 Trouble = Literal["", "product", "infrastructure", "unrecorded", "budget"]
 
 
 class RefusedRow(Struct, frozen=True):
-    """A row that its source cannot pass on exactly.
+    """A row that Loom cannot store exactly.
 
-    `place` is the file and the line, or the number of the row; `text` is the row as the source has
-    it, as far as that is text.
+    `place` is the file and the line, or the number of the row. `text` is the row as it is in the
+    source, if the source has text.
     """
 
     place: str
@@ -36,7 +35,7 @@ class RefusedRow(Struct, frozen=True):
 
 
 class Record(Struct, frozen=True):
-    """One row: its place in the extraction (from 0), its identity, its fields.
+    """One row of the source: its position in the extraction (from 0), its key, and its fields.
 
     `refused` is the reason why the record cannot be processed; it is empty for all other records.
     """
@@ -50,10 +49,10 @@ class Record(Struct, frozen=True):
 def make_record(
     index: int, row: JsonObject | RefusedRow, key: Sequence[str], source: str = "the source"
 ) -> Record:
-    """The record of a row of `source`, which messages name.
+    """Return the record of a row. `source` is the name of the source in messages.
 
-    It is refused where the row is, and where a field of `key` has no value: null, or empty text,
-    which a CSV file cannot tell from null.
+    The record is refused if the row is refused, or if a field of `key` has no value. Null and empty
+    text are not values, because a CSV file cannot distinguish them.
     """
     if isinstance(row, RefusedRow):
         shown: JsonObject = {"place": row.place, "text": row.text}
@@ -66,17 +65,17 @@ def make_record(
 
 
 def first_usable(records: Iterable[Record]) -> list[Record]:
-    """The first records that are not refused: EXAMPLES of them, or all there are."""
+    """Return the first records that are not refused, at most EXAMPLES of them."""
     return list(islice((record for record in records if not record.refused), EXAMPLES))
 
 
 class Output(Struct, frozen=True):
-    """What the transform made of a record: the fields to load, and the calls behind them.
+    """The result of the transform stage for a record: the fields to load, and data about the calls.
 
-    `text` is the reply without the model's `thinking`; `cost` is USD, None where a price is
-    unknown; `latency` is seconds of waiting for the model, None for a cache hit. `calls` are those
-    that a provider answered, `hits` replies that were kept from before; `replaced` counts halves
-    of characters in whose place U+FFFD stands.
+    `text` is the reply without the model's `thinking`. `cost` is in USD, None if a price is
+    unknown. `latency` is the waiting time for the model in seconds, None for a cache hit. `calls`
+    counts the calls that a provider answered, `hits` the replies from the cache. `replaced` counts
+    the unpaired surrogates that were replaced by U+FFFD.
     """
 
     fields: JsonObject
@@ -92,8 +91,8 @@ class Output(Struct, frozen=True):
     replaced: int = 0
 
 
-class Subject(Struct, frozen=True):
-    """What an evaluator sees: the record, the output and what producing it took."""
+class EvaluationInput(Struct, frozen=True):
+    """The input of an evaluator: the record, its output, and the latency and cost of the output."""
 
     input: JsonMapping
     output: Json
@@ -102,7 +101,10 @@ class Subject(Struct, frozen=True):
 
 
 class Score(Struct, frozen=True):
-    """A number in [0, 1] with its reason; `judge` is the model as served, None without a model."""
+    """A number in [0, 1] with a reason.
+
+    `judge` is the name of the model that the provider reports, None if no model was involved.
+    """
 
     value: float
     reason: str
@@ -114,16 +116,31 @@ class Score(Struct, frozen=True):
     latency: float | None = None
 
 
+class EvaluatorFailure(Exception):
+    """An evaluator cannot judge the output. The text is the reason in one line.
+
+    `spent` is the cost of the failed evaluation, None if no model was called. `product` is true if
+    the cause is the output (it lacks the field to judge), and not the evaluator or its judge.
+    """
+
+    def __init__(
+        self, reason: str, spent: CallTotals | None = None, *, product: bool = False
+    ) -> None:
+        super().__init__(reason)
+        self.spent = spent
+        self.product = product
+
+
 class JudgeFailure(EvaluatorFailure):
-    """A judge was asked and gave no answer that can be used: nothing was measured."""
+    """A judge gave no usable answer, so nothing was measured."""
 
 
 class Assessment(Struct, frozen=True):
-    """One evaluator's word on one record: a score, or the error that took its place.
+    """The result of one evaluator for one record: a score or an error.
 
-    `spent` is what was paid for an error; a score has its own bill. `trouble` tells whose fault an
-    error is: the output's (`product`), the world's or a judge's (`infrastructure`), a replay's that
-    lacks the judge's reply (`unrecorded`), else the evaluator's own.
+    `spent` is the cost of an error; a score has its own cost. `trouble` is the cause of an error:
+    the output (`product`), a failure outside Loom or of a judge (`infrastructure`), a replay
+    without the judge's reply (`unrecorded`), or the evaluator itself (empty).
     """
 
     name: str
@@ -131,20 +148,20 @@ class Assessment(Struct, frozen=True):
     weight: float = 1.0
     score: Score | None = None
     error: str | None = None
-    spent: Spent | None = None
+    spent: CallTotals | None = None
     trouble: Trouble = ""
 
     @property
     def passed(self) -> bool:
-        """Whether the score reaches the threshold; an evaluator that erred did not pass."""
+        """Whether the score reaches the threshold. An evaluator that failed does not pass."""
         return self.score is not None and self.score.value >= self.threshold
 
 
-class Failure(Struct, frozen=True):
-    """Why a record did not get through: the stage, one line of reason, whether the world failed.
+class RecordFailure(Struct, frozen=True):
+    """The failure of a record: the stage and the reason in one line.
 
-    `infrastructure` is true for provider and network errors and for a judge that gives no answer:
-    those say nothing of the prompt; so does a reply that a replay lacks (`unrecorded`).
+    `infrastructure` is true for provider errors, network errors and judges without an answer.
+    `unrecorded` is true if a replay lacks the reply. The prompt is not the cause of either failure.
     """
 
     stage: Stage
@@ -153,18 +170,19 @@ class Failure(Struct, frozen=True):
     unrecorded: bool = False
 
 
-class Outcome(Struct, frozen=True):
-    """The end of a record's way: loaded when `failure` is None.
+class RecordOutcome(Struct, frozen=True):
+    """The final result of a record. The record is loaded if `failure` is None.
 
-    `evaluated` is false where `evaluate.sample` left the record out; `replaced` is the failure that
-    a fallback stands in for; `discarded` are the judgements of earlier attempts, which cost too.
+    `evaluated` is false if `evaluate.sample` excluded the record. `replaced` is the original
+    failure if a fallback output was used. `discarded` are the assessments of earlier attempts,
+    which also have a cost.
     """
 
     record: Record
     output: Output | None = None
     assessments: tuple[Assessment, ...] = ()
-    failure: Failure | None = None
+    failure: RecordFailure | None = None
     evaluated: bool = True
     fallback: bool = False
-    replaced: Failure | None = None
+    replaced: RecordFailure | None = None
     discarded: tuple[Assessment, ...] = ()

@@ -1,4 +1,4 @@
-"""How a reply that cannot be used is sent back to the model."""
+"""The message that sends an unusable reply back to the model."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ SHOWN_FAULTS = 3
 
 
 def join_faults(faults: list[str]) -> str:
-    """The first few faults as one line: `a; b; c and 2 more`."""
+    """Join the first few faults into one line: `a; b; c and 2 more`."""
     more = f" and {len(faults) - SHOWN_FAULTS} more" if len(faults) > SHOWN_FAULTS else ""
     return "; ".join(faults[:SHOWN_FAULTS]) + more

@@ -1,6 +1,6 @@
-"""A run: everything that one invocation did at one revision, as it is kept under `.loom/runs`.
+"""Runs, as Loom stores them in JSON files under `.loom/runs`.
 
-The field names are the JSON's; the mission's run JSON is a subset of it.
+The field names are the keys of the JSON files.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import Literal
 
 from msgspec import Struct, field
 
-# The store rebuilds these classes from JSON, so the type is needed when the program runs.
+# The store decodes JSON into these classes, so it needs the type at run time.
 from loomgit.domain.versions import Commit
 
 SCHEMA_VERSION = 1
@@ -19,7 +19,10 @@ Cause = Literal["", "gate", "world", "user", "stopped"]
 
 
 class RunConfig(Struct, frozen=True):
-    """What was run: versions as names, the blobs behind them, the hash of all that can matter."""
+    """The configuration of a run: the names of the versions and their blobs.
+
+    `fingerprint` is the hash of everything that can change the results.
+    """
 
     prompt_version: str | None
     prompt_blob: str | None
@@ -32,15 +35,16 @@ class RunConfig(Struct, frozen=True):
 
 
 class Results(Struct, frozen=True):
-    """Records by what became of them.
+    """The results of a run: the numbers of records by their outcome.
 
-    `records_validated` passed the gate, `records_rejected` did not get there (`records_failed` of
-    them by a failed transform or evaluator, the rest by their scores); `records_validated` splits
-    into what the destination gained: `inserted`, `updated`, `unchanged`, `duplicates` of a key, and
-    the rows that the destination itself has `kept_out`.
-    A record that a fallback stands in for is rejected, and loaded. `reasons` counts why.
-    `cause` tells an end that was no success: its own thresholds (`gate`), a provider, disk or
-    database (`world`), something to change first (`user`), somebody (`stopped`).
+    `records_validated` counts the records that passed the gate, and `records_rejected` all others.
+    `records_failed` counts the rejected records with a failed transform or evaluator; the other
+    rejected records have low scores. `records_validated` is the sum of the effects on the
+    destination: `inserted`, `updated`, `unchanged`, `duplicates` of a key, and `kept_out`, the rows
+    that the destination itself rejects. A record with a fallback output is rejected, but loaded.
+    `reasons` counts the reasons of rejected records. `cause` is the cause of a run that did not
+    succeed: its own thresholds (`gate`), a provider, disk or database (`world`), a mistake that the
+    user must correct (`user`), or a person who stopped the run (`stopped`).
     """
 
     status: Status
@@ -63,9 +67,9 @@ class Results(Struct, frozen=True):
 
 
 class ScoreSummary(Struct, frozen=True):
-    """One evaluator's scores over the run (std: of the sample, ddof 1); `errors` have no score.
+    """The summary of one evaluator's scores in a run. `errors` counts records without a score.
 
-    The figures are None where nothing was scored.
+    `std` is the sample standard deviation (ddof 1). The statistics are None if there are no scores.
     """
 
     mean: float | None
@@ -79,11 +83,13 @@ class ScoreSummary(Struct, frozen=True):
 
 
 class ModelCost(Struct, frozen=True):
-    """What one model did at one stage: `model` as served, `asked` as it was asked for.
+    """The calls, tokens and cost of one model at one stage.
 
-    `calls` are replies that were paid for, `hits` those that were kept from before; the tokens are
-    those of the calls, `cached` a part of `input`. `cost` is USD, None where the price of one of
-    `unpriced` calls is unknown, `known` what is known of it; `saved` is what the hits cost once.
+    `model` is the name that the provider reports, `asked` the name in Loom's request. `calls`
+    counts the replies that were paid for, `hits` the replies from the cache. The tokens do not
+    include those of the hits; `input` includes `cached`. `cost` is in USD, None if there are
+    `unpriced` calls, which have an unknown price. `known` is the known part of the cost. `saved` is
+    the original cost of the hits.
     """
 
     stage: str
@@ -101,10 +107,11 @@ class ModelCost(Struct, frozen=True):
 
 
 class Cost(Struct, frozen=True):
-    """USD by stage. A total is None where a call's price is unknown; `known` is what is known.
+    """The cost of a run in USD, with a `breakdown` by stage.
 
-    `models` splits it by stage and model; it is empty where nobody kept count (test runs, and runs
-    of before there was such a split).
+    A sum is None if the price of a call is unknown; `known` is the known part. `models` splits the
+    cost by stage and model. It is empty for test runs, and for runs that an older version of Loom
+    stored without this split.
     """
 
     total: float | None
@@ -118,7 +125,11 @@ class Cost(Struct, frozen=True):
 
 
 class Performance(Struct, frozen=True):
-    """Seconds: wall time of the run, of each stage while it was at work, and of a model call."""
+    """The times of a run in seconds.
+
+    `duration` is the wall time of the run, `stages` the active time of each stage, and `latency`
+    the time of a model call.
+    """
 
     duration: float
     latency: dict[str, float | None]
@@ -126,8 +137,11 @@ class Performance(Struct, frozen=True):
 
 
 class Case(Struct, frozen=True):
-    """One test case's result: `key` hashes all that can change its scores, `definition` the
-    question itself (in JSON: `def`)."""
+    """The result of one test case.
+
+    `key` is the hash of everything that can change its scores, `definition` the hash of the
+    question itself (`def` in JSON).
+    """
 
     id: str
     key: str
@@ -140,10 +154,13 @@ class Case(Struct, frozen=True):
 
 
 class TestRecord(Struct, frozen=True):
-    """What became of one test: its name within the file (`unit::obvious_positive`), its verdict,
-    its lines (text, verdict, actual)."""
+    """The stored result of one test.
 
-    __test__ = False  # the name is the field's word, not a test of ours
+    `name` is the name of the test within its file (`unit::obvious_positive`). `checks` are the
+    lines of the result (text, verdict, actual).
+    """
+
+    __test__ = False  # pytest must not collect this class
 
     name: str
     file: str
@@ -153,7 +170,11 @@ class TestRecord(Struct, frozen=True):
 
 
 class RecordsFile(Struct, frozen=True):
-    """The line-a-record file under `.loom/records`: its name, its sha256, its lines."""
+    """A records file under `.loom/records`, with one line for each record.
+
+    `path` is the file's name, `sha256` the hash of its content, and `count` the number of its
+    lines.
+    """
 
     path: str
     sha256: str
@@ -161,14 +182,14 @@ class RecordsFile(Struct, frozen=True):
 
 
 class Run(Struct, frozen=True):
-    """A run file, whole.
+    """A run: the content of one run file, with everything that one invocation did at one revision.
 
-    `question` is what every case was asked besides its input: evaluators, judge; `judges` are the
-    models that served each evaluator, `served` those that answered the prompt, by their own names.
-    `cases` are kept up to a thousand; a bigger run has them in its records file alone.
-    `limit` is the number of records at which the run stopped reading, None if it read all.
-    `question_from` is the commit whose evaluators, tests and data were asked in place of those of
-    the run's own commit; it is empty for all other runs.
+    `question` is the part of the evaluation that all cases share: evaluators and judge. `judges`
+    are the models that served each evaluator, and `served` the models that answered the prompt.
+    Both use the names that the providers report. `cases` has at most 1,000 cases; a larger run
+    stores its cases in its records file only. `limit` is the number of records after which the run
+    stopped reading, None if the run read all records. `question_from` is the commit that provided
+    the evaluators, tests and data in place of the run's own commit; it is empty for all other runs.
     """
 
     schema_version: int
@@ -205,11 +226,12 @@ class Run(Struct, frozen=True):
 
 
 class RunSummary(Struct, frozen=True):
-    """A line of `loom runs list`: what the index keeps of a run file at `path`.
+    """The entry of the run file at `path` in the index, and a line of `loom runs list`.
 
-    `blobs` are the contents that it ran: prompt, context files, pipeline file and what they
-    include. `scores` are the means by evaluator, None where nothing was scored, `scored` the number
-    of scores behind each. `limit` and `question_from` are those of the run.
+    `blobs` are the contents that the run used: prompt, context files, pipeline file, and their
+    included files. `scores` are the means by evaluator, None if there are no scores, and `scored`
+    is the number of scores of each evaluator. `limit` and `question_from` are the same as in the
+    run.
     """
 
     uid: str

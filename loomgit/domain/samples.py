@@ -1,4 +1,4 @@
-"""Samples: replies of one model to test cases, judged; and what a test makes of them."""
+"""Samples: judged replies of a model to test cases, and the results of tests."""
 
 from __future__ import annotations
 
@@ -16,15 +16,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 
-UNIT = "unit::"  # begins the id of a unit test's case
-PYTHON = ".py::"  # in what pytest calls a Python test
+UNIT_PREFIX = "unit::"  # the prefix of the case id of a unit test
+PYTHON_MARK = ".py::"  # a part of the pytest id of every Python test
 Verdict = Literal["pass", "fail", "inconclusive", "error", "unverified"]
 
 
 class Judgement(Struct, frozen=True):
-    """One evaluator's word on a sample: `value` in [0, 1], None where it has none and `reason` is
-    the error; `judge` is the model as served; `infrastructure` says that the world failed.
-    `threshold` is what the value was held against, None where that is not known."""
+    """The result of one evaluator for one sample.
+
+    `value` is in [0, 1]. It is None if the evaluator failed; `reason` is then the error. `judge` is
+    the name of the model that the provider reports. `infrastructure` is true if the cause is a
+    failure outside Loom. `threshold` is the limit for the value, None if it is unknown.
+    """
 
     value: float | None
     reason: str
@@ -34,16 +37,16 @@ class Judgement(Struct, frozen=True):
 
 
 class Sample(Struct, frozen=True):
-    """One reply to one case: the `index`-th (from 0) of the model to the same question.
+    """One judged reply to one case. `index` is its number (from 0) among the replies to the case.
 
-    `score` is the weighted mean of the judgements, a product error counting 0; None where the
-    world failed or nothing judges. `trouble` tells why there is no usable reply: `product` (not to
-    be parsed, empty, refused: the prompt's fault), `infrastructure` (provider, network, judge: says
-    nothing of the prompt), `unrecorded` (replay has no such reply), `budget` (the call might have
-    cost more than was left, so it was not made). `failure` is the reason in one line, also of a
-    gate that was not passed. `cost` is USD, None where a price is unknown, `judge_cost` the part of
-    it that evaluators took; `latency` seconds, None for a reply from the cache. `reused` samples
-    were paid for by an earlier run.
+    `score` is the weighted mean of the judgements, in which a product error counts 0. It is None
+    after a failure outside Loom, or if there are no evaluators. `trouble` is the reason for a
+    missing or unusable reply: `product` (unparseable, empty or refused; the prompt is the cause),
+    `infrastructure` (provider, network or judge; it says nothing about the prompt), `unrecorded`
+    (a replay lacks the reply), `budget` (the call could exceed the remaining budget, so it was not
+    made). `failure` is the reason in one line, also for a failed gate. `cost` is in USD, None if a
+    price is unknown, and includes `judge_cost`, the cost of the evaluators. `latency` is in
+    seconds, None for a reply from the cache. An earlier run paid for `reused` samples.
     """
 
     index: int
@@ -65,22 +68,31 @@ class Sample(Struct, frozen=True):
 
     @property
     def lost(self) -> bool:
-        """Whether the sample says nothing of the prompt."""
+        """Whether the sample contains no information about the prompt.
+
+        The cause of a lost sample is a failure outside Loom, a missing reply in a replay, or the
+        budget.
+        """
         return self.trouble in ("infrastructure", "unrecorded", "budget")
 
     @property
     def unjudged(self) -> str:
-        """Why an evaluator has no score of this reply; empty if all have one, or the reply was lost
-        or cannot be used."""
+        """The reason why an evaluator has no score for this reply.
+
+        It is empty if all evaluators have a score, and for a lost or unusable reply.
+        """
         if self.lost or self.trouble == "product":
             return ""
-        silent = (f"{n}: {j.reason}" for n, j in self.judgements.items() if j.value is None)
-        return next(silent, "")
+        errors = (f"{n}: {j.reason}" for n, j in self.judgements.items() if j.value is None)
+        return next(errors, "")
 
 
 class CaseSamples(Struct, frozen=True):
-    """A case with its samples, by index. `key` hashes all that can change its scores, `definition`
-    the question alone (input, expectation, evaluators, judge)."""
+    """A test case with its samples, in the order of their index.
+
+    `key` is the hash of everything that can change its scores, `definition` the hash of the
+    question alone (input, expectation, evaluators, judge).
+    """
 
     id: str
     key: str
@@ -89,20 +101,21 @@ class CaseSamples(Struct, frozen=True):
     samples: tuple[Sample, ...] = ()
 
 
-def cases_of(cases: Sequence[CaseSamples]) -> list[Case]:
-    """Cases as a run file has them; a sample that was lost has no score of any evaluator."""
+def stored_cases(cases: Sequence[CaseSamples]) -> list[Case]:
+    """Return the cases in the form of a run file. A lost sample has no score from any evaluator."""
     names = dict.fromkeys(
         name for case in cases for sample in case.samples for name in sample.judgements
     )
-    return [case_of(case, names) for case in cases]
+    return [stored_case(case, names) for case in cases]
 
 
-def case_of(case: CaseSamples, evaluators: Iterable[str] = ()) -> Case:
-    """A case as a run file has it; cost (USD) and latency (seconds) are means over its samples.
+def stored_case(case: CaseSamples, evaluators: Iterable[str] = ()) -> Case:
+    """Return a case in the form of a run file.
 
-    What was lost to an outage has no score of any of the `evaluators`. Of a unit or Python test, an
-    evaluator that could judge none of the samples, and not since the world failed, is left out: the
-    test may lack the reference that it compares with. Of a record, a missing score is a gap.
+    Cost (USD) and latency (seconds) are means over the samples. A lost sample has a missing score
+    for each of the `evaluators`. For a unit or Python test, an evaluator is omitted if it could not
+    judge any sample and the cause is not a failure outside Loom. The reason is that the test may
+    lack the reference that the evaluator needs. For a record, such a score is missing.
     """
     judged = dict.fromkeys(name for sample in case.samples for name in sample.judgements)
     names = dict.fromkeys((*judged, *(evaluators if any(s.lost for s in case.samples) else ())))
@@ -114,7 +127,7 @@ def case_of(case: CaseSamples, evaluators: Iterable[str] = ()) -> Case:
         scores={
             name: [_value(sample, name) for sample in case.samples]
             for name in names
-            if is_of_data(case.id) or not all(_mute(sample, name) for sample in case.samples)
+            if is_data_case(case.id) or not all(_cannot_judge(s, name) for s in case.samples)
         },
         samples=len(case.samples),
         passed=sum(sample.passed for sample in case.samples),
@@ -123,9 +136,9 @@ def case_of(case: CaseSamples, evaluators: Iterable[str] = ()) -> Case:
     )
 
 
-def is_of_data(identity: str) -> bool:
-    """Whether a case of this id is a record of a data set, not the input of a single test."""
-    return not identity.startswith(UNIT) and PYTHON not in identity
+def is_data_case(identity: str) -> bool:
+    """Whether the case with this id is a record of a data set, not the input of a single test."""
+    return not identity.startswith(UNIT_PREFIX) and PYTHON_MARK not in identity
 
 
 def _value(sample: Sample, name: str) -> float | None:
@@ -133,7 +146,11 @@ def _value(sample: Sample, name: str) -> float | None:
     return judgement.value if judgement is not None else None
 
 
-def _mute(sample: Sample, name: str) -> bool:
+def _cannot_judge(sample: Sample, name: str) -> bool:
+    """Whether a sample lacks an evaluator's score for a reason inside Loom or the test.
+
+    Lost samples and failures outside Loom do not count.
+    """
     judgement = sample.judgements.get(name)
     if judgement is None:
         return not sample.lost
@@ -145,14 +162,15 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return sum(known) / len(known) if known and len(known) == len(values) else None
 
 
-class Check(Struct, frozen=True):
-    """One line of a test's result: an assertion, a field of `expected`, a limit.
+class CheckResult(Struct, frozen=True):
+    """One line of a test's result: an assertion, a field of `expected`, or a limit.
 
-    `text` is it as printed (`mean_score > 0.75`), `written` as the file has it where that differs;
-    `actual` is the number or value found, in words (`0.87`); `low` and `high` are the 90 % interval
-    where there is one, an end None where the data do not bound it, `n` what it rests on. `weak`:
-    decided by the point estimate, since the interval holds the threshold. `warns`: worth a look,
-    though it never fails the test. `note` says what else one should know.
+    `text` is the line as printed (`mean_score > 0.75`), and `written` the text in the test file if
+    the two texts differ. `actual` is the observed number or value as text (`0.87`). `low` and
+    `high` are the 90 % interval, if there is one; an end is None if the data do not bound it. `n`
+    is the number of values behind the interval. `weak` is true if the point estimate decided,
+    because the interval contains the threshold. `warns` is true for a warning, which never fails
+    the test. `note` is additional information.
     """
 
     text: str
@@ -168,17 +186,18 @@ class Check(Struct, frozen=True):
 
 
 class TestResult(Struct, frozen=True):
-    """What became of one test; `checks` are its lines, `verdict` follows from them all.
+    """The result of one test. `checks` are its lines, and `verdict` follows from all of them.
 
-    `failures` are the samples to show: for each the case and the sample, worst first; `more` are
-    not shown. `score` is the mean evaluation score of what was judged, None where nothing has one.
+    `failures` are the samples to show, each with its case, worst first; `more` is the number of
+    failures that are not shown. `score` is the mean evaluation score of the judged samples, None if
+    no sample has a score.
     """
 
-    __test__ = False  # the name is the field's word, not a test of ours
+    __test__ = False  # pytest must not collect this class
 
     name: str
     verdict: Verdict
-    checks: tuple[Check, ...] = ()
+    checks: tuple[CheckResult, ...] = ()
     failures: tuple[tuple[CaseSamples, Sample], ...] = ()
     message: str = ""
     score: float | None = None

@@ -1,5 +1,7 @@
-"""`.loom/config.yaml` as values: connections, defaults, models, hooks, channels, baseline,
-store."""
+"""The settings of a project, from `.loom/config.yaml`.
+
+They define connections, defaults, models, hooks, channels, the baseline and the store.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +19,10 @@ EMBEDDED_MODEL = "embedded/icl"
 
 
 class Secret(Struct, frozen=True):
-    """Text with `${NAME}` references, read from the environment at the moment of use.
+    """Text with `${NAME}` references to environment variables.
 
-    It shows its template and never a value, so it may stand in an error or a log.
+    The variables are read when Loom uses the text. `str()` returns the template and never a value,
+    so errors and logs may show it.
     """
 
     template: str
@@ -30,12 +33,12 @@ class Secret(Struct, frozen=True):
 
     @property
     def source(self) -> str:
-        """Where the value comes from; of one that is written out, where it stands."""
+        """The source of the value: the template, or the position of a text without references."""
         return self.template if "${" in self.template else str(self.place)
 
 
 class ModelSettings(Struct, frozen=True):
-    """What the project says of one model. Prices are USD per million tokens, `timeout` seconds."""
+    """The settings of one model. Prices are in USD per million tokens, `timeout` is in seconds."""
 
     base_url: Secret | None = None
     api_key: Secret | None = None
@@ -51,7 +54,7 @@ class ModelSettings(Struct, frozen=True):
 
 
 class Defaults(Struct, frozen=True):
-    """What a pipeline that is silent gets; `concurrency` None means `auto`."""
+    """The defaults for pipelines that do not set these options. `concurrency` None means `auto`."""
 
     model: str = EMBEDDED_MODEL
     judge_model: str | None = None
@@ -61,11 +64,11 @@ class Defaults(Struct, frozen=True):
 
 
 class Settings(Struct, frozen=True):
-    """The project's configuration; all of it has defaults, so a project needs no such file.
+    """The settings of a project. Every setting has a default, so the settings file is optional.
 
-    `hooks_budget` is in USD, for one push or commit. Texts in `channels` may hold `${NAME}`
-    references; `places` maps dotted keys (`channels.slack.url`) to where they stand, so that a
-    `Secret` can be made of one.
+    `hooks_budget` is in USD, for one push or commit. Texts in `channels` may contain `${NAME}`
+    references. `places` maps dotted keys (`channels.slack.url`) to their positions in the file.
+    Loom needs the positions to create a `Secret`.
     """
 
     connections: Mapping[str, Secret] = field(default_factory=dict)

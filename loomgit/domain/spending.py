@@ -1,4 +1,4 @@
-"""What a pipeline costs: what its stored runs came to, and what the next one is expected to."""
+"""The cost of a pipeline: the spending of its stored runs, and the estimate for the next run."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from msgspec import Struct
 Basis = Literal["runs", "max_tokens", "schema", "guess"]
 
 
-class Spend(Struct, frozen=True):
-    """Runs added up. `input`, `output`, `calls` and `hits` are None where one of the runs did not
-    keep them apart; `cost` (USD) and `saved` are None where a price is unknown, `known` is what is
-    known of the cost, `unpriced` the calls without a price."""
+class RunCosts(Struct, frozen=True):
+    """The sum of the costs of several runs.
+
+    `input`, `output` (tokens), `calls` and `hits` are None if one of the runs did not store them
+    separately. `cost` and `saved` (USD) are None if a price is unknown. `known` is the known part
+    of the cost, `unpriced` the number of calls with an unknown price.
+    """
 
     runs: int = 0
     calls: int | None = 0
@@ -25,33 +28,36 @@ class Spend(Struct, frozen=True):
     saved: float | None = 0.0
 
 
-class Spending(Struct, frozen=True):
-    """What the stored runs of a pipeline came to: `tests` of them were test runs.
+class SpendingReport(Struct, frozen=True):
+    """The spending of the stored runs of a pipeline. `tests` is the number of test runs.
 
-    `models` is by (stage, model as served), `days` by date in UTC, `stages` by name.
+    The keys of `models` are pairs of a stage and the name of the model that the provider reports.
+    The keys of `days` are dates in UTC, and the keys of `stages` are names.
     """
 
     pipeline: str
     version: str | None
     since: str | None
     tests: int
-    total: Spend
-    stages: dict[str, Spend]
-    models: dict[tuple[str, str], Spend]
-    days: dict[str, Spend]
+    total: RunCosts
+    stages: dict[str, RunCosts]
+    models: dict[tuple[str, str], RunCosts]
+    days: dict[str, RunCosts]
 
 
 class Price(Struct, frozen=True):
-    """USD per million tokens."""
+    """The price of a model in USD per million tokens."""
 
     input: float
     output: float
 
 
 class ReplySize(Struct, frozen=True):
-    """How long the replies of a model are taken to be, in tokens, and where that comes from:
-    `seen` replies of earlier `runs`, the limit that is set, the form that is asked for, or nothing
-    at all."""
+    """The assumed length of a model's replies in tokens, and the basis of the assumption.
+
+    The basis is `seen` replies of earlier `runs`, the configured maximum (`max_tokens`), the form
+    of the output (`schema`), or a `guess`.
+    """
 
     tokens: float
     basis: Basis
@@ -60,9 +66,12 @@ class ReplySize(Struct, frozen=True):
 
 
 class StageEstimate(Struct, frozen=True):
-    """What one stage will ask of one model. `price` and `cost` (USD) are None where unknown;
-    `kept` is the share of the sampled requests whose replies are in the cache, which cost nothing
-    again: they are not taken off."""
+    """The estimated calls of one stage to one model.
+
+    `price` and `cost` (USD) are None if they are unknown. `kept` is the share of the sampled
+    requests with a cached reply. Such replies cost nothing, but the estimate does not subtract
+    them.
+    """
 
     model: str
     price: Price | None
@@ -75,11 +84,12 @@ class StageEstimate(Struct, frozen=True):
 
 
 class Estimate(Struct, frozen=True):
-    """What a run of all `records` is expected to cost, by `sampled` of them.
+    """The expected cost of a run of all `records`, estimated from `sampled` records.
 
-    `unrendered` of the sampled ones make no prompt, and ask nothing. A stage that asks no model has
-    no part. `budget` is USD, None where the pipeline has none. `judged_from` tells whose outputs
-    the judges' questions hold: those of earlier `runs`, or made-up ones of the declared form.
+    `unrendered` is the number of sampled records without a prompt; they cause no call. A stage that
+    calls no model has no entry. `budget` is in USD, None if the pipeline has no budget.
+    `judged_from` is the origin of the outputs in the prompts of the judges: earlier `runs`, or
+    artificial outputs of the declared form (`schema`).
     """
 
     pipeline: str
@@ -94,17 +104,17 @@ class Estimate(Struct, frozen=True):
 
     @property
     def parts(self) -> tuple[StageEstimate, ...]:
-        """All stages together."""
+        """The costs of all stages, in one list."""
         return (*self.transform, *self.evaluate)
 
     @property
     def total(self) -> float | None:
-        """USD, None where a price is unknown."""
+        """The total cost in USD, or None if a price is unknown."""
         costs = [part.cost for part in self.parts]
         known = [cost for cost in costs if cost is not None]
         return sum(known) if len(known) == len(costs) else None
 
     @property
     def unpriced(self) -> tuple[str, ...]:
-        """The models whose price is unknown."""
+        """The models with an unknown price."""
         return tuple(dict.fromkeys(part.model for part in self.parts if part.price is None))

@@ -1,4 +1,4 @@
-"""Prompt tests as a user defines them: frozen, typed, parsed once by `loomgit.config`."""
+"""Prompt test definitions: frozen, typed values that `loomgit.config` parses from YAML files."""
 
 from __future__ import annotations
 
@@ -18,8 +18,10 @@ StepStage = Literal["extract", "transform", "evaluate", "load"]
 
 
 class Assertion(Struct, frozen=True):
-    """An assertion as written and as understood; `place` is that of its first character, quotes
-    not counted."""
+    """An assertion: its text and its syntax tree.
+
+    `place` is the position of its first character, without the quotes.
+    """
 
     text: str
     place: Place
@@ -30,13 +32,15 @@ class Assertion(Struct, frozen=True):
 
 
 class Policy(Struct, frozen=True):
-    """How a test samples and decides: its own word, else the file's `defaults`, else these.
+    """The policy of a test: how it samples and decides.
 
-    `max_drop` is in points of score, `max_rise` a share of the baseline (0.1: ten per cent), None
-    where cost and latency are not gated. `model` None: the pipeline's. `samples` are the replies to
-    each case. With `max_samples` a distributional test draws until it is decided, so many replies
-    in all at most; None: no more than its `sample_size` asks for. `on_inconclusive` None: as the
-    entrance has it (`warn` in hooks, else `point`).
+    Each value comes from the test, else from the `defaults` of the file, else from the defaults in
+    this class. `max_drop` is in points of score. `max_rise` is a share of the baseline (0.1 is 10
+    %); if it is None, cost and latency are not gated. `model` None means the pipeline's model.
+    `samples` is the number of replies to each case. If `max_samples` is given, a distributional
+    test samples until it is decided, up to this total number of replies. If `max_samples` is None,
+    the limit is the test's `sample_size`. `on_inconclusive` None means the default of the entry
+    point (`warn` in hooks, else `point`).
     """
 
     samples: int = 1
@@ -54,10 +58,10 @@ class Policy(Struct, frozen=True):
 
 
 class UnitCase(Struct, frozen=True):
-    """One input with its expectation.
+    """A unit test: one input with its expectation.
 
-    In `expected`, `min_X` and `max_X` bound the output's field X; any other key is equality. Of
-    `policy.samples` replies `min_pass` must pass; None means all of them.
+    In `expected`, `min_X` and `max_X` bound the field X of the output; any other key requires
+    equality. `min_pass` of the `policy.samples` replies must pass; None means all of them.
     """
 
     name: str
@@ -70,7 +74,10 @@ class UnitCase(Struct, frozen=True):
 
 
 class Statistical(Struct, frozen=True):
-    """Assertions over all outputs of a data set; `sample_size` None means every case."""
+    """A statistical test: assertions over all outputs of a data set.
+
+    `sample_size` None means every case.
+    """
 
     name: str
     place: Place
@@ -80,9 +87,11 @@ class Statistical(Struct, frozen=True):
 
 
 class HallucinationRate(Struct, frozen=True):
-    """The share of outputs that a groundedness or factuality evaluator fails is < `threshold`.
+    """A test that limits hallucinations.
 
-    `evaluator` None: the pipeline's own, else groundedness against the input.
+    The share of outputs that fail a groundedness or factuality evaluator must be less than
+    `threshold`. `evaluator` None means the pipeline's own evaluator, else groundedness against the
+    input.
     """
 
     name: str
@@ -94,7 +103,7 @@ class HallucinationRate(Struct, frozen=True):
 
 
 class CostBudget(Struct, frozen=True):
-    """The cost in USD of 1,000 records is at most `max_cost`."""
+    """A test that limits cost: 1,000 records must cost at most `max_cost` USD."""
 
     name: str
     place: Place
@@ -104,7 +113,7 @@ class CostBudget(Struct, frozen=True):
 
 
 class LatencyLimit(Struct, frozen=True):
-    """The 95th percentile of the latency is below `p95` seconds."""
+    """A test that limits latency: its 95th percentile must be less than `p95` seconds."""
 
     name: str
     place: Place
@@ -114,9 +123,9 @@ class LatencyLimit(Struct, frozen=True):
 
 
 class Regression(Struct, frozen=True):
-    """Paired with the baseline, the scores drop by no more than `policy.max_drop`.
+    """A regression test: the scores of paired cases must not drop by more than `policy.max_drop`.
 
-    `baseline` is a Git revision; None: the one that the invocation compares with.
+    `baseline` is a Git revision; None means the baseline of the invocation.
     """
 
     name: str
@@ -127,9 +136,10 @@ class Regression(Struct, frozen=True):
 
 
 class Drift(Struct, frozen=True):
-    """The distribution of `field` (`output.sentiment`) is the baseline's; warns, never blocks.
+    """A drift test: warns if the distribution of `field` differs from that of the baseline.
 
-    `field` None: the scores and the length of the output.
+    It never blocks. `field` is a name such as `output.sentiment`; None means the scores and the
+    length of the output.
     """
 
     name: str
@@ -145,22 +155,23 @@ Distributional: TypeAlias = (
 )
 
 
-class Step(Struct, frozen=True):
-    """One step of an integration test: the stage, and what the author says of it."""
+class IntegrationStep(Struct, frozen=True):
+    """One step of an integration test: the stage, and the author's description of the step."""
 
     stage: StepStage
     text: str
 
 
 class IntegrationCase(Struct, frozen=True):
-    """The whole pipeline on a throw-away destination, or on `destination` where the test says so.
+    """An integration test: it runs the whole pipeline and loads into a temporary destination.
 
-    `records` is the first number in the text of the extract step, None for all records.
+    If the test sets `destination`, the pipeline loads into that destination. `records` is the first
+    number in the text of the extract step, None for all records.
     """
 
     name: str
     place: Place
-    steps: tuple[Step, ...] = ()
+    steps: tuple[IntegrationStep, ...] = ()
     assertions: tuple[Assertion, ...] = ()
     records: int | None = None
     destination: str | None = None
@@ -172,17 +183,17 @@ Group = Literal["unit", "distributional", "integration"]
 
 
 def group_of(test: AnyTest) -> Group:
-    """The group of a test file that such tests stand in."""
+    """Return the group of a test file that contains tests of this type."""
     if isinstance(test, UnitCase):
         return "unit"
     return "integration" if isinstance(test, IntegrationCase) else "distributional"
 
 
 class Suite(Struct, frozen=True):
-    """A test file, whole. `path` and `dataset` are relative to the project.
+    """A suite: the content of one test file.
 
-    `dataset` None: the pipeline's extract. `places` maps dotted keys (`unit_tests.0.input`) to
-    where they stand in the file.
+    `path` and `dataset` are relative to the project. `dataset` None means the pipeline's extract.
+    `places` maps dotted keys (`unit_tests.0.input`) to their positions in the file.
     """
 
     pipeline: str

@@ -1,9 +1,9 @@
-"""The thinking in a model's reply, told from the answer by the marks of the public formats.
+"""Separate the thinking in a model's reply from the answer, by the marks of the public formats.
 
 A mark is a tag (`<think>`, `[THINK]`, `◁think▷`), a pair of special tokens
 (`<|START_THINKING|>`), or a channel (`<|channel|>analysis<|message|>`, of gpt-oss). Servers remove
-some of these tokens, so a closing tag alone ends the thinking before it, and a tag that is never
-closed begins the thinking of all that follows.
+some of these tokens. Therefore, all text before a closing tag without an opening tag is thinking,
+and so is all text after an opening tag without a closing tag.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ _MARK = re.compile(
     r"|<unused(?P<unused>94|95)>(?:thought\s)?",
     re.IGNORECASE,
 )
-# The channels of gpt-oss (harmony): `final`, and one without a name, hold the answer.
+# The channels of gpt-oss (harmony). `final` and a channel without a name contain the answer.
 _CHANNEL = re.compile(
     r"(?:<\|start\|>\s*assistant\s*)?<\|channel\|>\s*(?P<name>\w*).{0,200}?<\|message\|>",
     re.IGNORECASE,
 )
 _CHANNEL_END = re.compile(r"<\|(?:end|return|call)\|>")
-# What is left of them where a server removes the tokens: `analysis…assistantfinal{…}`.
+# The rest of the channels if a server removes the tokens: `analysis…assistantfinal{…}`.
 _BARE_CHANNELS = re.compile(r"\A\s*analysis(?!\s*:).*assistantfinal", re.DOTALL)
-# How a model that has thought announces its answer.
+# The marks of the answer that follows the thinking.
 _ANSWER = re.compile(
     r"<(?P<tag>answer|final_answer)>(?P<tagged>.*?)(?:</(?P=tag)>|\Z)"
     r"|<\|START_(?:RESPONSE|TEXT)\|>(?P<response>.*?)(?:<\|END_(?:RESPONSE|TEXT)\|>|\Z)"
@@ -43,7 +43,7 @@ _ANSWER = re.compile(
 
 
 class SplitReply(Struct, frozen=True):
-    """A reply in two parts; `unfinished` says that it ends inside its thinking."""
+    """A reply, split into answer and thinking. `unfinished` is true if it ends in its thinking."""
 
     answer: str
     thinking: str = ""
@@ -51,8 +51,11 @@ class SplitReply(Struct, frozen=True):
 
 
 def split_thinking(text: str, quoted: Sequence[tuple[int, int]] = ()) -> SplitReply:
-    """Part a reply into its thinking and its answer. Marks in the ranges `quoted` (start, end) are
-    text: they stand in a string of the answer."""
+    """Split a reply into its thinking and its answer.
+
+    Marks in the ranges `quoted` (start, end) do not count, because they are text in a string of the
+    answer.
+    """
     if match := _BARE_CHANNELS.match(text):
         return SplitReply(text[match.end() :].strip(), text[: match.end()].strip())
     if "<|channel|>" in text:
@@ -66,29 +69,30 @@ def split_thinking(text: str, quoted: Sequence[tuple[int, int]] = ()) -> SplitRe
         return SplitReply(text.strip())
     thinking: list[str] = []
     answer: list[str] = []
-    at, thinks = 0, False
+    position, is_thinking = 0, False
     for match in marks:
-        closes = _closes(match)
-        if closes and not thinks:  # nothing has opened it: all that stands before it is thinking
+        is_closing = _is_closing(match)
+        if is_closing and not is_thinking:  # without an opening mark, all text before is thinking
             thinking += answer
             answer = []
-        (thinking if thinks or closes else answer).append(text[at : match.start()])
-        at, thinks = match.end(), not closes
-    (thinking if thinks else answer).append(text[at:])
+        target = thinking if is_thinking or is_closing else answer
+        target.append(text[position : match.start()])
+        position, is_thinking = match.end(), not is_closing
+    (thinking if is_thinking else answer).append(text[position:])
     return SplitReply(
-        _announced("".join(answer)).strip(),
+        _marked_answer("".join(answer)).strip(),
         "\n".join(filter(None, map(str.strip, thinking))),
-        unfinished=thinks,
+        unfinished=is_thinking,
     )
 
 
-def _closes(match: re.Match[str]) -> bool:
+def _is_closing(match: re.Match[str]) -> bool:
     slash = match["slash"] or match["slash_b"] or match["slash_k"]
     return bool(slash) or (match["word"] or "").lower() == "end" or match["unused"] == "95"
 
 
 def _split_channels(text: str) -> SplitReply:
-    """The channels of a reply of gpt-oss: those that are no answer are thinking."""
+    """Split a reply of gpt-oss. All channels without the answer are thinking."""
     openings = list(_CHANNEL.finditer(text))
     if not openings:
         return SplitReply("", text.strip(), unfinished=True)
@@ -102,8 +106,9 @@ def _split_channels(text: str) -> SplitReply:
     return SplitReply("\n".join(answer), thought, unfinished=not answer)
 
 
-def _announced(text: str) -> str:
-    """What a model announces as its answer, or all of the text."""
-    found = [match["tagged"] or match["response"] or match["solution"] for match in
-             _ANSWER.finditer(text)]  # fmt: skip
-    return (found[-1] or "") if found else text
+def _marked_answer(text: str) -> str:
+    """Return the text that the model marks as its answer. If the reply has no such marks, return
+    the whole text."""
+    answers = [match["tagged"] or match["response"] or match["solution"] for match in
+               _ANSWER.finditer(text)]  # fmt: skip
+    return (answers[-1] or "") if answers else text

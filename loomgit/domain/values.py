@@ -1,4 +1,4 @@
-"""JSON values: what records, outputs and parameters are made of."""
+"""JSON values: the content of records, outputs and parameters."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from msgspec.structs import asdict
 
 if TYPE_CHECKING:
     Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
-else:  # so that who reads annotations (`inspect.signature`) finds it from any module
+else:  # `inspect.signature` must be able to resolve the name in annotations of any module
     Json = ForwardRef(
         "bool | int | float | str | list[Json] | dict[str, Json] | None", module=__name__
     )
@@ -19,23 +19,23 @@ JsonMapping: TypeAlias = Mapping[str, Json]
 
 
 def to_json(value: object, *, option: int = 0) -> bytes:
-    """The JSON text of a value of the domain; a number that JSON has not (NaN) is null there.
+    """Return the JSON text of a value of the domain. NaN, which JSON does not have, becomes null.
 
-    `option` is orjson's. Raises TypeError where the value holds what is no definition, result or
-    JSON value.
+    `option` is that of orjson. Raises TypeError if the value contains anything other than
+    definitions, results and JSON values.
     """
     return orjson.dumps(value, default=asdict, option=option)
 
 
-def to_plain(value: object) -> Any:  # noqa: ANN401 - as each caller knows it
-    """A value of the domain in JSON's own types."""
+def to_plain(value: object) -> Any:  # noqa: ANN401 - each caller knows the type
+    """Convert a value of the domain to JSON types."""
     return orjson.loads(to_json(value))
 
 
 def as_text(value: Json) -> str:
-    """The value as a person would read it: text as it is, anything else as compact JSON.
+    """Return the value in readable form: text unchanged, any other value as compact JSON.
 
-    Used wherever an evaluator or a template shows a value that need not be text.
+    Evaluators and templates use this function for values that may not be text.
     """
     if isinstance(value, str):
         return value

@@ -1,4 +1,4 @@
-"""Versions of files, named by Git: content first, the name it was given second."""
+"""Versions of files in Git. The content identifies a version; its name is only for display."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from msgspec import Struct
 class FileVersion(Struct, frozen=True):
     """The content of one file at one version.
 
-    `path` is relative to the project; `blob` is Git's id of the content; `name` is what people
-    call it (`v2.3.0`, `v2.3.0+3.g1a2b3c4d`, `g1a2b3c4d`, `.dirty` behind either); `revision` is
-    the commit it was read at, None for the working tree; `former_path` is where the file stood at
-    that revision, where it has been renamed since, else empty.
+    `path` is relative to the project. `blob` is Git's id of the content. `name` is the displayed
+    name of the version (`v2.3.0`, `v2.3.0+3.g1a2b3c4d`, `g1a2b3c4d`, each with an optional suffix
+    `.dirty`). `revision` is the commit from which the content was read, None for the working tree.
+    `former_path` is the path of the file at that revision if the file was renamed later, else
+    empty.
     """
 
     path: str
@@ -23,8 +24,11 @@ class FileVersion(Struct, frozen=True):
 
 
 class Commit(Struct, frozen=True):
-    """Where the work tree stood: `id` is `unborn` before the first commit, `branch` is empty on a
-    detached HEAD, `time` is the author's, ISO 8601."""
+    """The commit that the working tree is based on.
+
+    `id` is `unborn` before the first commit. `branch` is empty on a detached HEAD. `time` is the
+    author date, ISO 8601. `dirty` is true if the working tree has uncommitted changes.
+    """
 
     id: str
     tree: str = ""

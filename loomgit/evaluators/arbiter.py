@@ -1,7 +1,8 @@
-"""The bridge to Arbiter, and its only importer: its evaluators judge, our gateway calls the model.
+"""The bridge to Arbiter. Only this module imports Arbiter.
 
-Arbiter loads when the first output is judged: its import takes seconds and reads `.env` unless told
-otherwise.
+Arbiter's evaluators judge the outputs, and Loom's gateway calls the model. Arbiter is imported when
+the first output is judged, because the import takes seconds. By default, the import also reads
+`.env`.
 """
 
 from __future__ import annotations
@@ -16,37 +17,37 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
-from loomgit.domain.loading import import_quietly
 from loomgit.domain.models import Message, Request
-from loomgit.domain.ports import EvaluatorFailure, Gateway
-from loomgit.domain.records import Score, Subject
+from loomgit.domain.ports import Gateway
+from loomgit.domain.quiet_imports import import_quietly
+from loomgit.domain.records import EvaluationInput, EvaluatorFailure, Score
 from loomgit.domain.values import as_text
 from loomgit.errors import UserError
-from loomgit.evaluators.deterministic import MAKERS
-from loomgit.evaluators.judge import Judge, Ledger
+from loomgit.evaluators.deterministic import FACTORIES
+from loomgit.evaluators.judge import CallLog, Judge
 
 if TYPE_CHECKING:
     from loomgit.domain.values import Json
-    from loomgit.evaluators.criteria import Beside
+    from loomgit.evaluators.criteria import ContextReader
 
 LOGGERS = ("arbiter", "arbiter_ai", "LiteLLM", "LiteLLM Router", "LiteLLM Proxy")
-# Where Arbiter calls a deterministic evaluator, its criteria text is this option of ours.
+# If Arbiter calls a deterministic evaluator, the criteria text is the value of this option.
 MAIN_OPTIONS = {"contains": "value", "regex": "pattern", "json_schema": "schema"}
-_loading = threading.Lock()
+_loading_lock = threading.Lock()
 _loaded: list[_Arbiter] = []
 
 
 class _Arbiter(Struct, frozen=True):
-    """Arbiter, loaded; `client` makes the client through which its evaluators reach our gateway."""
+    """Arbiter's imported module. `client` creates a client that calls Loom's gateway."""
 
     module: ModuleType
-    client: Callable[[Gateway, str, Ledger], object]
+    client: Callable[[Gateway, str, CallLog], object]
 
 
 class JudgedEvaluator(Struct, frozen=True):
-    """One of Arbiter's evaluators with its own threshold and criteria, judging through `gateway`.
+    """Judges outputs with one of Arbiter's evaluators, which calls the model through `gateway`.
 
-    `read` gives the text to judge and what the judge sees beside it.
+    `read` returns the output as text, and the context, which the judge reads with the output.
     """
 
     kind: str
@@ -54,36 +55,36 @@ class JudgedEvaluator(Struct, frozen=True):
     gateway: Gateway
     threshold: float
     criteria: str | None
-    read: Callable[[Subject], tuple[str, str | None]]
+    read: Callable[[EvaluationInput], tuple[str, str | None]]
 
-    async def score(self, subject: Subject) -> Score:
-        """Ask the judge; tokens, cost and latency are those of our gateway.
+    async def score(self, subject: EvaluationInput) -> Score:
+        """Judge one output. The score contains tokens, cost and latency from Loom's gateway.
 
-        Raises EvaluatorFailure where output or reference cannot be judged, JudgeFailure where the
-        judge gave no usable answer, and the gateway's own ModelError where a call failed.
+        Raises EvaluatorFailure if the output or the reference cannot be judged, JudgeFailure if the
+        judge gives no usable answer, and the ModelError of the gateway if a call fails.
         """
         output, beside = self.read(subject)
         arbiter = await _arbiter()
-        ledger = Ledger()
+        call_log = CallLog()
         try:
             result = await arbiter.module.evaluate(
                 output=output,
                 reference=beside,
                 criteria=self.criteria,
                 evaluators=[self.kind],
-                llm_client=arbiter.client(self.gateway, self.judge, ledger),
+                llm_client=arbiter.client(self.gateway, self.judge, call_log),
                 model=self.judge,
                 threshold=self.threshold,
             )
         except arbiter.module.ArbiterError as error:
-            failure = EvaluatorFailure(f"{self.kind}: {_line(error)}", ledger.spent)
-            raise (ledger.fault or failure) from error
-        (found,) = result.scores
-        spent = ledger.spent
+            failure = EvaluatorFailure(f"{self.kind}: {_one_line(error)}", call_log.spent)
+            raise (call_log.fault or failure) from error
+        (judged,) = result.scores
+        spent = call_log.spent
         return Score(
-            value=found.value,
-            reason=str(found.explanation or "").strip(),
-            judge=ledger.completions[-1].model,
+            value=judged.value,
+            reason=str(judged.explanation or "").strip(),
+            judge=call_log.completions[-1].model,
             usage=spent.usage,
             cost=spent.cost,
             calls=spent.made,
@@ -92,28 +93,33 @@ class JudgedEvaluator(Struct, frozen=True):
         )
 
 
-def reading(output: Callable[[Subject], Json], beside: Beside) -> Callable[[Subject], Any]:
-    """How a judged evaluator reads a subject whose output and context are found apart."""
+def combine_readers(
+    output: Callable[[EvaluationInput], Json], beside: ContextReader
+) -> Callable[[EvaluationInput], Any]:
+    """Combine two functions, which return the output and the context, into one `read` function."""
 
-    def read(subject: Subject) -> tuple[str, str | None]:
+    def read(subject: EvaluationInput) -> tuple[str, str | None]:
         return as_text(output(subject)), beside(subject)
 
     return read
 
 
 def load_arbiter() -> ModuleType:
-    """Import Arbiter, silent and offline, with our evaluators in its registry. Blocks for seconds
-    the first time."""
+    """Import Arbiter without output and network access, and register Loom's evaluators in it.
+
+    The first call blocks for seconds.
+    """
     return _load().module
 
 
 async def _arbiter() -> _Arbiter:
-    # In a thread: on the loop, seconds of import would run calls in flight into their timeouts.
+    # Import in a thread. On the event loop, the import would block pending calls until they time
+    # out.
     return _loaded[0] if _loaded else await asyncio.to_thread(_load)
 
 
 def _load() -> _Arbiter:
-    with _loading:
+    with _loading_lock:
         if not _loaded:
             module = import_quietly("arbiter_ai", LOGGERS)
             register(module)
@@ -121,45 +127,47 @@ def _load() -> _Arbiter:
         return _loaded[0]
 
 
-def _client_class(arbiter: ModuleType) -> Callable[[Gateway, str, Ledger], object]:
-    """Arbiter's client with the two methods replaced that call a model."""
+def _client_class(arbiter: ModuleType) -> Callable[[Gateway, str, CallLog], object]:
+    """Return a subclass of Arbiter's client. It replaces the two methods that call a model."""
     responses = importlib.import_module("arbiter_ai.core.llm_client")
 
     base: Any = arbiter.LLMClient
 
-    class GatewayClient(base):  # type: ignore[misc]  # known only once it is loaded
-        """Calls a model through our gateway, and keeps the account of it."""
+    class GatewayClient(base):  # type: ignore[misc]  # the base class is known only after the import
+        """Calls a model through Loom's gateway and records the calls."""
 
-        def __init__(self, gateway: Gateway, model: str, ledger: Ledger) -> None:
+        def __init__(self, gateway: Gateway, model: str, call_log: CallLog) -> None:
             super().__init__(
                 provider=arbiter.Provider.OPENAI, model=model, temperature=0.0, api_key="unused"
             )
             self._gateway = gateway
-            self._ledger = ledger
+            self._call_log = call_log
 
         def create_agent(self, system_prompt: str, result_type: type[Any]) -> Judge[Any]:
-            """A judge in place of Arbiter's agent."""
-            return Judge(self._gateway, self.model, system_prompt, result_type, self._ledger)
+            """Return a judge, which replaces Arbiter's agent."""
+            return Judge(self._gateway, self.model, system_prompt, result_type, self._call_log)
 
         async def complete(self, messages: list[dict[str, Any]], **_: object) -> object:
-            """A plain reply, for evaluators of Arbiter's that ask without a form."""
+            """Return a plain reply. Arbiter calls this method if it needs no structured answer."""
             turns = tuple(Message(turn["role"], turn["content"]) for turn in messages)
             request = Request(self.model, turns, temperature=0.0, purpose="evaluate")
-            done = await self._gateway.complete(request)
-            self._ledger.completions.append(done)
+            completion = await self._gateway.complete(request)
+            self._call_log.completions.append(completion)
             counts = {
-                "prompt_tokens": done.usage.input,
-                "completion_tokens": done.usage.output,
-                "total_tokens": done.usage.total,
+                "prompt_tokens": completion.usage.input,
+                "completion_tokens": completion.usage.output,
+                "total_tokens": completion.usage.total,
             }
-            return responses.LLMResponse(content=done.text, usage=counts, model=done.model)
+            return responses.LLMResponse(
+                content=completion.text, usage=counts, model=completion.model
+            )
 
     return GatewayClient
 
 
 def register(arbiter: ModuleType) -> None:
-    """Put the deterministic evaluators into Arbiter's registry, under their names."""
-    for name in MAKERS:
+    """Register the deterministic evaluators in Arbiter under their names."""
+    for name in FACTORIES:
         if name not in arbiter.AVAILABLE_EVALUATORS:
             arbiter.register_evaluator(name, _adapter(arbiter, name))
 
@@ -167,21 +175,21 @@ def register(arbiter: ModuleType) -> None:
 def _adapter(arbiter: ModuleType, kind: str) -> type:
     base: Any = arbiter.BaseEvaluator
 
-    class Adapter(base):  # type: ignore[misc]  # known only once it is loaded
-        """A deterministic evaluator under Arbiter's contract."""
+    class Adapter(base):  # type: ignore[misc]  # the base class is known only after the import
+        """A deterministic evaluator with Arbiter's interface."""
 
         @property
         def name(self) -> str:
-            """Its name in Arbiter's registry."""
+            """The name of the evaluator in Arbiter's registry."""
             return kind
 
         async def evaluate(
             self, output: str, reference: str | None = None, criteria: str | None = None
         ) -> object:
-            """Score `output`; `criteria` is the config as JSON, or its main option as text."""
+            """Score `output`. `criteria` is the config as JSON, or the main option as text."""
             fields: dict[str, Json] = {} if reference is None else {"expected": reference}
             try:
-                score = MAKERS[kind](_config(kind, criteria))(Subject(fields, output))
+                score = FACTORIES[kind](_config(kind, criteria))(EvaluationInput(fields, output))
             except (EvaluatorFailure, UserError) as error:
                 raise arbiter.EvaluatorError(str(error)) from error
             return arbiter.Score(
@@ -207,6 +215,6 @@ def _config(kind: str, criteria: str | None) -> dict[str, Json]:
     return {option: criteria} if option else {}
 
 
-def _line(error: Exception) -> str:
-    """The error's text on one line; Arbiter's `message` leaves out the details that repeat it."""
+def _one_line(error: Exception) -> str:
+    """Return the error's text on one line. Uses Arbiter's `message`, which repeats no details."""
     return " ".join(str(getattr(error, "message", error)).split())

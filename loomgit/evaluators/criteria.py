@@ -1,4 +1,4 @@
-"""What the judged evaluators are told, and what of a record they see beside the output."""
+"""Criteria of the judged evaluators, and the context that a judge reads with the output."""
 
 from __future__ import annotations
 
@@ -6,17 +6,19 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from loomgit.domain.passages import show_document
-from loomgit.domain.ports import EvaluatorFailure
+from loomgit.domain.records import EvaluatorFailure
 from loomgit.domain.values import as_text
-from loomgit.evaluators.aim import EXPECTED, PREFIX, Aim, pick
+from loomgit.evaluators.field_selector import EXPECTED, EXPECTED_PREFIX, FieldSelector, pick
 
 if TYPE_CHECKING:
-    from loomgit.domain.records import Subject
+    from loomgit.domain.records import EvaluationInput
     from loomgit.domain.values import Json, JsonMapping
 
-Beside = Callable[["Subject"], str | None]  # what the judge reads beside the output
+ContextReader = Callable[
+    ["EvaluationInput"], str | None
+]  # returns the text that the judge reads with the output
 
-# Written criteria of the presets; a pipeline's own `criteria` are added to them.
+# The criteria of the presets. The `criteria` of a pipeline are appended to them.
 PRESETS: Mapping[str, str] = {
     "completeness": """\
 - Every point of the reference context that matters for the output's purpose is in the output
@@ -49,72 +51,84 @@ DOCUMENTS = (
 QUERIES = ("question", "query", "prompt")
 
 
-def configured(aim: Aim, subject: Subject) -> str | None:
-    """The reference that the configuration names, None where it names none."""
-    return as_text(aim.reference(subject)) if aim.has_reference else None
+def configured(selector: FieldSelector, subject: EvaluationInput) -> str | None:
+    """Return the reference that the configuration defines, or None."""
+    return as_text(selector.reference(subject)) if selector.has_reference else None
 
 
-def documents(subject: Subject) -> str | None:
-    """The documents that the record brings, None where it brings none."""
+def documents(subject: EvaluationInput) -> str | None:
+    """Return the documents in the record, or None."""
     return _first(subject.input, DOCUMENTS)
 
 
-def source(aim: Aim) -> Beside:
-    """What an output must be grounded in: as configured, else documents, else the record itself.
+def source_context(selector: FieldSelector) -> ContextReader:
+    """Return a function that reads the source on which an output must be based.
 
-    What the record expects is no source. Raises EvaluatorFailure where nothing is left: a judge
-    asked about an empty source would judge the question.
+    The source is the configured reference, else the documents in the record, else the record
+    without its expected values. The returned function raises EvaluatorFailure if the source is
+    empty, because the judge would evaluate the question instead.
     """
 
-    def beside(subject: Subject) -> str:
-        text = configured(aim, subject) or documents(subject) or fields(subject, expected=False)
+    def beside(subject: EvaluationInput) -> str:
+        text = (
+            configured(selector, subject) or documents(subject) or fields(subject, expected=False)
+        )
         if not text:
             raise EvaluatorFailure(
-                "there is nothing to compare with: configure 'reference_field', or give the record "
-                "a field 'documents' or 'context'"
+                "the record has no source to compare with: configure 'reference_field', or add a "
+                "field 'documents' or 'context' to the record"
             )
         return text
 
     return beside
 
 
-def facts(aim: Aim) -> Beside:
-    """What facts are checked against: as configured, else documents, else what is expected, else
-    the record itself. The judge's own knowledge never decides, unless the record is empty."""
+def fact_context(selector: FieldSelector) -> ContextReader:
+    """Return a function that reads the text against which the facts in an output are checked.
 
-    def beside(subject: Subject) -> str | None:
-        found = configured(aim, subject) or documents(subject)
-        found = found or _first(subject.input, (f"{PREFIX}{aim.field}", EXPECTED))
-        return found or fields(subject, expected=False) or None
+    The text is the configured reference, else the documents in the record, else the expected value
+    in the record, else the record itself. If the record is empty, the judge uses its own knowledge.
+    """
+
+    def beside(subject: EvaluationInput) -> str | None:
+        text = configured(selector, subject) or documents(subject)
+        text = text or _first(subject.input, (f"{EXPECTED_PREFIX}{selector.field}", EXPECTED))
+        return text or fields(subject, expected=False) or None
 
     return beside
 
 
-def question(aim: Aim, config: JsonMapping) -> Beside:
-    """What an output must answer: `query_field`, else as configured, else the record's question,
-    else the record itself."""
+def question_context(selector: FieldSelector, config: JsonMapping) -> ContextReader:
+    """Return a function that reads the question that an output must answer.
+
+    The question is the field `query_field`, else the configured reference, else the question in the
+    record, else the record itself.
+    """
     query_field = config.get("query_field")
 
-    def beside(subject: Subject) -> str | None:
+    def beside(subject: EvaluationInput) -> str | None:
         if query_field is not None:
             return as_text(pick(subject.input, str(query_field), "record"))
-        found = configured(aim, subject) or _first(subject.input, QUERIES)
-        return found or fields(subject, expected=False)
+        text = configured(selector, subject) or _first(subject.input, QUERIES)
+        return text or fields(subject, expected=False)
 
     return beside
 
 
-def record(aim: Aim) -> Beside:
-    """What a judge of free criteria sees: as configured, else the whole record."""
+def record_context(selector: FieldSelector) -> ContextReader:
+    """Return a function that reads the context for `criteria`: the reference, else the record.
 
-    def beside(subject: Subject) -> str | None:
-        return configured(aim, subject) or fields(subject, expected=True)
+    The reference is the configured one. The record includes its expected values.
+    """
+
+    def beside(subject: EvaluationInput) -> str | None:
+        return configured(selector, subject) or fields(subject, expected=True)
 
     return beside
 
 
-def fields(subject: Subject, *, expected: bool) -> str:
-    """The record's fields, one a line; the only one stands for itself."""
+def fields(subject: EvaluationInput, *, expected: bool) -> str:
+    """Return the record's fields, one per line. If there is only one field, its name is omitted."""
     shown = {
         name: value
         for name, value in subject.input.items()
@@ -126,7 +140,7 @@ def fields(subject: Subject, *, expected: bool) -> str:
 
 
 def _is_expected(name: str) -> bool:
-    return name == EXPECTED or name.startswith(PREFIX)
+    return name == EXPECTED or name.startswith(EXPECTED_PREFIX)
 
 
 def _first(record_fields: Mapping[str, Json], names: tuple[str, ...]) -> str | None:
@@ -138,7 +152,7 @@ def _first(record_fields: Mapping[str, Json], names: tuple[str, ...]) -> str | N
 
 
 def _joined(value: Json) -> str:
-    """Documents one after the other, with a line between them."""
+    """Return the text of the documents, which blank lines separate."""
     return (
         "\n\n".join(map(show_document, value)) if isinstance(value, list) else show_document(value)
     )

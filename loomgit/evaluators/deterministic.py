@@ -1,20 +1,20 @@
-"""The evaluators that need no model: equal outputs get equal scores, at once and for nothing."""
+"""Deterministic evaluators: they call no model and cost nothing. Equal inputs get equal scores."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from loomgit.evaluators.matching import contains, exact_match, json_schema, regex
-from loomgit.evaluators.measures import cost, latency, length, numeric
+from loomgit.evaluators.numeric import cost, latency, length, numeric
 from loomgit.evaluators.overlap import bleu, rouge_l, similarity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from loomgit.domain.records import Score, Subject
+    from loomgit.domain.records import EvaluationInput, Score
     from loomgit.domain.values import JsonMapping
 
-MAKERS: Mapping[str, Callable[[JsonMapping], Callable[[Subject], Score]]] = {
+FACTORIES: Mapping[str, Callable[[JsonMapping], Callable[[EvaluationInput], Score]]] = {
     "exact_match": exact_match,
     "contains": contains,
     "regex": regex,
@@ -30,11 +30,12 @@ MAKERS: Mapping[str, Callable[[JsonMapping], Callable[[Subject], Score]]] = {
 
 
 class DeterministicEvaluator:
-    """An evaluator around a function that computes its score."""
+    """An evaluator that computes its score with a function."""
 
-    def __init__(self, measure: Callable[[Subject], Score]) -> None:
+    def __init__(self, measure: Callable[[EvaluationInput], Score]) -> None:
         self._measure = measure
 
-    async def score(self, subject: Subject) -> Score:
-        """Compute the score. Raises EvaluatorFailure where a field is missing."""
+    async def score(self, subject: EvaluationInput) -> Score:
+        """Compute the score. Raises EvaluatorFailure if the output cannot be scored, for example
+        because a field is missing."""
         return self._measure(subject)

@@ -1,4 +1,4 @@
-"""Checks of evaluators that users write, without running any of their code."""
+"""Checks user-defined evaluators statically: the code is read, but not run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from importlib.machinery import PathFinder
 from typing import TYPE_CHECKING
 
 from loomgit.errors import UserError
-from loomgit.evaluators.own import SIGNATURE, describe, find_file, no_function
+from loomgit.evaluators.user_defined import SIGNATURE, describe, find_file, no_function
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -21,8 +21,9 @@ _Function = ast.FunctionDef | ast.AsyncFunctionDef
 def check_function(type_: str, root: Path) -> None:
     """Check the evaluator `path/to/file.py:function` of the project at `root` by reading its file.
 
-    Raises UserError if the file is missing, is not Python, imports a module that is not installed,
-    or has no such function of two arguments. What a file defines while it runs is not found out.
+    Raises UserError if the file is missing or is not Python, if it imports a module that is not
+    installed, or if it has no function with this name that takes two arguments. The check does not
+    find names that the code defines only at run time.
     """
     path, _, name = type_.rpartition(":")
     file = find_file(path, root)
@@ -35,18 +36,18 @@ def check_function(type_: str, root: Path) -> None:
     defined: dict[str, ast.stmt] = {}
     for statement in _statements(module.body):
         if isinstance(statement, ast.ImportFrom) and statement.names[0].name == "*":
-            return  # it may define anything
+            return  # a star import may define any name
         defined |= dict.fromkeys(_names(statement), statement)
-    found = defined.get(name)
-    if found is None and "__getattr__" not in defined:
+    definition = defined.get(name)
+    if definition is None and "__getattr__" not in defined:
         functions = [other for other, node in defined.items() if isinstance(node, _Function)]
         raise no_function(path, name, functions)
-    if isinstance(found, _Function) and not found.decorator_list:
-        _check_arguments(type_, found.args)
+    if isinstance(definition, _Function) and not definition.decorator_list:
+        _check_arguments(type_, definition.args)
 
 
 def _statements(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
-    """The statements that run when a module is imported, also those in `if`, `try` and loops."""
+    """Yield the statements that run on import, including those inside `if`, `try` and loops."""
     for statement in body:
         yield statement
         if not isinstance(statement, _Function | ast.ClassDef):
@@ -57,7 +58,7 @@ def _statements(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
 
 
 def _names(statement: ast.stmt) -> Iterator[str]:
-    """The names that a statement defines."""
+    """Yield the names that a statement defines."""
     if isinstance(statement, _Function | ast.ClassDef):
         yield statement.name
     elif isinstance(statement, ast.Import | ast.ImportFrom):
@@ -70,7 +71,7 @@ def _names(statement: ast.stmt) -> Iterator[str]:
 
 
 def _check_imports(module: ast.Module, path: str, root: Path) -> None:
-    """Raise UserError for a module that an unconditional import does not find."""
+    """Raise UserError if an unconditional import names a module that is not installed."""
     for statement in module.body:
         if isinstance(statement, ast.Import):
             names = [alias.name for alias in statement.names]
@@ -80,25 +81,25 @@ def _check_imports(module: ast.Module, path: str, root: Path) -> None:
             continue
         for name in names:
             package = name.partition(".")[0]
-            known = package in sys.modules or package in sys.builtin_module_names
-            if not known and PathFinder.find_spec(package, [str(root), *sys.path]) is None:
+            is_loaded = package in sys.modules or package in sys.builtin_module_names
+            if not is_loaded and PathFinder.find_spec(package, [str(root), *sys.path]) is None:
                 reason = f"No module named '{package}'"
                 raise UserError(f"{path}:{statement.lineno}: ModuleNotFoundError: {reason}")
 
 
 def _check_arguments(type_: str, arguments: ast.arguments) -> None:
-    """Raise UserError if a function with these arguments cannot take two of them."""
+    """Raise UserError if two arguments do not fit these parameters."""
     positional = [*arguments.posonlyargs, *arguments.args]
     required = len(positional) - len(arguments.defaults)
     kind, parameters = inspect.Parameter, []
-    for number, each in enumerate(positional):
+    for number, argument in enumerate(positional):
         default = kind.empty if number < required else None
-        parameters.append(kind(each.arg, kind.POSITIONAL_OR_KEYWORD, default=default))
+        parameters.append(kind(argument.arg, kind.POSITIONAL_OR_KEYWORD, default=default))
     if arguments.vararg is not None:
         parameters.append(kind(arguments.vararg.arg, kind.VAR_POSITIONAL))
-    for each, value in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
+    for argument, value in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
         default = kind.empty if value is None else None
-        parameters.append(kind(each.arg, kind.KEYWORD_ONLY, default=default))
+        parameters.append(kind(argument.arg, kind.KEYWORD_ONLY, default=default))
     try:
         inspect.Signature(parameters).bind("output", {})
     except TypeError as error:

@@ -1,4 +1,4 @@
-"""A judge: one question to a model through the gateway, answered in the form that was asked for."""
+"""Judge: sends a prompt to a model through the gateway and parses a structured answer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from msgspec import Struct, field
 from pydantic import BaseModel, ValidationError
 
 from loomgit.domain.answers import read_answer
-from loomgit.domain.models import Completion, Message, Request, Spent, Usage
+from loomgit.domain.models import CallTotals, Completion, Message, Request, Usage
 from loomgit.domain.records import JudgeFailure
 from loomgit.domain.replies import REPAIR, join_faults
 from loomgit.errors import ModelError
@@ -21,23 +21,23 @@ if TYPE_CHECKING:
 Answer = TypeVar("Answer", bound=BaseModel)
 
 
-class Ledger(Struct):
-    """The calls behind one judgement, and what kept it from an answer."""
+class CallLog(Struct):
+    """The calls for one judgement, and the error if the calls gave no usable answer."""
 
     completions: list[Completion] = field(default_factory=list)
     fault: ModelError | JudgeFailure | None = None
 
     @property
-    def spent(self) -> Spent:
-        """What all of them came to."""
-        spent = Spent()
+    def spent(self) -> CallTotals:
+        """The total usage, cost, latency and number of calls."""
+        spent = CallTotals()
         for completion in self.completions:
             spent.add(completion)
         return spent
 
 
 class TokenCounts(Struct, frozen=True):
-    """Usage by the names that Arbiter reads."""
+    """Token usage under the names that Arbiter reads."""
 
     request_tokens: int
     response_tokens: int
@@ -45,65 +45,75 @@ class TokenCounts(Struct, frozen=True):
     cached_tokens: int
 
 
-class Judgement(Struct, Generic[Answer], frozen=True):
-    """What a judge answered, in the shape that Arbiter takes from an agent."""
+class JudgeAnswer(Struct, Generic[Answer], frozen=True):
+    """The answer of a judge, in the form that Arbiter expects from an agent."""
 
     output: Answer
     spent: Usage
 
     def usage(self) -> TokenCounts:
-        """The tokens of all calls behind the answer."""
+        """Return the token counts of all calls for this answer."""
         spent = self.spent
         return TokenCounts(spent.input, spent.output, spent.total, spent.cached)
 
 
 class Judge(Generic[Answer]):
-    """Asks one model with one instruction for answers of one type."""
+    """Requests answers of one type from one model, with one instruction."""
 
     def __init__(
-        self, gateway: Gateway, model: str, instruction: str, answer: type[Answer], ledger: Ledger
+        self,
+        gateway: Gateway,
+        model: str,
+        instruction: str,
+        answer: type[Answer],
+        call_log: CallLog,
     ) -> None:
         self._gateway = gateway
         self._model = model
         self._instruction = instruction
         self._answer = answer
-        self._ledger = ledger
+        self._call_log = call_log
 
-    async def run(self, prompt: str) -> Judgement[Answer]:
-        """Ask, and ask once more where the reply does not fit; and both anew, past the cache, where
-        what did not fit was a kept reply, so that a judge's bad day does not stay for ever.
+    async def run(self, prompt: str) -> JudgeAnswer[Answer]:
+        """Request an answer. If the reply does not match the schema, request one correction.
 
-        Raises what the gateway raises, or JudgeFailure where no reply fits; the ledger keeps it,
-        since Arbiter passes on no more than its text.
+        If the correction does not match either, and a reply came from the cache, both requests are
+        sent again and bypass the cache, so that an unusable reply does not remain in use.
+
+        Raises the errors of the gateway, or JudgeFailure if no reply matches the schema. The call
+        log stores the error, because Arbiter passes on only the text of the error.
         """
         try:
             return await self._run(prompt)
         except (ModelError, JudgeFailure) as error:
-            self._ledger.fault = error
+            self._call_log.fault = error
             raise
 
-    async def _run(self, prompt: str) -> Judgement[Answer]:
-        answer = await self._converse(prompt, fresh=False)
-        if isinstance(answer, str) and any(reply.cached for reply in self._ledger.completions):
-            answer = await self._converse(prompt, fresh=True)
+    async def _run(self, prompt: str) -> JudgeAnswer[Answer]:
+        answer = await self._request_answer(prompt, fresh=False)
+        if isinstance(answer, str) and any(reply.cached for reply in self._call_log.completions):
+            answer = await self._request_answer(prompt, fresh=True)
         if isinstance(answer, str):
             raise JudgeFailure(
-                f"the judge {self._model} gave no usable answer: {answer}", self._ledger.spent
+                f"the judge {self._model} gave no usable answer: {answer}", self._call_log.spent
             )
-        return Judgement(answer, self._ledger.spent.usage)
+        return JudgeAnswer(answer, self._call_log.spent.usage)
 
-    async def _converse(self, prompt: str, *, fresh: bool) -> Answer | str:
-        """The answer, repaired once, or what is wrong with it; a refusal is not argued with."""
+    async def _request_answer(self, prompt: str, *, fresh: bool) -> Answer | str:
+        """Return the answer after at most one correction, or the problem as text.
+
+        After a refusal, no correction is requested.
+        """
         messages = (Message("system", self._instruction), Message("user", prompt))
-        reply = await self._ask(messages, fresh=fresh)
+        reply = await self._send(messages, fresh=fresh)
         answer = _read(reply, self._answer)
         if isinstance(answer, str) and not reply.refusal:
             repair = Message("user", REPAIR.format(fault=answer))
             turns = (*messages, Message("assistant", reply.text), repair)
-            answer = _read(await self._ask(turns, fresh=fresh), self._answer)
+            answer = _read(await self._send(turns, fresh=fresh), self._answer)
         return answer
 
-    async def _ask(self, messages: tuple[Message, ...], *, fresh: bool) -> Completion:
+    async def _send(self, messages: tuple[Message, ...], *, fresh: bool) -> Completion:
         request = Request(
             model=self._model,
             messages=messages,
@@ -113,12 +123,12 @@ class Judge(Generic[Answer]):
             fresh=fresh,
         )
         completion = await self._gateway.complete(request)
-        self._ledger.completions.append(completion)
+        self._call_log.completions.append(completion)
         return completion
 
 
 def _read(reply: Completion, answer: type[Answer]) -> Answer | str:
-    """The answer in a reply, or what is wrong with it."""
+    """Return the answer in a reply, or the problem as text."""
     if reply.refusal:
         return reply.refusal
     if reply.ending == "length":
@@ -129,27 +139,27 @@ def _read(reply: Completion, answer: type[Answer]) -> Answer | str:
 
 
 def parse(text: str, answer: type[Answer]) -> Answer | str:
-    """The answer in a reply, behind the thinking; or, as text, what is wrong with it."""
+    """Parse the answer in a reply, which follows the reasoning. Return a problem as text."""
 
     def fault_of(value: JsonObject) -> str:
         try:
             answer.model_validate(value)
         except ValidationError as error:
-            return _faults(error)
+            return _describe_errors(error)
         return ""
 
-    found = read_answer(text, fault_of)
-    if found.value is None:
-        return found.fault or "it holds no JSON object"
-    return answer.model_validate(found.value)
+    result = read_answer(text, fault_of)
+    if result.value is None:
+        return result.fault or "it holds no JSON object"
+    return answer.model_validate(result.value)
 
 
-def _faults(error: ValidationError) -> str:
-    found = []
-    for fault in error.errors(include_url=False, include_input=False, include_context=False):
-        where = ".".join(str(step) for step in fault["loc"])
-        found.append(f"{where}: {fault['msg']}" if where else fault["msg"])
-    return join_faults(found)
+def _describe_errors(error: ValidationError) -> str:
+    problems = []
+    for problem in error.errors(include_url=False, include_input=False, include_context=False):
+        location = ".".join(str(step) for step in problem["loc"])
+        problems.append(f"{location}: {problem['msg']}" if location else problem["msg"])
+    return join_faults(problems)
 
 
 @lru_cache(maxsize=32)

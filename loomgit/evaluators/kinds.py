@@ -1,4 +1,4 @@
-"""Which evaluators ask a model, and which compare with a reference."""
+"""Kinds of evaluators: which evaluators call a model, and which need a reference."""
 
 from __future__ import annotations
 
@@ -13,40 +13,42 @@ if TYPE_CHECKING:
 JUDGED = frozenset(
     ("semantic", "custom_criteria", "factuality", "groundedness", "relevance", *PRESETS)
 )
-PAIRED = frozenset(("exact_match", "similarity", "rouge_l", "bleu", "semantic"))
-ALONE = frozenset(("contains", "regex", "json_schema", "numeric", "length", "latency", "cost"))
-BACKENDS = ("judge", "lexical")  # of `semantic`
+WITH_REFERENCE = frozenset(("exact_match", "similarity", "rouge_l", "bleu", "semantic"))
+WITHOUT_REFERENCE = frozenset(
+    ("contains", "regex", "json_schema", "numeric", "length", "latency", "cost")
+)
+BACKENDS = ("judge", "lexical")  # the backends of `semantic`
 
 
 def needs_judge(spec: EvaluatorSpec) -> bool:
-    """Whether the evaluator asks a model."""
+    """Whether the evaluator calls a model."""
     is_lexical = spec.type == "semantic" and spec.config.get("backend") == "lexical"
     return spec.type in JUDGED and not is_lexical
 
 
 def backend_of(spec: EvaluatorSpec) -> str:
-    """The backend of a judged evaluator. Raises UserError for an unknown one."""
+    """Return the backend of a judged evaluator. Raises UserError if the backend is unknown."""
     backend = str(spec.config.get("backend") or BACKENDS[0]) if spec.type == "semantic" else "judge"
     if backend not in BACKENDS:
         raise UserError(
-            f"backend '{backend}' is not available", hint=f"one of: {', '.join(BACKENDS)}"
+            f"unknown backend '{backend}'", hint=f"choose one of: {', '.join(BACKENDS)}"
         )
     return backend
 
 
 def needs_reference(spec: EvaluatorSpec) -> bool:
-    """Whether the evaluator needs a reference and has none configured."""
+    """Whether the evaluator needs a reference and its configuration defines none."""
     config = spec.config
     if config.get("reference") is not None or config.get("reference_field") is not None:
         return False
     if spec.type == "contains":
         return config.get("value") is None
     if spec.type == "numeric":
-        limited = config.get("min") is not None or config.get("max") is not None
-        return not limited or config.get("tolerance") is not None
-    return spec.type in PAIRED
+        has_limits = config.get("min") is not None or config.get("max") is not None
+        return not has_limits or config.get("tolerance") is not None
+    return spec.type in WITH_REFERENCE
 
 
 def is_built_in(spec: EvaluatorSpec) -> bool:
-    """Whether the evaluator is one of Loom's own, whose configuration Loom knows."""
-    return spec.type in JUDGED | PAIRED | ALONE
+    """Whether the evaluator is built in, so that Loom knows its configuration."""
+    return spec.type in JUDGED | WITH_REFERENCE | WITHOUT_REFERENCE

@@ -1,4 +1,4 @@
-"""Evaluators that say yes or no about the text or the shape of an output."""
+"""Evaluators that match the text or the structure of an output. All scores are 1 or 0."""
 
 from __future__ import annotations
 
@@ -7,109 +7,117 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from loomgit.domain.ports import EvaluatorFailure
-from loomgit.domain.records import Score
+from loomgit.domain.records import EvaluatorFailure, Score
 from loomgit.errors import UserError
-from loomgit.evaluators.aim import Aim, show, text_of
+from loomgit.evaluators.field_selector import FieldSelector, show, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from loomgit.domain.records import Subject
+    from loomgit.domain.records import EvaluationInput
     from loomgit.domain.values import Json, JsonMapping
 
-# Python's `re` can be neither bounded nor stopped. The pattern is the project's own and as trusted
-# as its code; the output is not: at this length quadratic backtracking takes a few seconds at most.
-LONGEST_FOR_REGEX = 20_000
-SHOWN_FAULTS = 2
+# Python's `re` has no timeout and cannot be interrupted. The pattern is as trusted as the project's
+# code, because it is part of the project, but the output is not trusted. At this length, quadratic
+# backtracking takes at most a few seconds.
+MAX_REGEX_INPUT = 20_000
+MAX_LISTED_ERRORS = 2
 
 
 def verdict(passed: bool, reason: str) -> Score:
-    """A score of 1 or 0."""
+    """Return a score of 1 if `passed`, else a score of 0."""
     return Score(1.0 if passed else 0.0, reason)
 
 
-def exact_match(config: JsonMapping) -> Callable[[Subject], Score]:
-    """1 where output and reference are the same text, white space around them aside."""
-    aim, fold = Aim.parse(config), _folding(config)
+def exact_match(config: JsonMapping) -> Callable[[EvaluationInput], Score]:
+    """Score 1 if output and reference are the same text. Surrounding white space is ignored."""
+    selector, normalize_case = FieldSelector.parse(config), _case_normalizer(config)
 
-    def score(subject: Subject) -> Score:
-        pair = aim.pair(subject)
-        same = fold(text_of(pair.output)) == fold(text_of(pair.reference))
+    def score(subject: EvaluationInput) -> Score:
+        pair = selector.pair(subject)
+        same = normalize_case(text_of(pair.output)) == normalize_case(text_of(pair.reference))
         return verdict(same, f"{show(pair.output)} {'=' if same else '≠'} {show(pair.reference)}")
 
     return score
 
 
-def contains(config: JsonMapping) -> Callable[[Subject], Score]:
-    """1 where `value` (else the reference) occurs in the output."""
-    aim, fold = Aim.parse(config), _folding(config)
+def contains(config: JsonMapping) -> Callable[[EvaluationInput], Score]:
+    """Score 1 if the output contains `value`. The reference replaces a missing `value`."""
+    selector, normalize_case = FieldSelector.parse(config), _case_normalizer(config)
     value = config.get("value")
 
-    def score(subject: Subject) -> Score:
+    def score(subject: EvaluationInput) -> Score:
         if value is None:
-            pair = aim.pair(subject)
-            output, wanted = pair.output, pair.reference
+            pair = selector.pair(subject)
+            output, expected = pair.output, pair.reference
         else:
-            output, wanted = aim.output(subject), value
-        found = fold(text_of(wanted)) in fold(text_of(output))
-        verb = "contains" if found else "does not contain"
-        return verdict(found, f"{show(output)} {verb} {show(wanted)}")
+            output, expected = selector.output(subject), value
+        is_contained = normalize_case(text_of(expected)) in normalize_case(text_of(output))
+        verb = "contains" if is_contained else "does not contain"
+        return verdict(is_contained, f"{show(output)} {verb} {show(expected)}")
 
     return score
 
 
-def regex(config: JsonMapping) -> Callable[[Subject], Score]:
-    """1 where `pattern` (Python's syntax) is found anywhere in the output."""
-    aim = Aim.parse(config)
+def regex(config: JsonMapping) -> Callable[[EvaluationInput], Score]:
+    """Score 1 if `pattern` (Python syntax) matches anywhere in the output.
+
+    The score function raises EvaluatorFailure if the output is too long.
+    """
+    selector = FieldSelector.parse(config)
     source = str(config.get("pattern", ""))
     try:
         pattern = re.compile(source, re.IGNORECASE if config.get("ignore_case") else 0)
     except re.error as error:
         raise UserError(f"pattern '{source}': {error}") from error
 
-    def score(subject: Subject) -> Score:
-        output = aim.output(subject)
+    def score(subject: EvaluationInput) -> Score:
+        output = selector.output(subject)
         text = text_of(output)
-        if len(text) > LONGEST_FOR_REGEX:
+        if len(text) > MAX_REGEX_INPUT:
             raise EvaluatorFailure(
-                f"regex reads {LONGEST_FOR_REGEX:,} characters at most; here are {len(text):,}",
+                f"regex reads at most {MAX_REGEX_INPUT:,} characters, "
+                f"but the output has {len(text):,}",
                 product=True,
             )
-        found = pattern.search(text) is not None
-        verb = "matches" if found else "does not match"
-        return verdict(found, f"{show(output)} {verb} /{source}/")
+        matches = pattern.search(text) is not None
+        verb = "matches" if matches else "does not match"
+        return verdict(matches, f"{show(output)} {verb} /{source}/")
 
     return score
 
 
-def json_schema(config: JsonMapping) -> Callable[[Subject], Score]:
-    """1 where the output fits `schema`; text that is JSON is judged as what it says."""
-    import jsonschema_rs  # noqa: PLC0415 - 60 ms that only this evaluator pays
+def json_schema(config: JsonMapping) -> Callable[[EvaluationInput], Score]:
+    """Score 1 if the output matches `schema`. Text that is valid JSON is parsed first."""
+    import jsonschema_rs  # noqa: PLC0415 - the import takes 60 ms, and only this evaluator needs it
 
-    aim = Aim.parse(config)
+    selector = FieldSelector.parse(config)
     schema = config.get("schema")
     try:
         validator = jsonschema_rs.validator_for(schema if isinstance(schema, dict) else {})
     except ValueError as error:
         raise UserError(f"schema: {str(error).splitlines()[0]}") from error
 
-    def score(subject: Subject) -> Score:
-        output = _parsed(aim.output(subject))
-        faults = [_fault(error) for error in validator.iter_errors(output)]
-        if not faults:
-            return verdict(True, f"{show(output)} fits the schema")
-        more = f" and {len(faults) - SHOWN_FAULTS} more" if len(faults) > SHOWN_FAULTS else ""
-        return verdict(False, f"{show(output)}: {'; '.join(faults[:SHOWN_FAULTS])}{more}")
+    def score(subject: EvaluationInput) -> Score:
+        output = _parse_json(selector.output(subject))
+        problems = [_describe(error) for error in validator.iter_errors(output)]
+        if not problems:
+            return verdict(True, f"{show(output)} matches the schema")
+        more = (
+            f" and {len(problems) - MAX_LISTED_ERRORS} more"
+            if len(problems) > MAX_LISTED_ERRORS
+            else ""
+        )
+        return verdict(False, f"{show(output)}: {'; '.join(problems[:MAX_LISTED_ERRORS])}{more}")
 
-    def _fault(error: jsonschema_rs.ValidationError) -> str:
-        where = ".".join(str(step) for step in error.instance_path)
-        return f"{where}: {error.message}" if where else error.message
+    def _describe(error: jsonschema_rs.ValidationError) -> str:
+        location = ".".join(str(step) for step in error.instance_path)
+        return f"{location}: {error.message}" if location else error.message
 
     return score
 
 
-def _parsed(output: Json) -> Json:
+def _parse_json(output: Json) -> Json:
     if not isinstance(output, str):
         return output
     try:
@@ -119,5 +127,5 @@ def _parsed(output: Json) -> Json:
     return value
 
 
-def _folding(config: JsonMapping) -> Callable[[str], str]:
+def _case_normalizer(config: JsonMapping) -> Callable[[str], str]:
     return str.casefold if config.get("ignore_case") else str

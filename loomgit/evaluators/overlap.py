@@ -1,6 +1,7 @@
-"""Evaluators that measure how much of a reference an output shares, without a model.
+"""Evaluators that measure how similar the texts of output and reference are, without a model.
 
-rapidfuzz (90 ms) and sacrebleu (400 ms) load when the first of these is built.
+The import of rapidfuzz takes 90 ms, and the import of sacrebleu 400 ms. Therefore both are imported
+when an evaluator that needs them is built.
 """
 
 from __future__ import annotations
@@ -9,85 +10,95 @@ import re
 from typing import TYPE_CHECKING
 
 from loomgit.domain.records import Score
-from loomgit.evaluators.aim import Aim, show, text_of
+from loomgit.evaluators.field_selector import FieldSelector, show, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from loomgit.domain.records import Subject
+    from loomgit.domain.records import EvaluationInput
     from loomgit.domain.values import JsonMapping
 
 _WORD = re.compile(r"\w+")
 
 
-def similarity(config: JsonMapping) -> Callable[[Subject], Score]:
-    """The share of characters in common: 1 - indel distance / both lengths (rapidfuzz `ratio`)."""
-    from rapidfuzz import fuzz  # noqa: PLC0415 - see the module's first lines
+def similarity(config: JsonMapping) -> Callable[[EvaluationInput], Score]:
+    """Score the share of common characters: 1 - indel distance / sum of lengths.
+
+    This is `ratio` of rapidfuzz.
+    """
+    from rapidfuzz import fuzz  # noqa: PLC0415 - see the module docstring
 
     return _measure(config, "similarity", lambda left, right: fuzz.ratio(left, right) / 100)
 
 
-def rouge_l(config: JsonMapping) -> Callable[[Subject], Score]:
-    """ROUGE-L: F1 over the longest common subsequence of words, without regard to case.
+def rouge_l(config: JsonMapping) -> Callable[[EvaluationInput], Score]:
+    """Score ROUGE-L: the F1 of the longest common subsequence of words. Case is ignored.
 
     Lin, "ROUGE: A Package for Automatic Evaluation of Summaries", 2004, section 3, with beta = 1.
     """
-    from rapidfuzz.distance import LCSseq  # noqa: PLC0415 - see the module's first lines
+    from rapidfuzz.distance import LCSseq  # noqa: PLC0415 - see the module docstring
 
-    def likeness(output: str, reference: str) -> float:
-        words, wanted = _words(output), _words(reference)
-        if not words or not wanted:
+    def similarity_of(output: str, reference: str) -> float:
+        output_words, reference_words = _words(output), _words(reference)
+        if not output_words or not reference_words:
             return float(output == reference)
-        # 2PR / (P + R) with P = common / words and R = common / wanted
-        return 2 * LCSseq.similarity(words, wanted) / (len(words) + len(wanted))
+        # 2PR / (P + R) with P = common / output_words and R = common / reference_words
+        return (
+            2
+            * LCSseq.similarity(output_words, reference_words)
+            / (len(output_words) + len(reference_words))
+        )
 
-    return _measure(config, "ROUGE-L", likeness)
+    return _measure(config, "ROUGE-L", similarity_of)
 
 
-def bleu(config: JsonMapping) -> Callable[[Subject], Score]:
-    """BLEU of one sentence, over the n-grams that it is long enough to have.
+def bleu(config: JsonMapping) -> Callable[[EvaluationInput], Score]:
+    """Score sentence BLEU, divided by 100. Short outputs use only the n-gram orders they contain.
 
-    sacrebleu's default tokens and smoothing (Post, "A Call for Clarity in Reporting BLEU Scores",
-    2018), divided by 100.
+    Tokenization and smoothing are the defaults of sacrebleu (Post, "A Call for Clarity in Reporting
+    BLEU Scores", 2018).
     """
-    from sacrebleu.metrics.bleu import BLEU  # noqa: PLC0415 - see the module's first lines
+    from sacrebleu.metrics.bleu import BLEU  # noqa: PLC0415 - see the module docstring
 
     metric = BLEU(effective_order=True)
 
-    def likeness(output: str, reference: str) -> float:
+    def similarity_of(output: str, reference: str) -> float:
         if not output or not reference:
             return float(output == reference)
         return metric.sentence_score(output, [reference]).score / 100
 
-    return _measure(config, "BLEU", likeness)
+    return _measure(config, "BLEU", similarity_of)
 
 
-def lexical(config: JsonMapping) -> Callable[[Subject], Score]:
-    """The likeness of the words, whatever their order, case and punctuation: what `semantic` falls
-    back to where no judge is wanted. It knows nothing of meaning, and its reasons say so."""
-    from rapidfuzz import fuzz  # noqa: PLC0415 - see the module's first lines
-    from rapidfuzz.utils import default_process  # noqa: PLC0415 - see the module's first lines
+def lexical(config: JsonMapping) -> Callable[[EvaluationInput], Score]:
+    """Score the similarity of the words. Order, case and punctuation are ignored.
 
-    def likeness(output: str, reference: str) -> float:
+    This function implements `semantic` with `backend: lexical`, which needs no judge. The score
+    does not consider the meaning of the words, so its reason says "lexical similarity".
+    """
+    from rapidfuzz import fuzz  # noqa: PLC0415 - see the module docstring
+    from rapidfuzz.utils import default_process  # noqa: PLC0415 - see the module docstring
+
+    def similarity_of(output: str, reference: str) -> float:
         left, right = default_process(output), default_process(reference)
         if not left or not right:
             return float(output == reference)
         return max(fuzz.ratio(left, right), fuzz.token_sort_ratio(left, right)) / 100
 
-    return _measure(config, "lexical similarity", likeness)
+    return _measure(config, "lexical similarity", similarity_of)
 
 
 def _measure(
-    config: JsonMapping, name: str, likeness: Callable[[str, str], float]
-) -> Callable[[Subject], Score]:
-    aim, ignore_case = Aim.parse(config), bool(config.get("ignore_case"))
+    config: JsonMapping, name: str, similarity_of: Callable[[str, str], float]
+) -> Callable[[EvaluationInput], Score]:
+    selector, ignore_case = FieldSelector.parse(config), bool(config.get("ignore_case"))
 
-    def score(subject: Subject) -> Score:
-        pair = aim.pair(subject)
+    def score(subject: EvaluationInput) -> Score:
+        pair = selector.pair(subject)
         output, reference = text_of(pair.output), text_of(pair.reference)
         if ignore_case:
             output, reference = output.casefold(), reference.casefold()
-        value = min(1.0, max(0.0, likeness(output, reference)))
+        value = min(1.0, max(0.0, similarity_of(output, reference)))
         return Score(value, f"{name} {value:.2f}: {show(pair.output)} ~ {show(pair.reference)}")
 
     return score

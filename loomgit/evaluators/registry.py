@@ -1,19 +1,25 @@
-"""Evaluators by the names that pipelines call them."""
+"""Registry of evaluators: builds and checks an evaluator by its `type` in a pipeline."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from loomgit.domain.suggestions import did_you_mean
 from loomgit.domain.values import as_text
-from loomgit.domain.words import did_you_mean
 from loomgit.errors import UserError
-from loomgit.evaluators.aim import Aim
-from loomgit.evaluators.criteria import PRESETS, facts, question, record, source
-from loomgit.evaluators.deterministic import MAKERS, DeterministicEvaluator
+from loomgit.evaluators.criteria import (
+    PRESETS,
+    fact_context,
+    question_context,
+    record_context,
+    source_context,
+)
+from loomgit.evaluators.deterministic import FACTORIES, DeterministicEvaluator
+from loomgit.evaluators.field_selector import FieldSelector
 from loomgit.evaluators.function_check import check_function
 from loomgit.evaluators.kinds import JUDGED, backend_of
 from loomgit.evaluators.overlap import lexical
-from loomgit.evaluators.own import load_function, load_plugin, plugin_names
+from loomgit.evaluators.user_defined import load_function, load_plugin, plugin_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,17 +27,19 @@ if TYPE_CHECKING:
 
     from loomgit.domain.definitions import EvaluatorSpec
     from loomgit.domain.ports import Evaluator, Gateway
-    from loomgit.domain.records import Subject
+    from loomgit.domain.records import EvaluationInput
 
-DETERMINISTIC = frozenset(MAKERS)
+DETERMINISTIC = frozenset(FACTORIES)
 
 
-def build(spec: EvaluatorSpec, *, judge: str | None, gateway: Gateway, root: Path) -> Evaluator:
-    """The evaluator that `spec` describes; `judge` is the model that judges, `root` the project.
+def build_evaluator(
+    spec: EvaluatorSpec, *, judge: str | None, gateway: Gateway, root: Path
+) -> Evaluator:
+    """Build the evaluator that `spec` describes. `judge` is the judge model.
 
-    A Python evaluator's file is imported. Raises UserError for what cannot be built: an unknown
-    type, a file without that function, a criteria text that is missing, no judge where one is
-    needed.
+    If the evaluator is a Python function, its file is imported from the project at `root`. Raises
+    UserError if the evaluator cannot be built because its type is unknown, the file does not
+    contain the function, or the criteria or the judge are missing.
     """
     try:
         return _build(spec, judge, gateway, root)
@@ -39,10 +47,12 @@ def build(spec: EvaluatorSpec, *, judge: str | None, gateway: Gateway, root: Pat
         raise UserError(f"evaluator '{spec.name}': {error.message}", hint=error.hint) from error
 
 
-def check(spec: EvaluatorSpec, *, judge: str | None, gateway: Gateway, root: Path) -> None:
-    """Raise UserError for what `build` would refuse, without running code of the project."""
+def check_evaluator(
+    spec: EvaluatorSpec, *, judge: str | None, gateway: Gateway, root: Path
+) -> None:
+    """Raise UserError if `build_evaluator` would raise it. Runs no code of the project."""
     if ".py:" not in spec.type:
-        build(spec, judge=judge, gateway=gateway, root=root)
+        build_evaluator(spec, judge=judge, gateway=gateway, root=root)
         return
     try:
         check_function(spec.type, root)
@@ -51,40 +61,40 @@ def check(spec: EvaluatorSpec, *, judge: str | None, gateway: Gateway, root: Pat
 
 
 def _build(spec: EvaluatorSpec, judge: str | None, gateway: Gateway, root: Path) -> Evaluator:
-    if spec.type in MAKERS:
-        return DeterministicEvaluator(MAKERS[spec.type](spec.config))
+    if spec.type in FACTORIES:
+        return DeterministicEvaluator(FACTORIES[spec.type](spec.config))
     if spec.type in JUDGED:
-        return _judged(spec, judge, gateway)
+        return _build_judged(spec, judge, gateway)
     if ".py:" in spec.type:
         return load_function(spec.type, root)
     plugin = load_plugin(spec.type)
     if plugin is None:
         known = sorted(DETERMINISTIC | JUDGED | plugin_names())
-        listed = f"one of: {', '.join(known)}, or path/to/file.py:function"
+        choices = f"choose one of: {', '.join(known)}, or path/to/file.py:function"
         raise UserError(
-            f"unknown type '{spec.type}'", hint=did_you_mean(spec.type, known) or listed
+            f"unknown type '{spec.type}'", hint=did_you_mean(spec.type, known) or choices
         )
     return plugin
 
 
-def _judged(spec: EvaluatorSpec, judge: str | None, gateway: Gateway) -> Evaluator:
-    aim = Aim.parse(spec.config)
+def _build_judged(spec: EvaluatorSpec, judge: str | None, gateway: Gateway) -> Evaluator:
+    selector = FieldSelector.parse(spec.config)
     if backend_of(spec) == "lexical":
         return DeterministicEvaluator(lexical(spec.config))
-    if "" in aim.constants:
+    if "" in selector.constants:
         raise UserError("reference is empty")
     if judge is None:
         raise UserError(
-            f"{spec.type} judges with a model, and none is configured",
+            f"{spec.type} needs a judge model, and no judge model is configured",
             hint="set evaluate.model, or defaults.judge_model in .loom/config.yaml",
         )
     kind, criteria = spec.type, spec.criteria
     if kind in PRESETS:
-        own = f"\n- {criteria}" if criteria else ""
-        kind, criteria = "custom_criteria", PRESETS[kind] + own
+        added = f"\n- {criteria}" if criteria else ""
+        kind, criteria = "custom_criteria", PRESETS[kind] + added
     if kind == "custom_criteria" and not (criteria or "").strip():
-        raise UserError("custom_criteria needs criteria", hint="write `criteria:` beside its type")
-    from loomgit.evaluators.arbiter import JudgedEvaluator  # noqa: PLC0415 - it loads pydantic
+        raise UserError("custom_criteria needs criteria", hint="add `criteria:` to the evaluator")
+    from loomgit.evaluators.arbiter import JudgedEvaluator  # noqa: PLC0415 - it imports pydantic
 
     return JudgedEvaluator(
         kind=kind,
@@ -92,27 +102,29 @@ def _judged(spec: EvaluatorSpec, judge: str | None, gateway: Gateway) -> Evaluat
         gateway=gateway,
         threshold=spec.threshold,
         criteria=criteria,
-        read=_reading(spec, aim),
+        read=_read_function(spec, selector),
     )
 
 
-def _reading(spec: EvaluatorSpec, aim: Aim) -> Callable[[Subject], tuple[str, str | None]]:
-    from loomgit.evaluators.arbiter import reading  # noqa: PLC0415 - as above
+def _read_function(
+    spec: EvaluatorSpec, selector: FieldSelector
+) -> Callable[[EvaluationInput], tuple[str, str | None]]:
+    from loomgit.evaluators.arbiter import combine_readers  # noqa: PLC0415 - it imports pydantic
 
     if spec.type == "semantic":
-        return _pair(aim)
+        return _pair_function(selector)
     if spec.type == "custom_criteria":
-        return reading(aim.output, record(aim))
+        return combine_readers(selector.output, record_context(selector))
     if spec.type == "factuality":
-        return reading(aim.output, facts(aim))
+        return combine_readers(selector.output, fact_context(selector))
     if spec.type == "relevance":
-        return reading(aim.output, question(aim, spec.config))
-    return reading(aim.output, source(aim))
+        return combine_readers(selector.output, question_context(selector, spec.config))
+    return combine_readers(selector.output, source_context(selector))
 
 
-def _pair(aim: Aim) -> Callable[[Subject], tuple[str, str | None]]:
-    def read(subject: Subject) -> tuple[str, str | None]:
-        pair = aim.pair(subject)
+def _pair_function(selector: FieldSelector) -> Callable[[EvaluationInput], tuple[str, str | None]]:
+    def read(subject: EvaluationInput) -> tuple[str, str | None]:
+        pair = selector.pair(subject)
         return as_text(pair.output), as_text(pair.reference)
 
     return read

@@ -1,4 +1,4 @@
-"""The gateway next to the lane: it adds the charge of each call to the bills that are open."""
+"""Gateway that adds the charge for each call to the open bills. It wraps the lanes directly."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 
 class BillingGateway:
-    """Passes calls on and reports their charges, also those of calls that failed."""
+    """Passes calls on and adds the charges for them to the open bills, even if a call fails."""
 
     def __init__(self, inner: Gateway) -> None:
         self._inner = inner
 
     async def complete(self, request: Request) -> Completion:
-        """Return the reply. Raises the ModelError of the call."""
+        """Return the reply. Raises the ModelError with which the call failed."""
         purpose = request.purpose
         mark_sent()
         try:
@@ -33,7 +33,7 @@ class BillingGateway:
                 charge(Charge(purpose, Usage(), error.cost))
             raise
         except LoomError:
-            raise  # the request could not be made
+            raise  # no request was sent
         except BaseException:
             charge(Charge(purpose, Usage(), 0.0, answered=False))
             raise
@@ -41,5 +41,5 @@ class BillingGateway:
         return completion
 
     async def close(self) -> None:
-        """Close the gateway behind this one."""
+        """Close the inner gateway."""
         await self._inner.close()

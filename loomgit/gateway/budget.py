@@ -1,7 +1,7 @@
-"""Budgets: what a call can cost at most is reserved before the call is made.
+"""Budgets: each call reserves its maximum cost before it is made.
 
-One `Budget` holds for one invocation: all of its gateways, event loops, threads and, with an
-account that they share, processes reserve from it.
+One `Budget` covers one invocation: all gateways, event loops and threads reserve from this budget.
+If the budget's account is shared, several processes reserve from it.
 """
 
 from __future__ import annotations
@@ -19,58 +19,61 @@ from msgspec.structs import replace
 from loomgit.domain.models import Usage
 from loomgit.errors import BudgetExceeded, LoomError, ModelError, Rejected, UserError
 from loomgit.gateway.prices import UnitPrice
-from loomgit.gateway.size import most_tokens
+from loomgit.gateway.token_estimate import max_tokens_bound
 
 if TYPE_CHECKING:
     from loomgit.domain.models import Completion, Request
     from loomgit.domain.ports import Gateway
 
-EXACT = 1e-9  # USD: rounding errors of sums
-NOTHING = 1e-12
-POLL = 0.02  # seconds between two attempts to reserve while other processes have reservations
-# Tokens of a reply that a model may have if neither the request nor the model has a limit.
-ASSUMED_LIMIT = 4096
-HINT = "raise the budget, or set transform.max_tokens: each call reserves what its reply may cost"
+TOLERANCE = 1e-9  # USD: allows for rounding errors in sums
+NEGLIGIBLE = 1e-12  # USD: a smaller reservation counts as 0
+POLL = 0.02  # seconds between two attempts to reserve while other processes hold reservations
+# Maximum tokens of a reply if neither the request nor the model has a limit.
+DEFAULT_MAX_TOKENS = 4096
+HINT = "raise the budget, or set transform.max_tokens: each call reserves its maximum cost"
 
 
 class PriceList(Protocol):
-    """Knows what tokens cost and how long replies can be."""
+    """Knows the prices of tokens and the maximum lengths of replies."""
 
     def unit_price(
         self, model: str, served: str | None = None, *, prompt_tokens: int = 0
     ) -> UnitPrice | None:
-        """The price of one token, None where it is unknown."""
+        """Return the price of one token, or None if the price is unknown."""
         ...
 
     def max_output_tokens(self, model: str) -> int | None:
-        """The most tokens of one reply, None where nobody says."""
+        """Return the maximum tokens of one reply, or None if the maximum is unknown."""
         ...
 
 
 class Account(Protocol):
-    """Holds the sums of a budget, in USD. Its methods are atomic."""
+    """Stores the sums of a budget, in USD. All methods are atomic."""
 
     @property
     def shared(self) -> bool:
-        """Whether several processes use it."""
+        """Whether several processes use the account."""
         ...
 
     def reserve(self, amount: float, limit: float) -> tuple[float, float] | None:
-        """Reserve an amount. If it does not fit below the limit, reserve nothing and return what is
-        spent and what is reserved."""
+        """Reserve an amount and return None.
+
+        If the reservation would exceed the limit, reserve nothing, and return the amount that is
+        spent and the amount that is reserved.
+        """
         ...
 
     def settle(self, reserved: float, cost: float) -> None:
-        """End a reservation, and count what the call cost."""
+        """End a reservation, and add the cost of the call to the amount spent."""
         ...
 
     def sums(self) -> tuple[float, float]:
-        """What is spent and what is reserved."""
+        """Return the amount that is spent and the amount that is reserved."""
         ...
 
 
 class LocalAccount:
-    """The account of one process; any of its threads may use it."""
+    """The account of one process. All threads of the process may use it."""
 
     shared = False
 
@@ -80,33 +83,33 @@ class LocalAccount:
         self._reserved = 0.0
 
     def reserve(self, amount: float, limit: float) -> tuple[float, float] | None:
-        """As `Account.reserve`."""
+        """See `Account.reserve`."""
         with self._lock:
-            if self._spent + self._reserved + amount > limit + EXACT:
+            if self._spent + self._reserved + amount > limit + TOLERANCE:
                 return self._spent, self._reserved
             self._reserved += amount
             return None
 
     def settle(self, reserved: float, cost: float) -> None:
-        """As `Account.settle`."""
+        """See `Account.settle`."""
         with self._lock:
-            left = self._reserved - reserved
-            self._reserved = left if left > NOTHING else 0.0
+            remaining = self._reserved - reserved
+            self._reserved = remaining if remaining > NEGLIGIBLE else 0.0
             self._spent += cost
 
     def sums(self) -> tuple[float, float]:
-        """As `Account.sums`."""
+        """See `Account.sums`."""
         with self._lock:
             return self._spent, self._reserved
 
 
 class Budget:
-    """USD that may be spent by all gateways of an invocation together.
+    """The amount in USD that all gateways of an invocation may spend together.
 
-    `spent` is paid, `reserved` is set aside for calls in flight, `unanswered` is the part of
-    `spent` that was booked for calls without a reply, and `refused` counts the calls that were not
-    made.
-    Raises UserError for a limit that is not an amount.
+    `spent` is the amount that is paid. `reserved` is the amount that is set aside for calls in
+    flight. `unanswered` is the part of `spent` that was booked for calls without a reply. `refused`
+    counts the calls that the budget prevented. Raises UserError if the limit is negative or not a
+    number.
     """
 
     def __init__(self, limit: float, account: Account | None = None) -> None:
@@ -121,37 +124,37 @@ class Budget:
 
     @property
     def spent(self) -> float:
-        """USD that are paid."""
+        """The amount that is paid, in USD."""
         return self._account.sums()[0]
 
     @property
     def reserved(self) -> float:
-        """USD that are set aside for calls in flight."""
+        """The amount that is set aside for calls in flight, in USD."""
         return self._account.sums()[1]
 
     @property
     def left(self) -> float:
-        """USD that are neither spent nor reserved."""
+        """The amount that is neither spent nor reserved, in USD."""
         return max(0.0, self.limit - sum(self._account.sums()))
 
     async def reserve(self, amount: float, model: str, *, least: float | None = None) -> float:
-        """Reserve an amount, and return it; waits while calls in flight may leave enough.
+        """Reserve an amount and return it. Waits as long as calls in flight may release enough.
 
-        If no call is in flight and the amount does not fit, reserves all that is left, provided
-        that it is `least` or more. Else raises BudgetExceeded.
+        If no call is in flight and the budget cannot cover the amount, reserves the rest of the
+        budget if the rest is at least `least`. Otherwise raises BudgetExceeded.
         """
         while True:
             settled = asyncio.get_running_loop().create_future()
-            with self._lock:  # before the attempt: a settlement after it must wake this call
+            with self._lock:  # before the attempt, because any later settlement must wake this call
                 self._waiting.add(settled)
             try:
                 sums = self._account.reserve(amount, self.limit)
                 if sums is None:
                     return amount
                 spent, reserved = sums
-                left = self.limit - spent
-                if not reserved and least is not None and least <= left < amount:
-                    amount = left
+                remaining = self.limit - spent
+                if not reserved and least is not None and least <= remaining < amount:
+                    amount = remaining
                 elif not reserved:
                     self.refused += 1
                     raise self._exceeded(spent, amount if least is None else least, model)
@@ -163,20 +166,20 @@ class Budget:
                     self._waiting.discard(settled)
 
     def settle(self, reserved: float, cost: float, *, answered: bool = True) -> None:
-        """End a reservation, and count what the call cost."""
+        """End a reservation, and add the cost of the call to the amount spent."""
         self._account.settle(reserved, cost)
         with self._lock:
             self.unanswered += 0.0 if answered else cost
             waiting, self._waiting = self._waiting, set()
         for settled in waiting:
-            with suppress(RuntimeError):  # its event loop has ended
+            with suppress(RuntimeError):  # the event loop of the waiting call has ended
                 settled.get_loop().call_soon_threadsafe(_wake, settled)
 
     def _exceeded(self, spent: float, amount: float, model: str) -> BudgetExceeded:
-        lost = f" ({self.unanswered:.4f} of it may be: calls without a reply)"
+        unanswered = f" (including up to {self.unanswered:.4f} for calls without a reply)"
         return BudgetExceeded(
             f"budget: {spent:.4f} of {self.limit:g} USD are spent"
-            f"{lost if self.unanswered else ''}, and the next call to {model} may cost "
+            f"{unanswered if self.unanswered else ''}, and the next call to {model} may cost "
             f"{amount:.4f}",
             hint=HINT,
         )
@@ -188,24 +191,28 @@ def _wake(settled: asyncio.Future[None]) -> None:
 
 
 class _Sent(Struct):
-    """Whether a call left for its provider."""
+    """Records whether a call was sent to its provider."""
 
     sent: bool = False
 
 
-_call: ContextVar[_Sent | None] = ContextVar("_call", default=None)
+_current_call: ContextVar[_Sent | None] = ContextVar("_current_call", default=None)
 
 
 def mark_sent() -> None:
-    """Note that the call of this task leaves for its provider: from now on it may be charged."""
-    call = _call.get()
+    """Record that the call of this task is sent. From now on, the provider may charge for it."""
+    call = _current_call.get()
     if call is not None:
         call.sent = True
 
 
-class _Seen(Struct):
-    """What the calls to one model showed: tokens for a byte of input, the longest reply, and by
-    which factor a call cost more than was reserved for it."""
+class _ObservedCosts(Struct):
+    """Observations from the calls to one model.
+
+    `known` is True if any call was observed. `ratio` is the highest number of tokens per byte of
+    input. `output` is the length of the longest reply in tokens. `factor` is the actual cost
+    divided by the expected cost. `probe` is the lock that the first call holds.
+    """
 
     price: UnitPrice
     probe: asyncio.Lock
@@ -216,123 +223,139 @@ class _Seen(Struct):
 
 
 class BudgetGateway:
-    """Makes a call if the most that it can cost fits into the budget.
+    """Makes a call only if its maximum cost fits into the budget.
 
-    That is its input (a token has one byte or more) and the longest reply: `max_tokens`, else the
-    model's own limit; and never less than what was seen. If there is no limit, the call has one of
-    `ASSUMED_LIMIT` tokens, or of what is left. The first call to a model is made alone, so that
-    something is seen. It stands behind retries and the cache: each attempt reserves for itself, and
-    a reply from the cache needs nothing. A reply without token counts, and a call that was sent and
-    had no reply, is booked as what was reserved. So a little of a budget may be left.
+    The maximum cost is the cost of the input (a token has at least one byte) plus the cost of the
+    longest possible reply. The length of this reply is `max_tokens`, else the model's own limit. It
+    is never less than the longest observed reply. If both limits are missing, the gateway limits
+    the reply to `ASSUMED_LIMIT` tokens, or to the number of tokens that the rest of the budget can
+    pay for. The first call to a model runs alone, so that later estimates use its observed cost.
+
+    The gateways for retries and for the cache wrap this gateway. Therefore each attempt makes its
+    own reservation, and a cached reply reserves nothing. If a reply has no token counts, or if a
+    call was sent and got no reply, the whole reservation is booked as spent. Therefore a small part
+    of a budget may remain unused.
     """
 
     def __init__(self, inner: Gateway, budget: Budget, prices: PriceList) -> None:
         self._inner = inner
         self._budget = budget
         self._prices = prices
-        self._seen: dict[str, _Seen] = {}
+        self._observed: dict[str, _ObservedCosts] = {}
 
     async def complete(self, request: Request) -> Completion:
-        """Return the reply. Raises BudgetExceeded if the call might cost too much, and Rejected for
-        a reply that was cut off at the assumed limit."""
-        seen = self._seen.get(request.model) or self._look_up(request.model)
-        if seen.price.input == seen.price.output == 0:
+        """Return the reply. Raises BudgetExceeded if the call might cost too much, and Rejected if
+        the reply was cut off at the assumed limit."""
+        observed = self._observed.get(request.model) or self._costs_of(request.model)
+        if observed.price.input == observed.price.output == 0:
             return await self._inner.complete(request)
-        if not seen.known:
-            async with seen.probe:
-                if not seen.known:
-                    return await self._pay(request, seen)
-        return await self._pay(request, seen)
+        if not observed.known:
+            async with observed.probe:
+                if not observed.known:
+                    return await self._pay(request, observed)
+        return await self._pay(request, observed)
 
     async def close(self) -> None:
-        """Close the gateway behind this one."""
+        """Close the inner gateway."""
         await self._inner.close()
 
     def check(self, model: str) -> None:
-        """Raise UserError where the model's price is unknown: its calls could not be counted."""
-        self._look_up(model)
+        """Raise UserError if the model's price is unknown, because its costs cannot be counted."""
+        self._costs_of(model)
 
-    def _look_up(self, model: str) -> _Seen:
+    def _costs_of(self, model: str) -> _ObservedCosts:
         price = self._prices.unit_price(model)
         if price is None:
             raise UserError(
-                f"{model}: a budget needs its price, which is not known",
-                hint="write it into .loom/config.yaml, in USD per million tokens: "
+                f"{model}: a budget needs the price of the model, which is unknown",
+                hint="set the price in .loom/config.yaml, in USD per million tokens: "
                 f"models: {{{model}: {{input_price: ..., output_price: ...}}}}",
             )
-        return self._seen.setdefault(model, _Seen(price, asyncio.Lock()))
+        return self._observed.setdefault(model, _ObservedCosts(price, asyncio.Lock()))
 
-    async def _pay(self, request: Request, seen: _Seen) -> Completion:
-        size = most_tokens(request)
+    async def _pay(self, request: Request, observed: _ObservedCosts) -> Completion:
+        max_input = max_tokens_bound(request)
         limit = request.max_tokens or self._prices.max_output_tokens(request.model)
-        if limit is not None or not seen.price.output:
-            reserved = self._most(request.model, seen, size, limit or 0)
+        if limit is not None or not observed.price.output:
+            reserved = self._max_cost(request.model, observed, max_input, limit or 0)
             await self._budget.reserve(reserved, request.model)
-            return await self._ask(request, seen, size, reserved)
-        wanted = self._most(request.model, seen, size, ASSUMED_LIMIT)
-        least = self._most(request.model, seen, size, max(1, seen.output))
+            return await self._make_call(request, observed, max_input, reserved)
+        wanted = self._max_cost(request.model, observed, max_input, DEFAULT_MAX_TOKENS)
+        least = self._max_cost(request.model, observed, max_input, max(1, observed.output))
         reserved = await self._budget.reserve(wanted, request.model, least=least)
-        limit = ASSUMED_LIMIT
+        limit = DEFAULT_MAX_TOKENS
         if reserved < wanted:
-            fixed = self._most(request.model, seen, size, 0, output=0)
-            longest = max(ASSUMED_LIMIT, seen.output)
-            limit = floor((reserved - fixed) / (wanted - fixed) * longest + EXACT)
+            fixed = self._max_cost(request.model, observed, max_input, 0, output=0)
+            longest = max(DEFAULT_MAX_TOKENS, observed.output)
+            limit = floor((reserved - fixed) / (wanted - fixed) * longest + TOLERANCE)
         limited = replace(request, max_tokens=max(1, limit))
-        completion = await self._ask(limited, seen, size, reserved)
+        completion = await self._make_call(limited, observed, max_input, reserved)
         if completion.ending == "length":
             raise _cut_off(request.model, limit)
         return completion
 
-    async def _ask(self, request: Request, seen: _Seen, size: int, reserved: float) -> Completion:
-        """Make the call, and book what it cost."""
+    async def _make_call(
+        self, request: Request, observed: _ObservedCosts, max_input: int, reserved: float
+    ) -> Completion:
+        """Make the call, and book the cost of the call."""
         cost, answered = 0.0, True
         call = _Sent()
-        token = _call.set(call)
+        token = _current_call.set(call)
         try:
             completion = await self._inner.complete(request)
             cost = reserved if completion.cost is None else completion.cost
-            self._learn(request.model, completion, seen, size)
-            return completion  # noqa: TRY300 - what was learned belongs to the call
+            self._observe(request.model, completion, observed, max_input)
+            return completion  # noqa: TRY300 - an error in _observe is an error of the call
         except ModelError as error:
             answered = error.cost is not None
             cost = reserved if error.cost is None else error.cost
             raise
         except LoomError:
-            raise  # the request could not be made
-        except BaseException:  # it was cancelled
+            raise  # no request was sent
+        except BaseException:  # the call was cancelled
             answered = not call.sent
             cost = reserved if call.sent else 0.0
             raise
         finally:
-            _call.reset(token)
+            _current_call.reset(token)
             self._budget.settle(reserved, cost, answered=answered)
 
-    def _learn(self, model: str, completion: Completion, seen: _Seen, size: int) -> None:
+    def _observe(
+        self, model: str, completion: Completion, observed: _ObservedCosts, max_input: int
+    ) -> None:
         used = completion.usage
         if not used.total:
             return
-        seen.known = True
-        seen.ratio = max(seen.ratio, used.input / size)
-        seen.output = max(seen.output, used.output)
-        expected = self._most(model, seen, size, 0)
-        if (completion.cost or 0.0) > expected > 0:  # the model that served it has another price
-            seen.factor *= (completion.cost or 0.0) / expected
+        observed.known = True
+        observed.ratio = max(observed.ratio, used.input / max_input)
+        observed.output = max(observed.output, used.output)
+        expected = self._max_cost(model, observed, max_input, 0)
+        if (completion.cost or 0.0) > expected > 0:  # the served model has another price
+            observed.factor *= (completion.cost or 0.0) / expected
 
-    def _most(
-        self, model: str, seen: _Seen, size: int, limit: int, output: int | None = None
+    def _max_cost(
+        self,
+        model: str,
+        observed: _ObservedCosts,
+        max_input: int,
+        limit: int,
+        output: int | None = None,
     ) -> float:
-        """The highest possible cost of a call in USD, with replies up to a limit of tokens and not
-        shorter than `output` (None: the longest that was seen)."""
-        tokens = ceil(size * seen.ratio)
-        used = Usage(tokens, max(limit, seen.output if output is None else output))
-        price = self._prices.unit_price(model, prompt_tokens=tokens) or seen.price
-        return seen.factor * max(price.cost(used), seen.price.cost(used))
+        """Return the maximum cost of a call in USD.
+
+        The assumed length of the reply is the larger of `limit` and `output`, in tokens. If
+        `output` is None, the length of the longest observed reply replaces `output`.
+        """
+        tokens = ceil(max_input * observed.ratio)
+        used = Usage(tokens, max(limit, observed.output if output is None else output))
+        price = self._prices.unit_price(model, prompt_tokens=tokens) or observed.price
+        return observed.factor * max(price.cost(used), observed.price.cost(used))
 
 
 def _cut_off(model: str, limit: int) -> ModelError:
-    kind = Rejected if limit >= ASSUMED_LIMIT else BudgetExceeded
+    kind = Rejected if limit >= DEFAULT_MAX_TOKENS else BudgetExceeded
     return kind(
-        f"{model}: the reply was cut off at {limit} tokens: with a budget, a reply may have no "
-        "more of a model whose limit is unknown",
+        f"{model}: the reply was cut off at {limit} tokens: with a budget, replies are limited "
+        "to this length if the limit of the model is unknown",
         hint="set transform.max_tokens, or max_output_tokens of the model in .loom/config.yaml",
     )

@@ -1,13 +1,13 @@
-"""The gateway that asks nothing twice: kept replies first, and one call for equal requests."""
+"""Gateway that returns stored replies, and makes one call for equal concurrent requests."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING
 
-from loomgit.gateway.flights import Flights
-from loomgit.gateway.kept import request_key
+from loomgit.gateway.reply_codec import request_key
 from loomgit.gateway.routing import EMBEDDED_PREFIX
+from loomgit.gateway.singleflight import SingleFlight
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -18,17 +18,18 @@ if TYPE_CHECKING:
     from loomgit.gateway.call_locks import CallLocks
     from loomgit.gateway.reply_store import ReplyStore
 
-POLL = 0.02  # seconds between two looks for a reply that another process waits for
+POLL = 0.02  # seconds between two checks for the reply of another process
 
 
 class CacheGateway:
     """Returns stored replies, and makes one call for equal concurrent requests.
 
-    `rules` set for each purpose whether, and for how long, a reply is reused. With `locks`, one
-    process makes the call and the others wait for its reply. With `refresh`, only replies of this
-    gateway are reused. A request that waits counts as a hit, and fails if the call fails. A `fresh`
-    request always calls and replaces the stored reply. The embedded model is always called: it is
-    as quick, costs nothing, and must not push out replies that were paid for.
+    `rules` define for each purpose whether, and for how long, a reply is reused. If `locks` are
+    given, one process makes the call, and the other processes wait for the reply. If `refresh` is
+    True, only replies that this gateway stored are reused. A request that waits for another
+    request's call counts as a hit, and fails if the call fails. A `fresh` request always makes a
+    call and replaces the stored reply. Calls to the embedded model bypass the cache, because they
+    are as fast as the cache, cost nothing, and must not evict replies that were paid for.
     """
 
     def __init__(
@@ -45,46 +46,47 @@ class CacheGateway:
         self._rules = {purpose: rule for purpose, rule in rules.items() if rule.enabled}
         self._fresh: set[bytes] | None = set() if refresh else None
         self._locks = locks
-        self._flights = Flights()
+        self._flights = SingleFlight()
 
     async def complete(self, request: Request) -> Completion:
-        """Return the kept reply, or the one that is under way, or a new one."""
+        """Return the stored reply, the reply of an equal call in flight, or a new reply."""
         rule = self._rules.get(request.purpose)
         if rule is None or not request.cacheable or request.model.startswith(EMBEDDED_PREFIX):
             return await self._inner.complete(request)
         key = request_key(request)
 
-        async def ask() -> Completion:
+        async def get_reply() -> Completion:
             if request.fresh or (self._fresh is not None and key not in self._fresh):
                 return await self._call(key, request)
             return self._store.find(key, ttl=rule.ttl) or await self._find_or_call(
                 key, request, rule.ttl
             )
 
-        return await self._flights.join(key, ask)
+        return await self._flights.join(key, get_reply)
 
     async def _find_or_call(self, key: bytes, request: Request, ttl: float | None) -> Completion:
-        """Call, or wait for the reply where another process makes the call."""
+        """Make the call. If another process makes the call already, wait for the reply."""
         locks = self._locks
         if locks is None:
             return await self._call(key, request)
         try:
             while not locks.acquire(key):
                 await asyncio.sleep(POLL)
-                found = self._store.find(key, ttl=ttl)
-                if found is not None:
-                    return found
-        except OSError:  # the folder cannot be written: the store has the same fault and says so
+                stored = self._store.find(key, ttl=ttl)
+                if stored is not None:
+                    return stored
+        except OSError:  # the folder cannot be written: the store warns about this too
             return await self._call(key, request)
         try:
-            found = self._store.find(key, ttl=ttl)  # another process may have had the lock
-            if found is None:
+            # Another process may have stored the reply before this process acquired the lock.
+            stored = self._store.find(key, ttl=ttl)
+            if stored is None:
                 return await self._call(key, request, on_disk=lambda: locks.release(key))
         except BaseException:
             locks.release(key)
             raise
         locks.release(key)
-        return found
+        return stored
 
     async def _call(
         self, key: bytes, request: Request, *, on_disk: Callable[[], None] = lambda: None
@@ -96,7 +98,7 @@ class CacheGateway:
         return completion
 
     async def close(self) -> None:
-        """Write what is not written yet, and close the gateway behind this one."""
+        """Write the pending replies, and close the inner gateway."""
         try:
             await asyncio.to_thread(self._store.close)
         finally:

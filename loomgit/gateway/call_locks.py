@@ -1,4 +1,4 @@
-"""Locks between processes: one of them makes a call, and the others wait for its reply."""
+"""Locks between processes: one process makes a call, and the others wait for its reply."""
 
 from __future__ import annotations
 
@@ -16,32 +16,36 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _guard = threading.Lock()
-_held: set[tuple[str, bytes]] = set()
+_locked: set[tuple[str, bytes]] = set()
 
 
 class CallLocks:
-    """A lock for each key: a byte of one file, locked with fcntl.
+    """Locks keys. The lock of a key is a byte of one file, locked with fcntl.
 
-    The system releases the locks of a process that ends, however it ends. Threads and gateways of
-    one process exclude each other as well. On Windows, processes do not exclude each other.
+    The operating system releases the locks of a process when the process ends or crashes. A lock
+    also excludes other threads and gateways of the same process. On Windows, a lock does not
+    exclude other processes.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = str(path)
 
     def acquire(self, key: bytes) -> bool:
-        """Lock the key unless somebody holds it. Raises OSError where the file cannot be made."""
+        """Lock the key and return True. Return False if the key is already locked.
+
+        Raises OSError if the file cannot be created.
+        """
         with _guard:
-            if (self._path, key) in _held or not self._lock(key):
+            if (self._path, key) in _locked or not self._lock(key):
                 return False
-            _held.add((self._path, key))
+            _locked.add((self._path, key))
             return True
 
     def release(self, key: bytes) -> None:
-        """Release a key. Does nothing if this process does not hold it."""
+        """Release a key. Does nothing if this process has not locked it."""
         with _guard:
-            if (self._path, key) in _held:
-                _held.remove((self._path, key))
+            if (self._path, key) in _locked:
+                _locked.remove((self._path, key))
                 if sys.platform != "win32":
                     fcntl.lockf(_open(self._path), fcntl.LOCK_UN, 1, _position(key))
 
@@ -57,8 +61,11 @@ class CallLocks:
 
 @cache
 def _open(path: str) -> int:
-    """The descriptor of the file. It stays open: closing one releases all locks of the process."""
-    os.makedirs(os.path.dirname(path), exist_ok=True)  # noqa: PTH103, PTH120 - a text is hashable
+    """Return the descriptor of the file.
+
+    The file stays open, because closing a descriptor releases all locks of the process.
+    """
+    os.makedirs(os.path.dirname(path), exist_ok=True)  # noqa: PTH103, PTH120 - the path is a str
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
 
 

@@ -1,4 +1,4 @@
-"""Cassettes: recorded replies as lines of JSON that Git tracks and people can review."""
+"""Cassettes: files with recorded replies as lines of JSON, which Git tracks and people review."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from loomgit.domain.models import Completion
 from loomgit.domain.place import Place, Problem
 from loomgit.domain.values import JsonObject
 from loomgit.errors import ProblemsFound, UserError, WorldError
-from loomgit.gateway.kept import FORMAT, parse, render
+from loomgit.gateway.reply_codec import FORMAT, parse, render
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from loomgit.domain.values import Json
 
-MENDED = "take its newer state from Git, or delete the line and record it again"
+REPAIR_HINT = "restore the file from Git, or delete the line and record the reply again"
 
 
-class Entry(Struct, frozen=True):
-    """One recorded reply: `request` is what was asked, `origin` which state of a prompt asked."""
+class CassetteEntry(Struct, frozen=True):
+    """One recorded reply and its `request`. `origin` is a hash of the prompt and the context."""
 
     key: str
     origin: str
@@ -37,7 +37,7 @@ class Entry(Struct, frozen=True):
     reply: Completion
 
     def line(self) -> bytes:
-        """The entry as its line of the file; a review reads the reply first."""
+        """Return the entry as a line of the file. The reply comes first, to make reviews easy."""
         fields = {
             "key": self.key,
             "reply": render(self.reply),
@@ -48,51 +48,56 @@ class Entry(Struct, frozen=True):
 
 
 class Cassette:
-    """The entries of one file, by key; those of `elsewhere` are found as well, and never written.
+    """The entries of one file, by key. Entries in `elsewhere` are replayed too, but never saved.
 
-    Raises ProblemsFound with every line that is damaged: it is never taken for one that is missing.
+    Raises ProblemsFound with all damaged lines. A damaged line never counts as a missing entry.
     """
 
     def __init__(
-        self, path: Path, shown: str, elsewhere: Mapping[str, Entry] | None = None
+        self, path: Path, shown: str, elsewhere: Mapping[str, CassetteEntry] | None = None
     ) -> None:
         self.path = path
-        self.shown = shown  # the path as users name it
-        self.entries = read(path, shown)
+        self.shown = shown  # the path in messages
+        self.entries = load_entries(path, shown)
         self.elsewhere = elsewhere or {}
 
-    def save(self, changed: Iterable[Entry]) -> None:
-        """Write `changed` into the file, beside what others have written there meanwhile.
+    def save(self, changed: Iterable[CassetteEntry]) -> None:
+        """Write `changed` into the file, and keep entries that other processes wrote meanwhile.
 
-        The file is whole at every moment. Raises WorldError where it cannot be written.
+        The file is complete at every moment. Raises WorldError if it cannot be written.
         """
-        fresh = {entry.key: entry for entry in changed}
-        if fresh:
-            self.entries = self._rewrite(lambda found: {**found, **fresh})
+        new_entries = {entry.key: entry for entry in changed}
+        if new_entries:
+            self.entries = self._rewrite(lambda current: {**current, **new_entries})
 
     def remove(self, keys: Iterable[str]) -> None:
-        """Take entries out of the file. Raises WorldError where it cannot be written."""
-        gone = set(keys)
-        if gone:
+        """Remove entries from the file. Raises WorldError if the file cannot be written."""
+        removed = set(keys)
+        if removed:
             self.entries = self._rewrite(
-                lambda found: {key: entry for key, entry in found.items() if key not in gone}
+                lambda current: {key: entry for key, entry in current.items() if key not in removed}
             )
 
-    def _rewrite(self, change: Callable[[dict[str, Entry]], dict[str, Entry]]) -> dict[str, Entry]:
+    def _rewrite(
+        self, change: Callable[[dict[str, CassetteEntry]], dict[str, CassetteEntry]]
+    ) -> dict[str, CassetteEntry]:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            # Its name is one that .loom/.gitignore leaves out.
+            # .loom/.gitignore excludes files with such names.
             lock = self.path.with_name(f".{self.path.name}.lock.tmp")
             with FileLock(lock):
-                entries = change(read(self.path, self.shown))
-                write(self.path, entries)
+                entries = change(load_entries(self.path, self.shown))
+                save_entries(self.path, entries)
         except OSError as error:
             raise WorldError(f"{self.shown}: cannot be written: {error.strerror}") from error
         return entries
 
 
-def read(path: Path, shown: str) -> dict[str, Entry]:
-    """The entries of the file, none where there is no file. Raises ProblemsFound."""
+def load_entries(path: Path, shown: str) -> dict[str, CassetteEntry]:
+    """Return the entries of the file. The result is empty if the file does not exist.
+
+    Raises ProblemsFound with all damaged lines, or UserError if the file cannot be read.
+    """
     try:
         content = path.read_bytes()
     except FileNotFoundError:
@@ -102,63 +107,67 @@ def read(path: Path, shown: str) -> dict[str, Entry]:
     return parse_entries(content, shown)
 
 
-def parse_entries(content: bytes, shown: str) -> dict[str, Entry]:
-    """The entries of a file's content. Raises ProblemsFound."""
-    entries: dict[str, Entry] = {}
+def parse_entries(content: bytes, shown: str) -> dict[str, CassetteEntry]:
+    """Parse the content of a file. Raises ProblemsFound with all damaged lines."""
+    entries: dict[str, CassetteEntry] = {}
     problems = []
     for number, line in enumerate(content.splitlines(), 1):
         try:
             entry = parse_entry(line)
-            said = "its key was there before" if entry.key in entries else ""
+            reason = "an earlier line has the same key" if entry.key in entries else ""
             entries[entry.key] = entry
         except ValueError as error:
-            said = str(error)
-        if said:
-            problems.append(Problem(Place(shown, number), f"a damaged entry: {said}", MENDED))
+            reason = str(error)
+        if reason:
+            problems.append(
+                Problem(Place(shown, number), f"a damaged entry: {reason}", REPAIR_HINT)
+            )
     if problems:
         raise ProblemsFound(problems)
     return entries
 
 
-def write(path: Path, entries: Mapping[str, Entry]) -> None:
-    """Put the entries into the file, sorted, in one step. Raises OSError."""
+def save_entries(path: Path, entries: Mapping[str, CassetteEntry]) -> None:
+    """Write the entries to the file, sorted by key, in one atomic step. Raises OSError."""
     with NamedTemporaryFile(
         dir=path.parent, prefix=f".{path.name}.", suffix=".tmp", delete=False
-    ) as aside:
+    ) as temporary:
         try:
-            aside.writelines(entries[key].line() for key in sorted(entries))
-            aside.flush()
-            os.fsync(aside.fileno())
-            Path(aside.name).chmod(0o644)
-            Path(aside.name).replace(path)
+            temporary.writelines(entries[key].line() for key in sorted(entries))
+            temporary.flush()
+            os.fsync(temporary.fileno())
+            Path(temporary.name).chmod(0o644)
+            Path(temporary.name).replace(path)
         except BaseException:
             with suppress(OSError):
-                Path(aside.name).unlink()
+                Path(temporary.name).unlink()
             raise
 
 
-def parse_entry(line: bytes) -> Entry:
-    """The entry of a line. Raises ValueError where it is damaged or was changed by hand: the key
-    is the hash of the request."""
+def parse_entry(line: bytes) -> CassetteEntry:
+    """Parse an entry from a line. Raises ValueError if the line is damaged or was edited by hand.
+
+    An edit is detected because the key is the hash of the request.
+    """
     value: Json = orjson.loads(line)
     match value:
         case {"key": str(key), "origin": str(origin), "request": dict(request), "reply": reply}:
             if hash_request(request) != key:
-                raise ValueError("its key is not that of its request")
-            return Entry(key, origin, request, parse(reply))
-    raise ValueError("an entry has key, reply, request and origin")
+                raise ValueError("its key does not match its request")
+            return CassetteEntry(key, origin, request, parse(reply))
+    raise ValueError("an entry must have key, reply, request and origin")
 
 
 def hash_request(request: JsonObject) -> str:
-    """The key of a described request, in hex."""
+    """Return the key of a described request (`reply_codec.describe`), in hex."""
     return hashlib.sha256(canonical({"format": FORMAT, **request})).hexdigest()
 
 
-def cassette_of(pipeline: str) -> str:
-    """The path of a pipeline's cassette in its project."""
+def cassette_path(pipeline: str) -> str:
+    """Return the path of a pipeline's cassette, relative to the project."""
     return f".loom/cassettes/{pipeline}.jsonl"
 
 
-def origin_of(prompt: str, context: Mapping[str, str]) -> str:
-    """What stands for a prompt's blob and its context's (path: blob) in an entry."""
+def hash_origin(prompt: str, context: Mapping[str, str]) -> str:
+    """Return the `origin` of an entry: a hash of the blob ids of the prompt and the context."""
     return digest([prompt, sorted(context.items())])[:16]

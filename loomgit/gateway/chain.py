@@ -1,7 +1,8 @@
-"""The gateways of one run, put together: fallback, cassette, cache, retry, budget, pace, lane.
+"""Builds the gateways of one run: fallback, cassette, cache, retry, budget, rate limit, lane.
 
-The budget stands behind the retries, because each attempt may be charged, and behind the cache,
-because a reply from there costs nothing.
+Each gateway wraps the next one. A lane is a gateway that calls models. The retry gateway
+wraps the budget, because each attempt may be charged. The cache wraps the budget too, because a
+cached reply costs nothing.
 """
 
 from __future__ import annotations
@@ -13,26 +14,26 @@ from msgspec import Struct
 
 from loomgit.domain.ports import Gateway
 from loomgit.domain.settings import EMBEDDED_MODEL, ModelSettings, Replay, Secret
+from loomgit.gateway.api_keys import find_address, find_key, needs_key, read_address, read_key
 from loomgit.gateway.billing import BillingGateway
 from loomgit.gateway.budget import Budget, BudgetGateway
 from loomgit.gateway.cache import CacheGateway
 from loomgit.gateway.cassette import Cassette
-from loomgit.gateway.catalogue import split_provider
-from loomgit.gateway.direct import DirectGateway
+from loomgit.gateway.circuit_breaker import CircuitBreaker, CircuitBreakerGateway, OutageDetector
 from loomgit.gateway.embedded import EmbeddedGateway
 from loomgit.gateway.endpoints import resolve
 from loomgit.gateway.fallback import FallbackGateway
-from loomgit.gateway.faults import missing_key
 from loomgit.gateway.first_calls import FirstCallsGateway
-from loomgit.gateway.keys import find_address, find_key, needs_key, read_address, read_key
-from loomgit.gateway.live import LiteLlmGateway
-from loomgit.gateway.once import OnceGateway
-from loomgit.gateway.outage import BreakerGateway, Outages, WatchedGateway
-from loomgit.gateway.pace import PaceGateway
+from loomgit.gateway.litellm_lane import LiteLlmGateway
+from loomgit.gateway.model_catalog import split_provider
+from loomgit.gateway.openai_http import OpenAiHttpGateway
 from loomgit.gateway.prices import Prices
+from loomgit.gateway.provider_errors import missing_key
+from loomgit.gateway.rate_limit import RateLimitGateway
 from loomgit.gateway.replay import CassetteGateway
 from loomgit.gateway.retry import RetryGateway
 from loomgit.gateway.routing import RoutingGateway, choose_lane
+from loomgit.gateway.shared_calls import SharedCallGateway
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,12 +41,12 @@ if TYPE_CHECKING:
     from loomgit.domain.definitions import CacheRule
     from loomgit.domain.models import Completion, Purpose, Request
     from loomgit.gateway.call_locks import CallLocks
-    from loomgit.gateway.once import Claims
     from loomgit.gateway.reply_store import ReplyStore
+    from loomgit.gateway.shared_calls import CallClaims
 
 
 class Lanes(Struct, frozen=True):
-    """The ways to all models: their settings, their secrets, their prices."""
+    """Opens the lanes to all models. Contains the models' settings, secrets and prices."""
 
     models: Mapping[str, ModelSettings]
     reveal: Callable[[Secret], str]
@@ -53,23 +54,24 @@ class Lanes(Struct, frozen=True):
 
     @property
     def prices(self) -> Prices:
-        """What they cost."""
+        """The prices of the models."""
         return Prices(self.models)
 
     def check(self, model: str) -> None:
-        """Raise Denied or UserError where the model can be seen to be out of reach: no key.
+        """Raise Denied or UserError if a call to the model cannot succeed, for example because its
+        key is missing.
 
-        Of a provider that litellm reaches only where its variables are known here: the others it
-        knows alone, when it is loaded.
+        If the lane uses litellm, only keys of the providers in `api_keys.VARIABLES` are checked.
+        litellm knows the variables of other providers, but is not loaded here.
         """
         settings = self.models.get(model)
         lane = choose_lane(model, settings)
         if lane == "direct":
             resolve(model, settings, reveal=self.reveal, environment=self.environment)
         elif lane == "litellm":
-            self._look_for_key(model, settings)
+            self._check_key(model, settings)
 
-    def _look_for_key(self, model: str, settings: ModelSettings | None) -> None:
+    def _check_key(self, model: str, settings: ModelSettings | None) -> None:
         provider, _ = split_provider(model)
         if settings is not None:
             if settings.base_url is not None:
@@ -81,21 +83,21 @@ class Lanes(Struct, frozen=True):
             if settings.base_url is not None or settings.api_key is not None:
                 return
         key, variable = find_key(provider, self.environment)
-        chosen, _ = find_address(provider, self.environment)
-        if key is None and needs_key(provider) and not chosen:
+        address, _ = find_address(provider, self.environment)
+        if key is None and needs_key(provider) and not address:
             raise missing_key(model, variable)
 
     def open(self) -> RoutingGateway:
-        """A gateway that opens each lane when something takes it."""
+        """Return a gateway that opens each lane at its first use."""
         prices = self.prices
 
         def embedded() -> Gateway:
             if EMBEDDED_MODEL not in self.models:
                 return EmbeddedGateway()
-            return EmbeddedGateway(lambda u: prices.cost(EMBEDDED_MODEL, EMBEDDED_MODEL, u))
+            return EmbeddedGateway(lambda usage: prices.cost(EMBEDDED_MODEL, EMBEDDED_MODEL, usage))
 
         def direct() -> Gateway:
-            return DirectGateway(
+            return OpenAiHttpGateway(
                 self.models, prices, reveal=self.reveal, environment=self.environment
             )
 
@@ -110,7 +112,7 @@ class Lanes(Struct, frozen=True):
 
 
 class Recording(Struct, frozen=True):
-    """A cassette in use; `origin` marks what is asked now (`cassette.origin_of`)."""
+    """A cassette in use. `origin` is stored in the entries of this run (`cassette.hash_origin`)."""
 
     cassette: Cassette
     mode: Replay
@@ -118,17 +120,17 @@ class Recording(Struct, frozen=True):
 
 
 class Chain(Struct, frozen=True):
-    """A whole gateway; `budget` tells what was spent, where there is one."""
+    """A complete gateway. If the run has a budget, `budget` counts the amount that is spent."""
 
     outermost: Gateway
     budget: Budget | None = None
 
     async def complete(self, request: Request) -> Completion:
-        """Return the reply, from wherever it comes."""
+        """Return a recorded, stored or new reply."""
         return await self.outermost.complete(request)
 
     async def close(self) -> None:
-        """Close all of it, from the outside in."""
+        """Close all gateways, from the outermost to the innermost."""
         await self.outermost.close()
 
 
@@ -138,7 +140,7 @@ def build(
     concurrency: int | None = None,
     store: ReplyStore | None = None,
     rules: Mapping[Purpose, CacheRule] | None = None,
-    claims: Claims | None = None,
+    claims: CallClaims | None = None,
     locks: CallLocks | None = None,
     recording: Recording | None = None,
     budget: Budget | None = None,
@@ -146,29 +148,31 @@ def build(
     models: Sequence[str] = (),
     outage: float | None = None,
 ) -> Chain:
-    """The chain with those parts that are given, in their order.
+    """Build a chain of the given parts, in their fixed order.
 
-    `concurrency` None adapts. `rules` say for which purposes `store` is used. `claims` (one test
-    session) or `locks` (all processes) make several processes share one call. `models` are those
-    that will be asked. After `outage` seconds without a sign of life a model is given up; None:
-    every call tries for itself. Raises UserError for a budget if a model has no known price.
+    If `concurrency` is None, the number of concurrent calls adapts to the provider. `rules` define
+    for which purposes `store` is used. `claims` (in one test session) or `locks` (between all
+    processes) let several processes share one call. `models` are the models of the run. The circuit
+    of a model opens after `outage` seconds of failed attempts. If `outage` is None, the chain has
+    no circuit breaker, and each call retries on its own. Raises UserError if a budget is given and
+    the price of a model is unknown.
     """
     gateway: Gateway = FirstCallsGateway(BillingGateway(lanes.open()))
-    outages = None if outage is None else Outages(outage)
-    if outages is not None:
-        gateway = WatchedGateway(gateway, outages)
-    gateway = PaceGateway(gateway, lanes.models, concurrency=concurrency)
+    breaker = None if outage is None else CircuitBreaker(outage)
+    if breaker is not None:
+        gateway = OutageDetector(gateway, breaker)
+    gateway = RateLimitGateway(gateway, lanes.models, concurrency=concurrency)
     if budget is not None:
-        paid = gateway = BudgetGateway(gateway, budget, lanes.prices)
+        budgeted = gateway = BudgetGateway(gateway, budget, lanes.prices)
         for model in models:
-            paid.check(model)
+            budgeted.check(model)
     gateway = RetryGateway(gateway)
-    if outages is not None:
-        gateway = BreakerGateway(gateway, outages)
+    if breaker is not None:
+        gateway = CircuitBreakerGateway(gateway, breaker)
     if store is not None and rules:
         if claims is not None:
             shared = [purpose for purpose, rule in rules.items() if rule.enabled]
-            gateway = OnceGateway(gateway, claims, shared)
+            gateway = SharedCallGateway(gateway, claims, shared)
         refresh = recording is not None and recording.mode == "record"
         gateway = CacheGateway(
             gateway, store, rules, locks=None if claims else locks, refresh=refresh

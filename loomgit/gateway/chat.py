@@ -1,4 +1,4 @@
-"""A request and a reply of OpenAI's chat API, as it goes over the wire."""
+"""Requests and replies of OpenAI's chat API, as HTTP transfers them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from msgspec import Struct
 from loomgit.domain.models import Ending, Usage
 from loomgit.domain.values import JsonObject
 from loomgit.errors import Rejected
-from loomgit.gateway.wire import ENDINGS, HALF, body
+from loomgit.gateway.wire import ENDINGS, UNPAIRED_SURROGATE, render_body
 
 if TYPE_CHECKING:
     from loomgit.domain.models import Request
@@ -20,18 +20,21 @@ if TYPE_CHECKING:
     from loomgit.gateway.endpoints import ChatEndpoint
 
 
-UNKNOWN_ERROR = 500  # the status of an error that names none
+UNKNOWN_ERROR = 500  # the status of an error without a status
 
 
 class Payload(Struct, frozen=True):
-    """The JSON object of a reply."""
+    """The JSON object in the body of a reply."""
 
     body: JsonObject
 
 
 class ChatReply(Struct, frozen=True):
-    """What is read of a reply; `model` is the model as served, "" where the server is silent;
-    `replaced` counts unpaired surrogates, which U+FFFD replaces."""
+    """The fields of a reply that Loom uses.
+
+    `model` is the name of the served model, or "" if the server does not return a name. `replaced`
+    is the number of unpaired surrogates in the reply that were replaced by U+FFFD.
+    """
 
     text: str
     model: str
@@ -41,76 +44,81 @@ class ChatReply(Struct, frozen=True):
 
 
 def render(request: Request, endpoint: ChatEndpoint) -> bytes:
-    """The request's JSON. Raises UserError for `params` that are not theirs to set, Rejected for a
-    temperature that the model does not take (a judge's is left out there)."""
-    found: dict[str, Any] = body(
+    """Return the JSON of the request.
+
+    Raises UserError if `params` contain a reserved name. If the model does not accept the
+    temperature, the temperature is omitted from the request of a judge; for other requests, raises
+    Rejected.
+    """
+    fields: dict[str, Any] = render_body(
         request,
         endpoint.name,
         native_schema=endpoint.native_schema,
         max_tokens=endpoint.max_tokens,
     )
-    if endpoint.reasoning and "max_tokens" in found:
-        found["max_completion_tokens"] = found.pop("max_tokens")
-    if not endpoint.temperature and found.get("temperature", 1) != 1:
+    if endpoint.reasoning and "max_tokens" in fields:
+        fields["max_completion_tokens"] = fields.pop("max_tokens")
+    if not endpoint.temperature and fields.get("temperature", 1) != 1:
         if request.purpose != "evaluate":
-            raise Rejected(f"{request.model}: rejected: this model takes no temperature but 1")
-        del found["temperature"]
-    return orjson.dumps(found)
+            raise Rejected(f"{request.model}: rejected: this model accepts only temperature 1")
+        del fields["temperature"]
+    return orjson.dumps(fields)
 
 
 def read_body(content: bytes) -> Payload | None:
-    """The JSON of a body: with a byte order mark, with what JSON does not have (infinities, halves
-    of characters), or as an event stream of a server that always streams. None if it is no JSON
-    object."""
+    """Parse the JSON object of a body, or return None if the body contains no JSON object.
+
+    Accepts a byte order mark, values that JSON does not allow (infinities, unpaired surrogates),
+    and the event streams of servers that always stream.
+    """
     content = content.removeprefix(codecs.BOM_UTF8).strip()
     try:
-        found: Json = orjson.loads(content)
+        value: Json = orjson.loads(content)
     except orjson.JSONDecodeError:
         text = content.decode("utf-8", "surrogatepass" if b"\xed" in content else "replace")
         if text.startswith(("data:", "event:", "id:", ":", "retry:")):
             return _join_events(text)
         try:
-            found = json.loads(text)
+            value = json.loads(text)
         except (ValueError, RecursionError):
             return None
-    return Payload(found) if isinstance(found, dict) else None
+    return Payload(value) if isinstance(value, dict) else None
 
 
 def parse(payload: Payload) -> ChatReply | None:
-    """The reply in a body; None where it has no choice."""
+    """Return the reply in a body, or None if the body has no choices."""
     choices = payload.body.get("choices")
     if not isinstance(choices, list) or not choices:
         return None
     choice = _object(choices[0])
     text, ending = _text(choice)
-    whole = HALF.sub("\N{REPLACEMENT CHARACTER}", text)
     served = payload.body.get("model")
     return ChatReply(
-        text=whole,
+        text=UNPAIRED_SURROGATE.sub("\N{REPLACEMENT CHARACTER}", text),
         model=served if isinstance(served, str) else "",
         usage=_usage(_object(payload.body.get("usage"))),
         ending=ending,
-        replaced=len(HALF.findall(text)),
+        replaced=len(UNPAIRED_SURROGATE.findall(text)),
     )
 
 
 def read_counts(payload: Payload | None) -> tuple[str, Usage]:
-    """The model as served ("" where the server is silent) and the tokens that were counted."""
+    """Return the served model ("" if the server does not return its name) and the token counts."""
     body = {} if payload is None else payload.body
     served = body.get("model")
     return served if isinstance(served, str) else "", _usage(_object(body.get("usage")))
 
 
 def find_error(payload: Payload) -> tuple[int, str] | None:
-    """Return the status and the text of an error in a reply, or None.
+    """Return the status and the text of an error in a reply, or None if the reply has no error.
 
-    Some proxies send an error with status 200. The error may be in the reply or in its choice.
+    Some proxies send an error with status 200. The error is in the reply itself or in its choice.
     """
     body = payload.body
     choices = body.get("choices")
     choice = _object(choices[0]) if isinstance(choices, list) and choices else {}
-    for place in (choice, _object(choice.get("message")), body):
-        if error := place.get("error"):
+    for part in (choice, _object(choice.get("message")), body):
+        if error := part.get("error"):
             return _status(error), _plain(error)
     if choice.get("finish_reason") == "error":
         return UNKNOWN_ERROR, "the model ended with an error"
@@ -120,9 +128,9 @@ def find_error(payload: Payload) -> tuple[int, str] | None:
 
 
 def _status(error: Json) -> int:
-    found = _object(error)
+    fields = _object(error)
     for name in ("code", "status", "status_code"):
-        code = found.get(name)
+        code = fields.get(name)
         if isinstance(code, str) and code.isdecimal():
             code = int(code)
         if isinstance(code, int) and 400 <= code < 600:
@@ -135,7 +143,7 @@ def _plain(error: Json) -> str:
 
 
 def _join_events(text: str) -> Payload | None:
-    """The events of a stream as one reply."""
+    """Join the events of a stream into one reply."""
     parts: list[str] = []
     body: JsonObject = {}
     ending: Json = None
@@ -161,15 +169,15 @@ def _join_events(text: str) -> Payload | None:
 
 
 def _text(choice: JsonObject) -> tuple[str, Ending]:
-    """The text, or the arguments of a tool call, or the words of a refusal; and how it ended."""
+    """Return the text (or the arguments of a tool call, or a refusal's text) and the ending."""
     message = _object(choice.get("message"))
     ending = ENDINGS.get(str(choice.get("finish_reason")), "")
     content = message.get("content")
-    if isinstance(content, list):  # parts, of which the thinking ones have no text
+    if isinstance(content, list):  # a list of parts; parts with reasoning have no text
         content = "".join(str(_object(part).get("text", "")) for part in content)
     if isinstance(content, str) and content:
         return content, ending
-    if not message and isinstance(choice.get("text"), str):  # of the older API for completions
+    if not message and isinstance(choice.get("text"), str):  # a reply of the older completions API
         return str(choice["text"]), ending
     calls = message.get("tool_calls")
     if isinstance(calls, list) and calls:
@@ -179,7 +187,10 @@ def _text(choice: JsonObject) -> tuple[str, Ending]:
 
 
 def _usage(usage: JsonObject) -> Usage:
-    """The tokens that the provider counted, all 0 where it did not, or counted below 0."""
+    """Return the tokens that the provider counted.
+
+    All counts are 0 if the provider counted no tokens or reported a negative count.
+    """
     details = _object(usage.get("prompt_tokens_details"))
     counts = [
         _count(usage.get("prompt_tokens")),

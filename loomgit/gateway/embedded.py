@@ -1,4 +1,4 @@
-"""`embedded/icl`: no language model, but a small learner that knows only what its prompt says."""
+"""The model `embedded/icl`: a small learner that uses only its prompt. It is no language model."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
     Word: TypeAlias = tuple[str, int, int, float, int]
 
-ALIKE = 0.2  # what likeness to the examples counts beside a cue word
-NEITHER = 0.25  # what the label for "neither" starts with, in cue words
-CERTAINTY = 2.0  # evidence -> log odds: confidence is then near the share that is right
+SIMILARITY = 0.2  # weight of the similarity to the examples, relative to a cue word
+NEITHER = 0.25  # initial score of the label for "neither", in cue words
+CERTAINTY = 2.0  # score -> log odds; calibrates the confidence to the share of correct answers
 TOKEN = re.compile(r"[^\W\d_]{1,6}|\d{1,3}|[^\w\s]|_")
 WORD = re.compile(r"\w+(?:['’]\w+)*|[^\w\s]")  # noqa: RUF001 - people type both apostrophes
 NEGATOR = re.compile(r"no|not|never|none|nobody|nothing|nor|cannot|without|hardly|\w*n\Wt")
@@ -58,7 +58,7 @@ SOURCE = re.compile(r"(?im)^[ \t#*-]*(?:\[([^\]\n]+)\]:?|source:[ \t]*(\S.*))")
 
 
 def _words(text: str) -> list[Word]:
-    """Stem, start, end and weight of each word, and where its negator starts (-1: it has none)."""
+    """Return each word's stem, start, end, weight, and the start of its negator (-1 if none)."""
     words: list[Word] = []
     weight, negated, reach, since = 1.0, -1, 0, 0
     for match in WORD.finditer(text):
@@ -66,7 +66,7 @@ def _words(text: str) -> list[Word]:
         if word in ".,;:!?()":
             negated, since = -1, len(words) if word in ".!?" else since
             continue
-        if word in ("but", "however"):  # what follows weighs more
+        if word in ("but", "however"):  # the words after this word weigh more
             negated, since = -1, max(since - 12 * (since == len(words)), len(words) - 40, 0)
             words[since:] = [(s, a, b, w * 0.5, n) for s, a, b, w, n in words[since:]]
         words.append((STEM.sub("", word), *match.span(), weight, negated))
@@ -95,50 +95,57 @@ def _plain(text: str) -> str:
     return re.sub(r"[\s_-]+", " ", text.strip(" \t\"'“”`*_.,|+-")).lower()
 
 
-def _lessons(text: str, labels: Sequence[str]) -> Iterator[tuple[int, str, str]]:
-    """What is said of which label: its index, "cue", "example" or "" (a definition), the words."""
+def _statements(text: str, labels: Sequence[str]) -> Iterator[tuple[int, str, str]]:
+    """Yield the statements about labels: the label's index, the kind and the text of a statement.
+
+    The kind is "cue", "example" or "" (a definition).
+    """
     names = {_plain(label): index for index, label in enumerate(labels)}
-    told = "|".join(re.escape(name).replace(r"\ ", "[ _-]") for name in names)
-    head = re.compile(rf"(?i)(#*)[\s\d.)+*•\"'-]*({told})[\"']?\s?(?:\(.*\))?\s?(?:[:—-]|$)(.*)")
-    verdict = re.compile(rf"(?i).*:\s*[\"']?({told})[\"']?\s*(?:[,}}.]|$)")
-    label, part, level, asked, gap = -1, "", 0, "", False
-    # Emphasis says nothing; a line that ends in a comma goes on in the next.
+    label_names = "|".join(re.escape(name).replace(r"\ ", "[ _-]") for name in names)
+    head = re.compile(
+        rf"(?i)(#*)[\s\d.)+*•\"'-]*({label_names})[\"']?\s?(?:\(.*\))?\s?(?:[:—-]|$)(.*)"
+    )
+    verdict = re.compile(rf"(?i).*:\s*[\"']?({label_names})[\"']?\s*(?:[,}}.]|$)")
+    label, part, level, example_input, gap = -1, "", 0, "", False
+    # Remove emphasis. Join a line that ends in a comma with the next line.
     for line in re.sub(r"\*\*|`|(?<=,)[ \t]*\n(?=[ \t]*\w)", "", text).split("\n"):
-        said, _, name = re.sub("->|→|=>", "|", line).strip(" |").rpartition("|")
-        here, kind, words = label, part, "" if said else line
-        if said and _plain(name) in names:
-            here, kind, words = names[_plain(name)], "example", said
-        elif asked and (match := verdict.match(line)):
-            here, kind, words = names[_plain(match[1])], "example", asked
+        row, _, name = re.sub("->|→|=>", "|", line).strip(" |").rpartition("|")
+        target, kind, words = label, part, "" if row else line
+        if row and _plain(name) in names:
+            target, kind, words = names[_plain(name)], "example", row
+        elif example_input and (match := verdict.match(line)):
+            target, kind, words = names[_plain(match[1])], "example", example_input
         elif match := head.match(line.strip(" \t|").replace("|", ":", 1)):
             label, part, level = names[_plain(match[2])], "", len(match[1]) or 9
-            here, kind, words = label, part, match[3]
+            target, kind, words = label, part, match[3]
         elif match := PART.match(line):
             part = kind = "example" if match[1].lower() == "example" else "cue"
-            label = here = next((i for n, i in names.items() if n in _plain(match[0])), label)
+            label = target = next((i for n, i in names.items() if n in _plain(match[0])), label)
             words = line[match.end() :]
         elif re.match(r"#" if level < 9 else r"#|\w" if gap else r"#|[-+•|]? ?\w+ ?[:|]", line):
             label, words = label if line.count("#", 0, 6) > level else -1, ""
         for piece in re.split("[,;]", words) if kind == "cue" else [words]:
-            if here >= 0 and _plain(piece):
-                yield here, kind, piece
-        asked = line[marker.end() - 1 :] if (marker := MARKER.match("\n" + line)) else asked
+            if target >= 0 and _plain(piece):
+                yield target, kind, piece
+        if marker := MARKER.match("\n" + line):
+            example_input = line[marker.end() - 1 :]
         gap = not line.strip()
 
 
-class _Taught:
-    """What a prompt says of the labels of one field, weighed once for many inputs."""
+class _TaughtField:
+    """A prompt's statements about the labels of one field, weighted once for many inputs."""
 
     def __init__(self, labels: Sequence[str], *texts: str) -> None:
-        self.labels, self.rest = labels, -1  # `rest`: the label for what fits no other
+        self.labels, self.rest = labels, -1  # `rest`: the label for inputs that fit no other label
         self.cues: dict[str, int] = {}
         counts = [dict(_features(_words(_plain(label)))) for label in labels]
-        for label, part, said in next(filter(None, (list(_lessons(t, labels)) for t in texts)), []):
-            words = _words(said)
-            if part == "cue":  # a phrase told for two labels tells nothing
+        statements = (list(_statements(text, labels)) for text in texts)
+        for label, part, statement in next(filter(None, statements), []):
+            words = _words(statement)
+            if part == "cue":  # a cue that belongs to two labels is no evidence
                 phrase = " ".join(word[0] for word in words)
                 self.cues[phrase] = label if self.cues.get(phrase, label) == label else -1
-            elif not part and re.search(r"(?i)\b(neither|otherwise|default|none of)\b", said):
+            elif not part and re.search(r"(?i)\b(neither|otherwise|default|none of)\b", statement):
                 self.rest = label
             for feature, weight in _features(words):
                 counts[label][feature] = counts[label].get(feature, 0.0) + weight
@@ -149,11 +156,11 @@ class _Taught:
         self.odds: dict[str, list[float]] = {}
         for f in known:
             logs = [math.log((c.get(f, 0) + 0.5) / n) for c, n in zip(counts, sizes, strict=True)]
-            self.odds[f] = [ALIKE * (log - sum(logs) / len(logs)) for log in logs]
+            self.odds[f] = [SIMILARITY * (log - sum(logs) / len(logs)) for log in logs]
 
-    def choose(self, text: str, heat: float, seed: str) -> tuple[str, float, str]:
-        """The label for `text`, its probability, and the words that speak for it."""
-        words, cues, loose, place = _words(text), [], [], 0
+    def choose(self, text: str, temperature: float, seed: str) -> tuple[str, float, str]:
+        """Return the label for `text`, its probability, and the words that support this label."""
+        words, cues, unmatched, place = _words(text), [], [], 0
         while place < len(words):
             size = min(5, len(words) - place)  # the longest cue has five words
             stems = [word[0] for word in words[place : place + size]]
@@ -163,21 +170,22 @@ class _Taught:
                 _, start, _, weight, negated = words[place]
                 if negated >= 0:
                     start, label = negated, self.opposite.get(label, -1)
-                said = text[start : words[place + size - 1][2]]
-                cues.append((label, weight * (size + 1) / 2, said))
-            loose += words[place : place + (not size)]  # what no cue explains
+                phrase = text[start : words[place + size - 1][2]]
+                cues.append((label, weight * (size + 1) / 2, phrase))
+            unmatched += words[place : place + (not size)]  # words that belong to no cue
             place += size or 1
         scores = [math.fsum(w for of, w, _ in cues if of == i) for i in range(len(self.labels))]
-        if self.rest >= 0:  # it also has what speaks for two labels at once
+        if self.rest >= 0:  # evidence for two labels at once supports `rest`
             scores[self.rest] += NEITHER + sorted([0.0, 0.0, *scores])[-2]
-        for feature, weight in _features(loose):
+        for feature, weight in _features(unmatched):
             for label, odds in enumerate(self.odds.get(feature, ())):
                 scores[label] += weight * odds
         chances = [math.exp(CERTAINTY * (score - max(scores))) for score in scores]
         pick = chances.index(1.0)
-        if heat > 0:
-            pick = Random(seed).choices(range(len(chances)), [c ** (1 / heat) for c in chances])[0]  # noqa: S311 - no secret
-        quoted = [f'"{said}"' for label, _, said in cues if label == pick][:3]
+        if temperature > 0:
+            weights = [chance ** (1 / temperature) for chance in chances]
+            pick = Random(seed).choices(range(len(chances)), weights)[0]  # noqa: S311 - not secret
+        quoted = [f'"{phrase}"' for label, _, phrase in cues if label == pick][:3]
         reason = f"{self.labels[pick]}: {', '.join(quoted) or 'likest to its examples'}"
         return self.labels[pick], chances[pick] / math.fsum(chances), reason
 
@@ -197,26 +205,30 @@ def _fields(schema: Json) -> JsonObject:
 
 
 def _labels(schema: Json, *texts: str) -> dict[str, list[str]]:
-    """The labels of each field that takes one, or of the field that a text says is `one of: …`."""
+    """Return the labels by field: from enums, or from a list after `one of: …` in a text."""
     parts = [(n, part) for n, part in _fields(schema).items() if isinstance(part, dict)]
     enums = [(name, part["enum"]) for name, part in parts if "enum" in part]
-    found = {name: [str(label) for label in enum] for name, enum in enums if isinstance(enum, list)}
+    by_field = {n: [str(label) for label in enum] for n, enum in enums if isinstance(enum, list)}
     names = [name for name, part in parts if part.get("type") == "string"] or [""]
-    for line, said in (match for text in texts for match in ONE_OF.findall(text)[::-1]):
-        options = (option.split(": ")[0] for option in re.split(r"[,|/\n]|\bor\b", said))
+    for line, listed in (match for text in texts for match in ONE_OF.findall(text)[::-1]):
+        options = (option.split(": ")[0] for option in re.split(r"[,|/\n]|\bor\b", listed))
         if len(labels := [label for o in options if (label := o.strip(" \t-*\"'`"))]) > 1:
-            return found or {next((name for name in names if name in line), names[0]): labels}
-    return found
+            return by_field or {next((name for name in names if name in line), names[0]): labels}
+    return by_field
 
 
-def _overlap(one: str, other: str) -> float:
-    """The overlap coefficient (Szymkiewicz-Simpson) of the words of two texts."""
-    a, b = ({word[0] for word in _words(text)}.difference(STOP_WORDS) for text in (one, other))
+def _overlap(first: str, second: str) -> float:
+    """Return the overlap coefficient (Szymkiewicz-Simpson) of two texts' words."""
+    a, b = ({word[0] for word in _words(text)}.difference(STOP_WORDS) for text in (first, second))
     return len(a & b) / (min(len(a), len(b)) or 1)
 
 
 def _split(messages: Sequence[Message]) -> tuple[str, str, str]:
-    """What comes before the input (at the task's first unanswered marker), the input, the rest."""
+    """Return the text before the input, the input, and the text after it.
+
+    The input starts at the first marker, such as `Input:`, that no answer follows. Markers in the
+    task section have priority.
+    """
     texts = ["\n" + message.content for message in messages]
     for place in reversed(range(len(texts))):
         text, task = texts[place], TASK.search(texts[place])
@@ -225,45 +237,51 @@ def _split(messages: Sequence[Message]) -> tuple[str, str, str]:
         chosen = [m for m in chosen if task and m.start() > task.start()] or chosen
         if chosen:
             start = chosen[0].end()
-            end = found.start() if (found := END.search(text, start)) else len(text)
+            end = match.start() if (match := END.search(text, start)) else len(text)
             before, after = [*texts[:place], text[:start]], [text[end:], *texts[place + 1 :]]
             return "\n".join(before), text[start:end].strip(), "\n".join(after)
     return "\n".join(texts[:-1]), texts[-1], ""
 
 
-@lru_cache(maxsize=64)  # so the taught part of a prompt is read once for all its inputs
-class _Lesson:
-    """What a prompt says beside its input, first before it: no author of an input writes there."""
+@lru_cache(maxsize=64)  # the fixed part of a prompt is parsed once for all its inputs
+class _TaughtPrompt:
+    """The content of a prompt without its input.
 
-    def __init__(self, before: str, after: str, asked: bytes) -> None:
+    The text before the input has priority, because authors of inputs cannot write there.
+    """
+
+    def __init__(self, before: str, after: str, schema: bytes) -> None:
         forms = [_template(t) for part in (before, after) for t in TEMPLATE.findall(part)[::-1]]
         form = next(
             filter(_labels, forms), _template("".join(TEMPLATE.findall(before + after)[-1:]))
         )
-        self.schema, self.around = orjson.loads(asked) or form, (before, after)
+        self.schema, self.around = orjson.loads(schema) or form, (before, after)
         listing = () if "score" in _fields(self.schema) else self.around
         labels = _labels(self.schema) or _labels(form) or _labels(self.schema, *listing)
-        self.fields = {name: _Taught(told, before, after) for name, told in labels.items()}
+        self.fields = {n: _TaughtField(options, before, after) for n, options in labels.items()}
         self.tokens = len(TOKEN.findall(before)) + len(TOKEN.findall(after))
 
-    def answer(self, text: str, heat: float, seed: str) -> str:
-        """The reply to one input: JSON where a form is asked for, else plain text."""
-        read = {n: taught.choose(text, heat, seed + n) for n, taught in self.fields.items()}
-        labels: JsonObject = {name: label for name, (label, _, _) in read.items()}
-        sure = min((chance for _, chance, _ in read.values()), default=1.0)
-        reason = "; ".join(why for _, _, why in read.values()) or "taken from the input"
+    def answer(self, text: str, temperature: float, seed: str) -> str:
+        """Return the reply to one input: JSON if the prompt defines a form, else plain text."""
+        chosen = {n: field.choose(text, temperature, seed + n) for n, field in self.fields.items()}
+        labels: JsonObject = {name: label for name, (label, _, _) in chosen.items()}
+        confidence = min((chance for _, chance, _ in chosen.values()), default=1.0)
+        reason = "; ".join(why for _, _, why in chosen.values()) or "taken from the input"
         extract, source = " ".join(SENTENCE.findall(text)[:2]), ""
-        if not read and "score" in _fields(self.schema):
-            sure, extract = _overlap(*[*SECTION.split(text.join(self.around))[1:], "", ""][:2]), ""
-            reason = f"only words compared: {sure:.0%} of the shorter text's stand in the other"
-        elif not read and len(cut := SOURCE.split("\n".join(self.around))) > 3:
+        if not chosen and "score" in _fields(self.schema):
+            sections = [*SECTION.split(text.join(self.around))[1:], "", ""]
+            confidence, extract = _overlap(*sections[:2]), ""
+            reason = (
+                f"only words compared: {confidence:.0%} of the shorter text's stand in the other"
+            )
+        elif not chosen and len(cut := SOURCE.split("\n".join(self.around))) > 3:
             parts = zip(cut[1::3], cut[2::3], cut[3::3], strict=True)
-            passages = [(a or b, said) for a, b, c in parts for said in SENTENCE.findall(c)]
+            passages = [(a or b, sentence) for a, b, c in parts for sentence in SENTENCE.findall(c)]
             source, extract = max(passages, key=lambda p: _overlap(text, p[1]), default=("", ""))
             reason = f"the sentence of {source} that shares most words with the question"
         if not _fields(self.schema):
             return str(next(iter(labels.values()), extract))
-        roles: JsonObject = {"confid|prob|score": round(sure, 4), "reason|expla|why": reason}
+        roles: JsonObject = {"confid|prob|score": round(confidence, 4), "reason|expla|why": reason}
         roles |= {"source|cit": source, "": extract}
         return orjson.dumps(_fill(self.schema, "", labels, roles)).decode()
 
@@ -273,28 +291,30 @@ def _fill(schema: Json, name: str, labels: JsonObject, roles: JsonObject) -> Jso
         return {key: _fill(part, key, labels, roles) for key, part in parts.items()}
     value = next(value for role, value in roles.items() if re.search(role, name.lower()))
     kind = str(schema.get("type")) if isinstance(schema, dict) else ""
-    sure = value if isinstance(value, float) else 0.0
-    by: JsonObject = {"number": sure, "integer": round(sure), "boolean": sure >= 0.5}
-    return labels.get(name, [value] * bool(value) if kind == "array" else by.get(kind, value))
+    number = value if isinstance(value, float) else 0.0
+    by_kind: JsonObject = {"number": number, "integer": round(number), "boolean": number >= 0.5}
+    return labels.get(name, [value] * bool(value) if kind == "array" else by_kind.get(kind, value))
 
 
 class EmbeddedGateway(Struct, frozen=True):
-    """Answers from what the prompt says, the same to equal requests; `price` is in USD."""
+    """Answers from the prompt alone. Equal requests get equal answers. `price` is in USD."""
 
     price: Callable[[Usage], float | None] = lambda _: 0.0
     clock: Callable[[], float] = time.perf_counter
 
     async def complete(self, request: Request) -> Completion:
-        """Return the answer in the form asked for; Rejected where there is no message."""
-        started, heat = self.clock(), request.temperature or 0.0
+        """Return the answer in the requested form. Raises Rejected if there are no messages."""
+        started, temperature = self.clock(), request.temperature or 0.0
         if not request.messages:
             raise Rejected(f"{EMBEDDED_MODEL}: the request has no message")
         before, text, after = _split(request.messages)
-        lesson = _Lesson(before, after, canonical(request.schema or {}))
-        seed = digest([request.seed, request.sample, before, text, after]) if heat > 0 else ""
-        reply = lesson.answer(text, heat, seed)
-        usage = Usage(lesson.tokens + len(TOKEN.findall(text)), len(TOKEN.findall(reply)))
+        prompt = _TaughtPrompt(before, after, canonical(request.schema or {}))
+        seed = (
+            digest([request.seed, request.sample, before, text, after]) if temperature > 0 else ""
+        )
+        reply = prompt.answer(text, temperature, seed)
+        usage = Usage(prompt.tokens + len(TOKEN.findall(text)), len(TOKEN.findall(reply)))
         return Completion(reply, EMBEDDED_MODEL, usage, self.price(usage), self.clock() - started)
 
     async def close(self) -> None:
-        """Do nothing: there is nothing to let go of."""
+        """Do nothing, because no resource is open."""

@@ -1,4 +1,7 @@
-"""Where the direct lane finds a model: address, name, key, and what its API takes."""
+"""Resolves a model of the direct lane, which calls OpenAI's chat API without litellm.
+
+The result contains the address, the name and the key of the model, and the features of its API.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +11,21 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from loomgit.errors import UserError
-from loomgit.gateway.catalogue import (
+from loomgit.gateway.api_keys import (
+    KEYLESS_PROVIDERS,
+    find_address,
+    find_key,
+    read_address,
+    read_key,
+)
+from loomgit.gateway.model_catalog import (
     OPENAI,
     is_reasoning,
     split_provider,
     takes_schema,
     takes_temperature,
 )
-from loomgit.gateway.faults import Asked, missing_key
-from loomgit.gateway.keys import NO_KEY_NEEDED, find_address, find_key, read_address, read_key
+from loomgit.gateway.provider_errors import CallTarget, missing_key
 from loomgit.gateway.wire import TIMEOUT
 
 if TYPE_CHECKING:
@@ -24,8 +33,9 @@ if TYPE_CHECKING:
 
     from loomgit.domain.settings import ModelSettings, Secret
 
-CHAT = "/chat/completions"
-# Providers that `lane: direct` reaches without a base_url; the other lane asks them by default.
+CHAT_PATH = "/chat/completions"
+# Providers for which `lane: direct` needs no base_url. Their default lane is litellm, except for
+# OpenAI's own models.
 ADDRESSES = {
     OPENAI: "https://api.openai.com/v1",
     "groq": "https://api.groq.com/openai/v1",
@@ -38,12 +48,12 @@ ADDRESSES = {
     "cerebras": "https://api.cerebras.ai/v1",
     "ollama": "http://127.0.0.1:11434/v1",
 }
-# The account's parts that OpenAI's own clients send when these are set.
-ACCOUNT = {"OPENAI_ORGANIZATION": "OpenAI-Organization", "OPENAI_PROJECT": "OpenAI-Project"}
+# Headers that OpenAI's own clients send if these environment variables are set.
+ACCOUNT_HEADERS = {"OPENAI_ORGANIZATION": "OpenAI-Organization", "OPENAI_PROJECT": "OpenAI-Project"}
 
 
 class ChatEndpoint(Struct, frozen=True):
-    """A model resolved once; `name` is what its server calls it, `asked` what errors may say."""
+    """A resolved model. `name` is its name on the server. `asked` is data for error messages."""
 
     url: str
     name: str
@@ -52,7 +62,7 @@ class ChatEndpoint(Struct, frozen=True):
     reasoning: bool
     temperature: bool
     max_tokens: int | None
-    asked: Asked
+    asked: CallTarget
 
 
 def resolve(
@@ -62,31 +72,35 @@ def resolve(
     reveal: Callable[[Secret], str],
     environment: Mapping[str, str],
 ) -> ChatEndpoint:
-    """The endpoint of `model`.
+    """Return the endpoint of `model`.
 
-    Raises Denied where its key is nowhere, UserError where nobody says where it is, or where a
-    variable that its settings name is not set.
+    Raises Denied if the key of the model is missing. Raises UserError if its address is unknown, or
+    if its settings name a variable that is not set.
     """
     known, name = split_provider(model)
-    provider = known or OPENAI  # whoever speaks its API: its variables are the usual ones there
-    base_url, own = _base_url(model, provider, settings, reveal, environment)
-    api_key, source = _key(model, provider, settings, reveal, environment, own_server=own)
+    provider = known or OPENAI  # most servers with OpenAI's API use OpenAI's variables
+    base_url, own_server = _base_url(model, provider, settings, reveal, environment)
+    api_key, source = _key(model, provider, settings, reveal, environment, own_server=own_server)
     headers = {"Content-Type": "application/json"}
     if api_key:
         headers["Authorization"] = f"Bearer {api_key}"
-    if not own and provider == OPENAI:
-        headers |= {ACCOUNT[name]: environment[name] for name in ACCOUNT if environment.get(name)}
+    if not own_server and provider == OPENAI:
+        headers |= {
+            ACCOUNT_HEADERS[name]: environment[name]
+            for name in ACCOUNT_HEADERS
+            if environment.get(name)
+        }
     base = base_url.rstrip("/")
     timeout = (settings.timeout if settings else None) or TIMEOUT
     return ChatEndpoint(
-        url=base if base.endswith(CHAT) else base + CHAT,
+        url=base if base.endswith(CHAT_PATH) else base + CHAT_PATH,
         name=name,
         headers=headers,
         native_schema=takes_schema(provider, name),
         reasoning=known == OPENAI and is_reasoning(name),
         temperature=known != OPENAI or takes_temperature(name),
         max_tokens=settings.max_output_tokens if settings else None,
-        asked=Asked(model, source, base_url if own else None, timeout),
+        asked=CallTarget(model, source, base_url if own_server else None, timeout),
     )
 
 
@@ -97,20 +111,20 @@ def _base_url(
     reveal: Callable[[Secret], str],
     environment: Mapping[str, str],
 ) -> tuple[str, bool]:
-    """The address, and whether somebody chose it."""
+    """Return the address, and whether the user configured the address."""
     if settings is not None and settings.base_url is not None:
         place = f"{settings.base_url.place}: base_url of {model}"
         return read_address(reveal(settings.base_url), place), True
-    said, _ = find_address(provider, environment)
-    if not said and provider in ADDRESSES:
+    address, _ = find_address(provider, environment)
+    if not address and provider in ADDRESSES:
         return ADDRESSES[provider], False
-    if not said:
+    if not address:
         raise UserError(
-            f"{model}: nothing says where it is",
-            hint=f"write models: {{{model}: {{base_url: ...}}}} into .loom/config.yaml, "
-            "or leave `lane: direct` out",
+            f"{model}: the address of its server is unknown",
+            hint=f"set models: {{{model}: {{base_url: ...}}}} in .loom/config.yaml, "
+            "or remove `lane: direct`",
         )
-    return said, True
+    return address, True
 
 
 def _key(
@@ -122,11 +136,11 @@ def _key(
     *,
     own_server: bool,
 ) -> tuple[str | None, str]:
-    """The key, and where it comes from as an error may say it."""
+    """Return the key, and a description of its source for error messages."""
     if settings is not None and settings.api_key is not None:
         place = f"{settings.api_key.place}: api_key of {model}"
         return read_key(reveal(settings.api_key), place), settings.api_key.source
     key, variable = find_key(provider, environment)
-    if key is None and not own_server and provider not in NO_KEY_NEEDED:
+    if key is None and not own_server and provider not in KEYLESS_PROVIDERS:
         raise missing_key(model, variable)
     return key, variable

@@ -1,4 +1,4 @@
-"""The gateway that asks another model where one fails in a way that another can cure."""
+"""Gateway that calls a substitute model if a model fails or refuses."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from loomgit.domain.models import PromptRejected, Spent
+from loomgit.domain.models import CallTotals, PromptRejected
 from loomgit.errors import Denied, ModelError, Rejected
 
 if TYPE_CHECKING:
@@ -18,13 +18,15 @@ if TYPE_CHECKING:
 
 
 class FallbackGateway:
-    """Asks the model, then those in `instead` for it, in their order, until one replies.
+    """Calls the model, then its substitutes from `instead` in order, until one of them replies.
 
-    Errors move it on, but for Denied (no key, no quota, no budget), which a person has to cure, and
-    so does a reply that is a refusal: the next one's bill holds what that cost. A judge has no
-    substitute: scores of two judges cannot be compared. `Completion.model` says who answered. Where
-    nobody did, the last refusal is returned; where none was one, the last error is raised with the
-    first one's words before its own.
+    After an error or a refusal, the next model is called. After Denied (no key, no quota, no
+    budget), no other model is called, because a person must fix the cause. The returned reply
+    includes the cost of earlier refusals. A judge has no substitute, because scores of two judges
+    cannot be compared. `Completion.model` names the model that answered.
+
+    If no model answers, the last refusal is returned. If no model refused either, the last error is
+    raised. The message of this error starts with the message of the first error.
     """
 
     def __init__(self, inner: Gateway, instead: Mapping[str, Sequence[str]]) -> None:
@@ -33,12 +35,12 @@ class FallbackGateway:
 
     async def complete(self, request: Request) -> Completion:
         """Return the first reply that is not a refusal."""
-        others = self._instead.get(request.model, ()) if request.purpose == "transform" else ()
-        if not others:
+        substitutes = self._instead.get(request.model, ()) if request.purpose == "transform" else ()
+        if not substitutes:
             return await self._inner.complete(request)
         failed: list[ModelError] = []
         refused: list[Completion] = []
-        for model in (request.model, *others):
+        for model in (request.model, *substitutes):
             try:
                 completion = await self._inner.complete(replace(request, model=model))
             except Denied:
@@ -47,39 +49,41 @@ class FallbackGateway:
                 failed.append(error)
             else:
                 if not completion.refusal:
-                    return _bill(refused, completion)
+                    return _add_costs(refused, completion)
                 refused.append(completion)
         if refused:
-            return _bill(refused[:-1], refused[-1])
-        raise _together(failed) from failed[-1]
+            return _add_costs(refused[:-1], refused[-1])
+        raise _combine(failed) from failed[-1]
 
     async def close(self) -> None:
-        """Close the gateway behind this one."""
+        """Close the inner gateway."""
         await self._inner.close()
 
 
-def _bill(before: Sequence[Completion], reply: Completion) -> Completion:
-    """The reply with what the ones before it took on its bill."""
-    if not before:
+def _add_costs(earlier: Sequence[Completion], reply: Completion) -> Completion:
+    """Add the usage, cost and latency of the earlier replies to the reply, and return it."""
+    if not earlier:
         return reply
-    spent = Spent()
-    for completion in (*before, reply):
+    spent = CallTotals()
+    for completion in (*earlier, reply):
         spent.add(completion)
     return replace(
         reply,
         usage=reply.usage if spent.cached else spent.usage,
         cost=spent.cost,
         latency=spent.latency,
-        attempts=sum(completion.attempts for completion in (*before, reply)),
+        attempts=sum(completion.attempts for completion in (*earlier, reply)),
         cached=spent.cached,
         saved=spent.saved,
     )
 
 
-def _together(failed: Sequence[ModelError]) -> ModelError:
-    """The last error in the words of the first and the last; the prompt is to blame for it only
-    where it is for all."""
-    last = copy(failed[-1])  # a copy: equal requests that failed together share the error
-    last.message = f"{failed[0].message}; instead: {last.message}"
-    blamed = all(isinstance(error, PromptRejected) for error in failed)
-    return Rejected(last.message) if isinstance(last, PromptRejected) and not blamed else last
+def _combine(failed: Sequence[ModelError]) -> ModelError:
+    """Return the last error with the messages of the first and the last error.
+
+    The result is a PromptRejected only if all errors are of this type.
+    """
+    last = copy(failed[-1])  # equal requests in flight share the error, so change only a copy
+    last.message = f"{failed[0].message}; fallback: {last.message}"
+    only_prompt = all(isinstance(error, PromptRejected) for error in failed)
+    return Rejected(last.message) if isinstance(last, PromptRejected) and not only_prompt else last

@@ -1,4 +1,4 @@
-"""A gateway that tells a model that is not served from one request that is refused."""
+"""Gateway that finds out whether a model is unavailable or only a single request is rejected."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class _Model:
-    """The calls to one model: whether one was answered, and how many may still be."""
+    """The first calls to one model: whether any call was answered, and how many are in flight."""
 
     def __init__(self) -> None:
         self.answered = False
@@ -28,8 +28,9 @@ class _Model:
 class FirstCallsGateway:
     """Turns NotServed into Rejected once the model has answered another request.
 
-    A refused call waits for the calls in flight. If one of them is answered, only the refused
-    request is at fault. If none is answered, the model is not served.
+    A call that failed with NotServed waits for the other calls in flight. If one of the other calls
+    is answered, only the failed request is at fault. If none is answered, the provider does not
+    serve the model.
     """
 
     def __init__(self, inner: Gateway) -> None:
@@ -37,14 +38,14 @@ class FirstCallsGateway:
         self._models: dict[str, _Model] = {}
 
     async def complete(self, request: Request) -> Completion:
-        """Return the reply. Raises Rejected for NotServed of a model that answers others."""
+        """Return the reply. If the model answers other calls, Rejected replaces NotServed."""
         model = self._models.setdefault(request.model, _Model())
         if model.answered:
             try:
                 return await self._inner.complete(request)
             except NotServed as error:
                 raise _rejected(error) from error
-        if model.settled.is_set():  # the calls before have failed: these are the first ones again
+        if model.settled.is_set():  # all earlier calls failed, so this call counts as a first call
             model.settled = asyncio.Event()
         model.open += 1
         try:
@@ -63,7 +64,7 @@ class FirstCallsGateway:
         raise refused
 
     async def close(self) -> None:
-        """Close the gateway behind this one."""
+        """Close the inner gateway."""
         await self._inner.close()
 
 

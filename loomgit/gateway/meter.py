@@ -1,4 +1,4 @@
-"""The gateway that keeps count: what every model did at every stage, and what it cost."""
+"""Gateway that counts the calls, tokens and costs of each model at each stage."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STAGES = ("transform", "evaluate")
 
 
 class MeterGateway:
-    """Passes everything on, and counts the replies that come back."""
+    """Passes calls on, and counts the calls and replies."""
 
     def __init__(self, inner: Gateway) -> None:
         self._inner = inner
@@ -40,8 +40,10 @@ class MeterGateway:
                 self._counts.setdefault(name, _Count()).add(completion, bill)
 
     def cost(self, hits: int) -> Cost:
-        """What all calls cost, those of records that were not finished as well; `hits` are the
-        replies that came from the cache."""
+        """Return the cost of all calls, including calls for unfinished records.
+
+        `hits` is the number of replies from the cache.
+        """
         models = self.models
         usage = sum((Usage(m.input, m.output, m.cached) for m in models), Usage())
         known = dict.fromkeys(STAGES, 0.0)
@@ -49,9 +51,9 @@ class MeterGateway:
         for model in models:
             known[model.stage] += model.known
             unpriced[model.stage] += model.unpriced
-        whole = not any(unpriced.values())
+        all_priced = not any(unpriced.values())
         return Cost(
-            total=sum(known.values()) if whole else None,
+            total=sum(known.values()) if all_priced else None,
             known=sum(known.values()),
             breakdown={stage: None if unpriced[stage] else known[stage] for stage in STAGES},
             tokens={"input": usage.input, "output": usage.output, "cached": usage.cached},
@@ -62,14 +64,14 @@ class MeterGateway:
         )
 
     async def close(self) -> None:
-        """Close the gateway behind this one."""
+        """Close the inner gateway."""
         await self._inner.close()
 
     @property
     def models(self) -> tuple[ModelCost, ...]:
-        """The counts so far: transform before evaluate, then by name."""
+        """The counts so far: first transform, then evaluate; each sorted by name."""
         return tuple(
-            self._counts[name].of(*name)
+            self._counts[name].model_cost(*name)
             for name in sorted(self._counts, key=lambda n: (n[0] != "transform", n))
         )
 
@@ -85,12 +87,12 @@ class _Count(Struct):
     saved: float | None = 0.0
 
     def add(self, completion: Completion | None, bill: Bill) -> None:
-        """Count a reply (None: the call failed) and the calls behind it."""
+        """Count a reply (None if the call failed), and add the calls that `bill` contains."""
         if completion is not None and completion.cached:
             self.hits += 1
             known = self.saved is not None and completion.saved is not None
             self.saved = (self.saved or 0.0) + (completion.saved or 0.0) if known else None
-        elif completion is not None and not bill.calls:  # a gateway without bills
+        elif completion is not None and not bill.calls:  # the inner gateway adds no charges
             bill.add(Charge("transform", completion.usage, completion.cost))
         self.calls += bill.calls
         self.input += bill.usage.input
@@ -99,10 +101,10 @@ class _Count(Struct):
         self.known += bill.known
         self.unpriced += bill.unpriced
 
-    def of(self, stage: str, asked: str, model: str) -> ModelCost:
+    def model_cost(self, stage: str, requested: str, model: str) -> ModelCost:
         return ModelCost(
             stage,
-            asked,
+            requested,
             model,
             self.calls,
             self.hits,

@@ -1,4 +1,4 @@
-"""What a call costs: the project's own prices first, then the price table that litellm ships."""
+"""Prices of calls: the prices of the project first, then the price table of litellm."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from loomgit.gateway.catalogue import find_entry
+from loomgit.gateway.model_catalog import find_entry
 from loomgit.gateway.routing import EMBEDDED_PREFIX
 
 if TYPE_CHECKING:
@@ -22,14 +22,14 @@ _TIER = re.compile(r"input_cost_per_token_above_(\d+)k_tokens")
 
 
 class UnitPrice(Struct, frozen=True):
-    """USD for one token: of input, of output, of input that the provider had cached."""
+    """The price of one token in USD, for input, output, and input that the provider cached."""
 
     input: float
     output: float
     cached: float
 
     def cost(self, usage: Usage) -> float:
-        """USD for `usage`; its cached tokens are a part of its input tokens."""
+        """Return the cost of `usage` in USD. The input tokens include the cached tokens."""
         cached = min(usage.cached, usage.input)
         fresh = usage.input - cached
         return fresh * self.input + cached * self.cached + usage.output * self.output
@@ -39,16 +39,16 @@ FREE = UnitPrice(0.0, 0.0, 0.0)
 
 
 class Prices:
-    """Prices of models, by the ids that a pipeline and a provider call them."""
+    """Prices of models, by a model's id in pipelines and its id at the provider."""
 
     def __init__(self, models: Mapping[str, ModelSettings]) -> None:
         self._models = models
 
     def cost(self, model: str, served: str, usage: Usage) -> float | None:
-        """USD for one call, None where no price is known: unknown is never 0.
+        """Return the cost of one call in USD. If no price is known, the result is None, never 0.
 
-        `model` is the id that was asked for, `served` the one that the provider says answered: its
-        dated snapshot may have a price of its own.
+        `model` is the requested id. `served` is the id that the provider reports, because a dated
+        snapshot may have its own price.
         """
         price = self.unit_price(model, served, prompt_tokens=usage.input)
         return None if price is None else price.cost(usage)
@@ -56,7 +56,10 @@ class Prices:
     def unit_price(
         self, model: str, served: str | None = None, *, prompt_tokens: int = 0
     ) -> UnitPrice | None:
-        """The price of one token. Some providers ask more for prompts longer than a limit."""
+        """Return the price of one token, or None if the price is unknown.
+
+        Some providers charge more for prompts longer than a limit.
+        """
         settings = self._models.get(model)
         if settings is not None and settings.price_as is not None:
             model, served = settings.price_as, None
@@ -67,7 +70,7 @@ class Prices:
         return _local(settings, listed)
 
     def max_output_tokens(self, model: str) -> int | None:
-        """The most tokens that one reply of `model` can have, None where nobody says."""
+        """Return the maximum tokens of one reply of `model`, or None if the maximum is unknown."""
         settings = self._models.get(model)
         if settings is not None and settings.max_output_tokens is not None:
             return settings.max_output_tokens
@@ -82,12 +85,12 @@ class Prices:
 
 
 def _local(settings: ModelSettings, listed: UnitPrice | None) -> UnitPrice | None:
-    """The project's prices; what it leaves out is as listed, and unknown where it is not."""
-    given = settings.input_price, settings.output_price
+    """Return the project's prices. Listed prices replace missing ones. None if one is unknown."""
+    configured = settings.input_price, settings.output_price
     fallback = (listed.input, listed.output) if listed else (None, None)
     input_price, output_price = (
         price / MILLION if price is not None else other
-        for price, other in zip(given, fallback, strict=True)
+        for price, other in zip(configured, fallback, strict=True)
     )
     if input_price is None or output_price is None:
         return None
@@ -106,10 +109,13 @@ def _from_entry(entry: Mapping[str, Json], prompt_tokens: int) -> UnitPrice | No
 
 
 def _tier(entry: Mapping[str, Json], prompt_tokens: int) -> str:
-    """The ending of the keys for the highest limit that a prompt of this length passes."""
-    limits = (int(found[1]) for key in entry if (found := _TIER.fullmatch(key)))
-    passed = [limit for limit in limits if prompt_tokens > limit * 1000]
-    return f"_above_{max(passed)}k_tokens" if passed else ""
+    """Return the suffix of the table's keys for prompts of this length.
+
+    The suffix names the highest limit that the prompt exceeds.
+    """
+    limits = (int(match[1]) for key in entry if (match := _TIER.fullmatch(key)))
+    exceeded = [limit for limit in limits if prompt_tokens > limit * 1000]
+    return f"_above_{max(exceeded)}k_tokens" if exceeded else ""
 
 
 def _number(entry: Mapping[str, Json], key: str, suffix: str) -> float | None:

@@ -1,4 +1,4 @@
-"""The gateway that replays what was recorded, and records what is asked anew."""
+"""Gateway that replays recorded replies, and records new replies."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from loomgit.errors import Unrecorded
-from loomgit.gateway.cassette import Entry, hash_request
-from loomgit.gateway.flights import Flights
-from loomgit.gateway.kept import as_hit, describe
+from loomgit.gateway.cassette import CassetteEntry, hash_request
+from loomgit.gateway.reply_codec import as_hit, describe
+from loomgit.gateway.singleflight import SingleFlight
 
 if TYPE_CHECKING:
     from loomgit.domain.models import Completion, Request
@@ -17,17 +17,19 @@ if TYPE_CHECKING:
     from loomgit.domain.settings import Replay
     from loomgit.gateway.cassette import Cassette
 
-HINT = "record it: the same with replay `auto` or `record`, where the model can be reached"
+HINT = "to record a reply, repeat the command with replay `auto` or `record` and a reachable model"
 
 
 class CassetteGateway:
-    """Replays, records, or both, as `mode` says; `origin` marks what is asked now.
+    """Replays or records replies, as `mode` defines. New entries contain `origin`.
 
-    `auto` replays and records what is missing, `record` asks everything once and replaces it,
-    `only` replays and raises Unrecorded where there is nothing, `off` does nothing. Equal requests
-    at the same time are one call, so that each has the reply that is recorded. A `fresh` request
-    replaces what was asked here, and never what was recorded before. What was recorded is written
-    when the gateway is closed.
+    `auto` replays recorded replies, and records missing replies. `record` makes one call per
+    request, and replaces the recorded reply. `only` replays, and raises Unrecorded if a reply is
+    missing. `off` passes all requests on.
+
+    Concurrent equal requests share one call, so that all of them return the recorded reply. A
+    `fresh` request replaces a reply that this gateway recorded, but never an earlier recording.
+    `close` writes the new recordings.
     """
 
     def __init__(self, inner: Gateway, cassette: Cassette, mode: Replay, *, origin: str) -> None:
@@ -35,18 +37,18 @@ class CassetteGateway:
         self._cassette = cassette
         self._mode = mode
         self._origin = origin
-        self._changed: dict[str, Entry] = {}
-        self._asked: set[str] = set()
-        self._flights = Flights()
+        self._changed: dict[str, CassetteEntry] = {}
+        self._called: set[str] = set()
+        self._flights = SingleFlight()
 
     async def complete(self, request: Request) -> Completion:
-        """Return the recorded reply, as a hit, or a new one."""
+        """Return the recorded reply as a cache hit, or a new reply."""
         if self._mode == "off":
             return await self._inner.complete(request)
-        asked = describe(request)
-        key = hash_request(asked)
+        description = describe(request)
+        key = hash_request(description)
         entry = self._find(key)
-        if entry is not None and not (request.fresh and key in self._asked):
+        if entry is not None and not (request.fresh and key in self._called):
             return entry.reply
         if self._mode == "only":
             raise Unrecorded(
@@ -54,23 +56,23 @@ class CassetteGateway:
                 hint=HINT,
             )
 
-        async def ask() -> Completion:
+        async def call() -> Completion:
             completion = await self._inner.complete(request)
-            self._changed[key] = Entry(key, self._origin, asked, as_hit(completion))
-            self._asked.add(key)
+            self._changed[key] = CassetteEntry(key, self._origin, description, as_hit(completion))
+            self._called.add(key)
             return completion
 
-        return await self._flights.join(key, ask)
+        return await self._flights.join(key, call)
 
     async def close(self) -> None:
-        """Write what was recorded, and close the gateway behind this one."""
+        """Write the new recordings, and close the inner gateway."""
         try:
             changed, self._changed = self._changed, {}
             self._cassette.save(changed.values())
         finally:
             await self._inner.close()
 
-    def _find(self, key: str) -> Entry | None:
+    def _find(self, key: str) -> CassetteEntry | None:
         entry = self._changed.get(key)
         if entry is not None or self._mode == "record":
             return entry

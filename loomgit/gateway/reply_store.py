@@ -1,7 +1,7 @@
-"""Replies in one SQLite file that any number of processes may share; a damaged one is not served.
+"""Stores replies in one SQLite file, which processes may share. Damaged replies are ignored.
 
-Reading is a look-up of microseconds on the caller's thread; a thread of its own writes, many
-replies a transaction, so that a disk that is slow holds nobody up.
+Reads take microseconds on the caller's thread. A separate thread writes many replies per
+transaction, so that a slow disk blocks no caller.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from filelock import FileLock
 from msgspec import Struct
 
 from loomgit.errors import WorldError
-from loomgit.gateway.kept import as_hit, parse, price, render
+from loomgit.gateway.reply_codec import as_hit, parse, price, render
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -32,12 +32,12 @@ if TYPE_CHECKING:
 FILE = "responses.sqlite"
 SCHEMA = 1
 LIMIT = 1 << 30  # bytes
-ROOM = 0.9  # of the limit is what stays when the oldest go
-OVERHEAD = 120  # bytes that an entry takes besides its value
-GRAIN = 3600.0  # seconds: how exactly the last use is known
-PATIENCE = 30.0  # seconds to wait for another process that writes
-GATHER = 0.02  # seconds: replies that come together are written together
-BATCH = 500
+REMAINING_SHARE = 0.9  # share of the limit that stays in use after an eviction
+OVERHEAD = 120  # bytes that an entry needs in addition to its value
+USE_PRECISION = 3600.0  # seconds; the time of the last use is stored with this precision
+PATIENCE = 30.0  # seconds to wait while another process writes
+BATCH_DELAY = 0.02  # seconds to collect replies for one transaction
+BATCH = 500  # maximum changes per transaction
 TABLES = """
 CREATE TABLE replies (
     id INTEGER PRIMARY KEY,
@@ -61,8 +61,8 @@ DELETE FROM replies WHERE id IN (
 
 
 class StoreFigures(Struct, frozen=True):
-    """What a store holds: replies, bytes on disk, what they cost in USD (as far as known), the ages
-    of the oldest and the newest in seconds; by model the number and the cost."""
+    """A store's replies: count, bytes on disk, cost in USD (as far as known), ages of the oldest
+    and the newest reply in seconds, and count and cost by model."""
 
     entries: int
     bytes: int
@@ -73,10 +73,10 @@ class StoreFigures(Struct, frozen=True):
 
 
 class ReplyStore:
-    """Completions by key, over processes and runs.
+    """Stores completions by key. Processes and runs may share a store.
 
-    Beyond `limit` bytes those go that were not used for longest. Whatever is wrong with the file is
-    told to `warn`, once, and costs no more than the replies that were in it.
+    Evicts least recently used replies beyond `limit` bytes. A problem with the file is reported to
+    `warn` once. It raises no error, and causes at most the loss of the stored replies.
     """
 
     def __init__(
@@ -97,16 +97,16 @@ class ReplyStore:
         self._closing = threading.Event()
         self._pending: dict[bytes, Completion] = {}
         self._on_disk: dict[bytes, list[Callable[[], None]]] = {}
-        self._unzip = zstandard.ZstdDecompressor()
+        self._decompressor = zstandard.ZstdDecompressor()
         self._fault: sqlite3.Error | OSError | None = None
-        self._told = False
+        self._warned = False
 
     def find(self, key: bytes, *, ttl: float | None = None) -> Completion | None:
-        """The reply kept under `key`, as a hit, unless it is older than `ttl` seconds."""
-        waiting = self._pending.get(key)
-        if waiting is not None:
-            return as_hit(waiting)
-        if self._useless():
+        """Return the reply for `key` as a cache hit, unless it is older than `ttl` seconds."""
+        pending = self._pending.get(key)
+        if pending is not None:
+            return as_hit(pending)
+        if self._is_unusable():
             return None
         try:
             row = self._read(key)
@@ -119,19 +119,19 @@ class ReplyStore:
         try:
             completion = self._open(key, row[0])
         except (zstandard.ZstdError, ValueError):
-            return None  # damaged: it is asked for anew, and overwritten
-        if row[2] < now - GRAIN:
+            return None  # damaged: a new reply overwrites it
+        if row[2] < now - USE_PRECISION:
             self._change((key, None, now))
         return completion
 
     def put(
         self, key: bytes, completion: Completion, *, on_disk: Callable[[], None] = lambda: None
     ) -> None:
-        """Keep the reply; it is found at once here, and by other processes once it is on disk.
+        """Store the reply. `find` returns it immediately, in other processes once it is on disk.
 
-        `on_disk` is called then, from another thread, or at once where the file is out of use.
+        Then another thread calls `on_disk`. If the file is unusable, `put` itself calls `on_disk`.
         """
-        if self._useless():
+        if self._is_unusable():
             on_disk()
             return
         self._pending[key] = completion
@@ -139,7 +139,7 @@ class ReplyStore:
         self._change((key, completion, self._clock()))
 
     def close(self) -> None:
-        """Wait until everything is written."""
+        """Wait until all replies are written."""
         if self._writer is not None:
             self._closing.set()
             self._changes.put(None)
@@ -149,36 +149,36 @@ class ReplyStore:
         if self._reader is not None:
             self._reader.close()
             self._reader = None
-        self._useless()
+        self._is_unusable()
 
-    def _useless(self) -> bool:
-        """Whether the file is out of use; says so where nobody did yet."""
-        if self._fault is not None and not self._told:
-            self._told = True
+    def _is_unusable(self) -> bool:
+        """Return whether the file is unusable. Warns about an unusable file once."""
+        if self._fault is not None and not self._warned:
+            self._warned = True
             self._warn(
-                f"the cache of replies is not used: {self._path}: {self._fault} "
-                "(`loom cache clear` empties it)"
+                f"the cache of replies is disabled: {self._path}: {self._fault} "
+                "(to empty it, run `loom cache clear`)"
             )
         return self._fault is not None
 
     def _fail(self, error: sqlite3.Error | OSError) -> None:
         self._fault = error
-        self._useless()
+        self._is_unusable()
 
     # -- reading
 
     def _read(self, key: bytes) -> tuple[bytes, float, float] | None:
         if self._reader is None:
             self._reader = connect(self._path, self._warn)
-        found: tuple[bytes, float, float] | None = self._reader.execute(
+        row: tuple[bytes, float, float] | None = self._reader.execute(
             "SELECT value, created, used FROM replies WHERE key = ?", (key,)
         ).fetchone()
-        return found
+        return row
 
     def _open(self, key: bytes, value: bytes) -> Completion:
-        content = self._unzip.decompress(value)
+        content = self._decompressor.decompress(value)
         if not content.startswith(key):
-            raise ValueError("this is another key's reply")
+            raise ValueError("the reply belongs to another key")
         return parse(orjson.loads(content[len(key) :]))
 
     # -- writing
@@ -190,17 +190,17 @@ class ReplyStore:
         self._changes.put(change)
 
     def _write_all(self) -> None:
-        """The writing thread: takes what is there, writes it in one transaction, and again."""
-        squeeze = zstandard.ZstdCompressor(level=3, write_checksum=True)
-        unchecked = self._limit  # bytes written since the size was looked at: at first unknown
+        """Write the changes in batches, one transaction each. Runs in the writing thread."""
+        compressor = zstandard.ZstdCompressor(level=3, write_checksum=True)
+        unchecked = self._limit  # bytes written since the size was checked; unknown at first
         last = False
         try:
             with closing(connect(self._path, self._warn)) as database:
                 while not last:
                     changes, last = self._gather()
-                    unchecked += self._write(database, changes, squeeze)
+                    unchecked += self._write(database, changes, compressor)
                     if unchecked > self._limit / 20:
-                        shrink(database, self._limit)
+                        evict(database, self._limit)
                         unchecked = 0
                     for key, completion, _ in changes:
                         if completion is not None and self._pending.get(key) is completion:
@@ -214,10 +214,10 @@ class ReplyStore:
                     call()
 
     def _gather(self) -> tuple[list[Change], bool]:
-        """What there is to write, at least one thing; whether it is the last."""
+        """Wait for changes. Return a batch of changes, and whether the batch is the last."""
         changes: list[Change] = []
         change = self._changes.get()
-        self._closing.wait(GATHER)
+        self._closing.wait(BATCH_DELAY)
         with suppress(queue.Empty):
             while change is not None:
                 changes.append(change)
@@ -231,12 +231,12 @@ class ReplyStore:
         self,
         database: sqlite3.Connection,
         changes: Sequence[Change],
-        squeeze: zstandard.ZstdCompressor,
+        compressor: zstandard.ZstdCompressor,
     ) -> int:
         rows = []
         for key, completion, now in changes:
             if completion is not None:
-                value = squeeze.compress(key + orjson.dumps(render(completion)))
+                value = compressor.compress(key + orjson.dumps(render(completion)))
                 size = len(value) + OVERHEAD
                 cost = price(completion)
                 rows.append((key, value, size, completion.model, cost, now, now))
@@ -253,19 +253,19 @@ class ReplyStore:
 
 
 def connect(path: Path, warn: Callable[[str], None]) -> sqlite3.Connection:
-    """Open the store's file, made where there is none, and anew where it is no database.
+    """Open the store's file. Creates a missing file, and replaces a file that is no database.
 
     Raises sqlite3.Error or OSError.
     """
     try:
         return _connect(path)
     except sqlite3.OperationalError:
-        raise  # locked, full, not allowed: the file itself may be well
+        raise  # if it is locked, full or not permitted, the file may be intact
     except sqlite3.DatabaseError as error:
         with FileLock(_lock(path)):
-            if _is_damaged(path):  # and no other process has seen to it meanwhile
+            if _is_damaged(path):  # another process may have replaced the file by now
                 _remove_files(path)
-                warn(f"the cache of replies was damaged and begins anew: {path}: {error}")
+                warn(f"the cache of replies was damaged and is now empty: {path}: {error}")
         return _connect(path)
 
 
@@ -276,9 +276,9 @@ def _connect(path: Path) -> sqlite3.Connection:
     )
     try:
         if database.execute("PRAGMA user_version").fetchone()[0] != SCHEMA:
-            with FileLock(_lock(path)):  # changing to WAL waits for nobody
-                _make(database)
-        # WAL loses nothing when a process is killed; a loss of power costs the last replies.
+            with FileLock(_lock(path)):  # SQLite's timeout does not apply to the change to WAL
+                _create(database)
+        # With WAL, a killed process loses no data, and a power failure loses only the last replies.
         database.execute("PRAGMA synchronous = NORMAL")
     except BaseException:
         database.close()
@@ -286,9 +286,9 @@ def _connect(path: Path) -> sqlite3.Connection:
     return database
 
 
-def _make(database: sqlite3.Connection) -> None:
+def _create(database: sqlite3.Connection) -> None:
     if database.execute("PRAGMA user_version").fetchone()[0] == SCHEMA:
-        return  # another process was quicker
+        return  # another process created the tables first
     database.execute("PRAGMA journal_mode = WAL")
     database.executescript(
         f"BEGIN; DROP TABLE IF EXISTS replies; {TABLES} PRAGMA user_version = {SCHEMA}; COMMIT;"
@@ -315,20 +315,19 @@ def _lock(path: Path) -> Path:
     return path.with_name(path.name + ".lock")
 
 
-def shrink(database: sqlite3.Connection, limit: int) -> int:
-    """Let those go that were not used for longest, where there are more than `limit` bytes; how
-    many went."""
+def evict(database: sqlite3.Connection, limit: int) -> int:
+    """Evict the least recently used replies beyond `limit` bytes, and return their number."""
     total = database.execute("SELECT total(size) FROM replies").fetchone()[0]
     if total <= limit:
         return 0
-    return database.execute(OLDEST, (total - ROOM * limit,)).rowcount
+    return database.execute(OLDEST, (total - REMAINING_SHARE * limit,)).rowcount
 
 
 # -- upkeep
 
 
-def figures(path: Path, now: float) -> StoreFigures:
-    """What the store at `path` holds. Raises WorldError where it cannot be read."""
+def read_figures(path: Path, now: float) -> StoreFigures:
+    """Return the figures of the store at `path`. Raises WorldError if the store is unreadable."""
     if not path.exists():
         return StoreFigures(0, 0, 0.0, None, None, {})
     try:
@@ -356,7 +355,7 @@ def figures(path: Path, now: float) -> StoreFigures:
 
 
 def clear(path: Path) -> int:
-    """Remove all replies; how many there were, 0 for a damaged file. Raises WorldError."""
+    """Remove all replies and return their number (0 if the file is damaged). Raises WorldError."""
     try:
         return _remove(path, lambda database: database.execute("DELETE FROM replies").rowcount)
     except WorldError as error:
@@ -368,15 +367,15 @@ def clear(path: Path) -> int:
 
 
 def prune(path: Path, *, before: float | None = None, limit: int = LIMIT) -> int:
-    """Remove replies made before a moment, then the least used over `limit` bytes; how many went.
+    """Remove replies from before the time `before`, then least recently used replies over `limit`.
 
-    Raises WorldError.
+    Returns the number of removed replies. Raises WorldError.
     """
 
     def remove(database: sqlite3.Connection) -> int:
-        old = "DELETE FROM replies WHERE created < ?"
-        aged = 0 if before is None else database.execute(old, (before,)).rowcount
-        return aged + shrink(database, limit)
+        delete = "DELETE FROM replies WHERE created < ?"
+        outdated = 0 if before is None else database.execute(delete, (before,)).rowcount
+        return outdated + evict(database, limit)
 
     return _remove(path, remove)
 

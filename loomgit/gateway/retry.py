@@ -1,4 +1,4 @@
-"""A gateway that asks again after what passes by itself: rate limits, outages, lost connections."""
+"""Gateway that repeats calls after temporary errors: rate limits, outages, lost connections."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from loomgit.errors import RateLimited, Unavailable
-from loomgit.gateway.pace import PATIENCE, SPREAD
+from loomgit.gateway.rate_limit import PATIENCE, SPREAD
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -17,18 +17,19 @@ if TYPE_CHECKING:
     from loomgit.domain.models import Completion, Request
     from loomgit.domain.ports import Gateway
 
-ATTEMPTS = 8  # of 10,000 calls that fail one time in five, fewer than one is lost
+ATTEMPTS = 8  # fewer than 1 call in 10,000 fails even if 1 attempt in 5 fails
 FIRST_DELAY = 0.25  # seconds; the longest wait before the second attempt
-LONGEST_DELAY = 8.0
+LONGEST_DELAY = 8.0  # seconds
 
 
 class RetryGateway:
-    """Repeats calls that were RateLimited or Unavailable; everything else passes through.
+    """Repeats calls that raise RateLimited or Unavailable. Other errors pass through.
 
     Delays grow exponentially with full jitter: uniform in [0, min(longest, first * 2**n)] (AWS
-    Architecture Blog, "Exponential Backoff And Jitter", 2015). A `Retry-After` takes their place,
-    unless it is longer than `patience` seconds; that other calls obey it too is for the pace
-    behind this. `Completion.attempts` counts every call made; `latency` stays that of the last one.
+    Architecture Blog, "Exponential Backoff And Jitter", 2015). A `Retry-After` replaces the
+    delay. If the `Retry-After` is longer than `patience` seconds, the error is raised.
+    RateLimitGateway applies the `Retry-After` to other calls too. `Completion.attempts` counts all
+    attempts. `Completion.latency` is the latency of the last attempt.
     """
 
     def __init__(
@@ -51,7 +52,7 @@ class RetryGateway:
         self._chance = chance
 
     async def complete(self, request: Request) -> Completion:
-        """Return the first reply; raise what the last attempt raised."""
+        """Return the first reply, or raise the error of the last attempt."""
         for attempt in range(1, self._attempts + 1):
             try:
                 completion = await self._inner.complete(request)
@@ -66,7 +67,7 @@ class RetryGateway:
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     async def close(self) -> None:
-        """Close the gateway behind this one."""
+        """Close the inner gateway."""
         await self._inner.close()
 
     def _delay(self, attempt: int, retry_after: float | None) -> float:

@@ -1,10 +1,13 @@
-"""The gateway that picks the lane to a model and opens lanes only when something takes them."""
+"""Gateway that chooses a lane for each model, and opens a lane when a request first needs it.
+
+A lane is a gateway that calls models: through litellm, over OpenAI's HTTP API, or inside Loom.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from loomgit.gateway.catalogue import OPENAI, speaks_chat, split_provider
+from loomgit.gateway.model_catalog import OPENAI, speaks_chat, split_provider
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -14,17 +17,18 @@ if TYPE_CHECKING:
     from loomgit.domain.settings import Lane, ModelSettings
 
 EMBEDDED_PREFIX = "embedded/"
-# litellm's names for servers of one's own that speak OpenAI's API and nothing besides.
-OWN_SERVERS = frozenset(
+# litellm's providers for users' own servers, which have only OpenAI's API.
+OPENAI_COMPATIBLE = frozenset(
     ("", "openai_like", "custom_openai", "hosted_vllm", "lm_studio", "llamafile", "litellm_proxy")
 )
 
 
 def choose_lane(model: str, settings: ModelSettings | None) -> Lane:
-    """The lane to `model`: `embedded/*` is embedded, else as configured, else by who serves it.
+    """Return the lane for `model`: "embedded" for `embedded/*`, else the configured lane.
 
-    OpenAI's own models and servers with a `base_url` that speak its API are called directly; what
-    litellm knows under another provider is litellm's, which speaks that provider's language.
+    If no lane is configured, the lane is "direct" for OpenAI's own models, and for servers with a
+    `base_url` and OpenAI's API. For all other models it is "litellm", which uses the providers' own
+    APIs.
     """
     if model.startswith(EMBEDDED_PREFIX):
         return "embedded"
@@ -33,15 +37,16 @@ def choose_lane(model: str, settings: ModelSettings | None) -> Lane:
     provider, _ = split_provider(model)
     if provider == OPENAI and speaks_chat(model):
         return "direct"
-    own = settings is not None and settings.base_url is not None
-    return "direct" if own and provider in OWN_SERVERS else "litellm"
+    own_server = settings is not None and settings.base_url is not None
+    return "direct" if own_server and provider in OPENAI_COMPATIBLE else "litellm"
 
 
 class RoutingGateway:
-    """Sends each request down its model's lane.
+    """Sends each request through the lane (litellm, OpenAI's HTTP API, embedded) of its model.
 
-    `lanes` holds factories: a run on the embedded model alone never loads the others. A lane that
-    is configured but not offered here is litellm's, which reaches the same endpoints.
+    `lanes` contains factories, so that a run with only the embedded model never loads the other
+    lanes. If `lanes` lacks the configured lane, the request goes through litellm, which reaches the
+    same endpoints.
     """
 
     def __init__(
@@ -53,12 +58,12 @@ class RoutingGateway:
         self._chosen: dict[str, Gateway] = {}
 
     async def complete(self, request: Request) -> Completion:
-        """Return the reply of the model's lane."""
+        """Return the reply from the model's lane."""
         lane = self._chosen.get(request.model) or self._choose(request.model)
         return await lane.complete(request)
 
     async def close(self) -> None:
-        """Close the lanes that were opened."""
+        """Close the open lanes."""
         self._chosen.clear()
         while self._open:
             _, gateway = self._open.popitem()

@@ -1,4 +1,4 @@
-"""Our request in the words of OpenAI's chat API and of litellm, litellm's reply in ours."""
+"""Converts requests to the formats of OpenAI's chat API and litellm. Reads litellm's replies."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from loomgit.domain.values import Json, JsonMapping
 
 CONNECT_TIMEOUT = 5.0  # seconds
-TIMEOUT = 60.0  # seconds without a byte of the reply
+TIMEOUT = 60.0  # seconds without receiving any data
 INSTRUCTION = (
     "Reply with one JSON value that fits this JSON Schema, and with nothing around it:\n{schema}"
 )
-HALF = re.compile(r"[\ud800-\udfff]")  # of a character
-# What finish reasons mean. All others end a reply that is whole.
+UNPAIRED_SURROGATE = re.compile(r"[\ud800-\udfff]")  # an unpaired surrogate: half of a character
+# Finish reasons of incomplete replies. A reply with any other reason is complete.
 ENDINGS: dict[str, Ending] = {
     "length": "length",
     "max_tokens": "length",
@@ -33,7 +33,7 @@ ENDINGS: dict[str, Ending] = {
 
 
 class Endpoint(Struct, frozen=True):
-    """Where and how litellm reaches a model; `name` is provider/model, `timeout` seconds."""
+    """How litellm reaches a model. `name` is provider/model, `timeout` is in seconds."""
 
     name: str
     base_url: str | None
@@ -53,27 +53,27 @@ class _Choice(Protocol):
 
 
 class Response(Protocol):
-    """What is read of litellm's reply; other parts are looked for, since not all providers send
-    them."""
+    """The required fields of litellm's reply. Other fields are missing for some providers."""
 
     model: str | None
     choices: Sequence[_Choice]
 
 
-def body(
+def render_body(
     request: Request, name: str, *, native_schema: bool, max_tokens: int | None
 ) -> dict[str, Any]:
-    """The request in the words of OpenAI's chat API; `max_tokens` is for one that has no limit.
+    """Return the request in the format of OpenAI's chat API.
 
-    Raises UserError where the request's `params` hold what is not theirs to say.
+    `max_tokens` applies if the request has no limit. Raises UserError if the request's `params`
+    contain a reserved name.
     """
-    taken = RESERVED_PARAMS & request.params.keys()
-    if taken:
+    reserved = RESERVED_PARAMS & request.params.keys()
+    if reserved:
         raise UserError(
-            f"{request.model}: params: '{min(taken)}' is not passed on",
-            hint="params are the provider's own, such as top_p",
+            f"{request.model}: params: '{min(reserved)}' is reserved and not passed on",
+            hint="params are for parameters of the provider, such as top_p",
         )
-    found: dict[str, Any] = {
+    fields: dict[str, Any] = {
         **request.params,
         "model": name,
         "messages": [_turn(message) for message in request.messages],
@@ -83,37 +83,38 @@ def body(
         "seed": request.seed,
         "max_tokens": request.max_tokens or max_tokens,
     }
-    found.update({name: value for name, value in optional.items() if value is not None})
+    fields.update({name: value for name, value in optional.items() if value is not None})
     if request.schema is not None:
         if native_schema:
-            found["response_format"] = _response_format(request.schema)
+            fields["response_format"] = _response_format(request.schema)
         else:
-            found["messages"] = _instructed(found["messages"], request.schema)
-    return found
+            fields["messages"] = _add_instruction(fields["messages"], request.schema)
+    return fields
 
 
-def arguments(request: Request, endpoint: Endpoint) -> dict[str, Any]:
-    """The keyword arguments of `litellm.acompletion`. Raises UserError as `body` does."""
-    found = body(
+def litellm_arguments(request: Request, endpoint: Endpoint) -> dict[str, Any]:
+    """Return the arguments for `litellm.acompletion`. Raises the UserError of `render_body`."""
+    keywords = render_body(
         request,
         endpoint.name,
         native_schema=endpoint.native_schema,
         max_tokens=endpoint.max_tokens,
     )
-    found |= {
-        "max_retries": 0,  # never num_retries, which litellm multiplies by this
+    keywords |= {
+        "max_retries": 0,  # num_retries stays unset, because litellm multiplies it with max_retries
         "timeout": _timeout(endpoint.timeout),
-        # A judge asks for temperature 0 where its model has one; what a user set must not vanish.
+        # litellm may drop a judge's temperature, which Loom sets, but no setting of the user.
         "drop_params": request.purpose == "evaluate",
     }
     optional = {"base_url": endpoint.base_url, "api_key": endpoint.api_key}
-    return found | {name: value for name, value in optional.items() if value is not None}
+    return keywords | {name: value for name, value in optional.items() if value is not None}
 
 
 def fits_strict_mode(schema: Json | JsonMapping) -> bool:
-    """Whether OpenAI's strict mode takes this schema: every object closed, every field required.
+    """Return whether OpenAI's strict mode accepts this schema.
 
-    Outside of it the schema guides the model and does not bind it.
+    In strict mode, the schema must close all objects and require all fields. Outside strict mode,
+    the schema guides the model, but the reply may not match the schema.
     """
     if isinstance(schema, list):
         return all(fits_strict_mode(part) for part in schema)
@@ -130,8 +131,10 @@ def fits_strict_mode(schema: Json | JsonMapping) -> bool:
 
 
 def read_text(model: str, response: Response) -> tuple[str, Ending]:
-    """The reply's text, or the arguments of its tool call, or the words of a refusal; and how it
-    ended. Raises Unavailable for a reply without a choice, and for an error in it."""
+    """Return the text (or the arguments of a tool call, or a refusal's text) and the ending.
+
+    Raises Unavailable if the reply has no choices or ended with an error.
+    """
     if not response.choices:
         raise Unavailable(f"{model}: the reply has no choices")
     choice = response.choices[0]
@@ -149,7 +152,10 @@ def read_text(model: str, response: Response) -> tuple[str, Ending]:
 
 
 def read_usage(response: Response) -> Usage:
-    """The tokens that the provider counted, all 0 where it did not, or counted below 0."""
+    """Return the tokens that the provider counted.
+
+    All counts are 0 if the provider counted no tokens or reported a negative count.
+    """
     usage = getattr(response, "usage", None)
     details = getattr(usage, "prompt_tokens_details", None)
     counts = [
@@ -165,7 +171,7 @@ def _turn(message: Message) -> dict[str, str]:
 
 
 def _timeout(seconds: float) -> object:
-    httpx = importlib.import_module("httpx")  # litellm's own, loaded with it
+    httpx = importlib.import_module("httpx")  # a dependency of litellm, already loaded
     return httpx.Timeout(seconds, connect=min(CONNECT_TIMEOUT, seconds))
 
 
@@ -174,9 +180,12 @@ def _response_format(schema: JsonMapping) -> dict[str, Any]:
     return {"type": "json_schema", "json_schema": body}
 
 
-def _instructed(messages: list[dict[str, str]], schema: JsonMapping) -> list[dict[str, str]]:
-    """The messages with the schema in their system text; there is one such text at most, since
-    many chat templates of open models know only one."""
+def _add_instruction(messages: list[dict[str, str]], schema: JsonMapping) -> list[dict[str, str]]:
+    """Return the messages with the schema in the system message.
+
+    The result has at most one system message, because many chat templates of open models do not
+    support several.
+    """
     instruction = INSTRUCTION.format(schema=orjson.dumps(dict(schema)).decode())
     first, *rest = messages
     if first["role"] == "system":

@@ -1,4 +1,4 @@
-"""Whether a condition holds of one reply or one run, with the values that decide it."""
+"""Decides whether a condition holds for one reply or one run, and shows the values behind it."""
 
 from __future__ import annotations
 
@@ -10,32 +10,35 @@ from msgspec import Struct
 
 from loomgit.domain.assertions import (
     ORDERS,
+    BooleanName,
     Choice,
-    Comparison,
+    ComparisonChain,
+    Conjunction,
     Constant,
-    Either,
-    Every,
+    Disjunction,
     Name,
     Negation,
-    Truth,
     names_in,
 )
-from loomgit.domain.gates import show_pair
-from loomgit.domain.patterns import matches
+from loomgit.domain.gates import render_comparison
+from loomgit.domain.user_regex import matches
 from loomgit.domain.values import as_text
-from loomgit.harness.facts import Absent, Unmeasured
-from loomgit.stats.order import holds
+from loomgit.harness.value_lookup import Absent, Unmeasured
+from loomgit.stats.thresholds import holds
 
 if TYPE_CHECKING:
-    from loomgit.domain.assertions import Condition, Operator, Order, Value
+    from loomgit.domain.assertions import Condition, Operator, OrderOperator, Value
     from loomgit.domain.values import Json
-    from loomgit.harness.facts import Fact, Facts
+    from loomgit.harness.value_lookup import LookupResult, ValueLookup
 
-LONGEST = 80  # characters of a value that a line shows
+MAX_SHOWN_LENGTH = 80  # characters of a value in a line
 
 
 class Answer(Enum):
-    """Whether a condition holds: yes, no, the reply lacks the value, or nobody measured it."""
+    """Whether a condition holds.
+
+    The answer is `ABSENT` if the reply lacks a value, and `UNMEASURED` if a value was not measured.
+    """
 
     YES = "yes"
     NO = "no"
@@ -44,7 +47,8 @@ class Answer(Enum):
 
 
 class Finding(Struct, frozen=True):
-    """An answer with its reasons, where a value was missing or of the wrong kind."""
+    """The result of one condition. If a value is missing or has the wrong type, `reasons` says
+    why."""
 
     answer: Answer
     reasons: tuple[str, ...] = ()
@@ -56,26 +60,26 @@ _BEST_FIRST = (Answer.YES, Answer.UNMEASURED, Answer.ABSENT, Answer.NO)
 _OPPOSITE = {Answer.YES: Answer.NO, Answer.NO: Answer.YES}
 
 
-def decide(condition: Condition, facts: Facts) -> Finding:
-    """Whether the condition holds of these facts.
+def decide(condition: Condition, lookup: ValueLookup) -> Finding:
+    """Decide whether the condition holds for the values of the lookup.
 
-    A value that is absent makes neither a comparison nor its opposite hold. Raises TooSlow for a
-    regular expression that takes too long.
+    If a value is absent, neither a comparison nor its negation holds. Raises TooSlow if matching a
+    regular expression takes too long.
     """
     match condition:
-        case Comparison():
-            findings = [_compare(*pair, facts) for pair in condition.pairs]
+        case ComparisonChain():
+            findings = [_compare(*pair, lookup) for pair in condition.pairs]
             return _join(findings, _WORST_FIRST)
-        case Truth(name):
-            return _truth(name, facts(name))
+        case BooleanName(name):
+            return _truth(name, lookup(name))
         case Negation(inner):
-            finding = decide(inner, facts)
+            finding = decide(inner, lookup)
             answer = _OPPOSITE.get(finding.answer, finding.answer)
             return Finding(answer, finding.reasons)
-        case Every(parts):
-            return _join([decide(part, facts) for part in parts], _WORST_FIRST)
-        case Either(parts):
-            return _join([decide(part, facts) for part in parts], _BEST_FIRST)
+        case Conjunction(parts):
+            return _join([decide(part, lookup) for part in parts], _WORST_FIRST)
+        case Disjunction(parts):
+            return _join([decide(part, lookup) for part in parts], _BEST_FIRST)
 
 
 def _join(findings: list[Finding], order: tuple[Answer, ...]) -> Finding:
@@ -84,105 +88,109 @@ def _join(findings: list[Finding], order: tuple[Answer, ...]) -> Finding:
     return Finding(answer, tuple(dict.fromkeys(reasons)))
 
 
-def _missing(*facts: Fact) -> Finding | None:
-    for fact in facts:
-        if isinstance(fact, Absent):
-            return Finding(Answer.ABSENT, (fact.reason,))
-    for fact in facts:
-        if isinstance(fact, Unmeasured):
-            return Finding(Answer.UNMEASURED, (fact.reason,))
+def _find_missing(*values: LookupResult) -> Finding | None:
+    for value in values:
+        if isinstance(value, Absent):
+            return Finding(Answer.ABSENT, (value.reason,))
+    for value in values:
+        if isinstance(value, Unmeasured):
+            return Finding(Answer.UNMEASURED, (value.reason,))
     return None
 
 
-def _truth(name: Name, fact: Fact) -> Finding:
-    if missing := _missing(fact):
+def _truth(name: Name, value: LookupResult) -> Finding:
+    if missing := _find_missing(value):
         return missing
-    if isinstance(fact, bool):
-        return YES if fact else NO
-    assert not isinstance(fact, Absent | Unmeasured)
-    return Finding(Answer.ABSENT, (f"{name} is {kind_of(fact)}, neither true nor false",))
+    if isinstance(value, bool):
+        return YES if value else NO
+    assert not isinstance(value, Absent | Unmeasured)
+    return Finding(Answer.ABSENT, (f"{name} is {kind_of(value)}, neither true nor false",))
 
 
-def _compare(left: Value, operator: Operator, right: Value, facts: Facts) -> Finding:
-    one, two = _fact(left, facts), _fact(right, facts)
-    word = operator.removeprefix("not ")
-    if operator in ("==", "!=") and None in (one, two):  # what is absent is null
-        one, two = (None if isinstance(fact, Absent) else fact for fact in (one, two))
-    if missing := _missing(one, two):
+def _compare(left: Value, operator: Operator, right: Value, lookup: ValueLookup) -> Finding:
+    first, second = _look_up(left, lookup), _look_up(right, lookup)
+    positive = operator.removeprefix("not ")
+    if operator in ("==", "!=") and None in (first, second):  # an absent value equals null
+        first, second = (None if isinstance(v, Absent) else v for v in (first, second))
+    if missing := _find_missing(first, second):
         return missing
-    assert not isinstance(one, Absent | Unmeasured)
-    assert not isinstance(two, Absent | Unmeasured)
-    match word:
+    assert not isinstance(first, Absent | Unmeasured)
+    assert not isinstance(second, Absent | Unmeasured)
+    match positive:
         case "==" | "!=":
-            return YES if equal(one, two) == (word == "==") else NO
+            return YES if equal(first, second) == (positive == "==") else NO
         case "contains":
-            finding = _contains(one, two, left)
+            finding = _contains(first, second, left)
         case "in":
-            finding = _contains(two, one, right)
+            finding = _contains(second, first, right)
         case "matches":
-            finding = YES if matches(str(two), as_text(one)) else NO
+            finding = YES if matches(str(second), as_text(first)) else NO
         case _:
-            return _ordered(left, operator, right, one, two)
-    return finding if word == operator else Finding(
+            return _compare_order(left, operator, right, first, second)
+    return finding if positive == operator else Finding(
         _OPPOSITE.get(finding.answer, finding.answer), finding.reasons
     )  # fmt: skip
 
 
-def _fact(value: Value, facts: Facts) -> Fact:
+def _look_up(value: Value, lookup: ValueLookup) -> LookupResult:
     match value:
         case Constant(constant):
             return constant
         case Choice(items):
             return [item.value for item in items]
         case Name():
-            return facts(value)
-    raise AssertionError(f"a statistic is of many samples: {value}")
+            return lookup(value)
+    raise AssertionError(f"a statistic needs many samples: {value}")
 
 
-def _contains(whole: Json, part: Json, name: Value) -> Finding:
-    if isinstance(whole, str):
-        return YES if as_text(part) in whole else NO
-    if isinstance(whole, list):
-        return YES if any(equal(item, part) for item in whole) else NO
-    if isinstance(whole, dict):
-        return YES if part in whole else NO
-    reason = f"{_shown(name)} is {kind_of(whole)}, neither a text nor a list"
+def _contains(container: Json, part: Json, name: Value) -> Finding:
+    if isinstance(container, str):
+        return YES if as_text(part) in container else NO
+    if isinstance(container, list):
+        return YES if any(equal(item, part) for item in container) else NO
+    if isinstance(container, dict):
+        return YES if part in container else NO
+    reason = f"{_describe(name)} is {kind_of(container)}, neither a text nor a list"
     return Finding(Answer.ABSENT, (reason,))
 
 
-def _ordered(left: Value, operator: Operator, right: Value, one: Json, two: Json) -> Finding:
+def _compare_order(
+    left: Value, operator: Operator, right: Value, first: Json, second: Json
+) -> Finding:
     assert operator in ORDERS
-    if _is_number(one) and _is_number(two):
-        return YES if holds(float(one), operator, float(two)) else NO
-    if isinstance(one, str) and isinstance(two, str):
-        return YES if _in_order(one, operator, two) else NO
-    wrong, value = (left, one) if isinstance(left, Name) else (right, two)
-    other = two if wrong is left else one
-    reason = f"{_shown(wrong)} is {kind_of(value)}, which cannot be compared with {kind_of(other)}"
+    if _is_number(first) and _is_number(second):
+        return YES if holds(float(first), operator, float(second)) else NO
+    if isinstance(first, str) and isinstance(second, str):
+        return YES if _compare_texts(first, operator, second) else NO
+    is_left = isinstance(left, Name)
+    name, value, other = (left, first, second) if is_left else (right, second, first)
+    reason = (
+        f"{_describe(name)} is {kind_of(value)}, which cannot be compared with {kind_of(other)}"
+    )
     return Finding(Answer.ABSENT, (reason,))
 
 
-def _in_order(one: str, operator: Order, two: str) -> bool:
+def _compare_texts(first: str, operator: OrderOperator, second: str) -> bool:
     match operator:
         case ">":
-            return one > two
+            return first > second
         case ">=":
-            return one >= two
+            return first >= second
         case "<":
-            return one < two
+            return first < second
         case "<=":
-            return one <= two
+            return first <= second
 
 
-def equal(one: Json, two: Json) -> bool:
-    """Whether two values are the same: numbers as numbers (1 is 1.0), true is not 1."""
-    if isinstance(one, list) and isinstance(two, list):
-        return len(one) == len(two) and all(equal(a, b) for a, b in zip(one, two, strict=True))
-    if isinstance(one, dict) and isinstance(two, dict):
-        return one.keys() == two.keys() and all(equal(one[key], two[key]) for key in one)
-    if isinstance(one, bool) or isinstance(two, bool):
-        return one is two
-    return one == two
+def equal(first: Json, second: Json) -> bool:
+    """Return whether two values are equal. 1 equals 1.0, and true does not equal 1."""
+    if isinstance(first, list) and isinstance(second, list):
+        return len(first) == len(second) and all(map(equal, first, second))
+    if isinstance(first, dict) and isinstance(second, dict):
+        return first.keys() == second.keys() and all(equal(first[k], second[k]) for k in first)
+    if isinstance(first, bool) or isinstance(second, bool):
+        return first is second
+    return first == second
 
 
 def _is_number(value: object) -> TypeGuard[int | float]:
@@ -190,7 +198,7 @@ def _is_number(value: object) -> TypeGuard[int | float]:
 
 
 def kind_of(value: Json) -> str:
-    """What a value is, in the words of a message."""
+    """Return a description of a value for a message: `the number 3`, `a list of length 2`."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -199,40 +207,43 @@ def kind_of(value: Json) -> str:
         return f"the number {value:g}"
     if isinstance(value, str):
         return f"the text {show(value)}"
-    return f"a list of {len(value)}" if isinstance(value, list) else "an object"
+    return f"a list of length {len(value)}" if isinstance(value, list) else "an object"
 
 
-def _shown(value: Value) -> str:
+def _describe(value: Value) -> str:
     return str(value) if isinstance(value, Name) else "the constant"
 
 
-def show(fact: Fact) -> str:
-    """A value as a line shows it, cut where it is long."""
-    if isinstance(fact, Absent | Unmeasured):
-        return "not there" if isinstance(fact, Absent) else "not measured"
-    if _is_number(fact):
-        return show_number(float(fact))
-    text = f"'{fact}'" if isinstance(fact, str) else as_text(fact)
+def show(value: LookupResult) -> str:
+    """Return a value in one line, cut to MAX_SHOWN_LENGTH characters."""
+    if isinstance(value, Absent | Unmeasured):
+        return "absent" if isinstance(value, Absent) else "not measured"
+    if _is_number(value):
+        return show_number(float(value))
+    text = f"'{value}'" if isinstance(value, str) else as_text(value)
     line = " ".join(text.split())
-    return line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…"
+    return line if len(line) <= MAX_SHOWN_LENGTH else f"{line[: MAX_SHOWN_LENGTH - 1]}…"
 
 
 def show_number(value: float, limit: float | None = None) -> str:
-    """A number as a person reads it: two decimals, more where they are needed to tell it from
-    `limit` or from zero."""
+    """Return a number as text for people.
+
+    The text has two decimals, or as many as are needed to distinguish the number from `limit` or
+    from zero.
+    """
     if not math.isfinite(value):
         return "infinite" if value > 0 else "-infinite"
     if value == int(value) and abs(value) < 1e15:
         return str(int(value)) if limit is None or limit == int(limit) else f"{value:.2f}"
     if limit is not None and math.isfinite(limit) and abs(value) >= 0.01:
-        return show_pair(value, limit, 2)[0]
+        return render_comparison(value, limit, 2)[0]
     return f"{value:.2f}" if abs(value) >= 0.01 else f"{value:.2g}"
 
 
-def values_in(condition: Condition, facts: Facts) -> str:
-    """The values that the names have: `0.72`, or `cost 0.01, latency 2.5` of several."""
+def values_in(condition: Condition, lookup: ValueLookup) -> str:
+    """Return the values of a condition's names: `0.72`, or `cost 0.01, latency 2.5`."""
     names = list(dict.fromkeys(names_in(condition)))
-    shown = {name: show(facts(name)) for name in names}
+    shown = {name: show(lookup(name)) for name in names}
     if len(names) == 1:
         return shown[names[0]]
     return ", ".join(f"{name} {text}" for name, text in shown.items())

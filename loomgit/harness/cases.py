@@ -1,4 +1,4 @@
-"""Which cases a test file asks for, in which order, how often; pure."""
+"""The test cases of a test file, and their order."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from loomgit.domain.keys import digest
 from loomgit.domain.records import Record
-from loomgit.domain.samples import UNIT
+from loomgit.domain.samples import UNIT_PREFIX
 from loomgit.harness.expected import expectations
 
 if TYPE_CHECKING:
@@ -24,10 +24,13 @@ PREFIX = "expected_"
 
 
 class TestCase(Struct, frozen=True):
-    """A case to be asked: `key` hashes all that can change its scores, `definition` the question
-    alone; its id is the record's key."""
+    """A test case. Its id is the key of the record.
 
-    __test__ = False  # the name is the field's word, not a test of ours
+    `key` is the hash of everything that can change the scores of the case. `definition` is the hash
+    of the question alone.
+    """
+
+    __test__ = False  # pytest must not collect this class
 
     record: Record
     key: str
@@ -35,7 +38,7 @@ class TestCase(Struct, frozen=True):
 
     @property
     def id(self) -> str:
-        """What the case is called in results."""
+        """The id of the case in results."""
         return self.record.key
 
 
@@ -44,49 +47,56 @@ def unit_case(
     evaluators: Iterable[EvaluatorSpec],
     identify: Callable[[Record], tuple[str, str]],
 ) -> TestCase:
-    """A unit test's case: its question is also what it expects. Limits and assertions are not in
-    it: they decide over the same output."""
-    record = Record(0, f"{UNIT}{unit.name}", referenced(unit, evaluators))
+    """Return the case of a unit test.
+
+    The definition of the case contains the expected values, but no bounds and no assertions,
+    because these judge the output without changing the question.
+    """
+    record = Record(0, f"{UNIT_PREFIX}{unit.name}", with_references(unit, evaluators))
     key, definition = identify(record)
-    wanted = [
+    expected = [
         [line.path, line.value] for line in expectations(unit.expected) if line.bounded is None
     ]
-    return TestCase(record, key, digest([definition, sorted(wanted)]))
+    return TestCase(record, key, digest([definition, sorted(expected)]))
 
 
-def referenced(unit: UnitCase, evaluators: Iterable[EvaluatorSpec]) -> JsonObject:
-    """The input, with the reference fields that it lacks taken from what is expected."""
-    given: JsonObject = dict(unit.input)
+def with_references(unit: UnitCase, evaluators: Iterable[EvaluatorSpec]) -> JsonObject:
+    """Return the input of a unit test, completed by the reference fields of the evaluators.
+
+    Reference fields that are missing in the input are taken from `expected`.
+    """
+    fields: JsonObject = dict(unit.input)
     for spec in evaluators:
         field = spec.config.get("reference_field")
-        if not isinstance(field, str) or field in given:
+        if not isinstance(field, str) or field in fields:
             continue
-        found = _expected(unit.expected, field)
-        if found is not None:
-            given[field] = found[0]
-    return given
+        value = _expected_value(unit.expected, field)
+        if value is not None:
+            fields[field] = value[0]
+    return fields
 
 
-def _expected(expected: Mapping[str, Json], field: str) -> tuple[Json] | None:
-    """What is expected under a field's name, with or without `expected_` before it."""
+def _expected_value(expected: Mapping[str, Json], field: str) -> tuple[Json] | None:
+    """Return the expected value of a field in a tuple, or None if the field has no expected value.
+    The prefix `expected_` of the field's name is optional."""
     names = (field, f"{PREFIX}{field}", field.removeprefix(PREFIX))
     return next(((expected[name],) for name in names if name in expected), None)
 
 
 def data_case(record: Record, identify: Callable[[Record], tuple[str, str]]) -> TestCase:
-    """The case of a data set's record."""
+    """Return the case of a record of a data set."""
     return TestCase(record, *identify(record))
 
 
 def shuffled(records: Sequence[Record]) -> list[Record]:
-    """The records in an order that has nothing to do with theirs, and is the same every time.
+    """Return the records in a random order that never changes.
 
-    By a hash of each record's key: a record that comes or goes moves no other, so that two
-    versions of a data set share the cases of their first n.
+    The order follows a hash of each record's key. If a record is added or removed, the others keep
+    their order, so two versions of a data set share most of their first n cases.
     """
-    ordered = sorted(records, key=lambda record: _rank(record.key))
+    ordered = sorted(records, key=lambda record: _hash(record.key))
     return [replace(record, index=index) for index, record in enumerate(ordered)]
 
 
-def _rank(key: str) -> bytes:
+def _hash(key: str) -> bytes:
     return hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=16).digest()

@@ -1,26 +1,26 @@
-"""A claim about many replies: a statistic of one quantity, held against a number."""
+"""Claims about many replies. A claim compares a statistic of one quantity with a threshold."""
 
 from __future__ import annotations
 
 import math
 from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 
-import numpy as np
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from loomgit.domain.assertions import Function, Tally
-from loomgit.harness.facts import Absent, Unmeasured
-from loomgit.stats.draws import generator
-from loomgit.stats.faults import NoValues
+from loomgit.domain.assertions import CountFunction, Function
+from loomgit.harness.value_lookup import Absent, Unmeasured
+from loomgit.stats.errors import NoValues
 from loomgit.stats.interval import Interval
+from loomgit.stats.lazy_numpy import np
 from loomgit.stats.means import BCA_FROM, bca_mean, bounded_mean, t_mean, unbounded_mean
-from loomgit.stats.order import holds
 from loomgit.stats.quantiles import extreme, quantile_interval, unseen_share
 from loomgit.stats.rates import rate_interval
 from loomgit.stats.samples import ROUNDING
+from loomgit.stats.seeded_random import generator
 from loomgit.stats.sequential import SequentialMean
 from loomgit.stats.spread import std_interval
+from loomgit.stats.thresholds import holds
 from loomgit.stats.verdicts import Outcome, Verdict, needed_n, verdict, worst_end
 
 if TYPE_CHECKING:
@@ -28,27 +28,28 @@ if TYPE_CHECKING:
 
     from loomgit.domain.samples import CaseSamples, Sample
     from loomgit.domain.suites import Policy
-    from loomgit.stats.order import Comparison
     from loomgit.stats.samples import Floats
+    from loomgit.stats.thresholds import Comparison
 
 Operator: TypeAlias = "Comparison | Literal['==', '!=']"
 Quantity: TypeAlias = "Callable[[CaseSamples, Sample], float | Absent | Unmeasured]"
 QUANTILES = {"median": 0.5, "p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
-COUNTED = ("rate", "count")  # of conditions: their quantity is 1 where the condition holds, else 0
-MANY = 1_000_000  # more replies than anybody draws
-CLOSEST = 1e-9  # what is nearer to its threshold differs by rounding
+# The statistics of conditions. Their quantity is 1 if the condition holds, else 0.
+CONDITION_STATISTICS = ("rate", "count")
+MAX_SHOWN_COUNT = 1_000_000  # replies; a larger estimate has no practical use
+MIN_DISTANCE = 1e-9  # from the threshold; a smaller distance is a rounding error
 
 
 class Claim(Struct, frozen=True):
-    """`statistic` of `quantity`, which lies in [lo, hi], stands in `operator` to `threshold`.
+    """The claim that `statistic(quantity) operator threshold` holds.
 
-    `adverse` says which values speak against the assertion that the claim is a part of: 0 the low
-    ones, 1 the high ones; an absent value of a condition counts as that. `text` names it in seeds
-    and messages.
+    The quantity lies in [`lo`, `hi`]. `adverse` is 0 if low values speak against the assertion that
+    contains the claim, and 1 if high values do. If the quantity is a condition, an absent value
+    counts as `adverse`. `text` identifies the claim in seeds and messages.
     """
 
     text: str
-    statistic: Function | Tally
+    statistic: Function | CountFunction
     quantity: Quantity
     operator: Operator
     threshold: float
@@ -64,15 +65,17 @@ class Claim(Struct, frozen=True):
 
     @property
     def comparison(self) -> Comparison:
-        """The operator, where it is one of order."""
+        """The operator of a claim that has an order, so neither `==` nor `!=`."""
         assert self.operator not in ("==", "!=")
         return cast("Comparison", self.operator)
 
 
-class Observed(Struct):
-    """What a claim's quantity was: a row of values for each case, NaN where a sample was lost.
+class Observations(Struct):
+    """The values of a claim's quantity: one row for each case, NaN where a sample is lost.
 
-    `absent` counts values that the replies lacked, `unmeasured` those that nobody measured.
+    `absent` is the number of values that are missing in the replies. `unmeasured` is the number of
+    values that were not measured. The rows do not contain unmeasured values. `reasons` counts the
+    reasons for absent and unmeasured values.
     """
 
     rows: list[list[float]] = field(default_factory=list)
@@ -81,66 +84,75 @@ class Observed(Struct):
     unmeasured: int = 0
     reasons: dict[str, int] = field(default_factory=dict)
 
-    def units(self, claim: Claim, policy: Policy) -> Floats:
-        """What the statistic is of: every value, or of a population one for each case.
+    def unit_values(self, claim: Claim, policy: Policy) -> Floats:
+        """Return the values from which the statistic is computed: float array (values,), NaN where
+        a value is lost.
 
-        A case's value is its mean; for a quantile or a spread, which means would narrow, its first.
+        If the scope of the policy is `suite` or the statistic is a count, these are all observed
+        values. Otherwise each case has one value. For means and rates, it is the mean of the case's
+        row. For quantiles and spreads, it is the first known value, because means would be less
+        spread.
         """
         if policy.scope == "suite" or claim.statistic == "count":
             flat = [value for row in self.rows for value in row]
             return np.asarray(flat, dtype=np.float64)
         rows = [[value for value in row if not math.isnan(value)] for row in self.rows if row]
         if claim.statistic in ("mean", "rate"):
-            kept = [sum(row) / len(row) if row else math.nan for row in rows]
+            values = [sum(row) / len(row) if row else math.nan for row in rows]
         else:
-            kept = [row[0] if row else math.nan for row in rows]
-        return np.asarray(kept, dtype=np.float64)
+            values = [row[0] if row else math.nan for row in rows]
+        return np.asarray(values, dtype=np.float64)
 
 
-def observe(claim: Claim, cases: Iterable[CaseSamples]) -> Observed:
-    """Read the claim's quantity off every sample of the cases. TooSlow as conditions raise it."""
-    seen = Observed()
+def observe(claim: Claim, cases: Iterable[CaseSamples]) -> Observations:
+    """Return the values of the claim's quantity in all samples of the cases.
+
+    Raises TooSlow if matching a regular expression of a condition takes too long.
+    """
+    observations = Observations()
     for case in cases:
         row: list[float] = []
         for sample in case.samples:
             value = Unmeasured(sample.failure) if sample.lost else claim.quantity(case, sample)
             if sample.lost:
-                seen.lost += 1
+                observations.lost += 1
                 row.append(math.nan)
             elif isinstance(value, Unmeasured):
-                seen.unmeasured += 1
-                _count(seen.reasons, value.reason)
+                observations.unmeasured += 1
+                _count(observations.reasons, value.reason)
             elif isinstance(value, Absent):
-                seen.absent += 1
-                _count(seen.reasons, value.reason)
-                row.append(claim.adverse if claim.statistic in COUNTED else math.nan)
+                observations.absent += 1
+                _count(observations.reasons, value.reason)
+                row.append(claim.adverse if claim.statistic in CONDITION_STATISTICS else math.nan)
             else:
                 row.append(value)
-        seen.rows.append(row)
-    return seen
+        observations.rows.append(row)
+    return observations
 
 
-def merge(parts: Iterable[Observed]) -> Observed:
-    """What was observed in several batches, as one."""
-    whole = Observed()
-    for part in parts:
-        whole.rows += part.rows
-        whole.lost += part.lost
-        whole.absent += part.absent
-        whole.unmeasured += part.unmeasured
-        for reason, count in part.reasons.items():
-            whole.reasons[reason] = whole.reasons.get(reason, 0) + count
-    return whole
+def merge(batches: Iterable[Observations]) -> Observations:
+    """Return the observations of several batches as a single value."""
+    merged = Observations()
+    for batch in batches:
+        merged.rows += batch.rows
+        merged.lost += batch.lost
+        merged.absent += batch.absent
+        merged.unmeasured += batch.unmeasured
+        for reason, count in batch.reasons.items():
+            merged.reasons[reason] = merged.reasons.get(reason, 0) + count
+    return merged
 
 
 def _count(reasons: dict[str, int], reason: str) -> None:
     reasons[reason] = reasons.get(reason, 0) + 1
 
 
-class Judged(Struct, frozen=True):
-    """What became of a claim: the outcome by the evidence, and by the estimate alone (`holds`).
+class JudgedClaim(Struct, frozen=True):
+    """A claim with its outcome.
 
-    `interval` is None where nothing was observed; then `outcome` is `unverified` or `fail`.
+    `outcome` takes the uncertainty of the estimate into account. `holds` is the comparison of the
+    estimate itself with the threshold. If nothing was observed, `interval` is None and `outcome` is
+    `unverified` or `fail`.
     """
 
     claim: Claim
@@ -150,19 +162,19 @@ class Judged(Struct, frozen=True):
     notes: tuple[str, ...] = ()
 
 
-class Question:
-    """A claim that is asked again after every batch of cases, without paying for the asking.
+class SequentialClaim:
+    """A claim that is tested after each batch of cases. Repeated tests cause no additional error.
 
-    A pass counts only if it would be one with every lost sample at the worst end of the range.
+    The claim passes only if it would also pass with each lost sample at the worse end of the range.
     """
 
-    __slots__ = ("_feared", "_known", "_policy", "claim")
+    __slots__ = ("_observed", "_policy", "_worst_case", "claim")
 
     def __init__(self, claim: Claim, policy: Policy) -> None:
         self.claim = claim
         self._policy = policy
-        self._known = self._mean()
-        self._feared = self._mean()
+        self._observed = self._mean()
+        self._worst_case = self._mean()
 
     def _mean(self) -> SequentialMean:
         claim = self.claim
@@ -170,78 +182,89 @@ class Question:
 
     @property
     def outcome(self) -> Outcome:
-        """The verdict so far, inconclusive while it is open."""
-        if self._known.outcome == "pass" and self._feared.outcome != "pass":
+        """The current outcome, which is inconclusive while the claim is undecided."""
+        if self._observed.outcome == "pass" and self._worst_case.outcome != "pass":
             return "inconclusive"
-        return self._known.outcome
+        return self._observed.outcome
 
     @property
     def open(self) -> bool:
-        """Whether more replies could decide it: not where none so far had any value."""
-        return self.outcome == "inconclusive" and self._known.n > 0
+        """Whether more replies could decide the claim. False if no reply has a value so far."""
+        return self.outcome == "inconclusive" and self._observed.n > 0
 
-    def update(self, seen: Observed) -> None:
-        """Take in the next batch."""
-        units = seen.units(self.claim, self._policy)
-        bad = worst_end(self.claim.comparison, self.claim.lo, self.claim.hi)
-        self._known.update(units)
-        self._feared.update(np.where(np.isnan(units), bad, units))
+    def update(self, batch: Observations) -> None:
+        """Add the next batch."""
+        values = batch.unit_values(self.claim, self._policy)
+        worst = worst_end(self.claim.comparison, self.claim.lo, self.claim.hi)
+        self._observed.update(values)
+        self._worst_case.update(np.where(np.isnan(values), worst, values))
 
     def close(self) -> Verdict:
-        """The last word when no more is drawn. NoValues where nothing was observed."""
-        outcome, feared = self._known.close(), self._feared.close()
-        if outcome == "pass" and feared != "pass":
+        """Return the final verdict after the last batch. Raises NoValues if there are no
+        observations."""
+        outcome, worst_case = self._observed.close(), self._worst_case.close()
+        if outcome == "pass" and worst_case != "pass":
             outcome = "inconclusive"
-        interval = self._known.interval()
-        kept = holds(interval.estimate, self.claim.comparison, self.claim.threshold)
-        return Verdict(outcome, kept, interval, self._feared.n - self._known.n)
+        interval = self._observed.interval()
+        is_met = holds(interval.estimate, self.claim.comparison, self.claim.threshold)
+        return Verdict(outcome, is_met, interval, self._worst_case.n - self._observed.n)
 
 
 def judge_claim(
-    claim: Claim, seen: Observed, policy: Policy, test_id: str, closed: Verdict | None = None
-) -> Judged:
-    """Judge a claim on what was observed; `closed` is the word of a sequence, where there was one.
+    claim: Claim,
+    observations: Observations,
+    policy: Policy,
+    test_id: str,
+    closed: Verdict | None = None,
+) -> JudgedClaim:
+    """Judge a claim by its observations.
 
-    `test_id` seeds the intervals that need random numbers.
+    `closed` is the verdict of a sequential claim, None for other claims. `test_id` seeds the
+    intervals that need random numbers.
     """
-    units = seen.units(claim, policy)
-    if not np.count_nonzero(~np.isnan(units)):
-        return _nothing(claim, seen)
+    values = observations.unit_values(claim, policy)
+    if not np.count_nonzero(~np.isnan(values)):
+        return _without_values(claim, observations)
     if claim.operator in ("==", "!=") or claim.statistic in ("min", "max", "count"):
-        return _as_observed(claim, units, seen)
-    measure = _measure(claim, policy, test_id)
+        return _judge_observed(claim, values, observations)
+    measure = _interval_function(claim, policy, test_id)
     try:
-        found = closed or verdict(units, measure, claim.comparison, claim.threshold, _worst(claim))
+        result = closed or verdict(
+            values, measure, claim.comparison, claim.threshold, _worst_value(claim)
+        )
     except NoValues:
-        return _nothing(claim, seen)
-    judged = _at_the_threshold(claim, found)
-    return replace(judged, notes=(*_doubts(judged, units, closed), *_gaps(claim, seen)))
+        return _without_values(claim, observations)
+    judged = _without_rounding(claim, result)
+    notes = (*_uncertainty_notes(judged, values, closed), *_missing_notes(claim, observations))
+    return replace(judged, notes=notes)
 
 
-def _at_the_threshold(claim: Claim, found: Verdict) -> Judged:
-    """The verdict; an estimate that misses the threshold by binary fractions alone is on it."""
-    interval, threshold = found.interval, claim.threshold
+def _without_rounding(claim: Claim, result: Verdict) -> JudgedClaim:
+    """Return the judged claim. If the estimate misses the threshold only by a rounding error, the
+    estimate counts as equal to the threshold."""
+    interval, threshold = result.interval, claim.threshold
     if abs(interval.estimate - threshold) > ROUNDING * max(1.0, abs(threshold)):
-        return Judged(claim, found.outcome, found.holds, interval)
-    kept = holds(threshold, claim.comparison, threshold)
-    return Judged(claim, found.outcome, kept, replace(interval, estimate=threshold))
+        return JudgedClaim(claim, result.outcome, result.holds, interval)
+    is_met = holds(threshold, claim.comparison, threshold)
+    return JudgedClaim(claim, result.outcome, is_met, replace(interval, estimate=threshold))
 
 
-def _worst(claim: Claim) -> float:
-    if claim.statistic == "std":  # far from the rest is worst, whichever way; `hi` serves
+def _worst_value(claim: Claim) -> float:
+    if claim.statistic == "std":  # values at both ends of the range increase a spread
         return claim.hi
     return worst_end(claim.comparison, claim.lo, claim.hi)
 
 
-def _nothing(claim: Claim, seen: Observed) -> Judged:
-    reason = next(iter(seen.reasons), "no reply came back" if seen.lost else "there are no cases")
-    outcome: Literal["fail", "unverified"] = "fail" if seen.absent else "unverified"
-    return Judged(claim, outcome, holds=False, interval=None, notes=(reason,))
+def _without_values(claim: Claim, observations: Observations) -> JudgedClaim:
+    default = "all replies are missing" if observations.lost else "there are no cases"
+    reason = next(iter(observations.reasons), default)
+    outcome: Literal["fail", "unverified"] = "fail" if observations.absent else "unverified"
+    return JudgedClaim(claim, outcome, holds=False, interval=None, notes=(reason,))
 
 
-def _as_observed(claim: Claim, units: Floats, seen: Observed) -> Judged:
-    """A verdict about these replies alone: extremes and counts cannot be estimated."""
-    known = units[~np.isnan(units)]
+def _judge_observed(claim: Claim, values: Floats, observations: Observations) -> JudgedClaim:
+    """Judge the observed replies alone, because extremes and counts cannot be estimated."""
+    known = values[~np.isnan(values)]
     if claim.statistic == "count":
         total = float(known.sum())
         interval = Interval(total, total, total, known.size, "observed")
@@ -249,21 +272,21 @@ def _as_observed(claim: Claim, units: Floats, seen: Observed) -> Judged:
         assert claim.statistic in ("min", "max")
         interval = extreme(known, claim.statistic)
     estimate = interval.estimate
-    kept = (
+    is_met = (
         (estimate == claim.threshold) == (claim.operator == "==")
         if claim.operator in ("==", "!=")
         else holds(estimate, claim.comparison, claim.threshold)
     )
-    notes = _gaps(claim, seen)
+    notes = _missing_notes(claim, observations)
     if claim.statistic != "count":
         side = "below" if claim.statistic == "min" else "above"
         share = f"{unseen_share(known.size):.2g}"
         notes = (f"as observed: up to {share} of all replies may lie {side}", *notes)
-    return Judged(claim, "pass" if kept else "fail", kept, interval, notes)
+    return JudgedClaim(claim, "pass" if is_met else "fail", is_met, interval, notes)
 
 
-def _measure(claim: Claim, policy: Policy, test_id: str) -> Callable[[Floats], Interval]:
-    """The interval that the statistic has: statistics.md, section 1, as functions."""
+def _interval_function(claim: Claim, policy: Policy, test_id: str) -> Callable[[Floats], Interval]:
+    """Return the function that computes the interval of the claim's statistic."""
     lo, hi = claim.lo, claim.hi
 
     def mean(x: Floats) -> Interval:
@@ -286,8 +309,8 @@ def _measure(claim: Claim, policy: Policy, test_id: str) -> Callable[[Floats], I
         return std_interval(x, generator(test_id, claim.text), lo, hi)
 
     def rate(x: Floats) -> Interval:
-        whole = bool(((x == 0) | (x == 1)).all())
-        return rate_interval(int(x.sum()), x.size) if whole else bounded_mean(x)
+        binary = bool(((x == 0) | (x == 1)).all())
+        return rate_interval(int(x.sum()), x.size) if binary else bounded_mean(x)
 
     if claim.statistic in QUANTILES:
         q = QUANTILES[claim.statistic]
@@ -295,8 +318,10 @@ def _measure(claim: Claim, policy: Policy, test_id: str) -> Callable[[Floats], I
     return {"mean": mean, "std": std, "rate": rate}[claim.statistic]
 
 
-def _doubts(judged: Judged, units: Floats, closed: Verdict | None) -> Iterable[str]:
-    """What keeps the verdict from being sure."""
+def _uncertainty_notes(
+    judged: JudgedClaim, values: Floats, closed: Verdict | None
+) -> Iterable[str]:
+    """Yield the reasons why the verdict is uncertain."""
     claim, interval = judged.claim, judged.interval
     assert interval is not None
     if interval.approximate and judged.outcome != "fail":
@@ -306,29 +331,30 @@ def _doubts(judged: Judged, units: Floats, closed: Verdict | None) -> Iterable[s
     if claim.statistic in QUANTILES and not (interval.bounded_above and interval.bounded_below):
         yield f"{interval.n} replies do not bound the {claim.statistic}"
     elif claim.statistic in ("mean", "rate"):
-        n = _needed(claim, units[~np.isnan(units)], interval.estimate)
-        shown = f"n >= {n:,.0f}" if n <= MANY else "more than a million replies"
+        n = _required_count(claim, values[~np.isnan(values)], interval.estimate)
+        shown = f"n >= {n:,.0f}" if n <= MAX_SHOWN_COUNT else "more than a million replies"
         yield f"needs {shown} to be sure"
     if closed is not None:
-        yield "as many as max_samples allows were drawn"
+        yield "the limit max_samples is reached"
 
 
-def _needed(claim: Claim, known: Floats, estimate: float) -> float:
-    """How many replies would decide a claim about a mean."""
-    if not CLOSEST <= abs(estimate - claim.threshold) < math.inf:
+def _required_count(claim: Claim, known: Floats, estimate: float) -> float:
+    """Return the number of replies that would decide a claim about a mean."""
+    if not MIN_DISTANCE <= abs(estimate - claim.threshold) < math.inf:
         return math.inf
     deviation = float(known.std(ddof=1)) if known.size > 1 else 0.0
     return needed_n(deviation, estimate, claim.threshold, claim.lo, claim.hi)
 
 
-def _gaps(claim: Claim, seen: Observed) -> tuple[str, ...]:
+def _missing_notes(claim: Claim, observations: Observations) -> tuple[str, ...]:
     notes = []
-    if seen.lost:
-        notes.append(f"{seen.lost} lost")
-    reason = max(seen.reasons, key=lambda r: seen.reasons[r], default="")
-    if seen.absent:
-        how = " and count against it" if claim.statistic in COUNTED else ""
-        notes.append(f"{seen.absent} have no such value{how} ({reason})")
-    if seen.unmeasured:
-        notes.append(f"{seen.unmeasured} not measured ({reason})")
+    if observations.lost:
+        notes.append(f"{observations.lost} lost")
+    reason = max(observations.reasons, key=lambda r: observations.reasons[r], default="")
+    if observations.absent:
+        is_condition = claim.statistic in CONDITION_STATISTICS
+        effect = ", which counts against the assertion" if is_condition else ""
+        notes.append(f"{observations.absent} lack the value{effect} ({reason})")
+    if observations.unmeasured:
+        notes.append(f"{observations.unmeasured} not measured ({reason})")
     return tuple(notes)

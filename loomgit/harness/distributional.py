@@ -10,15 +10,15 @@ from msgspec.structs import replace
 
 from loomgit.domain.assertions import Name
 from loomgit.domain.definitions import EvaluatorSpec
-from loomgit.domain.patterns import TooSlow
-from loomgit.domain.samples import Check, TestResult
+from loomgit.domain.samples import CheckResult, TestResult
 from loomgit.domain.suites import CostBudget, HallucinationRate, LatencyLimit, Statistical
-from loomgit.harness.claims import COUNTED, Claim, judge_claim, merge
-from loomgit.harness.drawing import Drawing, in_order
-from loomgit.harness.facts import Absent, Unmeasured
-from loomgit.harness.samples import SHOWN, badness, loss, mean_score, silence
-from loomgit.harness.statements import Statement, quantity, statement
-from loomgit.harness.verdicts import way_to_decide, worst
+from loomgit.domain.user_regex import SearchTimeout
+from loomgit.harness.assertion_verdicts import Statement, build_statement, quantity
+from loomgit.harness.claims import CONDITION_STATISTICS, Claim, judge_claim, merge
+from loomgit.harness.samples import SHOWN, mean_score, missing_replies, missing_scores, sort_key
+from loomgit.harness.sampling_plan import SamplingPlan, in_draw_order
+from loomgit.harness.value_lookup import Absent, Unmeasured
+from loomgit.harness.verdicts import inconclusive_policy, worst
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,30 +27,33 @@ if TYPE_CHECKING:
     from loomgit.domain.suites import Distributional, OnInconclusive, Policy
 
 OneSided: TypeAlias = Statistical | HallucinationRate | CostBudget | LatencyLimit
-PER = 1_000  # records that a budget is for
-_JUDGES = ("groundedness", "factuality")
+BUDGET_RECORDS = 1_000  # the number of records that a cost budget covers
+_HALLUCINATION_TYPES = ("groundedness", "factuality")
 _COST, _LATENCY = quantity(Name("cost")), quantity(Name("latency"))
 
 
 def find_evaluator(test: HallucinationRate, evaluators: Sequence[EvaluatorSpec]) -> EvaluatorSpec:
-    """The evaluator whose failures count as hallucinations: the test's, else the pipeline's
-    groundedness, else its factuality, else groundedness against the input."""
+    """Return the evaluator that detects hallucinations.
+
+    This is the evaluator of the test, else the groundedness evaluator of the pipeline, else the
+    pipeline's factuality evaluator, else groundedness compared with the input.
+    """
     if test.evaluator is not None:
         return test.evaluator
-    found = (spec for type_ in _JUDGES for spec in evaluators if spec.type == type_)
-    return next(found, EvaluatorSpec("groundedness", "groundedness"))
+    specs = (spec for type_ in _HALLUCINATION_TYPES for spec in evaluators if spec.type == type_)
+    return next(specs, EvaluatorSpec("groundedness", "groundedness"))
 
 
-def statements(test: OneSided, evaluators: Sequence[EvaluatorSpec] = ()) -> list[Statement]:
-    """The lines of a test; `evaluators` are the pipeline's."""
+def build_statements(test: OneSided, evaluators: Sequence[EvaluatorSpec] = ()) -> list[Statement]:
+    """Return the lines of a test. `evaluators` are the evaluators of the pipeline."""
     match test:
         case Statistical():
-            return [statement(a.text, a.tree) for a in test.assertions]
+            return [build_statement(a.text, a.tree) for a in test.assertions]
         case HallucinationRate(threshold=threshold):
             spec = find_evaluator(test, evaluators)
-            claim = Claim("hallucination_rate", "rate", _fails(spec), "<", threshold, adverse=1.0)
+            claim = Claim("hallucination_rate", "rate", _failure(spec), "<", threshold, adverse=1.0)
         case CostBudget(max_cost=threshold):
-            text = f"cost per {PER:,} records"
+            text = f"cost per {BUDGET_RECORDS:,} records"
             claim = Claim(text, "mean", _cost, "<=", threshold, hi=math.inf, adverse=1.0)
             return [Statement(f"{text} <= {_money(threshold)}", (claim,), unit="$")]
         case LatencyLimit(p95=threshold):
@@ -59,13 +62,13 @@ def statements(test: OneSided, evaluators: Sequence[EvaluatorSpec] = ()) -> list
     return [Statement(f"{claim.text} {claim.operator} {threshold:g}", (claim,))]
 
 
-def _fails(spec: EvaluatorSpec) -> Callable[[CaseSamples, Sample], float | Absent | Unmeasured]:
+def _failure(spec: EvaluatorSpec) -> Callable[[CaseSamples, Sample], float | Absent | Unmeasured]:
     def read(_: CaseSamples, sample: Sample) -> float | Absent | Unmeasured:
         judgement = sample.judgements.get(spec.name)
         if judgement is None:
             if sample.trouble == "product":
                 return 1.0
-            return Unmeasured(f"{spec.name} did not judge")
+            return Unmeasured(f"{spec.name} gave no score")
         if judgement.value is None and judgement.infrastructure:
             return Unmeasured(f"{spec.name} failed: {judgement.reason}")
         return float(judgement.value is None or judgement.value < spec.threshold)
@@ -75,17 +78,19 @@ def _fails(spec: EvaluatorSpec) -> Callable[[CaseSamples, Sample], float | Absen
 
 def _cost(case: CaseSamples, sample: Sample) -> float | Absent | Unmeasured:
     cost = _COST(case, sample)
-    return cost if isinstance(cost, Absent | Unmeasured) else PER * cost
+    return cost if isinstance(cost, Absent | Unmeasured) else BUDGET_RECORDS * cost
 
 
 def _money(usd: float) -> str:
     return f"${usd:,.2f}" if round(usd, 2) == usd else f"${usd:g}"
 
 
-def start(test: OneSided, available: int, evaluators: Sequence[EvaluatorSpec] = ()) -> Drawing:
-    """The drawing of a test's cases, where `available` cases are there to draw from."""
-    claims = [claim for line in statements(test, evaluators) for claim in line.claims]
-    return Drawing(claims, test.sample_size, test.policy, available)
+def plan_sampling(
+    test: OneSided, available: int, evaluators: Sequence[EvaluatorSpec] = ()
+) -> SamplingPlan:
+    """Return the plan for drawing the test's cases. `available` is the number of existing cases."""
+    claims = [claim for line in build_statements(test, evaluators) for claim in line.claims]
+    return SamplingPlan(claims, test.sample_size, test.policy, available)
 
 
 def judge(
@@ -93,40 +98,42 @@ def judge(
     cases: Sequence[CaseSamples],
     *,
     evaluators: Sequence[EvaluatorSpec] = (),
-    entrance: OnInconclusive = "point",
+    default_policy: OnInconclusive = "point",
     strict: bool = False,
 ) -> TestResult:
-    """The verdict on the cases that were drawn.
+    """Judge a test by the cases that were drawn.
 
-    Deterministic: cases are taken in the order of their shuffle, whatever order they come in, and
-    of each no more than the test's `samples` replies. `entrance` is what an inconclusive verdict
-    does where the test does not say.
+    The result is deterministic: it does not depend on the order of `cases`, and it uses at most
+    `test.policy.samples` replies of each case. `default_policy` applies to inconclusive verdicts if
+    the test does not define a policy for them.
     """
-    lines = statements(test, evaluators)
-    ordered = in_order(trimmed(cases, test.policy))
-    drawing = start(test, len(ordered), evaluators)
+    lines = build_statements(test, evaluators)
+    ordered = in_draw_order(limit_samples(cases, test.policy))
+    plan = plan_sampling(test, len(ordered), evaluators)
     taken = 0
     try:
-        while drawing.wanted:
-            batch = ordered[taken : taken + drawing.wanted]
-            drawing.take(batch)
+        while plan.next_count:
+            batch = ordered[taken : taken + plan.next_count]
+            plan.take(batch)
             taken += len(batch)
-    except TooSlow as error:
-        lost = [Check(x.text, "error", note=str(error), written=x.written) for x in lines]
-        return TestResult(test.name, "error", tuple(lost), message=str(error))
-    how = way_to_decide(test.policy, entrance, strict=strict)
+    except SearchTimeout as error:
+        checks = [
+            CheckResult(line.text, "error", note=str(error), written=line.written) for line in lines
+        ]
+        return TestResult(test.name, "error", tuple(checks), message=str(error))
+    inconclusive = inconclusive_policy(test.policy, default_policy, strict=strict)
     judged = iter(
-        judge_claim(claim, merge(seen), test.policy, seed_id(test), drawing.close(index))
-        for index, (claim, seen) in enumerate(zip(drawing.claims, drawing.seen, strict=True))
+        judge_claim(claim, merge(batches), test.policy, seed_id(test), plan.close(index))
+        for index, (claim, batches) in enumerate(zip(plan.claims, plan.observations, strict=True))
     )
-    checks = [line.check(list(islice(judged, len(line.claims))), how) for line in lines]
+    checks = [line.check(list(islice(judged, len(line.claims))), inconclusive) for line in lines]
     used = ordered[:taken]
-    doubted = [line for line, check in zip(lines, checks, strict=True) if check.verdict != "pass"]
-    return concluded(test, checks, used, _worst(used, doubted[0].claims[0] if doubted else None))
+    failing = [line for line, check in zip(lines, checks, strict=True) if check.verdict != "pass"]
+    return conclude(test, checks, used, _worst(used, failing[0].claims[0] if failing else None))
 
 
-def trimmed(cases: Sequence[CaseSamples], policy: Policy) -> list[CaseSamples]:
-    """The cases with no more replies than the test asks for: others may have wanted more."""
+def limit_samples(cases: Sequence[CaseSamples], policy: Policy) -> list[CaseSamples]:
+    """Return the cases with at most `policy.samples` replies each; other tests may draw more."""
     return [
         replace(case, samples=tuple(s for s in case.samples if s.index < policy.samples))
         for case in cases
@@ -134,25 +141,32 @@ def trimmed(cases: Sequence[CaseSamples], policy: Policy) -> list[CaseSamples]:
 
 
 def seed_id(test: Distributional) -> str:
-    """What seeds a test's random numbers: the file and the name, never the commit or the time."""
+    """Return the seed of a test's random numbers.
+
+    It consists of file and name, and does not depend on the commit or the time.
+    """
     return f"{test.place.path}::{test.name}"
 
 
-def concluded(
+def conclude(
     test: Distributional,
-    checks: Sequence[Check],
+    checks: Sequence[CheckResult],
     cases: Sequence[CaseSamples],
     failures: Sequence[tuple[CaseSamples, Sample]],
 ) -> TestResult:
-    """The test's result from its lines; where too many replies were lost, none of them stands."""
-    if (lost := loss(cases, test.policy)) is not None:
-        verdict, message = lost
+    """Return the result of a test that has these lines.
+
+    If too many replies or scores are missing, the verdict of all lines becomes `error` (or
+    `unverified`).
+    """
+    if (missing := missing_replies(cases, test.policy)) is not None:
+        verdict, message = missing
         checks = [replace(check, verdict=verdict, weak=False) for check in checks]
         return TestResult(test.name, verdict, tuple(checks), message=message)
-    judged = not isinstance(test, CostBudget | LatencyLimit)
-    if judged and (silent := silence(cases, test.policy)) is not None:
+    needs_scores = not isinstance(test, CostBudget | LatencyLimit)
+    if needs_scores and (reason := missing_scores(cases, test.policy)) is not None:
         checks = [replace(check, verdict="error", weak=False) for check in checks]
-        return TestResult(test.name, "error", tuple(checks), message=silent)
+        return TestResult(test.name, "error", tuple(checks), message=reason)
     verdict = worst(check.verdict for check in checks)
     failing = [] if verdict == "pass" else failures
     return TestResult(
@@ -166,11 +180,14 @@ def concluded(
 
 
 def _worst(cases: Sequence[CaseSamples], claim: Claim | None) -> list[tuple[CaseSamples, Sample]]:
-    """The replies that speak against a claim, those first that do most; of a share of replies only
-    those that count against it."""
+    """Return the replies that contradict a claim, worst first.
+
+    For a claim about the share of replies that meet a condition, the result contains only the
+    replies that count against the claim.
+    """
     if claim is None:
         return []
-    found: list[tuple[float, tuple[bool, float, bool], tuple[CaseSamples, Sample]]] = []
+    ranked: list[tuple[float, tuple[bool, float, bool], tuple[CaseSamples, Sample]]] = []
     for case in cases:
         for sample in case.samples:
             if sample.lost:
@@ -180,9 +197,9 @@ def _worst(cases: Sequence[CaseSamples], claim: Claim | None) -> list[tuple[Case
                 continue
             if isinstance(value, Absent):
                 value = math.copysign(math.inf, claim.adverse - 0.5)
-            elif claim.statistic in COUNTED and value != claim.adverse:
+            elif claim.statistic in CONDITION_STATISTICS and value != claim.adverse:
                 continue
-            against = -value if claim.adverse else value
-            pair = case, sample
-            found.append((against, badness(pair), pair))
-    return [pair for *_, pair in sorted(found, key=lambda each: each[:2])]
+            rank = -value if claim.adverse else value
+            failure = case, sample
+            ranked.append((rank, sort_key(failure), failure))
+    return [failure for *_, failure in sorted(ranked, key=lambda entry: entry[:2])]

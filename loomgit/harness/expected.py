@@ -1,4 +1,4 @@
-"""The fields that a unit test expects of an output: equal, at least, at most."""
+"""The fields that a unit test expects in an output, with their values or bounds."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from loomgit.domain.assertions import Comparison, Constant, Name, Operator, render_value
+from loomgit.domain.assertions import ComparisonChain, Constant, Name, Operator, render_value
 from loomgit.domain.values import Json, as_text
 from loomgit.harness.assertions import NO, YES, Answer, Finding, decide, equal
-from loomgit.harness.facts import Absent, has, walk
+from loomgit.harness.value_lookup import Absent, find_value, has_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from loomgit.domain.values import JsonMapping
 
 BOUNDS: Mapping[str, Operator] = {"min_": ">=", "max_": "<="}
-REFERENCE = "expected_"  # begins the name of what is there for the evaluators
+REFERENCE = "expected_"  # the prefix of the names of reference fields, which evaluators read
 
 
 class Expectation(Struct, frozen=True):
-    """One field of `expected` and what it should be.
+    """One field of `expected` with its value or bound.
 
-    `bounded` is the field that a `min_X` or `max_X` speaks of, None for any other key.
+    `bounded` is the field X if the key is `min_X` or `max_X`, and None for any other key.
     """
 
     path: tuple[str, ...]
@@ -35,57 +35,61 @@ class Expectation(Struct, frozen=True):
     @property
     def text(self) -> str:
         """The line as printed: `confidence >= 0.9`."""
-        target = ".".join((*self.path[:-1], self.bounded or self.path[-1]))
-        return f"{target} {self.operator} {_written(self.value)}"
+        name = ".".join((*self.path[:-1], self.bounded or self.path[-1]))
+        return f"{name} {self.operator} {_render(self.value)}"
 
     def find(self, sample: Sample) -> Json | Absent:
-        """The value that the output has there."""
+        """Return the value of the field in the output."""
         literal = self.bounded is None or self._literal(sample)
         last = self.path[-1] if literal or self.bounded is None else self.bounded
-        return walk(sample.output, Name("output", (*self.path[:-1], last)), "output")
+        return find_value(sample.output, Name("output", (*self.path[:-1], last)), "output")
 
     def holds(self, sample: Sample) -> Finding:
-        """Whether the output is as expected; where null is, an absent field will do."""
-        found = self.find(sample)
-        if isinstance(found, Absent):
-            return YES if self.value is None else Finding(Answer.ABSENT, (found.reason,))
+        """Return whether the output is as expected. An absent field equals null."""
+        value = self.find(sample)
+        if isinstance(value, Absent):
+            return YES if self.value is None else Finding(Answer.ABSENT, (value.reason,))
         if self.bounded is None or self._literal(sample):
-            return YES if equal(found, self.value) else NO
+            return YES if equal(value, self.value) else NO
         assert isinstance(self.value, int | float | str)
         target = Name("output", (*self.path[:-1], self.bounded))
-        comparison = Comparison(target, ((self.operator, Constant(self.value)),))
-        return decide(comparison, lambda _: found)
+        comparison = ComparisonChain(target, ((self.operator, Constant(self.value)),))
+        return decide(comparison, lambda _: value)
 
     def _literal(self, sample: Sample) -> bool:
-        """Whether `min_X` is itself a field of this output, which has no X."""
+        """Whether the output has a field with the name `min_X` and no field X."""
         if self.bounded is None:
             return False
         bounded = (*self.path[:-1], self.bounded)
-        return has(sample.output, self.path) and not has(sample.output, bounded)
+        return has_path(sample.output, self.path) and not has_path(sample.output, bounded)
 
     def concerns(self, sample: Sample) -> bool:
-        """Whether this is about the output: `expected_X` may be there for an evaluator alone."""
+        """Return whether the field applies to the output.
+
+        A field `expected_X` may be for evaluators only. It applies only if the output has a field
+        with this name.
+        """
         if not self.path[-1].startswith(REFERENCE):
             return True
-        return has(sample.output, self.path)
+        return has_path(sample.output, self.path)
 
 
-def _written(value: Json) -> str:
+def _render(value: Json) -> str:
     return as_text(value) if isinstance(value, list | dict) else render_value(Constant(value))
 
 
-def expectations(expected: JsonMapping, above: tuple[str, ...] = ()) -> Iterator[Expectation]:
-    """The single fields that are expected; a map is about the fields of an object in the output."""
+def expectations(expected: JsonMapping, parent: tuple[str, ...] = ()) -> Iterator[Expectation]:
+    """Yield each expected field. A map describes the fields of an object in the output."""
     for key, value in expected.items():
-        path = (*above, key)
+        path = (*parent, key)
         prefix, field = key[:4], key[4:]
         if isinstance(value, dict) and value:
             yield from expectations(value, path)
-        elif prefix in BOUNDS and field and _bounds(value):
+        elif prefix in BOUNDS and field and _can_bound(value):
             yield Expectation(path, value, field, BOUNDS[prefix])
         else:
             yield Expectation(path, value)
 
 
-def _bounds(value: Json) -> bool:
+def _can_bound(value: Json) -> bool:
     return isinstance(value, int | float | str) and not isinstance(value, bool)

@@ -1,4 +1,4 @@
-"""What went wrong in a test, for a person who did not write it: lines of plain text."""
+"""Explains the result of a test in plain text, for readers who did not write the test."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from loomgit.harness.assertions import show_number
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from loomgit.domain.samples import CaseSamples, Check, Judgement, Sample, TestResult
+    from loomgit.domain.samples import CaseSamples, CheckResult, Judgement, Sample, TestResult
 
-WIDTH = 400  # characters of an input or an output that are shown
-LINES = 12  # of a text that are shown
+MAX_LENGTH = 400  # shown characters of an input or an output
+MAX_LINES = 12  # shown lines of a text
 MARKS = {"pass": "ok", "fail": "FAIL", "inconclusive": "open", "error": "ERROR",
          "unverified": "unverified"}  # fmt: skip
 
 
 def explain(result: TestResult, prompt: str = "") -> list[str]:
-    """The lines of one test: its assertions with their numbers, then the replies behind them.
+    """Return the lines for one test: its assertions with their numbers, then the failing replies.
 
-    `prompt` names the prompt and its version. An input or an output is cut where it is long.
+    `prompt` is the name of the prompt with its version. Long inputs and outputs are cut.
     """
     lines = [
         f"{result.name}: {result.verdict}" + (f" - {result.message}" if result.message else "")
@@ -30,12 +30,12 @@ def explain(result: TestResult, prompt: str = "") -> list[str]:
     if prompt:
         lines.append(f"prompt: {prompt}")
     lines += [line for check in result.checks for line in _check(check)]
-    for case, samples in _alike(result):
+    for case, samples in _group_failures(result):
         numbers = ", ".join(str(sample.index + 1) for sample in samples)
         noun = "sample" if len(samples) == 1 else "samples"
         model = f"model {samples[0].model or 'unknown'}"
         if not samples[0].model and not samples[0].calls:
-            model = "no model was asked"
+            model = "no model was called"
         lines += ["", f"case {case.id}, {noun} {numbers}, {model}"]
         lines += [f"  {line}" for line in _sample(case, samples[0])]
     if result.more:
@@ -43,26 +43,27 @@ def explain(result: TestResult, prompt: str = "") -> list[str]:
     return lines
 
 
-def _alike(result: TestResult) -> list[tuple[CaseSamples, list[Sample]]]:
-    """The replies to show; those to one case that say and score the same are shown as one."""
+def _group_failures(result: TestResult) -> list[tuple[CaseSamples, list[Sample]]]:
+    """Return the failing replies in groups. Replies to one case with equal text and scores form a
+    group."""
     groups: dict[tuple[str, bytes], tuple[CaseSamples, list[Sample]]] = {}
     for case, sample in result.failures:
         scores = {name: judgement.value for name, judgement in sample.judgements.items()}
-        look = canonical([sample.output, sample.text, sample.failure, scores])
-        groups.setdefault((case.id, look), (case, []))[1].append(sample)
+        key = canonical([sample.output, sample.text, sample.failure, scores])
+        groups.setdefault((case.id, key), (case, []))[1].append(sample)
     return list(groups.values())
 
 
-def short(result: TestResult, prompt: str = "") -> list[str]:
-    """The lines of one test where there is little room: what does not hold, with its numbers."""
-    where = f" [{prompt}]" if prompt else ""
-    why = f" - {result.message}" if result.message else ""
-    lines = [f"{result.name}: {result.verdict}{why}{where}"]
+def explain_briefly(result: TestResult, prompt: str = "") -> list[str]:
+    """Return only the lines of a test that did not pass, with their numbers."""
+    version = f" [{prompt}]" if prompt else ""
+    message = f" - {result.message}" if result.message else ""
+    lines = [f"{result.name}: {result.verdict}{message}{version}"]
     bad = [check for check in result.checks if check.verdict != "pass"]
     return lines + [line for check in bad for line in _check(check)]
 
 
-def _check(check: Check) -> Iterator[str]:
+def _check(check: CheckResult) -> Iterator[str]:
     weak = f"weak {check.verdict}" if check.weak else MARKS[check.verdict]
     actual = f" (actual: {check.actual}{_interval(check)})" if check.actual else ""
     yield f"  [{weak}] {check.text}{actual}"
@@ -72,7 +73,7 @@ def _check(check: Check) -> Iterator[str]:
         yield f"      {check.note}"
 
 
-def _interval(check: Check) -> str:
+def _interval(check: CheckResult) -> str:
     if check.low is None and check.high is None:
         return f", n = {check.n}" if check.n else ""
     ends = [f"{end:.3g}" if end is not None else "unbounded" for end in (check.low, check.high)]
@@ -96,10 +97,10 @@ def _sample(case: CaseSamples, sample: Sample) -> Iterator[str]:
         yield from _block("  ", _judgement(name, judgement))
     if sample.failure:
         yield from _block("failed: ", sample.failure)
-    took = [] if sample.latency is None else [f"{sample.latency:.3g} s"]
-    took += [] if sample.cost is None else [f"${sample.cost:.3g}"]
-    if took:
-        yield f"took: {', '.join(took)}"
+    spent = [] if sample.latency is None else [f"{sample.latency:.3g} s"]
+    spent += [] if sample.cost is None else [f"${sample.cost:.3g}"]
+    if spent:
+        yield f"took: {', '.join(spent)}"
 
 
 def _judgement(name: str, judgement: Judgement) -> str:
@@ -107,21 +108,21 @@ def _judgement(name: str, judgement: Judgement) -> str:
     if judgement.value is None:
         return f"{name}: no score{judge}: {judgement.reason}"
     value, limit = judgement.value, judgement.threshold
-    against = ""
+    comparison = ""
     if limit is not None:
         sign = ">=" if value >= limit else "<"
-        against = f" {sign} threshold {show_number(limit)}"
+        comparison = f" {sign} threshold {show_number(limit)}"
     reason = f": {judgement.reason}" if judgement.reason else ""
-    return f"{name}: {show_number(value, limit)}{against}{judge}{reason}"
+    return f"{name}: {show_number(value, limit)}{comparison}{judge}{reason}"
 
 
 def _block(head: str, text: str) -> Iterator[str]:
-    """A text behind its head, over as many lines as it has; cut where it is long."""
-    cut = text[:WIDTH]
+    """Yield the lines of a text after the title `head`. A long text is cut."""
+    cut = text[:MAX_LENGTH]
     lines = cut.splitlines() or [""]
-    more = len(text) - sum(len(line) + 1 for line in lines[:LINES]) + 1
+    more = len(text) - sum(len(line) + 1 for line in lines[:MAX_LINES]) + 1
     indent = " " * (len(head) - len(head.lstrip()) + 2)
-    for number, line in enumerate(lines[:LINES]):
+    for number, line in enumerate(lines[:MAX_LINES]):
         yield (head if number == 0 else indent) + line
-    if len(lines) > LINES or len(text) > WIDTH:
+    if len(lines) > MAX_LINES or len(text) > MAX_LENGTH:
         yield f"{indent}... {max(more, 1):,} characters more"

@@ -1,10 +1,13 @@
-"""Which expectations of a test another version of it still has, as they were or stricter."""
+"""Finds the assertions and expected values that a test's new version no longer guarantees.
+
+A new condition implies an old condition if it is equal or stricter.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from loomgit.domain.assertions import Comparison, Constant, Every, Operator
+from loomgit.domain.assertions import ComparisonChain, Conjunction, Constant, Operator
 from loomgit.harness.expected import Expectation, expectations
 
 if TYPE_CHECKING:
@@ -17,58 +20,61 @@ if TYPE_CHECKING:
 MIRRORED: dict[str, Operator] = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
 
 
-def missing_assertions(before: Sequence[Assertion], now: Sequence[Assertion]) -> Iterator[str]:
-    """The texts of the assertions that the new ones together do not imply.
+def missing_assertions(old: Sequence[Assertion], new: Sequence[Assertion]) -> Iterator[str]:
+    """Yield the text of each old assertion that the new assertions together do not imply.
 
-    Recognized are the same conditions in any order, and limits of the same value that are stricter:
-    `mean(score) > 0.9` implies `mean(score) > 0.8`.
+    The order of the conditions does not matter. A stricter limit of the same value implies a looser
+    limit: `mean(score) > 0.9` implies `mean(score) > 0.8`. Other implications are not recognized.
     """
-    held = [part for assertion in now for part in _parts(assertion.tree)]
-    for assertion in before:
-        if not all(any(_implies(other, part) for other in held) for part in _parts(assertion.tree)):
+    conditions = [part for assertion in new for part in _split(assertion.tree)]
+    for assertion in old:
+        is_implied = all(
+            any(_implies(condition, part) for condition in conditions)
+            for part in _split(assertion.tree)
+        )
+        if not is_implied:
             yield assertion.text
 
 
-def missing_expectations(before: JsonMapping, now: JsonMapping) -> Iterator[str]:
-    """The lines of `expected` that the new ones do not imply."""
-    held = list(expectations(now))
-    for line in expectations(before):
-        if not any(_implies_line(other, line) for other in held):
-            yield line.text
+def missing_expectations(old: JsonMapping, new: JsonMapping) -> Iterator[str]:
+    """Yield the text of each old field of `expected` that the new fields do not imply."""
+    fields = list(expectations(new))
+    for old_field in expectations(old):
+        if not any(_implies_expectation(field, old_field) for field in fields):
+            yield old_field.text
 
 
-def _implies_line(now: Expectation, before: Expectation) -> bool:
-    if now == before:
+def _implies_expectation(new: Expectation, old: Expectation) -> bool:
+    if new == old:
         return True
-    fields = [(*e.path[:-1], e.bounded or e.path[-1]) for e in (now, before)]
-    return fields[0] == fields[1] and _is_stricter(
-        now.operator, now.value, before.operator, before.value
-    )
+    new_path, old_path = ((*e.path[:-1], e.bounded or e.path[-1]) for e in (new, old))
+    return new_path == old_path and _is_stricter(new.operator, new.value, old.operator, old.value)
 
 
-def _parts(condition: Condition) -> Iterable[Condition]:
-    """The conditions that must all hold, each on its own."""
-    if isinstance(condition, Every):
+def _split(condition: Condition) -> Iterable[Condition]:
+    """Return the conditions that must all hold for the condition to hold. Each has its name on the
+    left."""
+    if isinstance(condition, Conjunction):
         for part in condition.of:
-            yield from _parts(part)
-    elif isinstance(condition, Comparison):
+            yield from _split(part)
+    elif isinstance(condition, ComparisonChain):
         for left, operator, right in condition.pairs:
             if isinstance(left, Constant) and operator in MIRRORED:
-                yield Comparison(right, ((MIRRORED[operator], left),))
+                yield ComparisonChain(right, ((MIRRORED[operator], left),))
             else:
-                yield Comparison(left, ((operator, right),))
+                yield ComparisonChain(left, ((operator, right),))
     else:
         yield condition
 
 
-def _implies(now: Condition, before: Condition) -> bool:
-    if now == before:
+def _implies(new: Condition, old: Condition) -> bool:
+    if new == old:
         return True
-    if not isinstance(now, Comparison) or not isinstance(before, Comparison):
+    if not isinstance(new, ComparisonChain) or not isinstance(old, ComparisonChain):
         return False
-    if now.first != before.first:
+    if new.first != old.first:
         return False
-    ((operator, limit),), ((old_operator, old_limit),) = now.links, before.links
+    ((operator, limit),), ((old_operator, old_limit),) = new.links, old.links
     if not isinstance(limit, Constant) or not isinstance(old_limit, Constant):
         return False
     return _is_stricter(operator, limit.value, old_operator, old_limit.value)

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from loomgit.domain.patterns import TooSlow
-from loomgit.domain.samples import Check, TestResult
+from loomgit.domain.samples import CheckResult, TestResult
+from loomgit.domain.user_regex import SearchTimeout
 from loomgit.harness.assertions import Answer, decide, values_in
-from loomgit.harness.facts import facts_of_run
+from loomgit.harness.value_lookup import values_of_run
 from loomgit.harness.verdicts import worst
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from loomgit.domain.suites import IntegrationCase
 
 SUCCEEDS = "the run succeeds"
-SHOWN, WIDTH = 3, 160  # reasons, and characters of each
+SHOWN_REASONS, REASON_LENGTH = 3, 160  # the length is in characters
 _VERDICTS: dict[Answer, Verdict] = {
     Answer.YES: "pass",
     Answer.NO: "fail",
@@ -30,45 +30,50 @@ _VERDICTS: dict[Answer, Verdict] = {
 
 
 def judge(case: IntegrationCase, run: Run) -> TestResult:
-    """The verdict on a run; a test without assertions asks that it succeeds.
+    """Judge an integration test by its run. If the test has no assertions, the run must succeed.
 
-    A run that was ended from outside (no provider, no key, no disk) before a single record was
-    judged says nothing: `unverified`. One that ended so later is an `error`, whatever the
-    assertions make of the rest.
+    If a cause outside the pipeline (no provider, no key, no disk space) ended the run, the verdict
+    does not depend on the assertions: it is `unverified` if no record was evaluated, else `error`.
     """
     results = run.results
     checks = list(_checks(case, run))
     if results.status == "failed" and results.cause in ("world", "user", "stopped"):
         verdict: Verdict = "error" if results.records_evaluated else "unverified"
-        lines = tuple(Check(check.text, verdict, check.actual) for check in checks)
+        lines = tuple(CheckResult(check.text, verdict, check.actual) for check in checks)
         return TestResult(case.name, verdict, lines, message=results.message)
     verdict = worst(check.verdict for check in checks)
     message = results.message if verdict != "pass" else ""
-    return TestResult(case.name, verdict, tuple(_reasoned(checks, run)), message=message)
+    return TestResult(case.name, verdict, tuple(_with_reasons(checks, run)), message=message)
 
 
-def _reasoned(checks: list[Check], run: Run) -> Iterator[Check]:
-    """The lines, the first that does not hold with why records were rejected."""
-    common = sorted(run.results.reasons.items(), key=lambda item: -item[1])[:SHOWN]
-    why = [f"{count:,} rejected: {' '.join(reason.split())[:WIDTH]}" for reason, count in common]
+def _with_reasons(checks: list[CheckResult], run: Run) -> Iterator[CheckResult]:
+    """Yield the lines. Adds the reasons for rejected records to the first line that does not
+    pass."""
+    common = sorted(run.results.reasons.items(), key=lambda item: -item[1])[:SHOWN_REASONS]
+    reasons = [
+        f"{count:,} rejected: {' '.join(reason.split())[:REASON_LENGTH]}"
+        for reason, count in common
+    ]
     for check in checks:
-        if check.verdict != "pass" and why:
-            check, why = replace(check, note="; ".join(filter(None, (check.note, *why)))), []  # noqa: PLW2901 - the same line
-        yield check
+        if check.verdict == "pass":
+            yield check
+            continue
+        yield replace(check, note="; ".join(filter(None, (check.note, *reasons))))
+        reasons = []
 
 
-def _checks(case: IntegrationCase, run: Run) -> Iterator[Check]:
-    facts = facts_of_run(run)
+def _checks(case: IntegrationCase, run: Run) -> Iterator[CheckResult]:
+    lookup = values_of_run(run)
     for assertion in case.assertions:
         text = " ".join(assertion.text.split())
         try:
-            finding = decide(assertion.tree, facts)
-        except TooSlow as error:
-            yield Check(text, "error", note=str(error))
+            finding = decide(assertion.tree, lookup)
+        except SearchTimeout as error:
+            yield CheckResult(text, "error", note=str(error))
             continue
-        actual = values_in(assertion.tree, facts)
+        actual = values_in(assertion.tree, lookup)
         note = "; ".join(finding.reasons)
-        yield Check(text, _VERDICTS[finding.answer], actual, note=note)
+        yield CheckResult(text, _VERDICTS[finding.answer], actual, note=note)
     if not case.assertions:
         status = run.results.status
-        yield Check(SUCCEEDS, "pass" if status == "success" else "fail", status)
+        yield CheckResult(SUCCEEDS, "pass" if status == "success" else "fail", status)

@@ -1,7 +1,8 @@
-"""The stricter of two versions of a policy: looser limits count once they are merged.
+"""Combines two versions of a policy into the stricter one, so that looser limits apply only after
+the merge.
 
-The base is the version before the change, the head the version after it. Where two values of a
-setting have no order, the base's counts.
+The base is the version before the change, and the head is the version after it. If the two values
+of a setting have no order, the base's value applies.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from msgspec import Struct
 from msgspec.structs import replace
 
+from loomgit.domain.comparison import Limits
 from loomgit.domain.definitions import EvaluatorSpec
 from loomgit.domain.suites import (
     CostBudget,
@@ -31,17 +33,19 @@ from loomgit.harness.implied import missing_assertions, missing_expectations
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from loomgit.domain.comparison import Limits
     from loomgit.domain.definitions import Evaluate, Gate
     from loomgit.domain.suites import AnyTest, Suite
 
 Settings = TypeVar("Settings", bound=Struct)
-Rules: TypeAlias = dict[str, Callable[[Any, Any], Any]]  # the stricter of two values, by setting
+Rules: TypeAlias = dict[str, Callable[[Any, Any], Any]]  # setting -> the stricter value
 
 
-class Looser(Struct, frozen=True):
-    """A setting that the head has loosened: where it stands (a test or a pipeline), its name, both
-    values, and the value that counts."""
+class LoosenedSetting(Struct, frozen=True):
+    """A setting that the head loosened.
+
+    `where` is the test or pipeline of the setting. `base` and `head` are the values of the setting
+    in both versions, and `used` is the value that applies.
+    """
 
     where: str
     setting: str
@@ -50,17 +54,19 @@ class Looser(Struct, frozen=True):
     used: str
 
     def __str__(self) -> str:
-        return f"{self.difference} ({self.used} counts until it is merged)"
+        return f"{self.difference} ({self.used} applies until the merge)"
 
     @property
     def difference(self) -> str:
-        """`demo: quality: max_drop: 0.02 -> 0.9`."""
+        """The setting with both values: `demo: quality: max_drop: 0.02 -> 0.9`."""
         return f"{self.where}: {self.setting}: {self.base} -> {self.head}"
 
 
-class Loss(Struct, frozen=True):
-    """What a test of the base checked and the head may no longer check: the pipeline and the test
-    that it belonged to, and what became of it."""
+class LostExpectation(Struct, frozen=True):
+    """An expectation of a base test that the head may no longer check.
+
+    `pipeline` and `test` are those of the base, and `text` describes the change.
+    """
 
     pipeline: str
     test: str
@@ -71,18 +77,18 @@ class Loss(Struct, frozen=True):
 
 
 def _least(base: Any, head: Any) -> Any:  # noqa: ANN401 - numbers
-    """The lower one; None is no limit at all."""
+    """Return the lower value. None means no limit."""
     known = [value for value in (base, head) if value is not None]
     return min(known, default=None)
 
 
 def _most(base: Any, head: Any) -> Any:  # noqa: ANN401 - numbers
-    """The higher one; None is everything."""
+    """Return the larger of two limits. None means no limit, so it is the largest."""
     return None if base is None or head is None else max(base, head)
 
 
 def _highest(base: Any, head: Any) -> Any:  # noqa: ANN401 - numbers
-    """The higher one; None is no limit at all."""
+    """Return the higher value. None means no limit."""
     return max((value for value in (base, head) if value is not None), default=None)
 
 
@@ -94,8 +100,8 @@ def _either(base: Any, head: Any) -> Any:  # noqa: ANN401 - truth values
     return base or head
 
 
-def _firmer(base: Any, head: Any) -> Any:  # noqa: ANN401 - what an undecided assertion does
-    """The stricter way to treat an undecided assertion; None stands for the default."""
+def _stricter_inconclusive(base: Any, head: Any) -> Any:  # noqa: ANN401 - `on_inconclusive`
+    """Return the stricter policy for inconclusive assertions. None means the default."""
     order = ("warn", None, "point", "fail")
     return max(base, head, key=order.index)
 
@@ -104,7 +110,7 @@ def _base(base: Any, _: Any) -> Any:  # noqa: ANN401 - values without an order
     return base
 
 
-# How the stricter value of each setting is found.
+# For each setting, the function that chooses the stricter value.
 POLICY: Rules = {
     "max_drop": _least,
     "max_rise": _least,
@@ -116,11 +122,11 @@ POLICY: Rules = {
     "strict": _either,
     "scope": _base,
     "ci": _base,
-    "on_inconclusive": _firmer,
+    "on_inconclusive": _stricter_inconclusive,
     "model": _base,
 }
-COMPARED = ("max_drop", "max_rise", "allow_removed", "confirm")  # of regression tests alone
-SAMPLED: Rules = {name: choose for name, choose in POLICY.items() if name not in COMPARED}
+REGRESSION_ONLY = ("max_drop", "max_rise", "allow_removed", "confirm")  # only in regression tests
+SAMPLED: Rules = {name: choose for name, choose in POLICY.items() if name not in REGRESSION_ONLY}
 LIMITS = ("max_drop", "max_rise", "max_error_rate", "allow_removed", "confirm", "strict", "scope")
 TESTS: dict[type, Rules] = {
     UnitCase: {},
@@ -136,36 +142,54 @@ SPEC: Rules = {"threshold": _most, "weight": _base}
 EVALUATE: Rules = {"batch_threshold": _highest, "sample": _most}
 ROUNDING = 1e-9
 GONE = " is deleted or looser"
-GATES = ("any_pass", "majority_pass", "all_pass")  # the strictest one last
+GATES = ("any_pass", "majority_pass", "all_pass")  # the strictest gate is the last
 
 
-def stricter_limits(where: str, base: Limits, head: Limits) -> tuple[Limits, tuple[Looser, ...]]:
-    """The limits of a comparison, and what the head has loosened of them."""
+def policy_limits(policy: Policy) -> Limits:
+    """Return the limits of the regression gate that a policy defines."""
+    return Limits(
+        scope=policy.scope,
+        max_drop=policy.max_drop,
+        max_rise=policy.max_rise,
+        max_error_rate=policy.max_error_rate,
+        allow_removed=policy.allow_removed,
+        confirm=policy.confirm,
+        strict=policy.strict,
+    )
+
+
+def stricter_limits(
+    where: str, base: Limits, head: Limits
+) -> tuple[Limits, tuple[LoosenedSetting, ...]]:
+    """Return the stricter limits of a comparison, and the limits that the head loosened."""
     return _stricter(where, base, head, {name: POLICY[name] for name in LIMITS})
 
 
-def stricter_suite(base: Iterable[Suite], head: Suite) -> tuple[Suite, tuple[Looser, ...]]:
-    """A test file in which each test has the stricter settings of both versions, and what the head
-    has loosened. Tests of the `base` (the test files of the same pipeline) are found by name, in
-    the file of the same path if there is one."""
+def stricter_suite(base: Iterable[Suite], head: Suite) -> tuple[Suite, tuple[LoosenedSetting, ...]]:
+    """Return the suite with the stricter settings of both versions, and the loosened settings.
+
+    `base` are the test files of the same pipeline. A test is compared with the base's test of the
+    same type and name. This test is searched for in the file with the same path. If the base does
+    not have this file, the test is searched for in all files.
+    """
     same = {suite.path: suite for suite in base}
     files = [same[head.path]] if head.path in same else same.values()
-    before = {(type(test), test.name): test for suite in files for test in _tests(suite)}
-    found: list[Looser] = []
+    base_tests = {(type(test), test.name): test for suite in files for test in _tests(suite)}
+    loosened: list[LoosenedSetting] = []
 
-    def stricter(test: Any) -> Any:  # noqa: ANN401 - a test, and the same kind of test
-        old = before.get((type(test), test.name))
+    def stricter(test: Any) -> Any:  # noqa: ANN401 - returns the same kind of test
+        old = base_tests.get((type(test), test.name))
         if old is None:
             return test
         where = f"{head.pipeline}: {test.name}"
         rules = POLICY if isinstance(test, Regression) else SAMPLED
-        policy, loosened = _stricter(where, old.policy, test.policy, rules)
-        fresh, more = _stricter(where, old, test, TESTS[type(test)])
-        fresh = replace(fresh, policy=_whole(policy))
-        if isinstance(fresh, UnitCase) and isinstance(old, UnitCase):
-            fresh, more = _stricter_min_pass(where, old, test, fresh)
-        found.extend((*loosened, *more))
-        return fresh
+        policy, in_policy = _stricter(where, old.policy, test.policy, rules)
+        changed, in_test = _stricter(where, old, test, TESTS[type(test)])
+        changed = replace(changed, policy=_with_valid_maximum(policy))
+        if isinstance(changed, UnitCase) and isinstance(old, UnitCase):
+            changed, in_test = _stricter_min_pass(where, old, test, changed)
+        loosened.extend((*in_policy, *in_test))
+        return changed
 
     suite = replace(
         head,
@@ -173,90 +197,94 @@ def stricter_suite(base: Iterable[Suite], head: Suite) -> tuple[Suite, tuple[Loo
         distributional_tests=tuple(map(stricter, head.distributional_tests)),
         integration_tests=tuple(map(stricter, head.integration_tests)),
     )
-    return suite, tuple(found)
+    return suite, tuple(loosened)
 
 
 def _stricter_min_pass(
     where: str, base: UnitCase, head: UnitCase, test: UnitCase
-) -> tuple[UnitCase, tuple[Looser, ...]]:
-    """The test with the larger share of samples that must pass."""
+) -> tuple[UnitCase, tuple[LoosenedSetting, ...]]:
+    """Return the test with the larger of the two shares of samples that must pass."""
     shares = [
-        1.0 if each.min_pass is None else each.min_pass / each.policy.samples
-        for each in (base, head)
+        1.0 if version.min_pass is None else version.min_pass / version.policy.samples
+        for version in (base, head)
     ]
     share, samples = max(shares), test.policy.samples
-    least = None if share >= 1 else math.ceil(share * samples - ROUNDING)
-    test = replace(test, min_pass=least)
+    min_pass = None if share >= 1 else math.ceil(share * samples - ROUNDING)
+    test = replace(test, min_pass=min_pass)
     if shares[1] >= shares[0]:
         return test, ()
     shown = [
-        f"{each.policy.samples if each.min_pass is None else each.min_pass} of "
-        f"{each.policy.samples}"
-        for each in (base, head, test)
+        f"{version.policy.samples if version.min_pass is None else version.min_pass} of "
+        f"{version.policy.samples}"
+        for version in (base, head, test)
     ]
-    return test, (Looser(where, "min_pass", *shown),)
+    return test, (LoosenedSetting(where, "min_pass", *shown),)
 
 
 def stricter_evaluate(
     where: str, base: Evaluate, head: Evaluate
-) -> tuple[Evaluate, tuple[Looser, ...]]:
-    """Thresholds, weights and the gate of a pipeline, and what the head has loosened of them."""
-    before = {spec.name: spec for spec in base.evaluators}
-    found: list[Looser] = []
+) -> tuple[Evaluate, tuple[LoosenedSetting, ...]]:
+    """Return the stricter evaluators and gate of a pipeline, and the loosened settings."""
+    base_specs = {spec.name: spec for spec in base.evaluators}
+    loosened: list[LoosenedSetting] = []
     specs = []
     for spec in head.evaluators:
-        old = before.get(spec.name)
+        old = base_specs.get(spec.name)
         rules = {} if old is None else SPEC
-        stricter, loosened = _stricter(f"{where}: {spec.name}", old, spec, rules)
-        found += loosened
+        stricter, in_spec = _stricter(f"{where}: {spec.name}", old, spec, rules)
+        loosened += in_spec
         specs.append(stricter)
     gate = _stricter_gate(base.gate, head.gate)
     if gate != head.gate:
-        shown = (_shown_gate(each) for each in (base.gate, head.gate, gate))
-        found.append(Looser(where, "quality_gate", *shown))
-    evaluate, loosened = _stricter(where, base, head, EVALUATE)
-    return replace(evaluate, evaluators=tuple(specs), gate=gate), (*found, *loosened)
+        shown = (_show_gate(version) for version in (base.gate, head.gate, gate))
+        loosened.append(LoosenedSetting(where, "quality_gate", *shown))
+    evaluate, in_evaluate = _stricter(where, base, head, EVALUATE)
+    return replace(evaluate, evaluators=tuple(specs), gate=gate), (*loosened, *in_evaluate)
 
 
-def deleted_expectations(base: Iterable[Suite], head: Iterable[Suite]) -> tuple[Loss, ...]:
-    """The tests, assertions and expected values of the base that the head has deleted or loosened.
+def deleted_expectations(
+    base: Iterable[Suite], head: Iterable[Suite]
+) -> tuple[LostExpectation, ...]:
+    """Return the tests, assertions and expected values that the head deleted or loosened.
 
-    Tests are found by group and name within a pipeline, in the file of the same path first; then in
-    the others, because a file may have been renamed.
+    A test is compared with the head's test of the same pipeline, group and name. This test is
+    searched for in the file with the same path first and then in the other files, because a file
+    may have been renamed.
     """
     base = list(base)
-    after = {
+    head_tests = {
         (suite.path, suite.pipeline, group_of(test), test.name): test
         for suite in head
         for test in _tests(suite)
     }
-    known = {
+    base_names = {
         (suite.path, suite.pipeline, group_of(test), test.name)
         for suite in base
         for test in _tests(suite)
     }
-    moved = {name[1:]: test for name, test in after.items() if name not in known}
-    found: list[Loss] = []
+    moved = {name[1:]: test for name, test in head_tests.items() if name not in base_names}
+    lost: list[LostExpectation] = []
     for suite in base:
         for test in _tests(suite):
             name = suite.pipeline, group_of(test), test.name
-            now = after.get((suite.path, *name)) or moved.get(name)
-            if now is None or type(now) is not type(test):
-                found.append(Loss(suite.pipeline, test.name, f"the test{GONE}"))
+            new = head_tests.get((suite.path, *name)) or moved.get(name)
+            if new is None or type(new) is not type(test):
+                lost.append(LostExpectation(suite.pipeline, test.name, f"the test{GONE}"))
                 continue
-            found += (
-                Loss(suite.pipeline, test.name, f"{text}{GONE}") for text in _missing(test, now)
+            lost += (
+                LostExpectation(suite.pipeline, test.name, f"{text}{GONE}")
+                for text in _find_missing(test, new)
             )
-    return tuple(found)
+    return tuple(lost)
 
 
-def _missing(test: AnyTest, now: AnyTest) -> Iterable[str]:
-    """The assertions and expected values of a test that its new version does not imply."""
-    if isinstance(test, UnitCase | Statistical | IntegrationCase):
-        assert isinstance(now, UnitCase | Statistical | IntegrationCase)
-        yield from (f"`{text}`" for text in missing_assertions(test.assertions, now.assertions))
-    if isinstance(test, UnitCase) and isinstance(now, UnitCase):
-        yield from (f"`{text}`" for text in missing_expectations(test.expected, now.expected))
+def _find_missing(old: AnyTest, new: AnyTest) -> Iterable[str]:
+    """Yield the assertions and expected values of the old test that the new test does not imply."""
+    if isinstance(old, UnitCase | Statistical | IntegrationCase):
+        assert isinstance(new, UnitCase | Statistical | IntegrationCase)
+        yield from (f"`{text}`" for text in missing_assertions(old.assertions, new.assertions))
+    if isinstance(old, UnitCase) and isinstance(new, UnitCase):
+        yield from (f"`{text}`" for text in missing_expectations(old.expected, new.expected))
 
 
 def _tests(suite: Suite) -> Sequence[AnyTest]:
@@ -268,20 +296,21 @@ def _stricter(
     base: object,
     head: Settings,
     rules: Rules,
-) -> tuple[Settings, tuple[Looser, ...]]:
-    """The head with the stricter value of each setting, and what it has loosened."""
+) -> tuple[Settings, tuple[LoosenedSetting, ...]]:
+    """Return the head with the stricter value of each setting, and the settings that the head
+    loosened."""
     used: dict[str, object] = {}
     for name, choose in rules.items():
-        one, two = getattr(base, name), getattr(head, name)
-        if one != two and (value := choose(one, two)) != two:
+        old, new = getattr(base, name), getattr(head, name)
+        if old != new and (value := choose(old, new)) != new:
             used[name] = value
     loosened = tuple(
-        Looser(
+        LoosenedSetting(
             where,
             name,
             *(
-                _shown(each, "all" if rules[name] is _most else "none")
-                for each in (getattr(base, name), getattr(head, name), value)
+                _show(version, "all" if rules[name] is _most else "none")
+                for version in (getattr(base, name), getattr(head, name), value)
             ),
         )
         for name, value in used.items()
@@ -289,8 +318,8 @@ def _stricter(
     return (replace(head, **used) if used else head), loosened
 
 
-def _whole(policy: Policy) -> Policy:
-    """The policy with `max_samples` no lower than `samples`."""
+def _with_valid_maximum(policy: Policy) -> Policy:
+    """Return the policy with a `max_samples` that is at least `samples`."""
     if policy.max_samples is None or policy.max_samples >= policy.samples:
         return policy
     return replace(policy, max_samples=policy.samples)
@@ -306,13 +335,13 @@ def _stricter_gate(base: Gate, head: Gate) -> Gate:
     return base
 
 
-def _shown_gate(gate: Gate) -> str:
+def _show_gate(gate: Gate) -> str:
     return f"{gate.type} {gate.threshold:g}" if gate.type == "weighted" else gate.type
 
 
-def _shown(value: object, nothing: str) -> str:
+def _show(value: object, none_text: str) -> str:
     if value is None:
-        return nothing
+        return none_text
     if isinstance(value, EvaluatorSpec):
         return value.type
     return f"{value:g}" if isinstance(value, float) else str(value)

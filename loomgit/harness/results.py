@@ -1,13 +1,13 @@
-"""What the samples of a test session come to: cases, scores, cost and time as a run keeps them."""
+"""Summarizes the samples of a test session for a run file: cases, scores, cost and time."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from loomgit.domain.comparison import by_id
+from loomgit.domain.comparison import cases_by_id
 from loomgit.domain.models import Usage
 from loomgit.domain.runs import Cost, Performance, Results, ScoreSummary
-from loomgit.domain.samples import cases_of
+from loomgit.domain.samples import stored_cases
 from loomgit.stats.summary import Moments, percentile
 
 if TYPE_CHECKING:
@@ -23,19 +23,19 @@ def _value(sample: Sample, name: str) -> float | None:
     return judgement.value if judgement is not None else None
 
 
-def judges_of(cases: Iterable[CaseSamples]) -> dict[str, list[str]]:
-    """The models that served each evaluator that asks one."""
-    found: dict[str, set[str]] = {}
+def judge_models(cases: Iterable[CaseSamples]) -> dict[str, list[str]]:
+    """Return the models that served each evaluator, for evaluators that call a model."""
+    judges: dict[str, set[str]] = {}
     for case in cases:
         for sample in case.samples:
             for name, judgement in sample.judgements.items():
                 if judgement.judge is not None:
-                    found.setdefault(name, set()).add(judgement.judge)
-    return {name: sorted(models) for name, models in found.items()}
+                    judges.setdefault(name, set()).add(judgement.judge)
+    return {name: sorted(models) for name, models in judges.items()}
 
 
-def served_of(cases: Iterable[CaseSamples]) -> list[str]:
-    """The models that answered the prompt, by the names that they were served under."""
+def served_models(cases: Iterable[CaseSamples]) -> list[str]:
+    """Return the models that answered the prompt, by the names that the providers report."""
     models = {sample.model for case in cases for sample in case.samples}
     return sorted(models - {""})
 
@@ -43,7 +43,7 @@ def served_of(cases: Iterable[CaseSamples]) -> list[str]:
 def evaluation_of(
     cases: Iterable[CaseSamples], evaluators: Iterable[EvaluatorSpec]
 ) -> dict[str, ScoreSummary]:
-    """Every evaluator's figures over all samples."""
+    """Return the score statistics of each evaluator over all samples."""
     thresholds = {spec.name: spec.threshold for spec in evaluators}
     moments = {name: Moments() for name in thresholds}
     errors, passed = dict.fromkeys(thresholds, 0), dict.fromkeys(thresholds, 0)
@@ -58,21 +58,22 @@ def evaluation_of(
                     passed[name] += value >= threshold
     return {
         name: ScoreSummary(
-            mean=each.mean,
-            std=each.std,
-            min=each.min if each.n else None,
-            max=each.max if each.n else None,
-            n=each.n,
+            mean=scores.mean,
+            std=scores.std,
+            min=scores.min if scores.n else None,
+            max=scores.max if scores.n else None,
+            n=scores.n,
             errors=errors[name],
             threshold=thresholds[name],
             passed=passed[name],
         )
-        for name, each in moments.items()
+        for name, scores in moments.items()
     }
 
 
 def cost_of(cases: Iterable[CaseSamples]) -> Cost:
-    """What the samples cost that were drawn now: those of earlier runs are paid for."""
+    """Return the cost of the samples in USD. Reused samples cost nothing, because an earlier run
+    paid for them."""
     drawn = [sample for case in cases for sample in case.samples if not sample.reused]
     usage = sum((sample.usage for sample in drawn), Usage())
     unpriced = sum(sample.calls for sample in drawn if sample.cost is None)
@@ -93,42 +94,45 @@ def cost_of(cases: Iterable[CaseSamples]) -> Cost:
 
 
 def performance_of(cases: Iterable[CaseSamples], duration: float) -> Performance:
-    """Seconds: the session's wall time, and the percentiles of a sample's waiting."""
-    waits = sorted(
+    """Return the wall time of the session and the percentiles of sample latency, in seconds."""
+    latencies = sorted(
         sample.latency
         for case in cases
         for sample in case.samples
         if sample.latency is not None and not sample.reused
     )
-    latency = {f"p{q}": percentile(waits, q) for q in (50, 95, 99)}
+    latency = {f"p{q}": percentile(latencies, q) for q in (50, 95, 99)}
     return Performance(duration, latency, {})
 
 
 def results_of(cases: Sequence[CaseSamples], status: Status, cause: Cause, message: str) -> Results:
-    """How many cases passed the gate in all of their samples; of a case without any nothing."""
+    """Return the results of the session. A case is validated if all its samples passed the gate.
+
+    Cases without samples are ignored.
+    """
     cases = [case for case in cases if case.samples]
-    good = sum(all(s.passed for s in case.samples) for case in cases)
+    validated = sum(all(s.passed for s in case.samples) for case in cases)
     lost = sum(any(s.lost for s in case.samples) for case in cases)
     reasons: dict[str, int] = {}
     for case in cases:
         for sample in case.samples:
             if sample.failure:
                 reasons[sample.failure] = reasons.get(sample.failure, 0) + 1
-    first = sorted(reasons.items(), key=lambda item: -item[1])[:3]
+    common = sorted(reasons.items(), key=lambda item: -item[1])[:3]
     return Results(
         status=status,
         records_processed=len(cases),
-        records_validated=good,
-        records_rejected=len(cases) - good,
-        rejection_rate=(len(cases) - good) / len(cases) if cases else 0.0,
+        records_validated=validated,
+        records_rejected=len(cases) - validated,
+        rejection_rate=(len(cases) - validated) / len(cases) if cases else 0.0,
         records_failed=lost,
         records_evaluated=len(cases) - lost,
-        reasons=dict(first),
+        reasons=dict(common),
         cause=cause,
         message=message,
     )
 
 
-def by_case(cases: Iterable[CaseSamples]) -> Mapping[str, Case]:
-    """The cases of a side of a comparison, by id."""
-    return by_id(cases_of(list(cases)))
+def side_cases(cases: Iterable[CaseSamples]) -> Mapping[str, Case]:
+    """Return the cases of one side of a comparison, by id."""
+    return cases_by_id(stored_cases(list(cases)))

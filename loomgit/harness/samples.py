@@ -1,4 +1,5 @@
-"""What a test's samples amount to: how many were lost, what they score, which to show."""
+"""Summaries of a test's samples: missing replies, missing scores, the mean score, the order of
+failures."""
 
 from __future__ import annotations
 
@@ -11,11 +12,14 @@ if TYPE_CHECKING:
     from loomgit.domain.samples import CaseSamples, Sample, Verdict
     from loomgit.domain.suites import Policy
 
-SHOWN = 5  # replies that a failure shows
+SHOWN = 5  # the maximum number of failing replies in a test's result
 
 
-def loss(cases: Sequence[CaseSamples], policy: Policy) -> tuple[Verdict, str] | None:
-    """The verdict where too many replies are missing to say anything, with the reason."""
+def missing_replies(cases: Sequence[CaseSamples], policy: Policy) -> tuple[Verdict, str] | None:
+    """Return a verdict and its reason if too many replies are missing to judge the test.
+
+    The result is None if the share of missing replies is at most `policy.max_error_rate`.
+    """
     samples = [sample for case in cases for sample in case.samples]
     lost = [sample for sample in samples if sample.lost]
     if not samples:
@@ -24,16 +28,18 @@ def loss(cases: Sequence[CaseSamples], policy: Policy) -> tuple[Verdict, str] | 
         return None
     reasons = [sample.failure for sample in lost if sample.failure]
     reason = f": {max(reasons, key=reasons.count)}" if reasons else ""
-    unknown = len(lost) == len(samples) or all(s.trouble == "unrecorded" for s in lost)
-    word = "recorded" if all(s.trouble == "unrecorded" for s in lost) else "to be had"
-    message = f"{len(lost)} of {len(samples)} replies were not {word}{reason}"
-    return ("unverified" if unknown else "error"), message
+    all_unrecorded = all(sample.trouble == "unrecorded" for sample in lost)
+    problem = "not recorded" if all_unrecorded else "missing"
+    message = f"{len(lost)} of {len(samples)} replies are {problem}{reason}"
+    is_unverified = len(lost) == len(samples) or all_unrecorded
+    return ("unverified" if is_unverified else "error"), message
 
 
-def silence(cases: Sequence[CaseSamples], policy: Policy) -> str | None:
-    """Why scores cannot be trusted: an evaluator has no score of too many replies; None if it has.
+def missing_scores(cases: Sequence[CaseSamples], policy: Policy) -> str | None:
+    """Return the reason why the scores are unreliable: too many replies have no score.
 
-    It may fail on exactly the bad replies, so that a mean of the others would be too good.
+    The result is None if the share of such replies is at most `policy.max_error_rate`. An evaluator
+    may fail for exactly the bad replies, so the mean of the other scores would be too high.
     """
     samples = [sample for case in cases for sample in case.samples if not sample.lost]
     reasons = [reason for sample in samples if (reason := sample.unjudged)]
@@ -44,12 +50,13 @@ def silence(cases: Sequence[CaseSamples], policy: Policy) -> str | None:
 
 
 def mean_score(cases: Sequence[CaseSamples]) -> float | None:
-    """The mean evaluation score of all replies, None where none has one."""
+    """Return the mean evaluation score of all replies, or None if no reply has a score."""
     scores = [s.score for case in cases for s in case.samples if s.score is not None]
     return math.fsum(scores) / len(scores) if scores else None
 
 
-def badness(pair: tuple[CaseSamples, Sample]) -> tuple[bool, float, bool]:
-    """Sorts the replies that cannot be used first, then by score, then those that failed."""
-    sample = pair[1]
+def sort_key(failure: tuple[CaseSamples, Sample]) -> tuple[bool, float, bool]:
+    """Return the sort key of a failure. Unusable replies come first, then low scores, then failed
+    gates."""
+    sample = failure[1]
     return sample.trouble != "product", sample.score or 0.0, sample.passed

@@ -1,4 +1,4 @@
-"""Verdicts of unit tests: so many of so many replies to one input must be as they should be."""
+"""Verdicts of unit tests. A minimum number of the replies to one input must be as expected."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from loomgit.domain.patterns import TooSlow
-from loomgit.domain.samples import Check, Sample, TestResult
+from loomgit.domain.samples import CheckResult, Sample, TestResult
+from loomgit.domain.user_regex import SearchTimeout
 from loomgit.harness.assertions import Answer, Finding, decide, show, values_in
 from loomgit.harness.expected import expectations
-from loomgit.harness.facts import facts_of_sample
-from loomgit.harness.samples import SHOWN, badness, loss, mean_score
-from loomgit.harness.verdicts import settle, way_to_decide
+from loomgit.harness.samples import SHOWN, mean_score, missing_replies, sort_key
+from loomgit.harness.value_lookup import values_of_sample
+from loomgit.harness.verdicts import inconclusive_policy, settle
 from loomgit.stats.contracts import Contract
 
 if TYPE_CHECKING:
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from loomgit.stats.verdicts import Outcome
 
 GATE = "passes the quality gate"
-USABLE = "the reply can be used"
-GOOD = 0.95  # a good prompt's share of good replies, for saying how often a contract flakes
+USABLE = "the reply is usable"
+GOOD = 0.95  # the assumed share of good replies in the flake rate of a contract
 
 
-class _Line(Struct, frozen=True):
-    """One line about one reply."""
+class _AssertionLine(Struct, frozen=True):
+    """One check of one reply."""
 
     text: str
     finding: Finding
@@ -37,10 +37,10 @@ class _Line(Struct, frozen=True):
 
 
 class _Reply(Struct, frozen=True):
-    """One reply that says something of the prompt, with its lines."""
+    """One reply that is not lost, with its checks."""
 
     sample: Sample
-    lines: tuple[_Line, ...]
+    lines: tuple[_AssertionLine, ...]
 
     @property
     def passed(self) -> bool:
@@ -52,16 +52,16 @@ class _Reply(Struct, frozen=True):
 
 
 def contract(case: UnitCase) -> Contract:
-    """How many replies are asked for, and how many of them must pass."""
+    """Return the number of a test's replies, and the number of replies that must pass."""
     samples = case.policy.samples
     return Contract(samples, samples if case.min_pass is None else case.min_pass)
 
 
-def decided(case: UnitCase, measured: CaseSamples) -> bool:
-    """Whether no further reply can change the verdict, so that none need be paid for."""
+def is_decided(case: UnitCase, measured: CaseSamples) -> bool:
+    """Return whether the verdict is final, so that no further reply is needed."""
     try:
         return _outcome(case, _replies(case, measured)) != "inconclusive"
-    except TooSlow:
+    except SearchTimeout:
         return True
 
 
@@ -69,26 +69,27 @@ def judge(
     case: UnitCase,
     measured: CaseSamples,
     *,
-    entrance: OnInconclusive = "point",
+    default_policy: OnInconclusive = "point",
     strict: bool = False,
 ) -> TestResult:
-    """The verdict on the replies that were drawn, of which an early stop may have spared some.
+    """Judge a unit test by its drawn replies. They may be fewer than the test allows.
 
-    A reply that cannot be used fails. Replies lost to the world are left out: the contract may be
-    decided without them; else too many of them make an error, or `unverified` where all are lost.
+    An unusable reply fails. Lost replies are ignored if the other replies decide the test.
+    Otherwise too many lost replies make the verdict `error`, or `unverified` if all replies are
+    lost. `default_policy` applies to an inconclusive verdict if the test does not define a policy.
     """
     try:
         replies = _replies(case, measured)
-    except TooSlow as error:
+    except SearchTimeout as error:
         return TestResult(case.name, "error", message=str(error))
-    verdict, message, weak = _verdict(case, measured, replies, entrance, strict=strict)
+    verdict, message, weak = _verdict(case, measured, replies, default_policy, strict=strict)
     checks = [*_checks(case, replies)]
     if contract(case).samples > 1:
         checks.append(_contract_line(case, replies, verdict, weak=weak))
     if not replies:
-        checks = [Check(text, verdict, note=message) for text in _texts(case)]
+        checks = [CheckResult(text, verdict, note=message) for text in _texts(case)]
     failing = [(measured, reply.sample) for reply in replies if reply.failed]
-    failing = sorted(failing, key=badness) if verdict != "pass" else []
+    failing = sorted(failing, key=sort_key) if verdict != "pass" else []
     return TestResult(
         case.name,
         verdict,
@@ -110,27 +111,28 @@ def _verdict(
     case: UnitCase,
     measured: CaseSamples,
     replies: list[_Reply],
-    entrance: OnInconclusive,
+    default_policy: OnInconclusive,
     *,
     strict: bool,
 ) -> tuple[Verdict, str, bool]:
-    """The verdict, a message where the replies do not speak for themselves, whether it is weak."""
+    """Return the verdict, a message about missing replies (or ""), and whether the verdict is
+    weak."""
     outcome = _outcome(case, replies)
     if outcome != "inconclusive":
         return outcome, "", False
-    if lost := loss([measured], case.policy):
-        return *lost, False
+    if missing := missing_replies([measured], case.policy):
+        return *missing, False
     unmeasured = [reply for reply in replies if not reply.passed and not reply.failed]
     if unmeasured:
         reasons = (r for line in unmeasured[0].lines for r in line.finding.reasons)
         return "unverified", next(iter(reasons), ""), False
     rule = contract(case)
     passes = sum(reply.passed for reply in replies)
-    how = way_to_decide(case.policy, entrance, strict=strict)
+    inconclusive = inconclusive_policy(case.policy, default_policy, strict=strict)
     holds = passes * rule.samples >= rule.min_pass * len(replies)
-    verdict, weak = settle(outcome, holds=holds, how=how)
-    missing = rule.samples - len(replies)
-    return verdict, f"{missing} of {rule.samples} replies are missing", weak
+    verdict, weak = settle(outcome, holds=holds, inconclusive=inconclusive)
+    count = rule.samples - len(replies)
+    return verdict, f"{count} of {rule.samples} replies are missing", weak
 
 
 def _replies(case: UnitCase, measured: CaseSamples) -> list[_Reply]:
@@ -139,67 +141,78 @@ def _replies(case: UnitCase, measured: CaseSamples) -> list[_Reply]:
 
 
 def _reply(case: UnitCase, measured: CaseSamples, sample: Sample) -> _Reply:
-    once = {line.text: line for line in _lines(case, measured, sample)}
-    return _Reply(sample, tuple(once.values()))
+    by_text = {line.text: line for line in _lines(case, measured, sample)}
+    return _Reply(sample, tuple(by_text.values()))
 
 
-def _lines(case: UnitCase, measured: CaseSamples, sample: Sample) -> Iterator[_Line]:
-    """What is asked of one reply. TooSlow for a regular expression that takes too long."""
+def _lines(case: UnitCase, measured: CaseSamples, sample: Sample) -> Iterator[_AssertionLine]:
+    """Yield the checks of one reply. Raises TooSlow if matching a regular expression takes too
+    long."""
     if sample.trouble == "product":
-        yield _Line(USABLE, Finding(Answer.ABSENT, (sample.failure,)), "not usable")
-    facts = facts_of_sample(measured, sample)
-    asked = [e for e in expectations(case.expected) if e.concerns(sample)]
-    for expectation in asked:
+        yield _AssertionLine(USABLE, Finding(Answer.ABSENT, (sample.failure,)), "not usable")
+    lookup = values_of_sample(measured, sample)
+    expected = [e for e in expectations(case.expected) if e.concerns(sample)]
+    for expectation in expected:
         finding = expectation.holds(sample)
-        yield _Line(expectation.text, finding, show(expectation.find(sample)))
+        yield _AssertionLine(expectation.text, finding, show(expectation.find(sample)))
     for assertion in case.assertions:
-        finding = decide(assertion.tree, facts)
+        finding = decide(assertion.tree, lookup)
         text = " ".join(assertion.text.split())
         written = "" if text == assertion.text else assertion.text
-        yield _Line(text, finding, values_in(assertion.tree, facts), written)
-    if not asked and not case.assertions:
+        yield _AssertionLine(text, finding, values_in(assertion.tree, lookup), written)
+    if not expected and not case.assertions:
         answer = Answer.YES if sample.passed else Answer.NO
         reasons = (sample.failure,) if sample.failure else ()
-        yield _Line(GATE, Finding(answer, reasons), "passed" if sample.passed else "not passed")
+        yield _AssertionLine(
+            GATE, Finding(answer, reasons), "passed" if sample.passed else "not passed"
+        )
 
 
 def _texts(case: UnitCase) -> list[str]:
-    """The lines of a test of which no reply is there."""
+    """Return the texts of the lines of a test that has no replies."""
     texts = [e.text for e in expectations(case.expected)]
     texts += [" ".join(assertion.text.split()) for assertion in case.assertions]
     return texts or [GATE]
 
 
-def _checks(case: UnitCase, replies: list[_Reply]) -> Iterator[Check]:
-    """The lines over all replies: one is shown by its value, several by how often it holds."""
-    by_text: dict[str, list[_Line]] = {}
+def _checks(case: UnitCase, replies: list[_Reply]) -> Iterator[CheckResult]:
+    """Yield the lines of all replies.
+
+    The line of a single reply shows the value. The line of several replies shows how often the
+    check holds.
+    """
+    by_text: dict[str, list[_AssertionLine]] = {}
     for reply in replies:
         for line in reply.lines:
             by_text.setdefault(line.text, []).append(line)
     rule = contract(case)
     for text, lines in by_text.items():
         bad = [line for line in lines if line.finding.answer in (Answer.NO, Answer.ABSENT)]
-        open_ = [line for line in lines if line.finding.answer is Answer.UNMEASURED]
+        unmeasured = [line for line in lines if line.finding.answer is Answer.UNMEASURED]
         verdict: Verdict = "fail" if len(bad) > rule.samples - rule.min_pass else "pass"
-        if verdict == "pass" and len(open_) > rule.samples - rule.min_pass:
+        if verdict == "pass" and len(unmeasured) > rule.samples - rule.min_pass:
             verdict = "unverified"
-        shown = next(iter(bad or open_ or lines))
+        shown = next(iter(bad or unmeasured or lines))
         actual = shown.actual
         if len(replies) > 1:
-            holding = f"holds in {len(lines) - len(bad) - len(open_)} of {len(lines)}"
+            holding = f"holds in {len(lines) - len(bad) - len(unmeasured)} of {len(lines)}"
             actual = f"{actual}; {holding}" if bad else holding
         note = "; ".join(shown.finding.reasons)
         n = len(lines) if rule.samples > 1 else None
-        yield Check(text, verdict, actual, n=n, note=note, written=shown.written)
+        yield CheckResult(text, verdict, actual, n=n, note=note, written=shown.written)
 
 
-def _contract_line(case: UnitCase, replies: list[_Reply], verdict: Verdict, *, weak: bool) -> Check:
+def _contract_line(
+    case: UnitCase, replies: list[_Reply], verdict: Verdict, *, weak: bool
+) -> CheckResult:
     rule = contract(case)
     passes = sum(reply.passed for reply in replies)
-    spared = rule.samples - len(replies)
+    unused = rule.samples - len(replies)
     flake = rule.flake_rate(GOOD)
-    note = f"a prompt with {GOOD:.0%} good replies fails this {flake:.1%} of the time"
-    if spared and not weak and verdict in ("pass", "fail"):
-        note = f"decided after {len(replies)} of {rule.samples}; {note}"
+    note = f"a prompt with {GOOD:.0%} good replies fails this test {flake:.1%} of the time"
+    if unused and not weak and verdict in ("pass", "fail"):
+        note = f"decided after {len(replies)} of {rule.samples} replies; {note}"
     text = f"{rule.min_pass} of {rule.samples} replies pass"
-    return Check(text, verdict, f"{passes} of {len(replies)}", n=len(replies), weak=weak, note=note)
+    return CheckResult(
+        text, verdict, f"{passes} of {len(replies)}", n=len(replies), weak=weak, note=note
+    )

@@ -1,4 +1,4 @@
-"""From what the evidence says to a verdict, and from many verdicts to one."""
+"""Turns outcomes into verdicts, and combines many verdicts into one."""
 
 from __future__ import annotations
 
@@ -14,32 +14,38 @@ if TYPE_CHECKING:
 _WORST_FIRST: tuple[Verdict, ...] = ("fail", "error", "unverified", "inconclusive", "pass")
 
 
-def way_to_decide(
-    policy: Policy, entrance: OnInconclusive = "point", *, strict: bool = False
+def inconclusive_policy(
+    policy: Policy, default_policy: OnInconclusive = "point", *, strict: bool = False
 ) -> OnInconclusive:
-    """What an inconclusive verdict does: the test's own word, else `fail` where it is strict, else
-    as the entrance has it."""
+    """Return the policy for inconclusive verdicts.
+
+    If the test defines a policy, this policy applies. Otherwise it is `fail` if the test or the
+    invocation is strict, else `default_policy`.
+    """
     if policy.on_inconclusive is not None:
         return policy.on_inconclusive
-    return "fail" if strict or policy.strict else entrance
+    return "fail" if strict or policy.strict else default_policy
 
 
-def settle(outcome: Outcome, *, holds: bool, how: OnInconclusive) -> tuple[Verdict, bool]:
-    """The verdict, and whether it is weak: the bare estimate's word where evidence has none."""
-    if outcome != "inconclusive" or how == "warn":
+def settle(outcome: Outcome, *, holds: bool, inconclusive: OnInconclusive) -> tuple[Verdict, bool]:
+    """Return the verdict, and whether the verdict is weak.
+
+    A weak verdict follows from the estimate alone (`holds`), because the outcome is inconclusive.
+    """
+    if outcome != "inconclusive" or inconclusive == "warn":
         return outcome, False
-    if how == "fail":
+    if inconclusive == "fail":
         return "fail", False
     return ("pass" if holds else "fail"), True
 
 
 def worst(verdicts: Iterable[Verdict]) -> Verdict:
-    """The verdict of a whole from those of its parts; a whole without parts passes."""
+    """Return the worst verdict of the parts, or `pass` if there are no parts."""
     return min(verdicts, key=_WORST_FIRST.index, default="pass")
 
 
 def blocks(verdict: Verdict, *, strict: bool = False) -> bool:
-    """Whether a test with this verdict makes the invocation fail."""
+    """Return whether a test with this verdict makes the invocation fail."""
     if verdict == "pass":
         return False
     return strict or verdict in ("fail", "error")

@@ -1,4 +1,4 @@
-"""Files of many commits, read in a few Git processes, and the tree and versions made of them."""
+"""Reads files of many commits with few Git processes, as trees and as versions."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from loomgit.domain.versions import FileVersion
 from loomgit.errors import UserError
-from loomgit.history.objects import Entry
+from loomgit.history.git_objects import TreeEntry
 from loomgit.history.trees import Tree
 from loomgit.history.versions import Versions, decode
 
@@ -16,11 +16,14 @@ if TYPE_CHECKING:
     from loomgit.history.repository import Repository
 
 PLAIN = "100644"
-Place = tuple[str, str]  # a commit's id, and a path of the project
+Place = tuple[str, str]  # a commit id and a path in the project
 
 
 class BulkFiles:
-    """The blobs and contents at places, each read once. Symbolic links are followed."""
+    """Reads blob ids and contents of files at commits; each file is read once.
+
+    A `Place` is a commit id and a path. Symbolic links are followed.
+    """
 
     def __init__(self, repository: Repository) -> None:
         self.repository = repository
@@ -29,17 +32,17 @@ class BulkFiles:
         self._pinned: dict[tuple[str, str | None], FileVersion | UserError] = {}
 
     def blobs(self, places: Iterable[Place]) -> dict[Place, str]:
-        """Git's ids of the contents, for those of the places that are files."""
-        asked = list(dict.fromkeys(places))
-        new = [place for place in asked if place not in self._blobs]
+        """Return the blob ids of the places at which a file exists; other places are left out."""
+        distinct = list(dict.fromkeys(places))
+        new = [place for place in distinct if place not in self._blobs]
         inside = self.repository.in_repository
-        found = self.repository.objects([f"{commit}:{inside(path)}" for commit, path in new])
-        for place, item in zip(new, found, strict=True):
+        objects = self.repository.objects([f"{commit}:{inside(path)}" for commit, path in new])
+        for place, item in zip(new, objects, strict=True):
             self._blobs[place] = item[0] if item is not None and item[1] == "blob" else None
-        return {place: blob for place in asked if (blob := self._blobs[place]) is not None}
+        return {place: blob for place in distinct if (blob := self._blobs[place]) is not None}
 
     def contents(self, places: Iterable[Place]) -> dict[Place, bytes]:
-        """The contents of those of the places that are files."""
+        """Return the contents of the places at which a file exists; other places are left out."""
         blobs = self.blobs(places)
         new = [blob for blob in dict.fromkeys(blobs.values()) if blob not in self._contents]
         for blob, item in zip(new, self.repository.contents(new), strict=True):
@@ -48,16 +51,22 @@ class BulkFiles:
         return {p: self._contents[blob] for p, blob in blobs.items() if blob in self._contents}
 
     def pinned(self, items: Sequence[tuple[str, str | None]]) -> list[FileVersion | UserError]:
-        """Files at versions that somebody named, each found once."""
+        """Return the FileVersion, or the error, of each file at an explicit version.
+
+        Each version is read once.
+        """
         new = [item for item in dict.fromkeys(items) if item not in self._pinned]
         if new:
-            found = Versions(self.repository).read_all(new)
-            self._pinned |= dict(zip(new, found, strict=True))
+            versions = Versions(self.repository).read_all(new)
+            self._pinned |= dict(zip(new, versions, strict=True))
         return [self._pinned[item] for item in items]
 
 
 class BulkTree(Tree):
-    """The files at a commit; their modes are not looked up, and count as plain."""
+    """The files at a commit.
+
+    Every file has the mode of a plain file, because modes are not read.
+    """
 
     def __init__(self, files: BulkFiles, commit: str) -> None:
         super().__init__(files.repository, commit)
@@ -65,18 +74,21 @@ class BulkTree(Tree):
         self._commit = commit
 
     def read(self, paths: Sequence[str]) -> dict[str, bytes]:
-        """The content of those of `paths` that are files here."""
-        found = self._files.contents((self._commit, path) for path in paths)
-        return {path: content for (_, path), content in found.items()}
+        """Return the contents of those `paths` that are files at the commit."""
+        contents = self._files.contents((self._commit, path) for path in paths)
+        return {path: content for (_, path), content in contents.items()}
 
-    def entries(self, paths: Sequence[str]) -> dict[str, Entry]:
-        """The blob of those of `paths` that are files here."""
-        found = self._files.blobs((self._commit, path) for path in paths)
-        return {path: Entry(PLAIN, blob) for (_, path), blob in found.items()}
+    def entries(self, paths: Sequence[str]) -> dict[str, TreeEntry]:
+        """Return the blobs of those `paths` that are files at the commit."""
+        blobs = self._files.blobs((self._commit, path) for path in paths)
+        return {path: TreeEntry(PLAIN, blob) for (_, path), blob in blobs.items()}
 
 
 class BulkVersions(Versions):
-    """Files at a commit, named by their blob alone, and at versions that somebody named."""
+    """Reads files at a commit, and files at explicit versions.
+
+    A file at the commit is named after its blob id alone.
+    """
 
     def __init__(self, files: BulkFiles, commit: str) -> None:
         super().__init__(files.repository, commit)
@@ -84,20 +96,20 @@ class BulkVersions(Versions):
         self._commit = commit
 
     def read_all(self, items: Sequence[tuple[str, str | None]]) -> list[FileVersion | UserError]:
-        """Each (path, version) in its place, or the error."""
-        here = (None, self._commit)
-        places = [(self._commit, path) for path, version in items if version in here]
+        """Return the FileVersion or the error of each (path, version), in the order of `items`."""
+        current = (None, self._commit)
+        places = [(self._commit, path) for path, version in items if version in current]
         contents = self._files.contents(places)
-        pinned = [item for item in items if item[1] not in here]
-        others = iter(self._files.pinned(pinned))
+        pinned = [item for item in items if item[1] not in current]
+        pinned_versions = iter(self._files.pinned(pinned))
         return [
-            self._read_here(path, contents.get((self._commit, path)))
-            if version in here
-            else next(others)
+            self._version(path, contents.get((self._commit, path)))
+            if version in current
+            else next(pinned_versions)
             for path, version in items
         ]
 
-    def _read_here(self, path: str, content: bytes | None) -> FileVersion | UserError:
+    def _version(self, path: str, content: bytes | None) -> FileVersion | UserError:
         place = self._commit, path
         if content is None:
             return UserError(f"{path} does not exist at {self._commit[:12]}")

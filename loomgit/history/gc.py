@@ -1,59 +1,43 @@
-"""Which stored runs nobody will ask for again, and their removal."""
+"""Garbage collection: removes the stored runs that are no longer needed."""
 
 from __future__ import annotations
 
 import contextlib
 import re
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from loomgit.errors import WorldError
-from loomgit.history.files import sweep
+from loomgit.history.atomic_files import remove_stale_files
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from loomgit.domain.runs import RunSummary
+    from loomgit.history.repository import Repository
     from loomgit.history.store import RunStore
 
 DAYS = 90
 KEEP = 20
-ORPHAN_AGE = timedelta(days=1)  # a records file younger than this may belong to a run at work
+ORPHAN_AGE = timedelta(days=1)  # a younger records file may belong to a run in progress
 _ID = re.compile(r"[0-9a-f]{40,64}")
 
 
-class Git(Protocol):
-    """What is needed of a repository."""
+class Reachability(Struct, frozen=True):
+    """The commits that are reachable from a ref.
 
-    @property
-    def is_shallow(self) -> bool:
-        """Whether history is cut off."""
-        ...
-
-    def objects(self, names: Sequence[str]) -> list[tuple[str, str] | None]:
-        """(id, type) of each object, None where there is none."""
-        ...
-
-    def plumbing(
-        self, *arguments: str, stdin: bytes | None = None, env: Mapping[str, str] = ...
-    ) -> bytes:
-        """What a Git command prints."""
-        ...
-
-
-class Reach(Struct, frozen=True):
-    """Of some commits: those that a ref reaches, and those of which nobody can know because
-    history is cut off here."""
+    In a shallow clone, also the commits that may be reachable.
+    """
 
     reached: frozenset[str]
     unknown: frozenset[str] = frozenset()
 
 
-class Removed(Struct, frozen=True):
-    """One run that went: with its records file, `bytes` in all."""
+class RemovedRun(Struct, frozen=True):
+    """A removed run; `bytes` is the size of its run file and its records file."""
 
     uid: str
     run_id: str
@@ -62,48 +46,56 @@ class Removed(Struct, frozen=True):
     bytes: int
 
 
-class Collected(Struct, frozen=True):
-    """What a collection removed, or would: `orphans` are records files that no run speaks of,
-    `unknown` runs are kept only because history is cut off here; `bytes` is all that was freed."""
+class GcResult(Struct, frozen=True):
+    """The runs that a collection removed, or would remove in a dry run.
 
-    runs: tuple[Removed, ...]
+    `orphans` are removed records files that belonged to no run. `bytes` is the total freed size.
+    `unknown` is the number of runs that are kept only because this clone is shallow.
+    """
+
+    runs: tuple[RemovedRun, ...]
     orphans: tuple[str, ...]
     bytes: int
     kept: int
     unknown: int
 
 
-def find_reach(git: Git, commits: Iterable[str]) -> Reach:
-    """Which of the commits branches, tags, remotes, HEADs of worktrees or a stash reach."""
-    asked = sorted({commit for commit in commits if _ID.fullmatch(commit)})
-    found = zip(asked, git.objects(asked), strict=True)
-    present = [name for name, item in found if item is not None and item[1] == "commit"]
+def find_reachable(git: Repository, commits: Iterable[str]) -> Reachability:
+    """Return the commits that can be reached from a ref, a stash or the HEAD of a worktree.
+
+    Refs are branches, tags and remote branches.
+    """
+    ids = sorted({commit for commit in commits if _ID.fullmatch(commit)})
+    objects = zip(ids, git.objects(ids), strict=True)
+    present = [name for name, item in objects if item is not None and item[1] == "commit"]
     reached = frozenset(present)
     if present:
-        # --all has the HEADs of all worktrees, too.
+        # --all includes the HEADs of all worktrees.
         lines = "".join(f"{commit}\n" for commit in present).encode()
-        said = git.plumbing("rev-list", "--stdin", "--not", "--all", stdin=lines)
-        reached -= frozenset(said.decode().split())
-    # In a shallow clone a commit that is missing, or seems to hang loose, may be in what is cut.
-    return Reach(reached, frozenset(asked) - reached if git.is_shallow else frozenset())
+        output = git.plumbing("rev-list", "--stdin", "--not", "--all", stdin=lines)
+        reached -= frozenset(output.decode().split())
+    # In a shallow clone, a commit that is missing or seems unreachable may be reachable through the
+    # history that was not fetched.
+    return Reachability(reached, frozenset(ids) - reached if git.is_shallow else frozenset())
 
 
 def choose_removals(
-    rows: Sequence[RunSummary], reach: Reach, *, now: datetime, days: int, keep: int
+    rows: Sequence[RunSummary], reach: Reachability, *, now: datetime, days: int, keep: int
 ) -> tuple[list[RunSummary], int]:
-    """The runs that may go, oldest first, and how many more would but for a cut-off history.
+    """Choose the removable runs, oldest first.
 
-    Kept are runs of clean commits that are reached, runs younger than `days`, and the last `keep`
-    of each branch, pipeline and kind.
+    Also return the number of runs that are kept only because the clone is shallow. A run is kept if
+    its commit is reachable and clean, if it is younger than `days`, or if it is one of the last
+    `keep` runs of its branch, pipeline and kind.
     """
     ordered = sorted(rows, key=lambda row: (row.started, row.uid))
-    last: dict[tuple[str, str, str], int] = {}
+    counts: dict[tuple[str, str, str], int] = {}
     removed: list[RunSummary] = []
     unknown = 0
     for row in reversed(ordered):
-        line = (row.branch, row.pipeline, row.kind)
-        last[line] = last.get(line, 0) + 1
-        if last[line] <= keep or _age(row, now) < timedelta(days=days):
+        series = (row.branch, row.pipeline, row.kind)
+        counts[series] = counts.get(series, 0) + 1
+        if counts[series] <= keep or _age(row, now) < timedelta(days=days):
             continue
         if not row.dirty and row.commit in reach.reached:
             continue
@@ -116,36 +108,37 @@ def choose_removals(
 
 def collect(
     store: RunStore,
-    git: Git,
+    git: Repository,
     *,
     now: datetime,
     days: int = DAYS,
     keep: int = KEEP,
     dry_run: bool = False,
-) -> Collected:
-    """Remove the runs that may go with their records, and records that no run speaks of.
+) -> GcResult:
+    """Remove the runs that `choose_removals` chooses, their records, and orphaned records files.
 
-    Raises WorldError where a file cannot be removed; those before it are gone then.
+    Raises WorldError if a file cannot be removed; the files that were removed before the error are
+    not restored.
     """
     rows = store.all()
-    reach = find_reach(git, (row.commit for row in rows if not row.dirty))
-    going, unknown = choose_removals(rows, reach, now=now, days=days, keep=keep)
+    reach = find_reachable(git, (row.commit for row in rows if not row.dirty))
+    removable, unknown = choose_removals(rows, reach, now=now, days=days, keep=keep)
     orphans = _orphans(store, now)
-    removed: list[Removed] = []
-    for row in going:
-        # The run file first: records without a run are swept a day later, a run file without its
-        # records would speak of what is not there.
-        paths = [store.folder / row.path, store.folder / "records" / f"{row.uid}.jsonl"]
+    removed: list[RemovedRun] = []
+    for row in removable:
+        # Remove the run file first, because records without a run file can be removed a day later.
+        # A run file without its records would refer to a missing file.
+        paths = [store.folder / row.path, store.records_path(row.uid)]
         freed = sum(_remove(path, dry_run=dry_run) for path in paths)
-        removed.append(Removed(row.uid, row.run_id, row.pipeline, row.started, freed))
-    loose = sum(_remove(path, dry_run=dry_run) for path in orphans)
+        removed.append(RemovedRun(row.uid, row.run_id, row.pipeline, row.started, freed))
+    orphaned_bytes = sum(_remove(path, dry_run=dry_run) for path in orphans)
     if not dry_run:
-        _tidy(store.folder, {(store.folder / row.path).parent for row in going})
-    return Collected(
+        _tidy(store, {(store.folder / row.path).parent for row in removable})
+    return GcResult(
         tuple(removed),
         tuple(path.relative_to(store.folder).as_posix() for path in orphans),
-        sum(run.bytes for run in removed) + loose,
-        len(rows) - len(going),
+        sum(run.bytes for run in removed) + orphaned_bytes,
+        len(rows) - len(removable),
         unknown,
     )
 
@@ -154,24 +147,27 @@ def _age(row: RunSummary, now: datetime) -> timedelta:
     try:
         started = datetime.fromisoformat(row.started)
     except ValueError:
-        return timedelta(0)  # nobody knows: kept
+        return timedelta(0)  # the age is unknown: keep the run
     return now - (started if started.tzinfo else started.replace(tzinfo=UTC))
 
 
 def _orphans(store: RunStore, now: datetime) -> list[Path]:
-    """Records files older than a day whose run file is not there, under whatever name."""
+    """Return the records files older than ORPHAN_AGE that belong to no run file.
+
+    A damaged run file counts as a run file.
+    """
     runs = {path.name.split(".json", 1)[0] for path in (store.folder / "runs").glob("*/*.json*")}
-    found: list[Path] = []
-    for path in sorted((store.folder / "records").glob("*.jsonl")):
+    orphans: list[Path] = []
+    for path in sorted(store.records_folder.glob("*.jsonl")):
         with contextlib.suppress(OSError):
             written = datetime.fromtimestamp(path.stat().st_mtime, UTC)
             if path.stem not in runs and now - written > ORPHAN_AGE:
-                found.append(path)
-    return found
+                orphans.append(path)
+    return orphans
 
 
 def _remove(path: Path, *, dry_run: bool) -> int:
-    """The file's bytes; it is gone afterwards, unless this is a rehearsal."""
+    """Remove a file, except in a dry run. Return its size in bytes, or 0 if it does not exist."""
     try:
         size = path.stat().st_size
         if not dry_run:
@@ -183,9 +179,10 @@ def _remove(path: Path, *, dry_run: bool) -> int:
     return size
 
 
-def _tidy(folder: Path, emptied: Iterable[Path]) -> None:
-    for one in (folder, folder / "records"):
-        sweep(one)
-    for one in emptied:
+def _tidy(store: RunStore, emptied: Iterable[Path]) -> None:
+    """Remove the temporary files of killed writers and the empty folders of commits."""
+    for folder in (store.folder, store.records_folder):
+        remove_stale_files(folder)
+    for folder in emptied:
         with contextlib.suppress(OSError):
-            one.rmdir()
+            folder.rmdir()

@@ -1,8 +1,9 @@
-"""The index over run files: a TinyDB table of summaries, derived and therefore deletable.
+"""The index of run files: a TinyDB table of summaries, which can be rebuilt from the run files.
 
-TinyDB's own storage is damaged by two writers and by a kill while it writes, and each insert
-rewrites all of it. So a writer only appends a line to a journal; readers take in the journal, and
-run files that came another way, in one batch; the index moves into place as a whole file.
+TinyDB's own storage is damaged if two processes write it, or if a process is killed while it
+writes. Also, each insert rewrites the whole file. Therefore, a writer only appends a line to a
+journal. A reader adds the lines of the journal, and the run files that neither the index nor the
+journal lists, in one batch. Then the reader replaces the index file atomically.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from tinydb.storages import Storage
 from loomgit.domain.runs import RunSummary
 from loomgit.domain.values import to_json, to_plain
 from loomgit.errors import WorldError
-from loomgit.history.files import sweep, write_whole
+from loomgit.history.atomic_files import remove_stale_files, write_atomic
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -32,15 +33,15 @@ if TYPE_CHECKING:
     from loomgit.domain.values import JsonObject
 
 TABLE = "runs"
-# An older index is built again from the run files. 1: without blobs and scores; 2: without limit
-# and question_from.
+# An index of an older format is rebuilt from the run files. Format 1 lacks blobs and scores, format
+# 2 lacks limit and question_from.
 FORMAT = 3
-JOURNAL_LINES = 200  # a longer journal is folded into the index by whoever reads it
+JOURNAL_LINES = 200  # if the journal is longer, a reader merges it into the index file
 _FIELDS = frozenset(field.name for field in fields(RunSummary))
 
 
-class _Held(Storage):
-    """Tables in memory: read from the file once, written to it once."""
+class _MemoryStorage(Storage):
+    """Keeps tables in memory, so that the file is read once and written once."""
 
     def __init__(self, tables: dict[str, dict[str, JsonObject]]) -> None:
         self._tables = tables
@@ -53,11 +54,11 @@ class _Held(Storage):
 
 
 class Index:
-    """Summaries of the runs in a folder, kept in step with it.
+    """The summaries of the runs in a folder, synchronized with the run files at each read.
 
-    `files` lists the run files that exist (paths as the summaries have them); `summarize` reads
-    some of them into summaries, leaving out those that hold no run. `journal` is a file that
-    counts only beside an index.
+    `files` lists the existing run files, with the same paths as in the summaries. `summarize` reads
+    the run files that it receives, and leaves out invalid ones. The file `journal` is ignored if
+    there is no index.
     """
 
     def __init__(
@@ -74,9 +75,9 @@ class Index:
         self._summarize = summarize
 
     def add(self, summary: RunSummary) -> None:
-        """Note the summary of a run file that was just written, without a lock.
+        """Append the summary of a new run file to the journal, without a lock.
 
-        Whatever fails here, or is lost to a kill, the next reader takes from the run file itself.
+        Failures are ignored: the next reader creates a missing summary from the run file.
         """
         line = to_json(summary, option=orjson.OPT_APPEND_NEWLINE)
         with contextlib.suppress(OSError):
@@ -89,7 +90,10 @@ class Index:
                 os.close(descriptor)
 
     def find(self, condition: QueryInstance | None = None) -> list[RunSummary]:
-        """The summaries that meet a condition (none: all), oldest first; mends the index."""
+        """Return the summaries that meet a condition (None: all), oldest first.
+
+        Also updates the index.
+        """
         table = self._table()
         rows = table.all() if condition is None else table.search(condition)
         summaries = [RunSummary(**row) for row in rows]
@@ -97,26 +101,26 @@ class Index:
 
     def _table(self) -> Table:
         files = set(self._files())
-        held = self._read()
-        table = TinyDB(storage=_Held, tables=held or {"format": {"1": {"format": FORMAT}}}).table(
-            TABLE
-        )
+        tables = self._read()
+        table = TinyDB(
+            storage=_MemoryStorage, tables=tables or {"format": {"1": {"format": FORMAT}}}
+        ).table(TABLE)
         known = {row["path"] for row in table}
-        noted = self._noted() if held is not None else {}
-        added = [row for path, row in noted.items() if path in files and path not in known]
-        gone = known - files
-        fresh = self._summarize(sorted(files - known - noted.keys()))
-        if gone:
-            table.remove(where("path").one_of(gone))  # type: ignore[arg-type]  # a set serves `in`
-        # One insert_multiple: single inserts rewrite the table each time.
-        if added or fresh:
-            table.insert_multiple([*added, *to_plain(fresh)])
-        if held is None or gone or fresh or len(noted) > JOURNAL_LINES:
+        journal = self._read_journal() if tables is not None else {}
+        added = [row for path, row in journal.items() if path in files and path not in known]
+        removed = known - files
+        unlisted = self._summarize(sorted(files - known - journal.keys()))
+        if removed:
+            table.remove(where("path").one_of(removed))  # type: ignore[arg-type]  # a set supports `in`
+        # One insert_multiple, because each single insert rewrites the table.
+        if added or unlisted:
+            table.insert_multiple([*added, *to_plain(unlisted)])
+        if tables is None or removed or unlisted or len(journal) > JOURNAL_LINES:
             self._save(table)
         return table
 
     def _read(self) -> dict[str, dict[str, JsonObject]] | None:
-        """The tables in the index file; None where there is none or it cannot be understood."""
+        """Return the tables in the index file, or None if the file does not exist or is invalid."""
         try:
             tables = orjson.loads(self._path.read_bytes())
         except (FileNotFoundError, orjson.JSONDecodeError):
@@ -125,26 +129,28 @@ class Index:
             raise WorldError(f"{self._path} cannot be read: {error.strerror or error}") from error
         return tables if _is_sound(tables) else None
 
-    def _noted(self) -> dict[str, JsonObject]:
-        """The journal's summaries by path; a line that was cut off is left out."""
-        noted: dict[str, JsonObject] = {}
+    def _read_journal(self) -> dict[str, JsonObject]:
+        """Return the summaries in the journal by path, without incomplete lines."""
+        summaries: dict[str, JsonObject] = {}
         try:
             lines = self._journal.read_bytes().splitlines()
         except OSError:
-            return noted
+            return summaries
         for line in lines:
             with contextlib.suppress(orjson.JSONDecodeError):
                 row = orjson.loads(line)
                 if _is_summary(row):
-                    noted[str(row["path"])] = row
-        return noted
+                    summaries[str(row["path"])] = row
+        return summaries
 
     def _save(self, table: Table) -> None:
-        """Write the index, then drop the journal: a line lost between is read from its run file.
+        """Write the index, then remove the journal.
 
-        A folder that is busy or read-only costs the next reader this work, and this one nothing.
+        If a writer adds a line between the two steps, the line is lost. The next reader then reads
+        the run file of that line. If the folder is locked or read-only, nothing is saved, and the
+        next reader saves the index.
         """
-        from filelock import FileLock  # noqa: PLC0415 - asyncio comes with it; most readers save nothing
+        from filelock import FileLock  # noqa: PLC0415 - it imports asyncio, and most readers save nothing
 
         document = {
             "format": {"1": {"format": FORMAT}},
@@ -154,9 +160,9 @@ class Index:
         with contextlib.suppress(TimeoutError, OSError, WorldError):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(self._path.with_suffix(".lock"), timeout=0):
-                write_whole(self._path, content)
+                write_atomic(self._path, content)
                 self._journal.unlink(missing_ok=True)
-                sweep(self._path.parent)
+                remove_stale_files(self._path.parent)
 
 
 def _is_sound(tables: object) -> bool:
@@ -178,9 +184,11 @@ def query(
     commit: str | None = None,
     since: str | None = None,
 ) -> QueryInstance:
-    """The condition that fields equal these values, `commit` begins so and the run began `since`.
+    """Return the condition that a run must meet.
 
-    `since` is UTC in ISO 8601 as run files have it, as far as it is given.
+    The run's fields equal the values in `equal`, its commit id starts with `commit`, and it started
+    at `since` or later. `since` is a UTC time in the ISO 8601 form of run files, or a prefix of
+    such a time.
     """
     condition = where("uid").exists()
     for name, value in equal.items():

@@ -1,4 +1,4 @@
-"""The log of a file: its contents through history, with their names."""
+"""Reads the log of a file: its contents through history, with their version names."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
 
 from loomgit.domain.log import FileLog, LogEntry
-from loomgit.domain.words import did_you_mean
+from loomgit.domain.suggestions import did_you_mean
 from loomgit.errors import UserError
+from loomgit.history.file_history import ContentChange, FileHistory
 from loomgit.history.name_cache import NameCache
-from loomgit.history.names import Content, Names
-from loomgit.history.scopes import Scopes
-from loomgit.history.trail import Arrival, Trail
+from loomgit.history.tag_scopes import TagScopes
+from loomgit.history.version_names import FileContent, VersionNames
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -20,81 +20,84 @@ if TYPE_CHECKING:
     from loomgit.history.repository import Repository
 
 
-class _Held(NamedTuple):
-    """A content; what brought it in, latest first: nothing, where only the working tree has it."""
+class _ContentVersion(NamedTuple):
+    """A version of the file's content, and the commits that introduced it, newest first.
+
+    If there are no commits, the content exists only in the working tree.
+    """
 
     blob: str
-    arrivals: list[Arrival]
+    changes: list[ContentChange]
 
 
 def read_log(repository: Repository, path: str, limit: int | None = None) -> FileLog:
-    """The different contents of the file, newest first, without results.
+    """Return the distinct contents of a file, newest first, without results.
 
-    A content that came back stands where it came last. One that is not committed is first. Raises
-    UserError where neither history nor the working tree has the file.
+    A restored content is listed once, at its last change. An uncommitted content is listed first.
+    Raises UserError if neither the history nor the working tree contains the file.
     """
     inside = repository.in_repository(path)
     outside = inside.startswith(("/", "../")) or inside == ".."
     tip = None if outside else repository.objects(["HEAD^{commit}"])[0]
-    arrivals = Trail(repository, inside, tip[0]).arrivals() if tip else []
+    changes = FileHistory(repository, inside, tip[0]).arrivals() if tip else []
     at_head = repository.blobs_at("HEAD", [path]).get(path) if tip else None
-    here = None if outside else repository.hash_files([path]).get(path)
-    draft = here if here != at_head else None
-    contents = _order(arrivals, draft)
+    in_worktree = None if outside else repository.hash_files([path]).get(path)
+    draft = in_worktree if in_worktree != at_head else None
+    contents = _group(changes, draft)
     if not contents:
         raise _unknown(repository, path)
     shown = contents[:limit]
     names = _name(repository, path, shown)
-    edge = _edge(repository)
+    boundary = _shallow_boundary(repository)
     entries = [
         _entry(
-            held,
-            path=path if not held.arrivals else repository.in_project(held.arrivals[0].path),
+            content,
+            path=repository.in_project(content.changes[0].path) if content.changes else path,
             name=name,
-            edge=edge,
-            head=held.blob == at_head,
-            worktree=held.blob == draft,
+            boundary=boundary,
+            head=content.blob == at_head,
+            worktree=content.blob == draft,
         )
-        for held, name in zip(shown, names, strict=True)
+        for content, name in zip(shown, names, strict=True)
     ]
     return FileLog(path, tuple(entries), len(contents), repository.is_shallow)
 
 
-def _order(arrivals: Iterable[Arrival], draft: str | None) -> list[_Held]:
-    contents = {draft: _Held(draft, [])} if draft else {}
-    for arrival in arrivals:
-        contents.setdefault(arrival.blob, _Held(arrival.blob, [])).arrivals.append(arrival)
+def _group(changes: Iterable[ContentChange], draft: str | None) -> list[_ContentVersion]:
+    contents = {draft: _ContentVersion(draft, [])} if draft else {}
+    for change in changes:
+        contents.setdefault(change.blob, _ContentVersion(change.blob, [])).changes.append(change)
     return list(contents.values())
 
 
-def _name(repository: Repository, path: str, contents: Sequence[_Held]) -> list[str]:
-    """The displayed versions: of each content where it came last."""
+def _name(repository: Repository, path: str, contents: Sequence[_ContentVersion]) -> list[str]:
+    """Return the displayed version of each content, at its last change."""
     tags = repository.tags()
-    names = Names(repository, Scopes(tags), NameCache(repository.common_dir, tags))
-    asked = []
-    for held in contents:
-        last = held.arrivals[0] if held.arrivals else None
-        where = repository.in_project(last.path) if last else path
-        asked.append(Content(where, held.blob, last.step.commit if last else "HEAD"))
-    found = names.find(asked)
-    return [found[content] for content in asked]
+    names = VersionNames(repository, TagScopes(tags), NameCache(repository.common_dir, tags))
+    files = []
+    for content in contents:
+        last = content.changes[0] if content.changes else None
+        last_path = repository.in_project(last.path) if last else path
+        files.append(FileContent(last_path, content.blob, last.step.commit if last else "HEAD"))
+    versions = names.find(files)
+    return [versions[file] for file in files]
 
 
 def _entry(
-    held: _Held,
+    content: _ContentVersion,
     *,
     path: str,
     name: str,
-    edge: frozenset[str],
+    boundary: frozenset[str],
     head: bool,
     worktree: bool,
 ) -> LogEntry:
-    commits = tuple(arrival.step.commit for arrival in held.arrivals)
-    known = commits and commits[0] not in edge
-    step = held.arrivals[0].step if known else None
+    commits = tuple(change.step.commit for change in content.changes)
+    is_known = commits and commits[0] not in boundary
+    step = content.changes[0].step if is_known else None
     return LogEntry(
         name=name,
-        blob=held.blob,
+        blob=content.blob,
         path=path,
         commits=commits,
         time=step.time if step else "",
@@ -105,8 +108,11 @@ def _entry(
     )
 
 
-def _edge(repository: Repository) -> frozenset[str]:
-    """The commits at which a shallow clone ends: what they hold may be older than they are."""
+def _shallow_boundary(repository: Repository) -> frozenset[str]:
+    """Return the oldest commits of a shallow clone.
+
+    The contents at these commits may be older than the commits.
+    """
     with contextlib.suppress(FileNotFoundError):
         return frozenset((repository.common_dir / "shallow").read_text("ascii").split())
     return frozenset()
@@ -114,10 +120,10 @@ def _edge(repository: Repository) -> frozenset[str]:
 
 def _unknown(repository: Repository, path: str) -> UserError:
     if (repository.root / path).is_dir():
-        return UserError(f"{path} is a folder", hint="name a file in it")
+        return UserError(f"{path} is a folder", hint="pass a file in it")
     files = list(repository.list_files("."))
     same = [name for name in files if PurePosixPath(name).stem == PurePosixPath(path).stem]
     hint = f"did you mean '{same[0]}'?" if same else did_you_mean(path, files)
     if hint is None and repository.is_shallow:
-        hint = "history is cut off here (shallow clone); `git fetch --unshallow` brings the rest"
-    return UserError(f"{path} is neither in the working tree nor in its history", hint=hint)
+        hint = "this is a shallow clone: run `git fetch --unshallow` to fetch the older history"
+    return UserError(f"{path} is neither in the working tree nor in the history", hint=hint)

@@ -1,4 +1,4 @@
-"""Names already found, in `.git/loom/versions.json`: right as long as the tags are the same."""
+"""Caches version names in `.git/loom/versions.json`. The names are valid until a tag changes."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from loomgit.history.repository import Tag
+    from loomgit.history.tag_scopes import Tag
 
 FORMAT = 1
-KEPT = 5_000  # names; a file with more is begun anew
+MAX_NAMES = 5_000  # maximum number of names; if the file is larger, it is emptied
 
 
 class NameCache:
-    """Names of contents by key; shared by all worktrees, by processes at once.
+    """Version names by key, shared by all worktrees and by concurrent processes.
 
-    A file that is damaged, of another format or of other tags counts as empty. Where it cannot be
-    written, names are found again each time.
+    A file counts as empty if it is damaged, has another format or belongs to other tags. If the
+    file cannot be written, names are computed again each time.
     """
 
     def __init__(self, common_dir: Path, tags: Iterable[Tag]) -> None:
@@ -31,13 +31,14 @@ class NameCache:
         shallow = common_dir / "shallow"
         state = hashlib.sha256()
         with contextlib.suppress(OSError):
-            state.update(shallow.read_bytes())  # deepening a clone changes counts, and no tag
+            # If a clone is deepened, the counts change, but the tags do not.
+            state.update(shallow.read_bytes())
         for tag in tags:
             state.update(f"\n{tag.name} {tag.commit}".encode("utf-8", "surrogateescape"))
         self._state = state.hexdigest()
 
     def load(self) -> dict[str, str]:
-        """The names found before."""
+        """Return the cached names by key."""
         try:
             document = orjson.loads(self._path.read_bytes())
         except (OSError, orjson.JSONDecodeError):
@@ -49,21 +50,25 @@ class NameCache:
                 return {key: name for key, name in names.items() if isinstance(name, str)}
         return {}
 
-    def add(self, found: Mapping[str, str]) -> None:
-        """Keep more names. Of two writers at once the later wins: the other's are found again."""
-        if not found:
+    def add(self, names: Mapping[str, str]) -> None:
+        """Add names to the cache.
+
+        If two processes write at the same time, the later write wins. Lost names are computed
+        again.
+        """
+        if not names:
             return
-        kept = self.load()
-        names = {**(kept if len(kept) + len(found) <= KEPT else {}), **found}
+        cached = self.load()
+        merged = {**(cached if len(cached) + len(names) <= MAX_NAMES else {}), **names}
         try:
-            content = orjson.dumps({"format": FORMAT, "tags": self._state, "names": names})
+            content = orjson.dumps({"format": FORMAT, "tags": self._state, "names": merged})
         except (TypeError, UnicodeError):
-            return  # a path that is not UTF-8 has no place in JSON
-        aside = self._path.with_name(f".versions.{secrets.token_hex(4)}.tmp")
+            return  # JSON cannot contain a path that is not UTF-8
+        temporary = self._path.with_name(f".versions.{secrets.token_hex(4)}.tmp")
         try:
-            aside.parent.mkdir(exist_ok=True)
-            aside.write_bytes(content)
-            aside.replace(self._path)
+            temporary.parent.mkdir(exist_ok=True)
+            temporary.write_bytes(content)
+            temporary.replace(self._path)
         except OSError:
             with contextlib.suppress(OSError):
-                aside.unlink()
+                temporary.unlink()

@@ -1,4 +1,4 @@
-"""Writes the records of a run, one line each."""
+"""Writes the records of a run, one JSON line per record."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from loomgit.domain.outside import hide_in, hide_known
 from loomgit.domain.runs import RecordsFile
+from loomgit.domain.safe_text import hide_in, hide_known
 from loomgit.errors import WorldError
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def _line(row: JsonObject) -> bytes:
-    """A row as JSON, without the secrets that this process knows."""
+    """Render a row as a line of JSON, without the secrets that are known to this process."""
     line = orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
     text = line.decode()
     if hide_known(text) == text:
@@ -30,8 +30,10 @@ def _line(row: JsonObject) -> bytes:
 
 
 class RecordsWriter:
-    """Streams records to their file and knows its hash at the end. A line is written wholly, or not
-    at all where the disk is full."""
+    """Streams records to a file and computes its hash.
+
+    If the disk is full, incomplete lines are removed from the file.
+    """
 
     def __init__(self, file: FileIO, name: str) -> None:
         self._file = file
@@ -42,7 +44,7 @@ class RecordsWriter:
         self.finished = False
 
     def write(self, rows: Iterable[JsonObject]) -> None:
-        """Append rows, one line each."""
+        """Append rows, one line for each row. Raises WorldError if the file cannot be written."""
         lines = [_line(row) for row in rows]
         content = b"".join(lines)
         try:
@@ -52,7 +54,7 @@ class RecordsWriter:
         except OSError as error:
             with suppress(OSError):
                 self._file.truncate(self._size)
-            raise self._fault(error) from error
+            raise self._error(error) from error
         self._sha256.update(content)
         self._count += len(lines)
         self._size += len(content)
@@ -60,32 +62,33 @@ class RecordsWriter:
     def finish(self, *, loaded: bool = True) -> RecordsFile:
         """Return the file's name, hash and number of lines.
 
-        If `loaded` is false, the status `loaded` becomes `passed` in all lines.
+        If `loaded` is false, the status `loaded` becomes `passed` in all lines. Raises WorldError
+        if the file cannot be rewritten.
         """
         if not loaded:
             try:
                 self._mark_as_passed()
             except OSError as error:
-                raise self._fault(error) from error
+                raise self._error(error) from error
         self.finished = True
         return RecordsFile(self._name, self._sha256.hexdigest(), self._count)
 
     def _mark_as_passed(self) -> None:
         path = Path(self._file.name)
-        whole = path.with_name(f".{path.name}.tmp")
+        temporary = path.with_name(f".{path.name}.tmp")
         sha256 = hashlib.sha256()
         try:
-            with path.open("rb") as lines, whole.open("wb") as written:
+            with path.open("rb") as lines, temporary.open("wb") as rewritten:
                 for line in lines:
                     row = orjson.loads(line)
                     if row.get("status") == "loaded":
                         line = orjson.dumps({**row, "status": "passed"}) + b"\n"  # noqa: PLW2901
                     sha256.update(line)
-                    written.write(line)
-            whole.replace(path)
+                    rewritten.write(line)
+            temporary.replace(path)
         finally:
-            whole.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
         self._sha256 = sha256
 
-    def _fault(self, error: OSError) -> WorldError:
+    def _error(self, error: OSError) -> WorldError:
         return WorldError(f"{self._file.name}: {error.strerror or error}")

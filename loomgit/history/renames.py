@@ -1,6 +1,7 @@
-"""Files that had another path: found by their content, by their `id:`, by Git's record of moves.
+"""Finds the former paths of a file by its content, by its `id:` or by the renames that Git detects.
 
-Nothing here is asked before a path is missing at a revision or has no tag of its own.
+This module is used only if a path does not exist at a revision, or if the file has no tag of its
+own.
 """
 
 from __future__ import annotations
@@ -10,13 +11,13 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
 
 from loomgit.errors import UserError
-from loomgit.history.walks import former_paths, load_renames
+from loomgit.history.commit_counts import former_paths, load_renames
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from loomgit.history.repository import Repository
-    from loomgit.history.scopes import Scoped, Scopes
+    from loomgit.history.tag_scopes import ScopedTag, TagScopes
 
 _FRONT = re.compile(rb"\A(?:\xef\xbb\xbf)?---[ \t]*\r?\n(.*?)^---[ \t]*\r?$", re.DOTALL | re.M)
 _ID = re.compile(
@@ -24,8 +25,11 @@ _ID = re.compile(
 )
 
 
-class Former(NamedTuple):
-    """Where a file stood: at `commit` its path was `path`; `tag` where one led there."""
+class FormerPath(NamedTuple):
+    """The path of a file at another commit.
+
+    `tag` is the tag that refers to the commit, or empty.
+    """
 
     path: str
     blob: str
@@ -34,110 +38,130 @@ class Former(NamedTuple):
 
 
 def find_id(content: bytes) -> str:
-    """The `id:` of a prompt's front matter, empty where there is none.
+    """Return the `id:` in a prompt's front matter, or an empty text if there is no such key.
 
-    The one key of it that is read here; what else is in there is for the configuration's parser.
+    The configuration's parser reads all other keys.
     """
     front = _FRONT.match(content)
-    found = _ID.search(front[1]) if front else None
-    if found is None:
+    match = _ID.search(front[1]) if front else None
+    if match is None:
         return ""
-    return next(word for word in found.groups() if word).decode("utf-8", "replace").strip()
+    return next(value for value in match.groups() if value).decode("utf-8", "replace").strip()
 
 
 class Renames:
-    """Looks for one file where its path does not lead to it."""
+    """Finds one file at revisions at which the file had another path."""
 
     def __init__(self, repository: Repository, path: str) -> None:
         self._repository = repository
         self._path = path
-        content, self._blob = self._today()
+        content, self._blob = self._current()
         self._id = find_id(content)
         head = repository.objects(["HEAD^{commit}"])[0]
         moves = load_renames(repository, head[0]) if head else []
         self._former = former_paths(path, moves)
 
-    def _today(self) -> tuple[bytes, str]:
+    def _current(self) -> tuple[bytes, str]:
+        """Return (content, blob) of the file in the working tree, else at HEAD.
+
+        Both are empty if neither contains the file.
+        """
         blob = self._repository.hash_files([self._path]).get(self._path)
         if blob is not None:
             return (self._repository.root / self._path).read_bytes(), blob
-        found = self._repository.contents([f"HEAD:{self._repository.in_repository(self._path)}"])[0]
-        return (found.content, found.id) if found and found.type == "blob" else (b"", "")
+        item = self._repository.contents([f"HEAD:{self._repository.in_repository(self._path)}"])[0]
+        return (item.content, item.id) if item and item.type == "blob" else (b"", "")
 
-    def find_at(self, commit: str, version: str) -> Former | None:
-        """The file at a commit, where it stood elsewhere; UserError where two could be it.
+    def find_at(self, commit: str, version: str) -> FormerPath | None:
+        """Return the file at a commit at which it had another path, or None if the file is missing.
 
-        Its `id:` decides, else the moves that left its content as it was, else its content.
+        The file is identified by its `id:`, else by renames without a change of content, else by
+        its content. Raises UserError if several files match.
         """
         files = self._repository.tree_files(commit)
-        found = self._with_id(files, commit)
-        found = found or [path for path in self._former if path in files]
-        found = found or [path for path, blob in files.items() if blob == self._blob]
-        if len(found) > 1:
-            raise self._ambiguous(version, found, "give each file an `id:` of its own")
-        return Former(found[0], files[found[0]], commit) if found else None
+        paths = self._with_id(files, commit)
+        paths = paths or [path for path in self._former if path in files]
+        paths = paths or [path for path, blob in files.items() if blob == self._blob]
+        if len(paths) > 1:
+            raise self._ambiguous(version, paths, "add a unique `id:` to each file")
+        return FormerPath(paths[0], files[paths[0]], commit) if paths else None
 
     def _with_id(self, files: dict[str, str], commit: str) -> list[str]:
-        """The files whose front matter has this file's id: Git greps, what it finds is parsed."""
+        """Return the files that have this file's id in their front matter.
+
+        `git grep` preselects the files, so that only few files are parsed.
+        """
         if not self._id:
             return []
-        said = self._repository.plumbing(
+        output = self._repository.plumbing(
             "grep", "--name-only", "-z", "-I", "--full-name", "--fixed-strings",
             "-e", self._id, commit, "--", self._repository.pathspec("."),
-            good=(0, 1),  # 1: found nothing
+            good=(0, 1),  # exit code 1 means no match
         )  # fmt: skip
-        names = said.decode("utf-8", "surrogateescape").split("\0")
+        names = output.decode("utf-8", "surrogateescape").split("\0")
         paths = [self._repository.in_project(n.partition(":")[2]) for n in names if n]
         paths = [path for path in paths if path in files]
         contents = self._repository.contents([files[path] for path in paths])
         pairs = zip(paths, contents, strict=True)
         return [path for path, item in pairs if item and find_id(item.content) == self._id]
 
-    def find_tagged(self, scopes: Scopes, stems: Sequence[str], version: str) -> Former | None:
-        """The file at a tag that its former path has in its name; UserError where two could be."""
-        others = [
+    def find_tagged(
+        self, scopes: TagScopes, stems: Sequence[str], version: str
+    ) -> FormerPath | None:
+        """Return the file at a tag whose name contains a former path of the file, or None.
+
+        Raises UserError if several files match.
+        """
+        tagged = [
             (self._path_of(stem), scoped)
             for stem, tags in scopes.others(stems).items()
             for scoped in tags
             if scoped.version == version
         ]
-        found = self._those_that_are_it(self._at_tags(others))
-        if len(found) > 1:
-            names = [former.tag for former in found]
-            raise self._ambiguous(version, names, "say the whole name of the tag")
-        return found[0] if found else None
+        matches = self._confirmed(self._at_tags(tagged))
+        if len(matches) > 1:
+            names = [former.tag for former in matches]
+            raise self._ambiguous(version, names, "use the full name of the tag")
+        return matches[0] if matches else None
 
     def _path_of(self, stem: str) -> str:
-        """The path that a stem stood for: one of this file's, else one with the same ending."""
-        former = [path for path in self._former if stem in self._repository.stems(path)]
-        ending = PurePosixPath(self._path).suffix
-        return former[0] if former else self._repository.of_stem(stem) + ending
+        """Return the path for a stem (a path without its suffix).
 
-    def _at_tags(self, others: Sequence[tuple[str, Scoped]]) -> list[Former]:
-        inside = [self._repository.in_repository(path) for path, _ in others]
-        asked = [f"{s.tag.commit}:{p}" for (_, s), p in zip(others, inside, strict=True)]
-        found = self._repository.objects(asked)
+        This is a former path of the file, else the stem with the file's suffix.
+        """
+        former = [path for path in self._former if stem in self._repository.stems(path)]
+        suffix = PurePosixPath(self._path).suffix
+        return former[0] if former else self._repository.of_stem(stem) + suffix
+
+    def _at_tags(self, tagged: Sequence[tuple[str, ScopedTag]]) -> list[FormerPath]:
+        """Return those (path, tag) pairs for which the path is a file at the tag."""
+        inside = [self._repository.in_repository(path) for path, _ in tagged]
+        names = [f"{s.tag.commit}:{p}" for (_, s), p in zip(tagged, inside, strict=True)]
+        objects = self._repository.objects(names)
         return [
-            Former(path, item[0], scoped.tag.commit, scoped.tag.name)
-            for (path, scoped), item in zip(others, found, strict=True)
+            FormerPath(path, item[0], scoped.tag.commit, scoped.tag.name)
+            for (path, scoped), item in zip(tagged, objects, strict=True)
             if item and item[1] == "blob"
         ]
 
-    def _those_that_are_it(self, found: Sequence[Former]) -> list[Former]:
-        """Those that Git saw move here, or with this file's id; without an id, with its content.
+    def _confirmed(self, candidates: Sequence[FormerPath]) -> list[FormerPath]:
+        """Return the candidates that are this file.
 
-        The same content is no proof while the other file is still there: it may be a copy.
+        A candidate is this file if Git detected a rename from it to this file, or if both files
+        have the same id. If this file has no id, the same content is sufficient. However, the same
+        content proves nothing if the candidate still exists, because one file may be a copy of the
+        other.
         """
         if self._id:
-            contents = self._repository.contents([former.blob for former in found])
+            contents = self._repository.contents([former.blob for former in candidates])
             ids = [find_id(item.content) if item else "" for item in contents]
-            proven = [identity == self._id for identity in ids]
+            proofs = [identity == self._id for identity in ids]
         else:
-            alive = self._repository.blobs_at("HEAD", [former.path for former in found])
-            proven = [f.blob == self._blob and f.path not in alive for f in found]
-        pairs = zip(found, proven, strict=True)
-        return [former for former, sure in pairs if sure or former.path in self._former]
+            existing = self._repository.blobs_at("HEAD", [former.path for former in candidates])
+            proofs = [f.blob == self._blob and f.path not in existing for f in candidates]
+        pairs = zip(candidates, proofs, strict=True)
+        return [former for former, is_proved in pairs if is_proved or former.path in self._former]
 
-    def _ambiguous(self, version: str, found: Sequence[str], hint: str) -> UserError:
-        names = ", ".join(sorted(found))
+    def _ambiguous(self, version: str, candidates: Sequence[str], hint: str) -> UserError:
+        names = ", ".join(sorted(candidates))
         return UserError(f"{self._path} at {version} could be {names}", hint=hint)

@@ -1,7 +1,7 @@
-"""The scores that compliance reports have shown, so that a later report shows the same.
+"""Records the scores that compliance reports show, so that later reports show the same scores.
 
-`.loom/state/reported-scores.jsonl` has a line for each version (a commit's change of a file),
-pipeline and kind of run. Of several lines for the same, the first counts.
+`.loom/state/reported-scores.jsonl` has a line for each version (a file as changed by a commit),
+pipeline and kind of run. If several lines have the same key, the first line counts.
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ FILE = "state/reported-scores.jsonl"
 
 
 class ReportedScore(Struct, frozen=True):
-    """The run whose scores a report has shown for a commit's version of a file (project path)."""
+    """The run whose scores were reported for a version.
+
+    A version is a file (path in the project) as changed by a commit.
+    """
 
     commit: str
     path: str
@@ -36,23 +39,26 @@ class ReportedScore(Struct, frozen=True):
 
 
 class ReportedScores:
-    """The reported scores of one store; the file is read once."""
+    """Reads and adds the reported scores of one store; the file is read once."""
 
     def __init__(self, folder: Path) -> None:
-        """`folder` is the store's (`.loom`)."""
+        """`folder` is the folder of the store (`.loom`)."""
         self._path = folder / FILE
 
     def find(self, commit: str, path: str) -> Mapping[Series, ScoredRun]:
-        """What was reported for a version, by pipeline and kind, in the order of the reports."""
+        """Return a version's reported runs by (pipeline, kind), in the order of the reports."""
         return self._known.get((commit, path), {})
 
     @cached_property
     def _known(self) -> dict[tuple[str, str], dict[Series, ScoredRun]]:
-        """Lines that cannot be read (cut off by a full disk) are left out."""
+        """Return the reported runs by version.
+
+        Invalid lines, which a full disk can cause, are skipped.
+        """
         known: dict[tuple[str, str], dict[Series, ScoredRun]] = {}
         try:
             lines = self._path.read_bytes().splitlines()
-        except OSError:  # `add` reports what is wrong with the file
+        except OSError:  # `add` raises the error
             return known
         for line in lines:
             try:
@@ -64,7 +70,10 @@ class ReportedScores:
         return known
 
     def add(self, scores: Iterable[ReportedScore]) -> None:
-        """Note what a report shows, where no earlier report has shown it. Raises WorldError."""
+        """Append the scores that no earlier report has shown.
+
+        Raises WorldError if the file cannot be written.
+        """
         new = [s for s in scores if (s.pipeline, s.kind) not in self.find(s.commit, s.path)]
         if not new:
             return
@@ -72,7 +81,7 @@ class ReportedScores:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             if self._path.exists() and not self._path.read_bytes().endswith(b"\n"):
-                content = b"\n" + content  # after a line that was cut off
+                content = b"\n" + content  # the file ends with an incomplete line
             flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
             descriptor = os.open(self._path, flags, 0o666)
             try:

@@ -1,10 +1,13 @@
-"""The stored runs of one version, grouped by what they measured: no score is a mean over groups."""
+"""Groups the stored runs of a version by what was measured.
+
+No score is a mean over several groups.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from loomgit.domain.log import LatestRun, MeanScore, Measured, ResultGroup, ScoredRun
+from loomgit.domain.log import LatestRun, MeanScore, ResultGroup, ScoredRun, StoredScores
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -17,34 +20,37 @@ Series = tuple[str, str]  # a pipeline and a kind of run
 def group_results(
     marked: Iterable[tuple[RunSummary, tuple[str, ...]]],
     reported: Mapping[Series, ScoredRun] | None = None,
-) -> Measured:
-    """The results of a version, from its runs and what differs in each from the version's inputs.
+) -> StoredScores:
+    """Return the results of a version.
 
-    The scores of a group are those of its first complete run, so that later runs move none.
-    `reported` are the runs that a report has shown as the version's own results, in order: they
-    stay, also where the run file is gone. The version's own groups come first, in the order in
-    which they were reported or measured, then the others, newest first.
+    `marked` contains each run, together with the names of the inputs in which the run differs from
+    the version. The scores of a group are those of its first complete run, so that later runs do
+    not change them. `reported` contains the runs that a report has shown as the version's own
+    results, in the order of the reports. The scores of these runs remain even if the run file no
+    longer exists. The version's own groups come first, in the order in which they were reported or
+    measured. The other groups follow, newest first.
     """
     shown = reported or {}
-    found: dict[tuple[object, ...], list[tuple[RunSummary, tuple[str, ...]]]] = {
+    members_of: dict[tuple[object, ...], list[tuple[RunSummary, tuple[str, ...]]]] = {
         (*series, "", ()): [] for series in shown
     }
-    for row, differs in sorted(marked, key=lambda each: (each[0].started, each[0].uid)):
-        same = row.fingerprint if differs else ""
-        found.setdefault((row.pipeline, row.kind, same, differs), []).append((row, differs))
+    for row, differs in sorted(marked, key=lambda pair: (pair[0].started, pair[0].uid)):
+        fingerprint = row.fingerprint if differs else ""
+        key = (row.pipeline, row.kind, fingerprint, differs)
+        members_of.setdefault(key, []).append((row, differs))
     groups = [
         _group((str(pipeline), str(kind)), members, shown)
-        for (pipeline, kind, *_), members in found.items()
+        for (pipeline, kind, *_), members in members_of.items()
     ]
     own = [group for group in groups if group.own]
-    places = {series: number for number, series in enumerate(shown)}
-    own.sort(key=lambda group: (places.get(_series(group), len(places)), _began(group)))
+    ranks = {series: number for number, series in enumerate(shown)}
+    own.sort(key=lambda group: (ranks.get(_series(group), len(ranks)), _started(group)))
     others = sorted(
         (group for group in groups if not group.own), key=lambda g: g.runs[-1].started, reverse=True
     )
-    rows = [row for members in found.values() for row, _ in members]
+    rows = [row for members in members_of.values() for row, _ in members]
     last = max(rows, key=lambda row: (row.started, row.uid), default=None)
-    return Measured(
+    return StoredScores(
         runs=len(rows),
         complete=sum(row.complete for row in rows),
         cases=sum(row.processed for row in rows),
@@ -72,7 +78,7 @@ def _group(
 
 
 def scored_run(row: RunSummary) -> ScoredRun:
-    """A run with those of its scores that are known."""
+    """Return the run with its known scores."""
     scores = {
         name: MeanScore(mean, row.scored.get(name, 0))
         for name, mean in row.scores.items()
@@ -84,7 +90,10 @@ def scored_run(row: RunSummary) -> ScoredRun:
 
 
 def _cost(rows: Iterable[RunSummary]) -> float | None:
-    """USD a record over the runs whose cost is known."""
+    """Return the cost in USD per record, over the runs with a known cost.
+
+    Return None if no run has a known cost.
+    """
     paid = [(row.cost, row.processed) for row in rows if row.cost is not None]
     records = sum(processed for _, processed in paid)
     return sum(cost for cost, _ in paid) / records if records else None
@@ -94,6 +103,6 @@ def _series(group: ResultGroup) -> Series:
     return group.pipeline, group.kind
 
 
-def _began(group: ResultGroup) -> str:
+def _started(group: ResultGroup) -> str:
     first = group.figure or (group.runs[0] if group.runs else None)
     return first.started if first is not None else ""

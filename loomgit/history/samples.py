@@ -1,6 +1,6 @@
-"""Samples of test cases as lines of a records file, and back: what a later run need not ask again.
+"""Converts samples of test cases to and from lines of a records file, so that runs can reuse them.
 
-A line holds one sample: the case's `id`, `key` and `def`, then the sample's own fields.
+A line contains one sample: the case's `id`, `key` and `def`, then the sample's own fields.
 """
 
 from __future__ import annotations
@@ -22,22 +22,25 @@ if TYPE_CHECKING:
 
 
 def to_line(case: CaseSamples, sample: Sample) -> JsonObject:
-    """A sample as a line."""
+    """Return the line for a sample of a case."""
     document: JsonObject = to_plain(sample)
     del document["reused"]
     return {"id": case.id, "key": case.key, "def": case.definition, **document}
 
 
 def from_object(line: JsonObject) -> Sample:
-    """The sample of a line. Raises LookupError, TypeError, ValueError where it holds none."""
+    """Return the sample in a line.
+
+    Raises LookupError, TypeError or ValueError if the line is invalid.
+    """
     document = {name: value for name, value in line.items() if name not in ("id", "key", "def")}
     judgements = document.pop("judgements")
     usage = document.pop("usage")
     if not isinstance(judgements, dict) or not isinstance(usage, dict):
-        raise TypeError("no sample")
+        raise TypeError("the line contains no sample")
     return Sample(
         judgements={name: Judgement(**value) for name, value in judgements.items()},  # type: ignore[arg-type]
-        usage=Usage(**usage),  # type: ignore[arg-type]  # as `to_line` wrote it
+        usage=Usage(**usage),  # type: ignore[arg-type]  # written by `to_line`
         **document,  # type: ignore[arg-type]
     )
 
@@ -45,17 +48,18 @@ def from_object(line: JsonObject) -> Sample:
 def load_samples(
     files: Iterable[Path], keys: Collection[str] | None = None
 ) -> dict[str, dict[int, Sample]]:
-    """The samples in these records files that answer one of `keys` (None: any), by key and index.
+    """Return the samples in records files, by key of the case and index of the sample.
 
-    What was lost to an outage is left out, and so is a line that cannot be read; the first file
-    that has a sample gives it.
+    Only samples with one of `keys` are returned; None means all samples. Invalid lines, and samples
+    that were lost in an outage, are left out. If several files contain the same sample, the first
+    file counts.
     """
-    found: dict[str, dict[int, Sample]] = {}
+    samples: dict[str, dict[int, Sample]] = {}
     for file in files:
         try:
             lines = file.read_bytes().splitlines()
         except OSError:
-            continue  # removed, or kept on another machine: then it is asked again
+            continue  # removed or on another machine; its samples are drawn again
         for line in lines:
             try:
                 document = orjson.loads(line)
@@ -66,5 +70,5 @@ def load_samples(
             except (LookupError, TypeError, ValueError):
                 continue
             if not sample.lost:
-                found.setdefault(key, {}).setdefault(sample.index, sample)
-    return found
+                samples.setdefault(key, {}).setdefault(sample.index, sample)
+    return samples

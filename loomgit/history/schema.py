@@ -1,6 +1,6 @@
-"""Run files: JSON to values and back, with the number of their format.
+"""Converts run files between JSON and values, and migrates their formats.
 
-Older formats are lifted step by step in memory; a newer one is not read by guesswork.
+Older formats are migrated step by step in memory; newer formats are refused.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import msgspec
 import orjson
 
-from loomgit.domain.outside import hide_in
 from loomgit.domain.runs import SCHEMA_VERSION, Run
+from loomgit.domain.safe_text import hide_in
 from loomgit.domain.values import to_plain
 
 if TYPE_CHECKING:
@@ -22,25 +22,29 @@ if TYPE_CHECKING:
     Migration = Callable[[JsonObject], JsonObject]
 
 
-# From a format to the next one: {1: lift_1_to_2, ...}. There is one format so far.
+# The migration from each format to the next one, for example {1: migrate_1_to_2}. Empty, because
+# only one format exists.
 MIGRATIONS: Mapping[int, Migration] = {}
 
 
 class DamagedRun(ValueError):
-    """The text is no run file: cut off, not JSON, or fields missing."""
+    """The text is not a valid run file: it is incomplete, not JSON, or lacks fields."""
 
 
 class NewerRun(ValueError):
-    """The run file was written by a later Loom."""
+    """A newer version of Loom wrote the run file."""
 
 
 def to_json(run: Run) -> bytes:
-    """The run as its file's text: indented, in the order of the fields, without secrets."""
+    """Return the content of the run file.
+
+    The content is indented JSON without secrets, in the order of the fields.
+    """
     return orjson.dumps(hide_in(as_object(run)), option=orjson.OPT_INDENT_2) + b"\n"
 
 
 def as_object(run: Run) -> JsonObject:
-    """The run as one JSON object; a case's `definition` is called `def` there."""
+    """Return the run as a JSON object. The field `definition` of a case has the key `def`."""
     document: JsonObject = to_plain(run)
     cases = document["cases"]
     assert isinstance(cases, list)
@@ -57,9 +61,10 @@ def from_json(
     current: int = SCHEMA_VERSION,
     cases: bool = True,
 ) -> Run:
-    """The run that `text` holds, lifted to the format `current`. Raises DamagedRun or NewerRun.
+    """Return the run in `text`, migrated to the format `current`.
 
-    Without `cases` the run has none: half of the work, where only a summary is wanted.
+    Raises DamagedRun or NewerRun. If `cases` is false, the cases are not parsed. This halves the
+    time, and summaries do not need cases.
     """
     try:
         document = orjson.loads(text)
@@ -69,7 +74,9 @@ def from_json(
     if type(version) is not int or version < 1:
         raise DamagedRun("no schema_version")
     if version > current:
-        raise NewerRun(f"format {version}, this Loom reads up to {current}")
+        raise NewerRun(
+            f"its format is {version}, this version of Loom reads formats up to {current}"
+        )
     try:
         for step in range(version, current):
             document = {**migrations[step](document), "schema_version": step + 1}
@@ -79,6 +86,6 @@ def from_json(
             if "def" in case:
                 case["definition"] = case.pop("def")
         return msgspec.convert(document, Run)
-    # The others are a migration's, or a case's that meets another shape than its format has.
+    # All except MsgspecError come from a migration or a case with an unexpected shape.
     except (msgspec.MsgspecError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise DamagedRun(" ".join(str(error).split())) from error

@@ -1,7 +1,8 @@
-"""The results store under `.loom/`: immutable run files, their record files, the index over them.
+"""The results store under `.loom/`: immutable run files, their records files, and their index.
 
-A run file is written once and never changed, so writers cannot meet and a reader never sees half
-of one. The truth is in the files; the index can be deleted at any time.
+A run file is written once, as a whole, and never changed. Therefore, writers do not conflict, and
+readers see no incomplete file. The run files are authoritative. The index can be deleted at any
+time.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING
 from loomgit.domain.runs import Run, RunSummary
 from loomgit.errors import UserError, WorldError
 from loomgit.history import schema
-from loomgit.history.files import is_aside, move_new, remove_stale, write_whole
+from loomgit.history.atomic_files import is_temporary, move_new, remove_stale, write_atomic
 from loomgit.history.index import Index, query
 from loomgit.history.records_writer import RecordsWriter
 
@@ -43,14 +44,15 @@ IGNORED = b"""\
 /loop-apps/*/datasets/
 .*.tmp
 """
-UID_WORD = re.compile(r"[^A-Za-z0-9_.]+")
+_UNSAFE_IN_UID = re.compile(r"[^A-Za-z0-9_.]+")
 
 
 class RunStore:
-    """The runs of one project; `warn` hears of files that cannot be used.
+    """The stored runs of one project.
 
-    `tracked` is asked before anything is written: whether Git shall see the run files. `committed`
-    lists those in Git that a change may have brought in (`brought_in`).
+    `warn` is called with a message for each file that cannot be used. `tracked` returns whether Git
+    tracks the run files; the store calls it before each write. `committed` lists the run files in
+    Git that the current change may have added (see `added_by_change`).
     """
 
     def __init__(
@@ -75,14 +77,17 @@ class RunStore:
     # -- names
 
     def begin(self, pipeline: str, now: datetime) -> tuple[str, str]:
-        """(run_id, uid) of a new run: `2026-11-21-001` and `20261121T101500Z-<pipeline>-<6 hex>`.
+        """Return (run_id, uid) of a new run.
 
-        The run_id is taken by creating a file exclusively, so that no two runs here share one.
+        Examples are `2026-11-21-001` and `20261121T101500Z-<pipeline>-<6 hex>`. The run_id is
+        reserved by an exclusively created file, so that it is unique in this store. Raises
+        WorldError if the store cannot be written.
         """
         self._ignore()
-        uid = f"{now:%Y%m%dT%H%M%SZ}-{UID_WORD.sub('_', pipeline)}-{secrets.token_hex(3)}"
+        uid = f"{now:%Y%m%dT%H%M%SZ}-{_UNSAFE_IN_UID.sub('_', pipeline)}-{secrets.token_hex(3)}"
         ids = self.folder / "state" / "run_ids"
-        # The run is written when its rows are loaded: too late to find that it cannot be.
+        # Check now, because the run file is written only after the rows are loaded. A read-only
+        # folder must be detected earlier.
         for folder in (self.folder / "runs", ids):
             try:
                 folder.mkdir(parents=True, exist_ok=True)
@@ -106,27 +111,46 @@ class RunStore:
     def _ignore(self) -> None:
         ignore = self.folder / ".gitignore"
         if not ignore.exists():
-            write_whole(ignore, without_runs(IGNORED) if self._tracked() else IGNORED)
+            write_atomic(ignore, without_runs(IGNORED) if self._tracked() else IGNORED)
         elif self._tracked():
-            held = ignore.read_bytes()
-            if without_runs(held) != held:
-                write_whole(ignore, without_runs(held))
+            content = ignore.read_bytes()
+            if without_runs(content) != content:
+                write_atomic(ignore, without_runs(content))
 
     @cached_property
-    def brought_in(self) -> frozenset[str]:
-        """The run files, as summaries name them, that are no evidence of how good a change is,
-        because the change itself may have added them."""
-        found = frozenset(self._committed()) if (self.folder / "runs").is_dir() else frozenset()
-        if found:
-            self._warn(f"{len(found)} committed run files are not used as results")
-        return found
+    def added_by_change(self) -> frozenset[str]:
+        """The run files that the current change may have added, by their paths in the summaries.
+
+        These files are no evidence for the quality of the change. The first access warns about
+        them.
+        """
+        paths = frozenset(self._committed()) if (self.folder / "runs").is_dir() else frozenset()
+        if paths:
+            self._warn(f"{len(paths)} committed run files are not used as results")
+        return paths
+
+    @property
+    def records_folder(self) -> Path:
+        """The folder of the records files."""
+        return self.folder / "records"
+
+    def records_path(self, uid: str) -> Path:
+        """Return the path of a run's records file, `.loom/records/<uid>.jsonl`.
+
+        The file may not exist.
+        """
+        return self.records_folder / f"{uid}.jsonl"
 
     # -- writing
 
     @contextmanager
     def records(self, uid: str) -> Iterator[RecordsWriter]:
-        """Open `.loom/records/<uid>.jsonl` to stream one line a record into."""
-        path = self.folder / "records" / f"{uid}.jsonl"
+        """Create a run's records file, and yield a writer that adds one line per record.
+
+        If the body of the context fails before the writer is finished, the file is removed. Raises
+        WorldError if the file cannot be created.
+        """
+        path = self.records_path(uid)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             file = path.open("xb", buffering=0)
@@ -138,20 +162,20 @@ class RunStore:
                 yield writer
             except BaseException:
                 if not writer.finished:
-                    path.unlink()  # no run file speaks of it
+                    path.unlink()  # no run file will refer to it
                 raise
 
     def save(self, run: Run) -> Path:
-        """Write the run file and note it for the index; returns the file's path."""
+        """Write the run file and add it to the index. Return the path of the file."""
         path = self.folder / "runs" / commit_folder(run.commit) / f"{run.uid}.json"
-        write_whole(path, schema.to_json(run))
+        write_atomic(path, schema.to_json(run))
         self._index.add(summarize(run, self._name(path)))
         return path
 
     # -- reading
 
     def all(self) -> list[RunSummary]:
-        """Summaries of all runs, oldest first."""
+        """Return the summaries of all runs, oldest first."""
         return self.search()
 
     def search(
@@ -164,16 +188,16 @@ class RunStore:
         status: str | None = None,
         fingerprint: str | None = None,
     ) -> list[RunSummary]:
-        """Summaries of the runs that meet every condition given, oldest first.
+        """Return the summaries of the runs that meet all given conditions, oldest first.
 
-        `commit` is an id or its beginning; `since` knows its time zone; a `fingerprint` finds the
-        runs of the same contents and parameters, whatever the commit.
+        `commit` is an id or a prefix of an id. `since` is a time with a time zone. `fingerprint`
+        selects runs that have the same contents and parameters, at any commit.
         """
         if not (self.folder / "runs").is_dir():
-            return []  # and no index is made where there is nothing to find
-        if not (self.folder / ".gitignore").exists():  # else whoever writes a run sees to it
+            return []  # do not create an index for an empty store
+        if not (self.folder / ".gitignore").exists():  # `begin` updates an existing file
             self._ignore()
-        wanted = {
+        conditions = {
             "pipeline": pipeline,
             "branch": branch,
             "status": status,
@@ -182,49 +206,52 @@ class RunStore:
         start = None if since is None else f"{since.astimezone(UTC):%Y-%m-%dT%H:%M:%S}"
         return self._index.find(
             query(
-                {name: value for name, value in wanted.items() if value is not None},
+                {name: value for name, value in conditions.items() if value is not None},
                 commit=commit,
                 since=start,
             )
         )
 
     def get(self, name: str) -> Run:
-        """The run with this run_id or uid, or the newest for `latest`. UserError where none is."""
+        """Return the run with this run_id or uid; the newest run if `name` is `latest`.
+
+        Raises UserError if no run or several runs match.
+        """
         rows = self.all()
         if name == "latest":
-            found = rows[-1:]
+            matches = rows[-1:]
         else:
-            found = [row for row in rows if name in (row.run_id, row.uid)]
-        if not found:
-            hint = "`loom runs list` shows what there is" if rows else "there are no runs yet"
+            matches = [row for row in rows if name in (row.run_id, row.uid)]
+        if not matches:
+            hint = "run `loom runs list` to list all runs" if rows else "there are no runs yet"
             raise UserError(f"there is no run {name}", hint=hint)
-        if len(found) > 1:
-            raise UserError(
-                f"run {name} is ambiguous", hint=f"say {' or '.join(r.uid for r in found)}"
-            )
-        return self.load(self.folder / found[0].path)
+        if len(matches) > 1:
+            uids = " or ".join(row.uid for row in matches)
+            raise UserError(f"run {name} is ambiguous", hint=f"use {uids}")
+        return self.load(self.folder / matches[0].path)
 
     def load(self, path: Path) -> Run:
-        """The run in a file. WorldError where it cannot be read or holds none.
+        """Return the run in a file.
 
-        A damaged one is set aside, so that it is met once.
+        Raises WorldError if the file is unreadable or contains no valid run. A damaged file is
+        renamed, so that it is reported only once.
         """
         try:
             return schema.from_json(path.read_bytes())
         except OSError as error:
             raise WorldError(f"{path} cannot be read: {error.strerror or error}") from error
         except schema.NewerRun as error:
-            raise WorldError(f"{path} was written by a newer Loom: {error}") from error
+            raise WorldError(f"{path} was written by a newer version of Loom: {error}") from error
         except schema.DamagedRun as error:
             self._set_aside(path, str(error))
-            raise WorldError(f"{path} holds no run that can be read: {error}") from error
+            raise WorldError(f"{path} contains no valid run: {error}") from error
 
     def document(self, run: Run) -> JsonObject:
-        """The run as the JSON object of its file."""
+        """Return the run as the JSON object of its file."""
         return schema.as_object(run)
 
     def latest(self, pipeline: str) -> Run | None:
-        """The newest run of a pipeline, None where it never ran."""
+        """Return the newest run of a pipeline, or None if the pipeline has never run."""
         rows = [row for row in self.search(pipeline=pipeline) if row.kind == "pipeline"]
         return self.load(self.folder / rows[-1].path) if rows else None
 
@@ -232,22 +259,25 @@ class RunStore:
         return path.relative_to(self.folder).as_posix()
 
     def files(self) -> list[str]:
-        """The run files that exist, as `runs/<commit>/<uid>.json`; sweeps what kills left there."""
-        found: list[str] = []
+        """Return the existing run files, as `runs/<commit>/<uid>.json`.
+
+        Also remove the temporary files of killed writers.
+        """
+        names: list[str] = []
         with suppress(FileNotFoundError):
             for commit in os.scandir(self.folder / "runs"):
                 if commit.is_dir():
-                    found += _run_files(commit)
-        return found
+                    names += _run_files(commit)
+        return names
 
     def _summarize(self, names: Iterable[str]) -> Sequence[RunSummary]:
-        found: list[RunSummary] = []
+        summaries: list[RunSummary] = []
         newer = 0
         for name in names:
             path = self.folder / name
             try:
                 run = schema.from_json(path.read_bytes(), cases=False)
-                found.append(summarize(run, name))
+                summaries.append(summarize(run, name))
             except schema.NewerRun:
                 newer += 1
             except schema.DamagedRun as error:
@@ -255,54 +285,63 @@ class RunStore:
             except FileNotFoundError:
                 continue
         if newer:
-            self._warn(f"{newer} run files were written by a newer Loom and are left out")
-        return found
+            self._warn(f"{newer} run files were skipped: a newer version of Loom wrote them")
+        return summaries
 
     def _set_aside(self, path: Path, why: str) -> None:
-        """Rename a damaged file to a name that is free, and say so."""
+        """Rename a damaged file to an unused name, and warn about it."""
         try:
             for number in count(1):
                 aside = path.with_name(f"{path.name}.damaged{'' if number == 1 else number}")
                 if move_new(path, aside):
                     break
         except FileNotFoundError:
-            return  # another reader was quicker, and says so
+            return  # another reader has renamed it, and warns about it
         except OSError:
-            self._warn(f"{path} is damaged and left out: {why}")
+            self._warn(f"{path} is damaged and was skipped: {why}")
         else:
-            self._warn(f"{path} is damaged, kept as {aside.name}: {why}")
+            self._warn(f"{path} is damaged and was renamed to {aside.name}: {why}")
 
 
-def _first_free(taken: Callable[[int], bool]) -> int:
-    """The number after the last one taken, of 1, 2, ... without gaps: found in log n questions."""
+def _first_free(is_taken: Callable[[int], bool]) -> int:
+    """Return the lowest free number if the numbers 1, 2, ... are taken without gaps.
+
+    Calls `is_taken` O(log n) times.
+    """
     above = 1
-    while taken(above):
+    while is_taken(above):
         above *= 2
-    return bisect_left(range(above), True, lo=above // 2 + 1, key=lambda n: not taken(n))
+    return bisect_left(range(above), True, lo=above // 2 + 1, key=lambda n: not is_taken(n))
 
 
 def _run_files(folder: os.DirEntry[str]) -> Iterator[str]:
-    """The run files in one commit's folder. (A thousand folders: no Path of each file.)"""
-    with suppress(FileNotFoundError):  # emptied and removed since it was listed
+    """Yield the run files in the folder of one commit.
+
+    The function uses `os.scandir`, because a `Path` for each file is slow in a thousand folders.
+    """
+    with suppress(FileNotFoundError):  # another process has removed the empty folder
         for entry in os.scandir(folder.path):
-            if is_aside(entry.name):
+            if is_temporary(entry.name):
                 remove_stale(entry)
             elif entry.name.endswith(".json") and not entry.name.startswith("."):
                 yield f"runs/{folder.name}/{entry.name}"
 
 
 def without_runs(ignored: bytes) -> bytes:
-    """The text of `.loom/.gitignore` with the run files left to Git."""
+    """Return the content of `.loom/.gitignore` without the line that ignores the run files."""
     return b"".join(line for line in ignored.splitlines(keepends=True) if line.strip() != b"/runs/")
 
 
 def commit_folder(commit: Commit) -> str:
-    """The folder under `runs/` for results at a commit: its id, `-dirty` for a changed tree."""
+    """Return the name of a commit's folder under `runs/`.
+
+    The name is the commit id, followed by `-dirty` if the working tree has changes.
+    """
     return commit.id if commit.id == "unborn" or not commit.dirty else f"{commit.id}-dirty"
 
 
 def summarize(run: Run, path: str) -> RunSummary:
-    """What the index keeps of a run; `score` is the mean over the evaluators' means."""
+    """Return the index's summary of a run. `score` is the mean of the evaluators' mean scores."""
     means = [s.mean for s in run.evaluation.values() if s.mean is not None]
     prompt = {run.config.prompt_blob} if run.config.prompt_blob else set()
     return RunSummary(

@@ -1,5 +1,4 @@
-"""The project's files at one point: as they lie in the working tree, as they are staged, or as a
-commit has them."""
+"""Reads the project's files in the working tree, in the index or at a commit."""
 
 from __future__ import annotations
 
@@ -14,8 +13,8 @@ from msgspec.structs import replace
 
 from loomgit.domain.globs import folder_of, matches
 from loomgit.errors import UserError, WorldError
-from loomgit.history.objects import LINK, Entry, parse_listing, parse_staged
-from loomgit.history.repository import MANY, UNBORN
+from loomgit.history.git_objects import LINK, TreeEntry, parse_listing, parse_staged
+from loomgit.history.repository import MAX_PATHSPECS, UNBORN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,12 +22,15 @@ if TYPE_CHECKING:
     from loomgit.domain.versions import Commit
     from loomgit.history.repository import Repository
 
-MOST_LINKS = 40  # one after the other, as on Linux
-INDEX = ""  # as Git writes it: `:path` is the file as it is staged
+MOST_LINKS = 40  # maximum length of a chain of symbolic links, as on Linux
+INDEX = ""  # as in Git's `:path`, which is the staged file
 
 
 class Tree:
-    """The files at `revision`: a commit's or tree's id, INDEX, or None for the working tree."""
+    """Reads the files at `revision`.
+
+    The revision is the id of a commit or tree, INDEX, or None for the working tree.
+    """
 
     def __init__(self, repository: Repository, revision: str | None = None) -> None:
         self.repository = repository
@@ -36,82 +38,92 @@ class Tree:
 
     @property
     def root(self) -> Path:
-        """The project's folder in the working tree, whatever `revision` is."""
+        """The project's folder in the working tree, for any `revision`."""
         return self.repository.root
 
     def names(self, folder: str, ending: str) -> list[str]:
-        """The project's paths of the files right in `folder` that end so, in order."""
+        """Return the sorted paths of the files directly in `folder` that end with `ending`."""
         depth = folder.count("/") + 1
         return [path for path in self.files(folder, ending) if path.count("/") == depth]
 
     def files(self, folder: str, ending: str) -> list[str]:
-        """The project's paths of the files anywhere under `folder` that end so, in order."""
+        """Return the sorted paths of the files at any depth in `folder` that end with `ending`."""
         if self.revision is None:
             check_readable(self.root / folder)
-            found = [path for path in (self.root / folder).rglob(f"*{ending}") if path.is_file()]
-            return sorted(path.relative_to(self.root).as_posix() for path in found)
-        listed = self._held if self.revision else self._staged([folder])
+            paths = [path for path in (self.root / folder).rglob(f"*{ending}") if path.is_file()]
+            return sorted(path.relative_to(self.root).as_posix() for path in paths)
+        listed = self._committed if self.revision else self._staged([folder])
         if folder in listed and listed[folder].mode == LINK:
             return self._files_behind(folder, listed[folder].blob, ending)
         return sorted(p for p in listed if p.startswith(f"{folder}/") and p.endswith(ending))
 
     def _files_behind(self, link: str, blob: str, ending: str) -> list[str]:
-        """The files of a folder that is a symbolic link within the project, by the link's path; its
-        `blob` holds where it leads."""
+        """Return the files in a folder that is a symbolic link, with paths through the link.
+
+        `blob` contains the target of the link, which must be in the project.
+        """
         target = self.repository.read_blob(blob).decode("utf-8", "surrogateescape")
         real = normpath(f"{link}/../{target}")
         if real.startswith(("/", "..")) or real == link:
             return []
-        found = (path.removeprefix(f"{real}/") for path in self.files(real, ending))
-        return [f"{link}/{name}" for name in found]
+        names = (path.removeprefix(f"{real}/") for path in self.files(real, ending))
+        return [f"{link}/{name}" for name in names]
 
     def matching(self, glob: str) -> list[str]:
-        """The project's paths that a glob matches, in order; of the working tree what Git does not
-        ignore, so that a commit of it all has the same."""
+        """Return the sorted paths that match a glob.
+
+        In the working tree, files that Git ignores do not match. Therefore, a commit of all files
+        has the same matches.
+        """
         folder = folder_of(glob)
         if self.revision is None:
             listed = dict.fromkeys(self.repository.list_files(folder))
             paths = [path for path in listed if (self.root / path).is_file()]
         else:
-            paths = list(self._held if self.revision else self._staged([folder]))
+            paths = list(self._committed if self.revision else self._staged([folder]))
         return sorted(path for path in paths if matches(glob, path))
 
     def read(self, paths: Sequence[str]) -> dict[str, bytes]:
-        """The content of those of `paths` that are files here."""
+        """Return the contents of those `paths` that are files at the revision."""
         if self.revision is None:
             present = [path for path in paths if (self.root / path).is_file()]
             return {path: (self.root / path).read_bytes() for path in present}
         inside = [f"{self.revision}:{self.repository.in_repository(path)}" for path in paths]
-        found = zip(paths, self.repository.contents(inside), strict=True)
-        return {path: item.content for path, item in found if item and item.type == "blob"}
+        objects = zip(paths, self.repository.contents(inside), strict=True)
+        return {path: item.content for path, item in objects if item and item.type == "blob"}
 
-    def entries(self, paths: Sequence[str]) -> dict[str, Entry]:
-        """Mode and blob of those of `paths` that are files here; of a link its own mode and the
-        blob that it leads to."""
+    def entries(self, paths: Sequence[str]) -> dict[str, TreeEntry]:
+        """Return the mode and blob of those `paths` that are files at the revision.
+
+        A symbolic link has its own mode and the blob of its target.
+        """
         paths = list(dict.fromkeys(paths))
         if self.revision is None or not paths:
             return self.repository.tree_entries(None, paths) if paths else {}
-        listed = self._held if self.revision else self._staged(paths)
-        found = {path: listed[path] for path in paths if path in listed}
-        links = [path for path, entry in found.items() if entry.mode == LINK]
-        folders = {path for path, entry in listed.items() if entry.mode == LINK}
+        listed = self._committed if self.revision else self._staged(paths)
+        entries = {path: listed[path] for path in paths if path in listed}
+        links = [path for path, entry in entries.items() if entry.mode == LINK]
+        all_links = {path for path, entry in listed.items() if entry.mode == LINK}
         links += [
             path
             for path in paths
-            if path not in found and folders & {str(p) for p in PurePosixPath(path).parents}
+            if path not in entries and all_links & {str(p) for p in PurePosixPath(path).parents}
         ]
-        led = self.repository.blobs_at(self.revision, links) if links else {}
-        return found | {path: Entry(LINK, blob) for path, blob in led.items()}
+        targets = self.repository.blobs_at(self.revision, links) if links else {}
+        return entries | {path: TreeEntry(LINK, blob) for path, blob in targets.items()}
 
     def real_path(self, path: str) -> str | None:
-        """Where a path of the project leads through symbolic links; None: out of the project."""
+        """Return the path after all symbolic links are resolved.
+
+        Return None if the resolved path is outside the project.
+        """
         if self.revision is None:
             real, root = (self.root / path).resolve(), self.root.resolve()
             return real.relative_to(root).as_posix() if real.is_relative_to(root) else None
-        listed = self._held if self.revision else self._staged(["."])
+        listed = self._committed if self.revision else self._staged(["."])
         links = {name for name, entry in listed.items() if entry.mode == LINK}
         for _ in range(MOST_LINKS):
-            parents = [str(each) for each in PurePosixPath(path).parents]
+            parents = [str(parent) for parent in PurePosixPath(path).parents]
             link = next((name for name in (*reversed(parents), path) if name in links), None)
             if link is None:
                 return path
@@ -123,32 +135,39 @@ class Tree:
         return None
 
     @cached_property
-    def _held(self) -> dict[str, Entry]:
-        """All files of the project at a commit, by the project's path: it stays as it is."""
+    def _committed(self) -> dict[str, TreeEntry]:
+        """All files of the project at a commit, by path.
+
+        The files are cached, because a commit never changes.
+        """
         assert self.revision
-        said = self.repository.plumbing(
+        output = self.repository.plumbing(
             "ls-tree", "-r", "-z", "--full-tree", "--end-of-options", self.revision,
             *([] if self._is_whole else [self.repository.pathspec(".")]),
         )  # fmt: skip
-        listed = parse_listing(said.decode("utf-8", "surrogateescape"))
+        listed = parse_listing(output.decode("utf-8", "surrogateescape"))
         return {self.repository.in_project(name): entry for name, entry in listed.items()}
 
     @property
     def _is_whole(self) -> bool:
         return self.repository.in_repository(".") == "."
 
-    def _staged(self, paths: Sequence[str]) -> dict[str, Entry]:
-        """The files under `paths` as the index has them, by the project's path."""
-        few = [self.repository.pathspec(path) for path in paths] if len(paths) <= MANY else []
-        said = self.repository.plumbing("ls-files", "--stage", "-z", "--full-name", "--", *few)
-        listed = parse_staged(said.decode("utf-8", "surrogateescape"))
+    def _staged(self, paths: Sequence[str]) -> dict[str, TreeEntry]:
+        """Return the staged files under `paths`, by the path in the project."""
+        specs = (
+            [self.repository.pathspec(path) for path in paths]
+            if len(paths) <= MAX_PATHSPECS
+            else []
+        )
+        output = self.repository.plumbing("ls-files", "--stage", "-z", "--full-name", "--", *specs)
+        listed = parse_staged(output.decode("utf-8", "surrogateescape"))
         return {self.repository.in_project(name): entry for name, entry in listed.items()}
 
     def export(self, folder: Path) -> Path:
-        """Write the project's files into `folder` as a checkout would; returns its root there.
+        """Write the project's files into `folder`, as in a checkout.
 
-        The user's checkout, index and HEAD are not touched. UserError for the working tree, which
-        is there already.
+        Returns the project's root in `folder`. The user's checkout, index and HEAD do not change.
+        Raises UserError for the working tree, which needs no export.
         """
         if self.revision is None:
             raise UserError("the working tree needs no export")
@@ -159,7 +178,7 @@ class Tree:
             env: Mapping[str, str] = {}
             if self.revision != INDEX:
                 env = {"GIT_INDEX_FILE": str(Path(private) / "index")}
-                quiet = ("-c", f"core.hooksPath={os.devnull}")  # a private index is nobody's event
+                quiet = ("-c", f"core.hooksPath={os.devnull}")  # no hooks for a private index
                 self.repository.plumbing(*quiet, "read-tree", self.revision, env=env)
             listed = self.repository.plumbing(
                 "ls-files", "-z", "--full-name", "--cached", "--", self.repository.pathspec("."),
@@ -173,21 +192,28 @@ class Tree:
         return root
 
     def export_contents(self, folder: Path) -> Path:
-        """As `export`, of a commit that is not trusted: contents alone, without symbolic links, and
-        without filters, which its `.gitattributes` could start."""
+        """Write the files of an untrusted commit into `folder`.
+
+        Returns the project's root in `folder`. Only contents are written: symbolic links are left
+        out, and Git's filters do not run, because the commit's `.gitattributes` could select
+        harmful filters.
+        """
         inside = self.repository.in_repository(".")
         root = folder if inside == "." else folder / inside
         root.mkdir(parents=True, exist_ok=True)
-        plain = [path for path in self._held if not {"..", ".git"} & set(path.split("/"))]
-        for path, content in self.read(plain).items():
+        safe = [path for path in self._committed if not {"..", ".git"} & set(path.split("/"))]
+        for path, content in self.read(safe).items():
             target = root / path
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(content)
         return root
 
     def commit(self, dependencies: Sequence[str] = ()) -> Commit:
-        """The commit that the files belong to, or (working tree, index) follow: then it is dirty
-        where they differ from it. `dependencies` count as changed while they are untracked."""
+        """Return the commit of the files. For the working tree and the index, this is HEAD.
+
+        The commit is dirty if the files differ from HEAD, or if one of `dependencies` is untracked
+        in the working tree.
+        """
         if self.revision is None:
             return self.repository.head(dependencies)
         if self.revision != INDEX:
@@ -195,15 +221,15 @@ class Tree:
         head = self.repository.head()
         if head.id == UNBORN:
             return head
-        said = self.repository.plumbing(
+        changed = self.repository.plumbing(
             "diff-index", "--cached", "--name-only", "-z", "HEAD", "--",
             self.repository.pathspec("."),
         )  # fmt: skip
-        return replace(head, dirty=bool(said))
+        return replace(head, dirty=bool(changed))
 
 
 def check_readable(folder: Path) -> None:
-    """Raise WorldError for a folder, at any depth, that cannot be listed."""
+    """Raise WorldError if the folder, or a folder in it at any depth, cannot be listed."""
 
     def fail(error: OSError) -> None:
         if not isinstance(error, FileNotFoundError | NotADirectoryError):

@@ -1,4 +1,7 @@
-"""Versions of prompt and context files: found by tag or revision, named by their content."""
+"""Reads versions of prompt and context files by tag or revision.
+
+Also derives the version names of contents.
+"""
 
 from __future__ import annotations
 
@@ -10,45 +13,52 @@ from msgspec.structs import replace
 from loomgit.domain.versions import FileVersion
 from loomgit.errors import UserError
 from loomgit.history.name_cache import NameCache
-from loomgit.history.names import Content, Names
-from loomgit.history.renames import Former, Renames
-from loomgit.history.scopes import Scopes
+from loomgit.history.renames import FormerPath, Renames
+from loomgit.history.tag_scopes import TagScopes
+from loomgit.history.version_names import FileContent, VersionNames
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from loomgit.history.objects import Found
+    from loomgit.history.git_objects import GitObject
     from loomgit.history.repository import Repository
 
-LISTED = 12  # versions that an error names before it says "and more"
+MAX_LISTED = 12  # maximum number of versions in an error message
 
 
 class Versions:
-    """Reads files at versions and gives contents their names.
+    """Reads files at versions, and derives the version names of contents.
 
-    A version is, the first that exists: the tag `<file without ending>@<version>`, the tag
-    `<file without ending>/<version>`, the tag `<version>`, any revision. A file that had another
-    path there is found by its `id:`, by the moves that left its content as it was, by its content.
+    A version is the first of these that exists: the tag `<file without suffix>@<version>`, the tag
+    `<file without suffix>/<version>`, the tag `<version>`, any revision. If the file has another
+    path at the version, the file is identified by its `id:`, by renames without a change of
+    content, or by its content.
     """
 
     def __init__(self, repository: Repository, at: str | None = None) -> None:
-        """`at` is where a file is read that has no version: a commit's or tree's id, `""` for the
-        index, None for the working tree."""
+        """`at` defines where files without a version are read.
+
+        It is the id of a commit or tree, `""` for the index, or None for the working tree.
+        """
         self._repository = repository
         self._at = at
 
     def read(self, path: str, version: str | None = None) -> FileVersion:
-        """The file at `version`, or (None) as it is now. UserError where there is none."""
-        found = self.read_all([(path, version)])[0]
-        if isinstance(found, UserError):
-            raise found
-        return found
+        """Return the file at `version`. If `version` is None, the file is read at `at`.
+
+        Raises UserError if the file or the version does not exist.
+        """
+        file = self.read_all([(path, version)])[0]
+        if isinstance(file, UserError):
+            raise file
+        return file
 
     def read_all(self, items: Sequence[tuple[str, str | None]]) -> list[FileVersion | UserError]:
-        """Each (path, version) in its place, or what `read` would raise for it.
+        """Return the file, or the error that `read` would raise, for each (path, version).
 
-        Any number in the same few processes: one for all that have a version; for those in the
-        working tree, and those whose version is no tag, what `names` takes.
+        The order is that of `items`. All files with a version require one Git process. Files
+        without a version, and files whose version is not a tag, also require the processes of
+        `names`.
         """
         current = [path for path, version in items if version is None]
         pinned = [(path, version) for path, version in items if version is not None]
@@ -58,7 +68,7 @@ class Versions:
             drafted[path] if version is None else loaded[path, version] for path, version in items
         ]
         nameless = {
-            Content(draft.former_path or draft.path, draft.blob, draft.revision or "HEAD")
+            FileContent(draft.former_path or draft.path, draft.blob, draft.revision or "HEAD")
             for draft in drafts
             if isinstance(draft, FileVersion) and not draft.name
         }
@@ -70,10 +80,10 @@ class Versions:
         return {path: self._draft(path, hashed) for path in paths}
 
     def _drafts_at(self, at: str, paths: Sequence[str]) -> dict[str, FileVersion | UserError]:
-        """The files at a commit or in the index."""
-        asked = [f"{at}:{self._repository.in_repository(path)}" for path in paths]
+        """Return the files at a commit or in the index."""
+        names = [f"{at}:{self._repository.in_repository(path)}" for path in paths]
         drafts: dict[str, FileVersion | UserError] = {}
-        for path, item in zip(paths, self._repository.contents(asked), strict=True):
+        for path, item in zip(paths, self._repository.contents(names), strict=True):
             where = f" at {at[:12]}" if at else " in the index"
             if item is None or item.type != "blob":
                 drafts[path] = UserError(f"{path} does not exist{where}")
@@ -89,7 +99,7 @@ class Versions:
     def _draft(self, path: str, hashed: Mapping[str, str]) -> FileVersion | UserError:
         if path not in hashed:
             return UserError(f"{path} does not exist")
-        # What Git would store, not what the checkout made of it: the same text on every platform.
+        # `decode` converts line ends to LF, so that the text is the same on all platforms.
         content = (self._repository.root / path).read_bytes()
         try:
             return FileVersion(path, "", hashed[path], decode(content, path))
@@ -98,48 +108,58 @@ class Versions:
 
     @staticmethod
     def _named(
-        draft: FileVersion | UserError, names: Mapping[Content, str]
+        draft: FileVersion | UserError, names: Mapping[FileContent, str]
     ) -> FileVersion | UserError:
         if isinstance(draft, UserError) or draft.name:
             return draft
         path = draft.former_path or draft.path
-        return replace(draft, name=names[Content(path, draft.blob, draft.revision or "HEAD")])
+        return replace(draft, name=names[FileContent(path, draft.blob, draft.revision or "HEAD")])
 
     def _load(self, items: Sequence[tuple[str, str]]) -> list[FileVersion | UserError]:
-        """The files at their versions; without a name where the version is no tag."""
-        asked = [
-            [f"{name}{end}" for name in self._candidates(path, version) for end in self._ends(path)]
+        """Return the files at their versions, without a name if the version is not a tag."""
+        names = [
+            f"{revision}{suffix}"
             for path, version in items
+            for revision in self._candidates(path, version)
+            for suffix in self._suffixes(path)
         ]
-        answers = iter(self._repository.contents([name for names in asked for name in names]))
+        objects = iter(self._repository.contents(names))
         loaded: list[FileVersion | UserError] = []
         for path, version in items:
-            pairs = [
-                (name, next(answers), next(answers)) for name in self._candidates(path, version)
+            candidates = [
+                (revision, next(objects), next(objects))
+                for revision in self._candidates(path, version)
             ]
             try:
-                loaded.append(self._choose(path, version, pairs))
+                loaded.append(self._choose(path, version, candidates))
             except UserError as error:
                 loaded.append(error)
         return loaded
 
-    def _ends(self, path: str) -> tuple[str, str]:
+    def _suffixes(self, path: str) -> tuple[str, str]:
+        """Return two suffixes for a revision, which name its commit and the file at the commit."""
         return "^{commit}", f":{self._repository.in_repository(path)}"
 
     def _candidates(self, path: str, version: str) -> list[str]:
-        """The revisions that `version` of a file may mean, in the order in which they count."""
+        """Return the revisions that `version` of a file may mean, in order of precedence."""
         stems = self._repository.stems(path)
         tags = [f"{stem}{mark}{version}" for mark in "@/" for stem in stems]
         return [*(f"refs/tags/{tag}" for tag in (*tags, version)), version]
 
     def _choose(
-        self, path: str, version: str, found: Sequence[tuple[str, Found | None, Found | None]]
+        self,
+        path: str,
+        version: str,
+        candidates: Sequence[tuple[str, GitObject | None, GitObject | None]],
     ) -> FileVersion:
-        """The first revision that exists, read; the file elsewhere in it, where it is not there."""
-        for name, commit, item in found:
+        """Return the file at the first candidate (revision, commit, file) that exists.
+
+        If the path does not exist at that revision, the file is searched under its former paths.
+        """
+        for revision, commit, item in candidates:
             if commit is None:
                 continue
-            shown = version if name.startswith("refs/tags/") else ""
+            shown = version if revision.startswith("refs/tags/") else ""
             if item is not None and item.type == "blob":
                 text = decode(item.content, f"{path}@{version}")
                 return FileVersion(path, shown, item.id, text, commit.id)
@@ -149,7 +169,7 @@ class Versions:
                     f"{path} does not exist at {version}", hint=self._hint(path, version)
                 )
             return self._read_former(path, version, shown, former)
-        scopes = Scopes(self._repository.tags())
+        scopes = TagScopes(self._repository.tags())
         stems = self._repository.stems(path)
         if any(s.version == version for tags in scopes.others(stems).values() for s in tags):
             former = Renames(self._repository, path).find_tagged(scopes, stems, version)
@@ -157,79 +177,92 @@ class Versions:
                 return self._read_former(path, version, version, former)
         raise UserError(f"{path} has no version {version}", hint=self._hint(path, version))
 
-    def _read_former(self, path: str, version: str, shown: str, former: Former) -> FileVersion:
+    def _read_former(self, path: str, version: str, shown: str, former: FormerPath) -> FileVersion:
         content = self._repository.read_blob(former.blob)
         text = decode(content, f"{former.path}@{version}")
         return FileVersion(path, shown, former.blob, text, former.commit, former.path)
 
-    def _names(self) -> Names:
-        return self._lasting_names if self._at else self._present_names()
+    def _names(self) -> VersionNames:
+        return self._cached_names if self._at else self._load_names()
 
     @cached_property
-    def _lasting_names(self) -> Names:
-        """Who reads at a commit does so for one comparison: the tags stay what they are."""
-        return self._present_names()
+    def _cached_names(self) -> VersionNames:
+        """The version names, cached because tags do not change during a comparison."""
+        return self._load_names()
 
-    def _present_names(self) -> Names:
+    def _load_names(self) -> VersionNames:
         tags = self._repository.tags()
         cache = NameCache(self._repository.common_dir, tags)
-        return Names(self._repository, Scopes(tags), cache)
+        return VersionNames(self._repository, TagScopes(tags), cache)
 
     def _hint(self, path: str, version: str) -> str:
         known = self.known(path)
         if not known:
-            return f"it has no tagged version; `loom tag {path} {version}` makes one"
-        more = f" and {len(known) - LISTED} more" if len(known) > LISTED else ""
-        return f"its versions: {', '.join(known[:LISTED])}{more}"
+            return f"it has no tagged version; run `loom tag {path} {version}` to create one"
+        more = f" and {len(known) - MAX_LISTED} more" if len(known) > MAX_LISTED else ""
+        return f"its versions: {', '.join(known[:MAX_LISTED])}{more}"
 
     def known(self, path: str) -> list[str]:
-        """The tagged versions of a file, newest first: scoped tags, else tags of the whole."""
-        scopes = Scopes(self._repository.tags())
+        """Return the versions of a file, newest first.
+
+        The versions are the file's own tags, else the tags of the whole repository.
+        """
+        scopes = TagScopes(self._repository.tags())
         if scoped := scopes.of(self._repository.stems(path)):
-            return list(dict.fromkeys(each.version for each in scoped))
+            return list(dict.fromkeys(tag.version for tag in scoped))
         inside = self._repository.in_repository(path)
-        found = self._repository.objects([f"{e.tag.commit}:{inside}" for e in scopes.plain])
-        return [each.version for each, item in zip(scopes.plain, found, strict=True) if item]
+        names = [f"{scoped_tag.tag.commit}:{inside}" for scoped_tag in scopes.plain]
+        objects = zip(scopes.plain, self._repository.objects(names), strict=True)
+        return [scoped_tag.version for scoped_tag, item in objects if item]
 
     def tag(self, path: str, version: str, message: str | None = None) -> str:
-        """Make the annotated tag `<file without ending>@<version>` at HEAD; returns its name.
+        """Create the annotated tag `<file without suffix>@<version>` at HEAD. Return its name.
 
-        Raises UserError where the file's content is not what HEAD holds, or the tag exists.
+        Raises UserError if the file differs from HEAD, or if the tag exists or its name is invalid.
         """
         blob = self._repository.hash_files([path]).get(path)
         committed = self._repository.blobs_at("HEAD", [path]).get(path)
         if committed is None:
             raise UserError(
-                f"{path} is not committed", hint="commit it first: a tag names a commit"
+                f"{path} is not committed", hint="commit it first, because a tag refers to a commit"
             )
         if blob != committed:
             raise UserError(
-                f"{path} has changes that are not committed", hint="commit or undo them first"
+                f"{path} has uncommitted changes", hint="commit or revert the changes first"
             )
         name = f"{self._repository.stems(path)[0]}@{version}"
         self._repository.create_tag(name, message or f"{path} {version}")
         return name
 
     def names(self, blobs: Mapping[str, str], revision: str | None = None) -> dict[str, str]:
-        """The displayed version of each content, by path.
+        """Return the displayed version of each content, by path.
 
-        `revision` is where the content was read; None, the working tree, where a content that HEAD
-        does not hold is `.dirty`. Four processes for any number of files, two where their names
-        were found before; three more where one has no tag of its own and changes are counted.
+        `revision` is the source of the contents. None means the working tree; the version of a
+        content that differs from HEAD then ends with `.dirty`. For any number of files, this method
+        runs four processes, or two if the names are cached. If a file has no tag of its own, three
+        more processes run, to count the file's changes.
         """
-        contents = {path: Content(path, blob, revision or "HEAD") for path, blob in blobs.items()}
-        found = self._names().find(list(contents.values()))
-        return {path: found[content] for path, content in contents.items()}
+        contents = {
+            path: FileContent(path, blob, revision or "HEAD") for path, blob in blobs.items()
+        }
+        versions = self._names().find(list(contents.values()))
+        return {path: versions[content] for path, content in contents.items()}
 
 
 def split_version(argument: str) -> tuple[str, str | None]:
-    """`path@version` as its two parts; the last `@` parts them, without one there is no version."""
+    """Split `path@version` at the last `@`.
+
+    If there is no `@`, or if the path or the version would be empty, the whole text is the path.
+    """
     path, at, version = argument.rpartition("@")
     return (path, version) if at and path and version else (argument, None)
 
 
 def decode(content: bytes, where: str) -> str:
-    """A text file's content, UTF-8 with or without a mark, line ends as LF."""
+    """Decode a text file: UTF-8 with or without a byte order mark, with LF line ends.
+
+    Raises UserError with the line and byte if the content is not UTF-8.
+    """
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

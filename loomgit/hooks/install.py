@@ -1,4 +1,4 @@
-"""Putting hooks into a repository and taking them out; what was there stays and still runs."""
+"""Installs and removes Git hooks. Existing hooks are renamed and still run."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from msgspec import Struct
 
 from loomgit.errors import UserError, WorldError
 from loomgit.hooks.shim import (
-    ASIDE,
     HOOKS,
-    MOST_WATCHED,
+    MAX_WATCHED,
+    RENAMED_SUFFIX,
     RUN_LOOM,
     WATCHED,
     Hook,
-    is_ours,
+    is_loom_hook,
     project_of,
     script,
     watch_list,
@@ -30,17 +30,17 @@ if TYPE_CHECKING:
 
 
 EXECUTABLE = stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH
-# A hook that asks what it is called (`$(basename "$0")`, `${0##*/}`, Ruby's `File.basename($0)`)
-# does something else, or nothing, under another name.
-_ASKS_ITS_NAME = re.compile(rb"basename\W{1,8}(--\s+)?\$\{?0|\$\{0##")
+# A hook that reads its own file name (`$(basename "$0")`, `${0##*/}`, Ruby's `File.basename($0)`)
+# behaves differently, or does nothing, after it is renamed.
+_READS_ITS_NAME = re.compile(rb"basename\W{1,8}(--\s+)?\$\{?0|\$\{0##")
 
 
-class Git(Protocol):
-    """What is needed of a repository."""
+class HookedRepository(Protocol):
+    """The methods of a repository that this module uses."""
 
     @property
     def common_dir(self) -> Path:
-        """The `.git` folder that all worktrees share."""
+        """The `.git` folder that is common to all worktrees."""
         ...
 
     @property
@@ -49,12 +49,16 @@ class Git(Protocol):
         ...
 
     def plumbing(self, *arguments: str) -> bytes:
-        """What a Git command prints."""
+        """Run a Git command and return its output."""
         ...
 
 
-class State(Struct, frozen=True):
-    """One hook: whether ours is there, for which project, and whether another one runs too."""
+class HookState(Struct, frozen=True):
+    """The state of one hook.
+
+    `installed` means that Loom's hook is installed, for `project`. `other` means that another hook
+    exists; Loom's hook runs it first.
+    """
 
     hook: Hook
     path: Path
@@ -64,31 +68,33 @@ class State(Struct, frozen=True):
 
 
 class Hooks:
-    """The hooks of one repository."""
+    """Manages the hooks of one repository."""
 
-    def __init__(self, git: Git) -> None:
+    def __init__(self, git: HookedRepository) -> None:
         self._git = git
 
     def folder(self) -> Path:
-        """Where Git looks for hooks: `core.hooksPath`, or the folder that all worktrees share."""
-        # A relative core.hooksPath counts from the top.
+        """Return Git's hooks folder: `core.hooksPath` or the folder common to all worktrees."""
+        # A relative core.hooksPath starts at the root of the worktree.
         top = ("-C", str(self._git.worktree))
-        said = self._git.plumbing(
+        output = self._git.plumbing(
             *top, "rev-parse", "--path-format=absolute", "--git-path", "hooks"
         )
-        return Path(said.decode("utf-8", "surrogateescape").rstrip("\n"))
+        return Path(output.decode("utf-8", "surrogateescape").rstrip("\n"))
 
-    def states(self) -> list[State]:
-        """All three hooks as they stand. Raises WorldError."""
+    def states(self) -> list[HookState]:
+        """Return the states of all three hooks. Raises WorldError."""
         folder = self.folder()
-        found = []
+        states = []
         for hook in HOOKS:
             path = folder / hook
             text = _read(path)
-            ours = is_ours(text)
-            other = os.path.lexists(folder / f"{hook}{ASIDE}") if ours else os.path.lexists(path)
-            found.append(State(hook, path, ours, other, project_of(text) if ours else ""))
-        return found
+            installed = is_loom_hook(text)
+            other = os.path.lexists(folder / f"{hook}{RENAMED_SUFFIX}" if installed else path)
+            states.append(
+                HookState(hook, path, installed, other, project_of(text) if installed else "")
+            )
+        return states
 
     def install(
         self,
@@ -100,18 +106,18 @@ class Hooks:
         strict: bool = False,
         reinstall: str = "",
     ) -> Path:
-        """Write a hook; one that is there already, and not ours, moves aside and still runs.
+        """Write a hook and return its path. Another existing hook is renamed and still runs.
 
-        Raises UserError where the folder of hooks is not this repository's alone, another project
-        of it is guarded already, or the other hook cannot be moved aside; WorldError where it
-        cannot be written.
+        Raises UserError if other repositories or tools use the hooks folder, if the installed hook
+        is for another project of this repository, or if the existing hook cannot be renamed. Raises
+        WorldError if the hook cannot be written.
         """
         folder = self.folder()
         run = f'"{python}" {RUN_LOOM} hooks run {hook}'
         line = f'{run} --project {shlex.quote(project)} -- "$@"'
         self._check_folder(folder, hook, line)
         self._check_project(project)
-        path, aside = folder / hook, folder / f"{hook}{ASIDE}"
+        path, aside = folder / hook, folder / f"{hook}{RENAMED_SUFFIX}"
         text = script(
             hook,
             python=python,
@@ -122,8 +128,8 @@ class Hooks:
         )
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            if os.path.lexists(path) and not is_ours(held := _read(path)):
-                _check_other(path, aside, held, line)
+            if os.path.lexists(path) and not is_loom_hook(other := _read(path)):
+                _check_other(path, aside, other, line)
                 path.rename(aside)
             fresh = path.with_name(f"{hook}.loom-new")
             fresh.write_bytes(text)
@@ -134,38 +140,38 @@ class Hooks:
         return path
 
     def _check_folder(self, folder: Path, hook: Hook, line: str) -> None:
-        """A folder that other repositories use, or another tool fills, is not ours to change."""
+        """Raise UserError if other repositories or another tool use the hooks folder."""
         real = folder.resolve()
         if real.parts[-2:] == (".husky", "_"):
             raise UserError(
-                f"{folder} is husky's own: what stands there is lost with the next `npm install`",
+                f"{folder} belongs to husky: the next `npm install` removes changes in it",
                 hint=f"add this line to .husky/{hook}: {line}",
             )
         own = (self._git.common_dir, self._git.worktree)
         if not any(real.is_relative_to(place.resolve()) for place in own):
             raise UserError(
-                f"core.hooksPath leads to {folder}, outside of this repository",
-                hint=f"add this line to its {hook}: {line}",
+                f"core.hooksPath is {folder}, which is outside this repository",
+                hint=f"add this line to the hook {hook} in it: {line}",
             )
 
     def _check_project(self, project: str) -> None:
         for state in self.states():
             if state.installed and state.project != project:
                 raise UserError(
-                    f"{state.path} guards another project of this repository: {state.project}",
-                    hint=f"`loom hooks uninstall --project {shlex.quote(state.project)}` first",
+                    f"{state.path} checks another project of this repository: {state.project}",
+                    hint=f"first run `loom hooks uninstall --project {shlex.quote(state.project)}`",
                 )
 
     def uninstall(self, hooks: Sequence[Hook] = HOOKS) -> list[Path]:
-        """Take our hooks out and put back, byte for byte, what was there; returns their paths.
+        """Remove Loom's hooks and return their paths. Renamed hooks are restored unchanged.
 
         Raises WorldError.
         """
         folder = self.folder()
-        gone: list[Path] = []
+        removed: list[Path] = []
         for hook in hooks:
-            path, aside = folder / hook, folder / f"{hook}{ASIDE}"
-            if not is_ours(_read(path)):
+            path, aside = folder / hook, folder / f"{hook}{RENAMED_SUFFIX}"
+            if not is_loom_hook(_read(path)):
                 continue
             try:
                 if os.path.lexists(aside):
@@ -174,17 +180,19 @@ class Hooks:
                     path.unlink()
             except OSError as error:
                 raise WorldError(f"{path}: {error.strerror or error}") from error
-            gone.append(path)
+            removed.append(path)
         if not any(state.installed for state in self.states()):
             (self._git.common_dir / WATCHED).unlink(missing_ok=True)
-        return gone
+        return removed
 
     def watch(self, seen: str, paths: Iterable[str]) -> None:
-        """Write which files matter: pathspecs from the top of the worktree, as the commit `seen`
-        has it. Raises WorldError."""
+        """Write the list of watched files, as of the commit `seen`.
+
+        `paths` are pathspecs relative to the root of the worktree. Raises WorldError.
+        """
         file = self._git.common_dir / WATCHED
         specs = sorted(set(paths))
-        text = watch_list(seen, specs if len(specs) <= MOST_WATCHED else [":(top)"])
+        text = watch_list(seen, specs if len(specs) <= MAX_WATCHED else [":(top)"])
         try:
             if file.is_file() and file.read_bytes() == text:
                 return
@@ -196,21 +204,21 @@ class Hooks:
             raise WorldError(f"{file} cannot be written: {error.strerror or error}") from error
 
 
-def _check_other(path: Path, aside: Path, held: bytes, line: str) -> None:
+def _check_other(path: Path, aside: Path, text: bytes, line: str) -> None:
     if os.path.lexists(aside):
         raise UserError(
-            f"{aside} exists already: is it the hook that ours replaced?",
-            hint=f"remove it, or move it back to {path.name}",
+            f"cannot rename {path}: {aside} exists already",
+            hint=f"remove {aside.name}, or rename it to {path.name}",
         )
-    if _ASKS_ITS_NAME.search(held):
+    if _READS_ITS_NAME.search(text):
         raise UserError(
-            f"{path} asks what it is called, so it cannot be moved aside",
+            f"cannot rename {path}, because it reads its own file name",
             hint=f"add this line to it: {line}",
         )
 
 
 def _read(path: Path) -> bytes:
-    """The text of a hook; empty where there is none, or a link leads nowhere."""
+    """Return the content of a hook, or nothing if the hook is missing or a broken link."""
     try:
         return path.read_bytes()
     except (FileNotFoundError, IsADirectoryError):
@@ -219,9 +227,13 @@ def _read(path: Path) -> bytes:
         raise WorldError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
-class Update(Struct, frozen=True):
-    """One ref of a push: what it is called here (any revision) and there, its commit here and
-    there; `there` is empty for a ref that the remote does not have."""
+class RefUpdate(Struct, frozen=True):
+    """One ref of a push.
+
+    `name` is any local revision and `id` is its commit. `remote_name` is the name of the ref on the
+    remote, and `there` its commit on the remote, which is empty if the remote does not have the
+    ref.
+    """
 
     name: str
     id: str
@@ -229,12 +241,13 @@ class Update(Struct, frozen=True):
     there: str
 
 
-def parse_updates(text: str) -> list[Update]:
-    """What Git tells a pre-push hook; deletions are left out."""
-    found = []
+def parse_updates(text: str) -> list[RefUpdate]:
+    """Parse the input that Git passes to a pre-push hook. Deletions are omitted."""
+    updates = []
     for line in text.split("\n"):
-        words = line.rsplit(" ", 3)
-        if len(words) == 4 and words[1].strip("0"):
-            name, identity, remote, there = words
-            found.append(Update(name, identity, remote, there if there.strip("0") else ""))
-    return found
+        fields = line.rsplit(" ", 3)
+        if len(fields) == 4 and fields[1].strip("0"):
+            name, identity, remote_name, remote_id = fields
+            remote_id = remote_id if remote_id.strip("0") else ""
+            updates.append(RefUpdate(name, identity, remote_name, remote_id))
+    return updates

@@ -1,5 +1,8 @@
-"""The hook scripts that are written into a repository: plain `sh`, so that a push which touches
-nothing of ours costs no more than a `git diff --quiet`."""
+"""The scripts of the Git hooks.
+
+They are plain `sh`, so that a push without relevant changes is delayed only by one `git diff
+--quiet`.
+"""
 
 from __future__ import annotations
 
@@ -12,20 +15,23 @@ if TYPE_CHECKING:
 
 Hook = Literal["pre-push", "pre-commit", "commit-msg"]
 HOOKS: tuple[Hook, ...] = get_args(Hook)
-MARK = b"# loom-hook 1"
-ASIDE = ".before-loom"
-# Python's arguments to run Loom. -P: a module in the project's folder must not replace one that
-# Loom imports. Not the package: another project's loomgit/__init__.py may be there.
+SKIP_HINT = "skip the hook with LOOM_SKIP=1 or --no-verify"
+MARKER = b"# loom-hook 1"
+RENAMED_SUFFIX = ".before-loom"
+# The arguments with which Python runs Loom. Because of -P, a module in the project folder cannot
+# replace a module that Loom imports. `-m loomgit` would be unsafe, because another package may have
+# replaced the files of `loomgit`.
 RUN_LOOM = "-P -m loomgit_command"
-WATCHED = "loom/watched"  # in the common .git folder, read by the hooks
-MOST_WATCHED = 1000  # paths, so that they fit on a command line; more are the whole project
+WATCHED = "loom/watched"  # in the common .git folder; the hooks read this file
+MAX_WATCHED = 1000  # more paths may not fit on a command line: then all files are watched
 _PROJECT = re.compile(rb"^project=(.*)$", re.MULTILINE)
 
-# Every process takes two milliseconds: so `read` takes the input (byte for byte, with or without a
-# final newline: the other hook gets the same), and `.` makes the watched paths arguments.
+# Each process takes 2 ms, so the scripts use commands that are built into the shell. `read` reads
+# the input for the other hook and preserves every byte, including a missing final newline. `.`
+# runs the file of watched paths, which sets the paths as arguments.
 _HEAD = """\
 #!/bin/sh
-# loom-hook 1: written by `loom hooks install`; `loom hooks uninstall` puts back what was here.
+# loom-hook 1: written by `loom hooks install`; `loom hooks uninstall` restores the previous hook.
 project={project}
 python={python}
 strict={strict}
@@ -40,8 +46,8 @@ fi
 watched=.git/{watched}
 [ -d .git ] || watched=$(git rev-parse --git-common-dir)/{watched} # a worktree, a submodule
 quiet() {{
-  # Whether nothing that is watched differs; what cannot be told counts as a difference. What is
-  # watched was found in the commit $seen: it still is where that one does not differ either.
+  # Whether no watched file differs; an error counts as a difference. The list of watched files is
+  # that of the commit $seen, and valid only if these files did not change since.
   from=$1
   to=$2
   [ -r "$watched" ] || return 1
@@ -53,13 +59,13 @@ quiet() {{
 
 _PRE_PUSH = """\
 same() {
-  one=$1
-  two=$2
+  base=$1
+  head=$2
   shift 2
-  git diff-tree -r --quiet "$one" "$two" -- "$@" 2>/dev/null
+  git diff-tree -r --quiet "$base" "$head" -- "$@" 2>/dev/null
 }
 judge() {
-  # Where a commit left what the remote has; nothing where that is not known.
+  # Compare with the merge base of the commit and the default branch; fails if it is unknown.
   for name in $branches; do
     old=$(git merge-base "$1" "refs/remotes/$remote/$name" 2>/dev/null) || continue
     quiet "$old" "$1"
@@ -71,7 +77,7 @@ remote=$1
 touched=no
 new=
 while [ $touched = no ] && IFS= read -r line; do
-  # `local ref, its id, remote ref, its id there`; the first may be a revision with spaces.
+  # `local ref, local id, remote ref, remote id`; the local ref may be a revision with spaces.
   old=${line##* }
   line=${line% *}
   line=${line% *}
@@ -85,9 +91,9 @@ done <<REFS
 $input
 REFS
 if [ $touched = no ] && [ -n "$new" ]; then
-  # Of new refs those count that bring commits which the remote, as it was last seen, has not.
-  lacks=$(git rev-list --max-count=1 $new --not --remotes="$remote" 2>/dev/null) || lacks=all
-  for id in ${lacks:+$new}; do
+  # New refs count only if they have commits that the remote-tracking branches do not have.
+  missing=$(git rev-list --max-count=1 $new --not --remotes="$remote" 2>/dev/null) || missing=all
+  for id in ${missing:+$new}; do
     judge "$id" || { touched=yes && break; }
   done
 fi
@@ -96,41 +102,41 @@ fi
 
 _COMMIT = """\
 same() {
-  one=$1
+  base=$1
   shift 2
-  git diff-index --cached --quiet "$one" -- "$@" 2>/dev/null
+  git diff-index --cached --quiet "$base" -- "$@" 2>/dev/null
 }
 quiet HEAD index && exit "$status"
 """
 
 _TAIL = """\
-lost() {
-  echo "loom: $1: {what} goes on untested" >&2
+fail() {
+  echo "loom: $1: {what} continues untested" >&2
   exit "$status"
 }
-[ -n "$strict" ] && lost() {
-  echo "loom: $1: {what} is stopped, since it cannot be tested" >&2
+[ -n "$strict" ] && fail() {
+  echo "loom: $1: {what} is blocked because it cannot be tested" >&2
   exit 4
 }
-[ -d "$project" ] || lost "there is no folder $project here"
+[ -d "$project" ] || fail "the folder $project does not exist"
 if [ -x "$python" ]; then
   run() { "$python" {run_loom} "$@"; }
 elif command -v loom >/dev/null; then
   run() { loom "$@"; }
 else
-  lost "$python is gone (${reinstall:+$reinstall, then }loom hooks install)"
+  fail "$python does not exist (${reinstall:+$reinstall, then }loom hooks install)"
 fi
 {give}run hooks run $strict --project "$project" {hook} -- "$@"
 case $? in
   0) exit "$status" ;;
   1)
     run --version >/dev/null 2>&1 && exit 1
-    # Python without Loom fails with 1 too.
-    lost "Loom is not installed for $python${reinstall:+ ($reinstall)}"
+    # Python without Loom also exits with 1.
+    fail "Loom is not installed for $python${reinstall:+ ($reinstall)}"
     ;;
   130) exit 130 ;;
 esac
-lost "Loom failed"
+fail "Loom failed"
 """
 _READ = """\
 input=
@@ -151,9 +157,12 @@ def script(
     strict: bool = False,
     reinstall: str = "",
 ) -> bytes:
-    """The text of a hook. `python` is the interpreter to use (a desktop client lacks the shell's
-    PATH), `project` the project's folder in the worktree, `branches` are what the default branch
-    may be called at a remote, `reinstall` the command that installs Loom again."""
+    """Return the text of a hook script.
+
+    `python` is the path of the interpreter, because desktop clients do not have the shell's PATH.
+    `project` is the path of the project folder in the worktree. `branches` are the possible names
+    of a remote's default branch. `reinstall` is the command that installs Loom again.
+    """
     push = hook == "pre-push"
     head = _HEAD.format(
         hook=hook,
@@ -161,7 +170,7 @@ def script(
         python=shlex.quote(python),
         strict="--strict" if strict else "",
         reinstall=shlex.quote(reinstall),
-        aside=ASIDE,
+        aside=RENAMED_SUFFIX,
         watched=WATCHED,
         read=_READ if push else "",
         give=_GIVE if push else "",
@@ -178,19 +187,22 @@ def script(
     return f"{head}{middle}{tail}".encode("utf-8", "surrogateescape")
 
 
-def is_ours(text: bytes) -> bool:
-    """Whether a hook file was written by us."""
-    return MARK in text[:200]
+def is_loom_hook(text: bytes) -> bool:
+    """Whether a hook file was written by Loom."""
+    return MARKER in text[:200]
 
 
 def project_of(text: bytes) -> str:
-    """The project that a hook of ours guards: its folder in the worktree."""
-    found = _PROJECT.search(text)
-    words = shlex.split(found[1].decode("utf-8", "surrogateescape")) if found else []
+    """Return the project that a Loom hook checks, as the path of its folder in the worktree."""
+    match = _PROJECT.search(text)
+    words = shlex.split(match[1].decode("utf-8", "surrogateescape")) if match else []
     return words[0] if words else "."
 
 
 def watch_list(seen: str, paths: Iterable[str]) -> bytes:
-    """The file that hooks read: the commit in which the pathspecs were found, and these."""
+    """Return the content of the file that the hooks read: pathspecs and the commit `seen`.
+
+    The pathspecs belong to the tree of this commit.
+    """
     words = " ".join(shlex.quote(path) for path in paths)
     return f"seen={seen}\nset -- {words}\n".encode("utf-8", "surrogateescape")

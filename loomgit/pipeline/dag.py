@@ -1,5 +1,7 @@
-"""Which pipelines run before which, and what an expression such as `+name` or `state:modified+`
-selects of them; pure."""
+"""The dependency graph of the pipelines, and the expressions that select pipelines from the graph.
+
+An expression contains terms such as `+name` and `state:modified+`. The module is pure.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from loomgit.domain.words import one_of
+from loomgit.domain.suggestions import suggest_or_list
 from loomgit.errors import UserError
 
 if TYPE_CHECKING:
@@ -20,21 +22,28 @@ STATES = ("modified",)
 
 
 class Dag(Struct, frozen=True):
-    """Pipelines by name, each with those that it takes its data from. All of them are keys."""
+    """The pipelines by name, each with its direct sources. Every source is also a key."""
 
     sources: Mapping[str, frozenset[str]]
 
     def find_cycle(self) -> tuple[str, ...]:
-        """Pipelines that wait for each other, the first one again at the end; none: empty."""
+        """Return pipelines that form a cycle, or an empty tuple if the graph has no cycle.
+
+        Each pipeline depends on the next one. The first pipeline is repeated at the end.
+        """
         try:
             TopologicalSorter(self.sources).prepare()
         except CycleError as error:
-            # graphlib lists each before what waits for it; a reader follows the waiting.
+            # graphlib lists a source before the pipelines that depend on it; the message shows each
+            # pipeline before its source.
             return tuple(reversed(error.args[1]))
         return ()
 
     def order(self, names: Collection[str]) -> list[str]:
-        """These pipelines, each behind those that it waits for, else by name. There is no cycle."""
+        """Return the given pipelines by name, but each pipeline after its sources.
+
+        The graph must have no cycle.
+        """
         sorter = TopologicalSorter(self.sources)
         sorter.prepare()
         ordered: list[str] = []
@@ -45,11 +54,11 @@ class Dag(Struct, frozen=True):
         return [name for name in ordered if name in names]
 
     def upstream(self, name: str) -> set[str]:
-        """What a pipeline waits for, directly or through others."""
+        """Return the direct and indirect sources of a pipeline."""
         return _reach(name, self.sources)
 
     def downstream(self, name: str) -> set[str]:
-        """What waits for a pipeline, directly or through others."""
+        """Return the pipelines that depend on a pipeline, directly or indirectly."""
         users: dict[str, set[str]] = {}
         for user, sources in self.sources.items():
             for source in sources:
@@ -57,20 +66,23 @@ class Dag(Struct, frozen=True):
         return _reach(name, users)
 
 
-def _reach(start: str, steps: Mapping[str, Collection[str]]) -> set[str]:
-    found: set[str] = set()
-    waiting = [start]
-    while waiting:
-        for name in steps.get(waiting.pop(), ()):
-            if name not in found:
-                found.add(name)
-                waiting.append(name)
-    return found - {start}
+def _reach(start: str, edges: Mapping[str, Collection[str]]) -> set[str]:
+    reached: set[str] = set()
+    pending = [start]
+    while pending:
+        for name in edges.get(pending.pop(), ()):
+            if name not in reached:
+                reached.add(name)
+                pending.append(name)
+    return reached - {start}
 
 
 class Term(Struct, frozen=True):
-    """One word of an expression: a pipeline (`method` empty), `state:modified` or `tag:VALUE`, with
-    what comes before it (`+word`) and behind it (`word+`)."""
+    """One selector of an expression: a pipeline name, `state:modified` or `tag:VALUE`.
+
+    For a pipeline name, `method` is empty. `+term` adds the upstream pipelines, `term+` adds the
+    downstream pipelines.
+    """
 
     value: str
     method: str = ""
@@ -83,76 +95,84 @@ class Term(Struct, frozen=True):
 
 
 def parse_selection(expression: str) -> tuple[tuple[Term, ...], ...]:
-    """An expression as a union (words apart) of intersections (words joined by commas).
+    """Parse an expression into a union (separated by spaces) of intersections (by commas).
 
-    Raises UserError for what is no such word.
+    Raises UserError for an invalid term.
     """
     unions = [word.split(",") for word in expression.split()]
     if not unions:
-        raise UserError("the selection is empty", hint="name a pipeline, or say state:modified")
-    return tuple(tuple(map(_term, words)) for words in unions)
+        raise UserError("the selection is empty", hint="name a pipeline, or use state:modified")
+    return tuple(tuple(map(_parse_term, words)) for words in unions)
 
 
-def _term(word: str) -> Term:
+def _parse_term(word: str) -> Term:
     upstream, downstream = word.startswith("+"), word.endswith("+")
     bare = word.removeprefix("+").removesuffix("+")
     if not bare or bare.startswith("+") or bare.endswith("+"):
         raise UserError(
-            f"'{word}' selects nothing",
-            hint="selections are name, +name, name+, state:modified, state:modified+, tag:word",
+            f"'{word}' is not a selector",
+            hint="use name, +name, name+, state:modified, state:modified+ or tag:VALUE",
         )
     method, colon, value = bare.partition(":")
     if not colon:
         return Term(bare, "", upstream, downstream)
     if method not in METHODS:
-        hint = one_of(method, METHODS, "there is")
+        hint = suggest_or_list(method, METHODS, "valid selectors")
         raise UserError(f"'{word}': unknown selector '{method}:'", hint=hint)
     if method == "state" and value not in STATES:
-        hint = one_of(value, STATES, "there is")
+        hint = suggest_or_list(value, STATES, "valid states")
         raise UserError(f"'{word}': unknown state '{value}'", hint=hint)
     return Term(value, method, upstream, downstream)
 
 
-class Facts(Struct, frozen=True):
-    """What expressions may ask of pipelines: tags by pipeline, and of those that are modified what
-    differs."""
+class SelectionFacts(Struct, frozen=True):
+    """The facts that expressions refer to.
+
+    They are the tags of each pipeline, and the differences of each modified pipeline.
+    """
 
     tags: Mapping[str, Collection[str]]
     modified: Mapping[str, Sequence[str]]
 
 
 def select(
-    dag: Dag, expression: Iterable[Sequence[Term]], facts: Facts
+    dag: Dag, expression: Iterable[Sequence[Term]], facts: SelectionFacts
 ) -> dict[str, tuple[str, ...]]:
-    """The pipelines that an expression selects, each with why. UserError for an unknown name."""
-    chosen: dict[str, tuple[str, ...]] = {}
-    for words in expression:
-        sets = [_chosen(dag, term, facts) for term in words]
-        for name in set.intersection(*(set(each) for each in sets)):
-            reasons = [reason for each in sets for reason in each[name]]
-            chosen[name] = tuple(dict.fromkeys((*chosen.get(name, ()), *reasons)))
-    return chosen
+    """Return the pipelines that match an expression, each with the reasons.
+
+    Raises UserError for an unknown name.
+    """
+    selected: dict[str, tuple[str, ...]] = {}
+    for terms in expression:
+        matches = [_select_term(dag, term, facts) for term in terms]
+        for name in set.intersection(*(set(match) for match in matches)):
+            reasons = [reason for match in matches for reason in match[name]]
+            selected[name] = tuple(dict.fromkeys((*selected.get(name, ()), *reasons)))
+    return selected
 
 
-def _chosen(dag: Dag, term: Term, facts: Facts) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {name: [why] for name, why in _roots(dag, term, facts).items()}
-    for root in list(found):
+def _select_term(dag: Dag, term: Term, facts: SelectionFacts) -> dict[str, list[str]]:
+    """Return the pipelines that match a term, each with the reasons."""
+    roots = _roots(dag, term, facts)
+    selected: dict[str, list[str]] = {name: [reason] for name, reason in roots.items()}
+    for root in roots:
         if term.upstream:
             for name in dag.upstream(root):
-                found.setdefault(name, []).append(f"upstream of {root}")
+                selected.setdefault(name, []).append(f"upstream of {root}")
         if term.downstream:
             for name in dag.downstream(root):
-                found.setdefault(name, []).append(f"downstream of {root}")
-    return found
+                selected.setdefault(name, []).append(f"downstream of {root}")
+    return selected
 
 
-def _roots(dag: Dag, term: Term, facts: Facts) -> dict[str, str]:
+def _roots(dag: Dag, term: Term, facts: SelectionFacts) -> dict[str, str]:
+    """Return the pipelines that match a term without its `+`, each with the reason."""
     if term.method == "state":
-        return {name: f"modified: {', '.join(what)}" for name, what in facts.modified.items()}
+        return {name: f"modified: {', '.join(diffs)}" for name, diffs in facts.modified.items()}
     if term.method == "tag":
         tagged = [name for name in dag.sources if term.value in facts.tags.get(name, ())]
         return dict.fromkeys(tagged, f"tag {term.value}")
     if term.value not in dag.sources:
-        hint = one_of(term.value, sorted(dag.sources), "pipelines/ has")
+        hint = suggest_or_list(term.value, sorted(dag.sources), "pipelines/ has")
         raise UserError(f"there is no pipeline {term.value}", hint=hint)
     return {term.value: "named"}

@@ -1,4 +1,4 @@
-"""What a run will cost, by the sizes of a sample of its requests and of earlier replies."""
+"""The expected cost of a run, estimated from a sample of its requests and from earlier replies."""
 
 from __future__ import annotations
 
@@ -18,13 +18,17 @@ if TYPE_CHECKING:
 
 MILLION = 1_000_000
 BYTES_PER_TOKEN = 4  # of English text
-PLAIN_REPLY = 250  # tokens of a reply of which nothing is known
+DEFAULT_REPLY_TOKENS = 250  # tokens; the assumption if nothing is known about a reply
 WORDS = "some words that a model might write here"
-ITEMS = 3  # of a list
+ITEMS = 3  # in an example list
 
 
-class Asked(Struct, frozen=True):
-    """One request of the sample: its tokens, what a reply may have, whether one is kept."""
+class PlannedCall(Struct, frozen=True):
+    """One request of the sample.
+
+    It has its input tokens, the token limit and the schema of its reply, and `kept`: whether the
+    cache has a reply.
+    """
 
     model: str
     input: int
@@ -34,60 +38,66 @@ class Asked(Struct, frozen=True):
 
 
 def estimate_stage(
-    asked: Sequence[Asked],
+    calls: Sequence[PlannedCall],
     *,
     share: float,
     replies: Callable[[str], ReplySize | None],
     price: Callable[[str, int], Price | None],
 ) -> tuple[StageEstimate, ...]:
-    """The stage by model; `share` is how many times the sample it is in all.
+    """Return the estimated calls and cost of a stage, one estimate for each model.
 
-    `replies` knows how long earlier replies were, `price` what tokens cost with a prompt so long.
+    `share` is the number of all requests divided by the number of sampled requests. `replies`
+    returns the size of earlier replies of a model. `price` returns the price of a model for a
+    prompt of the given number of tokens.
     """
-    found = []
-    for model in dict.fromkeys(one.model for one in asked):
-        same = [one for one in asked if one.model == model]
-        mean = sum(one.input for one in same) / len(same)
-        reply = replies(model) or _assumed(same)
-        cost_of = price(model, ceil(mean))
-        calls = round(len(same) * share)
-        tokens, output = round(mean * calls), round(reply.tokens * calls)
-        found.append(
+    estimates = []
+    for model in dict.fromkeys(call.model for call in calls):
+        own = [call for call in calls if call.model == model]
+        mean = sum(call.input for call in own) / len(own)
+        reply = replies(model) or _assume_size(own)
+        model_price = price(model, ceil(mean))
+        count = round(len(own) * share)
+        tokens, output = round(mean * count), round(reply.tokens * count)
+        estimates.append(
             StageEstimate(
                 model=model,
-                price=cost_of,
-                calls=calls,
+                price=model_price,
+                calls=count,
                 input=tokens,
                 output=output,
                 cost=None
-                if cost_of is None
-                else (tokens * cost_of.input + output * cost_of.output) / MILLION,
+                if model_price is None
+                else (tokens * model_price.input + output * model_price.output) / MILLION,
                 reply=reply,
-                kept=sum(one.kept for one in same) / len(same),
+                kept=sum(call.kept for call in own) / len(own),
             )
         )
-    return tuple(found)
+    return tuple(estimates)
 
 
-def _assumed(asked: Sequence[Asked]) -> ReplySize:
-    """Without earlier replies: the limit as if all used it, else the form, else a guess."""
-    limits = [one.max_tokens for one in asked if one.max_tokens]
-    if len(limits) == len(asked):
-        return ReplySize(sum(limits) / len(limits), "max_tokens")
-    schemas = [one.schema for one in asked if one.schema is not None]
-    if len(schemas) == len(asked):
-        sizes = [len(as_text(example(schema))) / BYTES_PER_TOKEN for schema in schemas]
-        return ReplySize(sum(sizes) / len(sizes), "schema")
-    return ReplySize(PLAIN_REPLY, "guess")
+def _assume_size(calls: Sequence[PlannedCall]) -> ReplySize:
+    """Return the assumed size of a reply if no earlier reply exists.
 
-
-def seen_replies(runs: Iterable[Run], stage: str, model: str) -> ReplySize | None:
-    """The mean length of the replies that runs paid for, where they asked `model` as it is asked
-    now; None where there are none.
-
-    A run that kept no count by model counts where its tokens can only be the transform's.
+    It is the token limit if all calls have one, else the size of an example of the schema, else a
+    constant.
     """
-    calls = output = read = 0
+    limits = [call.max_tokens for call in calls if call.max_tokens]
+    if len(limits) == len(calls):
+        return ReplySize(sum(limits) / len(limits), "max_tokens")
+    schemas = [call.schema for call in calls if call.schema is not None]
+    if len(schemas) == len(calls):
+        sizes = [len(as_text(example_value(schema))) / BYTES_PER_TOKEN for schema in schemas]
+        return ReplySize(sum(sizes) / len(sizes), "schema")
+    return ReplySize(DEFAULT_REPLY_TOKENS, "guess")
+
+
+def mean_reply_size(runs: Iterable[Run], stage: str, model: str) -> ReplySize | None:
+    """Return the mean length in tokens of the paid replies in runs that called `model`.
+
+    The runs must have used this exact id. The result is None if no such reply exists. A run without
+    counts by model counts only if all of its tokens belong to the transform.
+    """
+    calls = output = counted_runs = 0
     for run in runs:
         counts = [
             (count.calls, count.output)
@@ -100,45 +110,48 @@ def seen_replies(runs: Iterable[Run], stage: str, model: str) -> ReplySize | Non
             counts = [(run.cost.calls, run.cost.tokens.get("output", 0))]
         if not sum(count for count, _ in counts):
             continue
-        read += 1
+        counted_runs += 1
         calls += sum(count for count, _ in counts)
         output += sum(tokens for _, tokens in counts)
-    return ReplySize(output / calls, "runs", calls, read) if calls and output else None
+    return ReplySize(output / calls, "runs", calls, counted_runs) if calls and output else None
 
 
-def example(schema: JsonMapping, whole: JsonMapping | None = None) -> Json:
-    """A value that a JSON Schema asks for, of about the length that a model would write."""
-    whole = schema if whole is None else whole
+def example_value(schema: JsonMapping, root: JsonMapping | None = None) -> Json:
+    """Return an example value for a JSON Schema, about as long as a value in a model's reply.
+
+    `root` is the schema that contains the `$defs`; by default `schema` itself.
+    """
+    root = schema if root is None else root
     options = schema.get("enum")
     if "const" in schema:
         return schema["const"]
     if isinstance(options, list) and options:
         return max(options, key=lambda option: len(as_text(option)))
-    part = _referred(schema, whole)
-    if part is not None:
-        return example(part, whole)
+    target = _resolve(schema, root)
+    if target is not None:
+        return example_value(target, root)
     kind = schema.get("type")
     kind = kind[0] if isinstance(kind, list) and kind else kind
     fields, items = schema.get("properties"), schema.get("items")
     if kind == "object" or fields is not None:
-        named = fields if isinstance(fields, dict) else {}
+        properties = fields if isinstance(fields, dict) else {}
         return {
-            name: example(field, whole) if isinstance(field, dict) else WORDS
-            for name, field in named.items()
+            name: example_value(field, root) if isinstance(field, dict) else WORDS
+            for name, field in properties.items()
         }
     if kind == "array":
-        return [example(items, whole) if isinstance(items, dict) else WORDS] * ITEMS
+        return [example_value(items, root) if isinstance(items, dict) else WORDS] * ITEMS
     if kind in ("number", "integer"):
-        return _number(schema, whole=kind == "integer")
+        return _number(schema, integer=kind == "integer")
     return {"boolean": True, "null": None}.get(str(kind), WORDS)
 
 
-def _referred(schema: JsonMapping, whole: JsonMapping) -> JsonMapping | None:
-    """The schema that a reference or the first of several choices stands for."""
-    reference, definitions = schema.get("$ref"), whole.get("$defs")
+def _resolve(schema: JsonMapping, root: JsonMapping) -> JsonMapping | None:
+    """Return the target of a reference, or the first of several choices; None for other schemas."""
+    reference, definitions = schema.get("$ref"), root.get("$defs")
     if isinstance(reference, str) and isinstance(definitions, dict):
-        found = definitions.get(reference.rpartition("/")[2])
-        return found if isinstance(found, dict) and "$ref" not in found else None
+        target = definitions.get(reference.rpartition("/")[2])
+        return target if isinstance(target, dict) and "$ref" not in target else None
     for key in ("anyOf", "oneOf", "allOf"):
         choices = schema.get(key)
         if isinstance(choices, list) and choices and isinstance(choices[0], dict):
@@ -146,8 +159,8 @@ def _referred(schema: JsonMapping, whole: JsonMapping) -> JsonMapping | None:
     return None
 
 
-def _number(schema: JsonMapping, *, whole: bool) -> Json:
+def _number(schema: JsonMapping, *, integer: bool) -> Json:
     low, high = schema.get("minimum", 0), schema.get("maximum", 1)
     low = low if isinstance(low, int | float) else 0
     high = high if isinstance(high, int | float) else max(1, low)
-    return int(low) if whole else round(low + 0.85 * (high - low), 2)
+    return int(low) if integer else round(low + 0.85 * (high - low), 2)

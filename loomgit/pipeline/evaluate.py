@@ -1,4 +1,4 @@
-"""Evaluate: every configured evaluator judges an output, then the gate decides."""
+"""The evaluate stage: every configured evaluator scores an output. Then the gate decides."""
 
 from __future__ import annotations
 
@@ -7,8 +7,13 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from loomgit.domain.gates import decide
-from loomgit.domain.ports import EvaluatorFailure
-from loomgit.domain.records import Assessment, Failure, JudgeFailure, Subject
+from loomgit.domain.records import (
+    Assessment,
+    EvaluationInput,
+    EvaluatorFailure,
+    JudgeFailure,
+    RecordFailure,
+)
 from loomgit.errors import Denied, ModelError, Unrecorded
 
 if TYPE_CHECKING:
@@ -20,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Panel:
-    """The evaluators of a pipeline with its gate; `sample` is the share of records they see."""
+    """The evaluators and the gate of a pipeline; `sample` is the share of evaluated records."""
 
     def __init__(
         self,
@@ -39,22 +44,30 @@ class Panel:
         return tuple(spec.name for spec, _ in self._evaluators)
 
     def selects(self, record: Record) -> bool:
-        """Whether the record is in the evaluated share: decided by its key, so always the same."""
+        """Whether the record is in the evaluated share.
+
+        The decision depends only on the record's key, so it is the same in every run.
+        """
         if self._sample >= 1.0:
             return True
-        first = hashlib.sha256(record.key.encode()).digest()[:8]
-        return int.from_bytes(first, "big") < self._sample * 2**64
+        prefix = hashlib.sha256(record.key.encode()).digest()[:8]
+        return int.from_bytes(prefix, "big") < self._sample * 2**64
 
     @property
     def weights(self) -> dict[str, float]:
-        """The weight of every evaluator, by its name."""
+        """The weight of every evaluator, by name."""
         return {spec.name: spec.weight for spec, _ in self._evaluators}
 
     async def judge(
         self, record: Record, output: Output
-    ) -> tuple[tuple[Assessment, ...], Failure | None]:
-        """The assessments, and the gate's failure where it has one. Raises Denied."""
-        subject = Subject(record.input, output.fields, latency=output.latency, cost=output.cost)
+    ) -> tuple[tuple[Assessment, ...], RecordFailure | None]:
+        """Return the assessments of an output, and a failure if the gate rejects the output.
+
+        Raises Denied.
+        """
+        subject = EvaluationInput(
+            record.input, output.fields, latency=output.latency, cost=output.cost
+        )
         if len(self._evaluators) == 1:
             assessments: tuple[Assessment, ...] = (await _assess(*self._evaluators[0], subject),)
         else:
@@ -68,7 +81,7 @@ class Panel:
             return assessments, None
         troubles = {assessment.trouble for assessment in assessments}
         erred = any(assessment.score is None for assessment in assessments)
-        return assessments, Failure(
+        return assessments, RecordFailure(
             "evaluate" if erred else "gate",
             decision.reason,
             infrastructure=bool(troubles & {"infrastructure", "unrecorded"}),
@@ -76,8 +89,13 @@ class Panel:
         )
 
 
-async def _assess(spec: EvaluatorSpec, evaluator: Evaluator, subject: Subject) -> Assessment:
-    """One assessment; an error in place of its score says whose fault it was."""
+async def _assess(
+    spec: EvaluatorSpec, evaluator: Evaluator, subject: EvaluationInput
+) -> Assessment:
+    """Return the assessment of one evaluator.
+
+    If the evaluator fails, the assessment has an error and a `trouble` in place of a score.
+    """
     try:
         score = await evaluator.score(subject)
     except Denied:
@@ -89,17 +107,21 @@ async def _assess(spec: EvaluatorSpec, evaluator: Evaluator, subject: Subject) -
             spec.weight,
             error=str(failure),
             spent=failure.spent,
-            trouble=_blame(failure),
+            trouble=_trouble_of(failure),
         )
     except ModelError as error:
         return Assessment(
-            spec.name, spec.threshold, spec.weight, error=error.message, trouble=_blame(error)
+            spec.name, spec.threshold, spec.weight, error=error.message, trouble=_trouble_of(error)
         )
     return Assessment(spec.name, spec.threshold, spec.weight, score=score)
 
 
-def _blame(error: ModelError | EvaluatorFailure) -> Trouble:
-    """Whose fault it is that there is no score: a judge that gives none measured nothing."""
+def _trouble_of(error: ModelError | EvaluatorFailure) -> Trouble:
+    """Return the cause of a missing score.
+
+    If the judge gives no verdict, the failure is one of infrastructure, because the output was not
+    measured.
+    """
     if isinstance(error, EvaluatorFailure) and not isinstance(error, JudgeFailure):
         return "product" if error.product else ""
     return "unrecorded" if isinstance(error, Unrecorded) else "infrastructure"

@@ -1,4 +1,4 @@
-"""What a run says while it works: values for whoever draws progress or keeps a log."""
+"""The events of a run, for progress displays and logs."""
 
 from __future__ import annotations
 
@@ -10,22 +10,25 @@ from loomgit.domain.runs import Run
 
 
 class RunStarted(Struct, frozen=True):
-    """A run begins."""
+    """A run has started."""
 
     pipeline: str
     version: str | None
 
 
 class Extracted(Struct, frozen=True):
-    """All records are in the spool, the `refused` ones included; `seconds` is wall time."""
+    """All records are in the spool, including the `refused` ones; `seconds` is wall time."""
 
     records: int
     refused: int
     seconds: float
 
 
-class Progressed(Struct, frozen=True):
-    """So many of `total` records went the whole way; `cost` is USD so far, None if unknown."""
+class BatchLoaded(Struct, frozen=True):
+    """`done` of `total` records are complete.
+
+    `cost` is the cost so far in USD, None if it is unknown.
+    """
 
     done: int
     total: int
@@ -33,16 +36,16 @@ class Progressed(Struct, frozen=True):
 
 
 class Warned(Struct, frozen=True):
-    """Something that the user should know and that stops nothing."""
+    """A warning for the user; the run continues."""
 
     message: str
 
 
 class RunFinished(Struct, frozen=True):
-    """The run is over and this is its record; `hint` says what to do about its end."""
+    """The run has ended. `run` is its record, and `hint` is advice about the end of the run."""
 
     run: Run
     hint: str | None = None
 
 
-Event: TypeAlias = RunStarted | Extracted | Progressed | Warned | RunFinished
+Event: TypeAlias = RunStarted | Extracted | BatchLoaded | Warned | RunFinished

@@ -1,4 +1,4 @@
-"""Where a prompt's metadata ends and its text begins."""
+"""Separate the metadata of a prompt from its text."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ _FRONT = re.compile(r"\A---[ \t]*\n(.*?)^---[ \t]*(?:\n|\Z)", re.DOTALL | re.MUL
 
 
 def split_front_matter(text: str) -> tuple[str, int, str]:
-    """(metadata's YAML, how many lines it takes with its marks, body); "" and 0 where none is."""
+    """Return the YAML of the metadata, its number of lines, and the body.
+
+    The number includes the `---` lines. If the text has no front matter, the YAML is "" and the
+    number is 0.
+    """
     match = _FRONT.match(text)
     if match is None:
         return "", 0, text

@@ -1,4 +1,4 @@
-"""The row that a record is loaded as, and an example of it before there is an output."""
+"""The row that Loom loads for a record, and an example output for checks before the first call."""
 
 from __future__ import annotations
 
@@ -30,15 +30,16 @@ def loaded_row(
     output: JsonMapping,
     lineage: JsonMapping,
 ) -> JsonObject:
-    """The row to load: key, output, included input.
+    """Return the row to load: key fields, output fields, included input fields.
 
-    The key is the record's own, whatever the model says. With a load schema only the fields that it
-    names are loaded of the output. A record without a key is identified by its hash, `identity`.
+    The key fields come from the record, even if the output has fields with the same names. If there
+    is a load schema, the row contains only the output fields in the schema. A record without a key
+    is identified by its hash, `identity`.
     """
     row: JsonObject = {name: record[name] for name in key} or {HASH_KEY: identity}
-    wanted = load.schema.get("properties") if load.schema is not None else None
+    properties = load.schema.get("properties") if load.schema is not None else None
     for name, value in output.items():
-        if name not in row and (not isinstance(wanted, dict) or name in wanted):
+        if name not in row and (not isinstance(properties, dict) or name in properties):
             row[name] = value
     for name in load.include:
         row.setdefault(name, record.get(name))
@@ -49,7 +50,10 @@ def loaded_row(
 
 
 def example_output(output: JsonMapping | None) -> JsonObject:
-    """A value for each declared field; null where the declaration does not say one type."""
+    """Return an example value for each declared field.
+
+    The value is null if the field does not have exactly one type.
+    """
     properties = (output or {}).get("properties")
     if not isinstance(properties, dict):
         return {}
@@ -58,7 +62,7 @@ def example_output(output: JsonMapping | None) -> JsonObject:
 
 def _example(schema: Json) -> Json:
     kind = schema.get("type") if isinstance(schema, dict) else None
-    kinds = [each for each in (kind if isinstance(kind, list) else [kind]) if each != "null"]
+    kinds = [name for name in (kind if isinstance(kind, list) else [kind]) if name != "null"]
     if len(kinds) != 1 or not isinstance(kinds[0], str):
         return None
     return _EXAMPLES.get(kinds[0])

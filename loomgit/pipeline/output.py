@@ -1,4 +1,4 @@
-"""A model's reply as the fields of an output: read leniently, validated strictly."""
+"""Read the fields of an output from a model's reply: lenient parsing, strict validation."""
 
 from __future__ import annotations
 
@@ -14,12 +14,15 @@ if TYPE_CHECKING:
 
     from loomgit.domain.values import Json, JsonMapping
 
-TEXT_FIELD = "text"  # the one field of an output that is not JSON
+TEXT_FIELD = "text"  # the only field of an output that is not JSON
 
 
 class OutputReader:
-    """Turns replies into outputs. With a schema the answer must fit it; without one, the one object
-    in the reply is the output, and the `text` of any other reply that does not begin as an object.
+    """Turns replies into outputs.
+
+    With a schema, the answer must match the schema. Without a schema, the only JSON object in the
+    reply is the output. A reply without an object becomes the field `text`, unless it begins like
+    an object.
     """
 
     def __init__(self, schema: JsonMapping | None) -> None:
@@ -27,7 +30,7 @@ class OutputReader:
         self._validator = None if schema is None else compile_schema(schema)
 
     def read(self, text: str) -> ParsedReply:
-        """The output's fields as the answer's value, or what is wrong with the reply."""
+        """Return the fields of the output as the `value`, or the reply's error as the `fault`."""
         validator = self._validator
         if validator is not None:
             answer = read_answer(text, lambda value: describe_faults(validator, value))
@@ -41,16 +44,23 @@ class OutputReader:
 
 
 def compile_schema(schema: JsonMapping) -> jsonschema_rs.Validator:
-    """A validator for a JSON Schema that was checked when it was read."""
-    import jsonschema_rs  # noqa: PLC0415 - 0.1 s: runs without a schema do not pay for it
+    """Return a validator for a JSON Schema.
+
+    The schema must be valid. Loom checks it when it loads the configuration.
+    """
+    import jsonschema_rs  # noqa: PLC0415 - the import takes 0.1 s; runs without a schema skip it
 
     return jsonschema_rs.validator_for(dict(schema))
 
 
 def describe_faults(validator: jsonschema_rs.Validator, value: Json) -> str:
-    """What does not fit, first things first: `confidence: 1.2 is greater than ...; ...`."""
+    """Return the differences between a value and the schema; empty if the value is valid.
+
+    The differences are in the validator's order. The format is
+    `confidence: 1.2 is greater than ...; ...`.
+    """
     faults = []
     for error in validator.iter_errors(value):
-        where = ".".join(str(step) for step in error.instance_path)
-        faults.append(f"{where}: {error.message}" if where else error.message)
+        path = ".".join(str(step) for step in error.instance_path)
+        faults.append(f"{path}: {error.message}" if path else error.message)
     return join_faults(faults)

@@ -1,7 +1,7 @@
-"""What a run is made of before it begins: contents at their versions, the model, the variables.
+"""The inputs of a run: file contents at their versions, the model, the variables.
 
-From these come the run record's `config`, the fingerprint (a hash of all that can change a result)
-and the scope (a hash over the files that the pipeline depends on).
+A plan computes the run record's `config`, the fingerprint (a hash of everything that can change a
+result) and the scope (a hash of the files that the pipeline depends on).
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
     from loomgit.domain.records import Record
 
-PLAIN = "100644"  # Git's mode of a file that is neither executable nor a link
-# Raised when the same inputs would be judged differently, or another question be asked of them.
+REGULAR_FILE_MODE = "100644"  # Git's mode of a regular file that is not executable
+# This number increases when Loom evaluates the same inputs differently or sends a different prompt.
 EVALUATION_FORMAT = 3
 
 
-class Sampling(Struct, frozen=True):
-    """How the model is asked: what a pipeline's `transform` says of the model."""
+class ModelParameters(Struct, frozen=True):
+    """The model and its parameters, from a pipeline's `transform`."""
 
     model: str
     temperature: float | None = None
@@ -40,12 +40,14 @@ class Sampling(Struct, frozen=True):
 
 
 class Plan(Struct, frozen=True):
-    """One pipeline, ready to run. `files` holds the other files it depends on, path to blob, and
-    `modes` Git's mode of every file that is no plain one; `documents` are the files that are
-    searched for the records, `code` those that the Python evaluators consist of and read, path to
-    blob; `model` and `judge` are ids as configured (None: no evaluator asks a judge).
-    `endpoints` (of the models, by name) and `judge_endpoint` say how the configuration reaches
-    them, as far as that can change a reply."""
+    """One pipeline, ready to run.
+
+    `documents`, `code` and `files` map paths to blobs: the files that retrieval searches, the
+    source and data files of the Python evaluators, and the other files that the pipeline depends
+    on. `modes` maps a path to Git's mode of the file, if the mode is not REGULAR_FILE_MODE. `model`
+    and `judge` are ids as configured; `judge` is None if no evaluator calls a judge. `endpoints`
+    (by model name) and `judge_endpoint` contain the connection settings that can change a reply.
+    """
 
     pipeline: Pipeline
     prompt: FileVersion
@@ -63,17 +65,17 @@ class Plan(Struct, frozen=True):
     judge_endpoint: JsonMapping = field(default_factory=dict)
 
     @property
-    def sampling(self) -> Sampling:
-        """How the model is asked; a pinned snapshot is part of the id that is sent."""
+    def sampling(self) -> ModelParameters:
+        """The model and its parameters; a pinned snapshot is part of the model id."""
         transform = self.pipeline.transform
         pinned = transform.model_version
         model = f"{self.model}-{pinned}" if pinned else self.model
-        return Sampling(
+        return ModelParameters(
             model, transform.temperature, transform.seed, transform.max_tokens, transform.params
         )
 
     def parameters(self) -> dict[str, object]:
-        """What was passed to the model and to the templates besides the contents."""
+        """Return the parameters of the model and of the templates, without the file contents."""
         transform = self.pipeline.transform
         return {
             "temperature": transform.temperature,
@@ -85,26 +87,31 @@ class Plan(Struct, frozen=True):
         }
 
     def question(self) -> dict[str, object]:
-        """What the results answer: results of different questions cannot be compared.
+        """Return the definition of the evaluation.
 
-        Thresholds, weights and gates are not in it: they decide over scores, and change none.
+        Results with different definitions are not comparable. The definition does not contain
+        thresholds, weights and gates, because they do not change scores.
         """
         return {
             "format": EVALUATION_FORMAT,
-            "evaluators": self._asked(),
+            "evaluators": self._evaluator_definitions(),
             "code": dict(self.code),
             "judge": self.judge,
         }
 
     def judging(self) -> dict[str, object]:
-        """The question, and how the judge is reached: what a change may soften."""
+        """Return the definition of the evaluation and the connection settings of the judge.
+
+        A change to any of them can weaken the evaluation to get better scores.
+        """
         return {**self.question(), "judge_endpoint": dict(self.judge_endpoint) or None}
 
     def fingerprint(self) -> str:
-        """sha256 over everything that can change an output or a score, the records aside.
+        """sha256 of everything that can change an output or a score, without the records.
 
-        Of the pipeline file only what matters to a result is in it: a new description changes none.
-        Neither do thresholds, weights and gates: they decide over stored scores as well.
+        It contains only the settings of the pipeline file that affect a result, so a new
+        description does not change it. Thresholds, weights and gates do not change it either,
+        because they also apply to stored scores.
         """
         transform, evaluate = self.pipeline.transform, self.pipeline.evaluate
         others = {path: blob for path, blob in self.files.items() if path != self.pipeline.path}
@@ -121,50 +128,57 @@ class Plan(Struct, frozen=True):
                 "model": self.sampling.model,
                 "fallback_models": transform.fallback_models,
                 "parameters": self.parameters(),
-                "evaluators": self._asked(),
+                "evaluators": self._evaluator_definitions(),
                 "sample": evaluate.sample,
-                "instead": self._instead(),
-                **self._reached(),
-                **self._searched(),
+                "instead": self._replacement(),
+                **self._connections(),
+                **self._retrieval(),
             }
         )
 
-    def _reached(self) -> dict[str, object]:
-        """How the models and the judge are reached, where the configuration says so."""
-        asked = [self.model, self.sampling.model, *self.pipeline.transform.fallback_models]
-        found = {name: dict(self.endpoints[name]) for name in asked if name in self.endpoints}
-        more = {"judge_endpoint": dict(self.judge_endpoint)} if self.judge_endpoint else {}
-        return {**({"endpoints": found} if found else {}), **more}
+    def _connections(self) -> dict[str, object]:
+        """Return the configured connection settings of the models and the judge."""
+        models = [self.model, self.sampling.model, *self.pipeline.transform.fallback_models]
+        endpoints = {name: dict(self.endpoints[name]) for name in models if name in self.endpoints}
+        judge = {"judge_endpoint": dict(self.judge_endpoint)} if self.judge_endpoint else {}
+        return {**({"endpoints": endpoints} if endpoints else {}), **judge}
 
-    def _asked(self) -> dict[str, object]:
-        """What the evaluators are asked, without what decides over their scores."""
+    def _evaluator_definitions(self) -> dict[str, object]:
+        """Return the definitions of the evaluators, without thresholds and weights."""
         return {
             spec.name: {"type": spec.type, "criteria": spec.criteria, "config": spec.config}
             for spec in self.pipeline.evaluate.evaluators
         }
 
-    def _searched(self) -> dict[str, object]:
-        """What decides on the documents that records get, where any are searched."""
+    def _retrieval(self) -> dict[str, object]:
+        """Return the settings and documents of retrieval.
+
+        The mapping is empty if the pipeline has no retrieval.
+        """
         retrieve = self.pipeline.transform.retrieve
         if retrieve is None and not self.documents:
             return {}
-        how = None if retrieve is None else {**asdict(retrieve), "documents": ()}  # globs: no more
-        return {"retrieve": how, "documents": sorted(self.documents.items())}
+        # The globs are left out, because only the matching files can change a result.
+        settings = None if retrieve is None else {**asdict(retrieve), "documents": ()}
+        return {"retrieve": settings, "documents": sorted(self.documents.items())}
 
-    def _instead(self) -> dict[str, object]:
-        """What becomes of a record that fails, where that is another result."""
+    def _replacement(self) -> dict[str, object]:
+        """Return the settings that can replace a failed record's result.
+
+        The mapping is empty if there are no such settings.
+        """
         load, evaluate = self.pipeline.load, self.pipeline.evaluate
         if load.on_failure == "retry":
-            instead: dict[str, object] = {"retries": load.retries}
+            settings: dict[str, object] = {"retries": load.retries}
         elif load.on_failure == "fallback" and load.fallback is not None:
-            instead = asdict(load.fallback)
+            settings = asdict(load.fallback)
         else:
             return {}
         policy = [(spec.name, spec.threshold, spec.weight) for spec in evaluate.evaluators]
-        return {**instead, "policy": policy, "gate": asdict(evaluate.gate)}
+        return {**settings, "policy": policy, "gate": asdict(evaluate.gate)}
 
     def dependencies(self) -> dict[str, tuple[str, str]]:
-        """Git's mode and blob id of every file that the pipeline depends on, by path.
+        """Git's mode and the blob id of every file that the pipeline depends on, by path.
 
         A file that is pinned to a version has the blob of that version.
         """
@@ -173,14 +187,17 @@ class Plan(Struct, frozen=True):
         blobs |= self.documents
         blobs |= self.code
         blobs |= self.files
-        return {path: (self.modes.get(path, PLAIN), blob) for path, blob in sorted(blobs.items())}
+        return {
+            path: (self.modes.get(path, REGULAR_FILE_MODE), blob)
+            for path, blob in sorted(blobs.items())
+        }
 
     def scope(self) -> str:
-        """sha256 over mode, blob and path of the pipeline's files."""
+        """sha256 of the modes, blobs and paths of the pipeline's files."""
         return digest([(*entry, path) for path, entry in self.dependencies().items()])
 
     def config(self) -> RunConfig:
-        """The `config` of the run record."""
+        """Return the `config` of the run record."""
         return RunConfig(
             prompt_version=self.prompt.name,
             prompt_blob=self.prompt.blob,
@@ -193,9 +210,12 @@ class Plan(Struct, frozen=True):
         )
 
 
-def identify(plan: Plan) -> Callable[[Record], tuple[str, str]]:
-    """A function from a record to its case's key (all that can change its scores) and definition
-    (the question alone: input, evaluators, judge)."""
+def case_identifier(plan: Plan) -> Callable[[Record], tuple[str, str]]:
+    """Return a function that maps a record to the key and the definition of its case.
+
+    The key is a hash of everything that can change the scores. The definition is a hash of the
+    question only: input, evaluators, judge.
+    """
     fingerprint, question = plan.fingerprint(), digest(plan.question())
 
     def identity(record: Record) -> tuple[str, str]:

@@ -1,7 +1,7 @@
-"""Prompts: Jinja2 in a sandbox, strict about names, over records that are data and never template.
+"""Prompts: Jinja2 templates in a sandbox, with strict names. Records are data, never templates.
 
-Front matter (`---` YAML `---`) is metadata and not part of what is sent; its lines still count, so
-that an error names the line that an editor shows.
+Front matter (`---` YAML `---`) is metadata, and Loom does not send it to the model. Its lines
+count in error messages, so that the line numbers match those of an editor.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from jinja2.exceptions import SecurityError, TemplateError, TemplateNotFound
 from jinja2.loaders import FunctionLoader
 
 from loomgit.domain.place import Place, Problem
-from loomgit.domain.words import did_you_mean, nearest
+from loomgit.domain.suggestions import did_you_mean, nearest
 from loomgit.errors import ProblemsFound, UserError
 from loomgit.pipeline.front_matter import split_front_matter
 from loomgit.pipeline.references import Reference, Template, find_references, has_computed_includes
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 ROOTS = ("input", "context", "vars")
 SHOWN_FIELDS = 12
 _NO_ATTRIBUTE = re.compile(r"has no attribute '([^']*)'")
-# What a template's own expressions may raise on a record: a filter on a wrong type, a division.
+# Errors that the expressions of a template can raise: a filter on a wrong type, a division by zero.
 _EXPRESSION_ERRORS = (
     TemplateError,
     TypeError,
@@ -42,19 +42,22 @@ _EXPRESSION_ERRORS = (
 
 
 class RenderFailure(Exception):
-    """A prompt cannot be rendered for this record; the text is the one-line reason."""
+    """The prompt cannot be rendered for a record; the text is the reason in one line."""
 
 
 class _RefusedInclude(SecurityError):
-    """A template that may not be included."""
+    """The project does not allow the inclusion of a template."""
 
     def __init__(self, name: str, message: str) -> None:
         super().__init__(message)
         self.name = name
 
 
-class _Environment(LimitedEnvironment):
-    """`input.items` is the record's field of that name where it has one, not a dict's method."""
+class _PromptEnvironment(LimitedEnvironment):
+    """A sandbox in which a field of a record takes precedence over a method of `dict`.
+
+    `input.items` is the field `items` of a record that has such a field, not the method.
+    """
 
     def getattr(self, obj: object, attribute: str) -> object:
         if isinstance(obj, dict) and attribute in obj:
@@ -63,10 +66,12 @@ class _Environment(LimitedEnvironment):
 
 
 class Prompt:
-    """A compiled prompt; `include` reads other templates at the prompt's own version.
+    """A compiled prompt.
 
-    `include` raises UserError for a template that may not be included. Raises ProblemsFound where
-    it is no template, or includes one that does not exist or may not be included.
+    `include` reads the included templates at the prompt's own version. It returns None if the
+    template does not exist, and raises UserError if the project does not allow the inclusion.
+    Raises ProblemsFound if the template is invalid, or if an included template is missing or not
+    allowed.
     """
 
     def __init__(
@@ -75,24 +80,24 @@ class Prompt:
         self.path = path
         _, shift, body = split_front_matter(text)
         if not shift and text.startswith("---\n"):
-            hint = "write a line --- under the metadata, or take the first line away"
+            hint = "add a line --- after the metadata, or remove the first line"
             raise ProblemsFound([Problem(Place(path), "the front matter is not closed", hint)])
         self._source = Template(path, body, shift)
         self._included: dict[str, str] = {}
         self._include = include
-        self._environment = _Environment(
+        self._environment = _PromptEnvironment(
             undefined=StrictUndefined,
             autoescape=False,  # the output is a prompt, not HTML
             loader=FunctionLoader(self._load_named),
         )
         try:
-            found = find_references(self._environment, self._source, self._load)
-            self.references: tuple[Reference, ...] = tuple(found)
+            references = find_references(self._environment, self._source, self._load)
+            self.references: tuple[Reference, ...] = tuple(references)
             self._template = self._environment.from_string(body)
         except TemplateSyntaxError as error:
             shift = self._source.shift if error.name in (None, path) else 0
             place = Place(error.name or path, error.lineno + shift)
-            message = _sentence(error.message or "not a template")
+            message = _one_line(error.message or "invalid template")
             raise ProblemsFound([Problem(place, message)]) from error
         except TemplateNotFound as error:
             message = f"template {error.name} does not exist"
@@ -114,7 +119,7 @@ class Prompt:
         return source
 
     def _load_named(self, name: str) -> tuple[str, str, Callable[[], bool]] | None:
-        """For Jinja: the source with the file's name, which then stands in its tracebacks."""
+        """Return the source of a template for Jinja, with the file name for tracebacks."""
         source = self._load(name)
         return None if source is None else (source, name, lambda: True)
 
@@ -127,12 +132,12 @@ class Prompt:
 
     @property
     def includes(self) -> Mapping[str, str]:
-        """The templates that this one includes, name to source."""
+        """The sources of the included templates, by name."""
         return self._included
 
     @property
     def has_computed_includes(self) -> bool:
-        """Whether the name of an included template is put together when the prompt is rendered."""
+        """Whether the prompt computes the name of an included template when it is rendered."""
         return has_computed_includes(
             self._environment, (self._source.text, *self._included.values())
         )
@@ -140,81 +145,97 @@ class Prompt:
     def check(
         self, *, context: Iterable[str], variables: Iterable[str], fields: Iterable[str] | None
     ) -> list[Problem]:
-        """What the prompt names and nobody gives; `fields` None leaves the record unchecked."""
-        given = {
+        """Return the problems with variables of the prompt that are not defined.
+
+        If `fields` is None, the fields of the record are not checked.
+        """
+        known = {
             "context": sorted(context),
             "vars": sorted(variables),
             "input": None if fields is None else list(fields),
         }
-        faults = [fault for ref in self.references if (fault := _fault(ref, given)) is not None]
-        return list(dict.fromkeys(faults))  # one for all uses on a line
+        problems = [
+            problem for ref in self.references if (problem := _problem(ref, known)) is not None
+        ]
+        return list(dict.fromkeys(problems))  # several uses in one line count as one problem
 
     def render(
         self,
         *,
-        input: JsonMapping,  # noqa: A002 - the word that prompts use
+        input: JsonMapping,  # noqa: A002 - the name of the variable in prompts
         context: JsonMapping,
         variables: JsonMapping,
     ) -> str:
-        """The text to send. Raises RenderFailure with prompt, line and variable."""
+        """Return the text to send to the model.
+
+        Raises RenderFailure. Its text names the prompt, the line and the variable.
+        """
         self._environment.start()
         try:
             return self._template.render(input=input, context=context, vars=variables)
         except UndefinedError as error:
-            reason = _undefined(str(error), input)
+            reason = _undefined_reason(str(error), input)
             raise RenderFailure(f"{self._where(error)}: {reason}") from error
         except TemplateLimit as error:
-            raise RenderFailure(f"{self._where(error)}: {_sentence(str(error))}") from error
+            raise RenderFailure(f"{self._where(error)}: {_one_line(str(error))}") from error
         except SecurityError as error:
-            reason = f"not allowed in a prompt: {_sentence(str(error))}"
+            reason = f"not allowed in a prompt: {_one_line(str(error))}"
             raise RenderFailure(f"{self._where(error)}: {reason}") from error
         except _EXPRESSION_ERRORS as error:
-            reason = _sentence(str(error) or type(error).__name__)
+            reason = _one_line(str(error) or type(error).__name__)
             raise RenderFailure(f"{self._where(error)}: {reason}") from error
 
     def _where(self, error: BaseException) -> str:
-        """The line of the template that raised, read off the traceback, which Jinja rewrites."""
-        found = Place(self.path, 1 + self._source.shift)
+        """Return the template line that raised an error.
+
+        The line comes from the traceback, in which Jinja replaces compiled lines by template lines.
+        """
+        place = Place(self.path, 1 + self._source.shift)
         trace = error.__traceback__
         while trace is not None:
             name = trace.tb_frame.f_code.co_filename
             if name == "<template>":
-                found = Place(self.path, trace.tb_lineno + self._source.shift)
+                place = Place(self.path, trace.tb_lineno + self._source.shift)
             elif name in self._included:
-                found = Place(name, trace.tb_lineno)
+                place = Place(name, trace.tb_lineno)
             trace = trace.tb_next
-        return f"{found.path}:{found.line}"
+        return f"{place.path}:{place.line}"
 
 
-def _fault(reference: Reference, given: Mapping[str, Sequence[str] | None]) -> Problem | None:
+def _problem(reference: Reference, known: Mapping[str, Sequence[str] | None]) -> Problem | None:
+    """Return the problem if a reference is not defined, else None."""
     root, name, place = reference.root, reference.name, reference.place
-    if root not in given:
-        hint = did_you_mean(root, ROOTS) or "a prompt has input, context and vars"
+    if root not in known:
+        hint = did_you_mean(root, ROOTS) or "the variables of a prompt are input, context and vars"
         return Problem(place, f"unknown variable '{root}'", hint)
-    names = given[root]
+    names = known[root]
     if name is None or names is None or name in names:
         return None
     near = nearest(name, names)
-    close = f"did you mean '{root}.{near}'?" if near else None
+    suggestion = f"did you mean '{root}.{near}'?" if near else None
     unknown = f"unknown variable '{reference.whole}'"
     if root == "input":
-        has = f"the records have: {', '.join(names[:SHOWN_FIELDS]) or 'no fields'}"
-        return Problem(place, f"{unknown}: the records have no field '{name}'", close or has)
+        fields = f"the records have: {', '.join(names[:SHOWN_FIELDS]) or 'no fields'}"
+        message = f"{unknown}: the records have no field '{name}'"
+        return Problem(place, message, suggestion or fields)
     if root == "context":
-        has = f"the pipeline gives: {', '.join(names)}" if names else "list it in transform.context"
-        return Problem(place, f"{unknown}: the pipeline gives no such context", close or has)
-    return Problem(place, f"{unknown}: not given", close or f"say --vars {name}=VALUE")
+        options = "list it in transform.context"
+        if names:
+            options = f"the context of the pipeline has: {', '.join(names)}"
+        message = f"{unknown}: the pipeline has no context '{name}'"
+        return Problem(place, message, suggestion or options)
+    return Problem(place, f"{unknown}: not defined", suggestion or f"add --vars {name}=VALUE")
 
 
-def _undefined(message: str, record: JsonMapping) -> str:
-    """Jinja's `'dict object' has no attribute 'x'`, with our words."""
+def _undefined_reason(message: str, record: JsonMapping) -> str:
+    """Return Jinja's message `'dict object' has no attribute 'x'` in terms of the record."""
     match = _NO_ATTRIBUTE.search(message)
     if not match:
-        return _sentence(message)
+        return _one_line(message)
     near = nearest(match[1], list(record))
-    close = f"; it has '{near}'" if near else ""
-    return f"the record has no field '{match[1]}'{close}"
+    suggestion = f"; it has '{near}'" if near else ""
+    return f"the record has no field '{match[1]}'{suggestion}"
 
 
-def _sentence(message: str) -> str:
+def _one_line(message: str) -> str:
     return " ".join(message.split()).rstrip(".")

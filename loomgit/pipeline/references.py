@@ -1,4 +1,4 @@
-"""The variables that a template reads, found without rendering it: what can be checked up front."""
+"""Find the variables that a template uses, without rendering, for checks before a run."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 _INCLUDING = (nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)
-_JINJAS_OWN = {"loop", "self", "super", "caller", "varargs", "kwargs"}
+_JINJA_NAMES = {"loop", "self", "super", "caller", "varargs", "kwargs"}
 _DEFAULTS = ("default", "d")
 _DEFINED = ("defined", "undefined")
 
 
 class Reference(Struct, frozen=True):
-    """A variable from outside: its root (`input`), the name under it (`review`), where it stands.
+    """A use of a variable that the template does not define.
 
-    `name` is None where the whole root is meant, or the name is computed.
+    It has the variable's root (`input`), its name (`review`), and its position in the file. `name`
+    is None if the template uses the whole root or computes the name.
     """
 
     root: str
@@ -32,19 +33,22 @@ class Reference(Struct, frozen=True):
 
     @property
     def whole(self) -> str:
-        """The variable as it is written: `input.review`."""
+        """The variable as it is spelled in the template: `input.review`."""
         return self.root if self.name is None else f"{self.root}.{self.name}"
 
 
 class Template(Struct, frozen=True):
-    """A template's text with the name and the line at which it begins in its file."""
+    """The text of a template, with its path and the number of lines before it in its file."""
 
     path: str
     text: str
     shift: int = 0
 
     def place(self, line: int, word: str) -> Place:
-        """Where `word` stands on a line; its first column where it does not stand there."""
+        """Return the position of `word` in a line.
+
+        If the line does not contain the word, the position is the first column.
+        """
         lines = self.text.split("\n")
         column = lines[line - 1].find(word) if 0 < line <= len(lines) else 0
         return Place(self.path, line + self.shift, max(column, 0) + 1)
@@ -53,52 +57,55 @@ class Template(Struct, frozen=True):
 def find_references(
     environment: Environment, template: Template, load: Callable[[str], str | None]
 ) -> Iterator[Reference]:
-    """All references of a template and of what it includes by name, in order of appearance.
+    """Yield all references of a template and of its included templates, in order of appearance.
 
-    What is only asked for (`is defined`) or has a default is not among them. Raises Jinja's
-    TemplateSyntaxError, and TemplateNotFound where `load` does not know an included name.
+    An included template counts only if its name is constant. Variables that are only tested
+    (`is defined`) or have a default are left out. Raises Jinja's TemplateSyntaxError, and
+    TemplateNotFound if `load` returns None for an included name.
     """
     seen: set[str] = set()
-    guarded: set[tuple[str, str | None]] = set()  # also in what a template includes
-    waiting = [template]
-    while waiting:
-        current = waiting.pop(0)
+    guarded: set[tuple[str, str | None]] = set()  # a test also covers the included templates
+    pending = [template]
+    while pending:
+        current = pending.pop(0)
         tree = environment.parse(current.text, name=current.path)
         guarded |= _guarded(tree)
         yield from _references(tree, current, set(environment.globals), guarded)
         for names, may_be_missing in _included(tree):
-            texts = {name: load(name) for name in names if name not in seen}
-            found = {name: text for name, text in texts.items() if text is not None}
-            if not found and not may_be_missing and seen.isdisjoint(names):
+            loaded = {name: load(name) for name in names if name not in seen}
+            texts = {name: text for name, text in loaded.items() if text is not None}
+            if not texts and not may_be_missing and seen.isdisjoint(names):
                 raise TemplateNotFound(names[0])
-            seen |= found.keys()
-            waiting += (Template(name, text) for name, text in found.items())
+            seen |= texts.keys()
+            pending += (Template(name, text) for name, text in texts.items())
 
 
 def _references(
     tree: nodes.Template,
     template: Template,
-    known: set[str],
+    global_names: set[str],
     guarded: set[tuple[str, str | None]],
 ) -> Iterator[Reference]:
-    own = {name.name for name in tree.find_all(nodes.Name) if name.ctx != "load"}
-    own |= {macro.name for macro in tree.find_all(nodes.Macro)} | known | _JINJAS_OWN
-    own |= set(_imported(tree))
+    defined = {name.name for name in tree.find_all(nodes.Name) if name.ctx != "load"}
+    defined |= {macro.name for macro in tree.find_all(nodes.Macro)} | global_names | _JINJA_NAMES
+    defined |= set(_imported(tree))
     names = _names_below(tree)
     optional = _optional(tree)
     for root in tree.find_all(nodes.Name):
-        if root.ctx != "load" or root.name in own or id(root) in optional:
+        if root.ctx != "load" or root.name in defined or id(root) in optional:
             continue
         if (root.name, names.get(id(root))) in guarded:
             continue
-        found = Reference(root.name, names.get(id(root)), Place(template.path))
-        place = template.place(root.lineno, found.whole)
-        yield Reference(found.root, found.name, place)
+        reference = Reference(root.name, names.get(id(root)), Place(template.path))
+        place = template.place(root.lineno, reference.whole)
+        yield Reference(reference.root, reference.name, place)
 
 
 def _names_below(tree: nodes.Template) -> dict[int, str]:
-    """For each root node by identity, the constant name that is read from it; a method of a map,
-    as in `input.get("x")`, is not a name of it."""
+    """Return the constant name that is looked up in each root node, by the node's id().
+
+    A method of a map, as in `input.get("x")`, does not count as a name.
+    """
     methods = {id(call.node) for call in tree.find_all(nodes.Call)}
     names = {
         id(access.node): access.attr
@@ -113,6 +120,7 @@ def _names_below(tree: nodes.Template) -> dict[int, str]:
 
 
 def _optional(tree: nodes.Template) -> set[int]:
+    """Return the ids of the name nodes in `is defined` tests and before `default` filters."""
     tests = [test for test in tree.find_all(nodes.Test) if test.name in _DEFINED]
     filters = [f for f in tree.find_all(nodes.Filter) if f.name in _DEFAULTS and f.node]
     inner = [test.node for test in tests] + [f.node for f in filters if f.node]
@@ -120,33 +128,36 @@ def _optional(tree: nodes.Template) -> set[int]:
 
 
 def _guarded(tree: nodes.Template) -> set[tuple[str, str | None]]:
-    """The names that a template asks for before it reads them: `{% if input.x is defined %}`,
-    `{% if "x" in input %}`, `{% if input.get("x") %}`."""
+    """Return the variables whose existence a template tests.
+
+    Examples are `{% if input.x is defined %}`, `{% if "x" in input %}` and
+    `{% if input.get("x") %}`.
+    """
     names, optional = _names_below(tree), _optional(tree)
-    asked = {
+    guarded = {
         (root.name, names.get(id(root)))
         for root in tree.find_all(nodes.Name)
         if id(root) in optional and id(root) in names
     }
     for comparison in tree.find_all(nodes.Compare):
         for operand in comparison.ops:
-            holder: nodes.Node = _map_of(operand.expr, "keys") or operand.expr
+            container: nodes.Node = _map_of(operand.expr, "keys") or operand.expr
             name = comparison.expr
             if (
                 operand.op == "in"
-                and isinstance(holder, nodes.Name)
+                and isinstance(container, nodes.Name)
                 and isinstance(name, nodes.Const)
             ):
-                asked.add((holder.name, str(name.value)))
+                guarded.add((container.name, str(name.value)))
     for call in tree.find_all(nodes.Call):
-        asked_of = _map_of(call, "get")
-        if asked_of is not None and call.args and isinstance(call.args[0], nodes.Const):
-            asked.add((asked_of.name, str(call.args[0].value)))
-    return asked
+        variable = _map_of(call, "get")
+        if variable is not None and call.args and isinstance(call.args[0], nodes.Const):
+            guarded.add((variable.name, str(call.args[0].value)))
+    return guarded
 
 
 def _map_of(node: nodes.Node, method: str) -> nodes.Name | None:
-    """The variable whose method a call is: `input` of `input.get("x")`; None for other nodes."""
+    """Return the variable of a call of `method`, such as `input` in `input.get("x")`, or None."""
     callee = node.node if isinstance(node, nodes.Call) else None
     if isinstance(callee, nodes.Getattr) and callee.attr == method:
         return callee.node if isinstance(callee.node, nodes.Name) else None
@@ -154,16 +165,16 @@ def _map_of(node: nodes.Node, method: str) -> nodes.Name | None:
 
 
 def has_computed_includes(environment: Environment, texts: Iterable[str]) -> bool:
-    """Whether one of these templates includes another by a name that is not written out."""
+    """Whether one of these templates computes the name of an included template."""
     return any(
-        not _written_out(statement)
+        not _constant_names(statement)
         for text in texts
         for statement in environment.parse(text).find_all(_INCLUDING)
     )
 
 
 def _imported(tree: nodes.Template) -> Iterator[str]:
-    """The names that `{% import %}` and `{% from %}` define."""
+    """Yield the names that `{% import %}` and `{% from %}` define."""
     for statement in tree.find_all(nodes.Import):
         yield statement.target
     for selection in tree.find_all(nodes.FromImport):
@@ -171,9 +182,11 @@ def _imported(tree: nodes.Template) -> Iterator[str]:
             yield name if isinstance(name, str) else name[1]
 
 
-def _written_out(statement: nodes.Node) -> list[str]:
-    """The names of the templates that a statement includes, one of which is used; none if they are
-    put together when the template is rendered."""
+def _constant_names(statement: nodes.Node) -> list[str]:
+    """Return the names in an include statement, or an empty list if the template computes a name.
+
+    Jinja uses the first template that exists.
+    """
     target = getattr(statement, "template", None)
     items = target.items if isinstance(target, nodes.List | nodes.Tuple) else [target]
     names = [item.value for item in items if isinstance(item, nodes.Const)]
@@ -181,7 +194,7 @@ def _written_out(statement: nodes.Node) -> list[str]:
 
 
 def _included(tree: nodes.Template) -> Iterator[tuple[list[str], bool]]:
-    """The names of what a template includes, and whether all of them may be missing."""
+    """Yield the names of each include statement, and whether all its templates may be missing."""
     for statement in tree.find_all(_INCLUDING):
-        if names := _written_out(statement):
+        if names := _constant_names(statement):
             yield names, bool(getattr(statement, "ignore_missing", False))

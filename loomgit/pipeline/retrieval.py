@@ -1,4 +1,7 @@
-"""Retrieval: a record that brings no documents gets the passages that answer its question."""
+"""Retrieval: adds passages to a record that has no documents.
+
+The passages match the record's query.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +19,9 @@ if TYPE_CHECKING:
 
 
 class RetrievalFailure(Exception):
-    """A record can have no documents; the text is the one-line reason.
+    """Retrieval could not find documents for a record. The text is the reason in one line.
 
-    `infrastructure` says that the retriever failed and not the record.
+    `infrastructure` is true if the retriever failed, and false if the record caused the error.
     """
 
     def __init__(self, reason: str, *, infrastructure: bool = False) -> None:
@@ -27,14 +30,14 @@ class RetrievalFailure(Exception):
 
 
 class Documents(list[Json]):
-    """The documents of a record; written into a prompt as they are, each stands with its source."""
+    """The documents of a record. A printed list shows each document with its source."""
 
     def __str__(self) -> str:
         return "\n\n".join(map(show_document, self))
 
 
 class Retrieval:
-    """Gives records `count` passages under the name `field`, searched by their `query_field`."""
+    """Searches for the `query_field` of a record and stores `count` passages in its `field`."""
 
     def __init__(self, retriever: Retriever, *, field: str, query_field: str, count: int) -> None:
         self._retriever = retriever
@@ -43,7 +46,7 @@ class Retrieval:
         self._count = count
 
     async def supply(self, record: Record) -> Record:
-        """The record with its documents; one that brings its own is left as it is.
+        """Return the record with documents. A record that already has documents is not changed.
 
         Raises RetrievalFailure.
         """
@@ -54,10 +57,10 @@ class Retrieval:
                 f"transform.retrieve: the record has no field '{self._query_field}' to search by"
             )
         value = record.input[self._query_field]
-        question = "" if value is None else as_text(value)
+        query = "" if value is None else as_text(value)
         try:
-            found = await self._retriever.retrieve(question, self._count)
+            passages = await self._retriever.retrieve(query, self._count)
         except WorldError as error:
             raise RetrievalFailure(error.message, infrastructure=True) from error
-        documents = Documents(passage.as_json() for passage in found)
+        documents = Documents(passage.as_json() for passage in passages)
         return replace(record, input={**record.input, self._field: documents})

@@ -1,7 +1,7 @@
-"""The runner: extraction to a spool, records through their stages, batches into the destination.
+"""The runner: extracts rows to a spool, processes the records and loads batches into the sink.
 
-A batch is the unit of loading; extraction, calls and loading hold a few batches in memory, however
-long the source is. The runner prints nothing: it yields events, the last of which has the run.
+A batch is the unit of loading. The runner keeps a few batches in memory, however large the source
+is. It prints nothing: it yields events, and the last event contains the run record.
 """
 
 from __future__ import annotations
@@ -16,83 +16,87 @@ from msgspec import Struct
 
 from loomgit.domain.definitions import Pipeline
 from loomgit.domain.keys import find_key
+from loomgit.domain.outages import LossStreak
 from loomgit.domain.ports import LoadReceipt, Sink, Source
 from loomgit.domain.records import Record, RefusedRow, first_usable, make_record
 from loomgit.domain.runs import Cause, RecordsFile, Run, Status
 from loomgit.domain.values import JsonMapping, JsonObject
 from loomgit.errors import BudgetExceeded, LoomError, ProblemsFound, WorldError
-from loomgit.pipeline.events import Extracted, Progressed, RunFinished, Warned
-from loomgit.pipeline.flow import OrderedFlow
-from loomgit.pipeline.lines import describe
+from loomgit.pipeline.events import BatchLoaded, Extracted, RunFinished, Warned
 from loomgit.pipeline.loaded_row import loaded_row
+from loomgit.pipeline.ordered_pool import OrderedPool
+from loomgit.pipeline.record_line import render_record_line
+from loomgit.pipeline.run_statistics import RunStatistics
 from loomgit.pipeline.stages import Stages
-from loomgit.pipeline.tally import Tally
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
 
-    from loomgit.domain.records import Outcome
+    from loomgit.domain.records import RecordOutcome
     from loomgit.pipeline.events import Event
 
 WINDOW_BATCHES = 4
-MAX_ERROR_RATE = 0.05  # more records lost to outages than that, and the run is not whole
+MAX_ERROR_RATE = 0.05  # the share of records lost to outages above which a run is partial
 
 
-class Spool(Protocol):
-    """The extracted rows, kept on disk while they are worked on."""
+class SpooledRecords(Protocol):
+    """The extracted rows on disk, during a run."""
 
     @property
     def count(self) -> int:
-        """How many rows."""
+        """The number of rows."""
         ...
 
     @property
     def refused(self) -> int:
-        """How many of them cannot be kept exactly."""
+        """The number of rows that cannot be stored exactly."""
         ...
 
     @property
     def sha256(self) -> str:
-        """The hash of their lines: the snapshot's id."""
+        """The hash of the lines: the id of the snapshot."""
         ...
 
     @property
     def fields(self) -> tuple[str, ...]:
-        """All names that occur, in order of first appearance."""
+        """The names of all fields, in order of first appearance."""
         ...
 
     @property
     def filled(self) -> frozenset[str]:
-        """Those with a value in some row."""
+        """The fields that have a value in at least one row."""
         ...
 
     def rows(self) -> Iterator[JsonObject | RefusedRow]:
-        """Stream the rows in their order."""
+        """Stream the rows in the order of the source."""
         ...
 
 
 class RecordLog(Protocol):
-    """Where the line of each record goes."""
+    """The file with a line for each record."""
 
     def write(self, rows: Iterable[JsonObject]) -> None:
         """Append lines."""
         ...
 
     def finish(self, *, loaded: bool = True) -> RecordsFile:
-        """Flush, and say what was written. If nothing was `loaded`, no line says so."""
+        """Flush the lines and return the file's metadata.
+
+        If `loaded` is False, no record was loaded, and no line has the status `loaded`.
+        """
         ...
 
 
 class QuarantineLog(Protocol):
-    """Where rejected records go."""
+    """The quarantine for rejected records."""
 
-    def add(self, outcomes: Sequence[Outcome]) -> None:
+    def add(self, outcomes: Sequence[RecordOutcome]) -> None:
         """Append rejected records with their reasons."""
         ...
 
 
-class End(Struct, frozen=True):
-    """How a run ended, for its record."""
+class RunEnd(Struct, frozen=True):
+    """The end of a run, for its record."""
 
     status: Status
     cause: Cause
@@ -101,25 +105,26 @@ class End(Struct, frozen=True):
     hint: str | None = None
 
 
-class Parts(Struct, frozen=True):
-    """Everything a run works with, made ready by the wiring.
+class RunParts(Struct, frozen=True):
+    """Everything that a run needs. The wiring creates it.
 
-    `open_spool` extracts (blocking). `check_fields` gets the key, the fields of the records and
-    those that have values; it raises ProblemsFound if the pipeline uses a field that no record
-    has. `open_sink` opens the destination for rows like those of the first records that are not
-    refused, and checks it. `record` builds the run record from the tally and the end.
+    `open_spool` extracts the rows (blocking). `check_fields` receives the key, the fields of the
+    records and the fields that have values. It raises ProblemsFound if the pipeline uses a field
+    that is missing from all records. `open_sink` opens and checks the destination; it receives the
+    key and the first records that are not refused, as examples. `record` builds the run record from
+    the statistics in `tally` and from the end of the run.
     """
 
     pipeline: Pipeline
     source: Source
-    open_spool: Callable[[Iterator[JsonObject | RefusedRow]], Spool]
+    open_spool: Callable[[Iterator[JsonObject | RefusedRow]], SpooledRecords]
     open_sink: Callable[[tuple[str, ...], Sequence[Record]], Sink]
     stages: Stages
-    tally: Tally
+    tally: RunStatistics
     log: RecordLog
     quarantine: QuarantineLog | None
     check_fields: Callable[[Sequence[str], Sequence[str], Collection[str]], None]
-    record: Callable[[Tally, Spool, LoadReceipt, End, float, RecordsFile], Run]
+    record: Callable[[RunStatistics, SpooledRecords, LoadReceipt, RunEnd, float, RecordsFile], Run]
     concurrency: int
     lineage: JsonObject
 
@@ -127,29 +132,31 @@ class Parts(Struct, frozen=True):
 class Runner:
     """Runs one pipeline once."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: RunParts) -> None:
         self._parts = parts
         self._stopping = False
-        self._flow: OrderedFlow[Record, Outcome] | None = None
+        self._pool: OrderedPool[Record, RecordOutcome] | None = None
         self._receipt = LoadReceipt()
-        self._batch: list[Outcome] = []
+        self._batch: list[RecordOutcome] = []
         self._part = 0
-        self._taken = 0  # rows that the sink took
-        self._published = True  # what was loaded stays
-        self._outages = 0  # records in a row that failed by infrastructure
-        self._cut = False  # the extraction was stopped before its end
-        self._sink_broke = False
+        self._accepted = 0  # rows that the sink has accepted
+        self._published = True  # whether the destination keeps the loaded rows
+        limit = max(parts.pipeline.transform.batch_size, 2 * parts.concurrency)
+        self._losses = LossStreak(limit, limit)  # records that failed because of infrastructure
+        self._cut = False  # whether the extraction was stopped before its end
+        self._sink_failed = False
 
     def stop(self) -> None:
-        """Take no new work, let what is in flight end, keep what is done."""
+        """Take no new records, finish the records in progress, keep the results."""
         self._stopping = True
-        if self._flow is not None:
-            self._flow.stop()
+        if self._pool is not None:
+            self._pool.stop()
 
     async def run(self) -> AsyncIterator[Event]:
-        """The events of the run; its failures are in the record that RunFinished brings.
+        """Yield the events of the run. The run record in RunFinished contains the failures.
 
-        Raises UserError or ProblemsFound where nothing was begun: what must be changed first.
+        Raises UserError or ProblemsFound if the user must change something before the run can
+        start.
         """
         started = time.perf_counter()
         parts = self._parts
@@ -161,9 +168,11 @@ class Runner:
             parts.check_fields(key, spool.fields, spool.filled)
         first = await asyncio.to_thread(first_usable, self._records(spool, key))
         sink = await asyncio.to_thread(parts.open_sink, key, first)
-        parts.stages.load_into(lambda record, fields: sink.refusal(self._row(record, fields, key)))
+        parts.stages.set_load_check(
+            lambda record, fields: sink.refusal(self._row(record, fields, key))
+        )
         broken: BaseException | None = None
-        end = End("success", "", "", complete=True)
+        end = RunEnd("success", "", "", complete=True)
         try:
             async for event in self._work(spool, sink, key):
                 yield event
@@ -172,21 +181,21 @@ class Runner:
             raise
         except LoomError as error:
             end = _failed(error)
-        except BaseException as error:  # noqa: BLE001 - a begun run ends with a record, always
+        except BaseException as error:  # noqa: BLE001 - a run that has started ends with a record
             broken = error
             end = self._broken(error, spool)
         if end.complete:
             end = self._judge(spool)
         else:
-            await self._rescue(sink, key)
+            await self._load_leftovers(sink, key)
         end = await self._close(sink, end)
         if not spool.count and end.complete:
             yield Warned("the source has no records")
-        elif parts.pipeline.load.mode == "replace" and not self._taken:
-            yield Warned("nothing to load: the destination is left as it was")
+        elif parts.pipeline.load.mode == "replace" and not self._accepted:
+            yield Warned("nothing to load: the destination is unchanged")
         if count := parts.tally.repaired_replies:
             replies = "1 reply" if count == 1 else f"{count:,} replies"
-            yield Warned(f"{replies} contained unpaired surrogates, which U+FFFD replaces")
+            yield Warned(f"U+FFFD replaced unpaired surrogates in {replies}")
         records = parts.log.finish(loaded=self._published)
         duration = time.perf_counter() - started
         run = parts.record(parts.tally, spool, self._receipt, end, duration, records)
@@ -196,7 +205,7 @@ class Runner:
 
     # -- extract
 
-    def _extract(self) -> Spool:
+    def _extract(self) -> SpooledRecords:
         return self._parts.open_spool(self._until_stopped(self._parts.source.rows()))
 
     def _until_stopped(
@@ -208,48 +217,50 @@ class Runner:
                 return
             yield row
 
-    def _records(self, spool: Spool, key: tuple[str, ...]) -> Iterator[Record]:
+    def _records(self, spool: SpooledRecords, key: tuple[str, ...]) -> Iterator[Record]:
         for index, row in enumerate(spool.rows()):
             yield make_record(index, row, key, self._parts.pipeline.extract.source)
 
     # -- transform, evaluate, load
 
-    async def _work(self, spool: Spool, sink: Sink, key: tuple[str, ...]) -> AsyncIterator[Event]:
+    async def _work(
+        self, spool: SpooledRecords, sink: Sink, key: tuple[str, ...]
+    ) -> AsyncIterator[Event]:
         parts = self._parts
         size = parts.pipeline.transform.batch_size
-        self._flow = OrderedFlow(
+        self._pool = OrderedPool(
             self._records(spool, key),
-            parts.stages.carry,
+            parts.stages.process,
             concurrency=parts.concurrency,
             window=parts.concurrency + WINDOW_BATCHES * size,
         )
         if self._stopping:
-            self._flow.stop()
-        async for outcome in self._flow.results():
-            self._take(outcome)
+            self._pool.stop()
+        async for outcome in self._pool.results():
+            self._add(outcome)
             if len(self._batch) == size:
                 await self._load(sink, key)
-                yield Progressed(parts.tally.processed, spool.count, parts.tally.spent)
+                yield BatchLoaded(parts.tally.processed, spool.count, parts.tally.spent)
                 self._check_failures(outcome)
         if self._batch:
             last = self._batch[-1]
             await self._load(sink, key)
-            yield Progressed(parts.tally.processed, spool.count, parts.tally.spent)
+            yield BatchLoaded(parts.tally.processed, spool.count, parts.tally.spent)
             self._check_failures(last)
 
-    def _take(self, outcome: Outcome) -> None:
+    def _add(self, outcome: RecordOutcome) -> None:
         self._parts.tally.add(outcome)
         self._batch.append(outcome)
         failure = outcome.failure
-        self._outages = self._outages + 1 if failure and failure.infrastructure else 0
+        self._losses.record(lost=bool(failure and failure.infrastructure))
 
-    async def _rescue(self, sink: Sink, key: tuple[str, ...]) -> None:
-        """Load what was finished, and paid for, when something else ended the run."""
-        if self._flow is not None:
-            for outcome in self._flow.leftovers():
-                self._take(outcome)
-        if self._batch and not self._sink_broke:
-            with contextlib.suppress(LoomError):  # the run has its reason already
+    async def _load_leftovers(self, sink: Sink, key: tuple[str, ...]) -> None:
+        """Load the finished records of an interrupted run, because their calls are paid for."""
+        if self._pool is not None:
+            for outcome in self._pool.leftovers():
+                self._add(outcome)
+        if self._batch and not self._sink_failed:
+            with contextlib.suppress(LoomError):  # the run already has an error to report
                 await self._load(sink, key)
 
     async def _load(self, sink: Sink, key: tuple[str, ...]) -> None:
@@ -264,16 +275,17 @@ class Runner:
                     for outcome in good
                     if outcome.output is not None
                 ]
-                self._sink_broke = True  # until it took them
+                self._sink_failed = True  # reset when the sink has accepted the rows
                 await asyncio.to_thread(sink.load, self._part, rows)
-                self._sink_broke = False
-                self._taken += len(rows)
+                self._sink_failed = False
+                self._accepted += len(rows)
                 self._part += 1
             if bad and parts.quarantine is not None:
                 parts.quarantine.add(bad)
-            kept = parts.quarantine is not None
+            quarantined = parts.quarantine is not None
             parts.log.write(
-                {**describe(outcome, kept), **parts.tally.identity(outcome)} for outcome in batch
+                {**render_record_line(outcome, quarantined), **parts.tally.identity(outcome)}
+                for outcome in batch
             )
 
     def _row(self, record: Record, output: JsonMapping, key: tuple[str, ...]) -> JsonObject:
@@ -282,55 +294,63 @@ class Runner:
 
     # -- the end
 
-    def _check_failures(self, last: Outcome) -> None:
-        """Stop early where going on is pointless: no call succeeds, or too many records fail."""
+    def _check_failures(self, last: RecordOutcome) -> None:
+        """Raise LoomError if the run should not continue.
+
+        The cause is that no call has succeeded, that many consecutive records were lost to an
+        outage, or that too many records have failed.
+        """
         tally, pipeline = self._parts.tally, self._parts.pipeline
         reason = last.failure.reason if last.failure else ""
         if tally.infrastructure == tally.processed:
             raise WorldError(f"no call to a model has succeeded: {reason}")
-        if self._outages >= max(pipeline.transform.batch_size, 2 * self._parts.concurrency):
-            raise WorldError(f"the last {self._outages} records failed in a row: {reason}")
+        if self._losses.is_outage:
+            raise WorldError(f"the last {self._losses.losses} records failed in a row: {reason}")
         limit = pipeline.max_failure_rate
         rejected = tally.processed - tally.validated
         if limit is not None and rejected / tally.processed > limit:
             rate = f"{rejected / tally.processed:.1%} > {limit:.1%}"
             raise _TooManyFailures(f"too many records fail: {rate} (max_failure_rate)")
 
-    def _broken(self, error: BaseException, spool: Spool) -> End:
-        """The end of a run that was cancelled, or that a bug of ours ended."""
+    def _broken(self, error: BaseException, spool: SpooledRecords) -> RunEnd:
+        """Return the end of a run after a cancellation or a bug in Loom."""
         if isinstance(error, asyncio.CancelledError | KeyboardInterrupt):
             return self._stopped(spool)
         message = f"a bug in Loom: {type(error).__name__}: {error}"
-        return End("failed", "world", " ".join(message.split()), complete=False)
+        return RunEnd("failed", "world", " ".join(message.split()), complete=False)
 
-    def _stopped(self, spool: Spool) -> End:
+    def _stopped(self, spool: SpooledRecords) -> RunEnd:
         done = f"{self._parts.tally.processed:,} of {spool.count:,} records"
-        hint = "run it again: what is loaded stays as it is"
-        return End("partial", "stopped", f"stopped after {done}", complete=False, hint=hint)
+        hint = "run the pipeline again: the loaded records do not change"
+        return RunEnd("partial", "stopped", f"stopped after {done}", complete=False, hint=hint)
 
-    def _judge(self, spool: Spool) -> End:
-        """How a run ended that nothing broke: stopped, or by what its records came to."""
+    def _judge(self, spool: SpooledRecords) -> RunEnd:
+        """Return the end of a run without an error: stopped, or decided by the records' results."""
         tally, evaluate = self._parts.tally, self._parts.pipeline.evaluate
         if self._stopping and (self._cut or tally.processed < spool.count):
             return self._stopped(spool)
         if not tally.processed:
-            return End("success", "", "", complete=True)
+            return RunEnd("success", "", "", complete=True)
         if not tally.validated and not tally.fallback:
             message = f"no record passed: {next(iter(tally.reasons()), '')}"
-            return End("failed", "gate", message, complete=True)
+            return RunEnd("failed", "gate", message, complete=True)
         rate = tally.validated / tally.processed
         if evaluate.batch_threshold is not None and rate < evaluate.batch_threshold:
             message = f"batch threshold not met: {percent_pair(rate, evaluate.batch_threshold)}"
-            return End("partial", "gate", message, complete=True)
+            return RunEnd("partial", "gate", message, complete=True)
         if tally.infrastructure > MAX_ERROR_RATE * tally.processed:
-            message = f"{tally.infrastructure:,} of {tally.processed:,} records failed by outages"
-            return End("partial", "world", message, complete=True, hint="run it again")
-        return End("success", "", "", complete=True)
+            lost = f"{tally.infrastructure:,} of {tally.processed:,} records"
+            message = f"{lost} failed because of outages"
+            return RunEnd("partial", "world", message, complete=True, hint="run the pipeline again")
+        return RunEnd("success", "", "", complete=True)
 
-    async def _close(self, sink: Sink, end: End) -> End:
-        """Publish what was taken; a replaced table whole or not at all, never as an empty one."""
+    async def _close(self, sink: Sink, end: RunEnd) -> RunEnd:
+        """Publish the loaded rows.
+
+        The mode `replace` publishes all rows or no rows, and never an empty table.
+        """
         replacing = self._parts.pipeline.load.mode == "replace"
-        keep = bool(end.complete and self._taken) if replacing else True
+        keep = bool(end.complete and self._accepted) if replacing else True
         try:
             with self._parts.tally.watches["load"]:
                 if keep:
@@ -349,16 +369,16 @@ class _TooManyFailures(LoomError):
     exit_code = 1
 
 
-def _failed(error: LoomError) -> End:
+def _failed(error: LoomError) -> RunEnd:
     if isinstance(error, BudgetExceeded):
-        return End("budget_exceeded", "gate", error.message, complete=False, hint=error.hint)
+        return RunEnd("budget_exceeded", "gate", error.message, complete=False, hint=error.hint)
     cause: Cause = "gate" if error.exit_code == 1 else "user" if error.exit_code == 2 else "world"
     message = str(error) if isinstance(error, ProblemsFound) else error.message
-    return End("failed", cause, message, complete=False, hint=error.hint)
+    return RunEnd("failed", cause, message, complete=False, hint=error.hint)
 
 
 def percent_pair(rate: float, limit: float) -> str:
-    """`92.0% < 95.0%`, with as many digits as it takes to tell the two apart."""
+    """Return `92.0% < 95.0%`, with enough digits to make the two numbers differ."""
     digits = 1
     while f"{rate:.{digits}%}" == f"{limit:.{digits}%}" and digits < 10:
         digits += 1

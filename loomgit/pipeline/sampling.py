@@ -1,4 +1,4 @@
-"""A sample: one record taken through transform and evaluate, as a test sees it."""
+"""Draw samples for tests: one record passes through transform and evaluate."""
 
 from __future__ import annotations
 
@@ -7,32 +7,38 @@ from typing import TYPE_CHECKING
 from loomgit.domain.judging import weighted_score
 from loomgit.domain.models import Usage
 from loomgit.domain.samples import Judgement, Sample
-from loomgit.pipeline.tally import lowest
+from loomgit.pipeline.run_statistics import comparable_score
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from loomgit.domain.records import Assessment, Failure, Outcome, Record, Trouble
+    from loomgit.domain.records import Assessment, Record, RecordFailure, RecordOutcome, Trouble
     from loomgit.pipeline.stages import Stages
 
 
 class Sampler:
-    """Draws samples: no retry, no fallback, every record evaluated, so that a prompt is seen as it
-    is. `weights` are those of the evaluators, by name."""
+    """Draws samples without retries and fallbacks, and evaluates every record.
+
+    A sample therefore measures the prompt itself. `weights` are the weights of the evaluators, by
+    name.
+    """
 
     def __init__(self, stages: Stages, weights: Mapping[str, float]) -> None:
         self._stages = stages
         self._weights = weights
 
     async def draw(self, record: Record, index: int) -> Sample:
-        """The `index`-th reply to a record, judged. Raises Denied; all else is in the sample."""
+        """Return the sample of the `index`-th reply to a record, with its judgements.
+
+        Raises Denied. All other failures are part of the sample.
+        """
         return self._sample(await self._stages.attempt(record, sample=index), index)
 
-    def _sample(self, outcome: Outcome, index: int) -> Sample:
+    def _sample(self, outcome: RecordOutcome, index: int) -> Sample:
         output, failure = outcome.output, outcome.failure
         judgements = {
             a.name: Judgement(
-                value=lowest(a),
+                value=comparable_score(a),
                 reason=a.score.reason if a.score else a.error or "",
                 judge=a.score.judge if a.score else None,
                 infrastructure=a.trouble in ("infrastructure", "unrecorded"),
@@ -44,9 +50,9 @@ class Sampler:
         if trouble == "product" and not judgements and failure is not None:
             judgements = {name: Judgement(0.0, failure.reason) for name in self._weights}
         bills = [_bill(assessment) for assessment in outcome.assessments]
-        judged = [bill for bill in bills if bill is not None]
-        costs = [None if output is None else output.cost, *(cost for _, cost, _ in judged)]
-        usage = sum((used for used, _, _ in judged), output.usage if output else Usage())
+        judge_bills = [bill for bill in bills if bill is not None]
+        costs = [None if output is None else output.cost, *(cost for _, cost, _ in judge_bills)]
+        usage = sum((tokens for tokens, _, _ in judge_bills), output.usage if output else Usage())
         return Sample(
             index=index,
             output=output.fields if output else {},
@@ -61,15 +67,18 @@ class Sampler:
             failure=failure.reason if failure else "",
             usage=usage,
             cost=_sum(costs),
-            judge_cost=_sum([cost for _, cost, _ in judged]),
+            judge_cost=_sum([cost for _, cost, _ in judge_bills]),
             latency=output.latency if output else None,
-            calls=(output.calls if output else 0) + sum(calls for _, _, calls in judged),
+            calls=(output.calls if output else 0) + sum(calls for _, _, calls in judge_bills),
             cached=output.cached if output else False,
         )
 
 
 def _bill(assessment: Assessment) -> tuple[Usage, float | None, int] | None:
-    """Tokens, USD and calls of a score, or of what was asked for one in vain."""
+    """Return the tokens, USD and calls of an assessment.
+
+    The result is None if an evaluator failed before it made a call.
+    """
     score, spent = assessment.score, assessment.spent
     if score is not None:
         return score.usage, score.cost, score.calls
@@ -81,7 +90,7 @@ def _sum(costs: list[float | None]) -> float | None:
     return sum(known) if len(known) == len(costs) else None
 
 
-def _trouble(failure: Failure | None) -> Trouble:
+def _trouble(failure: RecordFailure | None) -> Trouble:
     if failure is None:
         return ""
     if failure.unrecorded:

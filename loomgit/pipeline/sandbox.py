@@ -1,8 +1,8 @@
-"""Jinja's sandbox, with limits: a template ends in time, and makes no text of any size.
+"""Jinja's sandbox with limits on the time of a rendering and on the size of its values.
 
-Templates run on the thread of the event loop, where nothing else can stop them. So operators,
-filters and methods that multiply check the size of their result before they make it, and loops and
-calls check a deadline.
+Templates run on the thread of the event loop, where nothing else can stop them. Therefore
+operators, filters and methods that multiply check the size of their result before they compute it,
+and loops and calls check a deadline.
 """
 
 from __future__ import annotations
@@ -27,26 +27,26 @@ if TYPE_CHECKING:
     from jinja2.compiler import Frame
     from jinja2.runtime import Context
 
-LARGEST = 2_000_000  # characters of a text, items of a list
+MAX_SIZE = 2_000_000  # characters of a text, items of a list
 LARGEST_NUMBER = 10_000  # bits
 DEEPEST_INDENT = 16
 MOST_PARAGRAPHS = 1_000
-LONGEST_WRAPPED = 100_000  # characters of a text that `wordwrap` and `urlize` split, which is slow
+LONGEST_WRAPPED = 100_000  # characters; `wordwrap` and `urlize` split text slowly
 MOST_SORTED = 100_000  # items
 SECONDS = 2.0  # for one rendering
-_CHECKED = 1_000  # items of a loop between two looks at the clock
-_WIDTH = re.compile(r"\d{7,}")  # in a format, as `%10000000d`
+_CHECKED = 1_000  # items of a loop between two checks of the deadline
+_WIDTH = re.compile(r"\d{7,}")  # a width in a format: `%10000000d`
 _WIDTHS = re.compile(r"\d+")
 _NESTED = re.compile(r"\{[^{}]*\{|%[^a-zA-Z%]*\*")
 _LOOP = "loom_loop"
 
 
 class TemplateLimit(SecurityError):
-    """A template takes too long, or makes something too large."""
+    """A template takes too long, or computes a value that is too large."""
 
 
 class _Generator(CodeGenerator):
-    """Joins the parts of `a ~ b` with a limit."""
+    """Compiles `a ~ b` to a call that limits the size of the result."""
 
     def visit_Concat(self, node: nodes.Concat, frame: Frame) -> None:  # noqa: N802 - Jinja's name
         self.write("environment.join_parts((")
@@ -57,7 +57,7 @@ class _Generator(CodeGenerator):
 
 
 class LimitedEnvironment(ImmutableSandboxedEnvironment):
-    """A sandbox whose templates raise TemplateLimit where they would not end or not fit."""
+    """A sandbox in which a template that exceeds a limit raises TemplateLimit."""
 
     code_generator_class = _Generator
     intercepted_binops = frozenset(("*", "**", "+", "%"))
@@ -79,17 +79,17 @@ class LimitedEnvironment(ImmutableSandboxedEnvironment):
             name: _limited(function, special.get(name, _check_numbers))
             for name, function in {**self.filters, "tojson": to_json}.items()
         }
-        self.finalize = _checked
+        self.finalize = _check_parts
         self.filters[_LOOP] = self._loop
         self.globals["lipsum"] = _generate_text
-        self.concat = self._concat  # type: ignore[method-assign]  # a static method of Jinja's
+        self.concat = self._concat  # type: ignore[method-assign]  # a static method in Jinja
 
     def start(self) -> None:
-        """Begin a rendering: from now on it has SECONDS."""
+        """Start the clock of a rendering, which may take SECONDS."""
         self._deadline = time.monotonic() + SECONDS
 
     def check_time(self) -> None:
-        """Raise TemplateLimit if the rendering has taken too long."""
+        """Raise TemplateLimit if the rendering takes too long."""
         if time.monotonic() > self._deadline:
             raise TemplateLimit(f"the template takes longer than {SECONDS:g} s")
 
@@ -102,13 +102,13 @@ class LimitedEnvironment(ImmutableSandboxedEnvironment):
         return tree
 
     def _loop(self, items: Iterable[object]) -> Iterable[object]:
-        """The items of a loop, with a look at the clock now and then."""
+        """Return the items of a loop. The iteration checks the deadline regularly."""
         self.check_time()
         if isinstance(items, list | tuple | dict | str) and len(items) < _CHECKED:
-            return items  # keeps `loop.length` cheap; loops inside of it check for themselves
-        return self._watched(items)
+            return items  # `loop.length` stays cheap, and inner loops check the deadline themselves
+        return self._with_checks(items)
 
-    def _watched(self, items: Iterable[object]) -> Iterator[object]:
+    def _with_checks(self, items: Iterable[object]) -> Iterator[object]:
         for number, item in enumerate(items):
             if number % _CHECKED == 0:
                 self.check_time()
@@ -132,7 +132,7 @@ class LimitedEnvironment(ImmutableSandboxedEnvironment):
         return super().call(__context, __obj, *args, **kwargs)
 
     def wrap_str_format(self, value: Any) -> Callable[..., str] | None:  # noqa: ANN401 - Jinja's own
-        """`"…".format` within the limits; None for anything else."""
+        """Return `"…".format` with checks of the limits, or None for all other values."""
         function = super().wrap_str_format(value)
         if function is None:
             return None
@@ -147,7 +147,7 @@ class LimitedEnvironment(ImmutableSandboxedEnvironment):
     # -- sizes
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:  # noqa: ANN401 - Jinja's own
-        """Apply an operator whose result may be large."""
+        """Apply an operator after a check of the size of its result."""
         if operator == "*":
             _check_size(max(_length(left) * _count(right), _length(right) * _count(left)))
             _check_bits(_bits(left) + _bits(right))
@@ -160,56 +160,59 @@ class LimitedEnvironment(ImmutableSandboxedEnvironment):
         return super().call_binop(context, operator, left, right)
 
     def join_parts(self, parts: Iterable[object]) -> str:
-        """The texts of `a ~ b`, joined."""
+        """Join the parts of `a ~ b`."""
         texts = [str(part) for part in parts]
         _check_size(sum(map(len, texts)))
         return "".join(texts)
 
     def _concat(self, parts: Iterable[str]) -> str:
-        """The chunks of a rendering, joined."""
-        found: list[str] = []
+        """Join the chunks of a rendering."""
+        chunks: list[str] = []
         size = 0
         for number, part in enumerate(parts):
             size += len(part)
             _check_size(size)
             if number % _CHECKED == 0:
                 self.check_time()
-            found.append(part)
-        return "".join(found)
+            chunks.append(part)
+        return "".join(chunks)
 
 
 def _generate_text(n: int = 5, **options: Any) -> str:  # noqa: ANN401 - Jinja's own
-    """Jinja's `lipsum`, for some paragraphs."""
+    """Jinja's `lipsum` with a limit on the number of paragraphs."""
     if n > MOST_PARAGRAPHS:
-        raise TemplateLimit(f"more than {MOST_PARAGRAPHS:,} paragraphs of lipsum")
+        raise TemplateLimit(f"lipsum is limited to {MOST_PARAGRAPHS:,} paragraphs")
     return generate_lorem_ipsum(n, **options)
 
 
 def to_json(value: object, indent: object = None) -> str:
-    """A value as JSON, for a prompt and not for a web page: nothing is escaped for HTML."""
+    """Return a value as JSON for a prompt. Unlike Jinja's `tojson`, it does not escape HTML."""
     if isinstance(value, Undefined):
         raise UndefinedError(str(value))
     if indent is None:
         return json.dumps(value, ensure_ascii=False, sort_keys=True)
     if not isinstance(indent, int) or not 0 <= indent <= DEEPEST_INDENT:
-        raise TemplateLimit(f"an indent of JSON is a number from 0 to {DEEPEST_INDENT}")
+        raise TemplateLimit(f"the indent of tojson must be from 0 to {DEEPEST_INDENT}")
     return json.dumps(value, ensure_ascii=False, sort_keys=True, indent=indent)
 
 
 def _limited(function: Callable[..., Any], check: Callable[..., None]) -> Callable[..., Any]:
-    """A filter that checks its arguments, and the size of its text, first."""
+    """Return a filter that checks its arguments before the call and its result after the call.
+
+    The check of the result limits the size of a text.
+    """
     takes_context = hasattr(function, "jinja_pass_arg")
 
     @functools.wraps(function)
     def limited(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - any filter
-        given = list(args)
-        at = 1 if takes_context else 0
-        if len(given) > at and isinstance(given[at], Iterator):  # as `map` gives
-            given[at] = list(islice(given[at], LARGEST + 1))
-        check(*given[at:], **kwargs)
-        for value in given[at:]:
-            _checked(value)
-        result = function(*given, **kwargs)
+        values = list(args)
+        first = 1 if takes_context else 0
+        if len(values) > first and isinstance(values[first], Iterator):  # a result of `map`
+            values[first] = list(islice(values[first], MAX_SIZE + 1))
+        check(*values[first:], **kwargs)
+        for value in values[first:]:
+            _check_parts(value)
+        result = function(*values, **kwargs)
         if isinstance(result, str):
             _check_size(len(result))
         return result
@@ -218,7 +221,7 @@ def _limited(function: Callable[..., Any], check: Callable[..., None]) -> Callab
 
 
 def _check_numbers(value: object, *args: object, **kwargs: object) -> None:
-    """Widths and counts are arguments of filters and methods."""
+    """Check numeric arguments, because they can be widths and counts."""
     del value
     for number in (*args, *kwargs.values()):
         if isinstance(number, int):
@@ -234,56 +237,56 @@ def _check_replace(value: object, old: object = "", new: object = "", *rest: obj
 
 def _check_indent(value: object, width: object = 4, *rest: object, **more: object) -> None:
     del rest, more
-    each = width if isinstance(width, int) else len(str(width))
-    _check_size((str(value).count("\n") + 1) * each)
+    size = width if isinstance(width, int) else len(str(width))
+    _check_size((str(value).count("\n") + 1) * size)
 
 
 def _check_wrapped(value: object, *args: object, **kwargs: object) -> None:
     _check_numbers(value, *args, **kwargs)
     if len(str(value)) > LONGEST_WRAPPED:
-        raise TemplateLimit(
-            f"more than {LONGEST_WRAPPED:,} characters to split into lines or links"
-        )
+        raise TemplateLimit(f"wordwrap and urlize are limited to {LONGEST_WRAPPED:,} characters")
 
 
 def _check_sorted(value: object, *args: object, **kwargs: object) -> None:
     _check_numbers(value, *args, **kwargs)
     if isinstance(value, list | tuple | dict | set | str | range) and len(value) > MOST_SORTED:
-        raise TemplateLimit(f"more than {MOST_SORTED:,} items to sort or to compare")
+        raise TemplateLimit(f"sorting and comparing is limited to {MOST_SORTED:,} items")
 
 
 def _check_sum(value: object, attribute: object = None, start: object = 0, **more: object) -> None:
-    """Lists are not added up: each addition copies what was added before."""
+    """Refuse sums of lists, because each addition copies all previous items."""
     del value, attribute, more
     if not isinstance(start, int | float):
-        raise TemplateLimit("a sum begins with a number")
+        raise TemplateLimit("the start of a sum must be a number")
 
 
-def _checked(value: object) -> object:
-    """A value that is printed or filtered, if it has not too many parts: a list that holds another
-    one twice, and so on, has more parts than a text can show."""
-    waiting, parts = [value], 0
-    while waiting:
-        each = waiting.pop()
-        if isinstance(each, list | tuple | set):
-            waiting += each
-            parts += len(each)
-        elif isinstance(each, dict):
-            waiting += each.values()
-            parts += len(each)
+def _check_parts(value: object) -> object:
+    """Return a value that is printed or filtered, after a check of the number of its parts.
+
+    If a list contains the same list twice, at several levels, its parts do not fit into memory.
+    """
+    pending, parts = [value], 0
+    while pending:
+        part = pending.pop()
+        if isinstance(part, list | tuple | set):
+            pending += part
+            parts += len(part)
+        elif isinstance(part, dict):
+            pending += part.values()
+            parts += len(part)
         _check_size(parts)
     return value
 
 
-def _check_join(items: object, between: object = "", *rest: object, **more: object) -> None:
+def _check_join(items: object, separator: object = "", *rest: object, **more: object) -> None:
     del rest, more
     if isinstance(items, list | tuple | dict | set | str | range):
         lengths = (len(item) for item in items if isinstance(item, str))
-        _check_size(len(items) * len(str(between)) + sum(lengths))
+        _check_size(len(items) * len(str(separator)) + sum(lengths))
 
 
 def _check_format(template: object, *args: object, **kwargs: object) -> None:
-    """Widths stand in a format, or in what it takes them from: `{:{width}}`, `%*d`."""
+    """Check the widths in a format, and the values that it uses as widths: `{:{width}}`, `%*d`."""
     texts = [str(template)]
     _check_size(sum(int(width[:20]) for width in _WIDTHS.findall(texts[0])))
     if _NESTED.search(texts[0]):
@@ -296,13 +299,13 @@ def _check_format(template: object, *args: object, **kwargs: object) -> None:
 
 
 def _check_size(size: int) -> None:
-    if size > LARGEST:
-        raise TemplateLimit(f"more than {LARGEST:,} characters or items")
+    if size > MAX_SIZE:
+        raise TemplateLimit(f"a value has more than {MAX_SIZE:,} characters or items")
 
 
 def _check_bits(bits: float) -> None:
     if bits > LARGEST_NUMBER:
-        raise TemplateLimit(f"a number of more than {LARGEST_NUMBER:,} bits")
+        raise TemplateLimit(f"a number has more than {LARGEST_NUMBER:,} bits")
 
 
 def _length(value: object) -> int:

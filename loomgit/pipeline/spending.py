@@ -1,10 +1,10 @@
-"""What stored runs came to, by stage, model and day."""
+"""The cost of stored runs by stage, model and day."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from loomgit.domain.spending import Spend, Spending
+from loomgit.domain.spending import RunCosts, SpendingReport
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -14,38 +14,38 @@ if TYPE_CHECKING:
 STAGES = ("transform", "evaluate")
 
 
-def add_up(
+def sum_runs(
     runs: Iterable[Run], pipeline: str, version: str | None, since: str | None = None
-) -> Spending:
-    """The runs of one pipeline, which may come in any order."""
-    total, tests = Spend(), 0
-    stages = {stage: Spend() for stage in STAGES}
-    models: dict[tuple[str, str], Spend] = {}
-    days: dict[str, Spend] = {}
+) -> SpendingReport:
+    """Sum up the runs of one pipeline, which may come in any order."""
+    total, tests = RunCosts(), 0
+    stages = {stage: RunCosts() for stage in STAGES}
+    models: dict[tuple[str, str], RunCosts] = {}
+    days: dict[str, RunCosts] = {}
     for run in runs:
         tests += run.kind == "test"
-        whole, day = spend_of(run), run.started[:10]
-        total, days[day] = plus(total, whole), plus(days.get(day, Spend()), whole)
-        parts = parts_of(run)
+        whole, day = costs_of_run(run), run.started[:10]
+        total, days[day] = add_costs(total, whole), add_costs(days.get(day, RunCosts()), whole)
+        parts = costs_by_model(run)
         for (stage, model), part in parts.items():
-            models[stage, model] = plus(models.get((stage, model), Spend()), part)
+            models[stage, model] = add_costs(models.get((stage, model), RunCosts()), part)
         for stage in STAGES:
-            same = [part for (other, _), part in parts.items() if other == stage]
-            one = Spend()
-            for part in same:
-                one = plus(one, part, runs=0)
-            if same:
-                stages[stage] = plus(stages[stage], one, runs=1)
+            stage_parts = [part for (name, _), part in parts.items() if name == stage]
+            stage_sum = RunCosts()
+            for part in stage_parts:
+                stage_sum = add_costs(stage_sum, part, runs=0)
+            if stage_parts:
+                stages[stage] = add_costs(stages[stage], stage_sum, runs=1)
     ordered = sorted(models.items(), key=lambda item: (STAGES.index(item[0][0]), -item[1].known))
-    return Spending(
+    return SpendingReport(
         pipeline, version, since, tests, total, stages, dict(ordered), dict(sorted(days.items()))
     )
 
 
-def spend_of(run: Run) -> Spend:
-    """One run, whole."""
+def costs_of_run(run: Run) -> RunCosts:
+    """Return the costs of one run."""
     cost = run.cost
-    return Spend(
+    return RunCosts(
         runs=1,
         calls=cost.calls,
         hits=cost.cached,
@@ -54,44 +54,45 @@ def spend_of(run: Run) -> Spend:
         cost=cost.total,
         known=cost.known,
         unpriced=cost.unpriced,
-        # Who kept no count by model did not keep what was saved either.
+        # If a run has no counts by model, its saved amount is also unknown.
         saved=_sum(part.saved for part in cost.models) if cost.models or not cost.cached else None,
     )
 
 
-def parts_of(run: Run) -> dict[tuple[str, str], Spend]:
-    """One run by (stage, model as served).
+def costs_by_model(run: Run) -> dict[tuple[str, str], RunCosts]:
+    """Return the costs of one run by stage and by the name of the model that answered.
 
-    A run without a count by model has its costs by stage; its tokens and calls are the transform's
-    where nothing was judged, and else belong to nobody alone.
+    A run without counts by model has only costs by stage. Its tokens and calls belong to the
+    transform if the run called no judge; otherwise they cannot be divided and are None.
     """
     if run.cost.models:
-        return _counted(run.cost.models)
+        return _sum_by_model(run.cost.models)
     breakdown: Mapping[str, float | None] = run.cost.breakdown
     config = run.config
-    asked = f"{config.model}-{config.model_version}" if config.model_version else config.model
+    model = f"{config.model}-{config.model_version}" if config.model_version else config.model
     judges = sorted({model for models in run.judges.values() for model in models})
-    whole = spend_of(run)
+    whole = costs_of_run(run)
     if not (run.cost.calls or run.cost.cached):
         return {}
     if not judges and not breakdown.get("evaluate"):
-        return {("transform", asked): whole}
-    judged = breakdown.get("evaluate")
+        return {("transform", model): whole}
+    judge = ", ".join(judges) or str(run.question.get("judge"))
     return {
-        ("transform", asked): _unsplit(breakdown.get("transform")),
-        ("evaluate", ", ".join(judges) or str(run.question.get("judge"))): _unsplit(judged),
+        ("transform", model): _cost_only(breakdown.get("transform")),
+        ("evaluate", judge): _cost_only(breakdown.get("evaluate")),
     }
 
 
-def _unsplit(cost: float | None) -> Spend:
-    return Spend(1, None, None, None, None, cost, cost or 0.0, int(cost is None), None)
+def _cost_only(cost: float | None) -> RunCosts:
+    """Return costs in which only the amount is known."""
+    return RunCosts(1, None, None, None, None, cost, cost or 0.0, int(cost is None), None)
 
 
-def _counted(models: Iterable[ModelCost]) -> dict[tuple[str, str], Spend]:
-    found: dict[tuple[str, str], Spend] = {}
+def _sum_by_model(models: Iterable[ModelCost]) -> dict[tuple[str, str], RunCosts]:
+    sums: dict[tuple[str, str], RunCosts] = {}
     for count in models:
-        name = count.stage, count.model
-        one = Spend(
+        key = count.stage, count.model
+        spend = RunCosts(
             0,
             count.calls,
             count.hits,
@@ -102,13 +103,13 @@ def _counted(models: Iterable[ModelCost]) -> dict[tuple[str, str], Spend]:
             count.unpriced,
             count.saved,
         )
-        found[name] = plus(found.get(name, Spend()), one, runs=int(name not in found))
-    return found
+        sums[key] = add_costs(sums.get(key, RunCosts()), spend, runs=int(key not in sums))
+    return sums
 
 
-def plus(first: Spend, second: Spend, *, runs: int | None = None) -> Spend:
-    """Both together; `runs` are those that the second one adds, where they are not its own."""
-    return Spend(
+def add_costs(first: RunCosts, second: RunCosts, *, runs: int | None = None) -> RunCosts:
+    """Return the sum of two costs. `runs` replaces the number of runs of the second argument."""
+    return RunCosts(
         runs=first.runs + (second.runs if runs is None else runs),
         calls=_plus(first.calls, second.calls),
         hits=_plus(first.hits, second.hits),

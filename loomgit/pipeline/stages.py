@@ -1,4 +1,4 @@
-"""One record's way: transform, evaluate, gate, and what `on_failure` says when one fails."""
+"""The stages of one record: transform, evaluate, gate, and `on_failure` if a stage fails."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 from msgspec.structs import replace
 
-from loomgit.domain.records import Failure, Outcome, Output
+from loomgit.domain.records import Output, RecordFailure, RecordOutcome
 from loomgit.domain.values import JsonMapping
 from loomgit.pipeline.output import compile_schema, describe_faults
 from loomgit.pipeline.retrieval import Retrieval, RetrievalFailure
@@ -19,20 +19,23 @@ if TYPE_CHECKING:
     from loomgit.domain.definitions import Load
     from loomgit.domain.records import Record
     from loomgit.pipeline.evaluate import Panel
-    from loomgit.pipeline.tally import Stopwatch
+    from loomgit.pipeline.run_statistics import Stopwatch
 
 
 class FailurePolicy(Struct, frozen=True):
-    """`load.on_failure` made ready: how often to ask again, what to take instead."""
+    """The compiled `load.on_failure`: the number of retries and the fallback output."""
 
     retries: int = 0
     value: JsonMapping | None = None
     transformer: Transformer | None = None
-    retrieval: Retrieval | None = None  # the other transform's; None: the pipeline's
+    retrieval: Retrieval | None = None  # for `transformer`; None: the pipeline's retrieval
 
 
 class Stages:
-    """Takes records through transform, evaluate and gate. Raises Denied; all else is an Outcome."""
+    """Passes records through transform, evaluate and gate.
+
+    Raises Denied; all other failures are part of the RecordOutcome.
+    """
 
     def __init__(
         self,
@@ -52,69 +55,76 @@ class Stages:
         self._transforming = watches["transform"]
         self._evaluating = watches["evaluate"]
 
-    def load_into(self, refusal: Callable[[Record, JsonMapping], str]) -> None:
-        """From now on an output for whose row `refusal` gives a reason fails at stage `load`."""
+    def set_load_check(self, refusal: Callable[[Record, JsonMapping], str]) -> None:
+        """Set the check of the destination.
+
+        `refusal` returns the reason why the destination refuses the row for a record and its
+        output, or "" if the destination accepts the row. A refused output fails at the stage
+        `load`.
+        """
         self._refusal = refusal
 
-    async def carry(self, record: Record) -> Outcome:
-        """The record's outcome, after retries and fallback where the pipeline has them."""
+    async def process(self, record: Record) -> RecordOutcome:
+        """Return the outcome of a record, after the pipeline's retries and fallback."""
         if record.refused:
-            return Outcome(record, failure=Failure("extract", record.refused))
+            return RecordOutcome(record, failure=RecordFailure("extract", record.refused))
         outcome = await self.attempt(record, sample=0)
         for sample in range(1, self._policy.retries + 1):
             if outcome.failure is None:
                 return outcome
-            again = await self.attempt(record, sample=sample)
+            retried = await self.attempt(record, sample=sample)
             outcome = replace(
-                again,
-                output=_together(outcome.output, again.output),
+                retried,
+                output=_with_bill_of(outcome.output, retried.output),
                 discarded=(*outcome.discarded, *outcome.assessments),
             )
         if outcome.failure is None:
             return outcome
         return await self._fall_back(outcome)
 
-    async def attempt(self, record: Record, *, sample: int) -> Outcome:
-        """The outcome of one reply, the `sample`-th, with neither retry nor fallback."""
+    async def attempt(self, record: Record, *, sample: int) -> RecordOutcome:
+        """Return the outcome of the `sample`-th reply, without retries and fallback."""
         with self._transforming:
             supplied = await _supply(self._retrieval, record)
-            if isinstance(supplied, Failure):
-                return Outcome(record, failure=supplied)
+            if isinstance(supplied, RecordFailure):
+                return RecordOutcome(record, failure=supplied)
             output, failure = await self._transformer.apply(supplied, sample=sample)
         if failure is None and output is not None:
             failure = self._misfit(record, output.fields)
         if failure is not None or output is None:
-            return Outcome(record, output, failure=failure)
+            return RecordOutcome(record, output, failure=failure)
         if not self._panel.selects(record):
-            return Outcome(record, output, evaluated=False)
+            return RecordOutcome(record, output, evaluated=False)
         with self._evaluating:
             assessments, failure = await self._panel.judge(supplied, output)
-        return Outcome(record, output, assessments, failure)
+        return RecordOutcome(record, output, assessments, failure)
 
-    def _misfit(self, record: Record, fields: JsonMapping) -> Failure | None:
-        """Why the output does not fit `load.schema` or the destination; nothing is coerced to make
-        it fit."""
+    def _misfit(self, record: Record, fields: JsonMapping) -> RecordFailure | None:
+        """Return a failure if an output does not match `load.schema` or the destination, else None.
+
+        Loom does not coerce values to make them match.
+        """
         if self._validator is not None:
             faults = describe_faults(self._validator, dict(fields))
             if faults:
-                return Failure("load", f"load.schema: {faults}")
+                return RecordFailure("load", f"load.schema: {faults}")
         reason = self._refusal(record, fields)
-        return Failure("load", reason) if reason else None
+        return RecordFailure("load", reason) if reason else None
 
-    async def _fall_back(self, failed: Outcome) -> Outcome:
+    async def _fall_back(self, failed: RecordOutcome) -> RecordOutcome:
         policy = self._policy
         if policy.value is not None:
-            paid = failed.output or Output({}, "", "", calls=0)
-            output = replace(paid, fields=dict(policy.value))
+            original = failed.output or Output({}, "", "", calls=0)
+            output = replace(original, fields=dict(policy.value))
         elif policy.transformer is not None:
             with self._transforming:
                 supplied = await _supply(policy.retrieval or self._retrieval, failed.record)
-                if isinstance(supplied, Failure):
+                if isinstance(supplied, RecordFailure):
                     return failed
                 second, failure = await policy.transformer.apply(supplied)
             if failure is not None or second is None:
-                return replace(failed, output=_together(failed.output, second))
-            output = _together(failed.output, second) or second
+                return replace(failed, output=_with_bill_of(failed.output, second))
+            output = _with_bill_of(failed.output, second) or second
         else:
             return failed
         misfit = self._misfit(failed.record, output.fields)
@@ -123,25 +133,25 @@ class Stages:
         return replace(failed, output=output, failure=None, fallback=True, replaced=failed.failure)
 
 
-async def _supply(retrieval: Retrieval | None, record: Record) -> Record | Failure:
-    """The record with the documents that it is answered from, or why it has none."""
+async def _supply(retrieval: Retrieval | None, record: Record) -> Record | RecordFailure:
+    """Return the record with its documents, or the failure of the retrieval."""
     try:
         return record if retrieval is None else await retrieval.supply(record)
     except RetrievalFailure as error:
-        return Failure("transform", str(error), infrastructure=error.infrastructure)
+        return RecordFailure("transform", str(error), infrastructure=error.infrastructure)
 
 
-def _together(first: Output | None, second: Output | None) -> Output | None:
-    """The second output with the calls of both on its bill."""
+def _with_bill_of(first: Output | None, second: Output | None) -> Output | None:
+    """Return the second output with the calls, tokens, cost and latency of both outputs."""
     if first is None or second is None:
         return second or first
     known = first.cost is not None and second.cost is not None
-    waits = [wait for wait in (first.latency, second.latency) if wait is not None]
+    latencies = [wait for wait in (first.latency, second.latency) if wait is not None]
     return replace(
         second,
         usage=first.usage + second.usage,
         cost=(first.cost or 0.0) + (second.cost or 0.0) if known else None,
-        latency=sum(waits) if waits else None,
+        latency=sum(latencies) if latencies else None,
         calls=first.calls + second.calls,
         hits=first.hits + second.hits,
         cached=first.cached and second.cached,

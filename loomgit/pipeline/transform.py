@@ -1,4 +1,4 @@
-"""Transform: a record becomes an output by a prompt and a model, with one repair of its form."""
+"""The transform stage: a prompt and a model turn a record into an output, with one repair call."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from loomgit.domain.answers import ParsedReply
-from loomgit.domain.models import Message, PromptRejected, Request, Spent
-from loomgit.domain.records import Failure, Output
+from loomgit.domain.models import CallTotals, Message, PromptRejected, Request
+from loomgit.domain.records import Output, RecordFailure
 from loomgit.domain.replies import REPAIR
 from loomgit.errors import Denied, ModelError, Unrecorded
 from loomgit.pipeline.prompt import RenderFailure
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
     from loomgit.domain.records import Record
     from loomgit.domain.values import JsonMapping, JsonObject
     from loomgit.pipeline.output import OutputReader
-    from loomgit.pipeline.plan import Sampling
+    from loomgit.pipeline.plan import ModelParameters
     from loomgit.pipeline.prompt import Prompt
 
 
 class Transformer:
-    """Applies one prompt with one model to records, one at a time; it keeps no state of theirs."""
+    """Applies one prompt and one model to records. It has no state that depends on a record."""
 
     def __init__(
         self,
         prompt: Prompt,
         gateway: Gateway,
-        sampling: Sampling,
+        sampling: ModelParameters,
         *,
         context: JsonMapping,
         context_field: str | None,
@@ -40,8 +40,11 @@ class Transformer:
         reader: OutputReader,
         stand_in: Callable[[JsonMapping], str | None] | None = None,
     ) -> None:
-        """`stand_in` says what stands for a record's prompt in the key of a cached reply; where it
-        gives None the reply is not cached."""
+        """Create a transformer.
+
+        `stand_in` returns a text that replaces the prompt of a record in the cache key. If it
+        returns None, the reply is not cached.
+        """
         self._prompt = prompt
         self._gateway = gateway
         self._sampling = sampling
@@ -53,18 +56,18 @@ class Transformer:
 
     async def apply(
         self, record: Record, *, sample: int = 0
-    ) -> tuple[Output | None, Failure | None]:
-        """The output, or why there is none; an Output may come with a Failure: a reply that cost
-        something and could not be used.
+    ) -> tuple[Output | None, RecordFailure | None]:
+        """Return the output, or the failure. An unusable reply that was paid for has both.
 
-        Raises Denied: no call will succeed until a person acts, so no record should be tried.
+        Raises Denied: no call can succeed until the user acts, so the caller should try no other
+        record.
         """
         try:
             text = self._prompt.render(
                 input=record.input, context=self._context_of(record), variables=self._variables
             )
         except RenderFailure as failure:
-            return None, Failure("transform", str(failure))
+            return None, RecordFailure("transform", str(failure))
         return await self._ask(text, sample, record)
 
     def _context_of(self, record: Record) -> JsonMapping:
@@ -74,20 +77,20 @@ class Transformer:
 
     async def _ask(
         self, text: str, sample: int, record: Record
-    ) -> tuple[Output | None, Failure | None]:
-        spent = Spent()
+    ) -> tuple[Output | None, RecordFailure | None]:
+        spent = CallTotals()
         messages: tuple[Message, ...] = (Message("user", text),)
         reply, model, reason = ParsedReply(None), "", ""
-        own = None if self._stand_in is None else self._stand_in(record.input)
+        stand_in = None if self._stand_in is None else self._stand_in(record.input)
         for attempt in range(2):
             try:
                 completion = await self._gateway.complete(
-                    self._request(messages, sample, own if attempt == 0 else None)
+                    self._request(messages, sample, stand_in if attempt == 0 else None)
                 )
             except Denied:
                 raise
             except ModelError as error:
-                return self._output({}, reply, model, spent), Failure(
+                return self._output({}, reply, model, spent), RecordFailure(
                     "transform",
                     error.message,
                     infrastructure=not isinstance(error, PromptRejected),
@@ -97,7 +100,7 @@ class Transformer:
             reply, model = ParsedReply(None, text=completion.text), completion.model
             if completion.refusal:
                 reason = completion.refusal
-                break  # it is not argued with
+                break  # a repair call cannot change a refusal
             answer = self._reader.read(completion.text)
             reason = self._cut_off(completion) or answer.fault
             reply = replace(answer, text=answer.text or completion.text)
@@ -105,17 +108,16 @@ class Transformer:
                 return self._output(answer.value, reply, model, spent), None
             repair = Message("user", REPAIR.format(fault=answer.fault or "it was cut off"))
             messages = (*messages[:1], Message("assistant", completion.text), repair)
-        return self._output({}, reply, model, spent), Failure("transform", reason)
+        return self._output({}, reply, model, spent), RecordFailure("transform", reason)
 
     def _cut_off(self, completion: Completion) -> str:
-        """Where a reply was cut off, for the one who can do something about it; empty if it is
-        whole."""
+        """Return the reason why a reply is incomplete, with advice; empty for a complete reply."""
         if completion.ending == "filter":
             return "the reply was cut off by the provider's content filter"
         if completion.ending != "length":
             return ""
         limit = self._sampling.max_tokens
-        where = f"at max_tokens ({limit} tokens)" if limit else "at the limit of its length"
+        where = f"at max_tokens ({limit} tokens)" if limit else "at the length limit of the model"
         if not limit and completion.usage.output:
             where += f" ({completion.usage.output} tokens)"
         return f"the reply was cut off {where}: raise transform.max_tokens"
@@ -136,7 +138,7 @@ class Transformer:
         )
 
     def _output(
-        self, fields: JsonObject, reply: ParsedReply, model: str, spent: Spent
+        self, fields: JsonObject, reply: ParsedReply, model: str, spent: CallTotals
     ) -> Output | None:
         if not spent.calls:
             return None

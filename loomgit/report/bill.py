@@ -1,4 +1,4 @@
-"""A bill as people and programs read it."""
+"""Render a bill as text and as JSON."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ if TYPE_CHECKING:
 
 
 def bill_line(bill: Bill) -> str:
-    """`$0.0123 for 45 model calls`; says which calls may have cost more."""
+    """Return `$0.0123 for 45 model calls`, and the number of calls that may have cost more."""
     calls = f"{bill.calls:,} model call{'s' if bill.calls != 1 else ''}"
     parts = [f"{money(bill.cost)} for {calls}"]
     if bill.unpriced:
-        parts.append(f"{bill.unpriced:,} of unknown price, the others {money(bill.known)}")
+        unpriced = f"the price of {bill.unpriced:,} calls is unknown"
+        parts.append(f"{unpriced}, the other calls cost {money(bill.known)}")
     if bill.unanswered:
-        parts.append(f"{bill.unanswered:,} more had no reply and may have been charged")
+        parts.append(f"{bill.unanswered:,} more calls had no reply and may have been charged")
     return "; ".join(parts)
 
 
 def bill_document(bill: Bill) -> JsonObject:
-    """The bill as JSON: `total` in USD, null if the price of a call is unknown."""
+    """Return the bill as JSON. `total` is in USD, null if the price of a call is unknown."""
     return {
         "total": bill.cost,
         "known": bill.known,

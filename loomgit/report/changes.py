@@ -1,80 +1,88 @@
-"""Who changed and approved what, as a table for the terminal and as JSON."""
+"""Render the changes to files and their approvals as a table for the terminal and as JSON."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from loomgit.report.comparison import aligned
-from loomgit.report.log import KINDS, OTHERS, plain, result_documents
+from loomgit.report.comparison import align_columns
+from loomgit.report.log import KINDS, OTHERS, replace_control_characters, result_documents
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from loomgit.domain.changes import Change, ChangeLog
-    from loomgit.domain.log import MeanScore, Measured, ResultGroup
+    from loomgit.domain.changes import ChangeLog, LoggedChange
+    from loomgit.domain.log import MeanScore, ResultGroup, StoredScores
     from loomgit.domain.values import JsonObject
 
 HEADER = ("DATE", "COMMIT", "AUTHOR", "FILE", "VERSION", "SCORES", "APPROVED", "SUBJECT")
-SUBJECT = 60  # characters of a commit's subject that are shown
-NOBODY = "no approval on record"
+SUBJECT = 60  # the number of characters of a commit's subject in the table
+NO_APPROVAL = "no approval on record"
 
 
 def change_table(log: ChangeLog) -> Iterator[str]:
-    """A line a change, newest first, and below what is not approved."""
+    """Yield a line for each change, newest first, and the number of changes without approval."""
     since = f" since {log.since[:10]}" if log.since else ""
     if not log.changes:
         yield f"No prompt, context file or pipeline changed{since}."
     else:
-        yield from aligned([HEADER, *(row for change in log.changes for row in _rows(change))])
-        alone = [change for change in log.changes if not change.approved]
+        yield from align_columns(
+            [HEADER, *(row for change in log.changes for row in _rows(change))]
+        )
+        unapproved = [change for change in log.changes if not change.approved]
         count = len(log.changes)
         yield ""
         yield (
             f"{count:,} change{'s' if count != 1 else ''}{since}; "
-            f"{len(alone):,} without an approval by somebody else than the author."
+            f"{len(unapproved):,} without approval by a person other than the author."
         )
     if log.shallow:
         yield (
-            "History is cut off here (shallow clone): older changes are missing; "
-            "`git fetch --unshallow` brings them."
+            "The history is truncated (shallow clone): older changes are missing; "
+            "run `git fetch --unshallow` to fetch them."
         )
 
 
-def _rows(change: Change) -> Iterator[tuple[str, ...]]:
-    """The change, and a row for each of the newest results with other inputs."""
+def _rows(change: LoggedChange) -> Iterator[tuple[str, ...]]:
+    """Yield the row of a change, and a row for each of the newest results with other inputs."""
     yield _row(change)
-    for words in other_words(change.measured):
-        yield ("", "", "", "", "", words, "", "")
+    for text in other_result_lines(change.measured):
+        yield ("", "", "", "", "", text, "", "")
 
 
-def _row(change: Change) -> tuple[str, ...]:
-    subject = plain(change.subject)
+def _row(change: LoggedChange) -> tuple[str, ...]:
+    subject = replace_control_characters(change.subject)
     return (
         change.time[:10],
         change.commit[:8],
-        plain(change.author),
-        plain(change.path),
-        plain(change.version) if change.blob else "(removed)",
-        score_words(change) or "-",
-        plain(approval_words(change)),
+        replace_control_characters(change.author),
+        replace_control_characters(change.path),
+        replace_control_characters(change.version) if change.blob else "(removed)",
+        score_text(change) or "-",
+        replace_control_characters(approval_text(change)),
         subject if len(subject) <= SUBJECT else subject[: SUBJECT - 1] + "…",
     )
 
 
-def score_words(change: Change) -> str:
-    """`label 0.871, tone 0.500`; where several pipelines, or tests and runs, measured the version:
-    `demo, prompt tests: label 0.871; ...`. Empty where nothing was measured."""
-    own = [group for group in change.measured.own if group.scores]
-    if len(own) <= 1:
-        return _mean_words(change.measured.scores)
-    return "; ".join(f"{_title(group)}: {_mean_words(group.scores)}" for group in own)
+def score_text(change: LoggedChange) -> str:
+    """Return `label 0.871, tone 0.500`, or "" if there are no results.
+
+    If several pipelines, or both tests and runs, measured the version, each has a prefix:
+    `demo, prompt tests: label 0.871; ...`.
+    """
+    groups = [group for group in change.measured.own if group.scores]
+    if len(groups) <= 1:
+        return _mean_scores(change.measured.scores)
+    return "; ".join(f"{_title(group)}: {_mean_scores(group.scores)}" for group in groups)
 
 
-def other_words(measured: Measured) -> list[str]:
-    """`label 0.600 with context taxonomy g1a2b3c4d`: the newest results with other inputs."""
+def other_result_lines(measured: StoredScores) -> list[str]:
+    """Return lines for the newest results with other inputs.
+
+    An example is `label 0.600 with context taxonomy g1a2b3c4d`.
+    """
     others = [group for group in measured.others if group.scores]
     lines = [
-        f"{_mean_words(group.scores)} with {plain(', '.join(group.differs))}"
+        f"{_mean_scores(group.scores)} with {replace_control_characters(', '.join(group.differs))}"
         for group in others[:OTHERS]
     ]
     if more := len(others) - len(lines):
@@ -82,21 +90,23 @@ def other_words(measured: Measured) -> list[str]:
     return lines
 
 
-def _mean_words(scores: Mapping[str, MeanScore]) -> str:
-    return ", ".join(f"{plain(name)} {score.mean:.3f}" for name, score in scores.items())
+def _mean_scores(scores: Mapping[str, MeanScore]) -> str:
+    return ", ".join(
+        f"{replace_control_characters(name)} {score.mean:.3f}" for name, score in scores.items()
+    )
 
 
 def _title(group: ResultGroup) -> str:
-    return f"{plain(group.pipeline)}, {KINDS.get(group.kind, group.kind)}"
+    return f"{replace_control_characters(group.pipeline)}, {KINDS.get(group.kind, group.kind)}"
 
 
-def approval_words(change: Change) -> str:
-    """`merged by Grace; tagged v2.0 by Grace`, or that there is none."""
-    return "; ".join(map(str, change.approvals)) or NOBODY
+def approval_text(change: LoggedChange) -> str:
+    """Return `merged by Grace; tagged v2.0 by Grace`, or `no approval on record`."""
+    return "; ".join(map(str, change.approvals)) or NO_APPROVAL
 
 
 def change_document(log: ChangeLog) -> JsonObject:
-    """The JSON of `loom report --compliance`."""
+    """Return the JSON document of `loom report --compliance`."""
     return {
         "schema_version": 1,
         "head": log.head,

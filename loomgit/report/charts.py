@@ -1,5 +1,5 @@
-"""Charts for a page: matplotlib's drawings as inline SVG whose colours and fonts are the page's."""
-# ruff: noqa: PLC0415 - matplotlib takes a second to load, and only who plots pays for it
+"""Charts for HTML pages: matplotlib figures as inline SVG in the colours and fonts of the page."""
+# ruff: noqa: PLC0415 - the import of matplotlib takes a second; only plotting needs it
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup, escape
 
-from loomgit.report.comparison import WORDS, shift
-from loomgit.report.drawing import (
+from loomgit.report.comparison import OUTCOME_TEXT, format_change
+from loomgit.report.mpl_style import (
     MARKERS,
     draw_lines,
     literal,
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 
     from loomgit.domain.comparison import Metric
     from loomgit.domain.runs import RunSummary
-    from loomgit.report.evidence import Spread
+    from loomgit.report.evidence import ScoreDistribution
     from loomgit.report.overview import Trend
 
-# Colours that stand for the page's own, which differ by day and night.
+# Placeholders for the CSS variables of the page, which differ between light and dark mode.
 INK, MUTED, LINE, BASE, HEAD = "#010101", "#010102", "#010103", "#010104", "#010105"
 GOOD, BAD, WARN = "#010106", "#010107", "#010108"
 SERIES = tuple(f"#0102{number:02x}" for number in range(1, 7))
@@ -44,7 +44,7 @@ VARIABLES = {
 }  # fmt: skip
 TONES = {"degraded": BAD, "improved": GOOD, "no_worse": GOOD, "unchanged": MUTED}
 STYLE: dict[str, object] = {
-    "svg.fonttype": "none",  # text stays text
+    "svg.fonttype": "none",  # writes text as text elements, not as paths
     "font.size": 11,
     "text.color": INK,
     "axes.edgecolor": LINE,
@@ -59,15 +59,15 @@ STYLE: dict[str, object] = {
     "legend.frameon": False,
     "legend.fontsize": 11,
 }
-NARROW, WIDE = 316, 860  # CSS pixels: a phone's column, and the whole page
-PIXELS = 72.0  # an inch of an SVG by matplotlib
+NARROW, WIDE = 316, 860  # widths in CSS pixels: the column of a phone, and the whole page
+PIXELS = 72.0  # pixels per inch in matplotlib's SVG
 BINS = 10
-FEW = 6  # different scores that get a bar of their own
-LONGEST = 34  # letters of a name in a chart
+MAX_SINGLE_BARS = 6  # up to this number of different scores, each score has its own bar
+LONGEST = 34  # characters of a name in a chart
 SHOWN_RUNS = 40
 SHOWN_POINTS = 60
-OUTSIDE = re.compile(r"<svg[^>]*viewBox=\"([^\"]+)\"[^>]*>(.*)</svg>", re.DOTALL)
-# What a file of its own needs and a page does not, or what would meet the page's own.
+SVG_ELEMENT = re.compile(r"<svg[^>]*viewBox=\"([^\"]+)\"[^>]*>(.*)</svg>", re.DOTALL)
+# Parts that only a standalone SVG file needs, or that conflict with the page.
 NEEDLESS = re.compile(r"<metadata>.*?</metadata>|<style.*?</style>|(?<=>)\s+(?=<)", re.DOTALL)
 TAG = re.compile(r"<[^>]+>")
 IN_TAG = re.compile(r"(?<=^<g) id=\"[^\"]*\"|font-family: [^;\"]*;? ?|(?<=\.\d\d)\d+")
@@ -77,42 +77,49 @@ BACKGROUND = re.compile(r'<g id="patch_1">.*?</g>\s*', re.DOTALL)
 
 
 class Charts:
-    """The charts of one page. Each is whole in itself: what it refers to has names of its own."""
+    """The charts of one page. The ids in each chart have a prefix, so that they are unique."""
 
     def __init__(self) -> None:
         self._count = 0
 
-    def spread(self, spread: Spread) -> Markup:
-        """How the scores of one evaluator lie on both sides: shares of the cases by score."""
-        words = [
+    def spread(self, spread: ScoreDistribution) -> Markup:
+        """Return a chart of an evaluator's scores on both sides: shares of the cases by score."""
+        descriptions = [
             f"{side}: mean {sum(values) / len(values):.3f} over {len(values):,} cases"
             for side, values in (("base", spread.base), ("head", spread.head))
             if values
         ]
         return self._svg(
             f"{title(spread.name)}: distribution of scores",
-            "; ".join(words),
+            "; ".join(descriptions),
             (NARROW, 180),
             lambda axes: _draw_spread(axes, spread),
         )
 
     def intervals(self, metrics: Sequence[Metric], about: str) -> Markup:
-        """How far each metric moved, with its 90 % interval; the shade is where it matters."""
-        words = "; ".join(
-            f"{metric.name}: {shift(metric, metric.delta)}, between {shift(metric, metric.low)} "
-            f"and {shift(metric, metric.high)}, {WORDS[metric.outcome]}"
+        """Return a chart of the change of each metric with its 90 % interval.
+
+        The shaded area contains the changes beyond the limit.
+        """
+        description = "; ".join(
+            f"{metric.name}: {format_change(metric, metric.delta)}, "
+            f"between {format_change(metric, metric.low)} "
+            f"and {format_change(metric, metric.high)}, {OUTCOME_TEXT[metric.outcome]}"
             for metric in metrics
         )
         size = (NARROW, 46 + 44 * len(metrics))
-        return self._svg(about, words, size, lambda axes: _draw_intervals(axes, metrics))
+        return self._svg(about, description, size, lambda axes: _draw_intervals(axes, metrics))
 
     def trend(self, trend: Trend) -> Markup:
-        """Mean scores over commits, wide and narrow: the page shows the one that fits."""
+        """Return a chart of mean scores over commits, in a wide and a narrow version.
+
+        The page shows the version that fits.
+        """
         points = trend.points[-SHOWN_POINTS:]
         names = dict.fromkeys(name for point in points for name in point.scores)
         series = {name: [point.scores.get(name, math.nan) for point in points] for name in names}
         labels = [point.label for point in points]
-        words = "; ".join(
+        description = "; ".join(
             f"{name}: {', '.join('none' if math.isnan(v) else f'{v:.3f}' for v in values)}"
             for name, values in series.items()
         )
@@ -122,36 +129,42 @@ class Charts:
             draw_lines(axes, {_short(name): values for name, values in series.items()},
                        markers=MARKERS)  # fmt: skip
             axes.set_ylim(*score_range(series))
-            _name_places(axes, labels)
+            _label_ticks(axes, labels)
             axes.grid(visible=True, axis="y", alpha=0.7)
             axes.figure.legend(loc="outside lower left", ncols=2)
 
         about = f"Mean scores of {trend.title} by commit"
-        return self._both(about, f"From {labels[0]} to {labels[-1]}: {words}", 200 + legend, draw)
+        span = f"From {labels[0]} to {labels[-1]}"
+        return self._both(about, f"{span}: {description}", 200 + legend, draw)
 
     def costs(self, runs: Sequence[RunSummary]) -> Markup:
-        """What each of the latest runs cost, oldest first; of some it is not known."""
-        shown = sorted(runs, key=lambda run: (run.started, run.uid))[-SHOWN_RUNS:]
-        labels = [run.started[5:10] for run in shown]
-        words = ", ".join(money(run.cost) for run in shown)
+        """Return a chart of the cost of each of the latest runs, oldest first.
+
+        A run with an unknown cost has a `?`.
+        """
+        latest = sorted(runs, key=lambda run: (run.started, run.uid))[-SHOWN_RUNS:]
+        labels = [run.started[5:10] for run in latest]
+        amounts = ", ".join(money(run.cost) for run in latest)
 
         def draw(axes: Axes) -> None:
-            _draw_costs(axes, shown)
-            _name_places(axes, labels)
+            _draw_costs(axes, latest)
+            _label_ticks(axes, labels)
 
-        about = f"Cost of the last {len(shown)} runs"
-        return self._both(about, f"Oldest first, in USD: {words}", 190, draw)
+        about = f"Cost of the last {len(latest)} runs"
+        return self._both(about, f"Oldest first, in USD: {amounts}", 190, draw)
 
-    # -- from a drawing to a part of a page
+    # -- from a figure to a part of a page
 
-    def _both(self, about: str, words: str, height: int, draw: Callable[[Axes], None]) -> Markup:
-        wide = self._svg(about, words, (WIDE, height), draw, "wide")
-        return wide + self._svg(about, words, (NARROW, height), draw, "narrow")
+    def _both(
+        self, about: str, description: str, height: int, draw: Callable[[Axes], None]
+    ) -> Markup:
+        wide = self._svg(about, description, (WIDE, height), draw, "wide")
+        return wide + self._svg(about, description, (NARROW, height), draw, "narrow")
 
     def _svg(
         self,
         about: str,
-        words: str,
+        description: str,
         size: tuple[int, int],
         draw: Callable[[Axes], None],
         kind: str = "small",
@@ -164,7 +177,7 @@ class Charts:
         with plain_style(**STYLE, **{"axes.prop_cycle": cycler(color=SERIES)}):
             figure = Figure(figsize=(size[0] / PIXELS, size[1] / PIXELS), layout="constrained")
             draw(figure.add_subplot())
-            return _as_part(_render(figure), name, f"chart {kind}", about, words)
+            return _embed(_render(figure), name, f"chart {kind}", about, description)
 
 
 def _render(figure: Figure) -> str:
@@ -173,22 +186,28 @@ def _render(figure: Figure) -> str:
     return target.getvalue()
 
 
-def _as_part(drawn: str, name: str, kind: str, about: str, words: str) -> Markup:
-    """The drawing without what a file of its own needs, in the page's colours and fonts."""
-    found = OUTSIDE.search(BACKGROUND.sub("", drawn, count=1))
-    assert found is not None  # matplotlib wrote it
-    box, inside = found.groups()
-    inside = TAG.sub(lambda tag: _of_page(tag[0], name), NEEDLESS.sub("", inside))
-    return Markup(  # noqa: S704 - matplotlib escapes what it writes, and we the rest
+def _embed(svg: str, name: str, kind: str, about: str, description: str) -> Markup:
+    """Return the SVG in the colours and fonts of the page.
+
+    The result lacks the parts that only a standalone file needs.
+    """
+    match = SVG_ELEMENT.search(BACKGROUND.sub("", svg, count=1))
+    assert match is not None  # matplotlib always writes this element
+    box, inside = match.groups()
+    inside = TAG.sub(lambda tag: _restyle(tag[0], name), NEEDLESS.sub("", inside))
+    return Markup(  # noqa: S704 - matplotlib and this function escape all texts
         f'<svg class="{kind}" viewBox="{box}" role="img" '
         f'aria-labelledby="{name}-title {name}-desc">'
         f'<title id="{name}-title">{escape(about)}</title>'
-        f'<desc id="{name}-desc">{escape(words)}</desc>{inside}</svg>'
+        f'<desc id="{name}-desc">{escape(description)}</desc>{inside}</svg>'
     )
 
 
-def _of_page(tag: str, name: str) -> str:
-    """A tag in the page's colours and fonts. (The texts between tags are the user's: untouched.)"""
+def _restyle(tag: str, name: str) -> str:
+    """Return a tag in the colours and fonts of the page.
+
+    Texts between tags do not change, because they come from the user.
+    """
     tag = FONT.sub(r"font: \1 var(--font)", IN_TAG.sub("", tag))
     tag = NAMES.sub(rf"\g<1>{name}-", tag).replace(" \n", " ").replace("\n", "")
     for colour, variable in VARIABLES.items():
@@ -199,7 +218,7 @@ def _of_page(tag: str, name: str) -> str:
 # -- drawings
 
 
-def _draw_spread(axes: Axes, spread: Spread) -> None:
+def _draw_spread(axes: Axes, spread: ScoreDistribution) -> None:
     edges, labels = _bins((*spread.base, *spread.head))
     bars = len(edges) + 1
     for values, colour, offset in ((spread.base, BASE, -0.21), (spread.head, HEAD, 0.21)):
@@ -211,7 +230,7 @@ def _draw_spread(axes: Axes, spread: Spread) -> None:
         places = [number + offset for number in range(bars)]
         shares = [count / len(values) for count in counts]
         axes.bar(places, shares, width=0.4, color=colour)
-        if bars <= FEW:
+        if bars <= MAX_SINGLE_BARS:
             for place, share in zip(places, shares, strict=True):
                 axes.text(place, share, f" {share:.0%} ", ha="center", va="bottom", fontsize=10)
     axes.set_xticks(list(labels), list(labels.values()))
@@ -225,12 +244,15 @@ def _draw_spread(axes: Axes, spread: Spread) -> None:
 
 
 def _bins(values: Sequence[float]) -> tuple[list[float], dict[float, str]]:
-    """The edges between bars, and labels by their place, a bar being 1 wide: a bar a score where
-    those are few, else ten, with labels between them."""
-    different = sorted({round(value, 4) for value in values})
-    if len(different) <= FEW:
-        edges = [(a + b) / 2 for a, b in pairwise(different)]
-        return edges, {float(n): f"{value:.4g}" for n, value in enumerate(different)}
+    """Return the score limits between bars, and the labels by position. A bar has the width 1.
+
+    If there are at most MAX_SINGLE_BARS different scores, each has a bar. Otherwise there are BINS
+    bars with labels between them.
+    """
+    distinct = sorted({round(value, 4) for value in values})
+    if len(distinct) <= MAX_SINGLE_BARS:
+        edges = [(a + b) / 2 for a, b in pairwise(distinct)]
+        return edges, {float(n): f"{value:.4g}" for n, value in enumerate(distinct)}
     edges = [number / BINS - 1e-9 for number in range(1, BINS)]
     return edges, {n - 0.5: f"{n / BINS:g}" for n in range(0, BINS + 1, 2)}
 
@@ -258,7 +280,7 @@ def _draw_intervals(axes: Axes, metrics: Sequence[Metric]) -> None:
 
 
 def _limit(metric: Metric) -> float | None:
-    """The shift from which a change for the worse matters."""
+    """Return the smallest change for the worse that exceeds the limit of the metric."""
     if metric.limit is None:
         return None
     return -metric.limit if metric.kind == "score" else metric.limit
@@ -278,19 +300,19 @@ def _draw_interval(axes: Axes, place: int, metric: Metric, reach: float) -> None
     axes.plot([min(max(delta, -reach), reach)], [place], "o", color=colour, markersize=8)
     name = title(metric.name) if metric.kind == "score" else metric.name.capitalize()
     axes.text(-reach, place - 0.36, _short(name), va="bottom", ha="left")
-    said = shift(metric, metric.delta)
-    axes.text(reach, place - 0.36, said, va="bottom", ha="right", color=colour, weight="bold")
+    delta_text = format_change(metric, metric.delta)
+    axes.text(reach, place - 0.36, delta_text, va="bottom", ha="right", color=colour, weight="bold")
 
 
 def _draw_costs(axes: Axes, runs: Sequence[RunSummary]) -> None:
     for kind, colour in (("pipeline", SERIES[0]), ("test", SERIES[1])):
-        own = [(place, run.cost) for place, run in enumerate(runs) if run.kind == kind]
-        known = [(place, cost) for place, cost in own if cost is not None]
-        if own:
+        costs = [(place, run.cost) for place, run in enumerate(runs) if run.kind == kind]
+        known = [(place, cost) for place, cost in costs if cost is not None]
+        if costs:
             places, heights = [p for p, _ in known], [c for _, c in known]
             label = "pipeline run" if kind == "pipeline" else "prompt test"
             axes.bar(places, heights, width=0.7, color=colour, label=label)
-        for place, cost in own:
+        for place, cost in costs:
             if cost is None:
                 axes.text(place, 0, "?", ha="center", va="bottom", color=MUTED)
     axes.yaxis.set_major_formatter(lambda value, _: money(value) if value >= 0 else "")
@@ -304,9 +326,9 @@ def _draw_costs(axes: Axes, runs: Sequence[RunSummary]) -> None:
     axes.figure.legend(loc="outside lower left", ncols=2)
 
 
-def _name_places(axes: Axes, labels: Sequence[str]) -> None:
-    """Labels under the axis, as many as the width takes."""
-    width = axes.figure.get_figwidth() * PIXELS  # type: ignore[union-attr]  # a figure, not a part of one
+def _label_ticks(axes: Axes, labels: Sequence[str]) -> None:
+    """Draw the labels under the axis, as many as fit into the width."""
+    width = axes.figure.get_figwidth() * PIXELS  # type: ignore[union-attr]  # a Figure here
     longest = max(len(label) for label in labels)
     most = max(int((width - 60) / (longest * 7.0 + 12)), 1)
     shown = spaced(len(labels), most)
@@ -316,7 +338,7 @@ def _name_places(axes: Axes, labels: Sequence[str]) -> None:
 
 
 def _short(name: str) -> str:
-    """A name of the user's as a chart can take it: of its length, and without odd characters."""
+    """Return a user's name for a chart: at most LONGEST characters, all of them printable."""
     plain = "".join(
         letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in name
     )

@@ -1,4 +1,4 @@
-"""A comparison as people read it in a terminal, and as JSON."""
+"""Render a comparison as text for the terminal and as JSON."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from loomgit.domain.values import JsonObject
 
 SCHEMA_VERSION = 1
-WORDS: dict[Outcome, str] = {
+OUTCOME_TEXT: dict[Outcome, str] = {
     "unchanged": "unchanged",
     "improved": "improved",
     "no_worse": "no worse",
@@ -44,13 +44,15 @@ HEADER = ("METRIC", "BASE", "HEAD", "Δ", "90% INTERVAL", "n", "p", "VERDICT")
 
 
 def table(comparison: Comparison, *, explain: bool = False) -> Iterator[str]:
-    """The whole comparison; with `explain` the inputs that differ."""
-    return map(shown, _lines(comparison, explain=explain))
+    """Yield the lines of the whole comparison. `explain` adds all inputs that differ."""
+    return map(escape_control_characters, _lines(comparison, explain=explain))
 
 
-def shown(line: str) -> str:
-    """A line that stays one, whatever stands in the data: no control character reaches a
-    terminal."""
+def escape_control_characters(line: str) -> str:
+    """Return the line with an escape for each character that is not printable.
+
+    Data can therefore not add lines or send control characters to the terminal.
+    """
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
 
 
@@ -68,98 +70,100 @@ def _lines(comparison: Comparison, *, explain: bool) -> Iterator[str]:
 
 
 def revision(which: Revision) -> str:
-    """`merge base with main (1a2b3c4d)`."""
+    """Return `merge base with main (1a2b3c4d)`."""
     return f"{which.name or 'none'} ({which.commit[:8]})" if which.commit else which.name or "none"
 
 
 def sentence(comparison: Comparison) -> str:
-    """The verdict in one line, with the pipelines that brought it about."""
-    compared = [found for found in comparison.pipelines if not found.new]
+    """Return the verdict in one line, with the pipelines that caused it."""
+    compared = [result for result in comparison.pipelines if not result.new]
     if not compared:
-        new = ", ".join(found.pipeline for found in comparison.pipelines)
-        return f"Nothing is compared{f': {new} is new' if new else ''}"
+        new = ", ".join(result.pipeline for result in comparison.pipelines)
+        return f"Nothing to compare{f': {new} is new' if new else ''}"
     count = f"{len(compared)} pipeline{'s' if len(compared) != 1 else ''}"
     if comparison.outcome == "unchanged":
-        return f"Unchanged: nothing differs that matters in {count}"
-    accepted = [found.pipeline for found in compared if found.is_accepted_loss]
+        return f"Unchanged: no relevant difference in {count}"
+    accepted = [result.pipeline for result in compared if result.is_accepted_loss]
     if accepted and comparison.outcome in ("no_worse", "improved"):
         return f"Degraded, and accepted: {', '.join(accepted)}"
-    moved = any(metric.gated and metric.delta for found in compared for metric in found.metrics)
+    moved = any(metric.gated and metric.delta for result in compared for metric in result.metrics)
     if comparison.outcome == "no_worse" and not moved:
         return f"No worse: every case scores as before in {count}"
-    names = [found.pipeline for found in compared if found.outcome == comparison.outcome]
-    return f"{WORDS[comparison.outcome].capitalize()}: {', '.join(names)}"
+    names = [result.pipeline for result in compared if result.outcome == comparison.outcome]
+    return f"{OUTCOME_TEXT[comparison.outcome].capitalize()}: {', '.join(names)}"
 
 
-def word(found: PipelineComparison) -> str:
-    """The verdict on a pipeline, or that it is new; an accepted loss is still called one."""
-    if found.is_accepted_loss:
+def verdict_text(result: PipelineComparison) -> str:
+    """Return the verdict on a pipeline, or `new`. An accepted loss is `degraded, and accepted`."""
+    if result.is_accepted_loss:
         return "degraded, and accepted"
-    return "new" if found.new else WORDS[found.outcome]
+    return "new" if result.new else OUTCOME_TEXT[result.outcome]
 
 
-def _pipeline(found: PipelineComparison, *, explain: bool) -> Iterator[str]:
-    yield f"{found.pipeline}: {word(found)}"
-    if found.base is not None and found.head is not None and found.metrics:
-        yield f"  {versions(found.base, found.head)}"
-    if found.inputs and not explain:
-        yield f"  changed: {changed_parts(found)}"
+def _pipeline(result: PipelineComparison, *, explain: bool) -> Iterator[str]:
+    yield f"{result.pipeline}: {verdict_text(result)}"
+    if result.base is not None and result.head is not None and result.metrics:
+        yield f"  {versions(result.base, result.head)}"
+    if result.inputs and not explain:
+        yield f"  changed: {changed_parts(result)}"
     if explain:
-        yield from (f"  differs: {line}" for line in found.inputs or ("nothing",))
-    yield from _changed(found)
-    if found.metrics:
-        yield from (f"  {line}" for line in aligned([HEADER, *map(row, found.metrics)]))
-    yield from (f"  {metric.name}: {metric.reason}" for metric in found.metrics if metric.reason)
-    for name, cases in (("removed", found.removed), ("new", found.added)):
+        yield from (f"  differs: {line}" for line in result.inputs or ("nothing",))
+    yield from _changed_definitions(result)
+    if result.metrics:
+        yield from (
+            f"  {line}" for line in align_columns([HEADER, *map(metric_cells, result.metrics)])
+        )
+    yield from (f"  {metric.name}: {metric.reason}" for metric in result.metrics if metric.reason)
+    for name, cases in (("removed", result.removed), ("new", result.added)):
         if cases:
             yield f"  {counted(len(cases), f'{name} case')}, not in the gate: {listed(cases)}"
-    for way, changes in (("worse", found.worse), ("better", found.better)):
-        yield from (f"  {way}: {case(change)}" for change in changes[:SHOWN_CASES])
+    for way, changes in (("worse", result.worse), ("better", result.better)):
+        yield from (f"  {way}: {render_case(change)}" for change in changes[:SHOWN_CASES])
         yield from _more(len(changes), f"cases {way}")
-    for metric in found.metrics:
+    for metric in result.metrics:
         if metric.gated and metric.outcome == "inconclusive" and metric.detects is not None:
             least = f"drops of {metric.detects:.3f}"
             if metric.kind != "score":
                 least = f"rises of {metric.detects:.1%}"
-            yield f"  {metric.name}: {len_of(metric)} would show {least} or more"
-    yield from (f"  accepted: {line}" for line in found.accepted)
-    yield from (f"  note: {note}" for note in found.notes)
+            yield f"  {metric.name}: {case_count(metric)} can detect {least} or more"
+    yield from (f"  accepted: {line}" for line in result.accepted)
+    yield from (f"  note: {note}" for note in result.notes)
 
 
-def remarks(found: PipelineComparison) -> Iterator[str]:
-    """How the change has changed the question and the limits, a line each."""
-    for difference in found.differs:
+def remarks(result: PipelineComparison) -> Iterator[str]:
+    """Yield a line for each change to the question or to a limit."""
+    for difference in result.differs:
         yield f"not comparable: {difference}"
-    for difference in found.requestioned:
-        yield f"evaluators differ, both sides are judged by the head's: {difference}"
-    yield from (f"changed limit: {line}" for line in found.looser)
+    for difference in result.requestioned:
+        yield f"evaluators differ, so the head's evaluators judge both sides: {difference}"
+    yield from (f"changed limit: {line}" for line in result.looser)
 
 
-def changed_parts(found: PipelineComparison) -> str:
-    """The files and settings that differ, by name: what a verdict may come from."""
-    return listed([line.partition(": ")[0] for line in found.inputs])
+def changed_parts(result: PipelineComparison) -> str:
+    """Return the names of the different files and settings that can cause the verdict."""
+    return listed([line.partition(": ")[0] for line in result.inputs])
 
 
-def _changed(found: PipelineComparison) -> Iterator[str]:
-    """How the change has changed the question, the limits and the cases."""
-    yield from (f"  {line}" for line in remarks(found))
-    for name in found.changed[:SHOWN_CASES]:
-        yield f"  not comparable: case {name}: its input or what is expected of it differs"
-    yield from _more(len(found.changed), "such cases")
+def _changed_definitions(result: PipelineComparison) -> Iterator[str]:
+    """Yield a line for each change to the question, to a limit or to a case."""
+    yield from (f"  {line}" for line in remarks(result))
+    for name in result.changed[:SHOWN_CASES]:
+        yield f"  not comparable: case {name}: its input or expectation differs"
+    yield from _more(len(result.changed), "such cases")
 
 
 def counted(count: int, noun: str = "case") -> str:
-    """`1 case`, `1,500 cases`."""
+    """Return `1 case`, `1,500 cases`."""
     return f"{count:,} {noun}{'s' if count != 1 else ''}"
 
 
-def len_of(metric: Metric) -> str:
-    """The cases behind a metric."""
+def case_count(metric: Metric) -> str:
+    """Return the number of cases of a metric, as text."""
     return counted(metric.cases)
 
 
 def listed(names: Sequence[str]) -> str:
-    """The first of them, and how many more there are."""
+    """Return the first SHOWN_CASES names, and the number of the other names."""
     more = f" and {len(names) - SHOWN_CASES:,} more" if len(names) > SHOWN_CASES else ""
     return f"{', '.join(names[:SHOWN_CASES])}{more}"
 
@@ -170,7 +174,10 @@ def _more(count: int, what: str) -> Iterator[str]:
 
 
 def versions(base: Side, head: Side) -> str:
-    """What was compared with what: `prompt v2.3.0 -> v2.3.0+1.g1a2b3c4d, model gpt-4o-mini`."""
+    """Return the versions of both sides.
+
+    An example is `prompt v2.3.0 -> v2.3.0+1.g1a2b3c4d, model gpt-4o-mini`.
+    """
     prompt = f"prompt {base.prompt_version} -> {head.prompt_version}"
     if base.prompt_version == head.prompt_version:
         prompt = f"prompt {head.prompt_version}"
@@ -180,26 +187,28 @@ def versions(base: Side, head: Side) -> str:
     return f"{prompt}, {model}"
 
 
-def case(change: CaseChange) -> str:
-    """`review 17  1.00 -> 0.00 (label 1.00 -> 0.00)`."""
+def render_case(change: CaseChange) -> str:
+    """Return `review 17  1.00 -> 0.00 (label 1.00 -> 0.00)`."""
     parts = ", ".join(
-        f"{name} {one:.2f} -> {two:.2f}" for name, (one, two) in change.scores.items() if one != two
+        f"{name} {before:.2f} -> {after:.2f}"
+        for name, (before, after) in change.scores.items()
+        if before != after
     )
     return f"{change.id}  {change.base:.2f} -> {change.head:.2f} ({parts})"
 
 
-def row(metric: Metric) -> tuple[str, ...]:
-    """A metric as the cells of its line."""
+def metric_cells(metric: Metric) -> tuple[str, ...]:
+    """Return the cells of a metric's table row."""
     name = title(metric.name) if metric.kind == "score" else f"{metric.kind} a case"
-    verdict = WORDS[metric.outcome] if metric.gated else f"({WORDS[metric.outcome]})"
+    verdict = OUTCOME_TEXT[metric.outcome] if metric.gated else f"({OUTCOME_TEXT[metric.outcome]})"
     if metric.outcome == "not_comparable" or metric.delta is None:
         return (name, "-", "-", "-", "-", "-", "-", verdict)
     return (
         name,
         amount(metric, metric.base),
         amount(metric, metric.head),
-        shift(metric, metric.delta),
-        f"[{shift(metric, metric.low)}, {shift(metric, metric.high)}]",
+        format_change(metric, metric.delta),
+        f"[{format_change(metric, metric.low)}, {format_change(metric, metric.high)}]",
         f"{metric.cases:,}"
         + (f"x{metric.samples / metric.cases:.3g}" if metric.samples > metric.cases else ""),
         "-" if metric.p is None else f"{metric.p:.3f}",
@@ -208,7 +217,7 @@ def row(metric: Metric) -> tuple[str, ...]:
 
 
 def amount(metric: Metric, value: float | None) -> str:
-    """A side's mean with its unit."""
+    """Return the mean of one side with its unit."""
     if value is None:
         return "-"
     if metric.kind == "cost":
@@ -220,8 +229,8 @@ def amount(metric: Metric, value: float | None) -> str:
     )
 
 
-def shift(metric: Metric, value: float | None) -> str:
-    """A difference of scores as points, of cost and latency as a share."""
+def format_change(metric: Metric, value: float | None) -> str:
+    """Return a change as text: points for a score, percent for cost and latency."""
     if value is None:
         return "-"
     if math.isinf(value):
@@ -229,8 +238,8 @@ def shift(metric: Metric, value: float | None) -> str:
     return f"{value:+.3f}" if metric.kind == "score" else f"{value:+.1%}"
 
 
-def aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Rows as columns of equal width."""
+def align_columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Yield rows as lines with columns of equal width."""
     widths = [max(len(line[column]) for line in rows) for column in range(len(rows[0]))]
     for line in rows:
         yield "  ".join(
@@ -239,7 +248,7 @@ def aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
 
 
 def document(comparison: Comparison, *, blocked: bool) -> JsonObject:
-    """The comparison as one JSON object; numbers that are not finite are null."""
+    """Return the comparison as a JSON object. Numbers that are not finite become null."""
     return {
         "schema_version": SCHEMA_VERSION,
         "outcome": comparison.outcome,
@@ -252,10 +261,10 @@ def document(comparison: Comparison, *, blocked: bool) -> JsonObject:
     }
 
 
-def _object(found: PipelineComparison) -> JsonObject:
-    plain: JsonObject = to_plain(found)
+def _object(result: PipelineComparison) -> JsonObject:
+    plain: JsonObject = to_plain(result)
     for name in ("worse", "better"):
-        changes = getattr(found, name)
+        changes = getattr(result, name)
         plain[name] = [
             {
                 "id": change.id,

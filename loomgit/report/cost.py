@@ -1,4 +1,4 @@
-"""What a pipeline costs, expected and spent, as lines and as JSON."""
+"""Render the expected cost and the spending of a pipeline as text and as JSON."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import asdict
 
-from loomgit.report.comparison import aligned
+from loomgit.report.comparison import align_columns
 from loomgit.report.text import UNKNOWN, money, named, title
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from loomgit.domain.spending import Estimate, Price, Spend, Spending, StageEstimate
+    from loomgit.domain.spending import Estimate, Price, RunCosts, SpendingReport, StageEstimate
     from loomgit.domain.values import JsonObject
 
 FIGURES = ("CALLS", "CACHED", "INPUT", "OUTPUT", "COST", "SAVED")
@@ -20,13 +20,13 @@ NOT_KEPT = "-"
 
 
 def estimate_lines(estimate: Estimate) -> Iterator[str]:
-    """The estimate, in the mission's order; what it rests on stands below."""
-    asked = sum(part.input for part in estimate.transform)
+    """Yield the lines of the estimate and then of its assumptions."""
+    tokens = sum(part.input for part in estimate.transform)
     yield f"Cost Estimate for: {estimate.pipeline}"
     yield ""
     yield "Input:"
     yield f"  Records: {estimate.records:,}"
-    mean = asked / estimate.records if estimate.records else 0
+    mean = tokens / estimate.records if estimate.records else 0
     yield f"  Avg tokens per record: {mean:,.0f}"
     yield ""
     yield "Transform:"
@@ -75,47 +75,50 @@ def _unit(amount: float) -> str:
 
 
 def _basis(estimate: Estimate) -> Iterator[str]:
-    of = "all" if estimate.sampled == estimate.records else f"{estimate.sampled:,} of"
-    yield f"Input: the prompts of {of} {estimate.records:,} records, at 4 bytes a token."
+    sample = "all" if estimate.sampled == estimate.records else f"{estimate.sampled:,} of"
+    yield f"Input: the prompts of {sample} {estimate.records:,} records, at 4 bytes a token."
     if estimate.unrendered:
-        yield f"  {estimate.unrendered:,} of them make no prompt and ask nothing."
+        yield f"  {estimate.unrendered:,} of them have no prompt and cause no model call."
     for stage, parts in (("Transform", estimate.transform), ("Evaluate", estimate.evaluate)):
         for part in parts:
             yield f"{stage} output: {_reply(part)}."
             if part.kept:
                 yield (
-                    f"  {part.kept:.0%} of the sampled replies are in the cache and would cost "
-                    "nothing again; they are not taken off."
+                    f"  {part.kept:.0%} of the sampled replies are in the cache and cost nothing; "
+                    "the estimate does not subtract them."
                 )
     if estimate.judged_from == "schema":
-        yield "Judged: made-up outputs of the declared form, since no earlier run has any."
+        yield (
+            "Evaluate input: example outputs that match the output schema, because no earlier run "
+            "has outputs."
+        )
 
 
 def _reply(part: StageEstimate) -> str:
     reply = part.reply
-    each = f"{reply.tokens:,.0f} tokens a reply"
+    size = f"{reply.tokens:,.0f} tokens a reply"
     match reply.basis:
         case "runs":
             runs = f"{reply.runs:,} earlier run{'s' if reply.runs > 1 else ''}"
-            return f"{each}, the mean of {reply.seen:,} replies in {runs}"
+            return f"{size}, the mean of {reply.seen:,} replies in {runs}"
         case "max_tokens":
-            return f"{each}, the limit: an upper bound"
+            return f"{size}, the limit: an upper bound"
         case "schema":
-            return f"{each}, assumed from the form that is asked for"
-    return f"{each}, assumed: no earlier run, no max_tokens and no output says more"
+            return f"{size}, assumed from the output schema"
+    return f"{size}, assumed without an earlier run, max_tokens or an output schema"
 
 
 def price_hints(estimate: Estimate) -> Iterator[str]:
-    """The entries to write where a price is unknown."""
+    """Yield a line for each model with an unknown price: the entry to add to the configuration."""
     for model in estimate.unpriced:
         yield (
-            f"the price of {model} is not known; write it into .loom/config.yaml, in USD per "
+            f"the price of {model} is unknown; add it to .loom/config.yaml, in USD per "
             f"million tokens: models: {{{model}: {{input_price: ..., output_price: ...}}}}"
         )
 
 
 def estimate_document(estimate: Estimate) -> JsonObject:
-    """The same as one JSON object."""
+    """Return the estimate as a JSON object."""
     return {
         "schema_version": 1,
         "pipeline": estimate.pipeline,
@@ -147,8 +150,8 @@ def _part(part: StageEstimate) -> JsonObject:
     }
 
 
-def spending_lines(spending: Spending) -> Iterator[str]:
-    """What was spent: by stage and model, then by day."""
+def spending_lines(spending: SpendingReport) -> Iterator[str]:
+    """Yield the lines of the spending: by stage and model, then by day."""
     since = f" since {spending.since}" if spending.since else ""
     total = spending.total
     if not total.runs:
@@ -161,39 +164,39 @@ def spending_lines(spending: Spending) -> Iterator[str]:
     rows: list[tuple[str, ...]] = [("STAGE", "MODEL", *FIGURES)]
     for (stage, model), spend in spending.models.items():
         rows.append((title(stage), model, *_figures(spend)))
-    yield from aligned(rows)
+    yield from align_columns(rows)
     yield ""
     rows = [("DAY", "RUNS", *FIGURES)]
     for day, spend in spending.days.items():
         rows.append((day, f"{spend.runs:,}", *_figures(spend)))
     rows.append(("Total", f"{total.runs:,}", *_figures(total)))
-    yield from aligned(rows)
+    yield from align_columns(rows)
     yield ""
     yield f"Total Cost: {money(total.cost)}"
     if total.unpriced:
         yield (
-            f"  {money(total.known)} are known; {total.unpriced:,} calls have no known price "
-            "(`models:` in .loom/config.yaml gives them one)"
+            f"  the known part is {money(total.known)}; {total.unpriced:,} calls have no known "
+            "price (set it under `models:` in .loom/config.yaml)"
         )
     if any(spend.calls is None for spend in spending.models.values()):
-        yield "- : test runs, and runs of older versions, keep the costs of stages and no more."
+        yield "-: test runs and runs of older Loom versions store only the cost of each stage."
 
 
-def _figures(spend: Spend) -> tuple[str, ...]:
+def _figures(spend: RunCosts) -> tuple[str, ...]:
     counts = (spend.calls, spend.hits, spend.input, spend.output)
     saved = NOT_KEPT if spend.hits is None else money(spend.saved)
     return (*(NOT_KEPT if n is None else f"{n:,}" for n in counts), _spent(spend), saved)
 
 
-def _spent(spend: Spend) -> str:
-    """What is known and that more is not: `$0.12 + unknown`."""
+def _spent(spend: RunCosts) -> str:
+    """Return the cost. If a price is unknown, return the known part: `$0.12 + unknown`."""
     if spend.cost is None:
         return f"{money(spend.known)} + {UNKNOWN}" if spend.known else UNKNOWN
     return money(spend.cost)
 
 
-def spending_document(spending: Spending) -> JsonObject:
-    """The same as one JSON object."""
+def spending_document(spending: SpendingReport) -> JsonObject:
+    """Return the spending as a JSON object."""
     return {
         "schema_version": 1,
         "pipeline": spending.pipeline,
@@ -211,7 +214,7 @@ def spending_document(spending: Spending) -> JsonObject:
     }
 
 
-def _plain(spend: Spend) -> JsonObject:
+def _plain(spend: RunCosts) -> JsonObject:
     plain: JsonObject = asdict(spend)
     plain["input_tokens"], plain["output_tokens"] = plain.pop("input"), plain.pop("output")
     plain["cached"] = plain.pop("hits")

@@ -1,4 +1,4 @@
-"""What lies behind a comparison, for a report to show: how scores spread, what was replied."""
+"""The data behind a comparison for reports: the distributions of scores, and example replies."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING
 from msgspec import Struct, field
 
 if TYPE_CHECKING:
-    from loomgit.domain.comparison import Measured
+    from loomgit.domain.comparison import MeasuredSide
     from loomgit.domain.runs import Case
 
 
-class Spread(Struct, frozen=True):
-    """One evaluator's scores on both sides, a mean a case; a side without results is empty."""
+class ScoreDistribution(Struct, frozen=True):
+    """The scores of one evaluator on both sides, one mean for each case.
+
+    A side without results is empty.
+    """
 
     name: str
     base: tuple[float, ...]
@@ -21,7 +24,10 @@ class Spread(Struct, frozen=True):
 
 
 class Reason(Struct, frozen=True):
-    """One evaluator's word on a reply; `value` None: it had none, and `text` is the error."""
+    """The score of one evaluator for a reply, and the reason for the score.
+
+    If the evaluator failed, `value` is None and `text` is the error.
+    """
 
     name: str
     value: float | None
@@ -29,7 +35,7 @@ class Reason(Struct, frozen=True):
 
 
 class Reply(Struct, frozen=True):
-    """A reply of the model with what was said of it; `failure` is why it did not get through."""
+    """A reply of the model with its scores; `failure` is the reason if the record failed."""
 
     text: str
     reasons: tuple[Reason, ...] = ()
@@ -37,7 +43,7 @@ class Reply(Struct, frozen=True):
 
 
 class Example(Struct, frozen=True):
-    """A case with a reply of each side; `input` is empty where the results do not keep it."""
+    """A case with one reply from each side; `input` is empty if the results do not contain it."""
 
     id: str
     base: Reply | None = None
@@ -45,28 +51,36 @@ class Example(Struct, frozen=True):
     input: str = ""
 
 
-class Evidence(Struct, frozen=True):
-    """What is known of one pipeline besides its comparison; `examples` by the case's id."""
+class ComparisonEvidence(Struct, frozen=True):
+    """The data behind the comparison of one pipeline. `examples` are by the id of the case."""
 
-    spreads: tuple[Spread, ...] = ()
+    spreads: tuple[ScoreDistribution, ...] = ()
     examples: Mapping[str, Example] = field(default_factory=dict)
 
 
-def spreads(base: Measured | None, head: Measured | None) -> tuple[Spread, ...]:
-    """The scores of both sides by evaluator.
+def score_distributions(
+    base: MeasuredSide | None, head: MeasuredSide | None
+) -> tuple[ScoreDistribution, ...]:
+    """Return the scores of both sides by evaluator.
 
-    Where both have results only of the cases that were asked the same: else the picture would be of
-    other cases than the verdict.
+    If both sides have results, only the cases with the same definition count, as in the verdict.
     """
-    one = dict(base.cases) if base is not None else {}
-    two = dict(head.cases) if head is not None else {}
-    if one and two:
-        both = [n for n in one if n in two and one[n].definition == two[n].definition]
-        one, two = {n: one[n] for n in both}, {n: two[n] for n in both}
-    names = dict.fromkeys(name for case in (*one.values(), *two.values()) for name in case.scores)
-    return tuple(Spread(name, _means(one, name), _means(two, name)) for name in names)
+    before = dict(base.cases) if base is not None else {}
+    after = dict(head.cases) if head is not None else {}
+    if before and after:
+        shared = [
+            key
+            for key in before
+            if key in after and before[key].definition == after[key].definition
+        ]
+        before, after = {key: before[key] for key in shared}, {key: after[key] for key in shared}
+    cases = (*before.values(), *after.values())
+    names = dict.fromkeys(name for case in cases for name in case.scores)
+    return tuple(
+        ScoreDistribution(name, _means(before, name), _means(after, name)) for name in names
+    )
 
 
 def _means(cases: Mapping[str, Case], name: str) -> tuple[float, ...]:
-    given = ([v for v in case.scores.get(name, []) if v is not None] for case in cases.values())
-    return tuple(sum(values) / len(values) for values in given if values)
+    scores = ([v for v in case.scores.get(name, []) if v is not None] for case in cases.values())
+    return tuple(sum(values) / len(values) for values in scores if values)

@@ -1,4 +1,4 @@
-"""The log of a file as a table for the terminal and as JSON."""
+"""Render the log of a file as a table for the terminal and as JSON."""
 
 from __future__ import annotations
 
@@ -9,17 +9,24 @@ from loomgit.report.text import money
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from loomgit.domain.log import FileLog, LogEntry, MeanScore, Measured, ResultGroup, ScoredRun
+    from loomgit.domain.log import (
+        FileLog,
+        LogEntry,
+        MeanScore,
+        ResultGroup,
+        ScoredRun,
+        StoredScores,
+    )
     from loomgit.domain.values import Json, JsonObject
 
-SUBJECT = 60  # characters of a commit's subject that are shown
-OTHERS = 3  # results with other inputs that a version shows, the newest
+SUBJECT = 60  # the number of characters of a commit's subject in the table
+OTHERS = 3  # the number of the newest results with other inputs for each version
 NOTHING = "-"
 KINDS = {"pipeline": "pipeline runs", "test": "prompt tests"}
 
 
 class SubLine(NamedTuple):
-    """A part of a version's results and what it is; `scores` by evaluator."""
+    """A part of a version's results, with its description. `scores` are by evaluator."""
 
     about: str
     group: ResultGroup
@@ -28,7 +35,10 @@ class SubLine(NamedTuple):
 
 
 def log_table(log: FileLog) -> Iterator[str]:
-    """A line for each version, newest first, with lines for results that are apart, and notes."""
+    """Yield a line for each version, newest first, with lines for its separate results.
+
+    Notes follow the table.
+    """
     evaluators = _evaluators(log)
     head = ["VERSION", "COMMIT", "DATE", "AUTHOR", "RUNS", "CASES", *map(str.upper, evaluators)]
     table = [[*head, "COST/RECORD", "LAST RUN", "SUBJECT"]]
@@ -48,8 +58,11 @@ def log_table(log: FileLog) -> Iterator[str]:
 
 
 def series_scores(log: FileLog, entry: LogEntry) -> dict[str, float]:
-    """A version's own scores by evaluator; with several pipelines or kinds of runs in the log each
-    has names of its own (`label (demo, prompt tests)`)."""
+    """Return a version's own scores by evaluator.
+
+    If the log has several pipelines or kinds of runs, the names contain them:
+    `label (demo, prompt tests)`.
+    """
     if len(log.series) <= 1:
         return {name: score.mean for name, score in entry.measured.scores.items()}
     return {
@@ -62,41 +75,49 @@ def series_scores(log: FileLog, entry: LogEntry) -> dict[str, float]:
 
 
 def sub_lines(log: FileLog, entry: LogEntry) -> Iterator[SubLine]:
-    """The parts of a version's results: by pipeline and kind where the log has several, further
-    runs that have other scores, and the newest results with other inputs."""
+    """Yield the parts of a version's results that have their own lines.
+
+    These are the results by pipeline and kind if the log has several, repeated runs with different
+    scores, and the newest results with other inputs.
+    """
     several = len(log.series) > 1
     for group in entry.measured.own:
         counted = tuple(run for run in group.runs if run not in group.further)
         if several:
             yield SubLine(_title(log, group), group, counted, group.scores)
-        again = [run for run in group.further if run.complete and run.scores]
-        if again and any(_moved(group, run) for run in again):
-            yield SubLine("measured again", group, group.further, again[-1].scores)
+        repeats = [run for run in group.further if run.complete and run.scores]
+        if repeats and any(_differs(group, run) for run in repeats):
+            yield SubLine("measured again", group, group.further, repeats[-1].scores)
     for group in entry.measured.others[:OTHERS]:
         about = f"{_title(log, group)}: " if _is_mixed(log) else ""
         yield SubLine(f"{about}with {', '.join(group.differs)}", group, group.runs, group.scores)
 
 
-def _moved(group: ResultGroup, run: ScoredRun) -> bool:
-    """Whether a run's scores are shown with other digits than those that count."""
-    shown = {name: f"{score.mean:.3f}" for name, score in group.scores.items()}
-    return shown != {name: f"{score.mean:.3f}" for name, score in run.scores.items()}
+def _differs(group: ResultGroup, run: ScoredRun) -> bool:
+    """Whether a run's scores differ from its group's scores when rounded to three decimals.
+
+    The table shows three decimals.
+    """
+    group_scores = {name: f"{score.mean:.3f}" for name, score in group.scores.items()}
+    return group_scores != {name: f"{score.mean:.3f}" for name, score in run.scores.items()}
 
 
 def _is_mixed(log: FileLog) -> bool:
-    """Whether the results are of several pipelines or kinds of runs."""
+    """Whether the results come from several pipelines or kinds of runs."""
     groups = (group for entry in log.entries for group in entry.measured.groups)
     return len({(group.pipeline, group.kind) for group in groups}) > 1
 
 
 def _title(log: FileLog, group: ResultGroup) -> str:
-    """`prompt tests`, and before it the pipeline where the log has several."""
+    """Return `prompt tests`, with the pipeline before it if the log has several pipelines."""
     kind = KINDS.get(group.kind, group.kind)
-    return kind if len(log.pipelines) <= 1 else f"{plain(group.pipeline)}, {kind}"
+    return (
+        kind if len(log.pipelines) <= 1 else f"{replace_control_characters(group.pipeline)}, {kind}"
+    )
 
 
 def _evaluators(log: FileLog) -> list[str]:
-    """The evaluators of all results that are shown."""
+    """Return the evaluators of all results in the table."""
     names: dict[str, None] = {}
     for entry in log.entries:
         names |= dict.fromkeys(entry.measured.scores)
@@ -110,12 +131,12 @@ def _row(log: FileLog, entry: LogEntry, evaluators: list[str]) -> list[str]:
     commit = entry.commits[0][:8] if entry.commits else NOTHING
     cost = money(measured.cost_per_record) if measured.runs else NOTHING
     scores = measured.scores if len(log.series) <= 1 else {}
-    subject = "(not committed)" if entry.worktree else plain(entry.subject)
+    subject = "(not committed)" if entry.worktree else replace_control_characters(entry.subject)
     return [
-        plain(entry.name),
+        replace_control_characters(entry.name),
         commit,
         entry.time[:10] or NOTHING,
-        plain(entry.author) or NOTHING,
+        replace_control_characters(entry.author) or NOTHING,
         str(measured.runs),
         f"{measured.cases:,}",
         *_cells(scores, evaluators),
@@ -128,7 +149,7 @@ def _row(log: FileLog, entry: LogEntry, evaluators: list[str]) -> list[str]:
 def _sub_row(line: SubLine, evaluators: list[str]) -> list[str]:
     last = line.runs[-1].run_id if line.runs else NOTHING
     numbers = [str(len(line.runs)), "", *_cells(line.scores, evaluators), ""]
-    return ["", "", "", "", *numbers, last, f"  {plain(line.about)}"]
+    return ["", "", "", "", *numbers, last, f"  {replace_control_characters(line.about)}"]
 
 
 def _cells(scores: Mapping[str, MeanScore], evaluators: list[str]) -> list[str]:
@@ -137,29 +158,32 @@ def _cells(scores: Mapping[str, MeanScore], evaluators: list[str]) -> list[str]:
 
 def _notes(log: FileLog) -> Iterator[str]:
     if hidden := log.total - len(log.entries):
-        left = f"{hidden:,} of {log.total:,} versions are not shown"
-        yield f"{left}; `--limit {log.total}` shows all."
+        count = f"{hidden:,} of {log.total:,} versions are not shown"
+        yield f"{count}; `--limit {log.total}` shows all."
     if others := sum(len(entry.measured.others[OTHERS:]) for entry in log.entries):
-        yield f"Older results with other inputs that are not shown: {others:,}; `--json` has all."
+        yield f"{others:,} older results with other inputs are not shown; `--json` has all."
     incomplete = sum(entry.measured.runs - entry.measured.complete for entry in log.entries)
     if incomplete:
-        yield f"Runs that were not complete and count in no score: {incomplete:,}."
+        yield f"Incomplete runs, which do not count in any score: {incomplete:,}."
     if log.shallow:
         yield (
-            "History is cut off here (shallow clone): older versions are missing; "
-            "`git fetch --unshallow` brings them."
+            "The history is truncated (shallow clone): older versions are missing; "
+            "run `git fetch --unshallow` to fetch them."
         )
 
 
-def plain(text: str) -> str:
-    """The text without what a terminal would obey: a commit's author may write anything."""
+def replace_control_characters(text: str) -> str:
+    """Return the text without control characters.
+
+    A commit can contain escape sequences for the terminal.
+    """
     return "".join(
         letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text
     )
 
 
 def log_document(log: FileLog) -> JsonObject:
-    """The JSON of `loom log`; null where the text shows `-`."""
+    """Return the JSON document of `loom log`, with null for each `-` in the table."""
     pipelines: list[Json] = [*log.pipelines]
     return {
         "schema_version": 1,
@@ -197,8 +221,8 @@ def _version(entry: LogEntry) -> JsonObject:
     }
 
 
-def result_documents(measured: Measured) -> list[Json]:
-    """The groups of a version's results as JSON: the version's own first."""
+def result_documents(measured: StoredScores) -> list[Json]:
+    """Return the groups of a version's results as JSON. The version's own results are first."""
     return [_group(group) for group in measured.groups]
 
 

@@ -1,4 +1,4 @@
-"""A comparison as Markdown: for pull requests, job summaries, mails."""
+"""Render a comparison as Markdown for pull requests, job summaries and mails."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING
 from loomgit.report.comparison import (
     HEADER,
     MARKS,
-    case,
     changed_parts,
     counted,
+    escape_control_characters,
+    format_change,
     listed,
+    metric_cells,
     remarks,
+    render_case,
     revision,
-    row,
     sentence,
-    shift,
-    shown,
+    verdict_text,
     versions,
-    word,
 )
 from loomgit.report.text import money, seconds
 
@@ -35,13 +35,16 @@ LINKED = re.compile(r"[@#](?=\S)|:(?=//|[a-z_+-][a-z0-9_+-]*:)|\b[wW]{3}(?=\.)")
 
 
 def markdown(comparison: Comparison, *, cases: int = 20) -> str:
-    """The whole comparison; of the cases that moved `cases` each way."""
+    """Return the whole comparison as Markdown.
+
+    Each pipeline has at most `cases` worse and `cases` better cases.
+    """
     heading = f"## {MARKS[comparison.outcome]} Loom: {escape(sentence(comparison))}"
     return "\n".join([heading, "", *body(comparison, cases=cases)]) + "\n"
 
 
 def body(comparison: Comparison, *, cases: int = 20) -> Iterator[str]:
-    """The lines below the heading."""
+    """Yield the lines below the heading."""
     yield f"{escape(revision(comparison.base))} → {escape(revision(comparison.head))}"
     for pipeline in comparison.pipelines:
         yield ""
@@ -51,62 +54,62 @@ def body(comparison: Comparison, *, cases: int = 20) -> Iterator[str]:
         yield escape(note)
 
 
-def section(found: PipelineComparison, cases: int) -> Iterator[str]:
-    """One pipeline; of the cases that moved `cases` each way."""
-    yield f"### {escape(found.pipeline)}: {word(found)}"
-    if found.base is not None and found.head is not None and found.metrics:
+def section(result: PipelineComparison, cases: int) -> Iterator[str]:
+    """Yield the lines of one pipeline, with at most `cases` worse and `cases` better cases."""
+    yield f"### {escape(result.pipeline)}: {verdict_text(result)}"
+    if result.base is not None and result.head is not None and result.metrics:
         yield ""
-        yield escape(versions(found.base, found.head))
-    if found.inputs:
+        yield escape(versions(result.base, result.head))
+    if result.inputs:
         yield ""
-        yield escape(f"Changed: {changed_parts(found)}")
-    if found.metrics:
+        yield escape(f"Changed: {changed_parts(result)}")
+    if result.metrics:
         yield ""
-        yield from grid([HEADER, *map(row, found.metrics)])
-        yield from _per_thousand(found.metrics)
-    notes = list(remarks(found))
-    notes += [f"{m.name}: {m.reason}" for m in found.metrics if m.reason]
+        yield from render_table([HEADER, *map(metric_cells, result.metrics)])
+        yield from _per_thousand(result.metrics)
+    notes = list(remarks(result))
+    notes += [f"{m.name}: {m.reason}" for m in result.metrics if m.reason]
     for what, names in (
-        ("not comparable, since their input or expectation differs", found.changed),
-        ("removed", found.removed),
-        ("new", found.added),
+        ("not comparable, since their input or expectation differs", result.changed),
+        ("removed", result.removed),
+        ("new", result.added),
     ):
         if names:
             notes.append(f"{counted(len(names))} {what}: {listed(names)}")
-    notes += [f"accepted: {line}" for line in found.accepted]
-    notes += found.notes
+    notes += [f"accepted: {line}" for line in result.accepted]
+    notes += result.notes
     if notes:
         yield ""
         yield from (f"- {escape(note)}" for note in notes)
-    for way, changes in (("worse", found.worse), ("better", found.better)):
+    for way, changes in (("worse", result.worse), ("better", result.better)):
         if changes:
             yield ""
             yield from details(f"{counted(len(changes))} got {way}", _cases(changes, cases))
 
 
 def _per_thousand(metrics: Sequence[Metric]) -> Iterator[str]:
-    """What 1,000 records cost and how long their calls take together, before and now."""
+    """Yield the cost of 1,000 records and the total latency of their calls, on both sides."""
     parts = []
     for metric in metrics:
         if metric.kind == "score" or metric.base is None or metric.head is None:
             continue
         show = money if metric.kind == "cost" else seconds
         before, now = show(1000 * metric.base), show(1000 * metric.head)
-        parts.append(f"{metric.kind} {before} → {now} ({shift(metric, metric.delta)})")
+        parts.append(f"{metric.kind} {before} → {now} ({format_change(metric, metric.delta)})")
     if parts:
         yield ""
         yield escape(f"Per 1,000 records: {', '.join(parts)}")
 
 
 def _cases(changes: Sequence[CaseChange], most: int) -> list[str]:
-    lines = [f"- {escape(case(change))}" for change in changes[:most]]
+    lines = [f"- {escape(render_case(change))}" for change in changes[:most]]
     if len(changes) > most:
         lines.append(f"- and {len(changes) - most:,} more")
     return lines
 
 
 def details(summary: str, lines: Sequence[str]) -> Iterator[str]:
-    """A block that opens on a click."""
+    """Yield the lines of a collapsed block, which opens on a click."""
     yield f"<details><summary>{escape(summary)}</summary>"
     yield ""
     yield from lines
@@ -114,8 +117,8 @@ def details(summary: str, lines: Sequence[str]) -> Iterator[str]:
     yield "</details>"
 
 
-def grid(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """A table; the first row is its head."""
+def render_table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Yield the lines of a table. The first row is the header."""
     head, *body = rows
     yield f"| {' | '.join(escape(cell) for cell in head)} |"
     yield f"|{'---|' * len(head)}"
@@ -124,9 +127,9 @@ def grid(rows: Sequence[Sequence[str]]) -> Iterator[str]:
 
 
 def escape(text: str) -> str:
-    """Text that means itself: what comes from data must not become markup, a link or a mention."""
-    plain = shown(" ".join(text.split()))
+    """Return the text with escapes, so that data cannot become markup, a link or a mention."""
+    plain = escape_control_characters(" ".join(text.split()))
     plain = plain.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     plain = NUMBER.sub(r"\1\\\2", MARKUP.sub(r"\\\g<0>", plain))
-    # GitHub makes links of these even where a backslash stands before them.
+    # GitHub turns these characters into links even after a backslash.
     return LINKED.sub("\\g<0>\u200b", plain)

@@ -1,5 +1,4 @@
-"""The overview of a project's pipelines: what their runs found, where they are going, what they
-cost; as values, as text, as JSON."""
+"""The overview of a project's pipelines (runs, score trends and cost) as values, text and JSON."""
 
 from __future__ import annotations
 
@@ -14,8 +13,8 @@ from loomgit.domain.runs import RunSummary
 from loomgit.domain.values import to_plain
 from loomgit.domain.versions import Commit
 from loomgit.report.comparison import document, sentence
-from loomgit.report.evidence import Evidence
-from loomgit.report.log import KINDS, log_document, plain
+from loomgit.report.evidence import ComparisonEvidence
+from loomgit.report.log import KINDS, log_document, replace_control_characters
 from loomgit.report.text import money, named
 
 if TYPE_CHECKING:
@@ -28,10 +27,11 @@ SHOWN_RUNS = 5
 
 
 class PipelineHistory(Struct, frozen=True):
-    """What is stored of one pipeline: `runs` newest first, `log` the versions of its prompt.
+    """The stored data of one pipeline: `runs` newest first, `log` the versions of its prompt.
 
-    `note` says why something is missing. `own` has the pipeline's fingerprint at commits with runs
-    of several fingerprints; None where the pipeline cannot be read there.
+    `note` is the reason if data is missing. `own` maps a commit to the pipeline's fingerprint at
+    this commit, if the commit has runs with several fingerprints. The value is None if the pipeline
+    cannot be read at the commit.
     """
 
     name: str
@@ -44,19 +44,20 @@ class PipelineHistory(Struct, frozen=True):
 
     @property
     def cost(self) -> float:
-        """USD of all runs whose cost is known."""
+        """The cost in USD of all runs with a known cost."""
         return sum(run.cost for run in self.runs if run.cost is not None)
 
     @property
     def unpriced(self) -> int:
-        """The number of runs whose cost is not known."""
+        """The number of runs with an unknown cost."""
         return sum(run.cost is None for run in self.runs)
 
 
 class Overview(Struct, frozen=True):
-    """A project at a commit: its pipelines, and the comparison that the stored results allow.
+    """A project at a commit: its pipelines, and a comparison of the stored results.
 
-    `comparison` is None where there is none, and a note says why; `since` is empty for all time.
+    If the stored results allow no comparison, `comparison` is None and a note has the reason.
+    `since` is empty if the overview has no start date.
     """
 
     project: str
@@ -64,12 +65,15 @@ class Overview(Struct, frozen=True):
     pipelines: tuple[PipelineHistory, ...]
     since: str = ""
     comparison: Comparison | None = None
-    evidence: Mapping[str, Evidence] = field(default_factory=dict)
+    evidence: Mapping[str, ComparisonEvidence] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 
 class Point(Struct, frozen=True):
-    """The scores by evaluator of one run: the first complete one with its inputs at a commit."""
+    """The scores of one run by evaluator.
+
+    The run is the first complete one with its inputs at a commit.
+    """
 
     commit: str
     dirty: bool
@@ -78,32 +82,39 @@ class Point(Struct, frozen=True):
 
     @property
     def label(self) -> str:
-        """`1a2b3c4d`, with a star where the tree was not as committed."""
+        """The commit, such as `1a2b3c4d`, with a star if there were uncommitted changes."""
         return f"{self.commit[:8]}{'*' if self.dirty else ''}"
 
 
 class Trend(Struct, frozen=True):
-    """Scores over commits, oldest first; of one kind, since tests and runs see other cases."""
+    """Scores over commits, oldest first, of one kind of run.
+
+    Tests and runs have separate trends, because they have different cases.
+    """
 
     kind: str
     points: tuple[Point, ...]
 
     @property
     def title(self) -> str:
-        """`pipeline runs`."""
+        """The kind of run as a title, such as `pipeline runs`."""
         return KINDS.get(self.kind, self.kind)
 
     @property
     def committed(self) -> tuple[Point, ...]:
-        """The points of commits, which tell how a pipeline moves; without any, all points."""
+        """The points without uncommitted changes, which show the development of the pipeline.
+
+        If every point has uncommitted changes, these are all points.
+        """
         return tuple(point for point in self.points if not point.dirty) or self.points
 
 
 def trends(history: PipelineHistory) -> tuple[Trend, ...]:
-    """The scores by commit, in the order in which the commits were first run.
+    """Return the scores by commit, in the order of the first run at each commit.
 
-    A commit has the scores of its own inputs; each state of uncommitted work is a point of its own.
-    The first complete run of the same inputs counts, and runs of a part of the records do not.
+    A commit has the scores of its own inputs; each state of uncommitted changes is a separate
+    point. If several runs have the same inputs, the first complete run counts. Runs with a limit on
+    the records do not count.
     """
     points: dict[str, list[Point]] = {}
     seen: set[tuple[str, str, bool, str]] = set()
@@ -117,11 +128,11 @@ def trends(history: PipelineHistory) -> tuple[Trend, ...]:
         if own in (None, run.fingerprint):
             point = Point(run.commit, run.dirty, run.started, scores)
             points.setdefault(run.kind, []).append(point)
-    return tuple(Trend(kind, tuple(found)) for kind, found in points.items())
+    return tuple(Trend(kind, tuple(series)) for kind, series in points.items())
 
 
 def ambiguous_commits(runs: Sequence[RunSummary]) -> list[str]:
-    """The commits at which runs without uncommitted changes had different inputs."""
+    """Return the commits with runs that differ in their inputs but had no uncommitted changes."""
     inputs: dict[str, set[str]] = {}
     for run in runs:
         if _counts(run) and not run.dirty:
@@ -134,7 +145,7 @@ def _counts(run: RunSummary) -> bool:
 
 
 def overview_lines(overview: Overview) -> Iterator[str]:
-    """The overview for a terminal."""
+    """Yield the lines of the overview for the terminal."""
     if not overview.pipelines:
         yield "There are no pipelines yet."
         return
@@ -152,41 +163,44 @@ def overview_lines(overview: Overview) -> Iterator[str]:
 def _pipeline(pipeline: PipelineHistory) -> Iterator[str]:
     count = len(pipeline.runs)
     runs = f"{count:,} run{'s' if count != 1 else ''}"
-    yield f"{named(pipeline.name, pipeline.version)}: {runs}, {spent(pipeline)}"
+    yield f"{named(pipeline.name, pipeline.version)}: {runs}, {total_cost_text(pipeline)}"
     for trend in trends(pipeline):
-        for name, (first, last) in ends(trend).items():
-            moved = f" ({last - first:+.3f} since {trend.committed[0].label})"
-            change = moved if len(trend.committed) > 1 else ""
-            yield f"  {trend.title}: {plain(name)} {last:.3f}{change}"
+        for name, (first, last) in first_and_last_scores(trend).items():
+            difference = f" ({last - first:+.3f} since {trend.committed[0].label})"
+            change = difference if len(trend.committed) > 1 else ""
+            yield f"  {trend.title}: {replace_control_characters(name)} {last:.3f}{change}"
     for run in pipeline.runs[:SHOWN_RUNS]:
         commit = run.commit[:8] + ("*" if run.dirty else "")
         passed = f"{run.validated:,}/{run.processed:,} passed"
-        what = f"{run.kind} {run.status}, {passed}, {money(run.cost)}"
-        yield f"  {run.run_id}  {commit}  {what}"
+        description = f"{run.kind} {run.status}, {passed}, {money(run.cost)}"
+        yield f"  {run.run_id}  {commit}  {description}"
     if count > SHOWN_RUNS:
         yield f"  and {count - SHOWN_RUNS:,} more runs (`loom runs list` shows them)"
     if pipeline.note:
-        yield f"  note: {plain(pipeline.note)}"
+        yield f"  note: {replace_control_characters(pipeline.note)}"
 
 
-def ends(trend: Trend) -> dict[str, tuple[float, float]]:
-    """The first and the last score of each evaluator, of commits where there are any: what
-    somebody tries out in the working tree does not move a pipeline."""
+def first_and_last_scores(trend: Trend) -> dict[str, tuple[float, float]]:
+    """Return the first and the last score of each evaluator.
+
+    Points with uncommitted changes count only if there are no others, because an experiment in the
+    working tree does not change the pipeline.
+    """
     points = trend.committed
     names = dict.fromkeys(name for point in points for name in point.scores)
-    known = {n: [p.scores[n] for p in points if n in p.scores] for n in names}
-    return {name: (scores[0], scores[-1]) for name, scores in known.items()}
+    series = {n: [p.scores[n] for p in points if n in p.scores] for n in names}
+    return {name: (scores[0], scores[-1]) for name, scores in series.items()}
 
 
-def spent(pipeline: PipelineHistory) -> str:
-    """`$1.20 spent`, and how many runs have an unknown cost."""
+def total_cost_text(pipeline: PipelineHistory) -> str:
+    """Return `$1.20 spent`, and the number of runs with an unknown cost."""
     unknown = f" (the cost of {pipeline.unpriced:,} runs is unknown)" if pipeline.unpriced else ""
     return f"{money(pipeline.cost)} spent{unknown}"
 
 
 def overview_document(overview: Overview) -> JsonObject:
-    """The JSON of `loom report`."""
-    found = overview.comparison
+    """Return the JSON document of `loom report`."""
+    comparison = overview.comparison
     notes: list[Json] = [*overview.notes]
     return {
         "schema_version": SCHEMA_VERSION,
@@ -195,7 +209,9 @@ def overview_document(overview: Overview) -> JsonObject:
         "dirty": overview.commit.dirty,
         "since": overview.since or None,
         "pipelines": [_object(pipeline) for pipeline in overview.pipelines],
-        "comparison": None if found is None else document(found, blocked=found.blocks()),
+        "comparison": None
+        if comparison is None
+        else document(comparison, blocked=comparison.blocks()),
         "notes": notes,
     }
 

@@ -1,5 +1,5 @@
-"""Plots: the scores of a file's versions as a picture, the same bytes for the same values."""
-# ruff: noqa: PLC0415 - matplotlib takes a second to load, and only who plots pays for it
+"""Plot the scores of a file's versions as a picture; equal values give equal bytes."""
+# ruff: noqa: PLC0415 - the import of matplotlib takes a second; only plotting needs it
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ import io
 import math
 from typing import TYPE_CHECKING, Literal
 
-from loomgit.report.drawing import draw_lines, literal, plain_style, score_range, spaced
 from loomgit.report.log import series_scores
+from loomgit.report.mpl_style import draw_lines, literal, plain_style, score_range, spaced
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from loomgit.domain.log import FileLog, LogEntry
 
-Picture = Literal["png", "svg"]
-INCHES = 5.0  # of height
-FLAT = 4  # labels that fit side by side
-LABELS = 12  # versions that have their name under the axis: more would lie on each other
+ImageFormat = Literal["png", "svg"]
+INCHES = 5.0  # the height
+FLAT = 4  # the number of labels that fit without rotation
+LABELS = 12  # versions with a label under the axis; more labels would overlap
 
 
-def plot_scores(log: FileLog, picture: Picture) -> bytes:
-    """The own scores of each version by evaluator, oldest on the left, as a picture's bytes.
+def plot_scores(log: FileLog, picture: ImageFormat) -> bytes:
+    """Return the bytes of a picture with each version's own scores by evaluator.
 
-    A version without a score is a gap in the line. Nothing of the user's matplotlib configuration,
-    and no date, gets in.
+    The oldest version is on the left. A version without a score is a gap in the line. The picture
+    does not depend on the user's matplotlib configuration or on the date.
     """
     from matplotlib.figure import Figure
 

@@ -1,17 +1,17 @@
-"""How many cases a comparison needs, as lines and as JSON."""
+"""Render the number of cases that a comparison needs as text and as JSON."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from loomgit.domain.values import to_plain
-from loomgit.report.comparison import aligned
+from loomgit.report.comparison import align_columns
 from loomgit.report.text import money, named, title
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from loomgit.domain.power import Need, Outlook, Sizing
+    from loomgit.domain.power import MetricPower, RequiredSize, SizeEstimate
     from loomgit.domain.values import JsonObject
 
 HEADER = ("SCORE", "DEVIATION", "SAMPLES", "CASES", "REPLIES", "COST")
@@ -22,21 +22,21 @@ FAILURES = {
 }
 
 
-def power_lines(sizings: Sequence[Sizing]) -> Iterator[str]:
-    """The tables, a pipeline each."""
+def power_lines(sizings: Sequence[SizeEstimate]) -> Iterator[str]:
+    """Yield the lines of the tables, one table for each pipeline."""
     for number, sizing in enumerate(sizings):
         if number:
             yield ""
         yield from _lines(sizing)
 
 
-def _lines(sizing: Sizing) -> Iterator[str]:
+def _lines(sizing: SizeEstimate) -> Iterator[str]:
     wish = sizing.wish
     yield f"Power for: {named(sizing.pipeline, sizing.version)}"
     yield f"From: {sizing.basis}"
     yield (
-        f"To block a drop of {wish.drop:g} 4 times of 5, where up to {sizing.max_drop:g} is "
-        f"accepted and {FAILURES[wish.failures]}:"
+        f"To block a drop of {wish.drop:g} with a probability of 80%, if up to "
+        f"{sizing.max_drop:g} is accepted and {FAILURES[wish.failures]}:"
     )
     yield ""
     rows = [HEADER]
@@ -44,38 +44,38 @@ def _lines(sizing: Sizing) -> Iterator[str]:
         for number, need in enumerate(plan.needs):
             name = (title(plan.metric), _deviation(plan)) if number == 0 else ("", "")
             rows.append((*name, f"{need.samples:,}", *_need(need)))
-    yield from (f"  {line}" for line in aligned(rows))
+    yield from (f"  {line}" for line in align_columns(rows))
     yield ""
     if any(need.cases is None for plan in sizing.metrics for need in plan.needs):
-        yield "No number of cases blocks a drop that is accepted: a good max_drop is half the drop."
+        yield "No number of cases blocks an accepted drop: a good max_drop is half the drop."
     if any(plan.over_estimate for plan in sizing.metrics):
         yield (
-            "* over all scores, since no case has two samples: too large, and so are the numbers; "
-            "`loom test --samples 3` gives better ones"
+            "* over all scores, because no case has two samples: the deviation and the numbers of "
+            "cases are too large; `loom test --samples 3` gives better numbers"
         )
     if any(need.cost is None and need.cases for plan in sizing.metrics for need in plan.needs):
-        yield "What a reply costs is not known from the stored runs."
-    yield "The cost is that of one side; the baseline's is paid once."
+        yield "The stored runs do not contain the cost of a reply."
+    yield "The cost covers one side; the cost of the baseline occurs once."
     for plan in sizing.metrics:
         least = "no drop" if plan.detects is None else f"drops >= {plan.detects:.2g}"
         yield (
             f"Today, {title(plan.metric)}: {plan.cases:,} cases x {plan.samples:.3g} samples block "
-            f"such a drop {plan.power:.0%} of the time, and {least} 4 times of 5"
+            f"such a drop with a probability of {plan.power:.0%}, and {least} with 80%"
         )
 
 
-def _deviation(plan: Outlook) -> str:
+def _deviation(plan: MetricPower) -> str:
     return f"{plan.deviation:.3f}{'*' if plan.over_estimate else ''}"
 
 
-def _need(need: Need) -> tuple[str, str, str]:
+def _need(need: RequiredSize) -> tuple[str, str, str]:
     if need.cases is None or need.replies is None:
         return "impossible", "-", "-"
     return f"{need.cases:,}", f"{need.replies:,}", money(need.cost)
 
 
-def power_document(sizings: Sequence[Sizing]) -> JsonObject:
-    """The same as one JSON object."""
+def power_document(sizings: Sequence[SizeEstimate]) -> JsonObject:
+    """Return the tables as a JSON object."""
     return {
         "schema_version": 1,
         "pipelines": [
@@ -93,7 +93,7 @@ def power_document(sizings: Sequence[Sizing]) -> JsonObject:
     }
 
 
-def _plain(plan: Outlook) -> JsonObject:
+def _plain(plan: MetricPower) -> JsonObject:
     plain: JsonObject = to_plain(plan)
     plain["needs"] = [{**to_plain(need), "replies": need.replies} for need in plan.needs]
     return plain

@@ -1,4 +1,4 @@
-"""The report of a pull request: as much as fits, verdicts first."""
+"""Render the report of a pull request within a limit of characters, verdicts first."""
 
 from __future__ import annotations
 
@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from loomgit.domain.comparison import WORST_FIRST, Comparison
-from loomgit.report.comparison import MARKS, WORDS, revision, sentence, shown, word
+from loomgit.report.comparison import (
+    MARKS,
+    OUTCOME_TEXT,
+    escape_control_characters,
+    revision,
+    sentence,
+    verdict_text,
+)
 from loomgit.report.markdown import body, details, escape
 from loomgit.report.text import BAD
 
@@ -15,17 +22,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 UNKNOWN = "⚠️"
-NAMES = 20  # that a heading holds
-WIDTH = 500  # characters of a line of the diff
+SHOWN_NAMES = 20  # in a heading
+LINE_WIDTH = 500  # characters of a line of the diff
 CUT = "\n\n(cut: too long)\n"
 
 
-class Found(Struct, frozen=True):
-    """What is known of a change. `failures`, `accepted` (failed, and accepted) and `unverified` are
-    lines about tests, `unread` about pipelines that cannot be read at the head, `faults` those of
-    files with faults, `lost` about tests and cases that the change takes away; `unmeasured` says
-    why the comparison could not be made, `diff` is that of the prompts, `blocked` the gate's
-    answer."""
+class PullRequestFindings(Struct, frozen=True):
+    """The findings about a change.
+
+    `failures`, `accepted` (failed and accepted) and `unverified` are lines about tests. `unread`
+    has lines about pipelines that cannot be read at the head, `faults` about files with faults,
+    `lost` about tests and cases that the change removes. `unmeasured` is the reason if the
+    comparison failed, `diff` is the diff of the prompts, and `blocked` is the decision of the
+    gate.
+    """
 
     comparison: Comparison
     blocked: bool = False
@@ -40,9 +50,12 @@ class Found(Struct, frozen=True):
     notes: tuple[str, ...] = ()
 
 
-class _Room(Struct, frozen=True):
-    """How much is shown: of the cases that moved, of the diff's lines, of the lines about tests;
-    whether each pipeline has its table."""
+class _Size(Struct, frozen=True):
+    """The limits on the parts of a report.
+
+    They are the numbers of changed cases, of lines of the diff and of lines about tests, and
+    whether each pipeline has a table.
+    """
 
     cases: int
     diff: int
@@ -50,139 +63,146 @@ class _Room(Struct, frozen=True):
     tables: bool = True
 
 
-ROOMS = (
-    _Room(20, 400, 50),
-    _Room(5, 100, 20),
-    _Room(1, 20, 10),
-    _Room(0, 0, 5),
-    _Room(0, 0, 5, tables=False),
+SIZES = (
+    _Size(20, 400, 50),
+    _Size(5, 100, 20),
+    _Size(1, 20, 10),
+    _Size(0, 0, 5),
+    _Size(0, 0, 5, tables=False),
 )
 
 
-def report(found: Found, *, limit: int) -> str:
-    """The Markdown, at most `limit` characters: cases, diff and tables give way, verdicts never."""
+def report(findings: PullRequestFindings, *, limit: int) -> str:
+    """Return the report as Markdown of at most `limit` characters.
+
+    If the report would be too long, it has fewer cases, a shorter diff and no tables, but all
+    verdicts.
+    """
     text = ""
-    for room in ROOMS:
-        text = _whole(found, room)
+    for size in SIZES:
+        text = _render(findings, size)
         if len(text) <= limit:
             return text
-    text = _tightest(found)
+    text = _render_names(findings)
     return text if len(text) <= limit else text[: limit - len(CUT)] + CUT
 
 
-def heading(found: Found) -> str:
-    """The verdict in one line, without markup: what is wrong, then what nobody knows."""
-    comparison = found.comparison
+def heading(findings: PullRequestFindings) -> str:
+    """Return the verdict in one line without markup: failures first, then unverified parts."""
+    comparison = findings.comparison
     bad = []
     if comparison.outcome == "degraded":
         bad.append(f"degraded: {_names(comparison, 'degraded')}")
-    if found.failures:
-        bad.append(f"{_count(len(found.failures), 'test')} failed")
-    if found.faults:
-        bad.append(f"{_count(len(found.faults), 'fault')} in what should be tested")
+    if findings.failures:
+        bad.append(f"{_count(len(findings.failures), 'test')} failed")
+    if findings.faults:
+        bad.append(f"{_count(len(findings.faults), 'fault')} in tested files")
     unknown = []
-    if found.unmeasured:
+    if findings.unmeasured:
         unknown.append("the comparison could not be made")
-    if found.unverified:
-        unknown.append(f"{_count(len(found.unverified), 'test')} unverified")
-    if found.unread:
-        unknown.append(f"{_count(len(found.unread), 'pipeline')} unverified")
-    if found.lost:
+    if findings.unverified:
+        unknown.append(f"{_count(len(findings.unverified), 'test')} unverified")
+    if findings.unread:
+        unknown.append(f"{_count(len(findings.unread), 'pipeline')} unverified")
+    if findings.lost:
         unknown.append("tests or cases are gone")
     if not bad and not unknown:
-        return f"{BAD if found.blocked else MARKS[comparison.outcome]} Loom: {_calm(comparison)}"
-    said = "; ".join([*bad, *unknown])
-    mark = BAD if bad or found.blocked else UNKNOWN
-    return f"{mark} Loom: {said[0].upper()}{said[1:]}"
+        mark = BAD if findings.blocked else MARKS[comparison.outcome]
+        return f"{mark} Loom: {_calm_heading(comparison)}"
+    summary = "; ".join([*bad, *unknown])
+    mark = BAD if bad or findings.blocked else UNKNOWN
+    return f"{mark} Loom: {summary[0].upper()}{summary[1:]}"
 
 
-def _calm(comparison: Comparison) -> str:
+def _calm_heading(comparison: Comparison) -> str:
     if comparison.pipelines:
         return sentence(comparison)
     if comparison.missing_baseline:
-        return "Nothing to compare with"
+        return "No baseline to compare with"
     return "Nothing that is tested has changed"
 
 
 def _names(comparison: Comparison, outcome: str) -> str:
-    names = [found.pipeline for found in comparison.pipelines if found.outcome == outcome]
-    more = f" and {len(names) - NAMES:,} more" if len(names) > NAMES else ""
-    return ", ".join(names[:NAMES]) + more
+    names = [result.pipeline for result in comparison.pipelines if result.outcome == outcome]
+    more = f" and {len(names) - SHOWN_NAMES:,} more" if len(names) > SHOWN_NAMES else ""
+    return ", ".join(names[:SHOWN_NAMES]) + more
 
 
 def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'s' if number != 1 else ''}"
 
 
-def _whole(found: Found, room: _Room) -> str:
-    parts = [f"## {escape(heading(found))}", ""]
-    if room.tables:
-        parts += body(found.comparison, cases=room.cases)
+def _render(findings: PullRequestFindings, size: _Size) -> str:
+    parts = [f"## {escape(heading(findings))}", ""]
+    if size.tables:
+        parts += body(findings.comparison, cases=size.cases)
     else:
-        parts += _verdicts(found.comparison)
-    for title, lines in _lists(found):
-        parts += ["", f"### {title}", "", *_some(lines, room.tests)]
-    if found.diff and room.diff:
-        parts += ["", *details("Prompt diff", _diff(found.diff, room.diff))]
-    if found.notes:
-        parts += ["", *(f"<sub>{escape(note)}</sub>" for note in found.notes)]
+        parts += _verdicts(findings.comparison)
+    for title, lines in _sections(findings):
+        parts += ["", f"### {title}", "", *_bullets(lines, size.tests)]
+    if findings.diff and size.diff:
+        parts += ["", *details("Prompt diff", _diff(findings.diff, size.diff))]
+    if findings.notes:
+        parts += ["", *(f"<sub>{escape(note)}</sub>" for note in findings.notes)]
     return "\n".join(parts) + "\n"
 
 
-def _lists(found: Found) -> Iterator[tuple[str, Sequence[str]]]:
-    if found.faults:
-        yield "Faults", found.faults
-    if found.failures:
-        yield "Failed tests", found.failures
-    if found.lost:
-        yield "Tests and cases that the change takes away", found.lost
-    if found.accepted:
-        yield "Accepted", found.accepted
-    unmeasured = [found.unmeasured] if found.unmeasured else []
-    unknown = [*unmeasured, *found.unread, *found.unverified]
+def _sections(findings: PullRequestFindings) -> Iterator[tuple[str, Sequence[str]]]:
+    if findings.faults:
+        yield "Faults", findings.faults
+    if findings.failures:
+        yield "Failed tests", findings.failures
+    if findings.lost:
+        yield "Tests and cases that the change removes", findings.lost
+    if findings.accepted:
+        yield "Accepted", findings.accepted
+    unmeasured = [findings.unmeasured] if findings.unmeasured else []
+    unknown = [*unmeasured, *findings.unread, *findings.unverified]
     if unknown:
         yield "Unverified", unknown
 
 
-def _some(lines: Sequence[str], most: int) -> Iterator[str]:
+def _bullets(lines: Sequence[str], most: int) -> Iterator[str]:
     yield from (f"- {escape(line[:1000])}" for line in lines[:most])
     if len(lines) > most:
         yield f"- and {len(lines) - most:,} more"
 
 
 def _verdicts(comparison: Comparison) -> Iterator[str]:
-    """A line for each pipeline, the worst first."""
+    """Yield a line for each pipeline, worst verdict first."""
     yield f"{escape(revision(comparison.base))} → {escape(revision(comparison.head))}"
     yield ""
-    found = sorted(comparison.pipelines, key=lambda each: WORST_FIRST.index(each.outcome))
-    for each in found:
-        yield f"- {escape(each.pipeline)}: {word(each)}"
+    for result in sorted(comparison.pipelines, key=lambda r: WORST_FIRST.index(r.outcome)):
+        yield f"- {escape(result.pipeline)}: {verdict_text(result)}"
 
 
-def _tightest(found: Found) -> str:
-    """The names of the pipelines by verdict."""
-    parts = [f"## {escape(heading(found))}", ""]
+def _render_names(findings: PullRequestFindings) -> str:
+    """Return the names of the pipelines by verdict."""
+    parts = [f"## {escape(heading(findings))}", ""]
     for outcome in WORST_FIRST:
-        names = [p.pipeline for p in found.comparison.pipelines if p.outcome == outcome]
+        names = [p.pipeline for p in findings.comparison.pipelines if p.outcome == outcome]
         if names:
-            parts.append(f"- {WORDS[outcome]} ({len(names):,}): {escape(', '.join(names))}")
-    parts += [f"- {title.lower()}: {len(lines):,}" for title, lines in _lists(found)]
+            parts.append(f"- {OUTCOME_TEXT[outcome]} ({len(names):,}): {escape(', '.join(names))}")
+    parts += [f"- {title.lower()}: {len(lines):,}" for title, lines in _sections(findings)]
     return "\n".join(parts) + "\n"
 
 
 def _diff(diff: str, most: int) -> list[str]:
-    """A patch in a block that none of its lines can close."""
+    """Return the diff in a code block with a fence that no line of the diff can close."""
     lines = diff.split("\n")
-    some = ["\t".join(map(shown, line[:WIDTH].split("\t"))) for line in lines[:most]]
+    shown_lines = [
+        "\t".join(map(escape_control_characters, line[:LINE_WIDTH].split("\t")))
+        for line in lines[:most]
+    ]
     if len(lines) > most:
-        some.append(f"... {len(lines) - most:,} lines more")
-    longest = max(3, *(1 + _longest_run(line) for line in some))
+        shown_lines.append(f"... {len(lines) - most:,} more lines")
+    longest = max(3, *(1 + _longest_run(line) for line in shown_lines))
     fence = "`" * longest
-    return [f"{fence}diff", *some, fence]
+    return [f"{fence}diff", *shown_lines, fence]
 
 
 def _longest_run(line: str) -> int:
-    """The most backticks in a row."""
+    """Return the length of the longest sequence of backticks."""
     longest = run = 0
     for character in line:
         run = run + 1 if character == "`" else 0

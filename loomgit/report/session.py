@@ -1,5 +1,4 @@
-"""A session of prompt tests as people read it: tables for pytest, the mission's lines for
-`loom test`, JSON, Markdown."""
+"""Render a session of prompt tests: tables for pytest, lines for `loom test`, JSON, Markdown."""
 
 from __future__ import annotations
 
@@ -9,10 +8,10 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from loomgit.domain.comparison import Metric
-from loomgit.domain.samples import Check, Verdict
+from loomgit.domain.samples import CheckResult, Verdict
 from loomgit.domain.values import to_plain
-from loomgit.report.comparison import WORDS, aligned, shift
-from loomgit.report.markdown import escape, grid
+from loomgit.report.comparison import OUTCOME_TEXT, align_columns, format_change
+from loomgit.report.markdown import escape, render_table
 from loomgit.report.text import BAD, OK, money, named, title
 
 if TYPE_CHECKING:
@@ -35,8 +34,11 @@ TITLES = {
 }
 
 
-class Score(Struct, frozen=True):
-    """One evaluator's mean over all samples with its 90 % interval, and how it moved."""
+class ScoreRow(Struct, frozen=True):
+    """The mean score of one evaluator over all samples, with its 90 % interval.
+
+    It also has the change from the baseline.
+    """
 
     name: str
     mean: float | None
@@ -46,27 +48,29 @@ class Score(Struct, frozen=True):
     moved: Metric | None = None
 
 
-class Line(Struct, frozen=True):
-    """What a report shows of one test; `blocks` says that it makes the session fail."""
+class TestLine(Struct, frozen=True):
+    """One test in a report. If `blocks` is true, the test makes the session fail."""
 
     kind: str
     name: str
     verdict: Verdict
     score: float | None = None
     message: str = ""
-    checks: tuple[Check, ...] = ()
+    checks: tuple[CheckResult, ...] = ()
     blocks: bool = False
 
 
 class PipelineTable(Struct, frozen=True):
-    """One pipeline's tests and scores in a session. `reused` samples came from earlier runs,
-    `cached` replies from the cache; `cost` in USD, None where a price is unknown. `unanswered`
-    calls had no reply, and may have been charged."""
+    """The tests and scores of one pipeline in a session.
+
+    `reused` samples come from earlier runs, `cached` replies from the cache. `cost` is in USD, None
+    if a price is unknown. `unanswered` calls had no reply and may have been charged.
+    """
 
     pipeline: str
     version: str | None
-    lines: tuple[Line, ...]
-    scores: tuple[Score, ...]
+    lines: tuple[TestLine, ...]
+    scores: tuple[ScoreRow, ...]
     note: str = ""
     calls: int = 0
     reused: int = 0
@@ -76,19 +80,19 @@ class PipelineTable(Struct, frozen=True):
 
 
 def session_lines(tables: Sequence[PipelineTable]) -> Iterator[str]:
-    """The tables that close a session."""
+    """Yield the lines of the tables at the end of a session."""
     for number, table in enumerate(tables):
         if number:
             yield ""
         yield f"{named(table.pipeline, table.version)}: {counts(table)}"
         if table.scores:
-            yield from (f"  {line}" for line in aligned([HEADER, *map(_row, table.scores)]))
-        yield f"  {spent(table)}"
+            yield from (f"  {line}" for line in align_columns([HEADER, *map(_row, table.scores)]))
+        yield f"  {cost_text(table)}"
         if table.note:
             yield f"  {table.note}"
         for line in table.lines:
             if line.verdict in ("unverified", "inconclusive") and line.message:
-                yield f"  {line.verdict}: {line.kind}::{line.name}: {_first(line.message)}"
+                yield f"  {line.verdict}: {line.kind}::{line.name}: {_first_line(line.message)}"
             for check in line.checks:
                 if check.warns:
                     note = check.note.removeprefix("warning: ")
@@ -96,17 +100,17 @@ def session_lines(tables: Sequence[PipelineTable]) -> Iterator[str]:
 
 
 def counts(table: PipelineTable) -> str:
-    """`7 tests, 6 pass, 1 fail`."""
-    found: dict[str, int] = {}
+    """Return `7 tests, 6 pass, 1 fail`."""
+    by_verdict: dict[str, int] = {}
     for line in table.lines:
-        found[line.verdict] = found.get(line.verdict, 0) + 1
+        by_verdict[line.verdict] = by_verdict.get(line.verdict, 0) + 1
     total = len(table.lines)
-    parts = ", ".join(f"{count} {verdict}" for verdict, count in found.items())
+    parts = ", ".join(f"{count} {verdict}" for verdict, count in by_verdict.items())
     return f"{total} test{'s' if total != 1 else ''}, {parts}"
 
 
-def spent(table: PipelineTable) -> str:
-    """`cost $0.02, 120 calls, 30 replies cached, 150 samples of earlier runs`."""
+def cost_text(table: PipelineTable) -> str:
+    """Return `cost $0.02, 120 calls, 30 replies cached, 150 samples of earlier runs`."""
     parts = [f"cost {money(table.cost)}", f"{table.calls:,} model calls"]
     if table.unanswered:
         parts.append(f"{table.unanswered:,} calls without a reply (they may have been charged)")
@@ -117,27 +121,29 @@ def spent(table: PipelineTable) -> str:
     return ", ".join(parts)
 
 
-def _row(score: Score) -> tuple[str, ...]:
+def _row(score: ScoreRow) -> tuple[str, ...]:
     mean = "-" if score.mean is None else f"{score.mean:.3f}"
     interval = "-" if score.low is None else f"[{score.low:.3f}, {score.high:.3f}]"
     moved = score.moved
     if moved is None or moved.delta is None:
-        verdict = WORDS[moved.outcome] if moved is not None else "-"
+        verdict = OUTCOME_TEXT[moved.outcome] if moved is not None else "-"
         return (title(score.name), mean, interval, f"{score.n:,}", "-", verdict)
     return (
         title(score.name),
         mean,
         interval,
         f"{score.n:,}",
-        shift(moved, moved.delta),
-        WORDS[moved.outcome],
+        format_change(moved, moved.delta),
+        OUTCOME_TEXT[moved.outcome],
     )
 
 
-def mission_lines(tables: Sequence[PipelineTable], stopped: str = "") -> Iterator[str]:
-    """The lines of `loom test`: one an assertion, the closing count counts them; `stopped` says
-    what of the tests did not run."""
-    found: list[tuple[Verdict, bool]] = []
+def assertion_lines(tables: Sequence[PipelineTable], unfinished: str = "") -> Iterator[str]:
+    """Yield the lines of `loom test`: one line for each assertion, and finally their count.
+
+    `unfinished` describes the tests that did not run because the session was stopped.
+    """
+    verdicts: list[tuple[Verdict, bool]] = []
     for table in tables:
         yield f"Running tests for: {named(table.pipeline, table.version)}"
         for kind, heading in TITLES.items():
@@ -149,26 +155,29 @@ def mission_lines(tables: Sequence[PipelineTable], stopped: str = "") -> Iterato
             for line in lines:
                 for mark, text, verdict in _assertions(line):
                     yield f"  {mark} {text}"
-                    found.append((verdict, line.blocks))
+                    verdicts.append((verdict, line.blocks))
         yield ""
-    yield _closing(found, whole=not stopped) + (f"; {stopped}" if stopped else "")
+    yield _closing(verdicts, complete=not unfinished) + (f"; {unfinished}" if unfinished else "")
 
 
-def _closing(found: Sequence[tuple[Verdict, bool]], *, whole: bool) -> str:
-    """`All tests passed (7/7)`, or how many did not, and in which way."""
-    verdicts = [verdict for verdict, _ in found]
-    total, good = len(verdicts), verdicts.count("pass")
-    if good == total and whole:
-        return f"All tests passed ({good}/{total})" if total else "No tests"
-    failed = sum(verdict != "pass" and blocks for verdict, blocks in found)
-    open_ = [v for v, blocks in found if not blocks and v != "pass"]
-    rest = "".join(f", {open_.count(v)} {v}" for v in dict.fromkeys(open_))
+def _closing(verdicts: Sequence[tuple[Verdict, bool]], *, complete: bool) -> str:
+    """Return `All tests passed (7/7)`, or the numbers of failed, passed and other tests."""
+    total = len(verdicts)
+    passed = sum(verdict == "pass" for verdict, _ in verdicts)
+    if passed == total and complete:
+        return f"All tests passed ({passed}/{total})" if total else "No tests"
+    failed = sum(verdict != "pass" and blocks for verdict, blocks in verdicts)
+    others = [verdict for verdict, blocks in verdicts if not blocks and verdict != "pass"]
+    rest = "".join(f", {others.count(v)} {v}" for v in dict.fromkeys(others))
     head = f"{failed} of {total} tests failed" if failed else "No test failed"
-    return f"{head} ({good}/{total} passed{rest})"
+    return f"{head} ({passed}/{total} passed{rest})"
 
 
-def _assertions(line: Line) -> Iterator[tuple[str, str, Verdict]]:
-    """A test's lines: a unit or integration test is one, a distributional one has its checks."""
+def _assertions(line: TestLine) -> Iterator[tuple[str, str, Verdict]]:
+    """Yield the symbol, text and verdict of each line of a test.
+
+    A distributional test has a line for each check. Other tests have one line.
+    """
     if line.kind != "distributional" or not line.checks:
         passed = line.verdict == "pass"
         score = (
@@ -176,8 +185,8 @@ def _assertions(line: Line) -> Iterator[tuple[str, str, Verdict]]:
             if line.score is None or line.kind == "integration"
             else f" (score: {line.score:.2f})"
         )
-        why = "" if passed else f": {_why(line)}"
-        yield MARKS[line.verdict], f"{line.name}{score}{why}", line.verdict
+        reason = "" if passed else f": {_reason(line)}"
+        yield MARKS[line.verdict], f"{line.name}{score}{reason}", line.verdict
         return
     for check in line.checks:
         actual = f" (actual: {check.actual})" if check.actual else ""
@@ -188,34 +197,37 @@ def _assertions(line: Line) -> Iterator[tuple[str, str, Verdict]]:
         yield mark, f"{check.text}{actual}{weak}{note}", check.verdict
 
 
-def _why(line: Line) -> str:
-    bad = [check for check in line.checks if check.verdict != "pass"]
-    found = [f"{check.text}{f' (actual: {check.actual})' if check.actual else ''}" for check in bad]
-    return _first(line.message) or "; ".join(found) or line.verdict
+def _reason(line: TestLine) -> str:
+    """Return why a test did not pass: its message, else its failed checks, else its verdict."""
+    failed = [check for check in line.checks if check.verdict != "pass"]
+    texts = [
+        f"{check.text}{f' (actual: {check.actual})' if check.actual else ''}" for check in failed
+    ]
+    return _first_line(line.message) or "; ".join(texts) or line.verdict
 
 
-def _first(message: str) -> str:
+def _first_line(message: str) -> str:
     return message.partition("\n")[0]
 
 
-def as_object(tables: Sequence[PipelineTable]) -> str:
-    """The session as JSON."""
+def render_json(tables: Sequence[PipelineTable]) -> str:
+    """Return the session as JSON."""
     document = {"schema_version": 1, "pipelines": [to_plain(table) for table in tables]}
     return json.dumps(document, indent=2, ensure_ascii=False, default=str) + "\n"
 
 
-def as_markdown(tables: Sequence[PipelineTable]) -> str:
-    """The session as Markdown."""
+def render_markdown(tables: Sequence[PipelineTable]) -> str:
+    """Return the session as Markdown."""
     lines: list[str] = []
     for table in tables:
         lines += [f"## {escape(named(table.pipeline, table.version))}: {counts(table)}", ""]
         if table.scores:
-            lines += [*grid([HEADER, *map(_row, table.scores)]), ""]
-        lines += [escape(spent(table)), ""]
+            lines += [*render_table([HEADER, *map(_row, table.scores)]), ""]
+        lines += [escape(cost_text(table)), ""]
         if table.note:
             lines += [escape(table.note), ""]
         for line in table.lines:
-            why = "" if line.verdict == "pass" else f": {_why(line)}"
-            lines.append(f"- {MARKS[line.verdict]} {escape(f'{line.kind}::{line.name}{why}')}")
+            reason = "" if line.verdict == "pass" else f": {_reason(line)}"
+            lines.append(f"- {MARKS[line.verdict]} {escape(f'{line.kind}::{line.name}{reason}')}")
         lines.append("")
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Runs and checks as people read them in a terminal, in the order of the mission's samples."""
+"""Render runs and checks as text for the terminal."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from loomgit.domain.models import other_models
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from loomgit.domain.checks import Validation
+    from loomgit.domain.checks import ValidationResult
     from loomgit.domain.runs import Run, RunSummary, ScoreSummary
 
 OK, BAD, SKIPPED = "✅", "❌", "⚠️"
@@ -17,25 +17,28 @@ UNKNOWN = "unknown"
 
 
 def run_heading(pipeline: str, version: str | None) -> Iterator[str]:
-    """The lines before the first stage."""
+    """Yield the lines before the first stage."""
     yield f"Pipeline: {named(pipeline, version)}"
     yield "Status: Running..."
     yield ""
 
 
 def extracted(records: int, refused: int, duration: float) -> str:
-    """The line of the first stage; `refused` records cannot be kept exactly."""
-    mark, kept = (BAD, f", {refused:,} of them refused") if refused else (OK, "")
-    return f"Extract:   {mark} {records:,} records{kept} ({seconds(duration)})"
+    """Return the line of the first stage. `refused` records cannot be stored exactly."""
+    mark, note = (BAD, f", {refused:,} of them refused") if refused else (OK, "")
+    return f"Extract:   {mark} {records:,} records{note} ({seconds(duration)})"
 
 
 def run_result(run: Run) -> Iterator[str]:
-    """Everything after the extraction; of a test run its tests and what their cases came to."""
+    """Yield the lines after the extraction.
+
+    They show stages or tests, results, scores, cost and performance.
+    """
     yield from _tests(run) if run.kind == "test" else _stages(run)
     yield ""
     yield from _results(run)
-    if other := other_models(run.config.model, run.served):
-        yield f"  {SKIPPED} {run.config.model} was answered by {' and '.join(other)}"
+    if others := other_models(run.config.model, run.served):
+        yield f"  {SKIPPED} requests for {run.config.model} were answered by {' and '.join(others)}"
     if run.evaluation:
         yield ""
         yield "Evaluation Scores:"
@@ -67,20 +70,20 @@ def _stages(run: Run) -> Iterator[str]:
 
 
 def _tests(run: Run) -> Iterator[str]:
-    """The verdicts, and which tests did not pass."""
+    """Yield the numbers of verdicts, and the tests that did not pass."""
     verdicts = [test.verdict for test in run.tests]
     counts = ", ".join(f"{verdicts.count(v):,} {v}" for v in dict.fromkeys(verdicts))
-    chosen = f" ({run.selected:,} of {run.total:,} selected)" if run.selected < run.total else ""
-    yield f"Tests: {len(verdicts):,}{chosen}{': ' if counts else ''}{counts}"
+    selected = f" ({run.selected:,} of {run.total:,} selected)" if run.selected < run.total else ""
+    yield f"Tests: {len(verdicts):,}{selected}{': ' if counts else ''}{counts}"
     for test in run.tests:
         if test.verdict == "pass":
             continue
-        bad = [str(check["text"]) for check in test.checks if check["verdict"] != "pass"]
-        why = test.message.partition("\n")[0] or "; ".join(bad)
+        failed = [str(check["text"]) for check in test.checks if check["verdict"] != "pass"]
+        reason = test.message.partition("\n")[0] or "; ".join(failed)
         mark = BAD if test.verdict in ("fail", "error") else SKIPPED
-        yield f"  {mark} {test.name}: {test.verdict}{' - ' if why else ''}{why}"
+        yield f"  {mark} {test.name}: {test.verdict}{' - ' if reason else ''}{reason}"
     if not run.complete:
-        yield "  not all of the pipeline's tests came to an end: it is no baseline"
+        yield "  not all tests of the pipeline finished: this run cannot be a baseline"
 
 
 def _results(run: Run) -> Iterator[str]:
@@ -100,11 +103,11 @@ def _results(run: Run) -> Iterator[str]:
 
 
 def changes(run: Run) -> str:
-    """What the destination gained: `3 new, 1 updated, 96 unchanged`, or that nothing changed."""
+    """Return the changes to the destination: `3 new, 1 updated, 96 unchanged`, or `nothing`."""
     results = run.results
     if not results.inserted and not results.updated:
-        kept = f" ({results.unchanged:,} rows as they were)" if results.unchanged else ""
-        text = f"nothing{kept}"
+        unchanged = f" ({results.unchanged:,} rows unchanged)" if results.unchanged else ""
+        text = f"nothing{unchanged}"
     else:
         counts = [(results.inserted, "new"), (results.updated, "updated")]
         counts.append((results.unchanged, "unchanged"))
@@ -117,7 +120,7 @@ def changes(run: Run) -> str:
 
 
 def ending(run: Run) -> str:
-    """The last line."""
+    """Return the last line: success, or the status with its reason."""
     results = run.results
     if run.kind == "test":
         return f"{BAD} {results.message}" if results.message else f"{OK} All tests passed"
@@ -128,7 +131,7 @@ def ending(run: Run) -> str:
 
 
 def run_list(rows: Sequence[RunSummary]) -> Iterator[str]:
-    """A table of runs, newest first."""
+    """Yield the lines of a table of runs, newest first."""
     if not rows:
         yield "No runs yet."
         return
@@ -155,7 +158,7 @@ def run_list(rows: Sequence[RunSummary]) -> Iterator[str]:
 
 
 def run_lineage(run: Run) -> Iterator[str]:
-    """The versions behind a run, for `loom runs show`."""
+    """Yield the versions of a run's inputs, for `loom runs show`."""
     commit = run.commit
     yield f"Run:       {run.run_id} ({run.uid})"
     where = f" on {commit.branch}" if commit.branch else ""
@@ -166,8 +169,8 @@ def run_lineage(run: Run) -> Iterator[str]:
         yield f"Prompt:    {run.config.prompt_version}"
     version = f" ({run.config.model_version})" if run.config.model_version else ""
     yield f"Model:     {run.config.model}{version}"
-    for name, at in run.config.context_versions.items():
-        yield f"Context:   {name} ({at})"
+    for name, context_version in run.config.context_versions.items():
+        yield f"Context:   {name} ({context_version})"
     yield f"Source:    {run.source}"
     if run.destination:
         yield f"Loaded to: {run.destination}"
@@ -175,8 +178,8 @@ def run_lineage(run: Run) -> Iterator[str]:
         yield f"Records:   .loom/{run.records.path}"
 
 
-def validation(result: Validation) -> Iterator[str]:
-    """The checklist of `loom validate`."""
+def validation(result: ValidationResult) -> Iterator[str]:
+    """Yield the lines of the checklist of `loom validate`."""
     yield f"Validating: {named(result.pipeline, result.version)}"
     for section in result.sections:
         yield ""
@@ -191,19 +194,19 @@ def validation(result: Validation) -> Iterator[str]:
 
 
 def named(pipeline: str, version: str | None) -> str:
-    """`customer_sentiment (v2.1.0)`."""
+    """Return `customer_sentiment (v2.1.0)`."""
     if version is None:
         return pipeline
     return f"{pipeline} ({version if version.startswith('v') else f'v{version}'})"
 
 
 def title(name: str) -> str:
-    """`semantic_similarity` as `Semantic Similarity`."""
+    """Return a name as a title: `Semantic Similarity` for `semantic_similarity`."""
     return name.replace("_", " ").title() if name.isidentifier() else name
 
 
 def score(summary: ScoreSummary) -> str:
-    """`0.87 (±0.12)`: mean and standard deviation."""
+    """Return mean and standard deviation, `0.87 (±0.12)`, with the number of errors."""
     if summary.mean is None:
         return f"no score ({summary.errors:,} errors)"
     spread = "" if summary.std is None else f" (±{summary.std:.2f})"
@@ -211,13 +214,13 @@ def score(summary: ScoreSummary) -> str:
     return f"{summary.mean:.2f}{spread}{errors}"
 
 
-def share(count: int, of: int) -> str:
-    """`9,847 (98.5%)`."""
-    return f"{count:,} ({count / of:.1%})" if of else f"{count:,}"
+def share(count: int, total: int) -> str:
+    """Return `9,847 (98.5%)`."""
+    return f"{count:,} ({count / total:.1%})" if total else f"{count:,}"
 
 
 def money(amount: float | None) -> str:
-    """USD: cents, and as many digits more as a small amount needs."""
+    """Return an amount in USD with two decimals, or two significant digits below $0.10."""
     if amount is None:
         return UNKNOWN
     if amount == 0 or amount >= 0.1:
@@ -226,12 +229,12 @@ def money(amount: float | None) -> str:
 
 
 def seconds(duration: float) -> str:
-    """`45.2s`."""
+    """Return `45.2s`."""
     return f"{duration:.1f}s"
 
 
 def latency(wait: float | None) -> str:
-    """`1.2s`; milliseconds below a tenth of a second; `-` where nothing was waited for."""
+    """Return `1.2s`, milliseconds below 0.1 s, or `-` if no call was made."""
     if wait is None:
         return "-"
     return f"{wait:.1f}s" if wait >= 0.1 else f"{wait * 1000:.2g}ms"

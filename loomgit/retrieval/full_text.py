@@ -1,7 +1,7 @@
-"""Full-text search with SQLite's FTS5: an index of passages on disk, ranked by BM25.
+"""Full-text search with SQLite's FTS5. An index of passages is on disk; BM25 ranks the matches.
 
-An index is named by the hash of what it holds, so it is built once, by whoever comes first, and
-never changed: written aside and put in place whole.
+The name of an index is the hash of its content. The first process that needs an index builds the
+index in a temporary file and renames the file. After that, the index never changes.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-FORMAT = 1  # raised when the same documents would be cut, or searched, differently
-KEPT = 8  # indexes that stay, the last used
-MOST_TERMS = 200  # of a question; those that come later say little more
+FORMAT = 1  # increase this number when the cutting or the search of documents changes
+MAX_INDEXES = 8  # the number of indexes to keep; the most recently used are kept
+MOST_TERMS = 200  # maximum terms of a question to search for; later terms contribute little
 _WORD = re.compile(r"[^\W_]+")
 _TABLE = (
     "CREATE VIRTUAL TABLE passages USING fts5(document UNINDEXED, number UNINDEXED, text, "
     "tokenize = 'unicode61 remove_diacritics 2')"
 )
-# SQLite gives the better the lower number; what is equal keeps the documents' order.
+# bm25() is lower for better matches. Equal matches keep the order of the documents.
 _SEARCH = (
     "SELECT document, number, text FROM passages WHERE passages MATCH ? "
     "ORDER BY round(bm25(passages), 9), rowid LIMIT ?"
@@ -41,10 +41,10 @@ _SEARCH = (
 
 
 class FullText:
-    """Searches documents by the words of a question; it need not hold all of them.
+    """Searches documents for any of the words of a question.
 
-    `documents` are Git's ids by path, `read` gives their texts and is asked only where the index is
-    not there; `folder` holds the indexes.
+    `documents` contains the documents' Git ids by path. `read` returns their texts by path, and is
+    called only if the index does not exist. `folder` contains the indexes.
     """
 
     def __init__(
@@ -57,39 +57,39 @@ class FullText:
         self._path = folder / f"{digest([FORMAT, sorted(documents.items())])}.sqlite"
 
     def prepare(self) -> None:
-        """Build the index where there is none. Raises what `read` raises, or WorldError."""
+        """Build the index if it does not exist. Raises the errors of `read`, or WorldError."""
         try:
             if self._path.is_file():
                 with contextlib.suppress(OSError):
-                    os.utime(self._path)  # the last used stay
+                    os.utime(self._path)  # mark the index as recently used
                 return
             self._build()
         except (sqlite3.Error, OSError) as error:
             raise WorldError(f"the index of documents cannot be written: {error}") from error
 
     async def retrieve(self, question: str, count: int) -> Sequence[Passage]:
-        """The `count` passages that answer best, best first; none where no word is found."""
+        """Return up to `count` passages, the best first. The result is empty if no word matches."""
         return await asyncio.to_thread(self.search, question, count)
 
     def search(self, question: str, count: int) -> list[Passage]:
-        """As `retrieve`, blocking."""
-        query = query_of(question)
+        """Return the result of `retrieve`. Blocks until the search ends."""
+        query = render_query(question)
         if not query:
             return []
         try:
-            return self._ask(query, count)
+            return self._query(query, count)
         except sqlite3.DatabaseError:
-            # Taken away by another process, or damaged: it is made of what is there, so once more.
+            # The index is damaged, or another process has removed it. Build it again below.
             with contextlib.suppress(OSError):
                 self._path.unlink(missing_ok=True)
         try:
             self._build()
-            return self._ask(query, count)
+            return self._query(query, count)
         except (sqlite3.Error, OSError) as error:
             raise WorldError(f"the index of documents cannot be read: {error}") from error
 
-    def _ask(self, query: str, count: int) -> list[Passage]:
-        # An index never changes, so that nobody need lock it.
+    def _query(self, query: str, count: int) -> list[Passage]:
+        # An index never changes, so a lock is unnecessary.
         address = f"{self._path.absolute().as_uri()}?mode=ro&immutable=1"
         with closing(sqlite3.connect(address, uri=True)) as database:
             return [Passage(*row) for row in database.execute(_SEARCH, (query, count))]
@@ -97,15 +97,15 @@ class FullText:
     def _build(self) -> None:
         folder = self._path.parent
         folder.mkdir(parents=True, exist_ok=True)
-        aside = folder / f".{uuid4().hex}.tmp"
+        temporary = folder / f".{uuid4().hex}.tmp"
         rows = (
             (passage.document, passage.number, passage.text)
             for document, text in sorted(self._read().items())
             for passage in cut(document, text)
         )
         try:
-            # In a Turkish locale, sqlite3 does not begin a transaction by itself (Python < 3.13).
-            with closing(sqlite3.connect(aside, isolation_level=None)) as database:
+            # In a Turkish locale, sqlite3 does not start transactions itself (Python < 3.13).
+            with closing(sqlite3.connect(temporary, isolation_level=None)) as database:
                 database.execute("PRAGMA journal_mode = OFF")
                 database.execute("PRAGMA synchronous = OFF")
                 database.execute("BEGIN")
@@ -113,28 +113,31 @@ class FullText:
                 database.executemany("INSERT INTO passages VALUES (?, ?, ?)", rows)
                 database.execute("INSERT INTO passages(passages) VALUES ('optimize')")
                 database.execute("COMMIT")
-            aside.replace(self._path)
+            temporary.replace(self._path)
         finally:
-            aside.unlink(missing_ok=True)
-        self._forget()
+            temporary.unlink(missing_ok=True)
+        self._evict()
 
-    def _forget(self) -> None:
-        """Take away the indexes that were not used for longest, and what a killed build left."""
-        with contextlib.suppress(OSError):  # another process may be at it
-            found = sorted(
+    def _evict(self) -> None:
+        """Remove the least recently used indexes, and temporary files of killed builds."""
+        with contextlib.suppress(OSError):  # another process may remove the same files
+            indexes = sorted(
                 self._path.parent.glob("*.sqlite"), key=lambda file: file.stat().st_mtime
             )
-            for old in found[:-KEPT]:
+            for old in indexes[:-MAX_INDEXES]:
                 if old != self._path:
                     old.unlink(missing_ok=True)
             newest = self._path.stat().st_mtime
-            for left in self._path.parent.glob(".*.tmp"):
-                if left.stat().st_mtime < newest - 3600:
-                    left.unlink(missing_ok=True)
+            for temporary in self._path.parent.glob(".*.tmp"):
+                if temporary.stat().st_mtime < newest - 3600:
+                    temporary.unlink(missing_ok=True)
 
 
-def query_of(question: str) -> str:
-    """A question as FTS5 asks it: any of its words, each in quotes, so that none is an operator."""
+def render_query(question: str) -> str:
+    """Return the FTS5 query that matches any word of a question.
+
+    Each word is in quotes, so that FTS5 does not treat it as an operator.
+    """
     words = _WORD.findall(unicodedata.normalize("NFC", question))
     words = list(dict.fromkeys(words))[:MOST_TERMS]
     return " OR ".join(f'"{word}"' for word in words)

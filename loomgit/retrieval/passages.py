@@ -1,4 +1,4 @@
-"""Documents cut into passages: sections and paragraphs, as many together as are read at once."""
+"""Cuts documents into passages: sections and paragraphs, joined up to a maximum length."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from loomgit.domain.passages import Passage
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-LONGEST = 1000  # characters of a passage
+MAX_CHARACTERS = 1000  # maximum characters of a passage
 _MARKDOWN = (".md", ".markdown", ".mdx")
 _HEADING = re.compile(r" {0,3}#{1,6}(?:[ \t]|$)")
 _FENCE = re.compile(r" {0,3}(```|~~~)")
@@ -18,21 +18,21 @@ _SENTENCE = re.compile(r"(?<=[.!?。！？])\s+|\n")  # noqa: RUF001 - full stop
 
 
 def cut(document: str, text: str) -> list[Passage]:
-    """The passages of a document, none longer than 1,000 characters, in its order.
+    """Return the passages of a document in order, each with at most 1,000 characters.
 
-    A section of Markdown begins a passage of its own, and where it takes several its heading stands
-    before each, so that all of them are found by it.
+    Each Markdown section starts a new passage. If a section needs several passages, each of these
+    passages starts with the section's heading, so that a search for the heading finds all of them.
     """
     lines = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n").split("\n")
     markdown = document.lower().endswith(_MARKDOWN)
-    found: list[str] = []
+    pieces: list[str] = []
     for heading, body in _sections(lines) if markdown else [("", lines)]:
-        found.extend(_pack(heading[: LONGEST // 4], list(_paragraphs(body))))
-    return [Passage(document, number, piece) for number, piece in enumerate(found, 1)]
+        pieces.extend(_pack(heading[: MAX_CHARACTERS // 4], list(_paragraphs(body))))
+    return [Passage(document, number, piece) for number, piece in enumerate(pieces, 1)]
 
 
 def _sections(lines: list[str]) -> Iterator[tuple[str, list[str]]]:
-    """(heading, lines) of each section; what looks like a heading in a code fence is none."""
+    """Yield (heading, lines) of each section. Lines in code fences are not headings."""
     heading, body, fence = "", list[str](), ""
     for line in lines:
         mark = _FENCE.match(line)
@@ -57,31 +57,31 @@ def _paragraphs(lines: list[str]) -> Iterator[str]:
 
 
 def _pack(heading: str, paragraphs: list[str]) -> Iterator[str]:
-    """Paragraphs joined while they fit, the heading before each passage."""
+    """Yield passages. Each contains the heading, and as many paragraphs as fit."""
     head = f"{heading}\n\n" if heading else ""
-    room = LONGEST - len(head)
+    room = MAX_CHARACTERS - len(head)
     if heading and not paragraphs:
         yield heading
-    held = ""
+    joined = ""
     for paragraph in paragraphs:
         for piece in _pieces(paragraph, room):
-            if held and len(held) + 2 + len(piece) > room:
-                yield head + held
-                held = ""
-            held = f"{held}\n\n{piece}" if held else piece
-    if held:
-        yield head + held
+            if joined and len(joined) + 2 + len(piece) > room:
+                yield head + joined
+                joined = ""
+            joined = f"{joined}\n\n{piece}" if joined else piece
+    if joined:
+        yield head + joined
 
 
 def _pieces(paragraph: str, room: int) -> Iterator[str]:
-    """A paragraph cut at the ends of sentences, else between words, else anywhere."""
+    """Yield pieces of a paragraph. Cuts at ends of sentences, else between words, else anywhere."""
     rest = paragraph.strip()
     while len(rest) > room:
-        ends = [found.start() for found in _SENTENCE.finditer(rest, 0, room)]
-        at = ends[-1] if ends and ends[-1] > room // 4 else rest.rfind(" ", room // 4, room)
-        at = at if at > 0 else room
-        if piece := rest[:at].strip():
+        ends = [match.start() for match in _SENTENCE.finditer(rest, 0, room)]
+        end = ends[-1] if ends and ends[-1] > room // 4 else rest.rfind(" ", room // 4, room)
+        end = end if end > 0 else room
+        if piece := rest[:end].strip():
             yield piece
-        rest = rest[at:].strip()
+        rest = rest[end:].strip()
     if rest:
         yield rest

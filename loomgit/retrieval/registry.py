@@ -1,4 +1,4 @@
-"""Retrievers by the names that pipelines call them: Loom's own, and those that packages offer."""
+"""Opens retrievers by their names in pipelines: Loom's own, and retrievers from packages."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, cast
 
 from loomgit.domain.passages import Passage
-from loomgit.domain.words import one_of
+from loomgit.domain.suggestions import suggest_or_list
 from loomgit.errors import LoomError, UserError, WorldError
 from loomgit.retrieval.full_text import FullText
 
@@ -27,26 +27,27 @@ def open_retriever(
     read: Callable[[], Mapping[str, str]],
     folder: Path,
 ) -> Retriever:
-    """The retriever `name` over documents (path: Git's id), ready to be asked.
+    """Return the retriever `name` for `documents` (Git ids by path), ready for queries.
 
-    A package's is called with the texts by path and returns a Retriever. Raises UserError for an
-    unknown name or a retriever that cannot be made, and what `read` raises.
+    If a package defines the retriever, its entry point is called with the texts by path, and
+    returns a Retriever. Raises UserError if the name is unknown or the retriever cannot be created,
+    and raises the errors of `read`.
     """
     if name == FULL_TEXT:
-        own = FullText(documents, read, folder)
-        own.prepare()
-        return own
+        full_text = FullText(documents, read, folder)
+        full_text.prepare()
+        return full_text
     point, texts = _find(name), read()
     try:
         return _Guarded(name, cast("Retriever", point.load()(texts)))
     except LoomError:
         raise
-    except Exception as error:  # a package may fail in any way
+    except Exception as error:  # a package may raise any exception
         raise UserError(f"retriever '{name}': {type(error).__name__}: {error}") from error
 
 
 def check_name(name: str) -> None:
-    """Raise UserError unless there is a retriever of that name."""
+    """Raise UserError if no retriever has this name."""
     if name != FULL_TEXT:
         _find(name)
 
@@ -55,13 +56,14 @@ def _find(name: str) -> EntryPoint:
     points = {point.name: point for point in entry_points(group=GROUP)}
     if name not in points:
         raise UserError(
-            f"unknown retriever '{name}'", hint=one_of(name, [FULL_TEXT, *points], "there are")
+            f"unknown retriever '{name}'",
+            hint=suggest_or_list(name, [FULL_TEXT, *points], "available retrievers"),
         )
     return points[name]
 
 
 class _Guarded:
-    """A package's retriever: what it raises, or returns that is none, is a WorldError."""
+    """Wraps a package's retriever. Converts its exceptions and invalid results to WorldError."""
 
     def __init__(self, name: str, retriever: Retriever) -> None:
         self._name = name
@@ -69,13 +71,13 @@ class _Guarded:
 
     async def retrieve(self, question: str, count: int) -> Sequence[Passage]:
         try:
-            found: list[object] = list(await self._retriever.retrieve(question, count))
+            results: list[object] = list(await self._retriever.retrieve(question, count))
         except LoomError:
             raise
-        except Exception as error:  # a package may fail in any way
+        except Exception as error:  # a package may raise any exception
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             raise WorldError(f"retriever '{self._name}': {reason}") from error
-        passages = [item for item in found if isinstance(item, Passage)]
-        if len(passages) < len(found):
-            raise WorldError(f"retriever '{self._name}' returned what is no Passage")
+        passages = [item for item in results if isinstance(item, Passage)]
+        if len(passages) < len(results):
+            raise WorldError(f"retriever '{self._name}' returned an object that is not a Passage")
         return passages[:count]

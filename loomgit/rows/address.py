@@ -1,4 +1,4 @@
-"""Where rows come from and go to: the URL or path of a pipeline file as a value."""
+"""Parses the addresses of sources and destinations: the URLs and paths in pipeline files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Literal, TypeAlias
 from urllib.parse import unquote
 
-from loomgit.domain.words import did_you_mean
+from loomgit.domain.suggestions import did_you_mean
 from loomgit.errors import UserError
 
 if TYPE_CHECKING:
@@ -24,10 +24,10 @@ FORMATS: dict[str, Format] = {
     ".ndjson": "jsonl",
     ".parquet": "parquet",
 }
-DATABASE_ENDINGS = (".db", ".sqlite", ".sqlite3", ".db3")
+DATABASE_EXTENSIONS = (".db", ".sqlite", ".sqlite3", ".db3")
 COMPRESSED = (".gz", ".zst", ".bz2", ".xz", ".zip")
-AVAILABLE = ("sqlite", "file")
-LATER = ("postgres", "postgresql", "s3", "http", "https", "pipeline")
+SCHEMES = ("sqlite", "file")
+PLANNED_SCHEMES = ("postgres", "postgresql", "s3", "http", "https", "pipeline")
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
 _FORMS = "sqlite://PATH/TABLE, file://PATH, or the path of a .csv, .json, .jsonl or .parquet file"
@@ -35,7 +35,7 @@ _FORMS = "sqlite://PATH/TABLE, file://PATH, or the path of a .csv, .json, .jsonl
 
 @dataclass(frozen=True, slots=True)
 class FileAddress:
-    """A file of rows; `path` is absolute or relative to the project."""
+    """The address of a file with rows; `path` is absolute or relative to the project."""
 
     path: Path
     format: Format
@@ -46,10 +46,11 @@ class FileAddress:
 
 @dataclass(frozen=True, slots=True)
 class SqliteAddress:
-    """A SQLite database, with its table; None where the URL names only the database.
+    """The address of a SQLite database and a table.
 
-    `alias` is the connection that it came from: it is shown in place of the path, which may hold a
-    secret.
+    `table` is None if the URL names only the database. `alias` is the name of the connection that
+    defines the database. Messages show the alias instead of the path, because the path may contain
+    a secret.
     """
 
     path: Path
@@ -61,57 +62,60 @@ class SqliteAddress:
 
 
 Address: TypeAlias = FileAddress | SqliteAddress
-"""Addresses are equal where they name the same place, however it was spelt (`./a.csv`, `a.csv`)."""
+"""Two addresses are equal if they name the same target, even with different spellings, such as
+`./a.csv` and `a.csv`."""
 
 
 def no_connections(_alias: str) -> str | None:
-    """Know no alias: what a project without `connections:` has."""
+    """Return None for every alias, as in a project without `connections:`."""
     return None
 
 
 def local_files(source: str) -> tuple[str, ...]:
-    """The relative paths of the files that a source may mean; of a database URL each part that may
-    be the file."""
+    """Return the relative paths of the files to which a source may refer.
+
+    For a database URL, every leading part of its path may be the file.
+    """
     matched = _SCHEME.fullmatch(source)
-    scheme, rest = (
+    scheme, location = (
         ("file", source) if matched is None else (matched[1].lower(), unquote(matched[2]))
     )
-    if scheme not in AVAILABLE or PurePosixPath(rest).is_absolute():
+    if scheme not in SCHEMES or PurePosixPath(location).is_absolute():
         return ()
     if scheme == "file":
-        return (rest,)
-    return tuple(str(path) for path in PurePosixPath(rest).parents if path.name)
+        return (location,)
+    return tuple(str(path) for path in PurePosixPath(location).parents if path.name)
 
 
 def parse_address(text: str, connections: Callable[[str], str | None] = no_connections) -> Address:
-    """Read `text` as an address.
+    """Parse `text` as an address.
 
-    A bare path is taken letter for letter; in `file://` and `sqlite://` URLs percent escapes are
-    decoded. `connections` gives the URL behind an alias and None for other names: it is asked for
-    the first word of `sqlite://ALIAS/TABLE` where that word has no database's ending.
-    Raises UserError, without a place: that is the caller's.
+    A bare path is used literally. In `file://` and `sqlite://` URLs, percent escapes are decoded.
+    `connections` returns the URL of an alias and None for other names. It is called with the first
+    part of `sqlite://ALIAS/TABLE`, unless this part has the extension of a database file. Raises
+    UserError without file and line; the caller adds them.
     """
     if not text.strip():
-        raise UserError("an empty source or destination", hint=_FORMS)
+        raise UserError("the source or destination is empty", hint=_FORMS)
     if "\0" in text:
-        raise UserError("a source or destination with a NUL character", hint=_FORMS)
+        raise UserError("the source or destination contains a NUL character", hint=_FORMS)
     matched = _SCHEME.fullmatch(text)
     if matched is None:
         return _file(text, text)
-    scheme, rest = matched[1].lower(), matched[2]
+    scheme, location = matched[1].lower(), matched[2]
     if scheme == "file":
-        return _file(unquote(rest), text)
+        return _file(unquote(location), text)
     if scheme == "sqlite":
-        return _sqlite(unquote(rest), text, connections)
-    available = " and ".join(f"{name}://" for name in AVAILABLE)
-    if scheme in LATER:
+        return _sqlite(unquote(location), text, connections)
+    available = " and ".join(f"{name}://" for name in SCHEMES)
+    if scheme in PLANNED_SCHEMES:
         raise UserError(
             f"'{text}': {scheme}:// is not available in this version",
-            hint=f"{available} are, and paths of .csv, .json, .jsonl and .parquet files",
+            hint=f"use {available} URLs, or paths of .csv, .json, .jsonl and .parquet files",
         )
     raise UserError(
         f"'{text}': unknown scheme '{scheme}://'",
-        hint=did_you_mean(scheme, AVAILABLE + LATER) or _FORMS,
+        hint=did_you_mean(scheme, SCHEMES + PLANNED_SCHEMES) or _FORMS,
     )
 
 
@@ -121,44 +125,47 @@ def _path(text: str) -> Path:
 
 def _file(path: str, text: str) -> FileAddress:
     if not path:
-        raise UserError(f"'{text}': names no file", hint=_FORMS)
-    place = _path(path)
-    ending = place.suffix.lower()
-    if ending in COMPRESSED:
+        raise UserError(f"'{text}': does not name a file", hint=_FORMS)
+    normalized = _path(path)
+    extension = normalized.suffix.lower()
+    if extension in COMPRESSED:
         raise UserError(
-            f"'{text}': compressed files are not available in this version", hint="unpack it first"
+            f"'{text}': compressed files are not available in this version",
+            hint="decompress the file",
         )
-    if ending in DATABASE_ENDINGS:
+    if extension in DATABASE_EXTENSIONS:
         raise UserError(
-            f"'{text}': a database is not read as a file", hint=f"write sqlite://{path}/TABLE"
+            f"'{text}': a database cannot be read as a file", hint=f"write sqlite://{path}/TABLE"
         )
-    if ending not in FORMATS:
-        what = f"unknown file format '{place.suffix}'" if ending else "no file format"
-        raise UserError(f"'{text}': {what}", hint=did_you_mean(ending, FORMATS) or _FORMS)
-    return FileAddress(place, FORMATS[ending])
+    if extension not in FORMATS:
+        problem = f"unknown file format '{normalized.suffix}'" if extension else "no file extension"
+        raise UserError(f"'{text}': {problem}", hint=did_you_mean(extension, FORMATS) or _FORMS)
+    return FileAddress(normalized, FORMATS[extension])
 
 
-def _sqlite(rest: str, text: str, connections: Callable[[str], str | None]) -> SqliteAddress:
-    place, slash, table = rest.rstrip("/").rpartition("/")
-    if table.lower().endswith(DATABASE_ENDINGS):  # the database alone, for `extract.query`
-        return SqliteAddress(_path(rest.rstrip("/")), None)
-    if not slash or not place or not table:
-        alias = connections(table or place)
-        if alias is not None:
-            return _behind(alias, table or place, None)
-        raise UserError(f"'{text}': names no table", hint=f"sqlite://{rest.strip('/')}/TABLE")
-    if "/" not in place and not place.lower().endswith(DATABASE_ENDINGS):
-        alias = connections(place)
-        if alias is not None:
-            return _behind(alias, place, table)
-    return SqliteAddress(_path(place), table)
+def _sqlite(location: str, text: str, connections: Callable[[str], str | None]) -> SqliteAddress:
+    database, slash, table = location.rstrip("/").rpartition("/")
+    if table.lower().endswith(DATABASE_EXTENSIONS):  # no table, for `extract.query`
+        return SqliteAddress(_path(location.rstrip("/")), None)
+    if not slash or not database or not table:
+        url = connections(table or database)
+        if url is not None:
+            return _connection_address(url, table or database, None)
+        raise UserError(
+            f"'{text}': does not name a table", hint=f"sqlite://{location.strip('/')}/TABLE"
+        )
+    if "/" not in database and not database.lower().endswith(DATABASE_EXTENSIONS):
+        url = connections(database)
+        if url is not None:
+            return _connection_address(url, database, table)
+    return SqliteAddress(_path(database), table)
 
 
-def _behind(url: str, alias: str, table: str | None) -> SqliteAddress:
-    """The database a connection stands for, with `table` where one is asked for."""
+def _connection_address(url: str, alias: str, table: str | None) -> SqliteAddress:
+    """Return the address of the database that the connection `alias` defines, with `table`."""
     matched = _SCHEME.fullmatch(url)
     if matched is None or matched[1].lower() != "sqlite" or not matched[2]:
-        # The URL may hold a secret: it is not shown.
+        # The message does not show the URL, because the URL may contain a secret.
         raise UserError(
             f"connection '{alias}' is not a sqlite:// URL", hint="sqlite://PATH or sqlite:///PATH"
         )

@@ -1,4 +1,4 @@
-"""The SQL types that keep every value of a column exactly."""
+"""Chooses column types for SQL queries: types that can store every value of a column exactly."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ if TYPE_CHECKING:
 
     from loomgit.domain.values import Json, JsonObject
 
-ColumnType: TypeAlias = "str | ListType | StructType | None"  # None: only nulls
+ColumnType: TypeAlias = "str | ListType | StructType | None"  # None: all values are null
 
 
 class ListType(Struct, frozen=True):
-    """Lists whose items have one type."""
+    """The type of lists; all items have the type `item`."""
 
     item: ColumnType
 
 
 class StructType(Struct, frozen=True):
-    """Objects that all have these names, in this order."""
+    """The type of objects that have exactly these names, in this order."""
 
     fields: tuple[tuple[str, ColumnType], ...]
 
@@ -34,43 +34,45 @@ _INTEGERS = frozenset({"BIGINT", "UBIGINT", "HUGEINT"})
 
 
 class ColumnTypes:
-    """Finds the type of each column from all of its values.
+    """Determines the type of each column from all values of the column.
 
-    A column of one kind of value has that kind's type: VARCHAR, BOOLEAN, an integer type, DOUBLE,
-    a LIST of one type, or a STRUCT where all objects have the same keys in the same order. All
-    other columns are JSON: whole numbers beside fractions too, because DOUBLE would change them.
+    If all values of a column have the same kind, the column has the type of this kind: VARCHAR,
+    BOOLEAN, an integer type, DOUBLE, a LIST of one type, or a STRUCT if all objects have the same
+    keys in the same order. All other columns are JSON. A column of integers and fractions is JSON
+    too, because DOUBLE would change large integers.
     """
 
     def __init__(self) -> None:
         self._types: dict[str, ColumnType] = {}
 
     def add(self, row: JsonObject) -> None:
-        """Take the values of one row into account."""
+        """Update the column types with the values of one row."""
         types = self._types
         for name, value in row.items():
             if value is None:
                 types.setdefault(name, None)
                 continue
-            found = _SIMPLE.get(value.__class__) or type_of(value)
-            known = types.get(name)
-            if known != found:
-                types[name] = _merge(known, found)
+            value_type = _SIMPLE.get(value.__class__) or type_of(value)
+            column_type = types.get(name)
+            if column_type != value_type:
+                types[name] = _merge(column_type, value_type)
 
     def sql(self, shown: str) -> Mapping[str, str]:
-        """The type of each column, by name, in order of first appearance.
+        """Return the SQL type of each column, by name, in order of first appearance.
 
-        Raises UserError where SQL cannot tell two names apart, or a name is empty.
+        Raises UserError if SQL cannot distinguish two names, if a name is empty, or if a name
+        contains a NUL character.
         """
         if any(not name or "\0" in name for name in self._types):
             raise UserError(
-                f"{shown}: a field has a name that a query cannot use: empty, or with NUL"
+                f"{shown}: a query cannot use a field with an empty name or with NUL in its name"
             )
         require_distinct(self._types, shown)
-        return {name: _sql(found) for name, found in self._types.items()}
+        return {name: _sql(column_type) for name, column_type in self._types.items()}
 
 
 def type_of(value: Json) -> ColumnType:
-    """The narrowest type that keeps `value`."""
+    """Return the narrowest type that represents `value` exactly."""
     if value is None:
         return None
     if isinstance(value, bool):
@@ -91,35 +93,40 @@ def type_of(value: Json) -> ColumnType:
 def _object_type(fields: tuple[tuple[str, ColumnType], ...]) -> ColumnType:
     names = [name for name, _ in fields]
     distinct = {fold_case(name) for name in names}
-    unfit = not names or "" in distinct or "\0" in "".join(names) or len(distinct) < len(names)
-    if unfit or any(found == "JSON" for _, found in fields):
+    is_unsuitable = (
+        not names or "" in distinct or "\0" in "".join(names) or len(distinct) < len(names)
+    )
+    if is_unsuitable or any(field_type == "JSON" for _, field_type in fields):
         return "JSON"
     return StructType(fields)
 
 
-def _merge(one: ColumnType, two: ColumnType) -> ColumnType:
-    """The type that keeps the values of both."""
-    if one is None or two is None:
-        return one or two
-    if one == two:
-        return one
-    if one in _INTEGERS and two in _INTEGERS:
+def _merge(first: ColumnType, second: ColumnType) -> ColumnType:
+    """Return the type that represents the values of both types exactly."""
+    if first is None or second is None:
+        return first or second
+    if first == second:
+        return first
+    if first in _INTEGERS and second in _INTEGERS:
         return "HUGEINT"
-    if isinstance(one, ListType) and isinstance(two, ListType):
-        item = _merge(one.item, two.item)
+    if isinstance(first, ListType) and isinstance(second, ListType):
+        item = _merge(first.item, second.item)
         return "JSON" if item == "JSON" else ListType(item)
-    if isinstance(one, StructType) and isinstance(two, StructType):
-        ours, theirs = dict(one.fields), dict(two.fields)
-        if list(ours) == list(theirs):
-            return _object_type(tuple((name, _merge(ours[name], theirs[name])) for name in ours))
+    if isinstance(first, StructType) and isinstance(second, StructType):
+        first_fields, second_fields = dict(first.fields), dict(second.fields)
+        if list(first_fields) == list(second_fields):
+            return _object_type(
+                tuple(
+                    (name, _merge(first_fields[name], second_fields[name])) for name in first_fields
+                )
+            )
     return "JSON"
 
 
-def _sql(found: ColumnType) -> str:
-    if isinstance(found, ListType):
-        return f"{_sql(found.item)}[]"
-    if isinstance(found, StructType):
-        return (
-            f"STRUCT({', '.join(f'{quote(name)} {_sql(inner)}' for name, inner in found.fields)})"
-        )
-    return found or "VARCHAR"
+def _sql(column_type: ColumnType) -> str:
+    if isinstance(column_type, ListType):
+        return f"{_sql(column_type.item)}[]"
+    if isinstance(column_type, StructType):
+        fields = ", ".join(f"{quote(name)} {_sql(inner)}" for name, inner in column_type.fields)
+        return f"STRUCT({fields})"
+    return column_type or "VARCHAR"

@@ -1,5 +1,4 @@
-"""CSV as text: rows of an existing file with the very bytes they stand in, and how cells are
-written."""
+"""CSV files: reads rows together with their original text, and writes lines."""
 
 from __future__ import annotations
 
@@ -7,10 +6,10 @@ import csv
 import re
 from typing import TYPE_CHECKING, NamedTuple, TextIO
 
+from loomgit.domain.suggestions import suggest_or_list
 from loomgit.domain.values import as_text
-from loomgit.domain.words import one_of
 from loomgit.errors import UserError
-from loomgit.rows.paths import disk
+from loomgit.rows.paths import translate_os_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -18,8 +17,9 @@ if TYPE_CHECKING:
 
     from loomgit.domain.values import Json, JsonObject
 
-# A field of an unclosed quote would swallow the rest of the file into memory; the csv module's own
-# limit of 128 KiB is less than a document that someone wants summarized. It is one per process.
+# Without a limit, an unclosed quote would read the rest of the file into memory as one field. The
+# default limit of the csv module (128 KiB) is too small for long documents. The limit applies to
+# the whole process.
 LONGEST_FIELD = 64 * 1024 * 1024
 csv.field_size_limit(LONGEST_FIELD)
 
@@ -28,17 +28,18 @@ BOM = b"\xef\xbb\xbf"
 
 
 class CsvRow(NamedTuple):
-    """A row's fields and the text of its lines, line ends included."""
+    """The fields of a row, and the text of the row's lines including the line ends."""
 
     fields: list[str]
     raw: str
 
 
 class CsvFile:
-    """A comma-separated file in UTF-8 with a header line; a BOM and any line ends are fine.
+    """A comma-separated file in UTF-8 with a header line.
 
-    All values are text. Blank lines are not rows. Raises UserError with the line for whatever else
-    is not a table: rows of another length than the header, names missing or twice, other encodings.
+    A byte order mark and all kinds of line ends are accepted. All values are text. Blank lines are
+    skipped. Raises UserError with the line number for all other deviations: a row with more or
+    fewer fields than the header, a missing or duplicate column name, another encoding.
     """
 
     def __init__(self, path: Path, shown: str) -> None:
@@ -46,32 +47,38 @@ class CsvFile:
         self._shown = shown
 
     def header(self) -> tuple[str, ...]:
-        """The names of the columns."""
+        """Return the names of the columns."""
         for row in self._records():
-            return self._named(row.fields)
-        raise UserError(f"{self._shown}: is empty", hint="a CSV file starts with a line of names")
+            return self._column_names(row.fields)
+        raise UserError(
+            f"{self._shown}: is empty",
+            hint="the first line of a CSV file contains the column names",
+        )
 
     def rows(self) -> Iterator[JsonObject]:
-        """Stream the rows by column name."""
+        """Stream the rows as objects with the column names as keys."""
         names: tuple[str, ...] = ()
         for row in self._records():
             if names:
                 yield dict(zip(names, row.fields, strict=True))
             else:
-                names = self._named(row.fields)
+                names = self._column_names(row.fields)
         if not names:
             self.header()
 
     def records(self) -> Iterator[CsvRow]:
-        """Stream all rows, the header first."""
+        """Stream all rows, including the header as the first row."""
         return self._records()
 
     def _records(self) -> Iterator[CsvRow]:
-        with disk(self._shown), self._path.open(encoding="utf-8-sig", newline="") as file:
+        with (
+            translate_os_errors(self._shown),
+            self._path.open(encoding="utf-8-sig", newline="") as file,
+        ):
             lines: list[str] = []
             reader = csv.reader(self._lines(file, lines), strict=True)
             width = 0
-            began = 1
+            first_line = 1
             try:
                 for fields in reader:
                     raw = "".join(lines)
@@ -79,26 +86,27 @@ class CsvFile:
                     if fields:
                         if len(fields) != width:
                             if width:
-                                raise self._ragged(began, len(fields), width)
+                                raise self._field_count_error(first_line, len(fields), width)
                             width = len(fields)
                         yield CsvRow(fields, raw)
-                    began = reader.line_num + 1
+                    first_line = reader.line_num + 1
             except csv.Error as fault:
-                raise self._malformed(began, fault) from fault
+                raise self._syntax_error(first_line, fault) from fault
             except UnicodeDecodeError as fault:
-                raise self._undecodable() from fault
+                raise self._encoding_error() from fault
 
     def _lines(self, file: TextIO, lines: list[str]) -> Iterator[str]:
-        """Hand the lines on and keep them in `lines`, until the reader has made a row of them."""
+        """Stream the lines of `file` and collect them in `lines`, which the caller clears."""
         for number, line in enumerate(file, 1):
             if "\0" in line:
                 raise UserError(
-                    f"{self._shown}:{number}: a NUL byte", hint="is this UTF-16? save it as UTF-8"
+                    f"{self._shown}:{number}: the line contains a NUL byte",
+                    hint="if the file is UTF-16, save it as UTF-8",
                 )
             lines.append(line)
             yield line
 
-    def _named(self, names: list[str]) -> tuple[str, ...]:
+    def _column_names(self, names: list[str]) -> tuple[str, ...]:
         for index, name in enumerate(names):
             if not name.strip():
                 raise UserError(
@@ -107,32 +115,36 @@ class CsvFile:
                 )
             if name in names[:index]:
                 raise UserError(
-                    f"{self._shown}:1: two columns named '{name}'", hint="rename one of them"
+                    f"{self._shown}:1: two columns are named '{name}'", hint="rename one of them"
                 )
         return tuple(names)
 
-    def _ragged(self, line: int, count: int, width: int) -> UserError:
+    def _field_count_error(self, line: int, count: int, width: int) -> UserError:
         fields = "1 field" if count == 1 else f"{count} fields"
         return UserError(
-            f"{self._shown}:{line}: {fields} where the first line has {width}",
+            f"{self._shown}:{line}: {fields}, but the first line has {width}",
             hint='a comma inside a field needs quotes: "a, b"' if count > width else None,
         )
 
-    def _malformed(self, line: int, fault: csv.Error) -> UserError:
+    def _syntax_error(self, line: int, fault: csv.Error) -> UserError:
         text = str(fault)
         if "unexpected end of data" in text:
-            return UserError(f"{self._shown}:{line}: a quote is never closed")
+            return UserError(f"{self._shown}:{line}: a quote is not closed")
         if "field larger than" in text:
             return UserError(
-                f"{self._shown}:{line}: a field of more than {LONGEST_FIELD >> 20} MiB",
-                hint="is a quote never closed?",
+                f"{self._shown}:{line}: a field is larger than {LONGEST_FIELD >> 20} MiB",
+                hint="check whether a quote is not closed",
             )
         return UserError(
-            f"{self._shown}:{line}: {text}", hint='a quote inside a field is doubled: "say ""hi"""'
+            f"{self._shown}:{line}: {text}",
+            hint='write a quote inside a field twice: "say ""hi"""',
         )
 
-    def _undecodable(self) -> UserError:
-        """Where the first bytes are that are not UTF-8; reads the file once more."""
+    def _encoding_error(self) -> UserError:
+        """Return the error for the first byte that is not UTF-8.
+
+        Reads the file again to find the byte.
+        """
         with self._path.open("rb") as file:
             for number, line in enumerate(file, 1):
                 try:
@@ -147,14 +159,15 @@ class CsvFile:
 
 
 def cell(value: Json) -> str:
-    """A value as a CSV field: text as it is, null as nothing, anything else as JSON."""
+    """Render the value as a CSV field. Text is unchanged, null is empty, other values are JSON."""
     return "" if value is None else as_text(value)
 
 
 class CsvWriter:
-    """Makes the lines of a destination; `line_end` as the file has it.
+    """Renders rows as the lines of a CSV file; each line ends with `line_end`.
 
-    The csv module's writer is not used: it leaves a lone carriage return without quotes.
+    The class does not use the writer of the csv module, because that writer does not quote a lone
+    carriage return.
     """
 
     def __init__(self, names: Sequence[str], line_end: str, shown: str) -> None:
@@ -163,18 +176,18 @@ class CsvWriter:
         self._shown = shown
 
     def header(self) -> bytes:
-        """The first line."""
+        """Return the header line."""
         return self._line(self._names)
 
     def line(self, row: JsonObject) -> bytes:
-        """One row, in the order of the names; a field that the row lacks is empty."""
+        """Return the line of one row, in the order of the names. A missing field is empty."""
         return self._line([cell(row.get(name)) for name in self._names])
 
     def _line(self, fields: Sequence[str]) -> bytes:
         text = ",".join([_quoted(field) if _SPECIAL.search(field) else field for field in fields])
         if "\0" in text:
-            raise UserError(f"{self._shown}: a NUL character cannot stand in a CSV file")
-        if not text:  # one empty field, which must not look like a blank line
+            raise UserError(f"{self._shown}: a CSV file cannot contain a NUL character")
+        if not text:  # quoted, because readers would skip a blank line
             text = '""'
         return (text + self._end).encode()
 
@@ -184,10 +197,10 @@ def _quoted(field: str) -> str:
 
 
 def require_names(fields: Iterable[str], names: Sequence[str], shown: str) -> None:
-    """Raise UserError for the first field that the file has no column for."""
+    """Raise UserError for the first field that is not a column of the file."""
     for field in fields:
         if field not in names:
             raise UserError(
                 f"{shown}: has no column '{field}'",
-                hint=one_of(field, names, "there are"),
+                hint=suggest_or_list(field, names, "there are"),
             )

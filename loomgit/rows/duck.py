@@ -1,4 +1,4 @@
-"""DuckDB in process: connections, and the rows of a SELECT as JSON values."""
+"""DuckDB, embedded: opens connections, and streams the rows of a SELECT as JSON values."""
 
 from __future__ import annotations
 
@@ -28,15 +28,16 @@ if TYPE_CHECKING:
     from loomgit.domain.values import Json, JsonObject
     from loomgit.rows.query import BoundQuery
 
-BATCH = 1000  # rows fetched at a time
-_LONGEST_OBJECT = 256 * 1024 * 1024  # bytes of one JSON object; DuckDB's own limit is 16 MiB
-_AS_THEY_ARE = frozenset(
+BATCH = 1000  # rows per fetch
+_LONGEST_OBJECT = 256 * 1024 * 1024  # bytes of one JSON object; the default of DuckDB is 16 MiB
+_UNCONVERTED = frozenset(
     {"BOOLEAN", "VARCHAR", "TINYINT", "SMALLINT", "INTEGER", "BIGINT"}
     | {"UTINYINT", "USMALLINT", "UINTEGER"}
 )
-# Types that come out as SQL's own text: Python has no nanoseconds, infinite dates and months.
-# A name in quotes, or one in front of its type (`STRUCT(DATE DATE)`), is not a type.
-_AS_TEXT = re.compile(
+# Types that are cast to text in SQL, because Python cannot represent nanoseconds, infinite
+# dates or intervals of months. The pattern skips field names: a quoted name, or a name before its
+# type (`STRUCT(DATE DATE)`).
+_CAST_TO_TEXT = re.compile(
     r"\"(?:[^\"]|\"\")*\"|\b(?P<type>DATE|INTERVAL|TIME(?:_NS|STAMP(?:_S|_MS|_NS)?)?"
     r"(?: WITH TIME ZONE)?)(?=[\[\](),]|$)"
 )
@@ -47,14 +48,15 @@ _GLOB = re.compile(r"([*?\[])")
 def connect(
     root: Path, shown: str, readable: Sequence[Path] | None = None
 ) -> Iterator[DuckDBPyConnection]:
-    """A database in memory, in UTC, that downloads nothing and translates its errors.
+    """Open a database in memory that uses UTC, downloads no extensions and translates errors.
 
-    Relative paths inside SQL are looked for under `root`. With `readable`, SQL reads only these
-    folders and files. One thread and no cache of files: memory
-    stays flat over any number of rows, and extraction is never what a run waits for. What a sort
-    cannot hold spills into the system's temporary folder.
+    Relative paths inside SQL are relative to `root`. If `readable` is given, SQL can read only
+    these folders and files. The connection uses one thread and no cache of files, so that memory
+    does not grow with the number of rows; one thread is fast enough for extraction. Sorts that do
+    not fit into memory use the temporary folder of the system. Raises WorldError for errors of the
+    disk, of memory and inside DuckDB, and UserError for other errors.
     """
-    import duckdb  # noqa: PLC0415 - a third of a second, for those who need it
+    import duckdb  # noqa: PLC0415 - the import takes 0.3 s, and few runs need it
 
     spill = Path(tempfile.gettempdir()) / f"loom-duckdb-{os.getpid()}"
     settings: dict[str, str | bool | int | float | list[str]] = {
@@ -89,32 +91,40 @@ def _hint(fault: Exception) -> str | None:
     for line in str(fault).splitlines()[1:]:
         if line.startswith(("Did you mean", "Candidate bindings")):
             return line[0].lower() + line[1:]
-    if "explicit" in str(fault):  # a cast is missing
+    if "explicit" in str(fault):  # the message of DuckDB suggests an explicit cast
         return (
-            "the columns of a CSV file are text, and those with mixed JSON values are JSON: "
-            "CAST(rating AS INTEGER)"
+            "columns of CSV files are text, and columns of mixed JSON values are JSON; "
+            "write a cast, such as CAST(rating AS INTEGER)"
         )
     return None
 
 
 def literal(text: str) -> str:
-    """The text as an SQL literal."""
+    """Return `text` as an SQL string literal."""
     return "'" + text.replace("'", "''") + "'"
 
 
 def file_literal(path: Path) -> str:
-    """The path as a literal that DuckDB takes letter for letter, `*`, `?` and `[` included."""
+    """Return `path` as an SQL literal.
+
+    The characters `*`, `?` and `[` are escaped, so that DuckDB does not expand them.
+    """
     return literal(_GLOB.sub(r"[\1]", str(path)))
 
 
 def parquet_reader(path: Path) -> str:
-    """A table function that reads the file alone: folders such as `year=2026` are no columns."""
+    """Return a call of the table function that reads one Parquet file.
+
+    The function does not turn folder names such as `year=2026` into columns.
+    """
     return f"read_parquet({file_literal(path)}, hive_partitioning = false)"
 
 
 def json_lines_reader(path: Path, types: Mapping[str, str]) -> str:
-    """A table function that reads JSON lines with these columns, and takes nothing else from them
-    or from the names of folders."""
+    """Return a call of the table function that reads the columns `types` from a JSON lines file.
+
+    The function does not turn folder names into columns.
+    """
     columns = ", ".join(f"{quote(name)}: {literal(kind)}" for name, kind in types.items())
     return (
         f"read_json({file_literal(path)}, format = 'newline_delimited', columns = {{{columns}}}, "
@@ -127,28 +137,28 @@ def select(
 ) -> Iterator[JsonObject | RefusedRow]:
     """Stream the rows of a SELECT as JSON values.
 
-    Dates, times and timestamps become text in SQL's spelling (`2026-03-04 05:06:07`, in UTC with
-    `+00` where the column has a zone). A decimal becomes a number where a float is equal to it, and
-    text otherwise; an integer of more than 64 bits becomes text. A row with bytes, NaN or an
-    infinity is refused.
+    Dates, times and timestamps become text in SQL notation (`2026-03-04 05:06:07`; if the column
+    has a time zone, in UTC with `+00`). A decimal becomes a number if a float equals it exactly,
+    and text otherwise. An integer of more than 64 bits becomes text. A row that contains bytes, NaN
+    or an infinity is refused.
     """
     parameters = list(query.parameters)
     connection.execute(query.text, parameters)
     columns = [(str(column[0]), str(column[1])) for column in connection.description or []]
     names = unique_names(columns, shown)
-    shown_as = {name: _with_text(kind) for name, kind in columns}
-    if any(shown_as[name] != kind for name, kind in columns):
+    select_types = {name: _text_type(kind) for name, kind in columns}
+    if any(select_types[name] != kind for name, kind in columns):
         chosen = ", ".join(
             quote(name)
-            if shown_as[name] == kind
-            else f"CAST({quote(name)} AS {shown_as[name]}) AS {quote(name)}"
+            if select_types[name] == kind
+            else f"CAST({quote(name)} AS {select_types[name]}) AS {quote(name)}"
             for name, kind in columns
         )
         connection.execute(f"SELECT {chosen} FROM ({query.text})", parameters)  # noqa: S608
     converters: list[tuple[str, Callable[[object], Json]]] = [
-        (name, _json if kind == "JSON" else plain)
+        (name, _json if kind == "JSON" else to_json)
         for name, kind in columns
-        if kind not in _AS_THEY_ARE
+        if kind not in _UNCONVERTED
     ]
     number = 0
     while batch := connection.fetchmany(BATCH):
@@ -158,15 +168,15 @@ def select(
             yield _converted(row, converters, f"{shown}: row {number}")
 
 
-def _with_text(kind: str) -> str:
-    """The type with VARCHAR in place of each type of dates and times."""
-    return _AS_TEXT.sub(lambda match: "VARCHAR" if match["type"] else match[0], kind)
+def _text_type(kind: str) -> str:
+    """Return the type `kind` with VARCHAR in place of each date or time type."""
+    return _CAST_TO_TEXT.sub(lambda match: "VARCHAR" if match["type"] else match[0], kind)
 
 
 def _converted(
     row: JsonObject, converters: Sequence[tuple[str, Callable[[object], Json]]], place: str
 ) -> JsonObject | RefusedRow:
-    """The row with the values of the given columns as JSON."""
+    """Return the row with converted values, or a refused row if a value cannot be converted."""
     for name, convert in converters:
         if row[name] is not None:
             try:
@@ -180,8 +190,11 @@ def _json(text: object) -> Json:
     return parse_exact(str(text).encode())
 
 
-def plain(value: object) -> Json:
-    """A value of DuckDB as JSON. Raises ValueError with the reason where JSON has no such value."""
+def to_json(value: object) -> Json:
+    """Convert a value of DuckDB to JSON.
+
+    Raises ValueError with the reason if JSON cannot represent the value.
+    """
     if value is None or isinstance(value, bool | str):
         return value
     if isinstance(value, int):
@@ -196,17 +209,17 @@ def plain(value: object) -> Json:
         return str(value)
     if isinstance(value, dict):
         return {
-            name if isinstance(name, str) else str(plain(name)): plain(item)
+            name if isinstance(name, str) else str(to_json(name)): to_json(item)
             for name, item in value.items()
         }
     if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
+        return [to_json(item) for item in value]
     kind = "bytes" if isinstance(value, bytes | bytearray) else type(value).__name__
     raise ValueError(f"{kind}, which JSON cannot hold")
 
 
 def _decimal(value: Decimal) -> Json:
     if value.as_tuple().exponent == 0:
-        return plain(int(value))
-    near = float(value)
-    return near if Decimal(repr(near)) == value else str(value)
+        return to_json(int(value))
+    nearest_float = float(value)
+    return nearest_float if Decimal(repr(nearest_float)) == value else str(value)

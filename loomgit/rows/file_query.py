@@ -1,4 +1,4 @@
-"""SQL over one file: Loom reads the file, and DuckDB queries what was read."""
+"""SQL queries over one file: Loom reads the file, and DuckDB queries the rows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from loomgit.rows.column_types import ColumnTypes
 from loomgit.rows.csv_files import CsvFile
 from loomgit.rows.duck import connect, json_lines_reader, parquet_reader, select
 from loomgit.rows.json_files import read_array, read_lines
-from loomgit.rows.paths import disk, require_file
+from loomgit.rows.paths import require_file, translate_os_errors
 from loomgit.rows.query import BoundQuery
 from loomgit.rows.sqlite import quote, require_columns
 from loomgit.rows.sqlite_source import unique_names
@@ -30,23 +30,29 @@ if TYPE_CHECKING:
 
     from loomgit.domain.values import JsonObject
 
-_CHECKED = 20000  # JSON rows that `check` reads; for a CSV file it reads the header alone
+_CHECKED = 20000  # number of JSON rows that `check` reads; in a CSV file, it reads the header
 _ANY_ROWS = BoundQuery("SELECT * FROM data")
 
 
-class RowFile(Struct, frozen=True):
-    """A CSV, JSON or JSON lines file as Loom reads it, with a query or without."""
+class SourceFile(Struct, frozen=True):
+    """A CSV, JSON or JSON lines file.
+
+    Loom reads the file in the same way, whether or not the pipeline has a query.
+    """
 
     path: Path
     shown: str
     form: Format
 
     def header(self) -> tuple[str, ...]:
-        """The columns of a CSV file; empty for JSON, where each row has its own fields."""
+        """Return the columns of a CSV file.
+
+        The result is empty for JSON, because each JSON row has its own fields.
+        """
         return CsvFile(self.path, self.shown).header() if self.form == "csv" else ()
 
     def rows(self) -> Iterator[JsonObject | RefusedRow]:
-        """Stream the rows. The values of a CSV file are text; a JSON array is read whole."""
+        """Stream the rows. The values of a CSV file are text. A JSON array is read into memory."""
         require_file(self.path, self.shown)
         if self.form == "csv":
             yield from CsvFile(self.path, self.shown).rows()
@@ -58,13 +64,14 @@ class RowFile(Struct, frozen=True):
 
 
 class FileQuery:
-    """A query over one file, which SQL sees as the table `data` and as a table named as the file.
+    """A query over one file, which is available in SQL as the table `data` and by its file name.
 
-    Loom reads CSV and JSON files in the same way with a query and without one, so `SELECT * FROM
-    data` gives the same records; only a field that a JSON row lacks is null. A column of a CSV file
-    is text. A column of a JSON file has the type of its values (`ColumnTypes`), or is JSON. Rows
-    that cannot be kept exactly are not in the table; they come before the rows of the query. DuckDB
-    reads Parquet files, and the files that the SQL itself names. `select` converts the values.
+    Loom reads CSV and JSON files in the same way, whether or not there is a query. Therefore,
+    `SELECT * FROM data` returns the same records, except that a missing field of a JSON row is
+    null. A column of a CSV file is text. A column of a JSON file has the type of its values (see
+    `ColumnTypes`) or is JSON. Rows with values that Loom cannot represent exactly are not in the
+    table; `rows` yields them first, as refused rows. Parquet files, and other files that are named
+    in the SQL, are read by DuckDB, and `select` converts their values.
     """
 
     def __init__(
@@ -78,19 +85,23 @@ class FileQuery:
         needed: Sequence[str],
         confined: bool = False,
     ) -> None:
-        """`confined`: the query reads the file and those under `root`, and no others."""
-        self._file = RowFile(path, shown, form)
+        """If `confined`, the query reads only this file and the files under `root`."""
+        self._file = SourceFile(path, shown, form)
         self._root = root
         self._confined = confined
         self._query = query or _ANY_ROWS
         self._needed = tuple(needed)
 
     def check(self) -> None:
-        """Raise where the file, a table or column of the query, or a needed column is missing."""
+        """Raise UserError or WorldError if the query cannot run.
+
+        This is the case if the file, a table or column of the query, or a required column is
+        missing.
+        """
         shown = self._file.shown
         with self._table() as table:
             for _ in table.fill(whole=False):
-                pass  # a refused row costs only its record
+                pass  # a refused row does not stop the run
             with self._connect(table) as connection:
                 if not table.attach(connection):
                     return
@@ -110,33 +121,33 @@ class FileQuery:
                     yield from select(connection, self._query, self._file.shown)
 
     @contextmanager
-    def _table(self) -> Iterator[_Table]:
+    def _table(self) -> Iterator[_QueryTable]:
         require_file(self._file.path, self._file.shown)
         with tempfile.TemporaryDirectory(prefix="loom-query-") as folder:
-            yield _Table(self._file, Path(folder))
+            yield _QueryTable(self._file, Path(folder))
 
     @contextmanager
-    def _connect(self, table: _Table) -> Iterator[DuckDBPyConnection]:
+    def _connect(self, table: _QueryTable) -> Iterator[DuckDBPyConnection]:
         readable = [table.folder, self._file.path, self._root] if self._confined else None
         with connect(self._root, self._file.shown, readable) as connection:
             yield connection
 
     def _require_select(self) -> None:
-        import duckdb  # noqa: PLC0415 - a third of a second, for those who need it
+        import duckdb  # noqa: PLC0415 - the import takes 0.3 s, and few runs need it
 
         kinds = [statement.type for statement in duckdb.extract_statements(self._query.text)]
         if kinds != [duckdb.StatementType.SELECT]:
-            raise UserError(f"{self._file.shown}: the query is not one SELECT")
+            raise UserError(f"{self._file.shown}: the query must be one SELECT statement")
 
 
-class _Table:
-    """The rows of a file as a table of DuckDB: a copy in JSON lines, with a type for each column.
+class _QueryTable:
+    """A table in DuckDB with the rows of a file: a copy as JSON lines, with a type for each column.
 
-    DuckDB does not read CSV and JSON files itself, because it has other rules for header, line ends
-    and types. A Parquet file needs no copy.
+    DuckDB does not read CSV and JSON files directly, because its rules for headers, line ends and
+    types differ from Loom's. A Parquet file needs no copy.
     """
 
-    def __init__(self, file: RowFile, folder: Path) -> None:
+    def __init__(self, file: SourceFile, folder: Path) -> None:
         self.folder = folder
         self._file = file
         self._copy = folder / "rows.jsonl"
@@ -144,15 +155,15 @@ class _Table:
         self._count = 0
 
     def fill(self, *, whole: bool) -> Iterator[RefusedRow]:
-        """Copy the rows, or the first of them; stream those that are refused."""
+        """Copy all rows if `whole`, else only the first rows. Yield the refused rows."""
         if self._file.form == "parquet":
             return
-        # The columns of a file without rows, and their order, are those of the header.
+        # The header defines the order of the columns. A file without rows has columns too.
         self._types.add(dict.fromkeys(self._file.header()))
         rows: Iterable[JsonObject | RefusedRow] = self._file.rows()
         if not whole:
             rows = islice(rows, 0 if self._file.form == "csv" else _CHECKED)
-        with disk(str(self.folder)), self._copy.open("xb") as copy:
+        with translate_os_errors(str(self.folder)), self._copy.open("xb") as copy:
             for row in rows:
                 if isinstance(row, RefusedRow):
                     yield row
@@ -162,15 +173,15 @@ class _Table:
                 self._count += 1
 
     def attach(self, connection: DuckDBPyConnection) -> bool:
-        """Make the table known to `connection`. False: the file has neither rows nor columns."""
-        reading = f"FROM {parquet_reader(self._file.path)}"
+        """Create the table in `connection`. Return False if the file has no rows and no columns."""
+        from_clause = f"FROM {parquet_reader(self._file.path)}"
         if self._file.form != "parquet":
             types = self._types.sql(self._file.shown)
             if not types:
                 if self._count:
-                    raise UserError(f"{self._file.shown}: no record has a field to query")
+                    raise UserError(f"{self._file.shown}: the records have no fields to query")
                 return False
-            reading = f"FROM {json_lines_reader(self._copy, types)}"
+            from_clause = f"FROM {json_lines_reader(self._copy, types)}"
         for name in dict.fromkeys(("data", self._file.path.stem.lower())):
-            connection.execute(f"CREATE VIEW {quote(name)} AS {reading}")
+            connection.execute(f"CREATE VIEW {quote(name)} AS {from_clause}")
         return True

@@ -1,4 +1,4 @@
-"""JSON lines and JSON arrays: rows out of existing files, with the line of every fault."""
+"""Reads rows from JSON lines and JSON arrays. Errors name the line."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from loomgit.domain.exact_json import NotExactError, parse_exact
 from loomgit.domain.records import RefusedRow
 from loomgit.errors import UserError
 from loomgit.rows.json_rows import split_array
-from loomgit.rows.paths import disk
+from loomgit.rows.paths import translate_os_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +22,7 @@ _BOM = b"\xef\xbb\xbf"
 
 
 class JsonLine(NamedTuple):
-    """A row and the bytes of its line, without the line's end."""
+    """A row, and the bytes of its line without the line end."""
 
     row: JsonObject | RefusedRow
     raw: bytes
@@ -31,9 +31,10 @@ class JsonLine(NamedTuple):
 def read_lines(path: Path, shown: str) -> Iterator[JsonLine]:
     """Stream the objects of a JSON lines file; blank lines are skipped.
 
-    Raises UserError with the line for anything that is not an object in JSON (NaN is not JSON).
+    An object that Loom cannot represent exactly becomes a RefusedRow. Raises UserError with the
+    line number if a line is not a JSON object (NaN is not JSON).
     """
-    with disk(shown), path.open("rb") as file:
+    with translate_os_errors(shown), path.open("rb") as file:
         for number, line in enumerate(file, 1):
             raw = line.strip()
             if number == 1:
@@ -50,21 +51,23 @@ def read_lines(path: Path, shown: str) -> Iterator[JsonLine]:
                 raise _not_json(fault, raw, f"{place}:{fault.colno}") from fault
             if not isinstance(row, dict):
                 raise UserError(
-                    f"{place}: {_what(row)} where an object is expected",
-                    hint='one JSON object a line: {"id": 1, "text": "..."}',
+                    f"{place}: expected an object, found {_describe(row)}",
+                    hint='write one JSON object per line: {"id": 1, "text": "..."}',
                 )
             yield JsonLine(row, raw)
 
 
 def read_array(path: Path, shown: str, *, one: bool = True) -> list[JsonObject | RefusedRow]:
-    """The rows of a JSON file: an array of objects or, where `one` allows it, a single object.
+    """Return the rows of a JSON file.
 
-    The whole file is in memory, at about five times its size; JSON lines are streamed.
+    The file is an array of objects or, if `one`, may also be a single object. The function reads
+    the whole file into memory and needs about five times the file's size. JSON lines are streamed
+    instead. Raises UserError if the file is empty, is not JSON, or contains other values.
     """
-    with disk(shown):
+    with translate_os_errors(shown):
         raw = path.read_bytes().removeprefix(_BOM)
     if not raw.strip():
-        raise UserError(f"{shown}: is empty", hint="an array of objects is expected: [{...}, ...]")
+        raise UserError(f"{shown}: is empty", hint="write an array of objects: [{...}, ...]")
     items: list[Json | RefusedRow]
     try:
         value = parse_exact(raw)
@@ -72,19 +75,19 @@ def read_array(path: Path, shown: str, *, one: bool = True) -> list[JsonObject |
         items = list(_parse_items(raw, shown))
     except orjson.JSONDecodeError as fault:
         place = f"{shown}:{fault.lineno}:{fault.colno}"
-        raise _not_json(fault, raw, place, lines=b"\n{" in raw) from fault
+        raise _not_json(fault, raw, place, is_json_lines=b"\n{" in raw) from fault
     else:
         if not isinstance(value, list) and not (isinstance(value, dict) and one):
-            raise UserError(f"{shown}: {_what(value)} where an array of objects is expected")
+            raise UserError(f"{shown}: expected an array of objects, found {_describe(value)}")
         items = [*value] if isinstance(value, list) else [value]
     for index, row in enumerate(items):
         if not isinstance(row, dict | RefusedRow):
-            raise UserError(f"{shown}: item {index + 1} is {_what(row)}, not an object")
-    return items  # type: ignore[return-value]  # the loop has looked at each
+            raise UserError(f"{shown}: item {index + 1} is {_describe(row)}, not an object")
+    return items  # type: ignore[return-value]  # the loop has checked each item
 
 
 def _parse_items(raw: bytes, shown: str) -> Iterator[Json | RefusedRow]:
-    """The items of an array that is JSON, one by one; a single object is an item."""
+    """Parse the items of a JSON array one by one; a single object is one item."""
     for start, text in split_array(raw) if raw.lstrip().startswith(b"[") else [(0, raw)]:
         line = raw.count(b"\n", 0, start) + 1
         try:
@@ -98,34 +101,34 @@ def _refused(raw: bytes, place: str, fault: NotExactError) -> RefusedRow:
 
 
 def require_exact(row: JsonObject | RefusedRow) -> JsonObject:
-    """The row. Raises UserError where it cannot be kept exactly."""
+    """Return the row. Raises UserError if it is a refused row."""
     if isinstance(row, RefusedRow):
         raise UserError(str(row))
     return row
 
 
 def _not_json(
-    fault: orjson.JSONDecodeError, raw: bytes, place: str, *, lines: bool = False
+    fault: orjson.JSONDecodeError, raw: bytes, place: str, *, is_json_lines: bool = False
 ) -> UserError:
     hint = None
     if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
-        hint = "is this UTF-16? save it as UTF-8"
+        hint = "if the file is UTF-16, save it as UTF-8"
     elif b"NaN" in raw or b"Infinity" in raw:
-        hint = "JSON has no NaN and no Infinity: write null"
-    elif lines:
-        hint = "one object a line is JSON lines: name the file .jsonl"
+        hint = "JSON has no NaN and no Infinity; write null"
+    elif is_json_lines:
+        hint = "a file with one object per line is JSON lines; rename it to .jsonl"
     return UserError(f"{place}: not JSON: {fault.msg}", hint=hint)
 
 
-def _what(value: Json) -> str:
-    names = {list: "an array", str: "a text", bool: "true or false", type(None): "null"}
+def _describe(value: Json) -> str:
+    names = {list: "an array", str: "a string", bool: "a boolean", type(None): "null"}
     return names.get(type(value), "an object" if isinstance(value, dict) else "a number")
 
 
-def same(old: Json, new: Json) -> bool:
-    """Whether two values are the same data: 1 and 1.0 are, 1 and true are not."""
+def is_same_data(old: Json, new: Json) -> bool:
+    """Whether two values are equal as data: 1 equals 1.0, but 1 does not equal true."""
     if isinstance(old, dict) and isinstance(new, dict):
-        return old.keys() == new.keys() and all(same(old[name], new[name]) for name in old)
+        return old.keys() == new.keys() and all(is_same_data(old[name], new[name]) for name in old)
     if isinstance(old, list) and isinstance(new, list):
-        return len(old) == len(new) and all(map(same, old, new))
+        return len(old) == len(new) and all(map(is_same_data, old, new))
     return isinstance(old, bool) == isinstance(new, bool) and old == new

@@ -1,4 +1,4 @@
-"""Rows as JSON text: the items of an array, and a row for a reader."""
+"""Renders rows as JSON text for messages, and splits a JSON array into its items."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ import orjson
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-_MARK = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{},]')
+_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{},]')
 
 
 def show_row(row: Mapping[str, object]) -> str:
-    """The row as JSON text for a reader, with a description in place of bytes and other types."""
+    """Render the row as JSON text for display.
+
+    Bytes appear as their length, such as `<3 bytes>`. Values of other types appear as text.
+    """
     return orjson.dumps(row, default=_description, option=orjson.OPT_NON_STR_KEYS).decode()
 
 
@@ -23,17 +26,17 @@ def _description(value: object) -> str:
 
 
 def split_array(raw: bytes) -> Iterator[tuple[int, bytes]]:
-    """Each item of a JSON array: the offset of its first byte, and its text. `raw` is JSON."""
+    """Yield the offset and the text of each item of a JSON array. `raw` must be valid JSON."""
     depth = 0
     start = raw.index(b"[") + 1
-    for mark in _MARK.finditer(raw):
-        sign = mark[0]
-        if sign in (b"[", b"{"):
+    for token in _TOKEN.finditer(raw):
+        symbol = token[0]
+        if symbol in (b"[", b"{"):
             depth += 1
-        elif sign in (b"]", b"}"):
+        elif symbol in (b"]", b"}"):
             depth -= 1
-        if (sign == b"," and depth == 1) or (sign == b"]" and depth == 0):
-            text = raw[start : mark.start()]
+        if (symbol == b"," and depth == 1) or (symbol == b"]" and depth == 0):
+            text = raw[start : token.start()]
             if text.strip():
                 yield start + len(text) - len(text.lstrip()), text.strip()
-            start = mark.end()
+            start = token.end()

@@ -1,4 +1,4 @@
-"""How rows lie in a destination's file: what is there already, and how more is written."""
+"""Layouts of destination files: read a file's existing rows and write its next version."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import orjson
 
 from loomgit.errors import UserError
 from loomgit.rows.csv_files import BOM, CsvFile, CsvWriter, cell, require_names
-from loomgit.rows.json_files import read_array, read_lines, require_exact, same
-from loomgit.rows.paths import disk
+from loomgit.rows.json_files import is_same_data, read_array, read_lines, require_exact
+from loomgit.rows.paths import translate_os_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -21,167 +21,176 @@ if TYPE_CHECKING:
     from loomgit.domain.values import Json, JsonObject
 
 
-class Held(NamedTuple):
-    """A row that the destination holds, and its bytes there, to be kept as they are."""
+class StoredRow(NamedTuple):
+    """A row of the existing file with its bytes.
+
+    If the row does not change, the same bytes are written again.
+    """
 
     row: JsonObject
     raw: bytes
 
 
 class RowWriter(Protocol):
-    """Writes the rows of a destination's next state, in order."""
+    """Writes the rows of the next version of a file, in order."""
 
-    def keep(self, held: Held) -> None:
-        """A row of the present state, unchanged."""
+    def keep(self, stored: StoredRow) -> None:
+        """Write an existing row unchanged."""
         ...
 
     def add(self, row: JsonObject) -> None:
-        """A new or changed row."""
+        """Write a new or changed row."""
         ...
 
 
-class Layout(Protocol):
-    """One destination file in one format. An empty file is as good as none."""
+class FileLayout(Protocol):
+    """One destination file in one format. Callers treat an empty file as a missing file."""
 
     def columns(self) -> tuple[str, ...]:
-        """The columns of the file as it is; none where rows may have any fields."""
+        """Return the columns of the existing file; empty if rows may have any fields."""
         ...
 
-    def held(self) -> Iterator[Held]:
-        """Stream the rows of the file as it is; raises UserError where it is not of the format."""
+    def held(self) -> Iterator[StoredRow]:
+        """Stream the rows of the existing file. Raises UserError if the format is invalid."""
         ...
 
     def merged(self, old: JsonObject, new: JsonObject) -> JsonObject | None:
-        """`old` with the fields of `new`, None where that changes nothing."""
+        """Return `old` updated with the fields of `new`, or None if the update changes nothing."""
         ...
 
     def refusal(self, row: JsonObject, *, fresh: bool) -> str:
-        """Why the format, or the file as it is, cannot hold the row; empty where it can."""
+        """Return the reason why the format or the existing file cannot store the row exactly.
+
+        The reason is empty if the row can be stored.
+        """
         ...
 
     def key_value(self, value: Json) -> Json:
-        """A value of a key as the file will hold it."""
+        """Return the value of a key field in the form in which the file stores the value."""
         ...
 
     def writer(
-        self, aside: Path, fields: Sequence[str], *, fresh: bool
+        self, temporary: Path, fields: Sequence[str], *, fresh: bool
     ) -> AbstractContextManager[RowWriter]:
-        """Write a file at `aside`; `fresh` takes nothing over from the file as it is.
+        """Write a new file at `temporary`.
 
-        `fields` are the columns of a fresh file.
+        If `fresh`, the existing file is ignored, and `fields` are the columns of the new file.
         """
         ...
 
 
 class JsonLinesLayout:
-    """One object a line; lines that do not change keep their bytes."""
+    """JSON lines: one object per line. The lines of unchanged rows are copied byte by byte."""
 
     def __init__(self, path: Path, shown: str) -> None:
         self._path = path
         self._shown = shown
 
     def columns(self) -> tuple[str, ...]:
-        """None: a line may have any fields."""
+        """Return no columns, because a line may have any fields."""
         return ()
 
-    def held(self) -> Iterator[Held]:
+    def held(self) -> Iterator[StoredRow]:
         """Stream the lines."""
         for line in read_lines(self._path, self._shown):
-            yield Held(require_exact(line.row), line.raw)
+            yield StoredRow(require_exact(line.row), line.raw)
 
     def merged(self, old: JsonObject, new: JsonObject) -> JsonObject | None:
-        """Compare as data, so that 1 and 1.0 are the same and white space is none."""
-        return merged_json(old, new)
+        """Update the row. Rows are compared as data: 1 equals 1.0, and white space is ignored."""
+        return merge_json(old, new)
 
     def refusal(self, row: JsonObject, *, fresh: bool) -> str:
-        """JSON holds any row."""
+        """Return an empty text, because JSON can represent any row."""
         del row, fresh
         return ""
 
     def key_value(self, value: Json) -> Json:
-        """The value itself."""
+        """Return the value, unchanged."""
         return value
 
     @contextmanager
-    def writer(self, aside: Path, fields: Sequence[str], *, fresh: bool) -> Iterator[RowWriter]:
+    def writer(self, temporary: Path, fields: Sequence[str], *, fresh: bool) -> Iterator[RowWriter]:
         """Write the lines."""
         del fields, fresh
-        with aside.open("xb") as file:
-            yield _Lines(file)
+        with temporary.open("xb") as file:
+            yield _JsonLinesWriter(file)
 
 
-def merged_json(old: JsonObject, new: JsonObject) -> JsonObject | None:
-    """`old` with the fields of `new`, None where both are the same data."""
-    whole = old | new
-    return None if same(old, whole) else whole
+def merge_json(old: JsonObject, new: JsonObject) -> JsonObject | None:
+    """Return `old` updated with the fields of `new`, or None if the result equals `old` as data."""
+    merged = old | new
+    return None if is_same_data(old, merged) else merged
 
 
-class _Lines:
+class _JsonLinesWriter:
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
 
-    def keep(self, held: Held) -> None:
-        self._file.write(held.raw + b"\n")
+    def keep(self, stored: StoredRow) -> None:
+        self._file.write(stored.raw + b"\n")
 
     def add(self, row: JsonObject) -> None:
         self._file.write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
 
 
 class JsonArrayLayout:
-    """An array with one object a line. The file as it is is read whole and rewritten that way."""
+    """A JSON array, written with one object per line. The existing file is read into memory."""
 
     def __init__(self, path: Path, shown: str) -> None:
         self._path = path
         self._shown = shown
 
     def columns(self) -> tuple[str, ...]:
-        """None: an object may have any fields."""
+        """Return no columns, because an object may have any fields."""
         return ()
 
-    def held(self) -> Iterator[Held]:
-        """The objects of the array."""
+    def held(self) -> Iterator[StoredRow]:
+        """Stream the objects of the array."""
         for row in read_array(self._path, self._shown, one=False):
-            yield Held(require_exact(row), orjson.dumps(row))
+            yield StoredRow(require_exact(row), orjson.dumps(row))
 
     def merged(self, old: JsonObject, new: JsonObject) -> JsonObject | None:
-        """Compare as data."""
-        return merged_json(old, new)
+        """Update the row. Rows are compared as data."""
+        return merge_json(old, new)
 
     def refusal(self, row: JsonObject, *, fresh: bool) -> str:
-        """JSON holds any row."""
+        """Return an empty text, because JSON can represent any row."""
         del row, fresh
         return ""
 
     def key_value(self, value: Json) -> Json:
-        """The value itself."""
+        """Return the value, unchanged."""
         return value
 
     @contextmanager
-    def writer(self, aside: Path, fields: Sequence[str], *, fresh: bool) -> Iterator[RowWriter]:
+    def writer(self, temporary: Path, fields: Sequence[str], *, fresh: bool) -> Iterator[RowWriter]:
         """Write the array."""
         del fields, fresh
-        with aside.open("xb") as file:
-            items = _Items(file)
+        with temporary.open("xb") as file:
+            items = _JsonArrayWriter(file)
             yield items
-            file.write(b"\n]\n" if items.any else b"[]\n")
+            file.write(b"\n]\n" if items.has_rows else b"[]\n")
 
 
-class _Items:
+class _JsonArrayWriter:
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        self.any = False
+        self.has_rows = False
 
-    def keep(self, held: Held) -> None:
-        self._file.write((b",\n" if self.any else b"[\n") + held.raw)
-        self.any = True
+    def keep(self, stored: StoredRow) -> None:
+        self._file.write((b",\n" if self.has_rows else b"[\n") + stored.raw)
+        self.has_rows = True
 
     def add(self, row: JsonObject) -> None:
-        self.keep(Held(row, orjson.dumps(row)))
+        self.keep(StoredRow(row, orjson.dumps(row)))
 
 
 class CsvLayout:
-    """Comma-separated text; rows that do not change keep their bytes, the file its BOM and its line
-    ends. A new file has `\\n`. Values are compared by their text."""
+    """Comma-separated values. Values are compared by their text.
+
+    The bytes of unchanged rows, the byte order mark and the line ends do not change. The lines of
+    a new file end with `\\n`.
+    """
 
     def __init__(self, path: Path, shown: str) -> None:
         self._path = path
@@ -189,25 +198,25 @@ class CsvLayout:
         self._file = CsvFile(path, shown)
 
     def columns(self) -> tuple[str, ...]:
-        """The names in the first line."""
+        """Return the names in the header line."""
         return self._file.header()
 
-    def held(self) -> Iterator[Held]:
-        """Stream the rows, their values text."""
+    def held(self) -> Iterator[StoredRow]:
+        """Stream the rows; all values are text."""
         records = self._file.records()
         names = self.columns()
         next(records)
         for record in records:
-            yield Held(dict(zip(names, record.fields, strict=True)), record.raw.encode())
+            yield StoredRow(dict(zip(names, record.fields, strict=True)), record.raw.encode())
 
     def merged(self, old: JsonObject, new: JsonObject) -> JsonObject | None:
-        """Compare by text."""
+        """Update the row. Values are compared by their text."""
         require_names(new, tuple(old), self._shown)
-        whole = old | {name: cell(value) for name, value in new.items()}
-        return None if whole == old else whole
+        updated = old | {name: cell(value) for name, value in new.items()}
+        return None if updated == old else updated
 
     def refusal(self, row: JsonObject, *, fresh: bool) -> str:
-        """A NUL cannot stand in a CSV file."""
+        """Return the reason if a name or a value contains a NUL character."""
         del fresh
         for name, value in row.items():
             if "\0" in name or (value is not None and "\0" in cell(value)):
@@ -215,32 +224,34 @@ class CsvLayout:
         return ""
 
     def key_value(self, value: Json) -> Json:
-        """The text of the value: 7.0 is another key than 7."""
+        """Return the text of the value, so that 7.0 and 7 are different keys."""
         return None if value is None else cell(value)
 
     @contextmanager
-    def writer(self, aside: Path, fields: Sequence[str], *, fresh: bool) -> Iterator[RowWriter]:
-        """Write the first line and the rows."""
+    def writer(self, temporary: Path, fields: Sequence[str], *, fresh: bool) -> Iterator[RowWriter]:
+        """Write the header line and the rows."""
         if not fresh:
             fields = self.columns()
-            with disk(self._shown), self._path.open("rb") as present:
-                start = present.readline()
+            with translate_os_errors(self._shown), self._path.open("rb") as existing:
+                header = existing.readline()
         else:
-            start = b"\n"
-        end = "\r\n" if start.endswith(b"\r\n") else "\n"
-        with aside.open("xb") as file:
-            rows = _Cells(file, fields, end, self._shown)
-            if not fresh and start.startswith(BOM):
+            header = b"\n"
+        end = "\r\n" if header.endswith(b"\r\n") else "\n"
+        with temporary.open("xb") as file:
+            rows = _CsvRowWriter(file, fields, end, self._shown)
+            if not fresh and header.startswith(BOM):
                 file.write(BOM)
-            file.write(CsvWriter(fields, end, self._shown).header() if fresh else self._first())
+            file.write(
+                CsvWriter(fields, end, self._shown).header() if fresh else self._header_line()
+            )
             yield rows
 
-    def _first(self) -> bytes:
+    def _header_line(self) -> bytes:
         raw = next(self._file.records()).raw.encode()
         return raw if raw.endswith((b"\n", b"\r")) else raw + b"\n"
 
 
-class _Cells:
+class _CsvRowWriter:
     def __init__(self, file: BinaryIO, names: Sequence[str], end: str, shown: str) -> None:
         self._file = file
         self._names = frozenset(names)
@@ -248,8 +259,8 @@ class _Cells:
         self._end = end.encode()
         self._shown = shown
 
-    def keep(self, held: Held) -> None:
-        raw = held.raw if held.raw.endswith((b"\n", b"\r")) else held.raw + self._end
+    def keep(self, stored: StoredRow) -> None:
+        raw = stored.raw if stored.raw.endswith((b"\n", b"\r")) else stored.raw + self._end
         self._file.write(raw)
 
     def add(self, row: JsonObject) -> None:

@@ -1,4 +1,4 @@
-"""Parquet as a destination: rows pass through JSON lines, DuckDB writes the file."""
+"""Parquet destinations: rows are written as JSON lines, and DuckDB converts them to Parquet."""
 
 from __future__ import annotations
 
@@ -10,9 +10,16 @@ import orjson
 from loomgit.errors import UserError
 from loomgit.rows.csv_files import require_names
 from loomgit.rows.duck import connect, json_lines_reader, literal, parquet_reader, select
-from loomgit.rows.json_files import require_exact, same
-from loomgit.rows.layouts import Held
-from loomgit.rows.parquet_types import COMPARED, LONG, common_type, keeps, kind_of, moment
+from loomgit.rows.json_files import is_same_data, require_exact
+from loomgit.rows.layouts import StoredRow
+from loomgit.rows.parquet_types import (
+    LONG,
+    VERIFIED_TYPES,
+    common_type,
+    holds_exactly,
+    kind_of,
+    normalize_moment,
+)
 from loomgit.rows.query import BoundQuery
 
 if TYPE_CHECKING:
@@ -34,9 +41,12 @@ _OF_SCHEMA = {
 
 
 class ParquetLayout:
-    """A Parquet file. Column types are those of the file as it is, else of `load.schema`, else as
-    all of the rows need: BOOLEAN, BIGINT, UBIGINT, DECIMAL(20,0), DOUBLE, VARCHAR, lists of these,
-    JSON for the rest. A value that its column cannot hold exactly is refused.
+    """A Parquet file as a destination.
+
+    The types of the columns come from the existing file, else from `load.schema`, else from the
+    values of all rows: BOOLEAN, BIGINT, UBIGINT, DECIMAL(20,0), DOUBLE, VARCHAR, lists of these
+    types, and JSON for all other values. A value is refused if its column cannot store the value
+    exactly.
     """
 
     def __init__(self, path: Path, shown: str, *, root: Path, schema: JsonMapping | None) -> None:
@@ -44,85 +54,100 @@ class ParquetLayout:
         self._shown = shown
         self._root = root
         self._schema = schema
-        self._present: dict[str, str] | None = None  # the types, as `refusal` saw them first
+        self._column_types: dict[str, str] | None = None  # read at the first access
 
     def columns(self) -> tuple[str, ...]:
-        """The file's columns."""
-        return tuple(self._types())
+        """Return the columns of the existing file."""
+        return tuple(self._existing_types())
 
-    def _types(self) -> dict[str, str]:
+    def _existing_types(self) -> dict[str, str]:
         with connect(self._root, self._shown) as connection:
-            found = connection.execute(
+            description = connection.execute(
                 f"DESCRIBE SELECT * FROM {parquet_reader(self._path)}"  # noqa: S608
             ).fetchall()
-            return {str(row[0]): str(row[1]) for row in found}
+            return {str(row[0]): str(row[1]) for row in description}
 
-    def held(self) -> Iterator[Held]:
+    def held(self) -> Iterator[StoredRow]:
         """Stream the rows as JSON values."""
         with connect(self._root, self._shown) as connection:
             query = BoundQuery(f"FROM {parquet_reader(self._path)}")
             for row in select(connection, query, self._shown):
-                yield Held(require_exact(row), b"")
+                yield StoredRow(require_exact(row), b"")
 
     def merged(self, old: JsonObject, new: JsonObject) -> JsonObject | None:
-        """Compare as data of the columns: two spellings of one moment are the same."""
+        """Update the row.
+
+        Values are compared as data of their column types: two notations of one point in time are
+        equal.
+        """
         require_names(new, tuple(old), self._shown)
-        types = self._present or self._types()
-        self._present = types
+        types = self._column_types or self._existing_types()
+        self._column_types = types
         if all(_same_data(old[name], value, types.get(name, "")) for name, value in new.items()):
             return None
         return old | new
 
     def refusal(self, row: JsonObject, *, fresh: bool) -> str:
-        """The column of the file, or of `load.schema`, that cannot hold its value exactly."""
-        if self._present is None:
-            self._present = _schema_types(self._schema) if fresh else self._types()
+        """Return the reason why the row cannot be stored exactly, or an empty text if it can.
+
+        The reason names a column of the file or of `load.schema`.
+        """
+        if self._column_types is None:
+            self._column_types = _schema_types(self._schema) if fresh else self._existing_types()
         for name, value in row.items():
-            given = self._present.get(name)
-            if value is not None and given is not None and not keeps(value, given):
-                return f"column '{name}' is {given} and cannot hold {_shown(value)}"
+            column_type = self._column_types.get(name)
+            if (
+                value is not None
+                and column_type is not None
+                and not holds_exactly(value, column_type)
+            ):
+                return f"column '{name}' is {column_type} and cannot hold {_render(value)}"
         return ""
 
     def key_value(self, value: Json) -> Json:
-        """The value itself."""
+        """Return the value, unchanged."""
         return value
 
     @contextmanager
-    def writer(self, aside: Path, fields: Sequence[str], *, fresh: bool) -> Iterator[RowWriter]:
-        """Write the rows beside `aside` as JSON lines and then, as a whole, as Parquet."""
-        types = _schema_types(self._schema) if fresh else self._types()
-        lines = aside.with_suffix(".jsonl")
+    def writer(self, temporary: Path, fields: Sequence[str], *, fresh: bool) -> Iterator[RowWriter]:
+        """Write the rows as JSON lines beside `temporary`, then convert them to Parquet."""
+        types = _schema_types(self._schema) if fresh else self._existing_types()
+        lines = temporary.with_suffix(".jsonl")
         try:
             with lines.open("xb") as file:
-                rows = _Typed(file, types, fields if fresh else tuple(types), self._shown)
-                yield rows
-            found = rows.types()
-            self._convert(lines, aside, found)
-            self._compare(lines, aside, [n for n, kind in found.items() if _is_compared(kind)])
+                writer = _TypedWriter(file, types, fields if fresh else tuple(types), self._shown)
+                yield writer
+            column_types = writer.types()
+            self._convert(lines, temporary, column_types)
+            self._compare(
+                lines, temporary, [n for n, kind in column_types.items() if _is_compared(kind)]
+            )
         finally:
             lines.unlink(missing_ok=True)
 
-    def _convert(self, lines: Path, aside: Path, types: Mapping[str, str]) -> None:
+    def _convert(self, lines: Path, temporary: Path, types: Mapping[str, str]) -> None:
         with connect(self._root, self._shown) as connection:
             connection.execute(
                 f"COPY (FROM {json_lines_reader(lines, types)}) "
-                f"TO {literal(str(aside))} (FORMAT parquet)"
+                f"TO {literal(str(temporary))} (FORMAT parquet)"
             )
 
-    def _compare(self, lines: Path, aside: Path, names: Sequence[str]) -> None:
-        """Raise UserError where a column of a type that converts values holds another one."""
+    def _compare(self, lines: Path, temporary: Path, names: Sequence[str]) -> None:
+        """Raise UserError if the value of a column in `names` differs from the JSON lines."""
         if not names:
             return
-        with connect(self._root, self._shown) as connection, lines.open("rb") as expected:
-            query = BoundQuery(f"FROM {parquet_reader(aside)}")
-            for line, row in zip(expected, select(connection, query, self._shown), strict=True):
-                wanted = orjson.loads(line)
+        with connect(self._root, self._shown) as connection, lines.open("rb") as expected_lines:
+            query = BoundQuery(f"FROM {parquet_reader(temporary)}")
+            for line, row in zip(
+                expected_lines, select(connection, query, self._shown), strict=True
+            ):
+                expected_row = orjson.loads(line)
                 for name in names:
-                    held = require_exact(row).get(name)
-                    if not _same_data(wanted.get(name), held):
+                    expected, actual = expected_row.get(name), require_exact(row).get(name)
+                    if not _same_data(expected, actual):
                         raise UserError(
                             f"{self._shown}: column '{name}' cannot hold "
-                            f"{_shown(wanted.get(name))}: it would become {_shown(held)}"
+                            f"{_render(expected)}: the value would become {_render(actual)}"
                         )
 
 
@@ -139,8 +164,8 @@ def _schema_type(schema: Json) -> str | None:
         return None
     kind = schema.get("type")
     if isinstance(kind, list):
-        named = [name for name in kind if name != "null"]
-        kind = named[0] if len(named) == 1 else None
+        value_types = [name for name in kind if name != "null"]
+        kind = value_types[0] if len(value_types) == 1 else None
     if not isinstance(kind, str):
         return None
     if kind == "array":
@@ -149,61 +174,64 @@ def _schema_type(schema: Json) -> str | None:
     return _OF_SCHEMA.get(kind)
 
 
-class _Typed:
-    """Writes the lines and watches what the values are."""
+class _TypedWriter:
+    """Writes rows as JSON lines and collects the kinds of values in each column."""
 
     def __init__(
         self, file: BinaryIO, types: Mapping[str, str], fields: Sequence[str], shown: str
     ) -> None:
         self._file = file
-        self._given = types
-        self._found: dict[str, set[str]] = {name: set() for name in fields}
+        self._declared_types = types
+        self._kinds: dict[str, set[str]] = {name: set() for name in fields}
         self._shown = shown
 
-    def keep(self, held: Held) -> None:
-        self._file.write(orjson.dumps(held.row, option=orjson.OPT_APPEND_NEWLINE))
+    def keep(self, stored: StoredRow) -> None:
+        self._file.write(orjson.dumps(stored.row, option=orjson.OPT_APPEND_NEWLINE))
 
     def add(self, row: JsonObject) -> None:
         for name, value in row.items():
             if value is None:
                 continue
             kind = kind_of(value)
-            given = self._given.get(name)
-            if given is not None and not keeps(value, given):
+            declared = self._declared_types.get(name)
+            if declared is not None and not holds_exactly(value, declared):
                 raise UserError(
-                    f"{self._shown}: column '{name}' is {given} and cannot hold {_shown(value)}"
+                    f"{self._shown}: column '{name}' is {declared} and cannot hold {_render(value)}"
                 )
-            if name not in self._found:
+            if name not in self._kinds:
                 raise UserError(f"{self._shown}: has no column '{name}'")
-            self._found[name].add(kind)
-        self.keep(Held(row, b""))
+            self._kinds[name].add(kind)
+        self.keep(StoredRow(row, b""))
 
     def types(self) -> dict[str, str]:
-        """The type of each column."""
+        """Return the type of each column."""
         return {
-            name: self._given.get(name) or common_type(kinds).replace(LONG, "BIGINT")
-            for name, kinds in self._found.items()
+            name: self._declared_types.get(name) or common_type(kinds).replace(LONG, "BIGINT")
+            for name, kinds in self._kinds.items()
         }
 
 
-def _shown(value: Json) -> str:
+def _render(value: Json) -> str:
     return orjson.dumps(value).decode()[:60]
 
 
 def _is_compared(kind: str) -> bool:
-    return kind.startswith(COMPARED)
+    return kind.startswith(VERIFIED_TYPES)
 
 
 def _same_data(old: Json, new: Json, kind: str = "") -> bool:
-    """Whether two values are the same data, where a field that is missing equals null, and a text
-    in a column of dates and times is a moment."""
+    """Whether two values are equal as data.
+
+    A missing field equals null. Text in a column of dates and times is compared as a point in time.
+    """
     if isinstance(old, dict) and isinstance(new, dict):
         return all(_same_data(old.get(name), new.get(name)) for name in old | new)
     if isinstance(old, list) and isinstance(new, list):
         inner = kind.removesuffix("[]")
         return len(old) == len(new) and all(
-            _same_data(one, other, inner) for one, other in zip(old, new, strict=True)
+            _same_data(old_item, new_item, inner)
+            for old_item, new_item in zip(old, new, strict=True)
         )
     if isinstance(old, str) and isinstance(new, str) and old != new:
-        return moment(old, kind) == moment(new, kind) != ""
-    return same(old, new)
+        return normalize_moment(old, kind) == normalize_moment(new, kind) != ""
+    return is_same_data(old, new)

@@ -1,4 +1,4 @@
-"""The types of Parquet columns: which type fits which values, and which values one keeps."""
+"""Chooses the types of Parquet columns, and decides which values a type can store."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from loomgit.domain.values import Json
 
-LONG = "LONG"  # a kind of values, no type: integers that a DOUBLE cannot hold
+LONG = "LONG"  # a kind, not a type: integers that a DOUBLE cannot store exactly
 _ANY_INTEGER = "DECIMAL(20,0)"  # Parquet has no integers of 128 bits
 _INTEGERS = ("BIGINT", LONG, "UBIGINT")
 _BITS = {
@@ -24,9 +24,9 @@ _BITS = {
         128: ("HUGEINT", "UHUGEINT"),
     }.items()
     for name in names
-}  # the smallest integer, and the first one that is too large
+}  # the smallest integer, and the first integer above the range
 _DECIMAL = re.compile(r"DECIMAL\((?P<digits>\d+),(?P<scale>\d+)\)")
-_TEXT_TOO = ("DATE", "TIME", "DECIMAL", "UUID", "ENUM", "INTERVAL")
+_FROM_TEXT = ("DATE", "TIME", "DECIMAL", "UUID", "ENUM", "INTERVAL")
 _PLAIN_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _MOMENT = re.compile(
@@ -34,12 +34,12 @@ _MOMENT = re.compile(
     r"(?P<time>\d\d:\d\d(:\d\d)?)?(\.(?P<fraction>\d+))?(?P<zone>Z|[+-]\d\d(:?\d\d)?)?"
 )
 _INFINITE = ("infinity", "-infinity")
-_DIGITS = {"_S": 0, "_MS": 3, "_NS": 9}  # of a second; 6 for all other types
-COMPARED = ("STRUCT", "MAP", "UNION", "ENUM", "INTERVAL")  # only reading back shows what they keep
+_DIGITS = {"_S": 0, "_MS": 3, "_NS": 9}  # digits of fractions of a second; other types have 6
+VERIFIED_TYPES = ("STRUCT", "MAP", "UNION", "ENUM", "INTERVAL")  # compared after writing
 
 
 def kind_of(value: Json) -> str:
-    """The kind of a value: a type, LONG, or `*[]` for an empty list."""
+    """Return the kind of a value: a column type, LONG, or `*[]` for an empty list."""
     if isinstance(value, bool):
         return "BOOLEAN"
     if isinstance(value, int):
@@ -58,7 +58,7 @@ def kind_of(value: Json) -> str:
 
 
 def common_type(kinds: set[str]) -> str:
-    """The one type for all these kinds of values; `*[]` is a list without any."""
+    """Return the column type for values of all these kinds. The kind `*[]` is an empty list."""
     lists = {kind.removesuffix("[]") for kind in kinds if kind.endswith("[]")}
     if lists:
         if len(lists) < len(kinds):
@@ -76,56 +76,61 @@ def common_type(kinds: set[str]) -> str:
     return "DOUBLE" if kinds == {"BIGINT", "DOUBLE"} else "JSON"
 
 
-def keeps(value: Json, given: str) -> bool:
-    """Whether a column of this type keeps a value as it is. Values that are converted inside of
-    objects are not looked at: they are compared when they are written (`COMPARED`)."""
-    return _fits(kind_of(value), given) and _is_exact(value, given)
+def holds_exactly(value: Json, column_type: str) -> bool:
+    """Whether a column of the type `column_type` can store `value` exactly.
+
+    The function does not check values inside objects. Columns of the types in `COMPARED` are
+    compared after they are written.
+    """
+    return _fits(kind_of(value), column_type) and _is_exact(value, column_type)
 
 
-def _fits(kind: str, given: str) -> bool:
-    if given == "JSON":
+def _fits(kind: str, column_type: str) -> bool:
+    if column_type == "JSON":
         return True
-    if given.startswith("VARCHAR") and not given.endswith("]"):
+    if column_type.startswith("VARCHAR") and not column_type.endswith("]"):
         return kind == "VARCHAR"
-    if given in _BITS:
+    if column_type in _BITS:
         return kind in _INTEGERS
-    if given in ("DOUBLE", "FLOAT"):
+    if column_type in ("DOUBLE", "FLOAT"):
         return kind in (*_INTEGERS, "DOUBLE")
-    if given.endswith("[]"):
-        return kind == "*[]" or (kind.endswith("[]") and _fits(kind[:-2], given[:-2]))
-    if given.startswith(_TEXT_TOO):
-        return kind == "VARCHAR" or (given.startswith("DECIMAL") and kind in (*_INTEGERS, "DOUBLE"))
-    if given == "BOOLEAN":
+    if column_type.endswith("[]"):
+        return kind == "*[]" or (kind.endswith("[]") and _fits(kind[:-2], column_type[:-2]))
+    if column_type.startswith(_FROM_TEXT):
+        return kind == "VARCHAR" or (
+            column_type.startswith("DECIMAL") and kind in (*_INTEGERS, "DOUBLE")
+        )
+    if column_type == "BOOLEAN":
         return kind == "BOOLEAN"
-    return kind == "JSON" and given.startswith(("STRUCT", "MAP"))
+    return kind == "JSON" and column_type.startswith(("STRUCT", "MAP"))
 
 
-def _is_exact(value: Json, given: str) -> bool:
-    if isinstance(value, list) and given.endswith("[]"):
-        return all(item is None or _is_exact(item, given[:-2]) for item in value)
-    if given.startswith("DECIMAL"):
-        return _fits_decimal(value, given)
+def _is_exact(value: Json, column_type: str) -> bool:
+    if isinstance(value, list) and column_type.endswith("[]"):
+        return all(item is None or _is_exact(item, column_type[:-2]) for item in value)
+    if column_type.startswith("DECIMAL"):
+        return _fits_decimal(value, column_type)
     if isinstance(value, str):
-        return _is_exact_text(value, given)
+        return _is_exact_text(value, column_type)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return True
-    if given in _BITS:
-        low, high = _BITS[given]
+    if column_type in _BITS:
+        low, high = _BITS[column_type]
         return bool(low <= value < high)
-    if given == "DOUBLE":
+    if column_type == "DOUBLE":
         return isinstance(value, float) or int(float(value)) == value
-    if given == "FLOAT":  # 32 bits
+    if column_type == "FLOAT":  # 32 bits
         return abs(value) < 3e38 and float(struct.unpack("f", struct.pack("f", value))[0]) == value
     return True
 
 
-def _fits_decimal(value: Json, given: str) -> bool:
-    declared = _DECIMAL.fullmatch(given)
-    if declared is None or isinstance(value, bool) or not isinstance(value, int | float | str):
+def _fits_decimal(value: Json, column_type: str) -> bool:
+    match = _DECIMAL.fullmatch(column_type)
+    if match is None or isinstance(value, bool) or not isinstance(value, int | float | str):
         return False
     if isinstance(value, str) and not _PLAIN_NUMBER.fullmatch(value):
         return False  # a code such as "007"
-    digits, scale = int(declared["digits"]), int(declared["scale"])
+    digits, scale = int(match["digits"]), int(match["scale"])
     try:
         number = Decimal(value if isinstance(value, str) else repr(value))
     except InvalidOperation:
@@ -135,32 +140,35 @@ def _fits_decimal(value: Json, given: str) -> bool:
     return number == number.quantize(Decimal(1).scaleb(-scale)) if number else True
 
 
-def _is_exact_text(value: str, given: str) -> bool:
-    """Whether a text comes out of the column as the same value: dates and times may have another
-    spelling (`T` for a space, no seconds), but no other moment and no lost digit or offset."""
-    if given == "UUID":
+def _is_exact_text(value: str, column_type: str) -> bool:
+    """Whether the text has the same value when it is read from the column.
+
+    Dates and times may be read in a different notation (a space for `T`, added seconds), but not as
+    a different point in time, and not without a digit or an offset.
+    """
+    if column_type == "UUID":
         return _UUID.fullmatch(value) is not None
-    if not given.startswith(("DATE", "TIME")):
+    if not column_type.startswith(("DATE", "TIME")):
         return True
     if value in _INFINITE:
-        return not given.startswith("TIME ") and given != "TIME"
+        return not column_type.startswith("TIME ") and column_type != "TIME"
     parts = _MOMENT.fullmatch(value)
     if parts is None:
         return False
-    kind = given.partition(" ")[0]
+    kind = column_type.partition(" ")[0]
     digits = next((n for ending, n in _DIGITS.items() if kind.endswith(ending)), 6)
     exact = (
         (parts["date"] is not None) == kind.startswith(("DATE", "TIMESTAMP"))
         and (parts["time"] is not None or kind.startswith(("DATE", "TIMESTAMP")))
         and not (parts["time"] and kind == "DATE")
         and (parts["gap"] is not None) == bool(parts["date"] and parts["time"])
-        and (parts["zone"] is None or "WITH TIME ZONE" in given)
+        and (parts["zone"] is None or "WITH TIME ZONE" in column_type)
         and len((parts["fraction"] or "").rstrip("0")) <= digits
     )
-    return exact and _exists(parts["date"], parts["time"])
+    return exact and _is_valid(parts["date"], parts["time"])
 
 
-def _exists(day: str | None, clock: str | None) -> bool:
+def _is_valid(day: str | None, clock: str | None) -> bool:
     try:
         if day:
             date.fromisoformat(day)
@@ -171,9 +179,12 @@ def _exists(day: str | None, clock: str | None) -> bool:
     return True
 
 
-def moment(text: str, kind: str) -> str:
-    """One spelling for all texts that are the same moment in a column of this type; empty for other
-    texts and types."""
+def normalize_moment(text: str, kind: str) -> str:
+    """Return a date or time text in one notation.
+
+    The result is equal for all texts that mean the same point in time in a column of this type. It
+    is empty for other texts and types.
+    """
     if not kind.startswith(("DATE", "TIME")):
         return ""
     parts = _MOMENT.fullmatch(text)
@@ -185,6 +196,6 @@ def moment(text: str, kind: str) -> str:
     if "WITH TIME ZONE" in kind and day is not None:
         zone = (parts["zone"] or "+00").replace("Z", "+00")
         zone = f"{zone[:3]}:{zone[3:].lstrip(':') or '00'}"
-        whole = datetime.fromisoformat(f"{day} {clock}{zone}").astimezone(UTC)
-        return f"{whole:%Y-%m-%d %H:%M:%S}.{fraction}"
+        utc = datetime.fromisoformat(f"{day} {clock}{zone}").astimezone(UTC)
+        return f"{utc:%Y-%m-%d %H:%M:%S}.{fraction}"
     return f"{day} {clock}.{fraction}"

@@ -1,4 +1,4 @@
-"""Files as users name them: found, or missed with the name that was probably meant."""
+"""Checks paths before reading and writing. Errors name the path in the user's spelling."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from loomgit.domain.words import one_of
+from loomgit.domain.suggestions import suggest_or_list
 from loomgit.errors import UserError, WorldError
 
 if TYPE_CHECKING:
@@ -15,22 +15,23 @@ if TYPE_CHECKING:
 
 
 def require_file(path: Path, shown: str) -> None:
-    """Raise where `path` is no file that can be read; `shown` is how the user wrote it.
+    """Raise UserError or WorldError if `path` is not a readable file.
 
-    A path that the user did not spell (it stands behind a connection) is not spelt out here either.
+    `shown` is the path in the user's spelling. If `shown` is the name of a connection, the messages
+    do not contain the path.
     """
-    spelt = shown.endswith(path.name)
-    with disk(shown):
+    shows_path = shown.endswith(path.name)
+    with translate_os_errors(shown):
         if path.is_dir():
-            inside = sorted(child.name for child in path.iterdir() if child.is_file())
-            listed = f"name one of its files: {', '.join(inside[:5])}"
-            hint = listed if inside and spelt else None
+            files = sorted(child.name for child in path.iterdir() if child.is_file())
+            listed = f"choose one of its files: {', '.join(files[:5])}"
+            hint = listed if files and shows_path else None
             raise UserError(f"{shown}: is a folder, not a file", hint=hint)
         if path.is_symlink() and not path.exists():
             raise UserError(f"{shown}: is a link to a file that does not exist")
         if not path.exists():
-            raise UserError(f"{shown}: no such file", hint=_nearest(path) if spelt else None)
-        if not path.is_file():  # reading a pipe would wait for somebody to write
+            raise UserError(f"{shown}: no such file", hint=_nearest(path) if shows_path else None)
+        if not path.is_file():  # a pipe must not be opened, because that would wait for a writer
             raise UserError(f"{shown}: is not a regular file")
         with path.open("rb"):
             pass
@@ -39,15 +40,20 @@ def require_file(path: Path, shown: str) -> None:
 def _nearest(path: Path) -> str | None:
     folder = path.parent
     if folder.is_dir():
-        return one_of(path.name, sorted(child.name for child in folder.iterdir()), "there are")
+        return suggest_or_list(
+            path.name, sorted(child.name for child in folder.iterdir()), "there are"
+        )
     while not folder.is_dir() and folder != folder.parent:
         path, folder = folder, folder.parent
     return f"there is no folder '{path.name}' in {folder}"
 
 
 def require_place(path: Path, shown: str) -> None:
-    """Raise where a file at `path` can be neither written nor created; create nothing."""
-    with disk(shown):
+    """Raise UserError or WorldError if a file at `path` cannot be written or created.
+
+    The function creates nothing.
+    """
+    with translate_os_errors(shown):
         target = path.resolve()
         if target.is_dir():
             raise UserError(f"{shown}: is a folder, not a file")
@@ -56,23 +62,23 @@ def require_place(path: Path, shown: str) -> None:
         folder = target.parent
         while not folder.exists():
             folder = folder.parent
-        named = str(folder) if shown.endswith(path.name) else "a folder above it"
+        folder_name = str(folder) if shown.endswith(path.name) else "a folder above it"
         if not folder.is_dir():
-            raise UserError(f"{shown}: {named} is a file, not a folder")
+            raise UserError(f"{shown}: {folder_name} is a file, not a folder")
         if not os.access(folder, os.W_OK | os.X_OK):
-            raise WorldError(f"{shown}: the folder {named} is read-only")
+            raise WorldError(f"{shown}: the folder {folder_name} is read-only")
 
 
 def make_folder(folder: Path, shown: str) -> None:
-    """Make `folder` with all above it."""
-    with disk(shown):
+    """Create `folder` and its parents. Raises WorldError if this fails."""
+    with translate_os_errors(shown):
         folder.mkdir(parents=True, exist_ok=True)
 
 
 @contextmanager
-def disk(shown: str) -> Iterator[None]:
-    """Turn the operating system's refusals into WorldError, with the file as the user named it."""
+def translate_os_errors(shown: str) -> Iterator[None]:
+    """Convert OSError to WorldError. The message names the file as `shown`."""
     try:
         yield
-    except OSError as fault:
-        raise WorldError(f"{shown}: {fault.strerror or fault}") from fault
+    except OSError as error:
+        raise WorldError(f"{shown}: {error.strerror or error}") from error

@@ -1,4 +1,4 @@
-"""Records that did not get through, kept as JSON lines until somebody looks at them."""
+"""Quarantine: stores failed records as JSON lines, so that users can inspect them."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import orjson
 from msgspec import Struct, field
 from msgspec.structs import asdict
 
-from loomgit.domain.outside import hide_in
+from loomgit.domain.safe_text import hide_in
 from loomgit.domain.values import JsonObject
 from loomgit.errors import WorldError
-from loomgit.rows.paths import disk
+from loomgit.rows.paths import translate_os_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 
 class QuarantineEntry(Struct, frozen=True):
-    """One record that failed: in which run, at which stage, why, with what scores.
+    """One failed record, with its run, the stage, the reason and the scores.
 
-    `error` is the error's text where one was raised, None where a gate said no; `scores` has None
-    for an evaluator that erred; `at` is ISO 8601 in UTC.
+    `error` is the text of the exception; it is None if a quality gate rejected the record. In
+    `scores`, the value of a failed evaluator is None. `at` is ISO 8601 in UTC.
     """
 
     run_id: str
@@ -46,10 +46,11 @@ _ORDER = (*_REQUIRED[:5], "scores", "reasons", "error", "output", *_REQUIRED[5:]
 
 
 class Quarantine:
-    """Appends entries to a file; each line is one write, so two runs do not mix their lines.
+    """Appends entries to a file.
 
-    The file is made with the first entry. Where its last line was cut off by a crash, the next
-    entry begins on a line of its own.
+    Each line is written in one step, so that the lines of concurrent runs are not mixed. The first
+    entry creates the file. If a crash cut off the last line of the file, the next entry starts on a
+    new line.
     """
 
     def __init__(self, path: Path) -> None:
@@ -57,21 +58,23 @@ class Quarantine:
         self._file: int | None = None
 
     def append(self, entry: QuarantineEntry) -> None:
-        """Write one entry; raises WorldError where the disk refuses."""
+        """Write one entry. Raises WorldError if the write fails."""
         values = asdict(entry)
         for name in ("reason", "reasons", "error"):
             values[name] = hide_in(values[name])
         line = orjson.dumps({name: values[name] for name in _ORDER}) + b"\n"
-        with disk(str(self._path)):
+        with translate_os_errors(str(self._path)):
             if self._file is None:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
                 flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)
                 self._file = os.open(self._path, flags, 0o666)
-                line = self._mended() + line
+                line = self._missing_line_end() + line
             if os.write(self._file, line) != len(line):
-                raise WorldError(f"{self._path}: a line could not be written whole (disk full?)")
+                raise WorldError(
+                    f"{self._path}: only a part of a line was written; the disk may be full"
+                )
 
-    def _mended(self) -> bytes:
+    def _missing_line_end(self) -> bytes:
         file = self._file
         if file is None or os.lseek(file, 0, os.SEEK_END) == 0:
             return b""
@@ -79,7 +82,7 @@ class Quarantine:
         return b"" if os.read(file, 1) == b"\n" else b"\n"
 
     def close(self) -> None:
-        """Let go of the file; a later `append` opens it again."""
+        """Close the file; a later `append` opens it again."""
         if self._file is not None:
             os.close(self._file)
             self._file = None
@@ -96,11 +99,11 @@ class Quarantine:
         self.close()
 
 
-class Quarantined(Struct, frozen=True):
-    """The current entries of a quarantine file, the latest of each record, oldest first.
+class QuarantineFile(Struct, frozen=True):
+    """The current entries of a quarantine file: the latest entry of each record, oldest first.
 
-    Iterating reads the entries one by one off the disk; only their positions are in memory.
-    `damaged` counts lines that could not be read and were passed over.
+    Iteration reads the entries from disk one by one; only the positions of the entries are in
+    memory. `damaged` is the number of unreadable lines, which are skipped.
     """
 
     path: Path
@@ -113,7 +116,7 @@ class Quarantined(Struct, frozen=True):
     def __iter__(self) -> Iterator[QuarantineEntry]:
         if not self.offsets:
             return
-        with disk(str(self.path)), self.path.open("rb") as file:
+        with translate_os_errors(str(self.path)), self.path.open("rb") as file:
             for offset in self.offsets:
                 file.seek(offset)
                 entry = _entry(file.readline())
@@ -121,13 +124,13 @@ class Quarantined(Struct, frozen=True):
                     yield entry
 
 
-def entries(path: Path) -> Quarantined:
-    """Find the current entries at `path`; a missing file has none."""
+def load_entries(path: Path) -> QuarantineFile:
+    """Load the current entries of the file at `path`; a missing file has no entries."""
     latest: dict[tuple[str, str], int] = {}
     damaged = offset = 0
     if not path.exists():
-        return Quarantined(path, 0, ())
-    with disk(str(path)), path.open("rb") as file:
+        return QuarantineFile(path, 0, ())
+    with translate_os_errors(str(path)), path.open("rb") as file:
         for line in file:
             entry = _entry(line) if line.strip() else None
             if entry is not None:
@@ -136,7 +139,7 @@ def entries(path: Path) -> Quarantined:
             elif line.strip():
                 damaged += 1
             offset += len(line)
-    return Quarantined(path, damaged, tuple(latest.values()))
+    return QuarantineFile(path, damaged, tuple(latest.values()))
 
 
 def _entry(line: bytes) -> QuarantineEntry | None:

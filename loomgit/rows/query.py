@@ -1,4 +1,4 @@
-"""A query once its values are bound: what sources take instead of text with templates."""
+"""SQL queries whose template values are bound as parameters."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Scalar: TypeAlias = "bool | int | float | str | None"
 
 
 class BoundQuery(Struct, frozen=True):
-    """One SQL statement with `?` for each parameter; comments and a closing `;` are gone."""
+    """One SQL statement with a `?` for each parameter, without comments and without a final `;`."""
 
     text: str
     parameters: tuple[Scalar, ...] = ()

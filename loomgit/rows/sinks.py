@@ -1,4 +1,4 @@
-"""Opens what `load` names as a destination of rows."""
+"""Opens the destination that the `load` section of a pipeline names."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from loomgit.rows.address import FileAddress, no_connections, parse_address
 from loomgit.rows.file_sink import FileSink
 from loomgit.rows.sqlite_replace import SqliteReplaceSink
 from loomgit.rows.sqlite_sink import SqliteSink
-from loomgit.rows.sqlite_table import Table
+from loomgit.rows.sqlite_table import DestinationTable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -30,14 +30,13 @@ def open_sink(
     examples: Sequence[JsonObject] = (),
     connections: Callable[[str], str | None] = no_connections,
 ) -> Sink:
-    """The destination that `load` names.
+    """Return the sink for the destination that `load` names.
 
-    `key` is empty if the source has no records. `examples` are
-    rows like those to load; a null in them stands for a value that is not known. `stage` is a
-    folder for this run's rows on their way, kept until the run is over; it and `run` must be one
-    pipeline's. Every sink may be offered a part again, after a crash for instance, and takes it
-    once. Nothing is opened before `check` or `load`. Raises UserError for a URL that is no
-    destination.
+    `key` is empty if the source has no records. `examples` are typical rows; a null in an example
+    is an unknown value. `stage` is a folder for the staged rows, which exists until the run ends.
+    `stage` and `run` must belong to one pipeline. A caller may load a part again, for example after
+    a crash; each sink loads it once. The sink opens no file before `check` or `load`. Raises
+    UserError if the URL is not a valid destination.
     """
     address = parse_address(load.destination, connections)
     if isinstance(address, FileAddress):
@@ -51,8 +50,10 @@ def open_sink(
             stage=stage,
         )
     if address.table is None:
-        raise UserError(f"'{load.destination}': names no table", hint=f"sqlite://{address}/TABLE")
-    table = Table(
+        raise UserError(
+            f"'{load.destination}': does not name a table", hint=f"sqlite://{address}/TABLE"
+        )
+    table = DestinationTable(
         root / address.path, str(address), address.table, key, load.schema, examples=examples
     )
     if load.mode == "replace":

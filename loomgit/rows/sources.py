@@ -1,4 +1,4 @@
-"""Opens what `extract` names as a source of rows."""
+"""Opens the source that the `extract` section of a pipeline names."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from loomgit.errors import UserError
 from loomgit.rows.address import FileAddress, SqliteAddress, no_connections, parse_address
-from loomgit.rows.file_query import FileQuery, RowFile
+from loomgit.rows.file_query import FileQuery, SourceFile
 from loomgit.rows.paths import require_file
 from loomgit.rows.sqlite import require_columns
 from loomgit.rows.sqlite_source import SqliteSource
@@ -31,25 +31,26 @@ def open_source(
     connections: Callable[[str], str | None] = no_connections,
     confined: bool = False,
 ) -> Source:
-    """The source that `extract` names, its query bound to `values` and its limit applied.
+    """Return the source that `extract` names.
 
-    Nothing is read before `check` or `rows`. `confined`: a query reads the source and files under
-    `root`, and no others. Raises UserError for a URL that has no source and
-    QueryError for a fault of the query.
+    The parameters of the query are bound to `values`, and the limit of the pipeline is applied.
+    The source reads no data before `check` or `rows`. If `confined`, a query reads only the source
+    and files under `root`. Raises UserError if the URL is not a valid source, and QueryError if the
+    query is invalid.
     """
     address = parse_address(extract.source, connections)
-    query = _bound(extract.query, values)
+    query = _bind(extract.query, values)
     needed = list(extract.key)
     if extract.incremental is not None:
         needed.append(extract.incremental.cursor)
     source = _open(address, root=root, query=query, needed=needed, confined=confined)
-    return source if extract.limit is None else _Limited(source, extract.limit)
+    return source if extract.limit is None else _LimitedSource(source, extract.limit)
 
 
-def _bound(query: str | None, values: QueryValues) -> BoundQuery | None:
+def _bind(query: str | None, values: QueryValues) -> BoundQuery | None:
     if query is None:
         return None
-    from loomgit.rows.sql import bind  # noqa: PLC0415 - Jinja takes 200 ms, few need it here
+    from loomgit.rows.sql import bind  # noqa: PLC0415 - imports Jinja (200 ms)
 
     return bind(query, values)
 
@@ -66,7 +67,7 @@ def _open(
     if isinstance(address, SqliteAddress):
         if address.table is None and query is None:
             raise UserError(
-                f"{shown}: names no table and there is no query",
+                f"{shown}: does not name a table, and the pipeline has no query",
                 hint=f"sqlite://{shown}/TABLE",
             )
         return SqliteSource(path, shown, table=address.table, query=query, needed=needed)
@@ -74,18 +75,21 @@ def _open(
         return FileQuery(
             path, shown, address.format, root=root, query=query, needed=needed, confined=confined
         )
-    return FileSource(RowFile(path, shown, address.format), needed=needed)
+    return FileSource(SourceFile(path, shown, address.format), needed=needed)
 
 
 class FileSource:
     """The rows of a CSV, JSON or JSON lines file."""
 
-    def __init__(self, file: RowFile, *, needed: Sequence[str]) -> None:
+    def __init__(self, file: SourceFile, *, needed: Sequence[str]) -> None:
         self._file = file
         self._needed = tuple(needed)
 
     def check(self) -> None:
-        """Raise where the file cannot be read or a CSV file lacks a needed column."""
+        """Raise UserError or WorldError if the file cannot be read.
+
+        For a CSV file, also raise UserError if a required column is missing.
+        """
         require_file(self._file.path, self._file.shown)
         if header := self._file.header():
             require_columns(self._needed, header, f"{self._file.shown}:1")
@@ -95,7 +99,7 @@ class FileSource:
         return self._file.rows()
 
 
-class _Limited:
+class _LimitedSource:
     def __init__(self, source: Source, limit: int) -> None:
         self._source = source
         self._limit = limit

@@ -1,4 +1,7 @@
-"""The extraction on disk: JSON lines in zstandard, written once, read by every later stage."""
+"""The spool: the extracted rows of a run on disk, as JSON lines compressed with zstandard.
+
+A run writes its spool once, and every later stage reads it.
+"""
 
 from __future__ import annotations
 
@@ -13,25 +16,27 @@ from msgspec import Struct
 
 from loomgit.domain.records import RefusedRow
 from loomgit.errors import WorldError
-from loomgit.rows.paths import disk
+from loomgit.rows.paths import translate_os_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from loomgit.domain.values import JsonObject
 
-_CHUNK = 1024 * 1024  # bytes of lines that are hashed and compressed together
-_COMPRESSED = 4096  # read at a time: repetitive rows shrink a hundredfold and more
+_CHUNK = 1024 * 1024  # bytes that are hashed and compressed in one step
+_COMPRESSED = 4096  # bytes per read; repetitive rows can expand by a factor of more than 100
 _LEVEL = 3
 
 
 class Spool(Struct, frozen=True):
-    """Rows as they were extracted. A refused row is a line with an array: place, reason, text.
+    """The extracted rows of a run.
 
-    `count` is the number of rows, those that were `refused` included. `sha256` is that of the lines
-    before compression, so equal rows in equal order have one snapshot id; `fields` are all names
-    that occur, in order of first appearance, and `filled` those with a value
-    (null and empty text are none) in some row; `bytes` is the size of the lines before compression.
+    The line of a refused row is an array of three values: the position of the row, the reason and
+    the text. `count` is the number of rows, including the `refused` rows. `sha256` is the hash of
+    the lines before compression, so that equal rows in equal order have the same snapshot id.
+    `fields` are the names of all fields, in order of first appearance. `filled` are the fields that
+    have a value in at least one row; null and empty text are not values. `bytes` is the size of the
+    lines before compression.
     """
 
     path: Path
@@ -44,28 +49,28 @@ class Spool(Struct, frozen=True):
 
     @classmethod
     def write(cls, path: Path, rows: Iterable[JsonObject | RefusedRow]) -> Spool:
-        """Write all of `rows` to a new spool at `path`, which stays absent where `rows` raises."""
-        aside = path.with_name(f".{path.name}.part")
-        with disk(str(path)):
+        """Write all `rows` to a new spool at `path`. If `rows` raises, no file is created."""
+        temporary = path.with_name(f".{path.name}.part")
+        with translate_os_errors(str(path)):
             path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            spool = cls._write(path, aside, rows)
-            with disk(str(path)):
-                aside.replace(path)
+            spool = cls._write(path, temporary, rows)
+            with translate_os_errors(str(path)):
+                temporary.replace(path)
         finally:
-            aside.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
         return spool
 
     @classmethod
-    def _write(cls, path: Path, aside: Path, rows: Iterable[JsonObject | RefusedRow]) -> Spool:
+    def _write(cls, path: Path, temporary: Path, rows: Iterable[JsonObject | RefusedRow]) -> Spool:
         fields = FieldNames()
         sha256 = hashlib.sha256()
         count = refused = size = 0
         lines = bytearray()
         compressor = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True)
-        # Sources name their own files, so what is left are the errors of this one; closing a stream
-        # writes too.
-        with disk(str(path)), aside.open("wb") as file:
+        # Sources translate the errors of their own files, so that only errors of the spool remain.
+        # The stream must be closed inside the block, because closing the stream writes too.
+        with translate_os_errors(str(path)), temporary.open("wb") as file:
             with compressor.stream_writer(file, closefd=False) as stream:
 
                 def flush() -> None:
@@ -94,9 +99,9 @@ class Spool(Struct, frozen=True):
 
     @classmethod
     def load(cls, path: Path) -> Spool:
-        """The spool that an earlier run left at `path`; reads it once, whole.
+        """Load the spool that an earlier run wrote at `path`.
 
-        Raises WorldError where it is missing or damaged.
+        All rows are read once. Raises WorldError if the spool is missing or damaged.
         """
         fields = FieldNames()
         sha256 = hashlib.sha256()
@@ -115,24 +120,24 @@ class Spool(Struct, frozen=True):
         )
 
     def rows(self) -> Iterator[JsonObject | RefusedRow]:
-        """Stream the rows; raises WorldError where the file is no longer what was written."""
+        """Stream the rows. Raises WorldError if the file has changed since it was written."""
         sha256 = hashlib.sha256()
         for line in _lines(self.path):
             sha256.update(line)
             yield _row(line, self.path)
         if sha256.hexdigest() != self.sha256:
-            raise _damaged(self.path, "its hash is another")
+            raise _damaged(self.path, "its hash does not match")
 
 
 class FieldNames:
-    """The names in rows, and which of them have had a value."""
+    """Collects the names of fields from rows, and the names of fields that have a value."""
 
     def __init__(self) -> None:
         self.names: dict[str, None] = {}
         self._empty: set[str] = set()
 
     def add(self, row: JsonObject) -> None:
-        """Take a row into account."""
+        """Add the fields of a row."""
         if not row.keys() <= self.names.keys():
             self._empty |= row.keys() - self.names.keys()
             self.names.update(dict.fromkeys(row))
@@ -140,23 +145,23 @@ class FieldNames:
             self._empty -= {name for name in self._empty if row.get(name) not in (None, "")}
 
     def filled(self) -> frozenset[str]:
-        """The names with a value in some row: null and empty text are none."""
+        """The fields that have a value in at least one row; null and empty text are not values."""
         return frozenset(self.names.keys() - self._empty)
 
 
 def _lines(path: Path) -> Iterator[bytes]:
-    """The lines, each with its end; a line without one was cut off."""
+    """Stream the lines with their line ends. Raises WorldError if the last line is incomplete."""
     decompressor = zstandard.ZstdDecompressor().decompressobj()
-    rest = b""
+    remainder = b""
     try:
-        with disk(str(path)), path.open("rb") as file:
+        with translate_os_errors(str(path)), path.open("rb") as file:
             while chunk := file.read(_COMPRESSED):
-                *whole, rest = (rest + decompressor.decompress(chunk)).split(b"\n")
-                for line in whole:
+                *complete, remainder = (remainder + decompressor.decompress(chunk)).split(b"\n")
+                for line in complete:
                     yield line + b"\n"
     except zstandard.ZstdError as fault:
         raise _damaged(path, str(fault)) from fault
-    if rest or not decompressor.eof:
+    if remainder or not decompressor.eof:
         raise _damaged(path, "it ends too early")
 
 
@@ -172,9 +177,9 @@ def _row(line: bytes, path: Path) -> JsonObject | RefusedRow:
     if isinstance(row, list) and len(row) == 3:
         return RefusedRow(*row)
     if not isinstance(row, dict):
-        raise _damaged(path, "a line is no object")
+        raise _damaged(path, "a line is not an object")
     return row
 
 
-def _damaged(path: Path, why: str) -> WorldError:
-    return WorldError(f"{path}: the spool is damaged: {why}", hint="run the pipeline anew")
+def _damaged(path: Path, reason: str) -> WorldError:
+    return WorldError(f"{path}: the spool is damaged: {reason}", hint="run the pipeline again")

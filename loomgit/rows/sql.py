@@ -1,4 +1,4 @@
-"""SQL with Jinja: every `{{ value }}` of a query becomes a bound parameter, never text."""
+"""SQL templates with Jinja: each `{{ value }}` becomes a bound parameter, never SQL text."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from jinja2 import nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from msgspec import Struct
 
-from loomgit.domain.moments import in_utc
-from loomgit.domain.words import one_of
+from loomgit.domain.suggestions import suggest_or_list
+from loomgit.domain.utc import in_utc
 from loomgit.errors import UserError
 from loomgit.rows.query import BoundQuery, Scalar
 
@@ -36,7 +36,7 @@ _FORBIDDEN = (
     nodes.Include,
     nodes.Macro,
 )
-_FAULTS = (
+_TEMPLATE_ERRORS = (
     jinja2.TemplateError,
     ArithmeticError,
     AttributeError,
@@ -54,16 +54,16 @@ _TOKEN: Final = re.compile(
     re.DOTALL | re.VERBOSE,
 )
 _VALUE = re.compile(r"\0(\d+)\0")
-_NAME_WANTED = re.compile(r"\b(?:FROM|JOIN|INTO|UPDATE|TABLE|BY)\s*\Z", re.IGNORECASE)
-_FROM_A_VALUE = re.compile(
+_BEFORE_NAME = re.compile(r"\b(?:FROM|JOIN|INTO|UPDATE|TABLE|BY)\s*\Z", re.IGNORECASE)
+_FROM_IN_FUNCTION = re.compile(
     r"(?:\bDISTINCT|\b(?:EXTRACT|SUBSTRING|TRIM)\s*\([^()]*)\s+FROM\s*\Z", re.IGNORECASE
 )
-_COMPARED = re.compile(r"[=<>]\s*\Z")
+_AFTER_COMPARISON = re.compile(r"[=<>]\s*\Z")
 _MISSING = re.compile(r"attribute '([^']+)'")
 
 
 class QueryError(UserError):
-    """A fault of a query; `line` counts from 1 inside the query."""
+    """An error in a query; `line` is the line inside the query, counted from 1."""
 
     def __init__(self, line: int, message: str, *, hint: str | None = None) -> None:
         super().__init__(f"query line {line}: {message}", hint=hint)
@@ -71,30 +71,36 @@ class QueryError(UserError):
 
 
 def bind(query: str, values: QueryValues) -> BoundQuery:
-    """Render `query` with its `{{ }}` values as parameters.
+    """Render `query` and bind its `{{ }}` values as parameters.
 
-    `execution_date` is a datetime in UTC, bound as text `YYYY-MM-DD HH:MM:SS` (with a fraction only
-    where there is one): what SQLite's own date functions write and compare, and what DuckDB turns
-    into a date or a timestamp where it meets one. For columns of other spellings there are its
-    methods: `{{ execution_date.date() }}`, `.isoformat()`, `.timestamp()`. A list becomes
-    `?, ?, ?`, so `IN ({{ vars.ids }})` works, an empty one included. `{% if %}`, `{% for %}` and
-    `{% set %}` are there; identifiers and quoted text cannot be templated.
-    Raises QueryError, also for `column > {{ watermark }}` while there is no watermark, since no row
-    would ever pass.
+    `execution_date` is a datetime in UTC. It is bound as the text `YYYY-MM-DD HH:MM:SS`, with a
+    fraction of a second only if the fraction is not zero. The date functions of SQLite use this
+    format, and DuckDB converts the text for comparisons with dates and timestamps. For columns in
+    other formats, use the methods of `execution_date`: `{{ execution_date.date() }}`,
+    `.isoformat()`, `.timestamp()`. A list becomes `?, ?, ?`, so that `IN ({{ vars.ids }})` works,
+    also for an empty list. `{% if %}`, `{% for %}` and `{% set %}` are available. Identifiers and
+    quoted text cannot be templated.
+
+    Raises QueryError for an invalid query, and also for `column > {{ watermark }}` if the watermark
+    is null, because no row would match.
     """
     if "\0" in query:
-        raise QueryError(query[: query.index("\0")].count("\n") + 1, "a NUL character")
+        raise QueryError(
+            query[: query.index("\0")].count("\n") + 1, "the query contains a NUL character"
+        )
     variables: Mapping[str, object] = values.variables or {}
-    environment = _Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
+    environment = _QueryEnvironment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
     environment.globals.clear()
     try:
         tree = environment.parse(query)
     except jinja2.TemplateSyntaxError as fault:
-        raise QueryError(fault.lineno, fault.message or "not a template") from fault
+        raise QueryError(
+            fault.lineno, fault.message or "the query is not a valid template"
+        ) from fault
     _check(tree, variables)
     for output in tree.find_all(nodes.Output):
-        output.nodes = [_collected(node) for node in output.nodes]
-    collected = _Collected(variables)
+        output.nodes = [_collector_call(node) for node in output.nodes]
+    collector = _ValueCollector(variables)
     template = jinja2.Template.from_code(
         environment, environment.compile(tree, filename=_FILE), {}, None
     )
@@ -104,17 +110,17 @@ def bind(query: str, values: QueryValues) -> BoundQuery:
                 "execution_date": in_utc(values.execution_date),
                 "watermark": values.watermark,
                 "vars": variables,
-                _BIND: collected.take,
+                _BIND: collector.take,
             }
         )
-    except _FAULTS as fault:
+    except _TEMPLATE_ERRORS as fault:
         raise _query_error(fault, variables) from fault
-    return _placed(rendered, collected)
+    return _place_parameters(rendered, collector)
 
 
-class _Environment(ImmutableSandboxedEnvironment):
+class _QueryEnvironment(ImmutableSandboxedEnvironment):
     def getattr(self, obj: object, attribute: str) -> object:
-        # `vars.items` is the user's variable, not the method of dict.
+        # `vars.items` is a user's variable, not the method of dict.
         if isinstance(obj, Mapping) and attribute in obj:
             return obj[attribute]
         return super().getattr(obj, attribute)
@@ -125,22 +131,22 @@ class _Bound(Struct, frozen=True):
     value: Scalar
 
 
-class _Collected:
-    """The values that the template has put out so far, each with the line it stands on."""
+class _ValueCollector:
+    """Collects the values that the template outputs, with the line of each value."""
 
     def __init__(self, variables: Mapping[str, object]) -> None:
         self.bound: list[_Bound] = []
         self._variables = variables
 
     def take(self, value: object, line: int) -> str:
-        """Keep `value` and return what stands for it in the rendered text."""
+        """Store `value` and return its placeholder for the rendered text."""
         if isinstance(value, jinja2.Undefined):
             name = str(value._undefined_name)
-            whole = f"vars.{name}" if value._undefined_obj is self._variables else name
-            raise _unknown(line, whole, self._variables)
+            full_name = f"vars.{name}" if value._undefined_obj is self._variables else name
+            raise _unknown(line, full_name, self._variables)
         if isinstance(value, list | tuple):
             if not value:
-                return "SELECT NULL WHERE 1 = 0"  # `IN ()` is not SQL; this is the empty set
+                return "SELECT NULL WHERE 1 = 0"  # an empty set, because `IN ()` is invalid SQL
             return ", ".join(self._mark(item, line) for item in value)
         return self._mark(value, line)
 
@@ -161,11 +167,11 @@ def _scalar(value: object, line: int) -> Scalar:
     raise QueryError(
         line,
         f"a value of type {type(value).__name__} cannot be a parameter",
-        hint="parameters are text, numbers, true, false, null, dates and lists of these",
+        hint="use text, numbers, true, false, null, dates or lists of these as parameters",
     )
 
 
-def _collected(node: nodes.Expr) -> nodes.Expr:
+def _collector_call(node: nodes.Expr) -> nodes.Expr:
     if isinstance(node, nodes.TemplateData):
         return node
     line = node.lineno
@@ -182,128 +188,139 @@ def _collected(node: nodes.Expr) -> nodes.Expr:
 
 
 def _check(tree: nodes.Template, variables: Mapping[str, object]) -> None:
-    """Find what no query may do and the names that no query has."""
+    """Raise QueryError for a forbidden Jinja statement or an unknown name."""
     for forbidden in tree.find_all(_FORBIDDEN):
         raise QueryError(
             forbidden.lineno,
-            f"'{_word(forbidden)}' has no place in a query",
-            hint="{% if %}, {% for %} and {% set %} have",
+            f"'{_statement_name(forbidden)}' is not allowed in a query",
+            hint="use only {% if %}, {% for %} and {% set %}",
         )
-    found = list(tree.find_all(nodes.Name))
-    stored = {name.name for name in found if name.ctx != "load"} | {"loop"}
-    for name in found:
-        if name.ctx == "load" and name.name not in NAMES and name.name not in stored:
+    names = list(tree.find_all(nodes.Name))
+    assigned = {name.name for name in names if name.ctx != "load"} | {"loop"}
+    for name in names:
+        if name.ctx == "load" and name.name not in NAMES and name.name not in assigned:
             raise _unknown(name.lineno, name.name, variables)
 
 
-def _word(node: nodes.Node) -> str:
+def _statement_name(node: nodes.Node) -> str:
     return type(node).__name__.lower().removesuffix("block").replace("assign", "set")
 
 
 def _unknown(line: int, name: str, variables: Mapping[str, object]) -> QueryError:
     known = ["execution_date", "watermark", *(f"vars.{variable}" for variable in variables)]
-    hint = f"did you mean 'vars.{name}'?" if name in variables else one_of(name, known, "there are")
+    hint = (
+        f"did you mean 'vars.{name}'?"
+        if name in variables
+        else suggest_or_list(name, known, "there are")
+    )
     return QueryError(line, f"unknown variable '{name}'", hint=hint)
 
 
 def _query_error(fault: Exception, variables: Mapping[str, object]) -> QueryError:
-    line, trace = 1, fault.__traceback__
-    while trace is not None:  # Jinja rewrites tracebacks to the lines of the template
-        if trace.tb_frame.f_code.co_filename == _FILE:
-            line = trace.tb_lineno
-        trace = trace.tb_next
+    line, traceback = 1, fault.__traceback__
+    while traceback is not None:  # Jinja's tracebacks contain the lines of the template
+        if traceback.tb_frame.f_code.co_filename == _FILE:
+            line = traceback.tb_lineno
+        traceback = traceback.tb_next
     if isinstance(fault, jinja2.UndefinedError) and (missing := _MISSING.search(str(fault))):
         return _unknown(line, f"vars.{missing[1]}", variables)
     return QueryError(line, str(fault))
 
 
-def _placed(rendered: str, collected: _Collected) -> BoundQuery:
-    """Put `?` where a value may stand; refuse the places where it may not."""
-    bound = collected.bound
-    done = ""
+def _place_parameters(rendered: str, collector: _ValueCollector) -> BoundQuery:
+    """Replace each placeholder by `?`. Raises QueryError if a value is in an invalid position."""
+    bound = collector.bound
+    text = ""
     used: list[_Bound] = []
     compared: list[bool] = []
-    at = 0
+    position = 0
     for token in _TOKEN.finditer(rendered):
-        done += rendered[at : token.start()]
-        at = token.end()
+        text += rendered[position : token.start()]
+        position = token.end()
         for index in _VALUE.findall(token[0]):
             if token.lastgroup == "comment":
                 break
-            _refuse_quoted(bound[int(index)].line, token.lastgroup or "")
+            _reject_quoted(bound[int(index)].line, token.lastgroup or "")
         match token.lastgroup:
             case "comment":
-                done += re.sub(r"[^\n]", " ", token[0])
+                text += re.sub(r"[^\n]", " ", token[0])
             case "value":
                 value = bound[int(token[0].strip("\0"))]
-                _refuse_identifier(value.line, done, rendered[at : at + 1])
+                _reject_identifier(value.line, text, rendered[position : position + 1])
                 used.append(value)
-                compared.append(_COMPARED.search(done) is not None)
-                done += "?"
+                compared.append(_AFTER_COMPARISON.search(text) is not None)
+                text += "?"
             case "end":
-                if _only_comments(rendered[at:]):
+                if _only_comments(rendered[position:]):
                     break
-                raise QueryError(_line(rendered, token.start()), "more than one statement")
+                raise QueryError(
+                    _line(rendered, token.start()), "the query has more than one statement"
+                )
             case "question":
                 raise QueryError(
                     _line(rendered, token.start()),
-                    "'?' stands for no value",
-                    hint="write {{ vars.NAME }}",
+                    "'?' has no value",
+                    hint="write {{ vars.NAME }} instead",
                 )
             case _:
-                done += token[0]
+                text += token[0]
     else:
-        done += rendered[at:]
-    if not done.strip():
-        raise QueryError(1, "an empty query")
-    _refuse_null(used, compared)
-    return BoundQuery(done.rstrip(), tuple(value.value for value in used))
+        text += rendered[position:]
+    if not text.strip():
+        raise QueryError(1, "the query is empty")
+    _reject_null_comparison(used, compared)
+    return BoundQuery(text.rstrip(), tuple(value.value for value in used))
 
 
-def _only_comments(rest: str) -> bool:
-    kinds: Iterator[str | None] = (token.lastgroup for token in _TOKEN.finditer(rest))
-    return not _TOKEN.sub("", rest).strip() and all(kind in ("comment", "end") for kind in kinds)
+def _only_comments(remainder: str) -> bool:
+    kinds: Iterator[str | None] = (token.lastgroup for token in _TOKEN.finditer(remainder))
+    return not _TOKEN.sub("", remainder).strip() and all(
+        kind in ("comment", "end") for kind in kinds
+    )
 
 
-def _line(rendered: str, at: int) -> int:
-    return rendered.count("\n", 0, at) + 1
+def _line(rendered: str, position: int) -> int:
+    return rendered.count("\n", 0, position) + 1
 
 
-def _refuse_quoted(line: int, kind: str) -> None:
+def _reject_quoted(line: int, kind: str) -> None:
     if kind == "string":
         raise QueryError(
             line,
-            "a value inside quotes would be part of the text",
-            hint="drop the quotes: {{ }} is bound as a parameter, text included",
+            "a value inside quotes cannot be bound as a parameter",
+            hint="remove the quotes; {{ }} also binds text as a parameter",
         )
     if kind == "name":
-        raise _no_identifier(line)
+        raise _identifier_error(line)
 
 
-def _refuse_identifier(line: int, before: str, after: str) -> None:
+def _reject_identifier(line: int, before: str, after: str) -> None:
     if re.search(r"[\w.?]\Z", before) or re.match(r"[\w.\0]", after):
         if before.endswith("?") or after == "\0":
             raise QueryError(
                 line,
-                "two values side by side",
-                hint="a list is bound with its commas: IN ({{ vars.ids }})",
+                "two values have no operator or comma between them",
+                hint="for a list, write IN ({{ vars.ids }}); the commas are added",
             )
-        raise _no_identifier(line)
-    if _NAME_WANTED.search(before) and not _FROM_A_VALUE.search(before):
-        raise _no_identifier(line)
+        raise _identifier_error(line)
+    if _BEFORE_NAME.search(before) and not _FROM_IN_FUNCTION.search(before):
+        raise _identifier_error(line)
 
 
-def _no_identifier(line: int) -> QueryError:
+def _identifier_error(line: int) -> QueryError:
     return QueryError(
         line,
         "names of tables and columns cannot be templated",
-        hint="{{ }} is bound as a parameter; choose between names with {% if %}",
+        hint="{{ }} binds a parameter; use {% if %} to choose between names",
     )
 
 
-def _refuse_null(used: list[_Bound], compared: list[bool]) -> None:
-    """A comparison with null is never true. Where the query looks at the null elsewhere
-    (`{{ watermark }} IS NULL OR ...`, `coalesce`), it knows."""
+def _reject_null_comparison(used: list[_Bound], compared: list[bool]) -> None:
+    """Raise QueryError if all null parameters are direct operands of comparisons.
+
+    A comparison with null is never true. If a query also uses the null in another position, such as
+    `{{ watermark }} IS NULL OR ...` or `coalesce`, the query can handle the null itself.
+    """
     nulls = [
         (value, direct) for value, direct in zip(used, compared, strict=True) if value.value is None
     ]
@@ -311,5 +328,5 @@ def _refuse_null(used: list[_Bound], compared: list[bool]) -> None:
         raise QueryError(
             nulls[0][0].line,
             "a comparison with null is never true (`watermark` is null until a run has loaded)",
-            hint="put it inside {% if watermark is not none %} ... {% endif %}",
+            hint="put the comparison inside {% if watermark is not none %} ... {% endif %}",
         )

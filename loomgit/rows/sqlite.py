@@ -1,4 +1,4 @@
-"""SQLite as both ends need it: connections, quoted names, and what its errors mean to a user."""
+"""SQLite for sources and destinations: connections, quoted names, and error messages."""
 
 from __future__ import annotations
 
@@ -7,21 +7,22 @@ import sqlite3
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from loomgit.domain.words import did_you_mean, one_of
+from loomgit.domain.suggestions import did_you_mean, suggest_or_list
 from loomgit.errors import LoomError, UserError, WorldError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
-PATIENCE = 10.0  # seconds to wait for another program's lock
+LOCK_TIMEOUT = 10.0  # seconds to wait for the lock of another program
 _NO_SUCH = re.compile(r"no such (table|column): (\S+)")
 
 
 def connect(path: Path, *, writing: bool = False) -> sqlite3.Connection:
-    """Open the database, read-only unless `writing`, which also creates it where it is missing.
+    """Open the database, read-only by default. If `writing`, a missing database is created.
 
-    Transactions are begun by hand. The connection may move between threads, one at a time.
+    The caller begins transactions explicitly. Different threads may use the connection, but only
+    one thread at a time.
     """
     if writing:
         return _open(path, "mode=rwc")
@@ -32,13 +33,13 @@ def connect(path: Path, *, writing: bool = False) -> sqlite3.Connection:
         connection.close()
         if not _is_read_only(fault):
             raise
-        # A database in WAL mode needs files beside it. Without a log nobody is writing, and SQLite
-        # may take the file for one that does not change.
+        # A database in WAL mode needs additional files in its folder. If the write-ahead log is
+        # missing or empty, no program is writing, and SQLite may open the file as immutable.
         if _has_log(path):
             raise WorldError(
                 f"{path.name}: has changes in {path.name}-wal, which cannot be read in a read-only "
                 "folder",
-                hint="make the folder writable, or run `PRAGMA wal_checkpoint` where it is",
+                hint="make the folder writable, or run `PRAGMA wal_checkpoint` with write access",
             ) from fault
         return _open(path, "mode=ro&immutable=1")
     except sqlite3.Error:
@@ -51,7 +52,7 @@ def _open(path: Path, options: str) -> sqlite3.Connection:
     return sqlite3.connect(
         f"{path.absolute().as_uri()}?{options}",
         uri=True,
-        timeout=PATIENCE,
+        timeout=LOCK_TIMEOUT,
         isolation_level=None,
         check_same_thread=False,
     )
@@ -68,22 +69,29 @@ def _has_log(path: Path) -> bool:
 
 
 def quote(name: str) -> str:
-    """The name as an SQL identifier, whatever it contains."""
+    """Return `name` as a quoted SQL identifier. The name may contain any character."""
     return '"' + name.replace('"', '""') + '"'
 
 
 @contextmanager
-def translated(shown: str, connection: sqlite3.Connection | None = None) -> Iterator[None]:
-    """Turn SQLite's errors into ours, naming the database; `connection` is asked for hints."""
+def translate_errors(shown: str, connection: sqlite3.Connection | None = None) -> Iterator[None]:
+    """Convert errors of SQLite to UserError or WorldError; the message names the database.
+
+    `connection` is used to find similar names for hints.
+    """
     try:
         yield
     except sqlite3.Error as fault:
-        raise _meaning(fault, shown, connection) from fault
+        raise _translate(fault, shown, connection) from fault
 
 
 @contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
-    """All of it or nothing; the lock is taken at once, so nothing fails for it half-way."""
+    """Run the block in one transaction, which is rolled back if the block raises.
+
+    The transaction acquires the write lock at the start, so that later statements do not fail on a
+    lock.
+    """
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield connection
@@ -93,17 +101,19 @@ def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
             connection.execute("ROLLBACK")
 
 
-def _meaning(fault: sqlite3.Error, shown: str, connection: sqlite3.Connection | None) -> LoomError:
+def _translate(
+    fault: sqlite3.Error, shown: str, connection: sqlite3.Connection | None
+) -> LoomError:
     name: str = getattr(fault, "sqlite_errorname", "")
     if name.startswith("SQLITE_NOTADB"):
         return UserError(f"{shown}: is not a SQLite database")
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
         return WorldError(
-            f"{shown}: locked by another program for more than {PATIENCE:.0f} s",
-            hint="close the program that holds it, or try again later",
+            f"{shown}: another program has locked the database for more than {LOCK_TIMEOUT:.0f} s",
+            hint="close the other program, or try again later",
         )
     if name.startswith("SQLITE_READONLY"):
-        return WorldError(f"{shown}: is read-only, or lies in a read-only folder")
+        return WorldError(f"{shown}: is read-only, or is in a read-only folder")
     if name.startswith(("SQLITE_CANTOPEN", "SQLITE_CORRUPT", "SQLITE_IOERR", "SQLITE_FULL")):
         return WorldError(f"{shown}: {fault}")
     hint = None
@@ -114,42 +124,46 @@ def _meaning(fault: sqlite3.Error, shown: str, connection: sqlite3.Connection | 
 
 
 def tables(connection: sqlite3.Connection) -> list[str]:
-    """The names of all tables and views, SQLite's own left out."""
-    found = connection.execute(
+    """Return the names of all tables and views, without the internal tables of SQLite."""
+    rows = connection.execute(
         "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') "
         "AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name"
     )
-    return [name for (name,) in found]
+    return [name for (name,) in rows]
 
 
-def kind(connection: sqlite3.Connection, table: str) -> str | None:
-    """`table` or `view`, None where nothing of that name exists; SQLite ignores ASCII case."""
-    found = connection.execute(
+def object_kind(connection: sqlite3.Connection, table: str) -> str | None:
+    """Return `table` or `view`, or None if no table or view has this name.
+
+    The case of ASCII letters is ignored.
+    """
+    row = connection.execute(
         "SELECT type FROM sqlite_master WHERE type IN ('table', 'view') "
         "AND name = ? COLLATE NOCASE",
         (table,),
     ).fetchone()
-    return None if found is None else str(found[0])
+    return None if row is None else str(row[0])
 
 
 def columns(connection: sqlite3.Connection, table: str) -> list[str]:
-    """The table's columns in order."""
+    """Return the names of a table's columns, in order."""
     return [row[1] for row in connection.execute(f"PRAGMA table_info({quote(table)})")]
 
 
 def require_table(connection: sqlite3.Connection, table: str, shown: str) -> None:
-    """Raise UserError where the database has neither a table nor a view of that name."""
-    if kind(connection, table) is None:
+    """Raise UserError if the database has neither a table nor a view with this name."""
+    if object_kind(connection, table) is None:
         raise UserError(
             f"{shown}: no such table: {table}",
-            hint=one_of(table, tables(connection), "there are") or "the database has no tables",
+            hint=suggest_or_list(table, tables(connection), "there are")
+            or "the database has no tables",
         )
 
 
 def require_distinct(names: Iterable[str], shown: str) -> None:
-    """Raise UserError where two names differ in upper and lower case only: a table has one of them.
+    """Raise UserError if two names differ only in upper and lower case.
 
-    DuckDB and SQLite compare names in that way.
+    DuckDB and SQLite ignore the case of names, so that a table cannot have both columns.
     """
     folded: dict[str, str] = {}
     for name in names:
@@ -163,15 +177,17 @@ def require_distinct(names: Iterable[str], shown: str) -> None:
 
 
 def fold_case(name: str) -> str:
-    """ASCII letters without their case, all others as they are."""
+    """Return the name with ASCII letters in lower case and all other characters unchanged."""
     return "".join(letter.lower() if letter.isascii() else letter for letter in name)
 
 
-def require_columns(wanted: Sequence[str], present: Sequence[str], shown: str) -> None:
-    """Raise UserError for the first wanted column that is not present."""
-    for name in wanted:
-        if name not in present:  # names are case-sensitive in records
-            raise UserError(f"{shown}: no column '{name}'", hint=one_of(name, present, "there are"))
+def require_columns(required: Sequence[str], present: Sequence[str], shown: str) -> None:
+    """Raise UserError for the first required column that is not present."""
+    for name in required:
+        if name not in present:  # in records, names are case-sensitive
+            raise UserError(
+                f"{shown}: no column '{name}'", hint=suggest_or_list(name, present, "there are")
+            )
 
 
 def _all_columns(connection: sqlite3.Connection) -> list[str]:

@@ -1,4 +1,4 @@
-"""Tries a row on a copy of a SQLite table's definition, so that its rules show before a load."""
+"""Inserts example rows into a copy of a SQLite table, so that errors appear before the load."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from loomgit.errors import UserError
 from loomgit.rows.sqlite import fold_case, quote
-from loomgit.rows.sqlite_values import changes, column_affinities, stored, unfit
+from loomgit.rows.sqlite_values import column_affinities, loss_reason, to_sqlite, would_change
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from loomgit.rows.sqlite_values import Affinity
 
 Stored: TypeAlias = "bool | int | float | str | bytes | None"
-_FITTING: Mapping[Affinity, Stored] = {
+_VALID_VALUES: Mapping[Affinity, Stored] = {
     "INTEGER": 1,
     "NUMERIC": 1,
     "REAL": 1.0,
@@ -37,16 +37,16 @@ def try_example(
     key: Sequence[str],
     shown: str,
 ) -> None:
-    """Raise UserError where the table would refuse or change a row like `example`.
+    """Raise UserError if the table would refuse or change a row like `example`.
 
-    A null stands for a value that is not known. If the table has the key already, the row is an
-    update, and columns that it does not set are ignored. CHECK constraints and triggers are not
-    tried, because the values are examples.
+    A null in the example is an unknown value. If the table already contains the key, the row is an
+    update, and columns that the update does not set are ignored. CHECK constraints and triggers are
+    not tested, because the values are only examples.
     """
-    found = connection.execute(
+    definition = connection.execute(
         "SELECT sql FROM sqlite_master WHERE type = 'table' AND name = ? COLLATE NOCASE", (table,)
     ).fetchone()
-    if found is None:
+    if definition is None:
         return
     columns = column_affinities(connection, table)
     row = {
@@ -54,34 +54,37 @@ def try_example(
         for name, value in example.items()
     }
     if _has_key(connection, table, key, row):
-        fitting = {
-            name: _FITTING[column]
+        defaults = {
+            name: _VALID_VALUES[column]
             for name, column in columns.items()
-            if name not in {fold_case(each) for each in row}
+            if name not in {fold_case(field) for field in row}
         }
-        row = {**row, **fitting}
+        row = {**row, **defaults}
     with closing(sqlite3.connect(":memory:")) as copy:
         try:
-            copy.execute(str(found[0]))
+            copy.execute(str(definition[0]))
             copy.execute("PRAGMA ignore_check_constraints = ON")
         except sqlite3.Error:
-            return  # a virtual table, or one that needs an extension
+            return  # the table is virtual, or needs an extension
         try:
             names = ", ".join(map(quote, row))
             values = ", ".join("?" * len(row))
             copy.execute(f"INSERT INTO {quote(table)} ({names}) VALUES ({values})", [*row.values()])  # noqa: S608
-        except sqlite3.IntegrityError as fault:
-            _refuse(str(fault), table, shown)
+        except sqlite3.IntegrityError as error:
+            _raise_refusal(str(error), table, shown)
         except sqlite3.Error:
             return  # the load reports it
 
 
 def _value(name: str, value: Json, column: Affinity, shown: str) -> Stored:
     if value is None:
-        return _FITTING[column]
-    if changes(value, column):
-        raise UserError(f"{shown}: {unfit(name, column, value)}", hint="make it a TEXT column")
-    return stored(value, column)
+        return _VALID_VALUES[column]
+    if would_change(value, column):
+        raise UserError(
+            f"{shown}: {loss_reason(name, column, value)}",
+            hint="change the type of the column to TEXT",
+        )
+    return to_sqlite(value, column)
 
 
 def _has_key(
@@ -100,7 +103,7 @@ def _has_key(
         return False
 
 
-def _refuse(fault: str, table: str, shown: str) -> None:
+def _raise_refusal(fault: str, table: str, shown: str) -> None:
     if missing := _NOT_NULL.search(fault):
         raise UserError(
             f"{shown}: table '{table}' needs a value in column '{missing['column']}' (NOT NULL), "

@@ -1,4 +1,4 @@
-"""A SQLite table as a destination: each batch in one transaction, visible at once."""
+"""SQLite destinations: each batch is one transaction and is visible immediately."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from loomgit.domain.ports import LoadReceipt
 from loomgit.errors import UserError
-from loomgit.rows.sqlite import fold_case, quote, transaction, translated
-from loomgit.rows.sqlite_table import LEDGER
-from loomgit.rows.sqlite_values import changes, column_affinities, stored, unfit
+from loomgit.rows.sqlite import fold_case, quote, transaction, translate_errors
+from loomgit.rows.sqlite_table import LOADED_PARTS_TABLE
+from loomgit.rows.sqlite_values import column_affinities, loss_reason, to_sqlite, would_change
 from loomgit.rows.stage import key_text
 
 if TYPE_CHECKING:
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from loomgit.domain.definitions import LoadMode
     from loomgit.domain.values import JsonObject
     from loomgit.rows.query import Scalar
-    from loomgit.rows.sqlite_table import Table
+    from loomgit.rows.sqlite_table import DestinationTable
     from loomgit.rows.sqlite_values import Affinity
 
-_LEDGER = f"""
-    CREATE TABLE IF NOT EXISTS {LEDGER} (
+_CREATE_LEDGER = f"""
+    CREATE TABLE IF NOT EXISTS {LOADED_PARTS_TABLE} (
         run TEXT NOT NULL,
         target TEXT NOT NULL,
         part INTEGER NOT NULL,
@@ -32,32 +32,35 @@ _LEDGER = f"""
         PRIMARY KEY (run, target, part)
     ) WITHOUT ROWID
 """
-_SEEN = "CREATE TEMP TABLE IF NOT EXISTS _loom_seen (key TEXT PRIMARY KEY) WITHOUT ROWID"
+_CREATE_SEEN = "CREATE TEMP TABLE IF NOT EXISTS _loom_seen (key TEXT PRIMARY KEY) WITHOUT ROWID"
 
 
 class SqliteSink:
-    """Appends to a table, or upserts into it by key.
+    """Appends rows to a table, or upserts them by key.
 
-    `append`: a row of the ledger `_loom_loads` goes with each part, in its transaction; a part that
-    is in the ledger is skipped and counted as it was, so `run` must be this pipeline's alone.
-    `upsert`: needs no index on the key (without one the table is read once a batch), writes the
-    fields that a row has and leaves the others, and touches only rows that differ: after the
-    column's own conversions, so 1, 1.0 and, in an INTEGER column, "1" are the same.
+    In mode `append`, each part (batch of rows) is recorded in the table `_loom_loads`, in the same
+    transaction as its rows. A part that is already recorded is skipped, and the receipt contains
+    the recorded count. Therefore, `run` must be unique to this pipeline.
+
+    Mode `upsert` does not need an index on the key. If there is no index, SQLite reads the whole
+    table once per batch. An upsert writes the fields of the new row, keeps all other fields, and
+    updates only rows that differ. Values are compared after the conversion to the type of the
+    column: 1 and 1.0 are equal, and in an INTEGER column also "1".
     """
 
-    def __init__(self, table: Table, *, mode: LoadMode, run: str) -> None:
+    def __init__(self, table: DestinationTable, *, mode: LoadMode, run: str) -> None:
         self._table = table
-        self._append = mode == "append"
+        self._is_append = mode == "append"
         self._run = run
         self._receipt = LoadReceipt()
-        self._open: list[sqlite3.Connection] = []
+        self._connections: list[sqlite3.Connection] = []
 
     def check(self) -> None:
-        """Raise where the table cannot be written or would refuse the rows."""
-        self._table.check(updates=not self._append)
+        """Raise UserError or WorldError if the table cannot be written or would refuse the rows."""
+        self._table.check(updates=not self._is_append)
 
     def refusal(self, row: JsonObject) -> str:
-        """Why the table cannot hold the row as it is; empty where it can."""
+        """Return the reason why the table cannot store the row exactly; empty if it can."""
         return self._table.refusal(self._connection(), row)
 
     def load(self, part: int, rows: Sequence[JsonObject]) -> None:
@@ -65,94 +68,96 @@ class SqliteSink:
         if not rows:
             return
         connection = self._connection()
-        with translated(self._table.shown, connection), transaction(connection):
-            if self._append:
-                receipt = self._appended(connection, part, rows)
+        with translate_errors(self._table.shown, connection), transaction(connection):
+            if self._is_append:
+                receipt = self._append_part(connection, part, rows)
             else:
-                receipt = self._upserted(connection, rows)
+                receipt = self._upsert_part(connection, rows)
         self._receipt += receipt
 
     def commit(self) -> LoadReceipt:
-        """Close the database; the batches are visible already."""
+        """Close the database and return the receipt; the batches are already visible."""
         self._close()
         return self._receipt
 
     def abort(self) -> None:
-        """Close the database; batches that were taken stay."""
+        """Close the database. The batches that were already written remain."""
         self._close()
 
     def _connection(self) -> sqlite3.Connection:
-        if not self._open:
-            self._open.append(self._table.open())
-        return self._open[0]
+        if not self._connections:
+            self._connections.append(self._table.open())
+        return self._connections[0]
 
     def _close(self) -> None:
-        while self._open:
-            self._open.pop().close()
+        while self._connections:
+            self._connections.pop().close()
 
-    def _appended(
+    def _append_part(
         self, connection: sqlite3.Connection, part: int, rows: Sequence[JsonObject]
     ) -> LoadReceipt:
         entry = (self._run, self._table.name, part)
-        connection.execute(_LEDGER)
-        done = connection.execute(
-            f"SELECT rows FROM {LEDGER} WHERE run = ? AND target = ? AND part = ?",  # noqa: S608
+        connection.execute(_CREATE_LEDGER)
+        recorded = connection.execute(
+            f"SELECT rows FROM {LOADED_PARTS_TABLE} WHERE run = ? AND target = ? AND part = ?",  # noqa: S608
             entry,
         ).fetchone()
-        if done is not None:
-            return LoadReceipt(inserted=int(done[0]))
+        if recorded is not None:
+            return LoadReceipt(inserted=int(recorded[0]))
         self._table.shape(connection, rows, unique=False)
-        keeps_out = may_keep_out(connection, self._table.name)
-        before = count_rows(connection, self._table.name) if keeps_out else 0
+        may_drop = may_drop_rows(connection, self._table.name)
+        before = count_rows(connection, self._table.name) if may_drop else 0
         insert(connection, self._table.name, rows, self._table.shown)
-        after = count_rows(connection, self._table.name) if keeps_out else len(rows)
+        after = count_rows(connection, self._table.name) if may_drop else len(rows)
         inserted = after - before
         connection.execute(
-            f"INSERT INTO {LEDGER} (run, target, part, rows) VALUES (?, ?, ?, ?)",  # noqa: S608
+            f"INSERT INTO {LOADED_PARTS_TABLE} (run, target, part, rows) VALUES (?, ?, ?, ?)",  # noqa: S608
             (*entry, inserted),
         )
         return LoadReceipt(inserted=inserted, kept_out=len(rows) - inserted)
 
-    def _upserted(self, connection: sqlite3.Connection, rows: Sequence[JsonObject]) -> LoadReceipt:
+    def _upsert_part(
+        self, connection: sqlite3.Connection, rows: Sequence[JsonObject]
+    ) -> LoadReceipt:
         key, shown = self._table.key, self._table.shown
-        last = {key_text(row, key, shown): row for row in rows}
+        last_rows = {key_text(row, key, shown): row for row in rows}
         self._table.shape(connection, rows, unique=True)
-        connection.execute(_SEEN)
-        fresh: list[JsonObject] = []
-        again: list[JsonObject] = []  # a key of an earlier part was counted there
-        for text, row in last.items():
-            new = connection.execute(
+        connection.execute(_CREATE_SEEN)
+        first_seen: list[JsonObject] = []
+        seen_before: list[JsonObject] = []  # rows whose keys were counted in an earlier part
+        for text, row in last_rows.items():
+            inserted = connection.execute(
                 "INSERT OR IGNORE INTO _loom_seen VALUES (?) RETURNING 1", (text,)
             )
-            (again if new.fetchone() is None else fresh).append(row)
-        receipt = LoadReceipt(duplicates=len(rows) - len(fresh))
-        for fields, group in by_fields(fresh).items():
+            (seen_before if inserted.fetchone() is None else first_seen).append(row)
+        receipt = LoadReceipt(duplicates=len(rows) - len(first_seen))
+        for fields, group in by_fields(first_seen).items():
             receipt += _upsert(connection, self._table, fields, group)
-        for fields, group in by_fields(again).items():
+        for fields, group in by_fields(seen_before).items():
             _upsert(connection, self._table, fields, group)
         return receipt
 
 
 def by_fields(rows: Iterable[JsonObject]) -> dict[tuple[str, ...], list[JsonObject]]:
-    """The rows grouped by the fields that they have."""
+    """Group the rows by their field names."""
     groups: dict[tuple[str, ...], list[JsonObject]] = {}
     for row in rows:
         groups.setdefault(tuple(row), []).append(row)
     return groups
 
 
-def may_keep_out(connection: sqlite3.Connection, table: str) -> bool:
-    """Whether a table may leave out rows without an error: by a trigger, or `ON CONFLICT`."""
-    found = connection.execute(
+def may_drop_rows(connection: sqlite3.Connection, table: str) -> bool:
+    """Whether a trigger or `ON CONFLICT` may make the table drop rows without an error."""
+    cursor = connection.execute(
         "SELECT 1 FROM sqlite_master WHERE tbl_name = ? COLLATE NOCASE "
         "AND (type = 'trigger' OR sql LIKE '%ON CONFLICT%') LIMIT 1",
         (table,),
     )
-    return found.fetchone() is not None
+    return cursor.fetchone() is not None
 
 
 def count_rows(connection: sqlite3.Connection, table: str) -> int:
-    """The number of rows of a table."""
+    """Return the number of rows of a table."""
     (number,) = connection.execute(f"SELECT count(*) FROM {quote(table)}").fetchone()  # noqa: S608
     return int(number)
 
@@ -165,27 +170,31 @@ def insert(
     *,
     replacing: Sequence[str] = (),
 ) -> int:
-    """Insert the rows in order and return their number; a field that a row lacks is null.
+    """Insert the rows in order, and return the number of inserted rows.
 
-    A row with the same values in the columns `replacing`, on which the table has a unique index,
-    is replaced. Raises UserError for a value that its column would change.
+    A missing field is null. A new row replaces an existing row that has the same values in the
+    columns `replacing`; the table must have a unique index on these columns. Raises UserError if a
+    column would change a value.
     """
     affinities = column_affinities(connection, table)
-    # Not the cursor's rowcount: before Python 3.13, sqlite3 does not recognize INSERT in a Turkish
-    # locale, in which the lower case of I is not i.
+    # The rowcount of the cursor is unreliable: before Python 3.13, sqlite3 does not recognize
+    # INSERT in a Turkish locale, in which the lower case of I is not i.
     before = connection.total_changes
     for fields, group in groupby(rows, key=tuple):
         columns = [affinities.get(fold_case(name), "BLOB") for name in fields]
         connection.executemany(
             f"INSERT INTO {quote(table)} ({', '.join(map(quote, fields))}) "  # noqa: S608 - quoted
-            f"VALUES ({', '.join('?' * len(fields))}){_conflict(fields, replacing)}",
+            f"VALUES ({', '.join('?' * len(fields))}){_conflict_clause(fields, replacing)}",
             (_parameters(row, columns, shown) for row in group),
         )
     return connection.total_changes - before
 
 
-def _conflict(fields: Sequence[str], replacing: Sequence[str]) -> str:
-    """The ON CONFLICT clause that replaces rows with the same key; empty without a key."""
+def _conflict_clause(fields: Sequence[str], replacing: Sequence[str]) -> str:
+    """Return the ON CONFLICT clause that replaces rows with the same key.
+
+    The clause is empty if there is no key.
+    """
     if not replacing:
         return ""
     others = [quote(name) for name in fields if name not in replacing]
@@ -195,21 +204,21 @@ def _conflict(fields: Sequence[str], replacing: Sequence[str]) -> str:
 
 
 def has_unique_key(connection: sqlite3.Connection, table: str, key: Sequence[str]) -> bool:
-    """Whether the table itself lets no two rows have the same key."""
-    wanted = {fold_case(name) for name in key}
-    primary = {
+    """Whether a primary key or a unique index of the table makes `key` unique."""
+    key_columns = {fold_case(name) for name in key}
+    primary_key = {
         fold_case(str(row[1]))
         for row in connection.execute(f"PRAGMA table_info({quote(table)})")
         if row[5]
     }
-    if wanted and wanted == primary:
+    if key_columns and key_columns == primary_key:
         return True
     for _, index, unique, _, partial in connection.execute(f"PRAGMA index_list({quote(table)})"):
         names = {
             fold_case(str(row[2]))
             for row in connection.execute(f"PRAGMA index_info({quote(index)})")
         }
-        if wanted and unique and not partial and names == wanted:
+        if key_columns and unique and not partial and names == key_columns:
             return True
     return False
 
@@ -217,25 +226,31 @@ def has_unique_key(connection: sqlite3.Connection, table: str, key: Sequence[str
 def _parameters(row: JsonObject, columns: Sequence[Affinity], shown: str) -> list[Scalar]:
     parameters = []
     for (name, value), column in zip(row.items(), columns, strict=True):
-        if changes(value, column):
-            raise UserError(f"{shown}: {unfit(name, column, value)}", hint="make it a TEXT column")
-        parameters.append(stored(value, column))
+        if would_change(value, column):
+            raise UserError(
+                f"{shown}: {loss_reason(name, column, value)}",
+                hint="change the type of the column to TEXT",
+            )
+        parameters.append(to_sqlite(value, column))
     return parameters
 
 
 def _upsert(
-    connection: sqlite3.Connection, table: Table, fields: tuple[str, ...], rows: list[JsonObject]
+    connection: sqlite3.Connection,
+    table: DestinationTable,
+    fields: tuple[str, ...],
+    rows: list[JsonObject],
 ) -> LoadReceipt:
-    """Upsert rows that all have `fields` and differ in their keys.
+    """Upsert rows that have the same `fields` and different keys.
 
-    They first go to a temporary table of the destination's own column types, so that both sides of
-    a comparison went through the same conversions.
+    The rows are first inserted into a temporary table with the column types of the destination, so
+    that both operands of a comparison have the same conversions.
     """
     target, names = quote(table.name), [quote(name) for name in fields]
-    chosen = ", ".join(names)
+    columns = ", ".join(names)
     connection.execute("DROP TABLE IF EXISTS temp._loom_incoming")
     connection.execute(
-        f"CREATE TEMP TABLE _loom_incoming AS SELECT {chosen} FROM {target} LIMIT 0"  # noqa: S608
+        f"CREATE TEMP TABLE _loom_incoming AS SELECT {columns} FROM {target} LIMIT 0"  # noqa: S608
     )
     insert(connection, "_loom_incoming", rows, table.shown)
     keys = [quote(name) for name in table.key]
@@ -250,42 +265,44 @@ def _upsert(
         f"SELECT count(*) FROM _loom_incoming WHERE EXISTS "  # noqa: S608
         f"(SELECT 1 FROM {target} WHERE {match})"
     ).fetchone()[0]
-    keeps_out, kept_out = may_keep_out(connection, table.name), 0
+    may_drop, dropped = may_drop_rows(connection, table.name), 0
     if others and matched:
         changes = ", ".join(f"{name} = _loom_incoming.{name}" for name in others)
-        # The temporary column stands on the left: its collation counts, which is BINARY.
+        # SQLite compares with the collation of the left operand. The temporary column is on the
+        # left, because its collation is BINARY.
         differs = " OR ".join(f"_loom_incoming.{name} IS NOT {target}.{name}" for name in others)
-        if keeps_out:
-            (kept_out,) = connection.execute(
+        if may_drop:
+            (dropped,) = connection.execute(
                 f"SELECT count(*) FROM {target}, _loom_incoming WHERE {match} AND ({differs})"  # noqa: S608
             ).fetchone()
         updated = connection.execute(
             f"UPDATE {target} SET {changes} FROM _loom_incoming "  # noqa: S608
             f"WHERE {match} AND ({differs})"
         ).rowcount
-        kept_out = max(0, kept_out - updated)
+        dropped = max(0, dropped - updated)
     count = len(rows) - duplicates
     if matched < count:
         connection.execute(
-            f"INSERT INTO {target} ({chosen}) SELECT {chosen} FROM _loom_incoming "  # noqa: S608
+            f"INSERT INTO {target} ({columns}) SELECT {columns} FROM _loom_incoming "  # noqa: S608
             f"WHERE NOT EXISTS (SELECT 1 FROM {target} WHERE {match}) ORDER BY _loom_incoming.rowid"
         )
-    unchanged, inserted = max(0, matched - updated - kept_out), count - matched
-    if keeps_out:
-        (there,) = connection.execute(
+    unchanged, inserted = max(0, matched - updated - dropped), count - matched
+    if may_drop:
+        (present,) = connection.execute(
             f"SELECT count(*) FROM _loom_incoming WHERE EXISTS "  # noqa: S608
             f"(SELECT 1 FROM {target} WHERE {match})"
         ).fetchone()
-        kept_out += inserted - (there - matched)
-        inserted = there - matched
-    return LoadReceipt(inserted, updated, unchanged, duplicates, kept_out)
+        dropped += inserted - (present - matched)
+        inserted = present - matched
+    return LoadReceipt(inserted, updated, unchanged, duplicates, dropped)
 
 
-def _drop_equal_keys(connection: sqlite3.Connection, table: Table) -> int:
-    """Keep the last of the incoming rows whose keys the table takes for equal, as "a" and "A" in a
-    column with NOCASE, or "1" and "1.0" in an INTEGER column; return the number of the others.
+def _drop_equal_keys(connection: sqlite3.Connection, table: DestinationTable) -> int:
+    """Delete all incoming rows with equal keys except the last; return the number of deleted rows.
 
-    A compound SELECT compares as the columns of its first part do, here those of the table.
+    The table's column types define which keys are equal: "a" and "A" are equal in a column with
+    NOCASE, and "1" and "1.0" in an INTEGER column. A compound SELECT compares values according to
+    the columns of its first part. Here, these are the columns of the table.
     """
     keys = ", ".join(quote(name) for name in table.key)
     return connection.execute(

@@ -1,4 +1,4 @@
-"""Rows out of a SQLite table or query."""
+"""SQLite sources: streams the rows of a table or a query."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from loomgit.errors import UserError
 from loomgit.rows.json_rows import show_row
 from loomgit.rows.paths import require_file
 from loomgit.rows.query import BoundQuery
-from loomgit.rows.sqlite import connect, quote, require_columns, require_table, translated
+from loomgit.rows.sqlite import connect, quote, require_columns, require_table, translate_errors
 
 if TYPE_CHECKING:
     import sqlite3
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
 
     from loomgit.domain.values import Json, JsonObject
 
-_READS = re.compile(r"\s*(?:SELECT|WITH|VALUES)\b", re.IGNORECASE)
-_SECOND = re.compile(r":\d+$")
-_TO_LOOK_AT = (float, bytes)
+_IS_SELECT = re.compile(r"\s*(?:SELECT|WITH|VALUES)\b", re.IGNORECASE)
+_DUPLICATE_SUFFIX = re.compile(r":\d+$")
+_MAY_BE_REFUSED = (float, bytes)
 
 
 class SqliteSource:
-    """A table, or a query over the database, which is opened read-only.
+    """A table of a database, or a query over the database, which is opened read-only.
 
-    A row with a blob is refused: JSON has no bytes, and a picture in base64 would be paid for by
-    the token. So is a row with text that is not UTF-8, or with an infinity. NaN cannot occur,
-    because SQLite stores null.
+    A row with a blob is refused, because JSON has no bytes, and base64 text would cost many tokens
+    in a prompt. A row with text that is not UTF-8, or with an infinity, is refused too. NaN cannot
+    occur, because SQLite stores NaN as null.
     """
 
     def __init__(
@@ -50,12 +50,16 @@ class SqliteSource:
         self._needed = tuple(needed)
 
     def check(self) -> None:
-        """Raise where the file, the table, the query or a needed column is missing."""
+        """Raise UserError or WorldError if the source cannot be read.
+
+        This is the case if the file, the table or a required column is missing, or if the query is
+        invalid.
+        """
         require_file(self._path, self._shown)
-        with closing(self._connect()) as connection, translated(self._shown, connection):
+        with closing(self._connect()) as connection, translate_errors(self._shown, connection):
             query = self._statement(connection)
             cursor = connection.execute(
-                f"SELECT * FROM ({query.text}) LIMIT 0",  # noqa: S608 - the user's own SQL
+                f"SELECT * FROM ({query.text}) LIMIT 0",  # noqa: S608 - the SQL is written by the user
                 query.parameters,
             )
             require_columns(
@@ -63,9 +67,9 @@ class SqliteSource:
             )
 
     def rows(self) -> Iterator[JsonObject | RefusedRow]:
-        """Stream the rows as SQLite orders them."""
+        """Stream the rows in the order in which SQLite returns them."""
         require_file(self._path, self._shown)
-        with closing(self._connect()) as connection, translated(self._shown, connection):
+        with closing(self._connect()) as connection, translate_errors(self._shown, connection):
             connection.text_factory = _decode
             query = self._statement(connection)
             cursor = connection.execute(query.text, query.parameters)
@@ -74,7 +78,7 @@ class SqliteSource:
                 row: dict[str, Json] = dict(zip(names, values, strict=True))
                 reason = ""
                 for value in values:
-                    if value.__class__ in _TO_LOOK_AT:
+                    if value.__class__ in _MAY_BE_REFUSED:
                         reason = _reason_to_refuse(row)
                         break
                 if reason:
@@ -83,17 +87,17 @@ class SqliteSource:
                     yield row
 
     def _connect(self) -> sqlite3.Connection:
-        with translated(self._shown):
+        with translate_errors(self._shown):
             return connect(self._path)
 
     def _statement(self, connection: sqlite3.Connection) -> BoundQuery:
         if self._query is not None:
-            if not _READS.match(self._query.text):
-                raise UserError(f"{self._shown}: the query is not a SELECT")
+            if not _IS_SELECT.match(self._query.text):
+                raise UserError(f"{self._shown}: the query must be a SELECT statement")
             return self._query
         if self._table is None:
             raise UserError(
-                f"{self._shown}: names no table and there is no query",
+                f"{self._shown}: does not name a table, and the pipeline has no query",
                 hint=f"sqlite://{self._shown}/TABLE",
             )
         require_table(connection, self._table, self._shown)
@@ -101,7 +105,7 @@ class SqliteSource:
 
 
 def _decode(raw: bytes) -> str | bytes:
-    """The text, or its bytes where they are not UTF-8: such a row is refused."""
+    """Decode UTF-8 text. If the bytes are not UTF-8, return them, so that the row is refused."""
     try:
         return raw.decode()
     except UnicodeDecodeError:
@@ -109,12 +113,12 @@ def _decode(raw: bytes) -> str | bytes:
 
 
 def _reason_to_refuse(row: JsonObject) -> str:
-    """Why JSON cannot hold a value of the row; empty where it can hold all of them."""
+    """Return the reason why JSON cannot represent a value of the row; empty if it can."""
     for name, value in row.items():
         if isinstance(value, bytes):
             return (
                 f"column '{name}': bytes, which JSON cannot hold; "
-                f"choose the columns with extract.query, or hex({name})"
+                f"use extract.query to select other columns or hex({name})"
             )
         if isinstance(value, float) and not math.isfinite(value):
             return f"column '{name}': {value}, which JSON cannot hold"
@@ -122,14 +126,14 @@ def _reason_to_refuse(row: JsonObject) -> str:
 
 
 def unique_names(description: Sequence[Sequence[object]], shown: str) -> tuple[str, ...]:
-    """The names of a result's columns; raises UserError where two are the same."""
+    """Return the column names of a result. Raises UserError if two names are equal."""
     names = tuple(str(column[0]) for column in description)
     for index, name in enumerate(names):
-        # SQLite names the second `a` of a query inside another `a:1`.
-        for twice in (name, _SECOND.sub("", name)):
-            if twice in names[:index]:
+        # In the result of a subquery, SQLite renames the second column `a` to `a:1`.
+        for duplicate in (name, _DUPLICATE_SUFFIX.sub("", name)):
+            if duplicate in names[:index]:
                 raise UserError(
-                    f"{shown}: the query gives two columns named '{twice}'",
+                    f"{shown}: the query returns two columns named '{duplicate}'",
                     hint="rename one with AS",
                 )
     return names

@@ -1,4 +1,4 @@
-"""A SQLite table as something to write to: its columns, and what it would refuse."""
+"""SQLite tables as destinations: creates and checks tables, and refuses unsuitable rows."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from loomgit.rows.sqlite import (
     columns,
     connect,
     fold_case,
-    kind,
+    object_kind,
     quote,
     require_distinct,
-    translated,
+    translate_errors,
 )
 from loomgit.rows.sqlite_example import try_example
 from loomgit.rows.sqlite_values import (
-    changes,
     column_affinities,
     common_type,
-    is_mismatch,
+    is_refused_by_strict,
     is_strict,
+    loss_reason,
     schema_types,
-    unfit,
     value_type,
+    would_change,
 )
 
 if TYPE_CHECKING:
@@ -36,11 +36,14 @@ if TYPE_CHECKING:
     from loomgit.domain.values import JsonMapping, JsonObject
     from loomgit.rows.sqlite_values import Affinity
 
-LEDGER = "_loom_loads"  # the table of parts that were loaded, beside the user's
+LOADED_PARTS_TABLE = "_loom_loads"  # the table in the user's database that records the loaded parts
 
 
-class Table:
-    """A table of a SQLite database as something to write to; nothing is opened before `open`."""
+class DestinationTable:
+    """A table of a SQLite database as a destination.
+
+    The database stays closed until `check`, `refusal_at_rest` or `open` is called.
+    """
 
     def __init__(
         self,
@@ -58,27 +61,30 @@ class Table:
         self.key = key
         self._types = schema_types(schema)
         self._examples = examples
-        self._made = False
-        self._affinities: dict[str, Affinity] | None = None  # known since the last change
+        self._was_created = False
+        self._affinities: dict[str, Affinity] | None = None  # None until the affinities are read
         self._strict = False
 
     def check(self, *, updates: bool) -> None:
-        """Raise if the table cannot be written, lacks a column of the rows, or would refuse all of
-        the examples. `updates`: rows with existing keys are updated."""
+        """Raise UserError or WorldError if a load into the table would fail.
+
+        This is the case if the table cannot be written, lacks a column of the rows, or would refuse
+        all examples. If `updates`, rows with existing keys are updated.
+        """
         require_place(self.path, self.shown)
-        self._refuse_reserved()
+        self._reject_reserved_name()
         names = dict.fromkeys(name for example in self._examples for name in example)
         require_distinct(names, self.shown)
         if not self.path.exists():
             return
         require_file(self.path, self.shown)
-        with translated(self.shown):
+        with translate_errors(self.shown):
             connection = connect(self.path)
             try:
                 if self._require_writable(connection):
-                    wanted = dict.fromkeys((*self.key, *self._types, *names))
-                    if missing := self._missing(connection, wanted):
-                        raise self._no_column(missing[0], {})
+                    required = dict.fromkeys((*self.key, *self._types, *names))
+                    if missing := self._missing_columns(connection, required):
+                        raise self._missing_column_error(missing[0], {})
                     self._try_examples(connection, updates=updates)
             finally:
                 connection.close()
@@ -100,9 +106,10 @@ class Table:
             raise refusals[0]
 
     def refusal(self, connection: sqlite3.Connection | None, row: JsonObject) -> str:
-        """Why the table cannot hold the row as it is; empty where it can, or is not there yet.
+        """Return the reason why the table cannot store the row exactly.
 
-        `connection` may be None once the columns are known.
+        The reason is empty if the table can store the row, or does not exist yet. `connection` may
+        be None after the first call, which reads the columns.
         """
         if self._affinities is None:
             assert connection is not None
@@ -110,31 +117,36 @@ class Table:
             self._strict = is_strict(connection, self.name)
         for name, value in row.items():
             if "\0" in name:
-                return f"the name of a column has a NUL character: '{name}'"
+                return f"the column name '{name}' contains a NUL character"
             column = self._affinities.get(fold_case(name))
             if column is None:
-                if self._affinities and not self._made:
+                if self._affinities and not self._was_created:
                     return f"table '{self.name}' has no column '{name}'"
                 continue
-            if changes(value, column) or (self._strict and is_mismatch(value, column)):
-                return unfit(name, column, value)
+            if would_change(value, column) or (
+                self._strict and is_refused_by_strict(value, column)
+            ):
+                return loss_reason(name, column, value)
         return ""
 
     def refusal_at_rest(self, row: JsonObject) -> str:
-        """As `refusal`, where nobody has the database open; it is opened once."""
+        """Return the same reason as `refusal`, without an open connection.
+
+        The first call opens the database, reads the columns and closes the database.
+        """
         if self._affinities is None:
             if not self.path.exists():
                 return ""
-            with translated(self.shown), closing(connect(self.path)) as connection:
+            with translate_errors(self.shown), closing(connect(self.path)) as connection:
                 return self.refusal(connection, row)
         return self.refusal(None, row)
 
     def open(self) -> sqlite3.Connection:
-        """Open the database for writing; it and its folder are created where they are missing."""
-        self._refuse_reserved()
+        """Open the database for writing. A missing database and its folder are created."""
+        self._reject_reserved_name()
         require_place(self.path, self.shown)
         make_folder(self.path.parent, self.shown)
-        with translated(self.shown):
+        with translate_errors(self.shown):
             connection = connect(self.path, writing=True)
             try:
                 self._require_writable(connection)
@@ -146,66 +158,70 @@ class Table:
     def shape(
         self, connection: sqlite3.Connection, rows: Sequence[JsonObject], *, unique: bool
     ) -> None:
-        """Create the table, as `rows` need it, or see that it has all their columns.
+        """Create the table with the columns of `rows`, or check that it has all of these columns.
 
-        `unique` makes the key the primary key. A table that was made here gets a column that only
-        later rows have; one that was there before is never altered.
+        If `unique`, the key becomes the primary key. If this object created the table, later calls
+        add missing columns. A table that existed before is never altered; a missing column then
+        raises UserError.
         """
         names = dict.fromkeys(name for row in rows for name in row)
         exists = self._require_writable(connection)
-        missing = self._missing(connection, names) if exists else list(names)
+        missing = self._missing_columns(connection, names) if exists else list(names)
         if not missing:
             return
-        found = {name: {value_type(row.get(name)) for row in rows} for name in missing}
-        self._affinities = None  # they are about to change
+        kinds = {name: {value_type(row.get(name)) for row in rows} for name in missing}
+        self._affinities = None  # the columns will change
         if not exists:
-            self._create(connection, found, unique=unique)
+            self._create(connection, kinds, unique=unique)
             return
-        if not self._made:
-            raise self._no_column(missing[0], found)
+        if not self._was_created:
+            raise self._missing_column_error(missing[0], kinds)
         for name in missing:
-            connection.execute(
-                f"ALTER TABLE {quote(self.name)} ADD COLUMN {self._column(name, found)}"
-            )
+            connection.execute(self._add_column_statement(name, kinds))
 
     def _create(
-        self, connection: sqlite3.Connection, found: Mapping[str, set[str]], *, unique: bool
+        self, connection: sqlite3.Connection, kinds: Mapping[str, set[str]], *, unique: bool
     ) -> None:
-        names = dict.fromkeys((*found, *self._types))
-        parts = [self._column(name, found) for name in names]
+        names = dict.fromkeys((*kinds, *self._types))
+        definitions = [self._column_definition(name, kinds) for name in names]
         if unique and self.key:
-            parts = [
-                f"{part} NOT NULL" if name in self.key else part
-                for name, part in zip(names, parts, strict=True)
+            definitions = [
+                f"{definition} NOT NULL" if name in self.key else definition
+                for name, definition in zip(names, definitions, strict=True)
             ]
-            parts.append(f"PRIMARY KEY ({', '.join(map(quote, self.key))})")
-        connection.execute(f"CREATE TABLE {quote(self.name)} ({', '.join(parts)})")
-        self._made = True
+            definitions.append(f"PRIMARY KEY ({', '.join(map(quote, self.key))})")
+        connection.execute(f"CREATE TABLE {quote(self.name)} ({', '.join(definitions)})")
+        self._was_created = True
 
-    def _column(self, name: str, found: Mapping[str, set[str]]) -> str:
-        kinds = found.get(name, set()) - {""}
+    def _column_definition(self, name: str, kinds: Mapping[str, set[str]]) -> str:
+        column_kinds = kinds.get(name, set()) - {""}
         declared = self._types.get(name)
         if declared is None:
-            declared = common_type(kinds)
+            declared = common_type(column_kinds)
         return f"{quote(name)} {declared}".rstrip()
 
+    def _add_column_statement(self, name: str, kinds: Mapping[str, set[str]]) -> str:
+        return f"ALTER TABLE {quote(self.name)} ADD COLUMN {self._column_definition(name, kinds)}"
+
     def _require_writable(self, connection: sqlite3.Connection) -> bool:
-        """Whether the table is there; raises UserError where a view is in its place."""
-        present = kind(connection, self.name)
-        if present == "view":
-            raise UserError(f"{self.shown}: '{self.name}' is a view", hint="name a table to write")
-        return present is not None
+        """Whether the table exists. Raises UserError if the name belongs to a view."""
+        kind = object_kind(connection, self.name)
+        if kind == "view":
+            raise UserError(
+                f"{self.shown}: '{self.name}' is a view", hint="use the name of a table"
+            )
+        return kind is not None
 
-    def _missing(self, connection: sqlite3.Connection, wanted: Iterable[str]) -> list[str]:
+    def _missing_columns(self, connection: sqlite3.Connection, names: Iterable[str]) -> list[str]:
         present = {fold_case(name) for name in columns(connection, self.name)}
-        return [name for name in wanted if fold_case(name) not in present]
+        return [name for name in names if fold_case(name) not in present]
 
-    def _no_column(self, name: str, found: Mapping[str, set[str]]) -> UserError:
+    def _missing_column_error(self, name: str, kinds: Mapping[str, set[str]]) -> UserError:
         return UserError(
             f"{self.shown}: table '{self.name}' has no column '{name}'",
-            hint=f"ALTER TABLE {quote(self.name)} ADD COLUMN {self._column(name, found)}",
+            hint=self._add_column_statement(name, kinds),
         )
 
-    def _refuse_reserved(self) -> None:
-        if self.name.lower() == LEDGER or self.name.lower().startswith("sqlite_"):
+    def _reject_reserved_name(self) -> None:
+        if self.name.lower() == LOADED_PARTS_TABLE or self.name.lower().startswith("sqlite_"):
             raise UserError(f"{self.shown}: the table name '{self.name}' is reserved")

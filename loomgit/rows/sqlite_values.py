@@ -1,6 +1,6 @@
-"""Values in SQLite: the declared type for a column, how a value is stored, and what would change.
+"""Values in SQLite: column types, the stored form of values, and conversions that lose data.
 
-The conversions are those of column affinity (SQLite, "Datatypes In SQLite", section 3).
+The conversions follow the rules of column affinity (SQLite, "Datatypes In SQLite", section 3).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _OF_SCHEMA = {
     "object": "TEXT",
     "array": "TEXT",
 }
-# In the order in which SQLite looks for them in a declared type.
+# The order is that in which SQLite searches a declared type for these words.
 _AFFINITIES: tuple[tuple[tuple[str, ...], Affinity], ...] = (
     (("INT",), "INTEGER"),
     (("CHAR", "CLOB", "TEXT"), "TEXT"),
@@ -40,27 +40,33 @@ _AFFINITIES: tuple[tuple[tuple[str, ...], Affinity], ...] = (
 _NUMERIC: tuple[Affinity, ...] = ("INTEGER", "REAL", "NUMERIC")
 _NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*")
 _PLAIN_NUMBER = re.compile(r"(?!-0(\.0*)?$)-?(0|[1-9]\d*)(\.\d+)?")
-_LONGEST_SHOWN = 60  # characters of a value in a message
-_LONGEST_INTEGER = 20  # characters of an integer of 64 bits
+_LONGEST_SHOWN = 60  # maximum number of characters of a value in a message
+_LONGEST_INTEGER = 20  # maximum number of characters of a 64-bit integer
 
 
 def schema_types(schema: JsonMapping | None) -> dict[str, str]:
-    """The declared type of each property, empty where the schema does not say one type."""
+    """Return the column type of each property.
+
+    The type is empty if the schema does not define exactly one type for the property.
+    """
     properties = (schema or {}).get("properties")
     if not isinstance(properties, dict):
         return {}
-    return {name: _schema_type(of) for name, of in properties.items()}
+    return {name: _schema_type(property_schema) for name, property_schema in properties.items()}
 
 
 def _schema_type(schema: Json) -> str:
-    named = schema.get("type") if isinstance(schema, dict) else None
-    kinds = named if isinstance(named, list) else [named]
+    declared = schema.get("type") if isinstance(schema, dict) else None
+    kinds = declared if isinstance(declared, list) else [declared]
     types = {_OF_SCHEMA.get(kind, "") for kind in kinds if isinstance(kind, str) and kind != "null"}
     return types.pop() if len(types) == 1 else ""
 
 
 def value_type(value: Json) -> str:
-    """The storage class of a value, empty for null; integers beyond 64 bits are kept as text."""
+    """Return the storage class of a value; empty for null.
+
+    Integers beyond 64 bits are stored as text.
+    """
     if value is None:
         return ""
     if isinstance(value, bool | int):
@@ -69,28 +75,30 @@ def value_type(value: Json) -> str:
 
 
 def common_type(kinds: set[str]) -> str:
-    """The declared type that keeps values of all these kinds.
+    """Return the declared type for a column with values of all these kinds.
 
-    Only text has one: a column without a type keeps every value as it is, also those of later
-    rows, which a numeric column would change (`"1.50"`).
+    The type is TEXT if all values are text, and empty otherwise. A column without a type stores
+    every value unchanged, including the values of later rows. A numeric column would change some
+    values, such as `"1.50"`.
     """
     return "TEXT" if kinds == {"TEXT"} else ""
 
 
 def affinity(declared: str) -> Affinity:
-    """The affinity of a column with this declared type."""
+    """Return the affinity of a column with this declared type."""
     upper = declared.upper()
-    for words, found in _AFFINITIES:
+    for words, column_affinity in _AFFINITIES:
         if any(word in upper for word in words):
-            return found
+            return column_affinity
     return "NUMERIC" if declared else "BLOB"
 
 
-def stored(value: Json, column: Affinity = "BLOB") -> Scalar:
-    """A value as SQLite keeps it: lists and objects as JSON text, integers beyond 64 bits as text.
+def to_sqlite(value: Json, column: Affinity = "BLOB") -> Scalar:
+    """Convert the value to the form in which SQLite stores the value.
 
-    In a TEXT column a float is its shortest text, because SQLite itself writes 15 digits only, and
-    true is `true`; in other columns true is 1, because SQLite has no truth.
+    Lists and objects become JSON text, and integers beyond 64 bits become text. In a TEXT column, a
+    float becomes its shortest exact text, because SQLite writes only 15 digits, and true becomes
+    `true`. In other columns, true becomes 1, because SQLite has no boolean type.
     """
     if isinstance(value, dict | list):
         return orjson.dumps(value).decode()
@@ -101,11 +109,11 @@ def stored(value: Json, column: Affinity = "BLOB") -> Scalar:
     return value
 
 
-def changes(value: Json, column: Affinity) -> bool:
-    """Whether a column of this affinity would store another number, or a code as a number.
+def would_change(value: Json, column: Affinity) -> bool:
+    """Whether a column of this affinity would store a different number, or a code as a number.
 
-    Numbers of equal value are no change (1, 1.0, "1" and "1.0"); "007" and "1e5" in a numeric
-    column are one.
+    Equal numbers are not a change: 1, 1.0, "1" and "1.0". In a numeric column, codes such as the
+    texts "007" and "1e5" would change.
     """
     if column not in _NUMERIC or value is None or isinstance(value, bool):
         return False
@@ -126,15 +134,18 @@ def _fits_64_bits(value: int) -> bool:
     return -(2**63) <= value < 2**63
 
 
-def unfit(name: str, column: Affinity, value: Json) -> str:
-    """The reason to refuse a value that its column would change."""
+def loss_reason(name: str, column: Affinity, value: Json) -> str:
+    """Return the reason for refusing a value that its column would change."""
     shown = as_text(value)
     shown = shown if len(shown) <= _LONGEST_SHOWN else f"{shown[:_LONGEST_SHOWN]}…"
     return f"column '{name}' is {column} and cannot hold {shown} without a change"
 
 
 def column_affinities(connection: sqlite3.Connection, table: str) -> dict[str, Affinity]:
-    """The affinity of each column, by its name without case; empty where there is no such table."""
+    """Return the affinity of each column, by the column's name in lower case.
+
+    The result is empty if the table does not exist.
+    """
     strict = is_strict(connection, table)
     return {
         fold_case(str(row[1])): "BLOB" if strict and row[2].upper() == "ANY" else affinity(row[2])
@@ -143,14 +154,14 @@ def column_affinities(connection: sqlite3.Connection, table: str) -> dict[str, A
 
 
 def is_strict(connection: sqlite3.Connection, table: str) -> bool:
-    """Whether the table refuses values of other types."""
-    found = connection.execute(
+    """Whether the table is a STRICT table, which refuses values of other types."""
+    cursor = connection.execute(
         "SELECT 1 FROM pragma_table_list WHERE name = ? COLLATE NOCASE AND strict", (table,)
     )
-    return found.fetchone() is not None
+    return cursor.fetchone() is not None
 
 
-def is_mismatch(value: Json, column: Affinity) -> bool:
+def is_refused_by_strict(value: Json, column: Affinity) -> bool:
     """Whether a STRICT table refuses the value in a column of this type."""
     if column not in ("INTEGER", "REAL") or value is None:
         return False

@@ -1,4 +1,7 @@
-"""Rows on their way into a destination that is written at the end: kept on disk, part by part."""
+"""Stores the rows for destinations that are written at the end of a run.
+
+Rows arrive in parts: a part is one numbered batch of rows.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,8 @@ from msgspec.structs import asdict
 
 from loomgit.domain.ports import LoadReceipt
 from loomgit.errors import UserError
-from loomgit.rows.paths import disk, make_folder
-from loomgit.rows.sqlite import connect, transaction, translated
+from loomgit.rows.paths import make_folder, translate_os_errors
+from loomgit.rows.sqlite import connect, transaction, translate_errors
 
 if TYPE_CHECKING:
     import sqlite3
@@ -36,36 +39,39 @@ _LAST = (
     "AND (later.part, later.at) > (rows.part, rows.at))"
 )
 
-_LAST_UNMATCHED = f"{_LAST} AND key NOT IN (SELECT key FROM matched)"  # noqa: S608 - ours
+_LAST_UNMATCHED = f"{_LAST} AND key NOT IN (SELECT key FROM matched)"  # noqa: S608 - constant text
 
 
-def place_name(path: Path, table: str = "") -> str:
-    """A short name for a destination, the same in every process."""
+def destination_id(path: Path, table: str = "") -> str:
+    """Return a short name for a destination. The name is the same in every process."""
     return hashlib.sha256(f"{path}\n{table}".encode()).hexdigest()[:16]
 
 
 def key_text(row: JsonMapping, key: Sequence[str], shown: str) -> str:
-    """The key's values as one text, in which 7, 7.0 and "7" are the same.
+    """Return the values of the key as one text. 7, 7.0 and "7" have the same text.
 
-    Raises UserError where the row lacks one.
+    Raises UserError if the row lacks a value.
     """
-    parts = [_part(row.get(name)) for name in key]
+    parts = [_value_text(row.get(name)) for name in key]
     for name, part in zip(key, parts, strict=True):
         if part is None:
             raise UserError(
                 f"{shown}: a row to load has no value in its key field '{name}'",
-                hint="upsert needs extract.key to be in every row; or use mode: append",
+                hint="upsert needs the fields of extract.key in every row; or use mode: append",
             )
     return orjson.dumps(parts).decode()
 
 
 def find_key_text(row: JsonMapping, key: Sequence[str]) -> str | None:
-    """As `key_text`, None where the row lacks a value (an empty field of a CSV file included)."""
-    parts = [_part(row.get(name)) for name in key]
+    """Return the same text as `key_text`, or None if the row lacks a value.
+
+    An empty CSV field counts as missing.
+    """
+    parts = [_value_text(row.get(name)) for name in key]
     return None if None in parts or "" in parts else orjson.dumps(parts).decode()
 
 
-def _part(value: Json) -> str | None:
+def _value_text(value: Json) -> str | None:
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, float) and value.is_integer():
@@ -74,21 +80,22 @@ def _part(value: Json) -> str | None:
 
 
 class Stage:
-    """What a sink has taken but not made visible.
+    """The rows that a sink has received but not published.
 
-    A part that is here already is not taken again, and all of it survives a crash, so that a
-    resumed run can go on where it was. Order is that of parts and of rows in them, however they
-    came; of rows with one key the last in that order counts. After `finish` only the receipt stays.
+    A part that is already staged is ignored, and staged parts survive a crash, so that a resumed
+    run can continue. The rows are ordered by the number of their part and by their position in the
+    part, independent of the order of the calls. If several rows have the same key, the last row in
+    this order replaces the others. After `finish`, only the receipt remains.
     """
 
     def __init__(self, folder: Path, name: str) -> None:
         self._path = folder / f"load-{name}.sqlite"
-        self._receipt = folder / f"load-{name}.json"
+        self._receipt_path = folder / f"load-{name}.json"
         self._shown = str(self._path)
         self._connection: sqlite3.Connection | None = None
 
     def add(self, part: int, rows: Sequence[JsonObject], keys: Sequence[str | None]) -> None:
-        """Take a part, wholly or not at all."""
+        """Stage all rows of a part in one transaction."""
         with self._transaction() as connection:
             if connection.execute("SELECT 1 FROM parts WHERE part = ?", (part,)).fetchone():
                 return
@@ -106,20 +113,26 @@ class Stage:
             )
 
     def fields(self) -> tuple[str, ...]:
-        """The names of all fields, in order of first appearance."""
+        """Return the names of all fields, in order of first appearance."""
         with self._reading() as connection:
             return tuple(
                 name for (name,) in connection.execute("SELECT name FROM fields ORDER BY at")
             )
 
     def rows(self) -> Iterator[JsonObject]:
-        """Stream the rows in order, those left out that a later one with the same key replaces."""
+        """Stream the rows in order.
+
+        A row is left out if a later row with the same key replaces it.
+        """
         yield from self._select(_LAST)
 
     @contextmanager
     def matching(self) -> Iterator[None]:
-        """Around `find` and `unmatched`: which rows are matched is forgotten at the end."""
-        with translated(self._shown):
+        """The context in which `find` and `unmatched` are called.
+
+        At its end, the record of matched rows is discarded.
+        """
+        with translate_errors(self._shown):
             connection = self._open()
             connection.execute("BEGIN")
             try:
@@ -128,38 +141,38 @@ class Stage:
                 connection.execute("ROLLBACK")
 
     def find(self, key: str) -> JsonObject | None:
-        """The row that counts for `key`; it is no longer among the unmatched."""
+        """Return the last row with this key, or None. `unmatched` skips each returned row."""
         connection = self._open()
-        found = connection.execute(
+        stored = connection.execute(
             "SELECT row FROM rows WHERE key = ? ORDER BY part DESC, at DESC LIMIT 1", (key,)
         ).fetchone()
-        if found is None:
+        if stored is None:
             return None
         connection.execute("INSERT OR IGNORE INTO matched VALUES (?)", (key,))
-        row: JsonObject = orjson.loads(found[0])
+        row: JsonObject = orjson.loads(stored[0])
         return row
 
     def unmatched(self) -> Iterator[JsonObject]:
-        """Stream the rows that `find` has not returned, as `rows` does."""
+        """Stream the rows that `find` has not returned, in the order of `rows`."""
         yield from self._select(_LAST_UNMATCHED)
 
     def _select(self, condition: str) -> Iterator[JsonObject]:
         with self._reading() as connection:
             for (row,) in connection.execute(
-                f"SELECT row FROM rows WHERE {condition} ORDER BY part, at"  # noqa: S608 - ours
+                f"SELECT row FROM rows WHERE {condition} ORDER BY part, at"  # noqa: S608 - constant text
             ):
                 yield orjson.loads(row)
 
     def duplicates(self) -> int:
-        """How many rows a later one with the same key replaces."""
+        """Return the number of rows that are replaced by a later row with the same key."""
         with self._reading() as connection:
-            found = connection.execute(
+            counted = connection.execute(
                 "SELECT count(key) - count(DISTINCT key) FROM rows WHERE key IS NOT NULL"
             ).fetchone()
-            return int(found[0])
+            return int(counted[0])
 
     def intend(self, sha256: str, receipt: LoadReceipt) -> None:
-        """Note, before the destination is replaced, the hash of what will be there."""
+        """Record the hash of the new content before the destination is replaced."""
         with self._transaction() as connection:
             connection.execute("DELETE FROM published")
             connection.execute(
@@ -167,42 +180,45 @@ class Stage:
             )
 
     def intended(self) -> tuple[str, LoadReceipt] | None:
-        """What `intend` noted, where a crash came between it and `finish`."""
+        """Return the hash and the receipt that `intend` recorded, or None.
+
+        A resumed run uses them after a crash between `intend` and `finish`.
+        """
         with self._reading() as connection:
-            found = connection.execute("SELECT sha256, receipt FROM published").fetchone()
-            return None if found is None else (found[0], LoadReceipt(**orjson.loads(found[1])))
+            stored = connection.execute("SELECT sha256, receipt FROM published").fetchone()
+            return None if stored is None else (stored[0], LoadReceipt(**orjson.loads(stored[1])))
 
     def finish(self, receipt: LoadReceipt) -> None:
-        """Keep `receipt` for whoever asks again, and drop the rows."""
-        aside = self._receipt.with_suffix(".part")
-        make_folder(self._receipt.parent, self._shown)
-        with disk(self._shown):
-            aside.write_bytes(orjson.dumps(asdict(receipt)))
-            aside.replace(self._receipt)
-        self._drop()
+        """Store `receipt` for later calls of `finished`, and delete the rows."""
+        temporary = self._receipt_path.with_suffix(".part")
+        make_folder(self._receipt_path.parent, self._shown)
+        with translate_os_errors(self._shown):
+            temporary.write_bytes(orjson.dumps(asdict(receipt)))
+            temporary.replace(self._receipt_path)
+        self._delete_rows()
 
     def finished(self) -> LoadReceipt | None:
-        """The receipt, where this stage was published already."""
-        with disk(self._shown):
-            if not self._receipt.exists():
+        """Return the receipt if the rows are already published, else None."""
+        with translate_os_errors(self._shown):
+            if not self._receipt_path.exists():
                 return None
-            return LoadReceipt(**orjson.loads(self._receipt.read_bytes()))
+            return LoadReceipt(**orjson.loads(self._receipt_path.read_bytes()))
 
     def close(self) -> None:
-        """Let go of the files and leave them, for a resumed run."""
+        """Close the files. The files remain on disk for a resumed run."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
 
     def discard(self) -> None:
-        """Drop all that was taken, and the receipt."""
-        self._drop()
-        with disk(self._shown):
-            self._receipt.unlink(missing_ok=True)
+        """Delete the rows and the receipt."""
+        self._delete_rows()
+        with translate_os_errors(self._shown):
+            self._receipt_path.unlink(missing_ok=True)
 
-    def _drop(self) -> None:
+    def _delete_rows(self) -> None:
         self.close()
-        with disk(self._shown):
+        with translate_os_errors(self._shown):
             for ending in ("", "-wal", "-shm"):
                 self._path.with_name(self._path.name + ending).unlink(missing_ok=True)
 
@@ -216,10 +232,10 @@ class Stage:
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
-        with translated(self._shown):
+        with translate_errors(self._shown):
             yield self._open()
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with translated(self._shown), transaction(self._open()) as connection:
+        with translate_errors(self._shown), transaction(self._open()) as connection:
             yield connection

@@ -1,4 +1,4 @@
-"""Where this installation of Loom came from, as a requirement that pip can install again.
+"""The source of this installation of Loom, as a requirement that pip can install again.
 
 pip, uv and pipx record the source of a direct installation in `direct_url.json` (PEP 610). They
 record nothing for a package that came from an index.
@@ -18,13 +18,13 @@ from msgspec import Struct
 from loomgit import __version__
 
 DISTRIBUTION = "loom-aietl"
-URL_CHARACTERS = "/:@%+~._-=&?!,;"  # all others are percent-encoded, so a URL needs no quotes
+URL_CHARACTERS = "/:@%+~._-=&?!,;"  # other characters are percent-encoded, so a URL needs no quotes
 
 
 class InstallSource(Struct, frozen=True):
     """A requirement for pip: a repository and commit, an archive, an index and version, or a path.
 
-    `is_local` means that only this machine has the path.
+    `is_local` means that only this machine has the source, such as a local path.
     """
 
     requirement: str
@@ -37,7 +37,7 @@ class InstallSource(Struct, frozen=True):
 
 
 def find_install_source() -> InstallSource:
-    """The source of the running installation.
+    """Return the source of the running installation.
 
     A source tree without package metadata counts as a local folder.
     """
@@ -49,10 +49,11 @@ def find_install_source() -> InstallSource:
 
 
 def parse_install_source(direct_url: str | None, version: str = __version__) -> InstallSource:
-    """The source that the text of a `direct_url.json` names; None means an index.
+    """Return the source that is recorded in the text of a `direct_url.json`; None means an index.
 
-    Credentials and the query of a URL are left out, because a query may be a secret too; the user
-    name of SSH stays. Damaged text counts as a local installation, because its source is unknown.
+    The credentials and the query of a URL are left out, because a query may contain a secret too.
+    The user name of an SSH URL is kept. Damaged text counts as a local installation, because its
+    source is unknown.
     """
     if direct_url is None:
         return InstallSource(f"{DISTRIBUTION}=={version}")
@@ -76,7 +77,7 @@ def parse_install_source(direct_url: str | None, version: str = __version__) -> 
 
 
 def _public(address: str) -> str:
-    """The URL without its credentials, query and fragment."""
+    """Return the URL without its credentials, query and fragment."""
     url = urlsplit(address)
     userinfo, separator, host = url.netloc.rpartition("@")
     if separator and "ssh" in url.scheme and ":" not in userinfo:

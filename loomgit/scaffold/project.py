@@ -1,5 +1,5 @@
-"""A new project's files: a small pipeline with its prompt, context, data and tests, that runs as it
-is; and what GitHub and the pre-commit framework need to guard it."""
+"""The files of a new project: an example pipeline that runs without changes, the configuration,
+and the files that GitHub and the pre-commit framework need to check the project."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from loomgit.config.schema import KINDS, json_schema
 from loomgit.errors import WorldError
-from loomgit.history.files import write_new
+from loomgit.history.atomic_files import write_new
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
     from loomgit.scaffold.install_source import InstallSource
 
-EXAMPLE = "reviews"  # the name of the pipeline
-# The pipeline comes last: with a pipeline a project is no longer an empty one, and gets no example.
+EXAMPLE = "reviews"  # the name of the example pipeline
+# The pipeline file is written last. `loom init` adds no example to a project that has a pipeline.
+# Because of this order, `loom init` can complete an example after an interruption.
 EXAMPLE_FILES = {
     "prompts/classify_review.txt": "prompt.txt",
     "context/sentiment.md": "context.md",
@@ -39,44 +40,50 @@ FILL_IN = '"" # FILL IN what pip installs, for example "loom-aietl @ git+https:/
 FRAMEWORK_FILES = {".pre-commit-config.yaml": "pre-commit.yaml"}
 
 
-class File(Struct, frozen=True):
-    """A file to be made: where, and what is in it; `top` says that it goes to the top of the
-    repository and not to the project's folder."""
+class NewFile(Struct, frozen=True):
+    """A file to write: its path and content.
+
+    The path is relative to the top folder of the repository if `top` is true, else to the project.
+    """
 
     path: str
     text: str
     top: bool = False
 
 
-def project_files(*, example: bool) -> Iterator[File]:
-    """Those of the project itself; with `example` a pipeline and what belongs to it."""
+def project_files(*, example: bool) -> Iterator[NewFile]:
+    """Yield the configuration and the schemas of a project.
+
+    If `example` is true, also yield the files of the example pipeline.
+    """
     for path, name in ((EXAMPLE_FILES if example else {}) | CONFIG_FILES).items():
-        yield File(path, _template(name))
+        yield NewFile(path, _template(name))
     for kind in KINDS:
         text = json.dumps(json_schema(kind), indent=2, ensure_ascii=False)
-        yield File(f".loom/schemas/{kind}.json", f"{text}\n")
+        yield NewFile(f".loom/schemas/{kind}.json", f"{text}\n")
 
 
-def github_files(project: str, source: InstallSource) -> Iterator[File]:
-    """The workflows, for a project that is in this folder of its repository.
+def github_files(project: str, source: InstallSource) -> Iterator[NewFile]:
+    """Yield the GitHub workflows; `project` is the path of the project folder in its repository.
 
-    They install Loom from `source`. A source that only this machine has leaves a line to fill in.
+    The workflows install Loom from `source`. If only this machine has the source, the workflows
+    contain a line that the user must complete.
     """
     package = FILL_IN if source.is_local else json.dumps(source.requirement)
     folder = "" if project == "." else f"{project}/"
     quoted = json.dumps(project, ensure_ascii=False)
-    place = f"    defaults:\n      run:\n        working-directory: {quoted}\n"
+    defaults = f"    defaults:\n      run:\n        working-directory: {quoted}\n"
     for path, name in GITHUB_FILES.items():
-        text = _template(name).replace("@DEFAULTS@", place if folder else "")
+        text = _template(name).replace("@DEFAULTS@", defaults if folder else "")
         text = text.replace("@PREFIX@", folder).replace("@PACKAGE@", package)
-        yield File(path, text, top=True)
+        yield NewFile(path, text, top=True)
 
 
-def framework_files(project: str, source: InstallSource) -> Iterator[File]:
-    """The pre-commit framework's configuration.
+def framework_files(project: str, source: InstallSource) -> Iterator[NewFile]:
+    """Yield the configuration of the pre-commit framework.
 
-    The framework installs Loom from `source`. If only this machine has the source, the hook runs
-    the `loom` command on the PATH.
+    The framework installs Loom from `source`. If only this machine has the source, the framework's
+    hook runs the `loom` command on the PATH.
     """
     language = "        language: system # the installed `loom`\n"
     if not source.is_local:
@@ -86,13 +93,13 @@ def framework_files(project: str, source: InstallSource) -> Iterator[File]:
     entry = json.dumps(f"loom hooks run pre-push{option}", ensure_ascii=False)
     for path, name in FRAMEWORK_FILES.items():
         text = _template(name).replace("@ENTRY@", entry).replace("@LANGUAGE@", language)
-        yield File(path, text, top=True)
+        yield NewFile(path, text, top=True)
 
 
-def put(file: Path, text: str) -> bool:
-    """Make a file; returns whether it was made: one that is there is left as it is.
+def write_if_absent(file: Path, text: str) -> bool:
+    """Write a new file and return True, or return False if the file exists.
 
-    Raises WorldError where it cannot be written.
+    An existing file does not change. Raises WorldError if the file cannot be written.
     """
     try:
         file.parent.mkdir(parents=True, exist_ok=True)

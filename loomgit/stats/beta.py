@@ -1,5 +1,8 @@
-"""The quantiles of Beta laws in plain Python: many a session needs two of them, and importing
-scipy.special takes as long as a hundred."""
+"""Quantiles of Beta distributions in plain Python.
+
+Many commands need only two quantiles, and the import of scipy.special takes as long as computing a
+hundred quantiles here.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,10 @@ MOST_STEPS = 100_000
 
 
 def beta_cdf(x: float, a: float, b: float) -> float:
-    """P(Beta(a, b) <= x), by the continued fraction (Abramowitz & Stegun 26.5.8, after Lentz)."""
+    """Return P(Beta(a, b) <= x), by the continued fraction of Abramowitz & Stegun 26.5.8.
+
+    Lentz's method evaluates the fraction.
+    """
     if x <= 0:
         return 0.0
     if x >= 1:
@@ -46,7 +52,7 @@ def _safe(value: float) -> float:
 
 
 def beta_quantile(p: float, a: float, b: float) -> float:
-    """The x with P(Beta(a, b) <= x) = p, for p in (0, 1), by halving."""
+    """Return the x with P(Beta(a, b) <= x) = p, for p in (0, 1), by bisection."""
     if math.isclose(a, 1.0, rel_tol=1e-9):
         return -math.expm1(math.log1p(-p) / b)
     if math.isclose(b, 1.0, rel_tol=1e-9):

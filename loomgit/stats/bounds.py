@@ -1,11 +1,11 @@
-"""The bounded interval for a mean from moments alone: no arrays, so no NumPy."""
+"""The bounded interval for a mean, computed from moments without arrays and NumPy."""
 
 from __future__ import annotations
 
 import math
 
+from loomgit.stats.distributions import ALPHA, beta_quantile
 from loomgit.stats.interval import Interval
-from loomgit.stats.laws import ALPHA, beta_quantile
 
 
 def moments_bounded_mean(
@@ -18,9 +18,10 @@ def moments_bounded_mean(
     hi: float,
     alpha: float = ALPHA,
 ) -> Interval:
-    """What `bounded_mean` says of n values in [lo, hi] of which only these moments were kept.
+    """Return the interval of `bounded_mean` for n values in [lo, hi], from their moments only.
 
-    `std` is the sample standard deviation (ddof 1), 0 of one value.
+    `std` is the sample standard deviation (ddof 1), 0 for one value. `least` and `most` are the
+    extremes of the values.
     """
     scatter = std * math.sqrt(n - 1)
     low = lo + beta_bound(n, mean - lo, scatter, most - lo, alpha)
@@ -29,10 +30,12 @@ def moments_bounded_mean(
 
 
 def beta_bound(n: int, mean: float, scatter: float, largest: float, alpha: float) -> float:
-    """The bound from moments; `scatter` is the root of the sum of squared deviations.
+    """Return the lower bound for the mean of n values >= 0, from their moments.
 
-    With one value more, at zero: mean m, variance v of the Dirichlet-weighted mean, and the Beta
-    law that has both. Sums about the mean, since sums of squares cancel.
+    `scatter` is the root of the sum of squared deviations. One more value, at zero, joins the
+    values. m and v are the mean and the variance of their Dirichlet-weighted mean. The bound is the
+    alpha-quantile of the Beta distribution with this mean and variance. The sums are about the
+    mean, because sums of squares suffer from cancellation. Source: see `bounded_mean`.
     """
     if largest <= 0:
         return 0.0

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
 from msgspec import Struct
 
+from loomgit.stats.lazy_numpy import np
 from loomgit.stats.pairs import pair
 from loomgit.stats.permutation import Pool, pool, upper_p
 from loomgit.stats.samples import ROUNDING
@@ -18,16 +18,17 @@ if TYPE_CHECKING:
     from loomgit.stats.samples import Flags, Floats
 
 ROUNDS = 999
-SURE = 0.01  # the p at which a shift is worth a warning
-LARGE = 0.03  # the distance, in points of score or share of labels
-LARGE_RELATIVE = 0.1  # the distance, as a share of the baseline's mean
+MAX_P = 0.01  # the largest p that warns
+MIN_DISTANCE = 0.03  # the smallest distance that warns, in points of score or share of labels
+LARGE_RELATIVE = 0.1  # the smallest distance that warns, as a share of the baseline's mean
 
 
 class DriftReport(Struct, frozen=True):
-    """How far two distributions lie apart, and whether that is worth a warning.
+    """The distance between two distributions, which is a warning if it is significant and large.
 
-    `distance` is Wasserstein's W1 in the metric's unit, or total variation in [0, 1] for labels;
-    `limit` the distance that matters. Fewer than about 100 outputs a side rarely show anything.
+    `distance` is the Wasserstein distance W1 in the unit of the metric, or, for labels, the total
+    variation in [0, 1]. `limit` is the smallest distance that causes a warning. If a side has fewer
+    than about 100 outputs, a warning is rare.
     """
 
     statistic: Literal["W1", "total variation"]
@@ -40,17 +41,20 @@ class DriftReport(Struct, frozen=True):
 
     @property
     def warns(self) -> bool:
-        """Whether the shift is both sure and large."""
-        return self.p <= SURE and self.distance >= self.limit - ROUNDING
+        """Whether the shift is both significant and large."""
+        return self.p <= MAX_P and self.distance >= self.limit - ROUNDING
 
 
 def score_drift(base: Grid, candidate: Grid, rng: np.random.Generator) -> DriftReport:
-    """Whether scores in [0, 1] are distributed otherwise, cases paired row by row."""
-    return _numeric(pool(pair(base, candidate)), rng, LARGE)
+    """Test whether the distribution of scores in [0, 1] differs. Rows are paired cases."""
+    return _numeric(pool(pair(base, candidate)), rng, MIN_DISTANCE)
 
 
 def length_drift(base: Grid, candidate: Grid, rng: np.random.Generator) -> DriftReport:
-    """Whether lengths (or other amounts >= 0) are; a tenth of the baseline's mean matters."""
+    """Test whether the distribution of lengths (or other amounts >= 0) differs.
+
+    Rows are paired cases. The limit is a tenth of the baseline's mean.
+    """
     pooled = pool(pair(base, candidate))
     limit = LARGE_RELATIVE * float(pooled.values[~pooled.candidate].mean())
     return _numeric(pooled, rng, limit)
@@ -59,9 +63,13 @@ def length_drift(base: Grid, candidate: Grid, rng: np.random.Generator) -> Drift
 def label_drift(
     base: Sequence[Sequence[str]], candidate: Sequence[Sequence[str]], rng: np.random.Generator
 ) -> DriftReport:
-    """Whether labels are, cases paired row by row, one label a sample."""
-    found = sorted({label for side in (base, candidate) for row in side for label in row})
-    codes = {label: float(code) for code, label in enumerate(found)}
+    """Test whether the distribution of labels differs.
+
+    Rows are paired cases, with one label for each sample. The distance is the total variation of
+    the shares of the labels.
+    """
+    distinct = sorted({label for side in (base, candidate) for row in side for label in row})
+    codes = {label: float(code) for code, label in enumerate(distinct)}
     sides = ([[codes[label] for label in row] for row in side] for side in (base, candidate))
     pooled = pool(pair(*sides))
     order = np.argsort(pooled.values, kind="stable")
@@ -72,11 +80,11 @@ def label_drift(
     def variation(labels: Flags) -> Floats:
         counts = np.add.reduceat(labels[:, order].astype(np.int32), starts, axis=1)
         gaps: Floats = np.abs(counts / sizes[1] - (totals - counts) / sizes[0])
-        totals_apart: Floats = gaps.sum(axis=1) / 2
-        return totals_apart
+        distances: Floats = gaps.sum(axis=1) / 2
+        return distances
 
     distance, p = upper_p(pooled, variation, rng, ROUNDS)
-    return DriftReport("total variation", distance, p, LARGE, *sizes, ROUNDS)
+    return DriftReport("total variation", distance, p, MIN_DISTANCE, *sizes, ROUNDS)
 
 
 def _numeric(pooled: Pool, rng: np.random.Generator, limit: float) -> DriftReport:
@@ -86,7 +94,8 @@ def _numeric(pooled: Pool, rng: np.random.Generator, limit: float) -> DriftRepor
     step = 1 / sizes[0] + 1 / sizes[1]
 
     def wasserstein(labels: Flags) -> Floats:
-        # Between neighbours the distribution functions differ by a constant: the area between.
+        # W1 is the area between the distribution functions. Between two neighbouring values the
+        # functions differ by a constant.
         difference = labels[:, order[:-1]] * step - 1 / sizes[0]
         distances: Floats = np.abs(np.cumsum(difference, axis=1)) @ gaps
         return distances

@@ -1,17 +1,17 @@
-"""The regression gate: did a metric drop, by enough to matter, between two versions?"""
+"""The regression gate: decide whether a metric dropped significantly between two versions."""
 
 from __future__ import annotations
 
 import math
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
 from msgspec import Struct
 from msgspec.structs import replace
 
-from loomgit.stats.faults import NoValues, OutOfRange
+from loomgit.stats.distributions import ALPHA, Z
+from loomgit.stats.errors import NoValues, OutOfRange
 from loomgit.stats.interval import Interval
-from loomgit.stats.laws import ALPHA, Z
+from loomgit.stats.lazy_numpy import np
 from loomgit.stats.means import bounded_mean
 from loomgit.stats.pairs import (
     Paired,
@@ -19,11 +19,11 @@ from loomgit.stats.pairs import (
     as_grid,
     case_shifts,
     count_samples,
+    has_equal_scores,
     measure_missing,
     pair,
     population_shift,
     suite_shift,
-    unchanged,
     welch_shift,
 )
 from loomgit.stats.permutation import exact_p
@@ -38,20 +38,21 @@ if TYPE_CHECKING:
 ChangeOutcome = Literal["improved", "no_worse", "degraded", "inconclusive"]
 Scope = Literal["suite", "population"]
 
-ENOUGH_FOR_NO_WORSE = 50  # samples a side; fewer say little, also where no score differs
-CONFIRMING = 0.25  # the p that a fresh comparison must reach for a degradation to stand
-SMALLEST_MEASURE = 1e-9  # seconds or USD: what is below counts as this in a ratio
+MIN_SAMPLES_FOR_NO_WORSE = 50  # samples per side; fewer prove little, even if all scores are equal
+CONFIRMATION_P = 0.25  # the largest p of a fresh comparison that confirms a degradation
+MIN_RATIO_VALUE = 1e-9  # seconds or USD; smaller values count as this in a ratio
 
 
-class Change(Struct, frozen=True):
-    """How one metric moved, up being good, and what follows.
+class MetricChange(Struct, frozen=True):
+    """The change of one metric and its outcome. A positive shift is an improvement.
 
-    `interval` is that of the mean shift (for `compare_rise`, of minus the mean log ratio); `p` is
-    one-sided against a drop and `adjusted` the same within its family (`decide_family`; p until
-    then). `floor` is the lowest shift the evidence allows, which `no_worse` rests on; `detects`
-    the smallest drop that would have been seen with probability 80 %, inf where none. `missing`
-    counts the samples without a value, `missing_share` is their share of the side that lacks more.
-    `identical`: every case has the same scores on both sides.
+    `interval` is the interval of the mean shift (for `compare_rise`, of minus the mean log ratio).
+    `p` is the one-sided p-value against a drop. `adjusted` is p adjusted within its family
+    (`decide_family`), and equal to p before that. `floor` is the lowest shift that the evidence
+    allows; it decides `no_worse`. `detects` is the smallest drop that the comparison detects with a
+    probability of 80 %, inf if no drop reaches this probability. `missing` counts the samples
+    without a value, and `missing_share` is their share on the side with the larger share.
+    `identical` is true if every case has the same scores on both sides.
     """
 
     outcome: ChangeOutcome
@@ -75,7 +76,7 @@ class Change(Struct, frozen=True):
 
     @property
     def ratio(self) -> float:
-        """Candidate over baseline, where the shift is that of `compare_rise`."""
+        """The ratio candidate / baseline. It is meaningful for a change of `compare_rise` only."""
         return math.exp(-self.delta)
 
 
@@ -88,13 +89,14 @@ def compare(
     higher_is_better: bool = True,
     span: float = 1.0,
     exact: np.random.Generator | None = None,
-) -> Change:
+) -> MetricChange:
     """Compare the samples of the same cases (i-th row with i-th row) under two versions.
 
-    NaN or a shorter row: a missing sample. Scope `suite` asks of these cases, `population` of
-    unseen ones. `span` is the length of the metric's range. With `exact` (suite only) p is that of
-    the permutations themselves, drawn from the generator where they are too many to enumerate.
-    NoValues where no case has both sides; OutOfRange where a shift exceeds `span`.
+    A sample is missing if it is NaN or if its row is shorter. Scope `suite` tests these cases,
+    `population` tests unseen cases. `span` is the length of the metric's range. If `exact` is given
+    (scope `suite` only), p comes from permutations. If there are too many permutations to
+    enumerate, this generator draws a sample of them. Raises NoValues if no case has samples on both
+    sides, and OutOfRange if a shift exceeds `span`.
     """
     paired = pair(base, candidate)
     worst = 0.0
@@ -105,11 +107,12 @@ def compare(
 
 def compare_rise(
     base: Grid, candidate: Grid, *, max_rise: float = 0.1, exact: np.random.Generator | None = None
-) -> Change:
-    """Compare latencies or costs (>= 0) by the mean log ratio: blocks a rise of `max_rise` or more.
+) -> MetricChange:
+    """Compare latencies or costs (>= 0) by the mean log ratio; a rise of `max_rise` or more blocks.
 
-    `max_rise` is a share: 0.1 is 10 %. Zeros count as 1e-9; an infinite value (a time-out) as the
-    largest finite one of both sides. OutOfRange for a negative value.
+    `max_rise` is a share: 0.1 is 10 %. Zero counts as 1e-9. An infinite value (a timeout) counts as
+    the largest finite value of both sides. Raises OutOfRange for a negative value, and NoValues if
+    no value is finite.
     """
     sides = as_grid(base), as_grid(candidate)
     finite = np.concatenate([side[np.isfinite(side)] for side in sides])
@@ -117,8 +120,8 @@ def compare_rise(
         raise NoValues("no finite value was observed")
     if np.min(finite) < 0:
         raise OutOfRange(f"{np.min(finite):g} is below 0")
-    most = max(float(np.max(finite)), SMALLEST_MEASURE)
-    logs = (np.log(np.clip(side, SMALLEST_MEASURE, most)) for side in sides)
+    most = max(float(np.max(finite)), MIN_RATIO_VALUE)
+    logs = (np.log(np.clip(side, MIN_RATIO_VALUE, most)) for side in sides)
     paired = pair(*(-log for log in logs))
     missing, share = measure_missing(base, candidate)
     paired = replace(paired, missing=missing, missing_share=share)
@@ -133,24 +136,26 @@ def compare_unpaired(
     higher_is_better: bool = True,
     lo: float = 0.0,
     hi: float = 1.0,
-) -> Change:
-    """Compare samples of different cases by Welch's t on case means: far weaker than pairs.
+) -> MetricChange:
+    """Compare samples of different cases by Welch's t test on the means of the cases.
 
-    Metrics in [lo, hi]. `no_worse` rests on the bounded intervals of both sides at alpha / 2.
+    The test has much less power than a paired comparison. The metric is in [lo, hi]. The bounded
+    intervals of both sides at alpha / 2 decide `no_worse`. Raises NoValues if a side has no sample.
     """
     grids = [as_grid(side) for side in (base, candidate)]
     missing = measure_missing(base, candidate)
-    kept = [grid[(~np.isnan(grid)).any(axis=1)] for grid in grids]
-    if not all(grid.size for grid in kept):
+    sampled = [grid[(~np.isnan(grid)).any(axis=1)] for grid in grids]
+    if not all(grid.size for grid in sampled):
         raise NoValues("a side has no sample")
-    excluded = sum(a.shape[0] - b.shape[0] for a, b in zip(grids, kept, strict=True))
+    excluded = sum(a.shape[0] - b.shape[0] for a, b in zip(grids, sampled, strict=True))
     if not higher_is_better:
-        kept, lo, hi = [-grid for grid in kept], -hi, -lo
-    shift = welch_shift(kept[0], kept[1])
-    before, after = (bounded_mean(np.nanmean(grid, axis=1), lo, hi, ALPHA / 2) for grid in kept)
-    cases = min(grid.shape[0] for grid in kept)
-    samples = min(count_samples(grid) for grid in kept)
-    same = all(_constant(grid, float(kept[0][~np.isnan(kept[0])][0])) for grid in kept)
+        sampled, lo, hi = [-grid for grid in sampled], -hi, -lo
+    shift = welch_shift(sampled[0], sampled[1])
+    before, after = (bounded_mean(np.nanmean(grid, axis=1), lo, hi, ALPHA / 2) for grid in sampled)
+    cases = min(grid.shape[0] for grid in sampled)
+    samples = min(count_samples(grid) for grid in sampled)
+    first = float(sampled[0][~np.isnan(sampled[0])][0])
+    same = all(_constant(grid, first) for grid in sampled)
     return _change(
         shift, same, after.low - before.high, "welch", max_drop, cases, samples, excluded, missing
     )
@@ -167,8 +172,8 @@ def _compare(
     span: float,
     exact: np.random.Generator | None,
     worst: float | None,
-) -> Change:
-    same = unchanged(paired)
+) -> MetricChange:
+    same = has_equal_scores(paired)
     method: Method = "permutation"
     if scope == "suite":
         shift = suite_shift(paired)
@@ -190,19 +195,20 @@ def _compare(
         paired.excluded,
         (paired.missing, paired.missing_share),
     )
-    # A rise has no outputs that fail.
+    # `detects` is a rate of failing outputs here. Cost and latency have no failing outputs.
     return replace(change, detects=math.inf) if same and worst is None else change
 
 
 def _floor(shift: Shift, paired: Paired, worst: float) -> float:
-    """The lowest shift that the evidence allows, as if one more output had failed altogether.
+    """Return the lowest shift that the evidence allows, as if one more output had failed.
 
-    Where single outputs fail now and then, a suite may show none of them: the normal bound, whose
-    error comes from what was seen, then calls a drop of `max_drop` no worse in 6 to 28 % of
-    simulated suites. With one more failure it is 5.5 % at most. `worst` is the score of a failure.
+    If single outputs fail rarely, a suite may contain none of the failures. The standard error of
+    the normal bound comes from the observed scores only. In simulated suites, the bound without an
+    additional failure wrongly reports a drop of `max_drop` as no worse in 6 to 28 % of the suites.
+    With one more failure, the rate is at most 5.5 %. `worst` is the score of a failure.
     """
-    one = (float(np.nanmean(paired.base)) - worst) / paired.samples
-    return shift.delta - one - Z * math.hypot(shift.se, one)
+    failure = (float(np.nanmean(paired.base)) - worst) / paired.samples
+    return shift.delta - failure - Z * math.hypot(shift.se, failure)
 
 
 def _change(
@@ -215,10 +221,10 @@ def _change(
     samples: int,
     excluded: int,
     missing: tuple[int, float],
-) -> Change:
+) -> MetricChange:
     p = 1.0 if same else shift.p
     noise = shift.se**2 * cases
-    change = Change(
+    change = MetricChange(
         outcome="inconclusive",
         interval=Interval(shift.delta, shift.low, shift.high, cases, method),
         p=p,
@@ -239,40 +245,45 @@ def _change(
 
 
 def _detects_failures(samples: int, max_drop: float) -> float:
-    """The smallest rate of failing outputs that shows at least one failure with probability 80 %:
-    1 - 0.2 ** (1 / samples); not less than `max_drop`."""
+    """Return the smallest rate of failing outputs that gives a failure with probability 80 %.
+
+    The rate is 1 - 0.2 ** (1 / samples), but at least `max_drop`.
+    """
     return max(max_drop, 1 - math.pow(0.2, 1 / samples))
 
 
-def decide(change: Change) -> Change:
-    """The change with the outcome that its adjusted p, shift and bounds call for.
+def decide(change: MetricChange) -> MetricChange:
+    """Return the change with the outcome that follows from its adjusted p, shift and bounds.
 
-    Identical scores are no worse from 50 samples a side on: three cases that are right before and
-    after a change say nothing of it.
+    Identical scores are `no_worse` only with at least 50 samples per side: three cases that are
+    correct before and after a change prove nothing.
     """
     if change.identical:
-        enough = change.samples >= ENOUGH_FOR_NO_WORSE
+        enough = change.samples >= MIN_SAMPLES_FOR_NO_WORSE
         return replace(change, outcome="no_worse" if enough else "inconclusive")
     outcome: ChangeOutcome = "inconclusive"
     if change.adjusted <= ALPHA and change.delta <= -change.max_drop + ROUNDING:
         outcome = "degraded"
     elif change.interval.low > 0:
         outcome = "improved"
-    elif change.floor > -change.max_drop and change.samples >= ENOUGH_FOR_NO_WORSE:
+    elif change.floor > -change.max_drop and change.samples >= MIN_SAMPLES_FOR_NO_WORSE:
         outcome = "no_worse"
     return replace(change, outcome=outcome)
 
 
-def confirm(change: Change, fresh: Change) -> Change:
-    """The change after both sides ran again: it stays degraded only if fresh p <= 0.25.
+def confirm(change: MetricChange, fresh: MetricChange) -> MetricChange:
+    """Return the change after a fresh run of both sides: degraded only if the fresh p <= 0.25.
 
-    Without a real change, 1.3 % of gates block then.
+    Without a real change, 1.3 % of gates then block.
     """
-    if change.outcome == "degraded" and fresh.p > CONFIRMING:
+    if change.outcome == "degraded" and fresh.p > CONFIRMATION_P:
         return replace(change, outcome="inconclusive")
     return change
 
 
-def blocks(change: Change, *, strict: bool = False) -> bool:
-    """Whether the change fails the gate; under `strict` what is not proven harmless does too."""
+def blocks(change: MetricChange, *, strict: bool = False) -> bool:
+    """Whether the change fails the gate.
+
+    A degradation fails it. If `strict` is true, an inconclusive result fails it too.
+    """
     return change.outcome == "degraded" or (strict and change.outcome == "inconclusive")

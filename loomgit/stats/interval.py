@@ -1,4 +1,4 @@
-"""The value that every measure hands over: an estimate between two one-sided bounds."""
+"""The result of every measurement: an estimate between two one-sided bounds."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from loomgit.stats.laws import ALPHA
+from loomgit.stats.distributions import ALPHA
 
 Method = Literal[
     "bounded",
@@ -24,9 +24,10 @@ APPROXIMATE = frozenset({"bayesian bootstrap", "t", "bca", "permutation", "welch
 
 
 class Interval(Struct, frozen=True):
-    """An estimate and its two one-sided bounds, each meant to be wrong `alpha` of the time at most.
+    """An estimate with two one-sided bounds, each with an error rate of at most `alpha`.
 
-    An end that the data cannot bound is -inf or inf. `n` counts the values that it rests on.
+    A bound is -inf or inf if the data do not bound the value. `n` is the number of values behind
+    the estimate.
     """
 
     estimate: float
@@ -53,5 +54,5 @@ class Interval(Struct, frozen=True):
 
     @property
     def approximate(self) -> bool:
-        """Whether `alpha` holds for large n only; say so where the interval is printed."""
+        """Whether `alpha` holds for large n only. A printed interval must say so."""
         return self.method in APPROXIMATE

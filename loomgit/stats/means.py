@@ -1,36 +1,36 @@
-"""Intervals for a mean: `bounded` for values of a known range, t and BCa for those who ask."""
+"""Intervals for a mean: `bounded` for values in a known range; t and BCa on request."""
 
 from __future__ import annotations
 
 import math
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from loomgit.stats.bounds import beta_bound
+from loomgit.stats.distributions import ALPHA, normal_cdf, normal_quantile, student_quantile
 from loomgit.stats.interval import Interval
-from loomgit.stats.laws import ALPHA, normal_cdf, normal_quantile, student_quantile
-from loomgit.stats.samples import observed, within
+from loomgit.stats.lazy_numpy import np
+from loomgit.stats.samples import observed, observed_in_range
 
 if TYPE_CHECKING:
     from loomgit.stats.samples import Floats, Values
 
-BCA_FROM = 100  # below, BCa promises more than it keeps
+BCA_FROM = 100  # the smallest n for BCa; below it, BCa intervals are too narrow
 RESAMPLES = 9_999
-CHUNK = 2**20  # numbers drawn at once
-BUDGET = 100_000_000  # numbers drawn in all: a second or two
+CHUNK = 2**20  # random numbers in one batch
+BUDGET = 100_000_000  # random numbers in total: one or two seconds
 
 
 def bounded_mean(
     values: Values, lo: float = 0.0, hi: float = 1.0, alpha: float = ALPHA
 ) -> Interval:
-    """The mean of values in [lo, hi] with bounds that keep their promise from n = 1 on.
+    """Return the mean of values in [lo, hi] with bounds that are valid for every n >= 1.
 
-    A Beta law fitted to the bound of Gaffke (2005) and Learned-Miller & Thomas (2019, arXiv
-    1905.06208): closed form, no seed; for 0/1 values it is Clopper-Pearson. With an infinite
-    `hi` (cost, latency) there is no upper bound. OutOfRange for a value outside [lo, hi].
+    The bounds come from a Beta distribution fitted to the bound of Gaffke (2005) and Learned-Miller
+    & Thomas (2019, arXiv 1905.06208). They have a closed form and need no seed. For 0/1 values they
+    are those of Clopper and Pearson. If `hi` is infinite (cost, latency), there is no upper bound.
+    Raises OutOfRange for a value outside [lo, hi].
     """
-    x = within(values, lo, hi)
+    x = observed_in_range(values, lo, hi)
     estimate = float(x.mean())
     low = lo + _lower_bound(x - lo, alpha) if math.isfinite(lo) else -math.inf
     high = hi - _lower_bound(hi - x, alpha) if math.isfinite(hi) else math.inf
@@ -38,7 +38,10 @@ def bounded_mean(
 
 
 def _lower_bound(distance: Floats, alpha: float) -> float:
-    """The bound for the mean distance (>= 0); infinite ones count as the largest finite one."""
+    """Return the lower bound for the mean distance (>= 0).
+
+    Infinite distances count as the largest finite distance.
+    """
     finite = distance[np.isfinite(distance)]
     largest = float(np.max(finite)) if finite.size else 0.0
     if finite.size < distance.size:
@@ -49,9 +52,9 @@ def _lower_bound(distance: Floats, alpha: float) -> float:
 
 
 def t_mean(values: Values, alpha: float = ALPHA) -> Interval:
-    """The mean with Student's interval: too narrow below n = 100 for skewed scores.
+    """Return the mean with Student's t interval, which is too narrow for skewed scores if n < 100.
 
-    One value has no interval (infinite ends); equal values have none of any width.
+    For one value the bounds are infinite. For equal values the interval has no width.
     """
     x = observed(values)
     estimate = float(x.mean())
@@ -62,9 +65,10 @@ def t_mean(values: Values, alpha: float = ALPHA) -> Interval:
 
 
 def bca_mean(values: Values, rng: np.random.Generator, alpha: float = ALPHA) -> Interval:
-    """The mean with the bias-corrected accelerated bootstrap: approximate, and only from n = 100.
+    """Return the mean with the interval of the bias-corrected accelerated bootstrap (Efron 1987).
 
-    Efron (1987). 9,999 resamples, fewer above n = 10,000. Equal values: no width.
+    The interval is approximate and suitable only for n >= 100. It uses 9,999 resamples, and fewer
+    for n > 10,000. For equal values it has no width.
     """
     x = observed(values)
     estimate = float(x.mean())
@@ -97,12 +101,12 @@ def _resampled_means(x: Floats, rng: np.random.Generator) -> Floats:
 
 
 def unbounded_mean(values: Values, rng: np.random.Generator, alpha: float = ALPHA) -> Interval:
-    """The mean of values >= 0 without an upper limit: cost and latency.
+    """Return the mean of values >= 0 without an upper limit, such as cost and latency.
 
-    From n = 100 BCa, approximate; below, the bound of `bounded_mean` and no upper end, since a
-    rare value may be as large as it likes.
+    For n >= 100, the result has the BCa interval, which is approximate. For smaller n, it has the
+    lower bound of `bounded_mean` and no upper bound, because a rare value can have any size.
     """
-    x = within(values, 0.0, math.inf)
+    x = observed_in_range(values, 0.0, math.inf)
     if x.size < BCA_FROM or not np.isfinite(x).all():
         return bounded_mean(x, 0.0, math.inf, alpha)
     return bca_mean(x, rng, alpha)

@@ -1,6 +1,6 @@
-"""The same cases under two versions, paired; and what their difference amounts to.
+"""Paired cases of two versions, and the shift of their mean.
 
-Arrays are (..., cases, samples), NaN where a sample is missing.
+Arrays have the shape (..., cases, samples), with NaN for a missing sample.
 """
 
 from __future__ import annotations
@@ -9,26 +9,28 @@ import math
 from itertools import zip_longest
 from typing import TYPE_CHECKING, TypeAlias
 
-import numpy as np
-import numpy.typing as npt
 from msgspec import Struct
 
-from loomgit.stats.faults import NoValues
-from loomgit.stats.laws import Z, normal_cdf, student_cdf, student_quantile
+from loomgit.stats.distributions import Z, normal_cdf, student_cdf, student_quantile
+from loomgit.stats.errors import NoValues
+from loomgit.stats.lazy_numpy import np
 from loomgit.stats.samples import ROUNDING, Floats
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import numpy.typing as npt
 
 
 Grid: TypeAlias = "Sequence[Sequence[float]] | npt.NDArray[np.float64]"
 
 
 class Paired(Struct, frozen=True):
-    """Scores of the cases that both sides have: float arrays (cases, samples), NaN where missing.
+    """The scores of the cases that both sides have: float arrays (cases, samples), NaN if missing.
 
-    `excluded` counts cases left out since one side has no sample of them, `missing` the samples
-    given as NaN, of all cases; `missing_share` is their share of the side that lacks more.
+    `excluded` counts the cases that are left out because one side has no sample. `missing` counts
+    the samples given as NaN in all cases, and `missing_share` is their share on the side with the
+    larger share.
     """
 
     base: Floats
@@ -39,28 +41,28 @@ class Paired(Struct, frozen=True):
 
     @property
     def cases(self) -> int:
-        """How many cases are compared."""
+        """The number of compared cases."""
         return len(self.base)
 
     @property
     def samples(self) -> int:
-        """How many samples the poorer side has over all cases: the n m of the gate."""
+        """The number of samples over all cases, on the side with fewer samples."""
         return min(count_samples(self.base), count_samples(self.candidate))
 
 
 def pair(base: Grid, candidate: Grid) -> Paired:
-    """Pair two sides whose i-th rows are samples of the same case, of any number each.
+    """Pair two sides. Their i-th rows are samples of the same case, and may differ in length.
 
-    NoValues where no case has a sample on both sides; ValueError where the numbers of rows differ
-    or a value is infinite.
+    Raises NoValues if no case has a sample on both sides, and ValueError if the numbers of rows
+    differ or a value is infinite.
     """
     sides = as_grid(base), as_grid(candidate)
     if sides[0].shape[0] != sides[1].shape[0]:
         raise ValueError(f"{sides[0].shape[0]} cases cannot pair with {sides[1].shape[0]}")
     if any(np.isinf(side).any() for side in sides):
-        raise ValueError("an infinite value has no place in a comparison of means")
-    held = [(~np.isnan(side)).any(axis=1) for side in sides]
-    both = np.asarray(held[0] & held[1], dtype=bool)
+        raise ValueError("a comparison of means cannot use infinite values")
+    sampled = [(~np.isnan(side)).any(axis=1) for side in sides]
+    both = np.asarray(sampled[0] & sampled[1], dtype=bool)
     if not both.any():
         raise NoValues("no case has a sample on both sides")
     missing, share = measure_missing(base, candidate)
@@ -71,9 +73,9 @@ def pair(base: Grid, candidate: Grid) -> Paired:
 
 
 def as_grid(rows: Grid) -> Floats:
-    """Rows of samples as an array (cases, samples), shorter ones filled with NaN.
+    """Return rows of samples as an array (cases, samples). Shorter rows are filled with NaN.
 
-    A flat array is one sample per case.
+    A flat array has one sample per case.
     """
     if isinstance(rows, np.ndarray):
         grid = np.asarray(rows, dtype=np.float64)
@@ -85,18 +87,21 @@ def as_grid(rows: Grid) -> Floats:
 
 
 def count_samples(grid: Floats) -> int:
-    """How many samples of a grid are not missing."""
+    """Return the number of samples in a grid that are not missing."""
     return int(np.count_nonzero(~np.isnan(grid)))
 
 
 def measure_missing(base: Grid, candidate: Grid) -> tuple[int, float]:
-    """How many samples of both sides are missing, and their share of the side that lacks more.
+    """Return the number of missing samples on both sides, and the larger of the two sides' shares.
 
-    A share of both sides together would hide half of what one side has lost.
+    The share of both sides together would hide half of the loss of one side.
     """
     counts = [count_missing(rows) for rows in (base, candidate)]
-    given = [sum(map(len, rows)) if not _is_flat(rows) else len(rows) for rows in (base, candidate)]
-    return sum(counts), max(n / of if of else 0.0 for n, of in zip(counts, given, strict=True))
+    totals = [
+        sum(map(len, rows)) if not _is_flat(rows) else len(rows) for rows in (base, candidate)
+    ]
+    shares = [n / total if total else 0.0 for n, total in zip(counts, totals, strict=True)]
+    return sum(counts), max(shares)
 
 
 def _is_flat(rows: Grid) -> bool:
@@ -104,16 +109,17 @@ def _is_flat(rows: Grid) -> bool:
 
 
 def count_missing(rows: Grid) -> int:
-    """How many samples are given as NaN; a row that is merely shorter misses none."""
+    """Return the number of samples given as NaN. A shorter row alone has no missing samples."""
     if isinstance(rows, np.ndarray):
         return int(np.count_nonzero(np.isnan(rows)))
     return sum(math.isnan(value) for row in rows for value in row)
 
 
 class Shift(Struct, frozen=True):
-    """How far the mean moved, up being good, with the evidence that it dropped.
+    """The shift of a mean, with the evidence for a drop. A positive shift is an improvement.
 
-    `p` is one-sided against a drop; [low, high] holds 90 %; `se` is the standard error.
+    `p` is the one-sided p-value against a drop, [low, high] the 90 % interval, `se` the standard
+    error.
     """
 
     delta: float
@@ -123,8 +129,8 @@ class Shift(Struct, frozen=True):
     high: float
 
 
-def unchanged(paired: Paired) -> bool:
-    """Whether every case has the same scores on both sides, in whatever order."""
+def has_equal_scores(paired: Paired) -> bool:
+    """Whether every case has the same scores on both sides, in any order."""
     base, candidate = np.sort(paired.base, axis=1), np.sort(paired.candidate, axis=1)
     if base.shape == candidate.shape:
         equal = np.abs(base - candidate) <= ROUNDING
@@ -136,16 +142,16 @@ def unchanged(paired: Paired) -> bool:
 
 
 def case_shifts(base: Floats, candidate: Floats) -> Floats:
-    """The difference of each case's means, shape (..., cases)."""
+    """Return the difference of the means of each case, shape (..., cases)."""
     return _means(candidate)[0] - _means(base)[0]
 
 
 def suite_moments(base: Floats, candidate: Floats) -> tuple[Floats, Floats]:
-    """The mean shift and its standard error under relabelling within cases, shape (...).
+    """Return the mean shift and its standard error under relabelling within cases, shape (...).
 
-    If the version made no difference, a case's samples could carry either label: the variance of
-    its shift is the pooled variance times 1/m_b + 1/m_c. One 0/1 sample a side: McNemar's
-    test; several: Cochran, Mantel and Haenszel's.
+    If the version makes no difference, each sample of a case can have either label. The variance of
+    the case's shift is then the pooled variance times 1/m_b + 1/m_c. For one 0/1 sample per side
+    this is McNemar's test, for several the test of Cochran, Mantel and Haenszel.
     """
     (mean_b, count_b), (mean_c, count_c) = _means(base), _means(candidate)
     total = count_b + count_c
@@ -172,7 +178,7 @@ def _squares(deviations: Floats) -> Floats:
 
 
 def suite_shift(paired: Paired) -> Shift:
-    """Did these very cases drop? Samples vary, the cases do not."""
+    """Test for a drop of the mean over these cases. The samples vary, but the cases are fixed."""
     delta, se = (float(x) for x in suite_moments(paired.base, paired.candidate))
     if se == 0:
         return Shift(delta, 0.0, 1.0, delta, delta)
@@ -180,10 +186,11 @@ def suite_shift(paired: Paired) -> Shift:
 
 
 def population_shift(paired: Paired) -> Shift:
-    """Would unseen cases drop? The paired t test on case means (Miller 2024, clustered errors).
+    """Test for a drop of the mean over unseen cases: the paired t test on the means of the cases.
 
-    Where all cases moved alike t has no value: p is that of sign flips, 2^-n, and the interval is
-    a point once that is 5 % or less. One case says nothing: p = 1 and no ends.
+    Source: Miller 2024, clustered errors. If all cases have the same shift, t is undefined. Then p
+    is the p-value of sign flips, 2^-n. If p is at most 5 %, the interval is a point. One case is no
+    evidence: p is 1, and the interval has no bounds.
     """
     d = case_shifts(paired.base, paired.candidate)
     n, delta = d.size, float(d.mean())
@@ -197,10 +204,10 @@ def population_shift(paired: Paired) -> Shift:
 
 
 def welch_shift(base: Floats, candidate: Floats) -> Shift:
-    """Did the mean over cases drop, if the sides have different cases? Welch's t on case means.
+    """Test for a drop of the mean over different cases: Welch's t test on the means of the cases.
 
-    Float arrays (cases, samples) with at least one sample a case. A side of one case says
-    nothing: p = 1 and no ends; so do sides without any spread.
+    The sides are float arrays (cases, samples) with at least one sample per case. A side with one
+    case, or sides without any spread, are no evidence: p is 1, and the interval has no bounds.
     """
     sides = [_means(side)[0] for side in (base, candidate)]
     delta = float(sides[1].mean() - sides[0].mean())

@@ -1,31 +1,32 @@
-"""How many cases a gate needs to see a drop, and which drop it sees with those it has."""
+"""The power of a gate: the number of cases that detects a drop, and the smallest drop to detect."""
 
 from __future__ import annotations
 
 import math
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-
-from loomgit.stats.faults import NoValues
-from loomgit.stats.laws import normal_cdf, normal_quantile
+from loomgit.stats.distributions import normal_cdf, normal_quantile
+from loomgit.stats.errors import NoValues
+from loomgit.stats.lazy_numpy import np
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from loomgit.stats.samples import Floats
 
-Z = 1.645  # a one-sided 5 %, rounded as in published tables of sample sizes
+Z = 1.645  # the one-sided 5 % quantile, rounded as in published tables of sample sizes
 Z_POWER = normal_quantile(0.8)
 
 Failures = Literal["uniform", "scattered", "broken"]
 
 
 def shift_variance(drop: float, sd_within: float, m: float, failures: Failures) -> float:
-    """The variance of one case's difference of means of m samples when the mean drops by `drop`.
+    """Return the variance of the difference of one case's means, for a drop of `drop`.
 
-    Besides noise: nothing when all outputs lose alike (`uniform`), Bernoulli per output when
-    single outputs fail (`scattered`), per case when whole cases do (`broken`).
+    The case has m samples. The variance is the noise plus a term that depends on the kind of
+    failures: zero if all outputs lose the same amount (`uniform`), a Bernoulli variance per output
+    if single outputs fail (`scattered`), and a Bernoulli variance per case if whole cases fail
+    (`broken`).
     """
     noise = 2 * sd_within**2 / m
     match failures:
@@ -44,16 +45,16 @@ def needed_cases(
     max_drop: float = 0.02,
     failures: Failures = "scattered",
 ) -> float:
-    """How many cases block a true drop of `drop` in [0, 1] with probability 80 %.
+    """Return the number of cases that block a true drop of `drop` in [0, 1] with probability 80 %.
 
-    inf where drop <= max_drop: then no number of cases does.
+    The number is inf if drop <= max_drop, because no number of cases is then sufficient.
     """
     if drop <= max_drop:
         return math.inf
     s = math.sqrt(shift_variance(drop, sd_within, m, failures))
-    seen = ((Z + Z_POWER) * s / drop) ** 2
-    material = (Z_POWER * s / (drop - max_drop)) ** 2
-    return max(1, math.ceil(max(seen, material)))
+    for_significance = ((Z + Z_POWER) * s / drop) ** 2
+    for_max_drop = (Z_POWER * s / (drop - max_drop)) ** 2
+    return max(1, math.ceil(max(for_significance, for_max_drop)))
 
 
 def power(
@@ -64,7 +65,7 @@ def power(
     max_drop: float = 0.02,
     failures: Failures = "scattered",
 ) -> float:
-    """The probability that n cases of m samples block a true drop of `drop` in [0, 1]."""
+    """Return the probability that n cases of m samples block a true drop of `drop` in [0, 1]."""
     s = math.sqrt(shift_variance(drop, sd_within, m, failures) / n)
     if s == 0:
         return float(drop >= max_drop and drop > 0)
@@ -72,40 +73,41 @@ def power(
 
 
 def detectable_drop(n: int, noise: float, m: float, max_drop: float) -> float:
-    """The smallest drop, scattered over outputs, that n cases block with probability 80 %.
+    """Return the smallest drop, scattered over outputs, that n cases block with probability 80 %.
 
-    `noise` is the variance of one case's difference without a drop; inf where even a drop of 1 is
-    too small to see.
+    `noise` is the variance of the difference of one case if there is no drop. The result is inf if
+    even a drop of 1 is not detected.
     """
 
-    def seen(drop: float) -> bool:
+    def detected(drop: float) -> bool:
         s = math.sqrt((noise + drop * (1 - drop) / m) / n)
         return drop >= (Z + Z_POWER) * s and drop - max_drop >= Z_POWER * s
 
-    if not seen(1.0):
+    if not detected(1.0):
         return math.inf
     low, high = 0.0, 1.0
-    while high - low > 1e-6:  # `seen` is monotone: both sides of it grow slower than the drop
+    while high - low > 1e-6:  # `detected` is monotone: both limits grow more slowly than the drop
         middle = (low + high) / 2
-        low, high = (low, middle) if seen(middle) else (middle, high)
+        low, high = (low, middle) if detected(middle) else (middle, high)
     return high
 
 
 def within_deviation(scores: Floats | Sequence[Sequence[float]]) -> float:
-    """The standard deviation within cases, from scores (cases, samples), NaN where missing.
+    """Return the standard deviation within cases, from scores (cases, samples), NaN if missing.
 
-    The mean of the cases' variances, over cases with two samples or more; where none has two, the
-    deviation of all scores, which is too large. NoValues of fewer than two scores.
+    The deviation is the root of the mean variance of the cases with at least two samples. If no
+    case has two samples, it is the deviation of all scores, which is too large. Raises NoValues for
+    fewer than two scores.
     """
     grid = np.asarray(scores, dtype=np.float64)
     seen = ~np.isnan(grid)
     counts = seen.sum(axis=1)
     if np.count_nonzero(seen) < 2:
-        raise NoValues("a deviation takes two scores or more")
-    twice = counts >= 2
-    if not twice.any():
+        raise NoValues("a standard deviation needs at least two scores")
+    repeated = counts >= 2
+    if not repeated.any():
         return float(np.std(grid[seen], ddof=1))
-    grid, seen, counts = grid[twice], seen[twice], counts[twice]
+    grid, seen, counts = grid[repeated], seen[repeated], counts[repeated]
     means = np.where(seen, grid, 0.0).sum(axis=1) / counts
     squares = (np.where(seen, grid - means[:, None], 0.0) ** 2).sum(axis=1)
     return math.sqrt(float((squares / (counts - 1)).mean()))

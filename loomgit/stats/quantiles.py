@@ -1,15 +1,14 @@
-"""Intervals for quantiles from order statistics, and what the extremes can say."""
+"""Intervals for quantiles from order statistics, and for the extremes."""
 
 from __future__ import annotations
 
 import math
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-
-from loomgit.stats.faults import OutOfRange
+from loomgit.stats.distributions import ALPHA, binomial_quantile
+from loomgit.stats.errors import OutOfRange
 from loomgit.stats.interval import Interval
-from loomgit.stats.laws import ALPHA, binomial_quantile
+from loomgit.stats.lazy_numpy import np
 from loomgit.stats.samples import ROUNDING, observed
 
 if TYPE_CHECKING:
@@ -17,17 +16,17 @@ if TYPE_CHECKING:
 
 
 def quantile_interval(values: Values, q: float, alpha: float = ALPHA) -> Interval:
-    """The q-quantile (q in (0, 1)) between two order statistics, whatever the law of the values.
+    """Return the q-quantile (q in (0, 1)) between two order statistics, for any distribution.
 
-    Conover's exact intervals (Practical Nonparametric Statistics, 3.2); an end is infinite where
-    n is too small to have one, for q = 0.95 the upper end below n = 59. Infinite values
-    (latency of what timed out) are values like others. The estimate is NumPy's.
+    The interval is exact (Conover, Practical Nonparametric Statistics, 3.2). A bound is infinite if
+    n is too small: for q = 0.95, the upper bound is infinite below n = 59. Infinite values (the
+    latency of a timeout) count like other values. The estimate is the same as NumPy's.
     """
     if not 0 < q < 1:
         raise OutOfRange(f"{q:g} is outside (0, 1)")
     x = np.sort(observed(values))
     n = x.size
-    tail = alpha * (1 + ROUNDING)  # alpha itself, but for binary fractions, is allowed
+    tail = alpha * (1 + ROUNDING)  # a tail probability of alpha is allowed despite rounding errors
     below = binomial_quantile(tail, n, q)  # P(Bin(n, q) < below) <= alpha
     above = binomial_quantile(1 - tail, n, q) + 1  # P(Bin(n, q) >= above) <= alpha
     low = float(x[below - 1]) if below >= 1 else -math.inf
@@ -36,7 +35,10 @@ def quantile_interval(values: Values, q: float, alpha: float = ALPHA) -> Interva
 
 
 def _linear(ordered: Floats, q: float) -> float:
-    """Type 7 of Hyndman and Fan, which NumPy's turns to NaN beside an infinite value."""
+    """Return the quantile of type 7 of Hyndman and Fan.
+
+    NumPy uses the same type, but returns NaN next to an infinite value.
+    """
     position = (ordered.size - 1) * q
     rank = math.floor(position)
     low, share = float(ordered[rank]), position - rank
@@ -45,15 +47,19 @@ def _linear(ordered: Floats, q: float) -> float:
 
 
 def extreme(values: Values, which: Literal["min", "max"]) -> Interval:
-    """The smallest or largest value as it was observed: a verdict on it is about these alone.
+    """Return the smallest or largest observed value.
 
-    No number of outputs bounds what the next will be; `unseen_share` says how rare it is.
+    A verdict on the extreme covers the observed values only, because the next output may exceed
+    them. `unseen_share` limits how often outputs beyond the extreme occur.
     """
     x = observed(values)
-    found = float(np.min(x) if which == "min" else np.max(x))
-    return Interval(found, found, found, x.size, "observed")
+    value = float(np.min(x) if which == "min" else np.max(x))
+    return Interval(value, value, value, x.size, "observed")
 
 
 def unseen_share(n: int, alpha: float = ALPHA) -> float:
-    """The largest share of outputs that may lie beyond the extreme of n of them: about 3/n."""
+    """Return the upper bound for the share of outputs beyond the extreme of n outputs.
+
+    The bound is about 3/n.
+    """
     return 1.0 - math.pow(alpha, 1 / n)

@@ -1,16 +1,19 @@
-"""Intervals for a rate, and how many perfect outputs it takes to believe in one."""
+"""Intervals for a rate, and the number of perfect outputs that prove one."""
 
 from __future__ import annotations
 
 import math
 
-from loomgit.stats.faults import NoValues, OutOfRange
+from loomgit.stats.distributions import ALPHA, beta_quantile
+from loomgit.stats.errors import NoValues, OutOfRange
 from loomgit.stats.interval import Interval
-from loomgit.stats.laws import ALPHA, beta_quantile
 
 
 def rate_interval(hits: int, n: int, alpha: float = ALPHA) -> Interval:
-    """The rate of `hits` among n with Clopper and Pearson's exact bounds (Biometrika 26, 1934)."""
+    """Return the rate of `hits` among n with exact bounds.
+
+    The bounds are those of Clopper and Pearson (Biometrika 26, 1934).
+    """
     if n < 1:
         raise NoValues("no value was observed")
     if not 0 <= hits <= n:
@@ -21,14 +24,16 @@ def rate_interval(hits: int, n: int, alpha: float = ALPHA) -> Interval:
 
 
 def smallest_sample(threshold: float, alpha: float = ALPHA) -> int:
-    """How many outputs, all of them good, it takes to show a rate above `threshold` in [0, 1).
+    """Return the number of outputs, all of them good, that prove a rate above `threshold`.
 
-    By symmetry a rate below 1 - threshold when none is bad: 59 for `rate < 0.05`.
+    `threshold` is in [0, 1). By symmetry, the same number of outputs without a bad one proves a
+    rate below 1 - threshold: 59 outputs for `rate < 0.05`.
     """
     if not 0 <= threshold < 1:
         raise OutOfRange(f"{threshold:g} is outside [0, 1)")
     if threshold == 0:
         return 1
     n = max(1, math.floor(math.log(alpha) / math.log(threshold)))
-    # The quotient is off by one at most; near 1 no step would show in the power any more.
+    # The quotient is off by one at most. A loop would not end near 1, where one step no longer
+    # changes the power.
     return n if math.pow(alpha, 1 / n) > threshold else n + 1

@@ -1,26 +1,29 @@
-"""From what was measured to arrays of numbers: where NaN means missing, and what is refused."""
+"""Convert measured values to arrays, in which NaN means missing, and check their range."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias
 
-import numpy as np
-import numpy.typing as npt
-
-from loomgit.stats.faults import NoValues, OutOfRange
+from loomgit.stats.errors import NoValues, OutOfRange
+from loomgit.stats.lazy_numpy import np
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-Floats: TypeAlias = npt.NDArray[np.float64]
-Flags: TypeAlias = npt.NDArray[np.bool_]
+    import numpy.typing as npt
+
+Floats: TypeAlias = "npt.NDArray[np.float64]"
+Flags: TypeAlias = "npt.NDArray[np.bool_]"
 Values: TypeAlias = "Sequence[float] | npt.NDArray[np.generic]"
 
-ROUNDING = 1e-12  # numbers nearer than this differ by binary fractions only
+ROUNDING = 1e-12  # numbers with a smaller difference are equal except for rounding errors
 
 
 def observed(values: Values) -> Floats:
-    """The values that are not missing (NaN), as a flat float array; NoValues where none is."""
+    """Return the values that are not missing (NaN) as a flat float array.
+
+    Raises NoValues if all are missing.
+    """
     flat = np.asarray(values, dtype=np.float64).ravel()
     flat = flat[~np.isnan(flat)]
     if not flat.size:
@@ -28,8 +31,8 @@ def observed(values: Values) -> Floats:
     return flat
 
 
-def within(values: Values, lo: float, hi: float) -> Floats:
-    """The observed values; OutOfRange where one is not in [lo, hi]."""
+def observed_in_range(values: Values, lo: float, hi: float) -> Floats:
+    """Return the observed values. Raises OutOfRange if a value is not in [lo, hi]."""
     flat = observed(values)
     least, most = float(np.min(flat)), float(np.max(flat))
     if least < lo or most > hi:

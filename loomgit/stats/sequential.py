@@ -1,37 +1,42 @@
-"""Draw until decided: bets against both answers whose winnings allow looking at any time.
+"""Sequential tests of a mean: sample until the comparison is decided. Checks at any time are valid.
 
-Mixture of betting e-processes after Waudby-Smith and Ramdas (arXiv 2010.09686); by Ville's
-inequality each wrong decision has probability alpha at most, however often one looks.
+The test is a mixture of betting e-processes after Waudby-Smith and Ramdas (arXiv 2010.09686). By
+Ville's inequality, each wrong decision has a probability of at most alpha, for any number of
+checks.
 """
 
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from loomgit.stats.bounds import moments_bounded_mean
-from loomgit.stats.faults import NoValues, OutOfRange
-from loomgit.stats.laws import ALPHA
+from loomgit.stats.distributions import ALPHA
+from loomgit.stats.errors import NoValues, OutOfRange
+from loomgit.stats.lazy_numpy import np
 from loomgit.stats.summary import Moments
 from loomgit.stats.verdicts import judge
 
 if TYPE_CHECKING:
     from loomgit.stats.interval import Interval
-    from loomgit.stats.order import Comparison
     from loomgit.stats.samples import Floats, Values
+    from loomgit.stats.thresholds import Comparison
     from loomgit.stats.verdicts import Outcome
 
-STAKES = np.geomspace(0.01, 0.99, 20)  # shares of the largest stake that cannot go broke
+
+@cache
+def _stakes() -> Floats:
+    """Return the stakes of the bets, as shares of the largest stake that cannot lose everything."""
+    return np.geomspace(0.01, 0.99, 20)
 
 
 class SequentialMean:
-    """Whether the mean of values in [lo, hi] satisfies the comparison, asked after any batch.
+    """A test of whether the mean of values in [lo, hi] satisfies a comparison, after any batch.
 
-    Feed batches in the order of a seeded shuffle of the cases, never in order of completion:
-    latency goes with score. A decision stays once it is made. A missing value (NaN) is skipped;
-    feed the bad end of the range to be strict. Constant memory.
+    The batches must be in the order of a seeded shuffle of the cases, not in the order of
+    completion, because latency and score are correlated. A decision is final. A missing value (NaN)
+    is skipped; pass the bad end of the range instead for a strict test. Memory use is constant.
     """
 
     __slots__ = (
@@ -53,21 +58,21 @@ class SequentialMean:
         self.alpha = alpha
         self._comparison = comparison
         self._lo, self._hi = lo, hi
-        self._limit = math.log(2 / alpha)  # two questions, half of alpha left for the closing
-        self._above = np.zeros_like(STAKES)
-        self._below = np.zeros_like(STAKES)
+        self._limit = math.log(2 / alpha)  # alpha / 2; the other half is for the closing interval
+        self._above = np.zeros_like(_stakes())
+        self._below = np.zeros_like(_stakes())
         self._moments = Moments()
 
     @property
     def n(self) -> int:
-        """How many values were fed, the missing ones not counted."""
+        """The number of values so far, without the missing ones."""
         return self._moments.n
 
     def update(self, values: Values) -> Outcome:
-        """Take in a batch and answer: pass, fail, or inconclusive while it is open.
+        """Add a batch and return the outcome: pass, fail, or inconclusive if the test is undecided.
 
-        OutOfRange for a value outside [lo, hi]. A threshold at or beyond an end of the range is
-        never decided before the closing.
+        Raises OutOfRange for a value outside [lo, hi]. If the threshold is at or beyond an end of
+        the range, only `close` decides.
         """
         x = np.asarray(values, dtype=np.float64).ravel()
         x = x[~np.isnan(x)]
@@ -78,18 +83,21 @@ class SequentialMean:
         if not self._lo < self.threshold < self._hi:
             return self.outcome
         gain = (x - self.threshold)[:, None]
-        self._above += np.log1p(STAKES / (self.threshold - self._lo) * gain).sum(0)
-        self._below += np.log1p(-STAKES / (self._hi - self.threshold) * gain).sum(0)
+        self._above += np.log1p(_stakes() / (self.threshold - self._lo) * gain).sum(0)
+        self._below += np.log1p(-_stakes() / (self._hi - self.threshold) * gain).sum(0)
         if self.outcome == "inconclusive":
-            up = self._comparison in (">", ">=")
+            is_minimum = self._comparison in (">", ">=")
             if _log_mean_exp(self._above) >= self._limit:
-                self.outcome = "pass" if up else "fail"
+                self.outcome = "pass" if is_minimum else "fail"
             elif _log_mean_exp(self._below) >= self._limit:
-                self.outcome = "fail" if up else "pass"
+                self.outcome = "fail" if is_minimum else "pass"
         return self.outcome
 
     def interval(self) -> Interval:
-        """The bounded interval at alpha / 2 of all that was fed; NoValues before the first."""
+        """Return the bounded interval at alpha / 2 of all values so far.
+
+        Raises NoValues if there are no values.
+        """
         moments = self._moments
         if moments.mean is None:
             raise NoValues("no value was observed")
@@ -100,12 +108,16 @@ class SequentialMean:
         )
 
     def close(self) -> Outcome:
-        """The last word when the budget is spent: as decided, else by the closing interval."""
+        """Return the final outcome. No more values may follow.
+
+        If `update` has decided the test, the outcome is that decision, else the outcome of the
+        closing interval.
+        """
         if self.outcome == "inconclusive":
             self.outcome = judge(self.interval(), self._comparison, self.threshold)
         return self.outcome
 
 
 def _log_mean_exp(logs: Floats) -> float:
-    most = float(np.max(logs))
-    return most + math.log(float(np.exp(logs - most).mean()))
+    largest = float(np.max(logs))
+    return largest + math.log(float(np.exp(logs - largest).mean()))

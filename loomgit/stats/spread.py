@@ -1,22 +1,23 @@
-"""An interval for the standard deviation, whose upper end distrusts what a small sample missed."""
+"""An interval for the standard deviation. Its upper bound allows for an unseen extreme value."""
 
 from __future__ import annotations
 
 import math
 from typing import TYPE_CHECKING
 
-import numpy as np
-
+from loomgit.stats.distributions import ALPHA
 from loomgit.stats.interval import Interval
-from loomgit.stats.laws import ALPHA
-from loomgit.stats.samples import within
+from loomgit.stats.lazy_numpy import np
+from loomgit.stats.samples import observed_in_range
 
 if TYPE_CHECKING:
     from loomgit.stats.samples import Floats, Values
 
 ROUNDS = 2_000
-CHUNK = 2**20  # numbers drawn at once
-CELLS = 4_000  # distinct values that are told apart: their width hides in the standard deviation
+CHUNK = 2**20  # random numbers in one batch
+MAX_DISTINCT_VALUES = (
+    4_000  # the most distinct values; more are binned, with bins too narrow to matter
+)
 
 
 def std_interval(
@@ -26,29 +27,30 @@ def std_interval(
     hi: float = 1.0,
     alpha: float = ALPHA,
 ) -> Interval:
-    """The sample standard deviation (ddof 1) of values in [lo, hi]; ends by Bayesian bootstrap.
+    """Return the sample standard deviation (ddof 1) of values in [lo, hi], with an interval.
 
-    Rubin (1981). The upper end counts one more value at the end of the range that is farther from
-    the mean; without a finite range there is none. Approximate: it misses up to 6 % for n = 1,000.
+    The bounds come from the Bayesian bootstrap (Rubin 1981). The upper bound includes one more
+    value, at the end of the range that is farther from the mean. It is infinite if that end is
+    infinite. The interval is approximate: the error rate is up to 6 % for n = 1,000.
     """
-    x = within(values, lo, hi)
+    x = observed_in_range(values, lo, hi)
     estimate = float(x.std(ddof=1)) if x.size > 1 and np.min(x) < np.max(x) else 0.0
     distinct, counts = np.unique(x, return_counts=True)
-    if distinct.size > CELLS:
-        counts, edges = np.histogram(x, CELLS)
+    if distinct.size > MAX_DISTINCT_VALUES:
+        counts, edges = np.histogram(x, MAX_DISTINCT_VALUES)
         distinct, counts = ((edges[1:] + edges[:-1]) / 2)[counts > 0], counts[counts > 0]
-    far = farther_end(float(x.mean()), lo, hi)
-    plain, wary = _weighted_stds(distinct, counts, far, rng)
+    far = far_end(float(x.mean()), lo, hi)
+    plain, extended = _weighted_stds(distinct, counts, far, rng)
     low = float(np.quantile(plain, alpha))
-    high = float(np.quantile(wary, 1 - alpha)) if math.isfinite(far) else math.inf
+    high = float(np.quantile(extended, 1 - alpha)) if math.isfinite(far) else math.inf
     ends = min(low, estimate), max(high, estimate)
     return Interval(estimate, *ends, x.size, "bayesian bootstrap", alpha)
 
 
-def farther_end(mean: float, lo: float, hi: float) -> float:
-    """The end of the range where one value more would raise the standard deviation most.
+def far_end(mean: float, lo: float, hi: float) -> float:
+    """Return the end of the range at which one more value raises the standard deviation most.
 
-    Infinite where the range is.
+    It is infinite if the range is infinite in that direction.
     """
     return hi if hi - mean >= mean - lo else lo
 
@@ -56,24 +58,24 @@ def farther_end(mean: float, lo: float, hi: float) -> float:
 def _weighted_stds(
     distinct: Floats, counts: np.ndarray, far: float, rng: np.random.Generator
 ) -> tuple[Floats, Floats]:
-    """Standard deviations under Dirichlet weights, without and with a value at `far`.
+    """Return standard deviations under Dirichlet weights, without and with one value at `far`.
 
-    A value seen c times weighs Gamma(c, 1): the same law as c weights, and the order of the
-    values cannot matter.
+    A value that occurs c times has a weight from Gamma(c, 1). This is the distribution of the sum
+    of c weights, and the order of the values has no effect.
     """
     centre = float(distinct.mean())
     x = distinct - centre
     extra = far - centre if math.isfinite(far) else 0.0
     step = max(1, CHUNK // x.size)
-    plain, wary = np.empty(ROUNDS), np.empty(ROUNDS)
+    plain, extended = np.empty(ROUNDS), np.empty(ROUNDS)
     for start in range(0, ROUNDS, step):
         chunk = slice(start, min(start + step, ROUNDS))
         weights = rng.standard_gamma(counts, (chunk.stop - chunk.start, x.size))
         total, first, second = weights.sum(1), weights @ x, weights @ x**2
         plain[chunk] = _std(total, first, second)
         weight = rng.standard_exponential(chunk.stop - chunk.start)
-        wary[chunk] = _std(total + weight, first + weight * extra, second + weight * extra**2)
-    return plain, wary
+        extended[chunk] = _std(total + weight, first + weight * extra, second + weight * extra**2)
+    return plain, extended
 
 
 def _std(total: Floats, first: Floats, second: Floats) -> Floats:

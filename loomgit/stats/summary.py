@@ -1,4 +1,4 @@
-"""Plain summaries of a stream of numbers: moments in constant memory, percentiles of kept ones."""
+"""Summaries of numbers: moments of a stream in constant memory, and percentiles of a list."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ if TYPE_CHECKING:
 
 
 class Moments:
-    """Mean, standard deviation and extremes of a stream, in one pass and constant memory.
+    """The mean, standard deviation and extremes of a stream, in one pass and constant memory.
 
-    Welford's recurrence (Technometrics 4(3), 1962), which does not cancel as sums of squares do.
+    It uses Welford's recurrence (Technometrics 4(3), 1962), which avoids the cancellation of sums
+    of squares.
     """
 
     __slots__ = ("_m2", "_mean", "max", "min", "n")
@@ -25,7 +26,7 @@ class Moments:
         self._m2 = 0.0
 
     def add(self, value: float) -> None:
-        """Take in one value."""
+        """Add one value."""
         self.n += 1
         delta = value - self._mean
         self._mean += delta / self.n
@@ -35,19 +36,23 @@ class Moments:
 
     @property
     def mean(self) -> float | None:
-        """The arithmetic mean, None of no values; never outside the extremes by rounding."""
+        """The arithmetic mean, or None if there are no values.
+
+        The mean is never beyond an extreme because of rounding.
+        """
         return min(max(self._mean, self.min), self.max) if self.n else None
 
     @property
     def std(self) -> float | None:
-        """The sample standard deviation (ddof 1), None of fewer than two values."""
+        """The sample standard deviation (ddof 1), or None for fewer than two values."""
         return math.sqrt(self._m2 / (self.n - 1)) if self.n > 1 else None
 
 
 def percentile(ordered: Sequence[float], q: float) -> float | None:
-    """The q-th percentile (q in [0, 100]) of ascending values, None of none.
+    """Return the q-th percentile (q in [0, 100]) of ascending values.
 
-    Linear interpolation between closest ranks: Hyndman and Fan's type 7, NumPy's default.
+    The result is None if there are no values. The percentile is interpolated linearly between the
+    closest ranks: type 7 of Hyndman and Fan, NumPy's default.
     """
     if not ordered:
         return None

@@ -1,32 +1,32 @@
-"""One-sample verdicts: an interval against a threshold passes, fails or is inconclusive."""
+"""One-sample verdicts: compare an interval with a threshold for pass, fail or inconclusive."""
 
 from __future__ import annotations
 
 import math
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
 from msgspec import Struct
 
+from loomgit.stats.distributions import ALPHA, Z
 from loomgit.stats.interval import Interval
-from loomgit.stats.laws import ALPHA, Z
-from loomgit.stats.order import holds
+from loomgit.stats.lazy_numpy import np
 from loomgit.stats.rates import smallest_sample
 from loomgit.stats.samples import observed
+from loomgit.stats.thresholds import holds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from loomgit.stats.order import Comparison
     from loomgit.stats.samples import Floats, Values
+    from loomgit.stats.thresholds import Comparison
 
 Outcome = Literal["pass", "fail", "inconclusive"]
 
 
 class Verdict(Struct, frozen=True):
-    """What the evidence says (`outcome`) and what the bare estimate says (`holds`).
+    """The verdict on one claim: `outcome` follows from the interval, `holds` from the estimate.
 
-    `missing` counts values that were not measured; the interval is of the others.
+    `missing` counts the missing values, which the interval does not include.
     """
 
     outcome: Outcome
@@ -36,9 +36,12 @@ class Verdict(Struct, frozen=True):
 
 
 def judge(interval: Interval, comparison: Comparison, threshold: float) -> Outcome:
-    """Pass if the whole interval satisfies the comparison, fail if no point of it does."""
-    up = comparison in (">", ">=")
-    worst, best = (interval.low, interval.high) if up else (interval.high, interval.low)
+    """Return pass if the whole interval satisfies the comparison, and fail if no point of it does.
+
+    Otherwise, the outcome is inconclusive.
+    """
+    is_minimum = comparison in (">", ">=")
+    worst, best = (interval.low, interval.high) if is_minimum else (interval.high, interval.low)
     if holds(worst, comparison, threshold):
         return "pass"
     return "inconclusive" if holds(best, comparison, threshold) else "fail"
@@ -51,11 +54,12 @@ def verdict(
     threshold: float,
     worst: float,
 ) -> Verdict:
-    """Judge what `measure` makes of the values that are not missing (NaN).
+    """Judge the interval that `measure` returns for the values that are not missing (NaN).
 
-    A pass that would not be one were every missing value `worst` is inconclusive. `worst` is the
-    bad end of the metric's range (`worst_end`); inf where cost or latency have none, so that a
-    missing one forbids the pass of a mean. NoValues where all are missing.
+    A pass becomes inconclusive if it would not be a pass with `worst` in place of every missing
+    value. `worst` is the bad end of the metric's range (`worst_end`). Cost and latency have no such
+    end. Their `worst` is inf, so a mean with a missing value does not pass. Raises NoValues if all
+    values are missing.
     """
     x = np.asarray(values, dtype=np.float64).ravel()
     known = observed(x)
@@ -63,14 +67,14 @@ def verdict(
     outcome = judge(interval, comparison, threshold)
     missing = x.size - known.size
     if missing and outcome == "pass":
-        feared = measure(np.where(np.isnan(x), worst, x))
-        if judge(feared, comparison, threshold) != "pass":
+        worst_case = measure(np.where(np.isnan(x), worst, x))
+        if judge(worst_case, comparison, threshold) != "pass":
             outcome = "inconclusive"
     return Verdict(outcome, holds(interval.estimate, comparison, threshold), interval, missing)
 
 
 def worst_end(comparison: Comparison, lo: float, hi: float) -> float:
-    """The end of [lo, hi] that satisfies the comparison least."""
+    """Return the end of [lo, hi] that is worst for the comparison."""
     return lo if comparison in (">", ">=") else hi
 
 
@@ -82,17 +86,18 @@ def needed_n(
     hi: float = 1.0,
     alpha: float = ALPHA,
 ) -> float:
-    """How many values it takes to decide a mean like this one, for "needs n >= ...".
+    """Return the number of values that decide a mean like this one, for "needs n >= ...".
 
-    (1.645 s / |mean - threshold|)^2, and never fewer than equal values would take, against which
-    only the unseen at the other end of [lo, hi] speaks (59 for `rate < 0.05` and none bad). inf
-    where the mean is the threshold. `deviation` is the standard deviation of the values.
+    The number is (1.645 s / |mean - threshold|)^2, where s is `deviation`, the standard deviation
+    of the values. If all values are equal, their mean is uncertain only because of unseen values at
+    the other end of [lo, hi]. The number for equal values is the minimum (59 for `rate < 0.05`
+    without a bad value). The number is inf if the mean equals the threshold.
     """
     margin = abs(estimate - threshold)
     if margin == 0:
         return math.inf
     spread = max(1, math.ceil((Z * deviation / margin) ** 2))
-    across = lo if estimate > threshold else hi
-    if not math.isfinite(across) or not lo < threshold < hi:
+    other_end = lo if estimate > threshold else hi
+    if not math.isfinite(other_end) or not lo < threshold < hi:
         return spread
-    return max(spread, smallest_sample((threshold - across) / (estimate - across), alpha))
+    return max(spread, smallest_sample((threshold - other_end) / (estimate - other_end), alpha))

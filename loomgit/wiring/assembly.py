@@ -1,7 +1,7 @@
-"""Assembly: a pipeline made ready to run, from its definition to gateway, evaluators and rows.
+"""Builds the adapters of a run from a pipeline's definition: gateway, evaluators, source and sink.
 
-With `loomgit.wiring.project` the only place that names concrete adapters. A run on the embedded
-model that needs no judge loads no model library.
+Only `loomgit.wiring` names concrete adapters. A run that uses the embedded model and no judge does
+not import a model library.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from loomgit.domain.place import Problem
 from loomgit.errors import ProblemsFound, UserError
 from loomgit.evaluators import registry
 from loomgit.gateway.budget import Budget
+from loomgit.gateway.cache_key_fields import CacheKeyFields
 from loomgit.gateway.call_locks import CallLocks
-from loomgit.gateway.cassette import Cassette, cassette_of, origin_of, parse_entries
+from loomgit.gateway.cassette import Cassette, cassette_path, hash_origin, parse_entries
 from loomgit.gateway.chain import Chain, Lanes, Recording, build
 from loomgit.gateway.reply_store import FILE, ReplyStore
-from loomgit.gateway.stand_in import StandIn
 from loomgit.pipeline.evaluate import Panel
 from loomgit.pipeline.loaded_row import example_output, loaded_row
 from loomgit.pipeline.output import OutputReader
@@ -39,7 +39,7 @@ from loomgit.rows.sources import open_source
 from loomgit.rows.spool import Spool
 from loomgit.rows.sql import QueryError
 from loomgit.wiring.documents import read_documents
-from loomgit.wiring.planning import Planning, own_judge
+from loomgit.wiring.planning import Planning, default_judge
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -50,16 +50,21 @@ if TYPE_CHECKING:
     from loomgit.domain.records import Record, RefusedRow
     from loomgit.domain.settings import Replay
     from loomgit.domain.values import JsonMapping, JsonObject
-    from loomgit.gateway.cassette import Entry
-    from loomgit.gateway.once import Claims
+    from loomgit.gateway.cassette import CassetteEntry
+    from loomgit.gateway.shared_calls import CallClaims
     from loomgit.pipeline.plan import Plan
     from loomgit.pipeline.prompt import Prompt
 
-AUTO_CONCURRENCY = 64  # calls in flight where a pipeline says `auto`
+AUTO_CONCURRENCY = 64  # the number of concurrent calls if `concurrency` is `auto`
 
 
 class Assembly(Planning):
-    """Makes what one run of a pipeline works with."""
+    """Builds the objects that one run of a pipeline uses."""
+
+    def concurrency(self, pipeline: Pipeline) -> int:
+        """Return the maximum number of concurrent calls of a pipeline."""
+        configured = pipeline.transform.concurrency
+        return configured or self.wiring.settings.defaults.concurrency or AUTO_CONCURRENCY
 
     def gateway(
         self,
@@ -69,31 +74,32 @@ class Assembly(Planning):
         recording: Recording | None = None,
         budget: float | Budget | None = None,
         check_keys: bool = True,
-        claims: Claims | None = None,
+        claims: CallClaims | None = None,
         replies: ReplyStore | None = None,
         outage: float | None = None,
     ) -> Chain:
-        """The gateway of this run; a budget in USD may be shared with other runs as a `Budget`,
-        calls with other processes as `claims`, the project's `replies` with other gateways; a model
-        that is out for `outage` seconds is given up. `recording` stands for the tree's own cassette
-        where another one is recorded in.
+        """Return the gateway of a run.
 
-        A pinned snapshot has the settings of its model where it has none of its own. Raises Denied
-        for a key that is seen to be missing (where something is asked, and `check_keys`), Untrusted
-        for a revision that sends a key elsewhere, UserError for a budget with a model of unknown
-        price, ProblemsFound for a damaged cassette.
+        `budget` is in USD. Runs can share a `Budget`, processes share calls through `claims`, and
+        gateways share the project's stored `replies`. The circuit breaker of a model opens after
+        `outage` seconds of failed attempts. `recording` replaces the tree's own cassette.
+
+        A pinned snapshot uses the settings of its model if it has no settings of its own. Raises
+        Denied if a key is known to be missing (only if the run calls models and `check_keys` is
+        true), Untrusted for a revision that sends a key to another address, UserError for a budget
+        with a model of unknown price, and ProblemsFound for a damaged cassette.
         """
         settings, pipeline = self.wiring.settings, plan.pipeline
-        transform, asked = pipeline.transform, plan.sampling.model
+        transform, called = pipeline.transform, plan.sampling.model
         lanes = self.lanes(plan)
-        named = [asked, *transform.fallback_models]
+        models = [called, *transform.fallback_models]
         if plan.judge is not None:
-            named.append(plan.judge)
+            models.append(plan.judge)
         if replay != "only":
-            self.wiring.trust.check_models(self.wiring, [plan.model, *named])
+            self.wiring.trust.check_models(self.wiring, [plan.model, *models])
             self.wiring.trust.check_params(self.wiring, pipeline)
         if check_keys and replay in ("off", "record"):
-            for model in named:
+            for model in models:
                 lanes.check(model)
         return build(
             lanes,
@@ -104,46 +110,50 @@ class Assembly(Planning):
             locks=CallLocks(self._cache_folder() / "calls.lock"),
             recording=recording or self.recording(plan, replay),
             budget=Budget(budget) if isinstance(budget, float | int) else budget,
-            fallbacks={asked: transform.fallback_models} if transform.fallback_models else None,
-            models=named,
+            fallbacks={called: transform.fallback_models} if transform.fallback_models else None,
+            models=models,
             outage=outage,
         )
 
     def recording(
-        self, plan: Plan, mode: Replay, elsewhere: Mapping[str, Entry] | None = None
+        self, plan: Plan, mode: Replay, elsewhere: Mapping[str, CassetteEntry] | None = None
     ) -> Recording | None:
-        """The cassette of this tree in use, with what is recorded `elsewhere` behind it; None where
-        none is used. Raises ProblemsFound for a damaged one."""
+        """Return the cassette of this tree, ready for `mode`, or None if the mode is `off`.
+
+        An entry of `elsewhere` is replayed if the cassette lacks it. Raises ProblemsFound for a
+        damaged cassette.
+        """
         if mode == "off":
             return None
-        shown = cassette_of(plan.pipeline.name)
-        cassette = Cassette(self.wiring.root / shown, shown, elsewhere)
+        path = cassette_path(plan.pipeline.name)
+        cassette = Cassette(self.wiring.root / path, path, elsewhere)
         context = {version.path: version.blob for version in plan.context.values()}
-        return Recording(cassette, mode, origin_of(plan.prompt.blob, context))
+        return Recording(cassette, mode, hash_origin(plan.prompt.blob, context))
 
-    def recorded(self, plan: Plan) -> Mapping[str, Entry]:
-        """What this tree holds recorded. Raises ProblemsFound where that is damaged."""
-        shown = cassette_of(plan.pipeline.name)
-        return parse_entries(self.wiring.tree.read([shown]).get(shown, b""), shown)
+    def recorded(self, plan: Plan) -> Mapping[str, CassetteEntry]:
+        """Return the cassette entries of this tree. Raises ProblemsFound for a damaged cassette."""
+        path = cassette_path(plan.pipeline.name)
+        return parse_entries(self.wiring.tree.read([path]).get(path, b""), path)
 
     def lanes(self, plan: Plan) -> Lanes:
-        """The ways to the models of a plan, with their prices."""
-        wiring, asked = self.wiring, plan.sampling.model
+        """Return the lanes (the connections to the providers) for a plan's models, with prices."""
+        wiring, called = self.wiring, plan.sampling.model
         models = dict(wiring.settings.models)
         if plan.model in models:
-            models.setdefault(asked, models[plan.model])
+            models.setdefault(called, models[plan.model])
         return Lanes(models, wiring.environment.reveal, wiring.environment.variables)
 
     def cache_rules(self, pipeline: Pipeline) -> dict[Purpose, CacheRule]:
-        """Whether, and for how long, kept replies are used again."""
+        """Return the cache rule of each purpose: whether and for how long cached replies are
+        used."""
         rule = CacheRule(enabled=self.wiring.settings.defaults.cache)
         return {"transform": pipeline.transform.cache or rule, "evaluate": rule}
 
     def replies(self) -> ReplyStore:
-        """The project's replies that were kept.
+        """Return the project's cached replies.
 
-        If the cache is committed, another one in the `.git` folder takes its place: a change could
-        bring in replies that no model gave.
+        If the cache is committed, a cache in the `.git` folder replaces it, because a commit could
+        add replies that no model returned.
         """
         if self._has_committed_cache():
             self.wiring.warn("the committed .loom/cache is not used")
@@ -162,7 +172,7 @@ class Assembly(Planning):
     def transformer(
         self, plan: Plan, prompt: Prompt, gateway: Gateway, context_field: str | None
     ) -> Transformer:
-        """The transform of a plan."""
+        """Return the transformer of a plan."""
         return Transformer(
             prompt,
             gateway,
@@ -171,16 +181,16 @@ class Assembly(Planning):
             context_field=context_field,
             variables=plan.variables,
             reader=OutputReader(plan.output),
-            stand_in=self._stand_in(plan),
+            stand_in=self._cache_key_fields(plan),
         )
 
-    def _stand_in(self, plan: Plan) -> StandIn | None:
-        """What `cache.key_fields` make of a record, where the pipeline has them."""
+    def _cache_key_fields(self, plan: Plan) -> CacheKeyFields | None:
+        """Return the inputs of the cache key, or None if the pipeline has no `cache.key_fields`."""
         rule = plan.pipeline.transform.cache
         if rule is None or not rule.key_fields:
             return None
         searched = {f"{RETRIEVED}:{path}": blob for path, blob in plan.documents.items()}
-        return StandIn(
+        return CacheKeyFields(
             rule.key_fields,
             prompt=plan.prompt.blob,
             context={name: file.blob for name, file in plan.context.items()} | searched,
@@ -189,10 +199,10 @@ class Assembly(Planning):
         )
 
     def retrieval(self, plan: Plan, key: str = "transform") -> Retrieval | None:
-        """What gives the records their documents, None where the pipeline searches none; `key` is
-        where the transform stands in the file.
+        """Return the retrieval that adds documents to the records, or None if there is no search.
 
-        Raises ProblemsFound for documents that cannot be searched, WorldError.
+        `key` is the key of the transform in the pipeline file. Raises ProblemsFound for documents
+        that cannot be searched, and WorldError.
         """
         transform, pipeline, tree = plan.pipeline.transform, plan.pipeline, self.wiring.tree
         retrieve, field = transform.retrieve, transform.documents_field
@@ -210,33 +220,35 @@ class Assembly(Planning):
         )
 
     def panel(self, plan: Plan, gateway: Gateway) -> Panel:
-        """The evaluators and the gate. Raises ProblemsFound where an evaluator cannot be made,
-        Untrusted for a revision that brings code of its own."""
+        """Return the evaluators and the gate. Raises ProblemsFound if an evaluator cannot be built,
+        and Untrusted for an untrusted revision with its own evaluator code."""
         evaluate, trust = plan.pipeline.evaluate, self.wiring.trust
         trust.check_code(self.wiring, evaluate.evaluators)
-        # A tree that is not trusted has the same evaluators, but maybe other modules beside them.
+        # The evaluator code of an untrusted tree was checked, but its other modules may differ.
         root = (self.wiring if trust.trusts(self.wiring) else trust.reference).root
-        made: list[tuple[EvaluatorSpec, Evaluator]] = []
+        evaluators: list[tuple[EvaluatorSpec, Evaluator]] = []
 
-        def make(spec: EvaluatorSpec) -> None:
-            evaluator = registry.build(spec, judge=plan.judge, gateway=gateway, root=root)
-            made.append((spec, evaluator))
+        def build_evaluator(spec: EvaluatorSpec) -> None:
+            evaluator = registry.build_evaluator(spec, judge=plan.judge, gateway=gateway, root=root)
+            evaluators.append((spec, evaluator))
 
-        if problems := _faults(plan.pipeline, make):
+        if problems := _evaluator_problems(plan.pipeline, build_evaluator):
             raise ProblemsFound(problems)
-        return Panel(made, evaluate.gate, sample=evaluate.sample)
+        return Panel(evaluators, evaluate.gate, sample=evaluate.sample)
 
     def check_evaluators(self, pipeline: Pipeline) -> list[Problem]:
-        """The faults of evaluators that show without a call to a model; no code of the project
-        runs."""
+        """Return the problems of evaluators that can be found without calling a model or running
+        the project's code."""
         defaults = self.wiring.settings.defaults
         model = pipeline.transform.model or defaults.model
-        judge = pipeline.evaluate.model or defaults.judge_model or own_judge(model)
-        check = partial(registry.check, judge=judge, gateway=_NoGateway(), root=self.wiring.root)
-        return _faults(pipeline, check)
+        judge = pipeline.evaluate.model or defaults.judge_model or default_judge(model)
+        check = partial(
+            registry.check_evaluator, judge=judge, gateway=_NoGateway(), root=self.wiring.root
+        )
+        return _evaluator_problems(pipeline, check)
 
     def failure_policy(self, plan: Plan, gateway: Gateway) -> FailurePolicy:
-        """`load.on_failure`, ready to use."""
+        """Return the policy for failed records that `load.on_failure` defines."""
         load = plan.pipeline.load
         if load.on_failure == "retry":
             return FailurePolicy(retries=load.retries)
@@ -248,16 +260,16 @@ class Assembly(Planning):
 
     def _fallback(self, plan: Plan, transform: Transform, gateway: Gateway) -> FailurePolicy:
         pipeline = replace(plan.pipeline, transform=transform)
-        second, prompt = self.plan(pipeline, plan.variables, plan.execution_date)
+        fallback, prompt = self.plan(pipeline, plan.variables, plan.execution_date)
         return FailurePolicy(
-            transformer=self.transformer(second, prompt, gateway, transform.documents_field),
-            retrieval=self.retrieval(second, "load.fallback"),
+            transformer=self.transformer(fallback, prompt, gateway, transform.documents_field),
+            retrieval=self.retrieval(fallback, "load.fallback"),
         )
 
     # -- rows
 
     def source(self, pipeline: Pipeline, values: QueryValues, *, limit: int | None) -> Source:
-        """The pipeline's source, cut to `limit` rows where a number is given."""
+        """Return the pipeline's source, with at most `limit` rows if `limit` is a number."""
         limits = [n for n in (pipeline.extract.limit, limit) if n is not None]
         extract = replace(pipeline.extract, limit=min(limits, default=None))
         trust = self.wiring.trust
@@ -273,8 +285,8 @@ class Assembly(Planning):
 
     @contextmanager
     def reading(self, pipeline: Pipeline) -> Iterator[None]:
-        """Around the use of a source: an error that names no line of a file gets the place of
-        `extract.source`, or of `extract.query`."""
+        """Context for the use of a source. An error without a file and line gets those of
+        `extract.query` if the pipeline has a query, else those of `extract.source`."""
         try:
             yield
         except ProblemsFound:
@@ -293,8 +305,11 @@ class Assembly(Planning):
         first: Sequence[Record],
         output: JsonMapping | None,
     ) -> None:
-        """Raise where the destination may not be written, or would refuse rows like those of the
-        `first` records; writes nothing."""
+        """Check the destination without writing to it.
+
+        Raises an error if the destination is not writable, or if it cannot store rows like those of
+        the `first` records.
+        """
         with TemporaryDirectory(prefix="loom-") as folder:
             self.sink(pipeline, key, first, output=output, stage=Path(folder), run="check")
 
@@ -308,14 +323,14 @@ class Assembly(Planning):
         stage: Path,
         run: str,
     ) -> Sink:
-        """The pipeline's destination, checked; `stage` is a folder for its temporary files.
+        """Return the pipeline's destination, checked. `stage` is a folder for its temporary files.
 
-        `key` are the fields that identify a record, empty where it is identified by a hash. The
-        `first` records and the declared `output` show what rows will be loaded; where `load.schema`
-        is silent, the output says which columns there will be.
+        `key` lists the fields that identify a record, and is empty if a hash identifies the record.
+        The `first` records and the declared `output` show the form of the rows to load. If
+        `load.schema` is missing, the output defines the columns.
         """
         load, fields = pipeline.load, example_output(output)
-        examples = [loaded_row(load, key, each.key, each.input, fields, {}) for each in first]
+        examples = [loaded_row(load, key, r.key, r.input, fields, {}) for r in first]
         if examples:
             key = key or (HASH_KEY,)
         with placed(pipeline, "load.destination"):
@@ -332,22 +347,24 @@ class Assembly(Planning):
         return sink
 
     def spool(self, state: Path, rows: Iterator[JsonObject | RefusedRow]) -> Spool:
-        """Write the rows to the run's spool (blocking)."""
+        """Write the rows to the run's spool. Blocks until all rows are written."""
         return Spool.write(state / "spool.jsonl.zst", rows)
 
     def quarantine(self, pipeline: Pipeline) -> Quarantine:
-        """The file that holds the pipeline's rejected records."""
+        """Return the file that holds the pipeline's rejected records."""
         return Quarantine(
             self.wiring.store.folder / "state" / "quarantine" / f"{pipeline.name}.jsonl"
         )
 
 
-def _faults(pipeline: Pipeline, make: Callable[[EvaluatorSpec], None]) -> list[Problem]:
-    """The evaluators that `make` refuses, each with its place."""
+def _evaluator_problems(
+    pipeline: Pipeline, check: Callable[[EvaluatorSpec], None]
+) -> list[Problem]:
+    """Return a problem for each evaluator for which `check` raises UserError."""
     problems = []
     for number, spec in enumerate(pipeline.evaluate.evaluators):
         try:
-            make(spec)
+            check(spec)
         except UserError as error:
             place = pipeline.place(f"evaluate.evaluators.{number}")
             problems.append(Problem(place, f"evaluate: {error.message}", error.hint))
@@ -355,7 +372,7 @@ def _faults(pipeline: Pipeline, make: Callable[[EvaluatorSpec], None]) -> list[P
 
 
 class _NoGateway:
-    """Stands where evaluators are made and not asked."""
+    """A gateway for evaluators that are only built to be checked. It is never called."""
 
     async def complete(self, request: Request) -> Completion:
         raise AssertionError(request.model)
@@ -366,7 +383,10 @@ class _NoGateway:
 
 @contextmanager
 def placed(pipeline: Pipeline, key: str) -> Iterator[None]:
-    """Put the place of `key` before what a user must change there."""
+    """Context that adds the file and line of `key` to a UserError.
+
+    A QueryError gets the file and line of `extract.query`. A ProblemsFound stays as it is.
+    """
     try:
         yield
     except ProblemsFound:

@@ -1,13 +1,13 @@
-"""Contradictions between a pipeline's parts, its records and its tests, found before a call."""
+"""Finds contradictions between a pipeline's parts, records and tests before any model call."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from loomgit.domain.place import Problem
+from loomgit.domain.suggestions import suggest_or_list
 from loomgit.domain.suites import UnitCase
-from loomgit.domain.words import one_of
-from loomgit.evaluators.aim import EXPECTED, PREFIX
+from loomgit.evaluators.field_selector import EXPECTED, EXPECTED_PREFIX
 from loomgit.evaluators.kinds import is_built_in, needs_reference
 from loomgit.harness.expected import expectations
 from loomgit.pipeline.output import compile_schema, describe_faults
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from loomgit.domain.suites import Suite
     from loomgit.domain.values import JsonMapping
 
-_OPEN = ("patternProperties", "$ref", "oneOf", "anyOf", "allOf")  # other fields may come from them
+_OPEN = ("patternProperties", "$ref", "oneOf", "anyOf", "allOf")  # may define other fields
 
 
 def declared_fields(output: JsonMapping | None) -> tuple[str, ...] | None:
-    """The fields of a declared output; None where the output may have others on purpose."""
+    """Return the fields of a declared output, or None if the output may have other fields too."""
     properties = (output or {}).get("properties")
     if output is None or not isinstance(properties, dict):
         return None
@@ -33,8 +33,8 @@ def declared_fields(output: JsonMapping | None) -> tuple[str, ...] | None:
     return tuple(properties)
 
 
-def contradictions(pipeline: Pipeline, output: JsonMapping | None) -> Iterator[Problem]:
-    """Contradictions within the pipeline, independent of its records.
+def find_contradictions(pipeline: Pipeline, output: JsonMapping | None) -> Iterator[Problem]:
+    """Yield the contradictions within the pipeline that do not depend on its records.
 
     `output` is the declared output.
     """
@@ -43,15 +43,15 @@ def contradictions(pipeline: Pipeline, output: JsonMapping | None) -> Iterator[P
         yield Problem(
             pipeline.place("load.on_failure"),
             "load.on_failure: 'fallback' needs load.fallback",
-            "add `fallback: {value: {...}}` under load, or write on_failure: quarantine",
+            "add `fallback: {value: {...}}` under load, or use on_failure: quarantine",
         )
     for included in load.include:
         if included in _types(output):
             message = (
-                f"load.include: the output has a field '{included}' too; remove it here or there"
+                f"load.include: the output has a field '{included}' too; remove one of the two"
             )
             yield Problem(pipeline.place("load.include"), message)
-    yield from _other_types(pipeline, output)
+    yield from _type_conflicts(pipeline, output)
     if load.schema is not None and load.fallback is not None and load.fallback.value is not None:
         faults = describe_faults(compile_schema(load.schema), dict(load.fallback.value))
         if faults:
@@ -64,34 +64,37 @@ def contradictions(pipeline: Pipeline, output: JsonMapping | None) -> Iterator[P
     for name in required if isinstance(required, list) else ():
         if isinstance(name, str) and name not in fields:
             message = f"load.schema: the output has no field '{name}'"
-            yield Problem(pipeline.place("load.schema"), message, one_of(name, fields, "it has"))
+            yield Problem(
+                pipeline.place("load.schema"), message, suggest_or_list(name, fields, "it has")
+            )
     for place, spec in _evaluators(pipeline):
         field = spec.config.get("field")
         name = str(field).partition(".")[0]
         if field is not None and name not in fields and str(field) not in fields:
             message = f"evaluate: '{spec.name}': the output has no field '{name}'"
-            yield Problem(place, message, one_of(name, fields, "it has"))
+            yield Problem(place, message, suggest_or_list(name, fields, "it has"))
 
 
-def _other_types(pipeline: Pipeline, output: JsonMapping | None) -> Iterator[Problem]:
-    """The fields that `load.schema` wants with a type that the declared output never has."""
-    wanted, declared = _types(pipeline.load.schema), _types(output)
-    for name, types in wanted.items():
-        found = declared.get(name)
-        if types and found and not types & found:
-            listed = f"{' or '.join(sorted(types))}, and the output is {' or '.join(sorted(found))}"
-            message = f"load.schema: '{name}' is {listed}"
+def _type_conflicts(pipeline: Pipeline, output: JsonMapping | None) -> Iterator[Problem]:
+    """Yield a problem for each field whose types in `load.schema` and in the declared output have
+    nothing in common."""
+    required, declared = _types(pipeline.load.schema), _types(output)
+    for name, types in required.items():
+        output_types = declared.get(name)
+        if types and output_types and not types & output_types:
+            expected, actual = (" or ".join(sorted(names)) for names in (types, output_types))
+            message = f"load.schema: '{name}' is {expected}, but the output declares {actual}"
             yield Problem(pipeline.place("load.schema"), message)
 
 
 def _types(schema: JsonMapping | None) -> dict[str, set[str]]:
-    """The types that a JSON Schema allows for each field; an integer is a number too."""
+    """Return the types that a JSON Schema allows for each field. `number` includes `integer`."""
     properties = (schema or {}).get("properties")
     types: dict[str, set[str]] = {}
     for name, value in properties.items() if isinstance(properties, dict) else ():
-        named = value.get("type") if isinstance(value, dict) else None
-        listed = named if isinstance(named, list) else [named]
-        types[name] = {each for each in listed if isinstance(each, str)}
+        declared = value.get("type") if isinstance(value, dict) else None
+        choices = declared if isinstance(declared, list) else [declared]
+        types[name] = {choice for choice in choices if isinstance(choice, str)}
         if "number" in types[name]:
             types[name].add("integer")
     return types
@@ -100,16 +103,18 @@ def _types(schema: JsonMapping | None) -> dict[str, set[str]]:
 def missing_fields(
     pipeline: Pipeline, fields: Sequence[str], filled: Collection[str]
 ) -> Iterator[Problem]:
-    """What the pipeline wants of the records besides the prompt.
+    """Yield a problem for each field that the pipeline needs outside its prompt and that the
+    records lack.
 
-    `fields` occur in some record, `filled` have a value in some record.
+    `fields` are the fields of all records. `filled` are the fields with a value in at least one
+    record.
     """
     for name in pipeline.load.include:
         yield from _missing(pipeline, "load.include", name, fields)
     retrieve, field = pipeline.transform.retrieve, pipeline.transform.documents_field
     if retrieve is None and field:
         yield from _missing(pipeline, "transform.context", field, fields)
-    elif retrieve is not None and field not in fields:  # none of the records brings documents
+    elif retrieve is not None and field not in fields:  # the search adds this field to the records
         key = "transform.retrieve.query_field"
         yield from _missing(pipeline, key, retrieve.query_field, fields)
     for place, spec in _evaluators(pipeline):
@@ -118,7 +123,7 @@ def missing_fields(
             name = str(reference).partition(".")[0]
             if name not in fields and str(reference) not in fields:
                 message = f"evaluate: '{spec.name}': the records have no field '{reference}'"
-                yield Problem(place, message, one_of(name, fields, "they have"))
+                yield Problem(place, message, suggest_or_list(name, fields, "they have"))
             elif name not in filled and str(reference) not in filled:
                 message = f"evaluate: '{spec.name}': no record has a value in '{reference}'"
                 yield Problem(place, message)
@@ -126,49 +131,51 @@ def missing_fields(
             yield Problem(
                 place,
                 f"evaluate: '{spec.name}': the records have no reference to compare with",
-                "configure 'reference' or 'reference_field', or give them a field "
-                f"'{PREFIX}{spec.config.get('field') or 'FIELD'}' or '{EXPECTED}'",
+                "configure 'reference' or 'reference_field', or add to the records a field "
+                f"'{EXPECTED_PREFIX}{spec.config.get('field') or 'FIELD'}' or '{EXPECTED}'",
             )
 
 
 def missing_key(pipeline: Pipeline, key: Sequence[str], fields: Sequence[str]) -> Iterator[Problem]:
-    """The key fields that no record has."""
+    """Yield a problem for each key field that no record has."""
     for name in key:
         yield from _missing(pipeline, "extract.key", name, fields)
 
 
-def outside_output(suite: Suite, output: JsonMapping | None) -> Iterator[Problem]:
-    """The fields that a test file expects and that the declared output does not have."""
+def unknown_expected_fields(suite: Suite, output: JsonMapping | None) -> Iterator[Problem]:
+    """Yield a problem for each field that a test file expects but the declared output does not
+    have."""
     fields = declared_fields(output)
     if fields is None:
         return
     for test in suite.unit_tests:
         if not isinstance(test, UnitCase):
             continue
-        for wanted in expectations(test.expected):
-            name = wanted.path[0]
-            bounded = wanted.bounded if len(wanted.path) == 1 else None
-            known = name in fields or bounded in fields or name.startswith(PREFIX)
-            if not known and wanted.value is not None:
-                message = f"test '{test.name}' expects '{bounded or name}', which is not in output"
-                yield Problem(test.place, message, one_of(bounded or name, fields, "it has"))
+        for expectation in expectations(test.expected):
+            name = expectation.path[0]
+            bounded = expectation.bounded if len(expectation.path) == 1 else None
+            known = name in fields or bounded in fields or name.startswith(EXPECTED_PREFIX)
+            if not known and expectation.value is not None:
+                field = bounded or name
+                message = f"test '{test.name}' expects '{field}', but the output has no such field"
+                yield Problem(test.place, message, suggest_or_list(field, fields, "it has"))
 
 
 def _missing(pipeline: Pipeline, key: str, name: str, fields: Sequence[str]) -> Iterator[Problem]:
     if name not in fields:
         message = f"{key}: the records have no field '{name}'"
-        yield Problem(pipeline.place(key), message, one_of(name, fields, "they have"))
+        yield Problem(pipeline.place(key), message, suggest_or_list(name, fields, "they have"))
 
 
 def _evaluators(pipeline: Pipeline) -> Iterator[tuple[Place, EvaluatorSpec]]:
     for number, spec in enumerate(pipeline.evaluate.evaluators):
-        if is_built_in(spec):  # Loom does not know the configuration of others
+        if is_built_in(spec):  # Loom does not know the configuration of other types
             yield pipeline.place(f"evaluate.evaluators.{number}"), spec
 
 
 def _has_reference(spec: EvaluatorSpec, filled: Collection[str]) -> bool:
-    """Whether some record has what the evaluator compares with."""
+    """Whether at least one record has a reference for the evaluator."""
     field = spec.config.get("field")
     if field is not None:
-        return EXPECTED in filled or f"{PREFIX}{field}" in filled
-    return any(name == EXPECTED or name.startswith(PREFIX) for name in filled)
+        return EXPECTED in filled or f"{EXPECTED_PREFIX}{field}" in filled
+    return any(name == EXPECTED or name.startswith(EXPECTED_PREFIX) for name in filled)

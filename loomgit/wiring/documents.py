@@ -1,4 +1,4 @@
-"""The documents that a pipeline searches: found by its globs in a tree, and read as text."""
+"""The documents that a pipeline searches: the files of one revision that match its globs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from loomgit.domain.place import Problem
-from loomgit.domain.withheld import is_withheld
+from loomgit.domain.withheld_files import is_withheld
 from loomgit.errors import ProblemsFound
 
 if TYPE_CHECKING:
@@ -17,21 +17,22 @@ if TYPE_CHECKING:
 
 
 def searching(pipeline: Pipeline) -> Iterator[tuple[str, Transform, Retrieve]]:
-    """The transforms of a pipeline that search documents, each with its key in the file."""
+    """Yield the transforms of a pipeline that search documents, each with its key in the file."""
     fallback = pipeline.load.fallback
-    instead = None if fallback is None else fallback.transform
-    for key, transform in (("transform", pipeline.transform), ("load.fallback", instead)):
+    second = None if fallback is None else fallback.transform
+    for key, transform in (("transform", pipeline.transform), ("load.fallback", second)):
         if transform is not None and transform.retrieve is not None:
             yield key, transform, transform.retrieve
 
 
 def is_outside(path: str) -> bool:
-    """Whether a path leads out of the project."""
+    """Whether a path points outside the project."""
     return PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts
 
 
 def _is_withheld(tree: Tree, path: str) -> bool:
-    """Whether a file never reaches a model: it may hold secrets, or is outside of the project."""
+    """Whether a file must not be sent to a model, because it may contain secrets or is outside the
+    project."""
     real = tree.real_path(path)
     return is_withheld(path) or real is None or is_withheld(real)
 
@@ -39,8 +40,11 @@ def _is_withheld(tree: Tree, path: str) -> bool:
 def find_documents(
     tree: Tree, pipeline: Pipeline, key: str, retrieve: Retrieve, problems: list[Problem]
 ) -> dict[str, str]:
-    """Git's ids of the documents by path; a glob that matches none becomes a problem, and one that
-    leads outside is left to who checks the file."""
+    """Return the Git ids of the documents, by path.
+
+    Adds each glob without a match to `problems`. The check of the pipeline file reports globs that
+    point outside the project.
+    """
     paths: dict[str, None] = {}
     for number, glob in enumerate(retrieve.documents):
         if is_outside(glob):
@@ -48,11 +52,10 @@ def find_documents(
         matched = [path for path in tree.matching(glob) if not _is_withheld(tree, path)]
         if not matched:
             message = f"{key}.retrieve.documents: no file of the project matches '{glob}'"
-            hint = (
-                "files that Git ignores, .env files and links out of the project are not searched"
-            )
+            hint = "Loom does not search ignored files, .env files and links out of the project"
             if not set("*?[") & set(glob):
-                hint = f"the files of a folder are '{glob.rstrip('/')}/**', their kinds '*.md'"
+                folder = glob.rstrip("/")
+                hint = f"'{folder}/**' matches the files of a folder, '*.md' files of one kind"
             place = pipeline.place(f"{key}.retrieve.documents.{number}")
             problems.append(Problem(place, message, hint))
         paths |= dict.fromkeys(matched)
@@ -63,23 +66,23 @@ def find_documents(
 def read_documents(
     tree: Tree, pipeline: Pipeline, key: str, documents: dict[str, str]
 ) -> dict[str, str]:
-    """The texts by path. Raises ProblemsFound for a file that is no text, or that changed since it
-    was found."""
+    """Return the texts by path. Raises ProblemsFound for a file that is not text, or that has
+    changed since it was found."""
     texts: dict[str, str] = {}
     problems: list[Problem] = []
     place = pipeline.place(f"{key}.retrieve.documents")
-    held = tree.read(list(documents))
+    contents = tree.read(list(documents))
     for path in documents:
-        content = held.get(path)
+        content = contents.get(path)
         if content is None:
-            continue  # gone since: the entries say so below
+            continue  # the comparison of the entries below reports deleted files
         try:
             text = content.decode("utf-8")
         except UnicodeDecodeError:
             text = "\0"
         if "\0" in text:
-            message = f"{key}.retrieve.documents: {path} is no UTF-8 text"
-            hint = "name the text files alone, as in 'docs/**/*.md'"
+            message = f"{key}.retrieve.documents: {path} is not UTF-8 text"
+            hint = "match text files only, as in 'docs/**/*.md'"
             problems.append(Problem(place, message, hint))
         texts[path] = text
     if problems:

@@ -1,9 +1,9 @@
-"""Wiring: the project's settings, repository, versions and store.
+"""The adapters of a project that exist longer than a run: settings, repository, versions and store.
 
-Everything is made, and its library loaded, when it is first asked for: a command pays for what it
-uses. What a run needs besides stands in `loomgit.wiring.assembly`.
+Each adapter is created, and its library imported, at the first use, so a command does not load
+libraries that it does not need. `loomgit.wiring.assembly` builds the other objects of a run.
 """
-# ruff: noqa: PLC0415 - see above: these are the doors that stay shut until somebody knocks
+# ruff: noqa: PLC0415 - the adapters are imported when they are first used
 
 from __future__ import annotations
 
@@ -13,94 +13,44 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from loomgit.domain.outside import remember_address
 from loomgit.errors import LoomError
+from loomgit.wiring.project_files import ProjectFiles
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
     from tempfile import TemporaryDirectory
 
     from loomgit.config.environment import Environment
-    from loomgit.config.parsed import Parsed
+    from loomgit.config.parse_cache import ParseCache
     from loomgit.domain.settings import Settings
-    from loomgit.history.objects import Entry
+    from loomgit.history.git_objects import TreeEntry
     from loomgit.history.repository import Repository
     from loomgit.history.store import RunStore
     from loomgit.history.trees import Tree
     from loomgit.history.versions import Versions
     from loomgit.wiring.trust import Trust
 
-# GitPython looks for the `git` command when it is imported; without one, each use of it says so.
+# GitPython searches for the `git` command during its import. If the command is missing, `quiet`
+# moves the error from the import to each use of the command.
 os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
 STORE = ".loom"
 
 
-class Wiring:
-    """The adapters of one project that outlive a run; `warn` hears what stops nothing."""
+class Wiring(ProjectFiles):
+    """The adapters of one project that exist longer than a run.
 
-    def __init__(
-        self, root: Path, variables: Mapping[str, str], warn: Callable[[str], None]
-    ) -> None:
-        self._root = root
-        self.warn = warn
-        self.variables = variables
-
-    @property
-    def root(self) -> Path:
-        """The project's folder."""
-        return self._root
-
-    @cached_property
-    def settings(self) -> Settings:
-        """`.loom/config.yaml`."""
-        from loomgit.config.text import SETTINGS_FILE, read
-        from loomgit.domain.settings import Settings
-
-        if not (self.root / SETTINGS_FILE).exists():
-            return Settings()
-        return self.parsed.settings(*read(self.root / SETTINGS_FILE, self.root))
-
-    @cached_property
-    def parsed(self) -> Parsed:
-        """What parses the project's files, and has parsed some before."""
-        from loomgit.config.parsed import Parsed
-
-        try:
-            return Parsed(self.repository.common_dir / "loom" / "parsed")
-        except LoomError:
-            return Parsed(None)
-
-    @cached_property
-    def tree(self) -> Tree:
-        """The project's files: those of the working tree."""
-        from loomgit.history.trees import Tree
-
-        return Tree(self.repository)
-
-    @cached_property
-    def environment(self) -> Environment:
-        """The process environment and `.env`, for `${NAME}` at the moment of use."""
-        from loomgit.config.environment import Environment
-
-        return Environment.from_project(self.root, self.variables)
-
-    @cached_property
-    def repository(self) -> Repository:
-        """The Git repository around the project."""
-        from loomgit.history.repository import Repository
-
-        return Repository.open(self.root)
+    `warn` receives messages about problems that do not stop the command.
+    """
 
     @cached_property
     def versions(self) -> Versions:
-        """Prompt and context files at versions."""
+        """Reads prompt and context files at their versions."""
         from loomgit.history.versions import Versions
 
         return Versions(self.repository, self.tree.revision)
 
     @cached_property
     def store(self) -> RunStore:
-        """The results under `.loom/`, which linked worktrees share with the main one."""
+        """The results under `.loom/`. Linked worktrees share them with the main worktree."""
         from loomgit.history.store import RunStore
         from loomgit.history.worktrees import find_folder
 
@@ -109,7 +59,7 @@ class Wiring:
 
         own = self.root / STORE
         folder = find_folder(self.root, lambda: self.repository)
-        # What is tracked belongs to the checkout that it is committed from.
+        # Tracked results belong to the checkout in which they are committed.
         return RunStore(
             own if folder != own and tracked() else folder,
             self.warn,
@@ -119,7 +69,7 @@ class Wiring:
 
     @cached_property
     def trust(self) -> Trust:
-        """Which revisions may run their own code and use the keys."""
+        """Decides which revisions may run their own code and use the keys."""
         from loomgit.wiring.trust import Trust
 
         return Trust(self)
@@ -131,7 +81,8 @@ class Wiring:
         return bool(Tree(self.repository, INDEX).entries([path]))
 
     def _committed_runs(self) -> list[str]:
-        """The run files in Git's index, except those that the base has."""
+        """Return the run files in Git's index, except the base's run files that have not
+        changed."""
         from loomgit.history.baselines import Baselines
         from loomgit.history.trees import INDEX, Tree
 
@@ -139,30 +90,22 @@ class Wiring:
         paths = staged.files(f"{STORE}/runs", ".json")
         if not paths:
             return []
-        trusted: dict[str, Entry] = {}
+        trusted: dict[str, TreeEntry] = {}
         try:
-            ends = Baselines(self.repository, self.settings.baseline, self.variables).choose()
-            if ends.base is not None:
-                trusted = Tree(self.repository, ends.base).entries(paths)
+            baselines = Baselines(self.repository, self.settings.baseline, self.variables)
+            base = baselines.choose().base
+            if base is not None:
+                trusted = Tree(self.repository, base).entries(paths)
         except LoomError:
-            pass  # without a base nothing tells what the change has added
-        now = staged.entries(paths)
-        return [path.removeprefix(f"{STORE}/") for path in paths if trusted.get(path) != now[path]]
-
-    def connection(self, alias: str) -> str | None:
-        """The URL behind a connection's alias, its references replaced; None if not configured."""
-        secret = self.settings.connections.get(alias)
-        if secret is None:
-            return None
-        url = self.environment.reveal(secret)
-        remember_address(url)
-        return url
+            pass  # if there is no base, the change may have added all run files
+        entries = staged.entries(paths)
+        return [p.removeprefix(f"{STORE}/") for p in paths if trusted.get(p) != entries[p]]
 
     def close(self) -> None:
-        """Let go of what was made for a time: here nothing."""
+        """Release temporary resources. A project in the working tree has no such resources."""
 
     def with_store(self, folder: Path) -> Self:
-        """The same project with its results in a folder of their own."""
+        """Return the same project with a store in `folder`."""
         from loomgit.history.store import RunStore
 
         other = copy(self)
@@ -170,27 +113,30 @@ class Wiring:
         return other
 
     def at(self, revision: str) -> WiringAt:
-        """The same project with its files at a commit (its id) or in the index (`""`)."""
+        """Return the same project with its files at `revision`, a commit id or `""` for the
+        index."""
         return WiringAt(self, revision)
 
 
 class WiringAt(Wiring):
-    """A project's files as a commit or the index has them, beside its store and environment.
+    """A project's files at a commit or in the index. The store and the environment are those of the
+    working tree.
 
-    Nothing is checked out: who needs files on disk (data, own evaluators) asks for `root`, and the
-    files are exported until `close`.
+    The files are not checked out. The first use of `root` exports them to a temporary folder,
+    because data sources and the project's own evaluators need files on disk. `close` removes the
+    folder.
     """
 
-    def __init__(self, whole: Wiring, revision: str) -> None:
-        self.warn = whole.warn
-        self.variables = whole.variables
-        self._whole = whole
+    def __init__(self, checkout: Wiring, revision: str) -> None:
+        self.warn = checkout.warn
+        self.variables = checkout.variables
+        self._checkout = checkout
         self._revision = revision
         self._exported: TemporaryDirectory[str] | None = None
 
     @property
     def root(self) -> Path:
-        """The project's folder among the exported files, which is made when it is first needed."""
+        """The project's folder in the exported files. The first use exports them."""
         return self._export
 
     @cached_property
@@ -210,42 +156,44 @@ class WiringAt(Wiring):
 
     @cached_property
     def settings(self) -> Settings:
-        """`.loom/config.yaml` as it is there."""
-        from loomgit.config.text import SETTINGS_FILE, decode
+        """The settings in `.loom/config.yaml` at the revision."""
+        from loomgit.config.project_files import SETTINGS_FILE, decode
         from loomgit.domain.settings import Settings
 
         name = SETTINGS_FILE.as_posix()
-        held = self.tree.read([name]).get(name)
-        return Settings() if held is None else self.parsed.settings(decode(held, name), name)
+        content = self.tree.read([name]).get(name)
+        if content is None:
+            return Settings()
+        return self.parse_cache.settings(decode(content, name), name)
 
     @cached_property
     def tree(self) -> Tree:
-        """The project's files."""
+        """The project's files at the revision."""
         from loomgit.history.trees import Tree
 
         return Tree(self.repository, self._revision)
 
     @cached_property
     def environment(self) -> Environment:
-        """That of the working tree: a commit holds no secrets."""
-        return self._whole.environment
+        """The environment of the working tree, because a commit contains no secrets."""
+        return self._checkout.environment
 
     @cached_property
     def trust(self) -> Trust:
-        """That of the working tree."""
-        return self._whole.trust
+        """The trust decisions of the working tree."""
+        return self._checkout.trust
 
     @cached_property
-    def parsed(self) -> Parsed:
-        """That of the working tree."""
-        return self._whole.parsed
+    def parse_cache(self) -> ParseCache:
+        """The parse cache of the working tree."""
+        return self._checkout.parse_cache
 
     @cached_property
     def repository(self) -> Repository:
-        """The Git repository around the project."""
-        return self._whole.repository
+        """The Git repository that contains the project."""
+        return self._checkout.repository
 
     @cached_property
     def store(self) -> RunStore:
         """The results under `.loom/` of the working tree."""
-        return self._whole.store
+        return self._checkout.store

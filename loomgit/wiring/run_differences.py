@@ -1,10 +1,10 @@
-"""What differs between the inputs of a stored run and those of a pipeline at a commit, in words."""
+"""Describes how the inputs of a stored run differ from those of a pipeline at a commit."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from loomgit.harness.differences import differences
+from loomgit.comparison.differences import differences
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -14,16 +14,18 @@ if TYPE_CHECKING:
 
 
 def run_differences(plan: Plan, run: Run) -> tuple[str, ...]:
-    """What differs in a run, as far as run files record it: `context taxonomy v1.2`,
-    `model openai/gpt-4o`, `vars.tone formal`, `evaluator label`. Empty where nothing recorded
-    differs."""
-    found = [
+    """Return the differences that the run file shows, or nothing if no recorded input differs.
+
+    Examples are `context taxonomy v1.2`, `model openai/gpt-4o`, `vars.tone formal` and `evaluator
+    label`.
+    """
+    differing = [
         *_contents(plan, run.config),
         *_settings(plan, run.config),
         *_question(plan, run),
         *_files(plan, run),
     ]
-    return tuple(dict.fromkeys(found))
+    return tuple(dict.fromkeys(differing))
 
 
 def _contents(plan: Plan, config: RunConfig) -> Iterator[str]:
@@ -44,8 +46,8 @@ def _settings(plan: Plan, config: RunConfig) -> Iterator[str]:
         yield f"model {config.model}"
     elif config.model_version != pinned:
         yield f"model version {config.model_version or 'not pinned'}"
-    for found in differences(plan.parameters(), config.parameters):
-        yield f"{found.part} {found.head}"
+    for difference in differences(plan.parameters(), config.parameters):
+        yield f"{difference.part} {difference.head}"
 
 
 def _question(plan: Plan, run: Run) -> Iterator[str]:
@@ -53,18 +55,18 @@ def _question(plan: Plan, run: Run) -> Iterator[str]:
     if before["format"] != now.get("format", 1):
         yield f"evaluation format {now.get('format', 1)}"
         return
-    one, two = before.get("evaluators"), now.get("evaluators")
-    if isinstance(one, dict) and isinstance(two, dict):
-        changed = (found.part.partition(".")[0] for found in differences(one, two))
+    old, new = before.get("evaluators"), now.get("evaluators")
+    if isinstance(old, dict) and isinstance(new, dict):
+        changed = (each.part.partition(".")[0] for each in differences(old, new))
         yield from (f"evaluator {name}" for name in dict.fromkeys(changed))
 
 
 def _files(plan: Plan, run: Run) -> Iterator[str]:
-    """Included templates, code of evaluators and documents; the pipeline file says nothing by
-    itself."""
+    """Yield the differences in included templates, evaluator code and documents. A change to the
+    pipeline file alone is not a difference, because its settings are compared one by one."""
     own = plan.pipeline.path
-    held = {**plan.files, **plan.code}
-    before = {path: blob for path, blob in held.items() if path != own}
+    files = {**plan.files, **plan.code}
+    before = {path: blob for path, blob in files.items() if path != own}
     now = {path: blob for path, blob in run.files.items() if path != own}
     for path in sorted({*before, *now}):
         if before.get(path) != now.get(path):

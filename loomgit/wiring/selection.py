@@ -1,4 +1,4 @@
-"""Which pipelines a command works on: by name, by the DAG, by what differs from the baseline."""
+"""Selects the pipelines that a command works on: by name, by dependency, by change."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from loomgit.domain.place import Problem
-from loomgit.domain.words import one_of
+from loomgit.domain.suggestions import suggest_or_list
 from loomgit.errors import ProblemsFound
-from loomgit.pipeline.dag import Dag, Facts, parse_selection, select
-from loomgit.wiring.bench import Bench
-from loomgit.wiring.limits import same_place
-from loomgit.wiring.modified import modified
+from loomgit.pipeline.dag import Dag, SelectionFacts, parse_selection, select
+from loomgit.wiring.changed_inputs import modified
+from loomgit.wiring.revision import ProjectRevision
+from loomgit.wiring.unsupported import same_place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from loomgit.domain.definitions import Pipeline
-    from loomgit.history.baselines import Ends
+    from loomgit.history.baselines import ComparedRevisions
     from loomgit.pipeline.dag import Term
     from loomgit.wiring.project import Wiring
 
@@ -29,36 +29,38 @@ NO_VARIABLES: Mapping[str, str] = MappingProxyType({})
 
 
 class Selected(Struct, frozen=True):
-    """A pipeline that was selected, and why: `named`, `upstream of x`, `modified: ...`."""
+    """A selected pipeline with the reasons: `named`, `upstream of x`, `modified: ...`."""
 
     name: str
     reasons: tuple[str, ...]
 
 
-class Selection(Struct, frozen=True):
-    """Pipelines in the order in which they run; `sources` are those that each one waits for."""
+class PipelineSelection(Struct, frozen=True):
+    """Selected pipelines in the order in which they run. `sources` maps each pipeline to the
+    pipelines that must run before it."""
 
     chosen: tuple[Selected, ...]
     sources: Mapping[str, frozenset[str]]
 
     def waits_for(self, name: str, others: Iterable[str]) -> list[str]:
-        """Those of `others` that a pipeline needs, directly or through more."""
+        """Return the pipelines in `others` that the pipeline `name` needs, directly or
+        indirectly."""
         needed = Dag(self.sources).upstream(name)
         return [other for other in others if other in needed]
 
 
-class Selecting:
-    """Selects pipelines of one tree; `ends` finds what `state:modified` compares with."""
+class PipelineSelector:
+    """Selects pipelines of one revision. `revisions` finds the baseline of `state:modified`."""
 
     def __init__(
         self,
         wiring: Wiring,
-        ends: Callable[[], Ends],
+        revisions: Callable[[], ComparedRevisions],
         variables: Mapping[str, str] = NO_VARIABLES,
     ) -> None:
         self._wiring = wiring
-        self._bench = Bench(wiring)
-        self._ends = ends
+        self._revision = ProjectRevision(wiring)
+        self._revisions = revisions
         self._variables = variables
 
     def choose(
@@ -66,11 +68,12 @@ class Selecting:
         names: Sequence[str],
         expressions: Sequence[str] = (),
         exclude: Sequence[str] = (),
-    ) -> Selection:
-        """The pipelines that are named or that an expression selects, in their order.
+    ) -> PipelineSelection:
+        """Return the pipelines in `names` and the pipelines that an expression selects, in the
+        order in which they run.
 
-        Raises UserError for an unknown name or selector, ProblemsFound for a cycle, or a pipeline
-        file that is broken; where only names are given, one that nobody named may be.
+        Raises UserError for an unknown name or selector, and ProblemsFound for a cycle or an
+        invalid pipeline file. If only names are given, the files of other pipelines may be invalid.
         """
         wanted = tuple(terms for text in expressions for terms in parse_selection(text))
         unwanted = tuple(terms for text in exclude for terms in parse_selection(text))
@@ -78,60 +81,61 @@ class Selecting:
         pipelines = dict(named)
         if wanted or unwanted or len(named) > 1:
             pipelines |= self._others(named, strict=bool(wanted or unwanted))
-        dag = _dag(pipelines, self._bench.catalog.pipeline_names())
+        dag = _dag(pipelines, self._revision.catalog.pipeline_names())
         facts = self._facts(pipelines, (*wanted, *unwanted))
         chosen: dict[str, tuple[str, ...]] = dict.fromkeys(named, ("named",))
         for name, reasons in select(dag, wanted, facts).items():
             chosen[name] = tuple(dict.fromkeys((*chosen.get(name, ()), *reasons)))
         left_out = select(dag, unwanted, facts)
         order = dag.order([name for name in chosen if name not in left_out])
-        return Selection(tuple(Selected(name, chosen[name]) for name in order), dag.sources)
+        return PipelineSelection(tuple(Selected(name, chosen[name]) for name in order), dag.sources)
 
     def _named(self, names: Sequence[str]) -> dict[str, Pipeline]:
-        read = [self._bench.catalog.pipeline(name) for name in dict.fromkeys(names)]
+        read = [self._revision.catalog.pipeline(name) for name in dict.fromkeys(names)]
         return {pipeline.name: pipeline for pipeline in read}
 
     def _others(self, known: Mapping[str, Pipeline], *, strict: bool) -> dict[str, Pipeline]:
-        """The rest of the tree's pipelines, for the edges between them."""
-        found: dict[str, Pipeline] = {}
-        for name in self._bench.catalog.pipeline_names():
+        """Return the other pipelines of the revision, which are needed to find dependencies."""
+        others: dict[str, Pipeline] = {}
+        for name in self._revision.catalog.pipeline_names():
             if name in known:
                 continue
             try:
-                found[name] = self._bench.catalog.pipeline(name)
+                others[name] = self._revision.catalog.pipeline(name)
             except ProblemsFound:
                 if strict:
                     raise
-        return found
+        return others
 
     def _facts(
         self, pipelines: Mapping[str, Pipeline], expression: Iterable[Sequence[Term]]
-    ) -> Facts:
+    ) -> SelectionFacts:
         tags = {name: pipeline.tags for name, pipeline in pipelines.items()}
-        asked = any(term.method == "state" for terms in expression for term in terms)
-        return Facts(tags, self._modified(pipelines) if asked else {})
+        uses_state = any(term.method == "state" for terms in expression for term in terms)
+        return SelectionFacts(tags, self._modified(pipelines) if uses_state else {})
 
     def _modified(self, pipelines: Mapping[str, Pipeline]) -> dict[str, tuple[str, ...]]:
-        ends = self._ends()
-        if ends.base is None:
-            return dict.fromkeys(pipelines, (f"no baseline: {ends.why}",))
-        there = self._wiring.at(ends.base)
+        revisions = self._revisions()
+        if revisions.base is None:
+            return dict.fromkeys(pipelines, (f"no baseline: {revisions.why}",))
+        base_wiring = self._wiring.at(revisions.base)
         try:
-            base = Bench(there)
-            subjects = [
-                self._bench.prepare(pipeline, variables=self._variables)
+            base = ProjectRevision(base_wiring)
+            versions = [
+                self._revision.prepare(pipeline, variables=self._variables)
                 for pipeline in pipelines.values()
             ]
-            found = {s.plan.pipeline.name: modified(base, s) for s in subjects}
+            changes = {v.plan.pipeline.name: modified(base, v) for v in versions}
         finally:
-            there.close()
-        return {name: inputs for name, inputs in found.items() if inputs}
+            base_wiring.close()
+        return {name: inputs for name, inputs in changes.items() if inputs}
 
 
 def _dag(pipelines: Mapping[str, Pipeline], known: Sequence[str]) -> Dag:
-    """The edges that `depends_on` names, and those where a source is another's destination.
+    """Return the dependencies between pipelines: those that `depends_on` lists, and those of each
+    source that is the destination of another pipeline.
 
-    Raises ProblemsFound for a name that is no pipeline, and for a cycle.
+    Raises ProblemsFound for an unknown pipeline and for a cycle.
     """
     problems: list[Problem] = []
     sources: dict[str, frozenset[str]] = {}
@@ -139,7 +143,7 @@ def _dag(pipelines: Mapping[str, Pipeline], known: Sequence[str]) -> Dag:
         for number, other in enumerate(pipeline.depends_on):
             if other not in known:
                 message = f"depends_on: there is no pipeline '{other}'"
-                hint = one_of(other, known, "pipelines/ has")
+                hint = suggest_or_list(other, known, "pipelines/ has")
                 problems.append(Problem(pipeline.place(f"depends_on.{number}"), message, hint))
         feeding = (
             other.name
@@ -153,5 +157,5 @@ def _dag(pipelines: Mapping[str, Pipeline], known: Sequence[str]) -> Dag:
     if cycle := dag.find_cycle():
         place = pipelines[cycle[0]].place("depends_on")
         message = f"these pipelines wait for each other: {' -> '.join(cycle)}"
-        raise ProblemsFound([Problem(place, message, "take one of these dependencies away")])
+        raise ProblemsFound([Problem(place, message, "remove one of these dependencies")])
     return dag

@@ -1,4 +1,7 @@
-"""The stored results of a file's versions: a version's score is that of its own commit's inputs."""
+"""Finds the stored results of a file's versions.
+
+The score of a version is the score of the runs that had the inputs of the version's commit.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 from msgspec.structs import replace
 
-from loomgit.config.text import SETTINGS_FILE, decode
+from loomgit.config.project_files import SETTINGS_FILE, decode
 from loomgit.errors import LoomError, UserError, WorldError
 from loomgit.history.bulk_files import BulkFiles, BulkTree, BulkVersions
 from loomgit.history.reported_scores import ReportedScore, ReportedScores
@@ -27,18 +30,20 @@ if TYPE_CHECKING:
 
     from loomgit.domain.changes import ChangeLog
     from loomgit.domain.definitions import Pipeline
-    from loomgit.domain.log import FileLog, Measured
+    from loomgit.domain.log import FileLog, StoredScores
     from loomgit.domain.runs import Run, RunSummary
     from loomgit.wiring.project import Wiring
 
-SHORT = 8  # digits of a commit's id
-FILES = 3  # changed files that a line names
-VARIABLES = 3  # different variables that a pipeline is read with, where it cannot do without any
+SHORT = 8  # digits of a commit id
+FILES = 3  # the maximum number of changed files in a line
+VARIABLES = 3  # the maximum number of sets of variables that are tried
 
 
-class OwnInputs(Struct, frozen=True):
-    """A pipeline at the commit whose inputs a version is scored with (None: the working tree), and
-    the fingerprint that the pipeline has there."""
+class VersionInputs(Struct, frozen=True):
+    """The inputs that belong to a version: a pipeline's plan and fingerprint at a commit.
+
+    `commit` is None for the working tree.
+    """
 
     commit: str | None
     plan: Plan
@@ -46,12 +51,12 @@ class OwnInputs(Struct, frozen=True):
 
 
 class VersionScores:
-    """Finds the results of versions among `rows`, the summaries of stored runs: those of
-    `pipeline` alone where it is given.
+    """Finds the results of versions among `rows`, the summaries of stored runs.
 
-    A pipeline's own results of a version are those with the fingerprint that the pipeline has at
-    the version's commit. If the pipeline does not use the content there (it pins another version,
-    or is younger), the first later commit counts at which it does.
+    `pipeline` restricts the results to one pipeline. A run counts as a result of a version if its
+    fingerprint is the fingerprint of the pipeline at the version's commit. If the pipeline does not
+    use the content at that commit (because it pins another version, or does not exist yet), the
+    first later commit at which the pipeline uses the content counts.
     """
 
     def __init__(
@@ -73,17 +78,17 @@ class VersionScores:
         self._reported = ReportedScores(wiring.store.folder)
 
     def fill_log(self, log: FileLog) -> FileLog:
-        """The log with the results of each version."""
+        """Return the log with the results of each version."""
         entries = []
         self._prefetch((e.path, e.blob, e.commits[0]) for e in log.entries if e.commits)
         for entry in log.entries:
             commit = entry.commits[0] if entry.commits else None
-            found = self.measured(entry.path, entry.blob, commit)
-            entries.append(replace(entry, measured=found))
+            scores = self.measured(entry.path, entry.blob, commit)
+            entries.append(replace(entry, measured=scores))
         return replace(log, entries=tuple(entries))
 
     def fill_changes(self, log: ChangeLog) -> ChangeLog:
-        """The changes with the results of each version."""
+        """Return the changes with the results of each version."""
         self._prefetch((c.path, c.blob, c.commit) for c in log.changes if c.blob)
         changes = tuple(
             replace(change, measured=self.measured(change.path, change.blob, change.commit))
@@ -94,8 +99,10 @@ class VersionScores:
         return replace(log, changes=changes)
 
     def keep_reported(self, log: ChangeLog) -> None:
-        """Note the scores that a report shows, so that no later run moves them. Raises
-        WorldError where they cannot be written."""
+        """Store the scores that a report shows, so that later runs do not change them.
+
+        Raises WorldError if the scores cannot be written.
+        """
         self._reported.add(
             ReportedScore(change.commit, change.path, group.pipeline, group.kind, group.figure)
             for change in reversed(log.changes)
@@ -104,13 +111,16 @@ class VersionScores:
         )
 
     def own_fingerprint(self, pipeline: str, commit: str) -> str | None:
-        """The fingerprint of a pipeline at a commit; None where it cannot be read there."""
+        """Return the fingerprint of a pipeline at a commit, or None if the pipeline cannot be read
+        there."""
         plan = self._plan(pipeline, commit)
         return None if plan is None else plan.fingerprint()
 
-    def measured(self, path: str, blob: str, commit: str | None) -> Measured:
-        """The results of the content `blob` that `commit` (None: the working tree) brought to the
-        project's `path`."""
+    def measured(self, path: str, blob: str, commit: str | None) -> StoredScores:
+        """Return the results of the blob `blob` that `commit` wrote to the project's `path`.
+
+        `commit` is None for the working tree.
+        """
         reported = self._reported.find(commit, path) if commit is not None else {}
         marked = [
             (row, differs)
@@ -119,11 +129,12 @@ class VersionScores:
         ]
         only = self._pipeline
         return group_results(
-            marked, {s: run for s, run in reported.items() if only is None or s[0] == only}
+            marked,
+            {series: run for series, run in reported.items() if only is None or series[0] == only},
         )
 
     def _users(self, path: str, blob: str) -> list[str]:
-        """The pipelines that can have results of a content, as far as summaries tell."""
+        """Return the pipelines that may have results of a blob, according to the run summaries."""
         return [
             name
             for name in self._rows
@@ -133,47 +144,49 @@ class VersionScores:
     def _mark(
         self, name: str, blob: str, commit: str | None
     ) -> Iterator[tuple[RunSummary, tuple[str, ...]]]:
-        """A pipeline's runs of a content, and what differs in each from the version's inputs."""
+        """Yield a pipeline's runs of a blob, each with its differences from the version's
+        inputs."""
         own = self._own(name, blob, commit)
         fingerprint = own.fingerprint if own is not None else None
         if own is not None:
             for row in self._by_fingerprint.get((name, own.fingerprint), ()):
-                yield row, self._circumstances(row, draft=own.commit is None)
+                yield row, self._conditions(row, draft=own.commit is None)
         for row in self._by_blob.get((name, blob), ()):
             if row.fingerprint != fingerprint:
                 yield row, self._differs(row, own, commit)
 
-    def _circumstances(self, row: RunSummary, *, draft: bool = False) -> tuple[str, ...]:
-        """What keeps a run of the very inputs from being the result of a version."""
-        found = []
+    def _conditions(self, row: RunSummary, *, draft: bool = False) -> tuple[str, ...]:
+        """Return the reasons why a run with the version's inputs is not a result of the version."""
+        reasons = []
         if row.dirty and not draft:
-            found.append("uncommitted work")
+            reasons.append("uncommitted work")
         if row.limit is not None:
-            found.append(f"first {row.limit:,} records")
+            reasons.append(f"first {row.limit:,} records")
         if row.question_from:
-            found.append(f"question of {_short(row.question_from)}")
-        return tuple(found)
+            reasons.append(f"question of {_short(row.question_from)}")
+        return tuple(reasons)
 
     def _differs(
-        self, row: RunSummary, own: OwnInputs | None, commit: str | None
+        self, row: RunSummary, own: VersionInputs | None, commit: str | None
     ) -> tuple[str, ...]:
-        around = self._circumstances(row)
+        """Return the differences between a run's inputs and the version's inputs."""
+        conditions = self._conditions(row)
         if own is None:
             where = "in the working tree" if commit is None else f"at {commit[:SHORT]}"
             readable = self._plan(row.pipeline, commit) is not None
             why = "does not use this version" if readable else "cannot be read"
-            return (f"inputs of {row.commit[:SHORT]} ({row.pipeline} {why} {where})", *around)
+            return (f"inputs of {row.commit[:SHORT]} ({row.pipeline} {why} {where})", *conditions)
         run = self._run(row)
         if run is None:
-            return ("other inputs, unreadable run file", *around)
+            return ("other inputs, unreadable run file", *conditions)
         inputs = run_differences(own.plan, run)
         if not inputs and row.commit == own.commit:
-            # The same commit without changes: an older Loom computed the fingerprint differently.
-            return around
-        return (*(inputs or self._unrecorded(own.plan, row)), *around)
+            # The inputs are the same, but an older Loom computed the fingerprint differently.
+            return conditions
+        return (*(inputs or self._unrecorded(own.plan, row)), *conditions)
 
     def _unrecorded(self, own: Plan, row: RunSummary) -> tuple[str, ...]:
-        """What differs in a run that its run file does not record, as its commit has it."""
+        """Return the differences that the run file does not record but the run's commit shows."""
         plan = None if row.dirty else self._plan(row.pipeline, row.commit)
         if plan is None or plan.fingerprint() != row.fingerprint:
             return ("other inputs, or an older evaluation format",)
@@ -185,40 +198,44 @@ class VersionScores:
         return (*paths[:FILES], *more) or (f"{file} of {row.commit[:SHORT]}",)
 
     def _run(self, row: RunSummary) -> Run | None:
-        """A run file with the row's fingerprint, which stands for all of them; None where it
-        cannot be read."""
-        name = row.pipeline, row.fingerprint
-        if name not in self._runs:
+        """Return a run with the row's fingerprint, or None if its file cannot be read.
+
+        One run represents all runs with the fingerprint, because they have the same inputs.
+        """
+        key = row.pipeline, row.fingerprint
+        if key not in self._runs:
             store = self._wiring.store
             try:
-                self._runs[name] = replace(store.load(store.folder / row.path), cases=())
+                self._runs[key] = replace(store.load(store.folder / row.path), cases=())
             except WorldError:
-                self._runs[name] = None
-        return self._runs[name]
+                self._runs[key] = None
+        return self._runs[key]
 
     # -- a pipeline's inputs at a version's commit
 
-    def _own(self, name: str, blob: str, commit: str | None) -> OwnInputs | None:
-        """The first commit, from the version's own on, at which the pipeline uses the content."""
-        for at in chain([commit], self._later(name, commit)):
-            plan = self._plan(name, at)
+    def _own(self, name: str, blob: str, commit: str | None) -> VersionInputs | None:
+        """Return the inputs at the first commit, from the version's commit on, at which the
+        pipeline uses the blob."""
+        for candidate in chain([commit], self._later(name, commit)):
+            plan = self._plan(name, candidate)
             if plan is not None and blob in {used for _, used in plan.dependencies().values()}:
-                return OwnInputs(at, plan, plan.fingerprint())
+                return VersionInputs(candidate, plan, plan.fingerprint())
         return None
 
     def _later(self, name: str, commit: str | None) -> Iterator[str]:
-        """The later commits up to HEAD that changed the pipeline, oldest first."""
+        """Yield the later commits up to HEAD that changed the pipeline, oldest first."""
         if commit is None:
             return
         repository = self._wiring.repository
-        said = repository.plumbing(
+        output = repository.plumbing(
             "rev-list", "--reverse", "--topo-order", "--ancestry-path", f"{commit}..HEAD", "--",
             repository.pathspec(f"{PIPELINES}/{name}.yaml"),
         )  # fmt: skip
-        yield from said.decode().split()
+        yield from output.decode().split()
 
     def _plan(self, name: str, commit: str | None) -> Plan | None:
-        """A pipeline's plan without variables; None where it has none at the commit."""
+        """Return a pipeline's plan at a commit with its variables removed, or None if it has no
+        plan there."""
         if (commit, name) not in self._plans:
             self._plans[commit, name] = self._read(name, commit)
         return self._plans[commit, name]
@@ -228,18 +245,18 @@ class VersionScores:
         try:
             pipeline = _pipeline(wiring, name)
             for variables in self._variables(name):
-                with suppress(LoomError):  # the prompt needs variables, or a file is not there
+                with suppress(LoomError):  # the prompt needs variables, or a file is missing
                     plan, _ = Planning(wiring).draft(pipeline, variables, datetime.now(UTC))
                     return replace(plan, variables={})
-        except LoomError:  # it is not there, or cannot be read
+        except LoomError:  # the pipeline is missing, or cannot be read
             pass
         finally:
             wiring.close()
         return None
 
     def _prefetch(self, versions: Iterable[tuple[str, str, str | None]]) -> None:
-        """Read the files of the pipelines at many commits at once: what `versions` (path, blob,
-        commit) will ask for."""
+        """Read the pipelines' files at the commits of `versions` (path, blob, commit) in a few Git
+        processes."""
         wanted = [
             (name, commit)
             for path, blob, commit in versions
@@ -247,8 +264,8 @@ class VersionScores:
             if commit is not None
         ]
         settings = SETTINGS_FILE.as_posix()
-        places = [(commit, f"{PIPELINES}/{name}.yaml") for name, commit in wanted]
-        self._files.contents([*places, *((commit, settings) for _, commit in wanted)])
+        pipelines = [(commit, f"{PIPELINES}/{name}.yaml") for name, commit in wanted]
+        self._files.contents([*pipelines, *((commit, settings) for _, commit in wanted)])
         used: list[tuple[str, str]] = []
         for name, commit in wanted:
             with suppress(LoomError):
@@ -261,7 +278,8 @@ class VersionScores:
         self._files.contents(used)
 
     def _variables(self, name: str) -> Iterator[Mapping[str, str]]:
-        """None first; then what runs were given, since a prompt may not be read without."""
+        """Yield an empty mapping, then the variables of stored runs, because a prompt may need
+        variables."""
         yield {}
         tried: list[object] = [{}]
         for row in self._rows[name]:
@@ -273,24 +291,24 @@ class VersionScores:
 
 
 class _BulkWiring(WiringAt):
-    """A project's files at a commit, out of those that were read for many commits."""
+    """A project's files at a commit, taken from files that were read in bulk for many commits."""
 
-    def __init__(self, whole: Wiring, files: BulkFiles, commit: str) -> None:
-        super().__init__(whole, commit)
+    def __init__(self, checkout: Wiring, files: BulkFiles, commit: str) -> None:
+        super().__init__(checkout, commit)
         self.__dict__["tree"] = BulkTree(files, commit)
         self.__dict__["versions"] = BulkVersions(files, commit)
 
 
 def _pipeline(wiring: Wiring, name: str) -> Pipeline:
-    """A pipeline's definition, without a look at the other pipelines. Raises LoomError."""
+    """Return a pipeline's definition. Reads no other pipeline. Raises LoomError."""
     path = f"{PIPELINES}/{name}.yaml"
     content = wiring.tree.read([path]).get(path)
     if content is None:
         raise UserError(f"there is no pipeline {name}")
-    return wiring.parsed.pipeline(decode(content, path), path, EVALUATOR_PLUGINS)
+    return wiring.parse_cache.pipeline(decode(content, path), path, EVALUATOR_PLUGINS)
 
 
 def _short(folder: str) -> str:
-    """A commit's folder name (`<id>`, `<id>-dirty`) with few digits."""
+    """Return the short form of a folder name: `<id>` -> `1a2b3c4d`, `<id>-dirty` -> `1a2b3c4d*`."""
     identity, _, dirty = folder.partition("-")
     return f"{identity[:SHORT]}{'*' if dirty else ''}"

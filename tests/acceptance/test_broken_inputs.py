@@ -131,7 +131,7 @@ CASES = [
         "context twice",
         {P: replaced("taxonomy.md]", "taxonomy.md, other/taxonomy.md]"), "other/taxonomy.md": "x"},
         2,
-        "two files are called 'taxonomy'",
+        "two files have the name 'taxonomy'",
     ),
     # the source
     Broken("no source", {D: None}, 2, "data/reviews.csv"),
@@ -373,7 +373,7 @@ def test_a_record_that_lacks_a_field_fails_alone(template, tmp_path, monkeypatch
 def test_outside_of_a_repository_and_of_a_project(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert cli._run(["run", "demo"]) == 2
-    assert "is in no Loom project" in capsys.readouterr().err
+    assert "is not in a Loom project" in capsys.readouterr().err
     (tmp_path / "pipelines").mkdir()
     (tmp_path / "pipelines" / "demo.yaml").write_text(PIPELINE)
     assert cli._run(["run", "demo"]) == 2

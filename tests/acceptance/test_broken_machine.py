@@ -32,7 +32,7 @@ def test_without_git(tmp_path, arguments):
     project = make_project(tmp_path / "project")
     done = run(project, *arguments, env={"PATH": str(tmp_path)})
     assert done.returncode in (2, 4)
-    assert "`git` command is not to be found" in done.stderr
+    assert "`git` command was not found" in done.stderr
     assert "GIT_PYTHON" not in done.stderr
     assert "bug in Loom" not in done.stderr
 
@@ -47,7 +47,7 @@ def test_without_an_identity(tmp_path):
         subprocess.run(["git", "config", "--unset", key], cwd=project, check=False)
     done = run(project, "tag", "prompts/classify.txt", "v1", env=env)
     assert done.returncode == 2, done.stderr
-    assert "Git does not know who you are" in done.stderr
+    assert "Git does not know your name and email" in done.stderr
     assert "user.email" in done.stderr
 
 
@@ -83,11 +83,11 @@ def test_a_folder_that_is_gone(tmp_path):
             cwd=tmp_path, capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert done.returncode == 2, done.stderr
-        assert lines(done.stderr) == ["error: the current folder does not exist any more"]
+        assert lines(done.stderr) == ["error: the current folder does not exist"]
 
 
 def test_a_disk_that_fills_up_leaves_no_empty_file(tmp_path, monkeypatch):
-    from loomgit.history import files
+    from loomgit.history import atomic_files
 
     written = []
 
@@ -99,8 +99,8 @@ def test_a_disk_that_fills_up_leaves_no_empty_file(tmp_path, monkeypatch):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         real(aside, content)
 
-    real = files._fill
-    monkeypatch.setattr(files, "_fill", fill)
+    real = atomic_files._fill
+    monkeypatch.setattr(atomic_files, "_fill", fill)
     subprocess.run(["git", "init", "--quiet", str(tmp_path)], check=True)
     done = loom(tmp_path, "init")
     assert done.returncode == 4

@@ -9,9 +9,10 @@ import time
 
 import pytest
 
+from tests import processes
 from tests.comparisons import CUES, reviews
-from tests.plugin.sessions import environment
 from tests.projects import PIPELINE, make_project
+from tests.pytest_plugin.sessions import environment
 from tests.random_budgets import check, choose
 from tests.repos import commit, git
 from tests.servers.openai_server import Charged, OpenAiServer, find_schema, instance
@@ -73,11 +74,7 @@ def project(folder, server, pipeline=JUDGED, **files):
 
 def loom(folder, *arguments, **variables):
     """Run the command."""
-    done = subprocess.run(
-        [sys.executable, "-m", "loomgit", *arguments],
-        cwd=folder, env=environment(**variables), capture_output=True, text=True, check=False,
-        timeout=300,
-    )  # fmt: skip
+    done = processes.run("loomgit", *arguments, cwd=folder, env=environment(**variables))
     assert "Traceback" not in done.stderr, done.stderr
     return done
 
@@ -165,7 +162,7 @@ def test_a_push_of_two_refs_has_one_budget(tmp_path, server):
     )  # fmt: skip
     assert 1.5 < charged(server) <= 3
     assert done.returncode == 1, done.stderr
-    assert done.stderr.count("loom: pre-push stopped") == 2, done.stderr
+    assert done.stderr.count("loom: pre-push blocked") == 2, done.stderr
     assert "the budget (hooks.budget in .loom/config.yaml) is spent" in done.stderr
     assert f"loom: spent ${charged(server):.2f} for {server.calls} model calls" in done.stderr
 

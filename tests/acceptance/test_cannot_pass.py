@@ -6,7 +6,7 @@ import pytest
 
 from tests.comparisons import reviews
 from tests.guards import loom, push
-from tests.plugin.sessions import pytest_in
+from tests.pytest_plugin.sessions import pytest_in
 from tests.repos import CLEAN, commit, git
 from tests.ways import WAYS, WORSE, Way
 
@@ -56,7 +56,7 @@ def test_cases_that_are_removed_and_accepted_pass(tmp_path, monkeypatch):
     data = "\n".join(reviews().splitlines()[:-3]) + "\n"
     project = Way("", {"data/reviews.csv": data}).make(tmp_path / "project")
     code, said = push(project, monkeypatch, strict=True)
-    assert (code, "tests or cases are gone" in said) == (1, True)
+    assert (code, "tests or cases are removed" in said) == (1, True)
     assert loom(project, "compare", "--strict")[0] == 1
     commit(project, {}, "Say why\n\nLoom-Accept: demo.cases: they were spam\n")
     code, said = push(project, monkeypatch, strict=True)

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from tests import processes
 from tests.comparisons import CUES, NEUTRAL, SUITE, WORSE, make_comparable
-from tests.plugin.sessions import pytest_in
 from tests.projects import PIPELINE, PROMPT, REVIEWS
+from tests.pytest_plugin.sessions import pytest_in
 from tests.repos import CLEAN, commit, git
 from tests.servers.github_server import GitHubServer
 from tests.servers.openai_server import OpenAiServer
@@ -109,10 +110,7 @@ class Forge:
             "GITHUB_TOKEN": TOKEN,
             **variables,
         }
-        done = subprocess.run(
-            [sys.executable, "-m", "loomgit", "ci", *arguments],
-            cwd=clone, env=env, capture_output=True, text=True, check=False, timeout=300,
-        )  # fmt: skip
+        done = processes.run("loomgit", "ci", *arguments, cwd=clone, env=env)
         assert "Traceback" not in done.stderr, done.stderr
         for said in (done.stdout, done.stderr, self.summary_text, *self.bodies):
             assert TOKEN not in said
@@ -194,7 +192,7 @@ def test_a_clone_of_depth_1_is_told_which_depth_is_needed(forge):
     assert "fetch-depth 2 or more" in done.stderr
     assert forge.heading == "## ⚠️ Loom: The comparison could not be made"
     assert "fetch\\-depth 2" in forge.comment.replace("fetch-depth", "fetch\\-depth")
-    assert "::error::Loom: nothing to compare with" in done.stdout
+    assert "::error::Loom: no baseline to compare with" in done.stdout
 
 
 def test_a_rerun_and_a_rebased_branch_update_the_comment_in_place(forge):
@@ -235,7 +233,7 @@ def test_an_accepted_loss_passes_and_is_listed(forge, depth):
     assert done.returncode == 0, done.stderr
     assert forge.heading == "## ✅ Loom: Degraded, and accepted: demo"
     assert "accepted: demo: the words move elsewhere" in forge.comment
-    assert ("history is cut off here" in forge.comment) is bool(depth)
+    assert ("shallow clone: losses accepted" in forge.comment) is bool(depth)
 
 
 def test_what_could_not_be_measured_is_another_result(forge):
@@ -253,7 +251,7 @@ def test_a_broken_file_is_told_with_its_line(forge):
     forge.propose({"pipelines/demo.yaml": PIPELINE.replace("all_pass", "al_pass")})
     done = forge.ci(forge.checkout())
     assert done.returncode == 2
-    assert forge.heading == "## ❌ Loom: 1 fault in what should be tested"
+    assert forge.heading == "## ❌ Loom: 1 fault in tested files"
     assert "::error file=pipelines/demo.yaml,line=15,title=Loom::" in done.stdout
 
 
@@ -456,7 +454,7 @@ def test_a_comment_that_cannot_be_written_is_said_and_the_gate_still_answers(for
     forge.server.fail["POST"] = [status] * 9
     done = forge.ci(forge.checkout())
     assert done.returncode == 1
-    assert f"warning: no comment: GitHub says {status}" in done.stderr
+    assert f"warning: no comment: GitHub responded with {status}" in done.stderr
     assert "❌ Loom: Degraded: demo" in forge.summary_text
 
 
@@ -464,7 +462,7 @@ def test_without_a_token_there_is_no_comment(forge):
     forge.propose(NEUTRAL)
     done = forge.ci(forge.checkout(), GITHUB_TOKEN="")
     assert done.returncode == 0
-    assert "no comment: there is no GITHUB_TOKEN" in done.stderr
+    assert "no comment: GITHUB_TOKEN is not set" in done.stderr
 
 
 # -- anywhere

@@ -3,14 +3,14 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests import processes
 from tests.comparisons import FILES, WORSE, classify, make_comparable
-from tests.plugin.sessions import ASKING, settings
 from tests.projects import make_project
+from tests.pytest_plugin.sessions import ASKING, settings
 from tests.repos import CLEAN, commit, git
 from tests.servers.openai_server import OpenAiServer
 
@@ -18,10 +18,7 @@ TRACKED = "store: tracked\n"
 
 
 def loom(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "loomgit", *arguments],
-        cwd=folder, env={**os.environ, **CLEAN}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    return processes.run("loomgit", *arguments, cwd=folder, env={**os.environ, **CLEAN})
 
 
 def forge_base_results(author: Path) -> None:

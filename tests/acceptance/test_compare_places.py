@@ -300,7 +300,7 @@ def test_ctrl_c_keeps_what_was_drawn_and_leaves_no_files(slow, temporary):
     out, err = process.communicate(timeout=30)
     assert process.returncode == 130, err
     assert out == ""
-    assert "samples are kept: the same command goes on from there" in err
+    assert "samples were saved: run the same command again to continue" in err
     assert "Traceback" not in err
     assert list(temporary.iterdir()) == []
     assert (

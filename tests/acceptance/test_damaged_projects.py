@@ -71,10 +71,10 @@ DAMAGES = {
     "records is a file": (file(".loom/records"), RUN, 4, ".loom/records"),
     "state is a file": (file(".loom/state"), RUN, 4, ".loom/state"),
     "the configuration is a folder": (folder(".loom/config.yaml"), RUN, 2, "a directory"),
-    "HEAD is garbage": (file(".git/HEAD", "garbage"), RUN, 2, "is in no Git repository"),
+    "HEAD is garbage": (file(".git/HEAD", "garbage"), RUN, 2, "is not in a Git repository"),
     "the index is garbage": (file(".git/index", "garbage"), RUN, 4, "index file smaller"),
     "the index is garbage, compared": (file(".git/index", "x"), COMPARE, 4, "index file smaller"),
-    "no repository": (without(".git"), RUN, 2, "is in no Git repository"),
+    "no repository": (without(".git"), RUN, 2, "is not in a Git repository"),
     "no objects": (without_objects, RUN, 4, "bad object HEAD"),
     "no objects, compared": (without_objects, COMPARE, 4, "bad object HEAD"),
     "a bare repository": (bare, RUN, 2, "is a bare repository"),
@@ -83,8 +83,8 @@ DAMAGES = {
     "the database is garbage": (file("out/demo.db", "x" * 9999), RUN, 2, "is not a SQLite"),
     "prompts is a file": (file("prompts"), RUN, 2, "prompts/classify.txt does not exist"),
     "context is a file": (file("context"), RUN, 2, "context/taxonomy.md does not exist"),
-    "pipelines is a file": (file("pipelines"), VALIDATE, 2, "is in no Loom project"),
-    "tests is a file": (file("tests"), ("test",), 2, "there are no test files"),
+    "pipelines is a file": (file("pipelines"), VALIDATE, 2, "is not in a Loom project"),
+    "tests is a file": (file("tests"), ("test",), 2, "no test files found"),
     "a link to nothing": (
         link("data/reviews.csv", "nowhere.csv"), RUN, 2, "a link to a file that does not exist"
     ),
@@ -109,7 +109,7 @@ PIPES = {
     "the pipeline": (pipe("pipelines/demo.yaml"), RUN, "is not a regular file"),
     "the configuration": (pipe(".loom/config.yaml"), RUN, "is not a regular file"),
     "the prompt": (pipe("prompts/classify.txt"), RUN, "prompts/classify.txt does not exist"),
-    "a test file": (pipe("tests/x_test.yaml"), ("test",), "there are no test files"),
+    "a test file": (pipe("tests/x_test.yaml"), ("test",), "no test files found"),
 }
 
 

@@ -219,6 +219,6 @@ def test_a_budget_is_kept_by_the_servers_own_count(project, server):
 
 def test_a_budget_for_a_model_of_unknown_price_is_refused_at_once(project, server):
     serve(project, server, model="mine")
-    with pytest.raises(UserError, match="mine: a budget needs its price"):
+    with pytest.raises(UserError, match="mine: a budget needs the price of the model"):
         session(project, "x", budget=1.0)
     assert server.calls == 0

@@ -6,7 +6,7 @@ import pytest
 
 from tests.comparisons import NEUTRAL, make_comparable
 from tests.guards import loom, push
-from tests.plugin.sessions import pytest_in
+from tests.pytest_plugin.sessions import pytest_in
 from tests.repos import commit, git
 from tests.ways import GUARDED, WAYS, Way, ignore_context
 

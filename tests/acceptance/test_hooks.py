@@ -98,7 +98,7 @@ def test_a_degraded_prompt_is_refused_with_the_table_and_the_reason(project):
     assert re.search(r"Label +1.000 +0.500 +-0.500 +.* degraded\n", done.stderr)
     assert "❌ Degraded: demo" in done.stderr
     assert "worse: r-" in done.stderr
-    assert "error: loom: pre-push stopped" in done.stderr
+    assert "error: loom: pre-push blocked" in done.stderr
     assert "Loom-Accept: <pipeline or metric>: <reason>" in done.stderr
     assert "Traceback" not in done.stderr
     assert at_remote(project) == there
@@ -121,14 +121,14 @@ def test_a_default_branch_that_was_renamed_is_named_and_never_passed_as_nothing(
     git(project, "fetch", "--quiet", "--prune")
     git(project, "checkout", "--quiet", "-b", "bad")
     commit(project, WORSE)
-    lost = "the default branch is not known: origin/HEAD names origin/main, which is gone"
+    lost = "the default branch is unknown: origin/HEAD names origin/main, which does not exist"
     for arguments in (["compare", "--run-missing"], ["ci", "--dry-run"]):
         done = loom(project, *arguments)
         assert (done.returncode, lost in done.stderr) == (2, True), done.stderr
         assert "git remote set-head origin -a" in done.stderr
     done = push(project, "origin", "bad:one")
     assert done.returncode == 0, done.stderr
-    assert "unverified: bad could not be measured: the default branch is not known" in done.stderr
+    assert "unverified: bad could not be measured: the default branch is unknown" in done.stderr
     loom(project, "hooks", "install", "--strict")
     commit(project, {"README.md": "later\n"})
     done = push(project, "origin", "bad:two")
@@ -386,7 +386,7 @@ def test_a_broken_test_file_stops_what_it_is_about(project, before, now):
     done = push(project)
     assert done.returncode != 0
     assert f"error: {OTHER}:3:" in done.stderr
-    assert "hint: mend what is named above, or skip with LOOM_SKIP=1" in done.stderr
+    assert "hint: fix the files above, or skip the hook with LOOM_SKIP=1" in done.stderr
     assert at_remote(project) == there
 
 
@@ -408,7 +408,7 @@ def test_a_bug_of_ours_says_so_and_lets_the_push_through_unless_strict(project):
     done = push(project)
     assert done.returncode == 0, done.stderr
     assert "the prompts could not be tested" in done.stderr
-    assert "warning: this push goes on untested" in done.stderr
+    assert "warning: this push continues untested" in done.stderr
     assert "Traceback" not in done.stderr
     if "this is a bug in Loom" in done.stderr:
         details = done.stderr.partition("hint: the details are in ")[2].partition("\n")[0]
@@ -434,7 +434,7 @@ def test_the_traceback_of_a_bug_is_kept_with_the_project(project, tmp_path):
         assert done.returncode == 0, done.stderr
         assert "this is a bug in Loom: RuntimeError: not foreseen" in done.stderr
         assert "hint: the details are in" in done.stderr
-        assert "this push goes on untested" in done.stderr
+        assert "this push continues untested" in done.stderr
         assert "Traceback" not in done.stderr
         assert "Traceback" in last.read_text()
 
@@ -462,7 +462,7 @@ def test_a_python_that_is_gone_lets_the_push_through(project, tmp_path):
     )
     done = push(project, PATH=path)
     assert done.returncode == 0, done.stderr
-    assert "is gone (python -m pip install " in done.stderr
+    assert "does not exist (python -m pip install " in done.stderr
 
 
 def test_ctrl_c_stops_the_push_and_leaves_the_remote_alone(project):
@@ -513,7 +513,7 @@ def test_what_cannot_be_asked_is_unverified_and_goes_through_unless_strict(proje
     loom(project, "hooks", "install", "--strict")
     done = push(project)
     assert done.returncode != 0
-    assert "error: loom: pre-push stopped" in done.stderr
+    assert "error: loom: pre-push blocked" in done.stderr
 
 
 def down(request: dict) -> Reply:
@@ -529,8 +529,8 @@ def test_a_model_that_is_out_does_not_hold_a_push(project, reached):
         done = push(project, SMALL_KEY="k")
     assert done.returncode == 0, done.stderr
     assert "warning: unverified: main could not be measured: openai/small: unav" in done.stderr
-    assert "distributional::quality: 60 of 60 replies were not to be had\n" in done.stderr
-    seconds = re.search(r"loom: pre-push goes on unverified after ([\d.]+) s", done.stderr)
+    assert "distributional::quality: 60 of 60 replies are missing\n" in done.stderr
+    seconds = re.search(r"loom: pre-push continues unverified after ([\d.]+) s", done.stderr)
     assert seconds is not None
     assert float(seconds[1]) < 15  # three, where nobody else is at work
     assert at_remote(project) == head
@@ -624,8 +624,8 @@ def test_a_hooks_path_outside_is_refused_with_the_line_to_paste(project, tmp_pat
     git(project, "config", "core.hooksPath", str(tmp_path / "shared"))
     done = loom(project, "hooks", "install")
     assert done.returncode == 2
-    assert f"core.hooksPath leads to {tmp_path / 'shared'}, outside" in done.stderr
-    snippet = done.stderr.partition("add this line to its pre-push: ")[2].strip()
+    assert f"core.hooksPath is {tmp_path / 'shared'}, which is outside" in done.stderr
+    snippet = done.stderr.partition("add this line to the hook pre-push in it: ")[2].strip()
     (tmp_path / "shared").mkdir()
     hook = tmp_path / "shared/pre-push"
     hook.write_text(f"#!/bin/sh\n{snippet}\n")
@@ -690,7 +690,7 @@ def test_a_project_in_a_subfolder_of_a_monorepo(tmp_path):
     write(whole, {f"second/{name}": text for name, text in SMALL.items()})
     done = loom(whole / "second", "hooks", "install")
     assert done.returncode == 2
-    assert "guards another project of this repository" in done.stderr
+    assert "checks another project of this repository" in done.stderr
 
 
 # -- commits
@@ -710,7 +710,7 @@ def test_commit_all_judges_the_index_that_git_makes_for_it(committing):
     before = state(committing)
     done = run(committing, "git", "commit", "-a", "-m", "Worse")
     assert done.returncode != 0
-    assert "Head: what is staged" in done.stderr
+    assert "Head: the staged files" in done.stderr
     assert "❌ Degraded: demo" in done.stderr
     assert state(committing) == before
     write(committing, {"context/taxonomy.md": TAXONOMY, **NEUTRAL})

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests import processes
 from tests.repos import CLEAN, commit, git, make, write
 
 ROOT = Path(__file__).parents[2]
@@ -32,7 +33,7 @@ def installed(name: str) -> str:
 
 
 def loom(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return run(folder, sys.executable, "-m", "loomgit", *arguments)
+    return processes.run("loomgit", *arguments, cwd=folder, env={**os.environ, **CLEAN})
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -92,7 +93,7 @@ def test_nothing_is_overwritten_and_what_is_left_is_said(project):
     done = loom(project, "init", "--github", "--pre-commit")
     assert done.returncode == 0
     assert files(project) == before
-    assert "left   .github/workflows/loom.yml: it is there already" in done.stdout
+    assert "skipped  .github/workflows/loom.yml: the file exists" in done.stdout
     assert "made" not in done.stdout
 
 
@@ -113,7 +114,7 @@ def test_a_project_with_pipelines_gets_no_example(tmp_path):
 def test_a_gitignore_of_ones_own_is_left_with_the_line_to_add(tmp_path):
     (tmp_path / ".gitignore").write_text("mine\n")
     done = loom(tmp_path, "init")
-    assert "left   .gitignore: it is there already; add /out/ to it" in done.stdout
+    assert "skipped  .gitignore: the file exists; add /out/ to it" in done.stdout
 
 
 def test_editors_find_the_schemas_and_the_files_fit_them(project):
@@ -133,7 +134,7 @@ def test_in_a_subfolder_the_workflows_go_to_the_top_and_know_the_way(tmp_path):
     folder.mkdir(parents=True)
     done = loom(folder, "init", "--github", "--pre-commit")
     assert done.returncode == 0, done.stderr
-    assert "made   ../../.github/workflows/loom.yml" in done.stdout
+    assert "created  ../../.github/workflows/loom.yml" in done.stdout
     workflow = yaml.safe_load((top / ".github/workflows/loom.yml").read_text())
     job = workflow["jobs"]["prompts"]
     assert job["defaults"]["run"]["working-directory"] == "apps/a bot"

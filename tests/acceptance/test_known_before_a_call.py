@@ -1,6 +1,7 @@
 """What `loom validate` reports in one pass, and `loom run` and `loom test` refuse before a call."""
 
 import json
+import os
 import sqlite3
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from contextlib import closing
 
 import pytest
 
+from tests import processes
 from tests.command import loom
 from tests.projects import PIPELINE, PROMPT, make_project
 
@@ -138,7 +140,7 @@ CASES = {
     "a schema of another type": (
         {P: changed((LOAD, f"{LOAD}  schema: {{properties: {{sentiment: {{type: integer}}}}}}\n"))},
         "",
-        "load.schema: 'sentiment' is integer, and the output is string",
+        "load.schema: 'sentiment' is integer, but the output declares string",
         18,
     ),
     "a reference without a value": (
@@ -217,14 +219,7 @@ def broken(tmp_path, request):
 
 def run_tests(project, *arguments):
     """`loom test` in a process of its own: pytest does not run inside of pytest."""
-    return subprocess.run(
-        [sys.executable, "-m", "loomgit", "test", *arguments],
-        cwd=project,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    return processes.run("loomgit", "test", *arguments, cwd=project, env=dict(os.environ))
 
 
 def problem_of(document, message):

@@ -11,7 +11,7 @@ import pytest
 from loomgit import cli
 from loomgit.api import Project
 from loomgit.report.html import render_comparison
-from loomgit.reporting import gather_evidence
+from loomgit.workflows.report import gather_evidence
 from tests.projects import TAXONOMY, make_project
 from tests.repos import commit, git
 
@@ -68,7 +68,7 @@ def test_the_page_is_one_file_and_the_same_at_the_same_second(project, tmp_path)
             cwd=project, capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
-        assert done.stdout == f"The report is in {tmp_path / name}\n"
+        assert done.stdout == f"Wrote the report to {tmp_path / name}\n"
         pages.append((tmp_path / name).read_text(encoding="utf-8"))
     assert pages[0] == pages[1]
     assert "<h1>desk</h1>" in pages[0]
@@ -113,13 +113,13 @@ def test_compliance_tells_who_changed_and_approved_what(project, capsys, tmp_pat
     assert "context/taxonomy.md" in lines[1]
     assert "label 0.750" in lines[1]
     assert "Reviewed-by: Grace <g@x>" in lines[1]
-    assert lines[-1] == "4 changes; 3 without an approval by somebody else than the author."
+    assert lines[-1] == "4 changes; 3 without approval by a person other than the author."
     assert cli._run(["report", "--compliance", "--json", "--since", "2100-01-01"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert (document["changes"], document["since"]) == ([], "2100-01-01T00:00:00Z")
     page = tmp_path / "c.html"
     assert cli._run(["report", "--compliance", "--html", str(page)]) == 0
-    assert "3 of 4 changes were approved by nobody else" in page.read_text(encoding="utf-8")
+    assert "3 of 4 changes have no approval by another person" in page.read_text(encoding="utf-8")
 
 
 def test_samples_of_prompt_tests_are_shown_too(tmp_path):
@@ -159,7 +159,7 @@ def test_a_broken_pipeline_is_a_note_and_a_bad_place_an_error(tmp_path, monkeypa
     assert "a.html cannot be written" in capsys.readouterr().err
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "soon")
     assert cli._run(["report", "--html", "a.html"]) == 2
-    assert "SOURCE_DATE_EPOCH=soon is no number of seconds" in capsys.readouterr().err
+    assert "SOURCE_DATE_EPOCH=soon is not a number of seconds" in capsys.readouterr().err
 
 
 def test_a_project_without_anything_has_a_report(tmp_path, monkeypatch, capsys):
@@ -175,7 +175,7 @@ def test_a_project_without_anything_has_a_report(tmp_path, monkeypatch, capsys):
 def test_without_html_no_drawing_library_is_loaded(project):
     script = (
         "import sys; from loomgit import cli; cli._run(['report', '--compliance']); "
-        "slow = {'matplotlib', 'jinja2', 'litellm'} & set(sys.modules); "
+        "slow = {'matplotlib', 'litellm'} & set(sys.modules); "
         "sys.exit(str(slow) if slow else 0)"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)

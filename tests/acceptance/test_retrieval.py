@@ -8,9 +8,9 @@ from pathlib import Path
 import orjson
 import pytest
 
-from loomgit.wiring.bench import Bench
 from loomgit.wiring.planning import Planning
 from loomgit.wiring.project import Wiring
+from loomgit.wiring.revision import ProjectRevision
 from tests.command import loom
 from tests.repos import commit, git, make, write
 from tests.servers.openai_server import OpenAiServer
@@ -66,7 +66,7 @@ def answers(project):
 
 
 def plan_of(wiring):
-    pipeline = Bench(wiring).catalog.pipeline("faq")
+    pipeline = ProjectRevision(wiring).catalog.pipeline("faq")
     return Planning(wiring).plan(pipeline, {}, datetime.now(UTC))[0]
 
 
@@ -153,7 +153,7 @@ def test_a_commit_is_searched_as_it_was(project):
         staged = plan_of(wiring.at(""))
         assert list(staged.documents) == ["docs/extra.md", *plan.documents]
         assert staged.fingerprint() == plan_of(wiring).fingerprint() != plan.fingerprint()
-        retrieval = Bench(there).assembly.retrieval(plan)
+        retrieval = ProjectRevision(there).assembly.retrieval(plan)
         assert retrieval is not None
     finally:
         there.close()
@@ -196,11 +196,11 @@ BROKEN = [
     ({"documents: [\"docs/**/*.md\"]": "documents: [\"doc/*.md\"]"}, ":7:17: "
      "transform.retrieve.documents: no file of the project matches 'doc/*.md'"),
     ({"documents: [\"docs/**/*.md\"]": "documents: [docs]"}, "matches 'docs'\nhint: "
-     "the files of a folder are 'docs/**'"),
+     "'docs/**' matches the files of a folder"),
     ({"documents: [\"docs/**/*.md\"]": "documents: [\"../x/*.md\"]"}, ":7:17: "
-     "'../x/*.md' is outside of the project"),
+     "'../x/*.md' is outside the project"),
     ({"documents: [\"docs/**/*.md\"]": "documents: [\"docs/*\"]"}, ":7:5: "
-     "transform.retrieve.documents: docs/logo.png is no UTF-8 text"),
+     "transform.retrieve.documents: docs/logo.png is not UTF-8 text"),
     ({"top_k: 1": "query_field: quesion"}, ":8:5: transform.retrieve.query_field: the records "
      "have no field 'quesion'\nhint: did you mean 'question'?"),
     ({"top_k: 1": "retriever: full_txt"}, ":8:5: transform.retrieve.retriever: unknown retriever "

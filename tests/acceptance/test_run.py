@@ -15,6 +15,7 @@ import orjson
 import pytest
 
 from loomgit.api import Project
+from tests import processes
 from tests.projects import PIPELINE, make_project
 from tests.repos import commit, git, make, write
 from tests.servers.openai_server import OpenAiServer
@@ -25,15 +26,7 @@ EXAMPLE = ("pipelines", "prompts", "context", "data", ".loom/config.yaml", ".loo
 
 
 def loom(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "loomgit", *arguments],
-        cwd=folder,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    return processes.run("loomgit", *arguments, cwd=folder, env={**os.environ, **environment})
 
 
 @pytest.fixture
@@ -99,7 +92,7 @@ def test_the_same_run_twice_changes_nothing_and_says_so(example):
     loom(example, "run", "customer_sentiment")
     rows = table(example / "data/out/analytics.db", "SELECT * FROM sentiment_scores ORDER BY 1")
     done = loom(example, "run", "customer_sentiment")
-    assert f"Changed:   nothing ({len(rows)} rows as they were)" in done.stdout
+    assert f"Changed:   nothing ({len(rows)} rows unchanged)" in done.stdout
     assert rows == table(
         example / "data/out/analytics.db", "SELECT * FROM sentiment_scores ORDER BY 1"
     )
@@ -223,7 +216,7 @@ def test_results_load_into_files_and_stay_as_they_are(project, end):
     assert "4 new" in first.stdout, first.stderr
     path = project / "out" / f"scores.{end}"
     before = (path.read_bytes(), path.stat().st_mtime_ns)
-    assert "nothing (4 rows as they were)" in loom(project, "run", "demo").stdout
+    assert "nothing (4 rows unchanged)" in loom(project, "run", "demo").stdout
     assert (path.read_bytes(), path.stat().st_mtime_ns) == before
     # and what one pipeline wrote, another reads
     again = text.replace("name: demo", "name: again").replace(
@@ -380,11 +373,11 @@ def test_a_second_ctrl_c_waits_for_no_call_and_still_leaves_a_record(project):
 
 
 def test_the_python_api_tells_what_happens(project):
-    from loomgit.pipeline.events import Extracted, Progressed, RunFinished, RunStarted
+    from loomgit.pipeline.events import BatchLoaded, Extracted, RunFinished, RunStarted
 
     events = []
     run = Project.find(project / "prompts").run("demo", on_event=events.append)
-    assert [type(event) for event in events] == [RunStarted, Extracted, Progressed, RunFinished]
+    assert [type(event) for event in events] == [RunStarted, Extracted, BatchLoaded, RunFinished]
     assert run.results.status == "success"
     assert Project(project).get_run(run.run_id) == run
     assert [row.uid for row in Project(project).runs("demo")] == [run.uid]
@@ -431,6 +424,6 @@ def test_what_has_no_effect_yet_is_told_and_verbose_tells_the_versions(project):
     done = loom(project, "run", "demo", "-v")
     assert done.returncode == 0, done.stderr
     for key in ("monitoring", "channels"):
-        assert f"{key} is read but has no effect" in done.stderr
+        assert f"{key} has no effect" in done.stderr
     assert "Prompt:    g" in done.stdout
     assert "Model:     embedded/icl" in done.stdout

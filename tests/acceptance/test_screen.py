@@ -9,8 +9,8 @@ import pytest
 
 from tests.command import loom
 from tests.comparisons import make_comparable, with_transform
-from tests.plugin.sessions import environment, pytest_in
 from tests.projects import PIPELINE
+from tests.pytest_plugin.sessions import environment, pytest_in
 from tests.servers.openai_server import OpenAiServer, error
 
 EVIL = (

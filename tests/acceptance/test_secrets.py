@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from loomgit.domain import outside
+from loomgit.domain import safe_text
 from tests.command import loom
 from tests.comparisons import classify, make_comparable, with_transform
-from tests.plugin.sessions import pytest_in
 from tests.projects import PIPELINE
+from tests.pytest_plugin.sessions import pytest_in
 from tests.repos import commit, git
 from tests.servers.openai_server import OpenAiServer, error
 
@@ -30,8 +30,8 @@ DATA = "review_id,review,expected\nr-1,It is great,positive\nr-2,It is bad,negat
 @pytest.fixture(autouse=True)
 def _no_memory(monkeypatch):
     """What an earlier test has used is not known here, as in a new process."""
-    monkeypatch.setattr(outside.hide_known.__self__, "_values", set())
-    monkeypatch.setattr(outside.hide_known.__self__, "_pattern", None)
+    monkeypatch.setattr(safe_text.hide_known.__self__, "_patterns", set())
+    monkeypatch.setattr(safe_text.hide_known.__self__, "_pattern", None)
 
 
 def tell_key(request):

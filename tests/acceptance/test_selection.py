@@ -143,7 +143,7 @@ def test_explain_says_why_before_it_runs(project):
 
 def test_an_empty_selection_runs_nothing_and_is_no_fault(project):
     done = loom(project, "run", "--select", "state:modified")
-    assert (done.returncode, done.stdout) == (0, "Nothing is selected: nothing runs\n")
+    assert (done.returncode, done.stdout) == (0, "No pipeline is selected\n")
     assert ran(project) == []
 
 
@@ -168,8 +168,8 @@ def test_what_fails_stops_those_behind_it_and_nothing_else(project, reviews, beg
     write(project, files)
     done = loom(project, "run", "--select", "raw+ alone", "--json")
     assert done.returncode == (1 if "raw" in began else 2)
-    assert "clean is left out: it takes its data from raw, which failed" in done.stderr
-    assert "report is left out: it takes its data from raw, which failed" in done.stderr
+    assert "clean is skipped: its upstream pipeline raw failed" in done.stderr
+    assert "report is skipped: its upstream pipeline raw failed" in done.stderr
     assert ran(project) == began
     document = json.loads(done.stdout)
     assert len(document["runs"]) == len(began)

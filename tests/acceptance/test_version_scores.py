@@ -2,13 +2,13 @@
 repository."""
 
 import json
-import subprocess
-import sys
+import os
 
 import pytest
 
 from loomgit import cli
 from loomgit.api import Project
+from tests import processes
 from tests.comparisons import SUITE, with_transform
 from tests.projects import FILES, PIPELINE, TAXONOMY, make_project
 from tests.projects import PROMPT as TEXT
@@ -34,10 +34,7 @@ def run(folder, name="demo", **options):
 
 
 def loom(folder, *arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "loomgit", *arguments],
-        cwd=folder, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    return processes.run("loomgit", *arguments, cwd=folder, env=dict(os.environ))
 
 
 def versions(capsys, *flags, path=PROMPT):
@@ -323,7 +320,7 @@ def test_a_store_that_cannot_be_written_is_a_warning(project, capsys):
     assert cli._run(["report", "--compliance"]) == 0
     said = capsys.readouterr()
     assert "label 1.000" in said.out
-    assert "warning: later runs may move the scores of this report" in said.err
+    assert "warning: later runs may change the scores of this report" in said.err
 
 
 # -- pipelines and versions

@@ -47,7 +47,10 @@ def test_the_table_of_commands_is_what_there_is():
         "options",
         "last_error",
         "pytest_start",
+        "hook_runs",
+        "new_project",
         "numbers",
+        "pull_request_check",
         "screen",
     }
     assert {module for module, _ in cli.COMMANDS.values()} == modules
@@ -150,7 +153,7 @@ def test_validate_offline_looks_at_no_connection(tmp_path, monkeypatch, capsys):
     (project / "data/reviews.csv").unlink()
     monkeypatch.chdir(project)
     assert cli._run(["validate", "--offline"]) == 0
-    assert "⚠️ Source: data/reviews.csv reachable (not looked at)" in capsys.readouterr().out
+    assert "⚠️ Source: data/reviews.csv reachable (not checked)" in capsys.readouterr().out
 
 
 def test_schema_is_json(capsys):

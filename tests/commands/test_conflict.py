@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import loomgit_command
-from tests.plugin.sessions import command, environment
+from tests.pytest_plugin.sessions import command, environment
 
 
 def run(folder, site, *words):

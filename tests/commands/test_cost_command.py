@@ -79,7 +79,7 @@ def test_since_leaves_out_what_was_before(project, server):
     assert ask(project, "--since", "2200-01-01")["total"]["runs"] == 0
     done = loom(project, "cost", "demo", "--since", "lately")
     assert (done.returncode, done.stdout) == (2, "")
-    assert "'lately' is no date (2026-11-01) and no age (7d, 24h)" in done.stderr
+    assert "'lately' is neither a date (2026-11-01) nor an age (7d, 24h)" in done.stderr
 
 
 def test_a_spent_amount_of_unknown_price_is_not_zero(project, server):

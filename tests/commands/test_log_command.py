@@ -7,7 +7,7 @@ import pytest
 from loomgit import cli
 from loomgit.api import Project
 from loomgit.domain.versions import Commit
-from loomgit.wiring.bench import Bench
+from loomgit.wiring.revision import ProjectRevision
 from tests.repos import commit, make, write
 from tests.runs import make_run
 
@@ -31,7 +31,7 @@ def project(tmp_path, monkeypatch):
     first = commit(folder, {**files, PATH: "one\n"}, "First")
     project = Project(folder, warn=pytest.fail)
     for uid, pipeline in (("uid-1", "demo"), ("uid-2", "other")):
-        config = Bench(project.wiring).subject(pipeline).plan.config()
+        config = ProjectRevision(project.wiring).version(pipeline).plan.config()
         made = make_run(uid, pipeline=pipeline, commit=Commit(first), config=config)
         project.wiring.store.save(made)
     commit(folder, {PATH: "two\n"}, "Second")
@@ -80,7 +80,7 @@ def test_the_path_may_be_given_from_a_folder_within(project, capsys, monkeypatch
 def test_what_was_never_there_exits_2_with_a_hint(project, capsys):
     assert cli._run(["log", "prompts/b.txt"]) == 2
     said = capsys.readouterr().err
-    assert said.startswith("error: prompts/b.txt is neither in the working tree nor in its history")
+    assert said.startswith("error: prompts/b.txt is neither in the working tree nor in the history")
     assert "hint: did you mean 'prompts/a.txt'?" in said
     assert cli._run(["log", PATH, "--pipeline", "dem"]) == 2
     assert "hint: did you mean 'demo'?" in capsys.readouterr().err
@@ -90,13 +90,13 @@ def test_what_was_never_there_exits_2_with_a_hint(project, capsys):
 def test_a_picture_is_written(project, capsys, name, begins):
     assert cli._run(["log", PATH, "--plot", name]) == 0
     assert (project / name).read_bytes().startswith(begins)
-    assert f"The scores are drawn in {name}" in capsys.readouterr().out
+    assert f"Wrote the plot to {name}" in capsys.readouterr().out
 
 
 def test_a_picture_that_cannot_be_is_an_error(project, capsys):
     assert cli._run(["log", PATH, "--plot", "a.jpg"]) == 2
-    assert capsys.readouterr() == ("", "error: a.jpg is no picture that can be drawn\n"
-                                   "hint: name it .png or .svg\n")  # fmt: skip
+    assert capsys.readouterr() == ("", "error: unknown image format: a.jpg\n"
+                                   "hint: use a name that ends in .png or .svg\n")  # fmt: skip
     assert cli._run(["log", PATH, "--plot", "no/such/a.png"]) == 4
     assert "a.png cannot be written: No such file" in capsys.readouterr().err
 

@@ -52,4 +52,4 @@ def test_a_commit_is_found_by_its_beginning(project, capsys):
 
 def test_a_revision_that_is_not_there_is_named(project, capsys):
     assert cli._run(["runs", "list", "--commit", "no-such"]) == 2
-    assert capsys.readouterr().err == "error: there is no commit no-such\n"
+    assert capsys.readouterr().err == "error: the commit no-such does not exist\n"

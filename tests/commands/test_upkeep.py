@@ -5,8 +5,8 @@ import pytest
 
 from loomgit import cli
 from loomgit.domain.models import Completion, Message, Request, Usage
-from loomgit.gateway.cassette import Cassette, Entry, hash_request, origin_of
-from loomgit.gateway.kept import as_hit, describe
+from loomgit.gateway.cassette import Cassette, CassetteEntry, hash_origin, hash_request
+from loomgit.gateway.reply_codec import as_hit, describe
 from loomgit.gateway.reply_store import ReplyStore
 from tests.projects import make_project
 from tests.repos import commit, git
@@ -80,7 +80,7 @@ def record(project, name, origins):
     cassette = Cassette(project / ".loom" / "cassettes" / f"{name}.jsonl", name)
     requests = [describe(Request("m", (Message("user", text),))) for text in origins]
     cassette.save(
-        Entry(hash_request(request), origin, request, as_hit(REPLY))
+        CassetteEntry(hash_request(request), origin, request, as_hit(REPLY))
         for request, origin in zip(requests, origins.values(), strict=True)
     )
 
@@ -91,11 +91,11 @@ def blob(project, path):
 
 def now(project):
     context = {"context/taxonomy.md": blob(project, "context/taxonomy.md")}
-    return origin_of(blob(project, "prompts/classify.txt"), context)
+    return hash_origin(blob(project, "prompts/classify.txt"), context)
 
 
 def test_verifying_counts_the_replies(loom, project):
-    assert loom("cassette", "verify")[:2] == (0, "nothing is recorded\n")
+    assert loom("cassette", "verify")[:2] == (0, "no recorded replies\n")
     record(project, "demo", {"a": "x", "b": "x"})
     code, out, _ = loom("cassette", "verify")
     assert (code, out) == (0, ".loom/cassettes/demo.jsonl: 2 replies\n")
@@ -114,18 +114,18 @@ def test_damage_is_named_in_every_cassette_and_exits_2(loom, project):
 
 def test_pruning_removes_what_another_state_of_the_prompt_asked(loom, project):
     record(project, "demo", {"kept": now(project), "old": "0" * 16})
-    assert "would remove 1 reply, 1 stay" in loom("cassette", "prune", "--dry-run")[1]
-    assert "removed 1 reply, 1 stay" in loom("cassette", "prune")[1]
-    assert "removed 0 replies, 1 stay" in loom("cassette", "prune", "demo")[1]
+    assert "would remove 1 reply, keep 1" in loom("cassette", "prune", "--dry-run")[1]
+    assert "removed 1 reply, kept 1" in loom("cassette", "prune")[1]
+    assert "removed 0 replies, kept 1" in loom("cassette", "prune", "demo")[1]
     prompt = project / "prompts" / "classify.txt"
     prompt.write_text(prompt.read_text() + "\nBe brief.\n")
-    assert "removed 1 reply, 0 stay" in loom("cassette", "prune")[1]
+    assert "removed 1 reply, kept 0" in loom("cassette", "prune")[1]
     assert not (project / ".loom" / "cassettes" / "demo.jsonl").exists()
 
 
 def test_the_cassette_of_a_pipeline_that_is_gone_goes_too(loom, project):
     record(project, "gone", {"a": "x"})
-    assert "removed 1 reply, 0 stay" in loom("cassette", "prune")[1]
+    assert "removed 1 reply, kept 0" in loom("cassette", "prune")[1]
     assert not (project / ".loom" / "cassettes" / "gone.jsonl").exists()
 
 

@@ -10,16 +10,16 @@ from loomgit.config.assertions import parse_assertion
 from loomgit.config.suites import parse_suite
 from loomgit.domain.assertions import (
     FUNCTIONS,
+    BooleanName,
     Choice,
-    Comparison,
+    ComparisonChain,
+    Conjunction,
     Constant,
-    Either,
-    Every,
+    Disjunction,
     Name,
     Negation,
-    Share,
+    ShareOfReplies,
     Statistic,
-    Truth,
     evaluators_in,
     names_in,
     render,
@@ -50,24 +50,24 @@ SCORE = Name("evaluation_score")
 @pytest.mark.parametrize(
     ("text", "meant"),
     [
-        ("evaluation_score > 0.9", Comparison(SCORE, ((">", number(0.9)),))),
-        ("passed", Truth(Name("passed"))),
-        ("not passed", Negation(Truth(Name("passed")))),
+        ("evaluation_score > 0.9", ComparisonChain(SCORE, ((">", number(0.9)),))),
+        ("passed", BooleanName(Name("passed"))),
+        ("not passed", Negation(BooleanName(Name("passed")))),
         ("score.tone-check.v2 >= .5",
-         Comparison(Name("score", ("tone-check", "v2")), ((">=", number(0.5)),))),
+         ComparisonChain(Name("score", ("tone-check", "v2")), ((">=", number(0.5)),))),
         ("output.items.0.price == -3.5e2",
-         Comparison(Name("output", ("items", "0", "price")), (("==", number(-350)),))),
+         ComparisonChain(Name("output", ("items", "0", "price")), (("==", number(-350)),))),
         ("0.5 < evaluation_score <= 0.9",
-         Comparison(number(0.5), (("<", SCORE), ("<=", number(0.9))))),
+         ComparisonChain(number(0.5), (("<", SCORE), ("<=", number(0.9))))),
         ("output.text not contains \"it's\"",
-         Comparison(Name("output", ("text",)), (("not contains", Constant("it's")),))),
+         ComparisonChain(Name("output", ("text",)), (("not contains", Constant("it's")),))),
         (r"output.id matches '^\d+\.$'",
-         Comparison(Name("output", ("id",)), (("matches", Constant(r"^\d+\.$")),))),
+         ComparisonChain(Name("output", ("id",)), (("matches", Constant(r"^\d+\.$")),))),
         ("output.x in ['a', 1, null, true,]",
-         Comparison(Name("output", ("x",)),
+         ComparisonChain(Name("output", ("x",)),
                     (("in", Choice((Constant("a"), number(1), Constant(None), Constant(True)))),))),
         ("'love' in output.text",
-         Comparison(Constant("love"), (("in", Name("output", ("text",))),))),
+         ComparisonChain(Constant("love"), (("in", Name("output", ("text",))),))),
     ],
 )  # fmt: skip
 def test_a_text_means_its_tree(text, meant):
@@ -75,19 +75,21 @@ def test_a_text_means_its_tree(text, meant):
 
 
 def test_and_binds_more_than_or_and_not_more_than_both():
-    a, b, c = (Truth(Name("output", (x,))) for x in "abc")
-    assert tree("output.a or output.b and not output.c") == Either((a, Every((b, Negation(c)))))
-    assert tree("(output.a or output.b) and output.c") == Every((Either((a, b)), c))
+    a, b, c = (BooleanName(Name("output", (x,))) for x in "abc")
+    assert tree("output.a or output.b and not output.c") == Disjunction(
+        (a, Conjunction((b, Negation(c))))
+    )
+    assert tree("(output.a or output.b) and output.c") == Conjunction((Disjunction((a, b)), c))
 
 
 def test_functions_are_of_names_and_rates_of_conditions():
     scores = Name("evaluation_scores")
-    assert tree("p95(latencies) < 5", "distributional") == Comparison(
+    assert tree("p95(latencies) < 5", "distributional") == ComparisonChain(
         Statistic("p95", Name("latencies")), (("<", number(5)),)
     )
-    low = Comparison(scores, (("<", number(0.5)),))
-    assert tree("rate(evaluation_scores < 0.5) < 0.05", "distributional") == Comparison(
-        Share("rate", low), (("<", number(0.05)),)
+    low = ComparisonChain(scores, (("<", number(0.5)),))
+    assert tree("rate(evaluation_scores < 0.5) < 0.05", "distributional") == ComparisonChain(
+        ShareOfReplies("rate", low), (("<", number(0.05)),)
     )
 
 
@@ -108,41 +110,41 @@ UNIT_FAULTS = [
     ("evaluation_scor > 0.9", 0, "unknown name 'evaluation_scor'", "mean 'evaluation_score'"),
     ("cost < 1 and evaluation_scores > 0.9", 13, "unknown name", "did you mean 'evaluation_score'"),
     ("score > 0.5", 0, "unknown name 'score'", "write score.NAME"),
-    ("cost.usd < 1", 0, "no 'cost.usd' here", "write cost, which has no parts"),
-    ("output.x == positive", 12, "unknown name 'positive'", "quote a text ('positive')"),
+    ("cost.usd < 1", 0, "unknown name 'cost.usd'", "write cost, which has no fields"),
+    ("output.x == positive", 12, "unknown name 'positive'", "put text in quotes ('positive')"),
     ("output.x is 'a'", 9, "expected 'and', 'or' or the end, found 'is'", "write =="),
-    ("output.x = 'a'", 9, "'=' has no meaning here", "write '=='"),
-    ("passed && passed", 7, "'&&' has no meaning here", "write 'and'"),
+    ("output.x = 'a'", 9, "unexpected '='", "write '=='"),
+    ("passed && passed", 7, "unexpected '&&'", "write 'and'"),
     ("passed AND passed", 7, "expected 'and', 'or' or the end", "did you mean 'and'?"),
     ("True", 0, "unknown name 'True'", "write true"),
-    ("evaluation_score > 90", 19, "lies between 0 and 1, never at 90", "did you mean 0.9?"),
-    ("evaluation_score > 5%", 20, "'%' has no meaning here", "as 0.05 for 5%"),
-    ("cost + 1 < 2", 5, "'+' has no meaning here", "no arithmetic"),
-    ("evaluation_score > '0.9'", 19, "is a number, which '0.9' is not", "remove the quotes"),
-    ("evaluation_score", 0, "evaluation_score is no condition", "evaluation_score > 0.9"),
-    ("0.9", 0, "a value alone", "compare it"),
-    ("output", 0, "output is no condition", "a field of it"),
-    ("1 < 2", 0, "compares two constants", "name what is to be compared"),
-    ("(cost < 1) < 2", 0, "a condition cannot be compared", "join with 'and'"),
-    ("cost < 1 in output.x", 9, "'in' cannot follow another comparison", "join the two"),
-    ("cost contains 'x'", 0, "cost is a number: it contains nothing", None),
-    ("passed > 0", 0, "'>' needs a number or a text", None),
-    ("output.x > null", 11, "'>' needs a number or a text", None),
-    ("output.x == ['a']", 12, "a list stands behind 'in'", None),
-    ("output.x in 5", 12, "expected a list behind 'in'", "write ['a', 'b']"),
-    ("output.x in [a, b]", 13, "expected a text or a number, found 'a'", "quote a text: 'a'"),
-    ("output.x in ['a' 'b']", 17, "expected ',', found a text", None),
-    ("output.x matches '('", 17, "not a regular expression: missing )", None),
+    ("evaluation_score > 90", 19, "is always from 0 to 1, never 90", "did you mean 0.9?"),
+    ("evaluation_score > 5%", 20, "unexpected '%'", "write a fraction, for example 0.05 for 5%"),
+    ("cost + 1 < 2", 5, "unexpected '+'", "do not support arithmetic"),
+    ("evaluation_score > '0.9'", 19, "is a number, but '0.9' is not", "remove the quotes"),
+    ("evaluation_score", 0, "evaluation_score is not a condition", "evaluation_score > 0.9"),
+    ("0.9", 0, "found only a value", "compare it"),
+    ("output", 0, "output is not a condition", "use one of its fields"),
+    ("1 < 2", 0, "the comparison is between two constants", "compare a name"),
+    ("(cost < 1) < 2", 0, "a condition cannot be compared", "join the conditions with 'and'"),
+    ("cost < 1 in output.x", 9, "'in' cannot follow another comparison", "join the comparisons"),
+    ("cost contains 'x'", 0, "cost is a number, so 'contains' does not apply", None),
+    ("passed > 0", 0, "'>' needs a number or text", None),
+    ("output.x > null", 11, "'>' needs a number or text", None),
+    ("output.x == ['a']", 12, "a list can only follow 'in'", None),
+    ("output.x in 5", 12, "expected a list after 'in'", "write ['a', 'b']"),
+    ("output.x in [a, b]", 13, "expected text or a number, found 'a'", "put text in quotes: 'a'"),
+    ("output.x in ['a' 'b']", 17, "expected ',', found text", None),
+    ("output.x matches '('", 17, "invalid regular expression: missing )", None),
     ("output.x matches output.y", 17, "expected a regular expression in quotes", None),
-    ("output.x matches '((a{1000}){1000}){1000}'", 17, "its repeats come to", None),
-    ("output.x == 'a", 12, "the quote ' is never closed", None),
+    ("output.x matches '((a{1000}){1000}){1000}'", 17, "its repeats expand to", None),
+    ("output.x == 'a", 12, "the quote ' is not closed", None),
     ("(passed", 7, "expected ')', found the end", None),
     ("passed)", 6, "expected 'and', 'or' or the end, found ')'", None),
     ("cost <", 6, "expected a value, found the end", None),
-    ("latency < 5s", 10, "'5s' is no number", None),
+    ("latency < 5s", 10, "'5s' is not a number", None),
     ("cost < 1e999", 7, "the number '1e999' is too large", None),
-    ("", 0, "the assertion is empty", "write one"),
-    ("mean(evaluation_score) > 0.5", 0, "judges one reply at a time", "distributional test"),
+    ("", 0, "the assertion is empty", "write a condition"),
+    ("mean(evaluation_score) > 0.5", 0, "checks one reply at a time", "distributional test"),
 ]  # fmt: skip
 DISTRIBUTIONAL_FAULTS = [
     ("evaluation_scores > 0.5", 0, "has many values here", "write mean(evaluation_scores)"),
@@ -150,25 +152,25 @@ DISTRIBUTIONAL_FAULTS = [
     ("mean_score > 0.5", 0, "unknown name 'mean_score'", "write mean(evaluation_scores)"),
     ("average(cost) > 0.5", 0, "unknown function 'average'", "write mean"),
     ("men(cost) > 0.5", 0, "unknown function 'men'", "did you mean 'mean'?"),
-    ("mean() > 0.5", 4, "mean() of nothing", "write mean(evaluation_scores)"),
-    ("mean(cost < 1) > 0.5", 10, "mean() is of numbers", "write rate(...)"),
+    ("mean() > 0.5", 4, "mean() has no argument", "write mean(evaluation_scores)"),
+    ("mean(cost < 1) > 0.5", 10, "mean() takes a number, not a condition", "write rate(...)"),
     ("mean(mean(cost)) > 1", 5, "expected a name in mean()", "write mean"),
-    ("rate(mean(cost) > 1) > 1", 5, "mean() cannot stand inside rate()", None),
-    ("mean(passed) > 0.5", 5, "passed is no number", "write rate(passed)"),
-    ("mean(output) > 0.5", 5, "output is no number", "name a field"),
-    ("rate(cost) > 0.5", 5, "cost is no condition", "compare it"),
-    ("mean(cost) == 1", 0, "never just one number", "use <, <=, > or >="),
-    ("mean(cost) > std(cost)", 13, "is compared with a number", "write mean(...) > 0.5"),
-    ("mean(cost) in [1]", 14, "is compared with a number", "write mean(...) > 0.5"),
-    ("rate(passed) > 95", 15, "rate lies between 0 and 1", "did you mean 0.95?"),
-    ("rate(output.x = 'a') > 0.5", 14, "'=' has no meaning here", "write '=='"),
-    ("rate(score.tone < 7) > 0.5", 18, "score.tone lies between 0 and 1", "did you mean 0.07?"),
+    ("rate(mean(cost) > 1) > 1", 5, "mean() cannot be used inside rate()", None),
+    ("mean(passed) > 0.5", 5, "passed is not a number", "write rate(passed)"),
+    ("mean(output) > 0.5", 5, "output is not a number", "use a field"),
+    ("rate(cost) > 0.5", 5, "cost is not a condition", "compare it"),
+    ("mean(cost) == 1", 0, "is an estimate, so '==' does not apply", "use <, <=, > or >="),
+    ("mean(cost) > std(cost)", 13, "must be compared with a number", "write mean(...) > 0.5"),
+    ("mean(cost) in [1]", 14, "must be compared with a number", "write mean(...) > 0.5"),
+    ("rate(passed) > 95", 15, "rate is always from 0 to 1", "did you mean 0.95?"),
+    ("rate(output.x = 'a') > 0.5", 14, "unexpected '='", "write '=='"),
+    ("rate(score.tone < 7) > 0.5", 18, "score.tone is always from 0 to 1", "did you mean 0.07?"),
 ]
 INTEGRATION_FAULTS = [
     ("record_loaded > 95", 0, "unknown name 'record_loaded'", "did you mean 'records_loaded'?"),
-    ("records_loaded", 0, "records_loaded is no condition", "compare it"),
-    ("status", 0, "status is no condition", "status == 'success'"),
-    ("status > 5", 9, "status is a text, which 5 is not", None),
+    ("records_loaded", 0, "records_loaded is not a condition", "compare it"),
+    ("status", 0, "status is not a condition", "status == 'success'"),
+    ("status > 5", 9, "status is text, but 5 is not", None),
     ("mean(score.label) > 0.5", 0, "one run as a whole", "distributional test"),
     ("evaluation_scores > 0.5", 0, "unknown name", "records_loaded"),
 ]
@@ -292,14 +294,14 @@ def test_deep_nesting_is_refused(text):
 
 
 def test_thirty_two_levels_are_fine():
-    assert tree("(" * 32 + "passed" + ")" * 32) == Truth(Name("passed"))
+    assert tree("(" * 32 + "passed" + ")" * 32) == BooleanName(Name("passed"))
 
 
 def test_a_text_of_any_size_is_answered_at_once():
     begin = time.monotonic()
     for text in ("a" * 10**6, "(" * 10**6, "'" * 10**6, "1" * 10**6):
         (problem,) = fault(text)
-        assert "2,000 characters at most" in problem.message
+        assert "at most 2,000 characters" in problem.message
     for text in ("1" * 1999, "." * 1999, "a.b" * 600, "'a" * 999, "not" * 600, "a-" * 900):
         assert fault(text)
     assert time.monotonic() - begin < 1
@@ -324,24 +326,24 @@ parts = st.from_regex(r"[a-z_][a-z0-9_]{0,5}(-[a-z0-9]{1,3})?", fullmatch=True)
 fields = st.lists(parts, min_size=1, max_size=3).map(lambda path: Name("output", tuple(path)))
 orders = st.sampled_from(["<", "<=", ">", ">="])
 comparisons = st.one_of(
-    st.builds(lambda f, o, c: Comparison(f, ((o, c),)), fields, st.sampled_from(["==", "!="]),
+    st.builds(lambda f, o, c: ComparisonChain(f, ((o, c),)), fields, st.sampled_from(["==", "!="]),
               constants),
-    st.builds(lambda a, o, f, p, b: Comparison(a, ((o, f), (p, b))),
+    st.builds(lambda a, o, f, p, b: ComparisonChain(a, ((o, f), (p, b))),
               st.floats(0, 1).map(Constant), orders, fields, orders, st.integers().filter(
                   lambda x: abs(x) < 2**63).map(Constant)),
-    st.builds(lambda f, o, t: Comparison(f, ((o, t),)), fields,
+    st.builds(lambda f, o, t: ComparisonChain(f, ((o, t),)), fields,
               st.sampled_from(["contains", "not contains", "in", "not in"]),
               st.text(max_size=8).map(Constant)),
-    st.builds(lambda f, o, c: Comparison(f, ((o, Choice(tuple(c))),)), fields,
+    st.builds(lambda f, o, c: ComparisonChain(f, ((o, Choice(tuple(c))),)), fields,
               st.sampled_from(["in", "not in"]), st.lists(constants, max_size=3)),
-    fields.map(Truth),
+    fields.map(BooleanName),
 )  # fmt: skip
 conditions = st.recursive(
     comparisons,
     lambda inner: st.one_of(
         inner.map(Negation),
-        st.lists(inner, min_size=2, max_size=3).map(tuple).map(Every),
-        st.lists(inner, min_size=2, max_size=3).map(tuple).map(Either),
+        st.lists(inner, min_size=2, max_size=3).map(tuple).map(Conjunction),
+        st.lists(inner, min_size=2, max_size=3).map(tuple).map(Disjunction),
     ),
     max_leaves=6,
 )
@@ -352,12 +354,12 @@ def test_a_condition_survives_rendering(condition):
     assert tree(render(condition)) == condition
 
 
-shares = st.builds(Share, st.just("rate"), conditions)
+shares = st.builds(ShareOfReplies, st.just("rate"), conditions)
 statistics = st.builds(Statistic, st.sampled_from(FUNCTIONS), fields)
 limits = st.floats(0, 1).map(Constant)
 
 
 @given(st.one_of(shares, statistics), orders, limits)
 def test_a_claim_about_many_replies_survives_rendering(value, order, limit):
-    condition = Comparison(value, ((order, limit),))
+    condition = ComparisonChain(value, ((order, limit),))
     assert tree(render(condition), "distributional") == condition

@@ -106,7 +106,7 @@ def test_a_missing_variable_is_named_with_the_place_that_wants_it():
 def test_a_missing_variable_without_a_near_one_can_be_set():
     with pytest.raises(UserError) as caught:
         Environment({}).reveal(Secret("${TOKEN}", PLACE))
-    assert caught.value.hint == "set TOKEN, or write it into .env"
+    assert caught.value.hint == "set TOKEN, or add it to .env"
 
 
 def test_values_are_never_shown():

@@ -21,10 +21,10 @@ from loomgit.domain.suites import (
     CostBudget,
     Drift,
     HallucinationRate,
+    IntegrationStep,
     Policy,
     Regression,
     Statistical,
-    Step,
 )
 
 VALID = Path(__file__).parent / "valid"
@@ -206,10 +206,10 @@ def test_the_distributional_tests():
 def test_the_integration_test():
     (case,) = example("integration_tests").integration_tests
     assert case.steps == (
-        Step("extract", "100 sample records"),
-        Step("transform", "classify sentiment"),
-        Step("evaluate", "check quality gates"),
-        Step("load", "verify destination"),
+        IntegrationStep("extract", "100 sample records"),
+        IntegrationStep("transform", "classify sentiment"),
+        IntegrationStep("evaluate", "check quality gates"),
+        IntegrationStep("load", "verify destination"),
     )
     assert case.records == 100
     assert [a.text for a in case.assertions] == [

@@ -71,7 +71,7 @@ def test_a_fault_reads_as_an_editor_expects_it():
 
 def test_a_control_character_is_named_by_its_number():
     assert faults(parse_pipeline, "name: a\x07b\n", "p") == (
-        "1:8: a file cannot hold the character U+0007"
+        "1:8: a YAML file cannot contain the character U+0007"
     )
 
 

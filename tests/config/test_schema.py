@@ -11,7 +11,7 @@ from loomgit.config.scalars import read_json
 from loomgit.config.schema import KINDS, json_schema
 from loomgit.config.settings_model import parse_settings
 from loomgit.config.suites import parse_suite
-from loomgit.config.yamltext import parse_yaml
+from loomgit.config.yaml_text import parse_yaml
 from loomgit.errors import ProblemsFound
 
 VALID = Path(__file__).parent / "valid"

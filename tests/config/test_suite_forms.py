@@ -6,7 +6,7 @@ from msgspec.structs import replace
 from loomgit.config.suites import parse_suite
 from loomgit.domain.definitions import EvaluatorSpec
 from loomgit.domain.place import Place
-from loomgit.domain.suites import HallucinationRate, LatencyLimit, Policy, Step, UnitCase
+from loomgit.domain.suites import HallucinationRate, IntegrationStep, LatencyLimit, Policy, UnitCase
 from loomgit.errors import ProblemsFound
 
 ALL_OF_POLICY = (
@@ -126,7 +126,7 @@ def test_the_extract_step_says_how_many_records(extract, records):
     found = suite(f'steps: [extract: "{extract}", load: "5 rows"]', kind="integration_tests")
     (case,) = found.integration_tests
     assert case.records == records
-    assert case.steps == (Step("extract", extract), Step("load", "5 rows"))
+    assert case.steps == (IntegrationStep("extract", extract), IntegrationStep("load", "5 rows"))
 
 
 def test_an_integration_test_may_have_a_destination():
@@ -139,7 +139,7 @@ def test_min_pass_may_be_as_many_as_the_samples_of_the_defaults():
 
 
 def test_one_sample_is_all_that_a_silent_file_has():
-    with pytest.raises(ProblemsFound, match="min_pass 2 is above samples 1"):
+    with pytest.raises(ProblemsFound, match="min_pass 2 is greater than samples 1"):
         suite("input: {}, min_pass: 2")
 
 

@@ -1,8 +1,8 @@
-from loomgit.domain.models import Completion, Spent, Usage
+from loomgit.domain.models import CallTotals, Completion, Usage
 
 
 def test_what_was_paid_is_counted_and_what_was_kept_is_saved():
-    spent = Spent()
+    spent = CallTotals()
     spent.add(Completion("a", "m", Usage(10, 2), cost=0.5, latency=1.0))
     spent.add(Completion("b", "m", Usage(7, 1), cost=0.0, attempts=0, cached=True, saved=0.25))
     assert (spent.usage, spent.cost, spent.saved) == (Usage(10, 2), 0.5, 0.25)
@@ -10,7 +10,7 @@ def test_what_was_paid_is_counted_and_what_was_kept_is_saved():
 
 
 def test_all_kept_means_nothing_was_waited_for():
-    spent = Spent()
+    spent = CallTotals()
     spent.add(Completion("b", "m", Usage(7, 1), cost=0.0, attempts=0, cached=True, saved=None))
     assert (spent.cached, spent.latency, spent.cost, spent.saved) == (True, None, 0.0, None)
     assert spent.usage == Usage()

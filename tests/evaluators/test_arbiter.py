@@ -7,14 +7,13 @@ import pytest
 from loomgit.domain.definitions import CacheRule, EvaluatorSpec
 from loomgit.domain.models import Usage
 from loomgit.domain.place import Place
-from loomgit.domain.ports import EvaluatorFailure
-from loomgit.domain.records import JudgeFailure, Subject
+from loomgit.domain.records import EvaluationInput, EvaluatorFailure, JudgeFailure
 from loomgit.domain.settings import ModelSettings, Secret
 from loomgit.errors import Denied, RateLimited, Rejected, Unavailable
 from loomgit.evaluators.kinds import JUDGED
-from loomgit.evaluators.registry import DETERMINISTIC, build
+from loomgit.evaluators.registry import DETERMINISTIC, build_evaluator
 from loomgit.gateway.cache import CacheGateway
-from loomgit.gateway.live import LiteLlmGateway
+from loomgit.gateway.litellm_lane import LiteLlmGateway
 from loomgit.gateway.prices import Prices
 from loomgit.gateway.reply_store import ReplyStore
 from tests.servers.openai_server import Hang, Reply, error, scripted
@@ -37,7 +36,7 @@ def judge(server, type_, subject, *, criteria=None, threshold=0.7, lane=None, **
     async def run():
         through = lane or gateway(server)
         spec = EvaluatorSpec("mine", type_, threshold=threshold, criteria=criteria, config=config)
-        evaluator = build(spec, judge=MODEL, gateway=through, root=None)
+        evaluator = build_evaluator(spec, judge=MODEL, gateway=through, root=None)
         try:
             return await evaluator.score(subject)
         finally:
@@ -51,8 +50,8 @@ def prompt(server, call=-1):
     return "\n".join(turn["content"] for turn in server.requests[call]["messages"])
 
 
-PARIS = Subject({"expected": "The capital is Paris."}, "Paris is the capital.")
-ARTICLE = Subject(
+PARIS = EvaluationInput({"expected": "The capital is Paris."}, "Paris is the capital.")
+ARTICLE = EvaluationInput(
     {"article": "Rain fell on Oslo.", "expected": "rain"}, {"summary": "Oslo was wet."}
 )
 
@@ -99,7 +98,9 @@ def test_every_judged_type_gives_a_score(server, type_):
 
 
 def test_semantic_compares_the_field_with_what_is_expected(server):
-    subject = Subject({"expected_label": "good", "id": 1}, {"label": "fine", "why": "secret"})
+    subject = EvaluationInput(
+        {"expected_label": "good", "id": 1}, {"label": "fine", "why": "secret"}
+    )
     judge(server, "semantic", subject)
     assert "good" in prompt(server)
     assert "fine" in prompt(server)
@@ -116,35 +117,41 @@ def test_custom_criteria_come_with_the_record_that_they_are_about(server):
     "type_", ["groundedness", "no_hallucination", "attribution", "completeness"]
 )
 def test_grounding_is_judged_against_the_documents_and_never_against_the_answer(server, type_):
-    documents = Subject(
+    documents = EvaluationInput(
         {"question": "Where?", "documents": ["Doc one.", "Doc two."], "expected": "gold"}, "Here."
     )
     judge(server, type_, documents)
     assert "Doc one.\n\nDoc two." in prompt(server)
     assert "gold" not in prompt(server)
-    judge(server, type_, Subject({"review": "Only this.", "expected": "gold"}, "Here."))
+    judge(server, type_, EvaluationInput({"review": "Only this.", "expected": "gold"}, "Here."))
     assert "Only this." in prompt(server)
     assert "gold" not in prompt(server)
 
 
 def test_facts_are_judged_against_the_record_where_there_is_no_reference(server):
     judge(
-        server, "factuality", Subject({"review": "The river is 90 km long.", "id": 7}, "It is 9.")
+        server,
+        "factuality",
+        EvaluationInput({"review": "The river is 90 km long.", "id": 7}, "It is 9."),
     )
     assert "The river is 90 km long." in prompt(server)
-    judge(server, "factuality", Subject({"review": "Only this.", "expected": "gold"}, "Here."))
+    judge(
+        server, "factuality", EvaluationInput({"review": "Only this.", "expected": "gold"}, "Here.")
+    )
     assert "gold" in prompt(server)
     assert "Only this." not in prompt(server)
 
 
 def test_grounding_in_nothing_is_refused_without_a_call(server):
-    with pytest.raises(EvaluatorFailure, match="nothing to compare with"):
-        judge(server, "groundedness", Subject({"expected": "gold"}, "Here."))
+    with pytest.raises(EvaluatorFailure, match="no source to compare with"):
+        judge(server, "groundedness", EvaluationInput({"expected": "gold"}, "Here."))
     assert server.calls == 0
 
 
 def test_relevance_is_judged_against_the_question(server):
-    subject = Subject({"id": 7, "question": "Where is it?", "ask": "How far is it?"}, "Here.")
+    subject = EvaluationInput(
+        {"id": 7, "question": "Where is it?", "ask": "How far is it?"}, "Here."
+    )
     judge(server, "relevance", subject)
     assert "Where is it?" in prompt(server)
     judge(server, "relevance", subject, query_field="ask")
@@ -296,9 +303,9 @@ def test_a_judge_without_a_key_is_denied_with_the_variables_name():
 @pytest.mark.parametrize(
     ("subject", "words"),
     [
-        (Subject({"expected": "x"}, "  "), "'output' cannot be empty"),
-        (Subject({"expected": "x"}, "y" * 100_001), "exceeds maximum length"),
-        (Subject({}, "y"), "no reference"),
+        (EvaluationInput({"expected": "x"}, "  "), "'output' cannot be empty"),
+        (EvaluationInput({"expected": "x"}, "y" * 100_001), "exceeds maximum length"),
+        (EvaluationInput({}, "y"), "no reference"),
     ],
 )
 def test_what_cannot_be_judged_is_a_failure_and_no_call(server, subject, words):
@@ -316,8 +323,8 @@ def test_judgements_at_once_keep_their_accounts_apart(server):
     async def run():
         lane = gateway(server)
         spec = EvaluatorSpec("mine", "semantic")
-        evaluator = build(spec, judge=MODEL, gateway=lane, root=None)
-        subjects = [Subject({"expected": "x"}, word) for word in ("right", "wrong") * 10]
+        evaluator = build_evaluator(spec, judge=MODEL, gateway=lane, root=None)
+        subjects = [EvaluationInput({"expected": "x"}, word) for word in ("right", "wrong") * 10]
         scores = await asyncio.gather(*(evaluator.score(subject) for subject in subjects))
         await lane.close()
         return scores
@@ -333,7 +340,9 @@ def test_a_cancelled_judgement_ends_at_once(server):
 
     async def run():
         lane = gateway(server)
-        evaluator = build(EvaluatorSpec("m", "semantic"), judge=MODEL, gateway=lane, root=None)
+        evaluator = build_evaluator(
+            EvaluatorSpec("m", "semantic"), judge=MODEL, gateway=lane, root=None
+        )
         task = asyncio.create_task(evaluator.score(PARIS))
         assert await asyncio.to_thread(server.arrived.wait, 5)
         task.cancel()

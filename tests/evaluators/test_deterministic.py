@@ -7,18 +7,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loomgit.domain.ports import EvaluatorFailure
-from loomgit.domain.records import Score, Subject
+from loomgit.domain.records import EvaluationInput, EvaluatorFailure, Score
 from loomgit.errors import UserError
-from loomgit.evaluators.deterministic import MAKERS, DeterministicEvaluator
-from loomgit.evaluators.matching import LONGEST_FOR_REGEX
+from loomgit.evaluators.deterministic import FACTORIES, DeterministicEvaluator
+from loomgit.evaluators.matching import MAX_REGEX_INPUT
 
 OUTPUT = {"sentiment": "positive", "confidence": 0.9, "reasoning": "says 'love it'"}
 
 
 def judge(kind, config, output, record=None, **more):
-    evaluator = DeterministicEvaluator(MAKERS[kind](config))
-    return asyncio.run(evaluator.score(Subject(record or {}, output, **more)))
+    evaluator = DeterministicEvaluator(FACTORIES[kind](config))
+    return asyncio.run(evaluator.score(EvaluationInput(record or {}, output, **more)))
 
 
 def value(*args, **more):
@@ -80,7 +79,7 @@ def test_a_missing_field_is_named_with_those_there_are():
     said = failure("exact_match", {"reference_field": "gold"}, OUTPUT, {"id": 1, "review": "x"})
     assert said == "the record has no field 'gold'; it has: id, review"
     said = failure("exact_match", {"field": "a.b", "reference": "x"}, "text")
-    assert said == "the output has no field 'a.b'; it is no object"
+    assert said == "the output has no field 'a.b'; it is not an object"
 
 
 def test_a_missing_reference_says_what_to_do():
@@ -126,11 +125,11 @@ def test_regex_searches():
 
 def test_a_broken_pattern_is_the_users_fault_with_its_position():
     with pytest.raises(UserError, match=r"pattern 'a\(b': .*position 1"):
-        MAKERS["regex"]({"pattern": "a(b"})
+        FACTORIES["regex"]({"pattern": "a(b"})
 
 
 def test_regex_does_not_read_without_end():
-    assert "20,000" in failure("regex", {"pattern": "x"}, "y" * (LONGEST_FOR_REGEX + 1))
+    assert "20,000" in failure("regex", {"pattern": "x"}, "y" * (MAX_REGEX_INPUT + 1))
 
 
 def test_json_schema_names_what_does_not_fit():
@@ -142,7 +141,7 @@ def test_json_schema_names_what_does_not_fit():
     assert '"m" is a required property' in said
     assert value("json_schema", {"schema": schema}, "no json") == 0.0
     with pytest.raises(UserError, match="schema: "):
-        MAKERS["json_schema"]({"schema": {"type": "nonsense"}})
+        FACTORIES["json_schema"]({"schema": {"type": "nonsense"}})
 
 
 @pytest.mark.parametrize(
@@ -169,9 +168,9 @@ def test_numeric_holds_numbers_against_limits(config, output, passes):
 def test_numeric_says_what_is_wrong():
     assert reason("numeric", {"max": 3}, 4) == "4 > 3"
     assert reason("numeric", {"min": 1, "max": 3}, 2) == "1 <= 2 <= 3"
-    assert reason("numeric", {"min": 1}, "many") == "'many' is no number"
+    assert reason("numeric", {"min": 1}, "many") == "'many' is not a number"
     assert reason("numeric", {"reference": 1, "tolerance": 1}, 3) == "3 is 2 from 1, over 1"
-    assert "reference 'x' is no number" in failure("numeric", {"reference": "x"}, 3)
+    assert "reference 'x' is not a number" in failure("numeric", {"reference": "x"}, 3)
 
 
 def test_similarity_is_the_share_of_characters_in_common():
@@ -256,8 +255,8 @@ def test_scoring_without_a_judge_loads_no_model_library():
         import asyncio, sys
         from pathlib import Path
         from loomgit.domain.definitions import EvaluatorSpec
-        from loomgit.domain.records import Subject
-        from loomgit.evaluators.registry import DETERMINISTIC, build
+        from loomgit.domain.records import EvaluationInput
+        from loomgit.evaluators.registry import DETERMINISTIC, build_evaluator
         configs = {
             "contains": {"value": "a"}, "regex": {"pattern": "a"}, "json_schema": {"schema": {}},
             "numeric": {"min": 0}, "length": {"min": 0}, "latency": {"max": 9}, "cost": {"max": 9},
@@ -269,8 +268,8 @@ def test_scoring_without_a_judge_loads_no_model_library():
         lexical = {"backend": "lexical", "reference": "a"}
         specs.append(EvaluatorSpec("s", "semantic", config=lexical))
         for spec in specs:
-            evaluator = build(spec, judge=None, gateway=None, root=Path())
-            score = asyncio.run(evaluator.score(Subject({}, "a", latency=1.0, cost=0.0)))
+            evaluator = build_evaluator(spec, judge=None, gateway=None, root=Path())
+            score = asyncio.run(evaluator.score(EvaluationInput({}, "a", latency=1.0, cost=0.0)))
             print(spec.type, score.value)
         print(sorted({"litellm", "arbiter_ai", "scipy", "openai", "logfire"} & sys.modules.keys()))
     """

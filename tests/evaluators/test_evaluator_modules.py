@@ -6,9 +6,9 @@ import sys
 import pytest
 import yaml  # noqa: F401  # loaded before the tests
 
-from loomgit.domain.records import Subject
+from loomgit.domain.records import EvaluationInput
 from loomgit.errors import UserError
-from loomgit.evaluators.own import load_function
+from loomgit.evaluators.user_defined import load_function
 from tests.repos import write
 
 OWN = "from checks.rules import value\n\n\ndef score(output, record):\n    return value()\n"
@@ -23,7 +23,7 @@ def tree(folder, value, **more):
 
 def ask(root):
     evaluator = load_function("checks/own.py:score", root)
-    return asyncio.run(evaluator.score(Subject({}, {}))).value
+    return asyncio.run(evaluator.score(EvaluationInput({}, {}))).value
 
 
 def test_each_tree_has_its_own_modules(tmp_path):
@@ -55,7 +55,7 @@ def test_a_folder_with_the_name_of_an_installed_package_does_not_hide_it(tmp_pat
     write(tmp_path, {"yaml/notes.txt": "no module", "own.py": "import yaml\n\n" + SCORE})
     loaded = sys.modules["yaml"]
     evaluator = load_function("own.py:score", tmp_path)
-    assert asyncio.run(evaluator.score(Subject({}, {}))).value == 1.0
+    assert asyncio.run(evaluator.score(EvaluationInput({}, {}))).value == 1.0
     assert sys.modules["yaml"] is loaded
 
 

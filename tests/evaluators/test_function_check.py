@@ -4,7 +4,7 @@ import pytest
 
 from loomgit.errors import UserError
 from loomgit.evaluators.function_check import check_function
-from loomgit.evaluators.own import load_function
+from loomgit.evaluators.user_defined import load_function
 from tests.repos import write
 
 GOOD = {

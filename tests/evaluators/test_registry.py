@@ -3,11 +3,10 @@ import asyncio
 import pytest
 
 from loomgit.domain.definitions import EvaluatorSpec
-from loomgit.domain.ports import EvaluatorFailure
-from loomgit.domain.records import Subject
+from loomgit.domain.records import EvaluationInput, EvaluatorFailure
 from loomgit.errors import UserError
 from loomgit.evaluators.kinds import JUDGED, needs_judge
-from loomgit.evaluators.registry import DETERMINISTIC, build
+from loomgit.evaluators.registry import DETERMINISTIC, build_evaluator
 
 
 class NoGateway:
@@ -20,11 +19,11 @@ class NoGateway:
 
 def make(tmp_path, type_, *, judge=None, criteria=None, **config):
     spec = EvaluatorSpec("mine", type_, criteria=criteria, config=config)
-    return build(spec, judge=judge, gateway=NoGateway(), root=tmp_path)
+    return build_evaluator(spec, judge=judge, gateway=NoGateway(), root=tmp_path)
 
 
 def score(evaluator, output="x", record=None):
-    return asyncio.run(evaluator.score(Subject(record or {}, output)))
+    return asyncio.run(evaluator.score(EvaluationInput(record or {}, output)))
 
 
 def fault(tmp_path, type_, **more):
@@ -51,7 +50,7 @@ def test_an_unknown_type_is_named_with_the_nearest(tmp_path):
 @pytest.mark.parametrize("type_", sorted(JUDGED))
 def test_a_judged_type_wants_a_judge(tmp_path, type_):
     found = fault(tmp_path, type_, criteria="good")
-    assert "judges with a model" in found.message
+    assert "needs a judge model" in found.message
     assert "judge_model" in found.hint
     make(tmp_path, type_, judge="gpt-4o-mini", criteria="good")
 
@@ -117,10 +116,10 @@ def test_a_users_function_cannot_change_what_is_loaded(tmp_path):
     ("body", "words"),
     [
         ("return record['gold']", "evals/mine.py:judge:2: KeyError: 'gold'"),
-        ("return 1.5", "evals/mine.py:judge returned 1.5; a score is in [0, 1]"),
+        ("return 1.5", "evals/mine.py:judge returned 1.5; a score must be in [0, 1]"),
         ("return float('nan')", "returned nan"),
-        ("return 'good'", "returned str; a score is a number"),
-        ("return 1, 2", "returned tuple; a score is a number"),
+        ("return 'good'", "returned str; it must return a number"),
+        ("return 1, 2", "returned tuple; it must return a number"),
         ("return None", "returned NoneType"),
         ("raise SystemError('a\\nb')", "evals/mine.py:judge:2: SystemError: a b"),
     ],
@@ -134,7 +133,7 @@ def test_whatever_goes_wrong_in_a_users_function_is_a_failure_of_it(tmp_path, bo
 
 
 def test_faults_of_a_users_file_are_named_when_it_is_loaded(tmp_path):
-    assert "there is no file nowhere.py" in fault(tmp_path, "nowhere.py:judge").message
+    assert "nowhere.py: no such file" in fault(tmp_path, "nowhere.py:judge").message
     type_ = write(tmp_path, "import nothing_like_this\n")
     assert "evals/mine.py:1: ModuleNotFoundError" in fault(tmp_path, type_).message
     write(tmp_path, "x = 1\ndef judge(:\n")
@@ -146,14 +145,14 @@ def test_faults_of_a_users_file_are_named_when_it_is_loaded(tmp_path):
     write(tmp_path, "def judge(output):\n    return 1\n")
     found = fault(tmp_path, type_)
     assert "too many positional arguments" in found.message
-    assert found.hint == "it is called as function(output, record)"
+    assert found.hint == "Loom calls it as function(output, record)"
 
 
 def test_a_users_file_is_a_file_of_the_project(tmp_path):
     outside = tmp_path / "mine.py"
     outside.write_text("def judge(output, record):\n    return 1\n")
     (tmp_path / "project").mkdir()
-    assert "outside of the project" in fault(tmp_path / "project", "../mine.py:judge").message
+    assert "outside the project" in fault(tmp_path / "project", "../mine.py:judge").message
 
 
 def test_packages_may_offer_evaluators(tmp_path, monkeypatch):

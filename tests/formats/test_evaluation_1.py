@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from loomgit.history import schema
-from tests.plugin.sessions import loom
 from tests.projects import PROMPT
+from tests.pytest_plugin.sessions import loom
 from tests.repos import CLEAN, commit, git, make
 
 HERE = Path(__file__).parent / "evaluation-1"

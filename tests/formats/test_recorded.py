@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.plugin.sessions import loom, pytest_in
 from tests.projects import PIPELINE, PROMPT, make_project
+from tests.pytest_plugin.sessions import loom, pytest_in
 from tests.repos import CLEAN, commit
 
 RECORDED = Path(__file__).parent / "recorded"
@@ -65,7 +65,7 @@ TIMES = {
     "duration", "latency", "stages", "started", "execution_date", "time", "seconds", "waited",
     "p50", "p95", "p99", "created", "environment", "sha256", "when", "days",
 }  # fmt: skip
-TEXTS = {"message", "text", "detail", "reason", "reasons", "notes", "hint", "said", "lines"}
+TEXTS = {"message", "note", "text", "detail", "reason", "reasons", "notes", "hint", "said", "lines"}
 UID = re.compile(r"\d{8}T\d{6}Z-[a-z_]+-[0-9a-f]{6}")
 DAY = re.compile(r"\d{4}-\d{2}-\d{2}(-\d{3}|T[\d:.]+Z?)")
 

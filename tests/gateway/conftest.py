@@ -7,7 +7,7 @@ import textwrap
 
 import pytest
 
-from loomgit.gateway.live import load_litellm
+from loomgit.gateway.litellm_lane import load_litellm
 from tests.servers.openai_server import OpenAiServer
 
 FIRST_CALL = """
@@ -17,7 +17,7 @@ FIRST_CALL = """
     socket.socket.connect = nowhere
     from loomgit.domain.models import Message, Request
     from loomgit.errors import Denied
-    from loomgit.gateway.live import LiteLlmGateway
+    from loomgit.gateway.litellm_lane import LiteLlmGateway
     from loomgit.gateway.prices import Prices
     lane = LiteLlmGateway({}, Prices({}), reveal=str)
     assert not {"litellm", "openai", "httpx"} & sys.modules.keys()

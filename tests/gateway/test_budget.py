@@ -162,7 +162,7 @@ def test_a_reply_without_counts_is_booked_as_what_was_set_aside():
 def test_a_model_of_unknown_price_is_a_fault_that_names_what_to_write():
     (error,) = ask(Model(), Budget(1.0), request(), prices=Prices({}))
     assert isinstance(error, UserError)
-    assert error.message == "m: a budget needs its price, which is not known"
+    assert error.message == "m: a budget needs the price of the model, which is unknown"
     assert "models: {m: {input_price: ..., output_price: ...}}" in error.hint
 
 

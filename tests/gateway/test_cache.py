@@ -9,7 +9,7 @@ from loomgit.domain.definitions import CacheRule
 from loomgit.domain.models import Completion, Message, Request, Usage
 from loomgit.errors import Rejected
 from loomgit.gateway.cache import CacheGateway
-from loomgit.gateway.kept import parse, render, request_key
+from loomgit.gateway.reply_codec import parse, render, request_key
 from loomgit.gateway.reply_store import ReplyStore
 
 ASK = Request("gpt-4o-mini", (Message("system", "Be brief."), Message("user", "x")))

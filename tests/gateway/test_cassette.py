@@ -9,9 +9,9 @@ from msgspec.structs import replace
 
 from loomgit.domain.models import Completion, Message, Request, Usage
 from loomgit.errors import ProblemsFound, Unavailable, Unrecorded, UserError, WorldError
-from loomgit.gateway.cassette import Cassette, Entry, hash_request, origin_of, parse_entry
-from loomgit.gateway.kept import as_hit, describe, request_key
+from loomgit.gateway.cassette import Cassette, CassetteEntry, hash_origin, hash_request, parse_entry
 from loomgit.gateway.replay import CassetteGateway
+from loomgit.gateway.reply_codec import as_hit, describe, request_key
 
 SHOWN = ".loom/cassettes/demo.jsonl"
 ASK = Request("gpt-4o-mini", (Message("user", "Größe?"),), temperature=0.0)
@@ -110,7 +110,7 @@ def test_a_fresh_request_replaces_what_was_asked_here_and_not_what_was_recorded(
 
 
 def test_how_a_recorded_reply_ended_is_known_again(tmp_path):
-    path, entry = tmp_path / "demo.jsonl", Entry("", "now", describe(ASK), HIT)
+    path, entry = tmp_path / "demo.jsonl", CassetteEntry("", "now", describe(ASK), HIT)
     whole = replace(entry, key=hash_request(entry.request))
     cut = replace(whole, reply=replace(HIT, ending="length"))
     assert b"ending" not in whole.line()
@@ -197,7 +197,7 @@ def test_a_cassette_that_cannot_be_written_is_an_error(session):
     cassette.path = session.path / "x" / "y.jsonl"
     session.path.joinpath("x").write_text("a file where a folder should be")
     with pytest.raises(WorldError, match=SHOWN):
-        cassette.save([Entry("k", "o", {}, HIT)])
+        cassette.save([CassetteEntry("k", "o", {}, HIT)])
 
 
 def test_sessions_that_record_at_once_lose_nothing_of_each_other(session):
@@ -205,7 +205,7 @@ def test_sessions_that_record_at_once_lose_nothing_of_each_other(session):
 
     def record(number):
         request = describe(replace(ASK, sample=number))
-        cassettes[number].save([Entry(hash_request(request), "o", request, HIT)])
+        cassettes[number].save([CassetteEntry(hash_request(request), "o", request, HIT)])
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(record, range(4)))
@@ -227,17 +227,17 @@ def entries(session):
 
 
 def test_the_origin_follows_the_contents_and_not_their_order():
-    one = origin_of("abc", {"a.md": "1", "b.md": "2"})
-    assert one == origin_of("abc", {"b.md": "2", "a.md": "1"})
-    assert one != origin_of("abd", {"a.md": "1", "b.md": "2"})
-    assert one != origin_of("abc", {"a.md": "1", "b.md": "3"})
+    one = hash_origin("abc", {"a.md": "1", "b.md": "2"})
+    assert one == hash_origin("abc", {"b.md": "2", "a.md": "1"})
+    assert one != hash_origin("abd", {"a.md": "1", "b.md": "2"})
+    assert one != hash_origin("abc", {"a.md": "1", "b.md": "3"})
 
 
 @given(st.text(), st.text(), st.integers(0, 10**6), st.none() | st.floats(0, 10**6))
 def test_an_entry_comes_back_as_it_was_written(asked, text, tokens, cost):
     request = describe(Request("m", (Message("user", asked),)))
     reply = as_hit(Completion(text, "m", Usage(tokens, tokens, 0), cost))
-    entry = Entry(hash_request(request), "o", request, reply)
+    entry = CassetteEntry(hash_request(request), "o", request, reply)
     line = entry.line()
     assert line.count(b"\n") == 1
     assert len(line.splitlines()) == 1

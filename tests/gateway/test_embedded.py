@@ -442,5 +442,5 @@ def test_closing_needs_nothing():
 def test_memory_is_bounded_over_many_different_prompts():
     for number in range(200):
         ask(f"- blick: gavot {number}\n- zorp: telp\n\nText: gavot\n\nOutput\n\n{THREE}")
-    size = embedded._Lesson.cache_info()
+    size = embedded._TaughtPrompt.cache_info()
     assert size.currsize <= size.maxsize == 64

@@ -72,7 +72,7 @@ def test_where_all_fail_both_ends_are_told():
     models = Models(first=Unavailable("A down"), second=Rejected("B"), third=RateLimited("C slow"))
     with pytest.raises(RateLimited) as caught:
         ask(models)
-    assert caught.value.message == "A down; instead: C slow"
+    assert caught.value.message == "A down; fallback: C slow"
 
 
 REFUSED = Completion("No.", "m-1", Usage(10, 2), cost=0.5, latency=1.0, ending="refusal")

@@ -11,8 +11,8 @@ from loomgit.domain.models import Message, PromptRejected, Request, Usage
 from loomgit.domain.place import Place
 from loomgit.domain.settings import ModelSettings, Secret
 from loomgit.errors import Denied, RateLimited, Rejected, Unavailable, UserError
-from loomgit.gateway.direct import DirectGateway
-from loomgit.gateway.live import LiteLlmGateway
+from loomgit.gateway.litellm_lane import LiteLlmGateway
+from loomgit.gateway.openai_http import OpenAiHttpGateway
 from loomgit.gateway.prices import Prices
 from loomgit.gateway.retry import RetryGateway
 from tests.servers.openai_server import Hang, Reply, answer, error, scripted
@@ -26,7 +26,7 @@ SCHEMA = {
     "required": ["label", "confidence"],
     "additionalProperties": False,
 }
-LANES = {"direct": DirectGateway, "litellm": LiteLlmGateway}
+LANES = {"direct": OpenAiHttpGateway, "litellm": LiteLlmGateway}
 
 
 def secret(text):
@@ -304,11 +304,11 @@ def test_a_refused_connection_is_unavailable(lane):
 
 
 ADDRESSES = {
-    "a password": ("http://user:hidden@127.0.0.1:9/v1", "holds a user or a password"),
-    "a user": ("http://hidden@127.0.0.1:9/v1", "holds a user or a password"),
-    "a query": ("http://127.0.0.1:9/v1?key=hidden", "holds a query"),
-    "an empty query": ("http://127.0.0.1:9/v1?", "holds a query"),
-    "a fragment": ("http://127.0.0.1:9/v1#hidden", "holds a query"),
+    "a password": ("http://user:hidden@127.0.0.1:9/v1", "contains a user or a password"),
+    "a user": ("http://hidden@127.0.0.1:9/v1", "contains a user or a password"),
+    "a query": ("http://127.0.0.1:9/v1?key=hidden", "contains a query"),
+    "an empty query": ("http://127.0.0.1:9/v1?", "contains a query"),
+    "a fragment": ("http://127.0.0.1:9/v1#hidden", "contains a query"),
     "no scheme": ("hidden:9/v1", "not the address of a server"),
     "no scheme but a port": ("127.0.0.1:9/v1/hidden", "not the address of a server"),
     "another scheme": ("ftp://127.0.0.1/hidden", "not the address of a server"),

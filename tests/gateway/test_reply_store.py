@@ -1,4 +1,3 @@
-import os
 import random
 import signal
 import sqlite3
@@ -12,7 +11,8 @@ import pytest
 
 from loomgit.domain.models import Completion, Usage
 from loomgit.errors import WorldError
-from loomgit.gateway.reply_store import ReplyStore, clear, figures, prune
+from loomgit.gateway.reply_store import ReplyStore, clear, prune, read_figures
+from tests.soak import sized
 
 REPLY = Completion("Fine.", "gpt-4o-mini-2024-07-18", Usage(10, 2, 5), cost=0.25, latency=1.5)
 KEPT = Completion("Fine.", REPLY.model, REPLY.usage, cost=0.0, attempts=0, cached=True, saved=0.25)
@@ -90,7 +90,7 @@ def test_a_reply_older_than_its_ttl_is_not_found(opened):
 
 def test_over_its_limit_the_least_used_go(opened):
     opened.keep({key(number): REPLY for number in range(100)})
-    size = figures(opened.path, 0.0).entries
+    size = read_figures(opened.path, 0.0).entries
     assert size == 100
     opened.now += 10_000
     store = opened.store()
@@ -155,15 +155,15 @@ def test_a_place_that_cannot_be_written_costs_only_the_cache(opened):
     assert store.find(KEY) is None
     store.close()
     assert len(opened.warnings) == 1
-    assert "not used" in opened.warnings[0]
+    assert "disabled" in opened.warnings[0]
 
 
 def test_figures_tell_what_is_there(opened):
-    assert figures(opened.path, 0.0).entries == 0
+    assert read_figures(opened.path, 0.0).entries == 0
     opened.keep({key(1): REPLY, key(2): REPLY})
     opened.now = 1500.0
     opened.keep({key(3): Completion("x", "mine")})
-    found = figures(opened.path, 2000.0)
+    found = read_figures(opened.path, 2000.0)
     assert (found.entries, found.cost, found.oldest, found.newest) == (3, 0.5, 1000.0, 500.0)
     assert found.models == {"gpt-4o-mini-2024-07-18": (2, 0.5), "mine": (1, 0.0)}
     assert found.bytes > 4096
@@ -177,7 +177,7 @@ def test_clearing_and_pruning_remove_what_they_say(opened):
     assert prune(opened.path, before=1500.0) == 0
     assert prune(opened.path, limit=500) == 2
     assert clear(opened.path) == 1
-    assert figures(opened.path, 0.0).entries == 0
+    assert read_figures(opened.path, 0.0).entries == 0
     assert clear(opened.path.with_name("nowhere")) == 0
 
 
@@ -185,7 +185,7 @@ def test_a_damaged_file_can_be_cleared_and_not_read(opened):
     opened.path.parent.mkdir()
     opened.path.write_bytes(b"no database" * 1000)
     with pytest.raises(WorldError, match="responses.sqlite"):
-        figures(opened.path, 0.0)
+        read_figures(opened.path, 0.0)
     assert clear(opened.path) == 0
     assert not opened.path.exists()
 
@@ -211,7 +211,7 @@ WRITER = """
 
 def test_processes_that_are_killed_while_they_write_leave_no_damage(opened):
     chance = random.Random(7)
-    for round_ in range(int(os.environ.get("LOOM_TEST_ROUNDS", "2"))):
+    for round_ in range(sized(2, 20)):
         writers = []
         for number in range(4):
             first = (round_ * 4 + number) * 10**6

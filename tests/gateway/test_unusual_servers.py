@@ -113,7 +113,7 @@ RAISED = {
     ),
     "choices that are null": (Reply(200, {"choices": None}), Unavailable, "no choices", ATTEMPTS),
     "an empty object": (Reply(200, {}), Unavailable, "no choices", ATTEMPTS),
-    "nothing at all": (raw(""), Unavailable, "200 application/json: nothing", ATTEMPTS),
+    "nothing at all": (raw(""), Unavailable, "200 application/json: no content", ATTEMPTS),
     "an error in a choice": (
         Reply(
             200, chat("", finish_reason="error", error={"code": 502, "message": "upstream died"})

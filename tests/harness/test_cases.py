@@ -7,7 +7,7 @@ from loomgit.domain.definitions import EvaluatorSpec
 from loomgit.domain.place import Place
 from loomgit.domain.records import Record
 from loomgit.domain.suites import UnitCase
-from loomgit.harness.cases import data_case, referenced, shuffled, unit_case
+from loomgit.harness.cases import data_case, shuffled, unit_case, with_references
 
 EXACT = EvaluatorSpec("label", "exact_match", config={"reference_field": "expected_sentiment"})
 
@@ -49,13 +49,14 @@ def test_a_unit_tests_name_is_no_part_of_its_question():
 
 def test_reference_fields_come_from_what_is_expected():
     for expected in ({"expected_sentiment": "good"}, {"sentiment": "good"}):
-        assert referenced(unit(expected=expected), [EXACT])["expected_sentiment"] == "good"
+        assert with_references(unit(expected=expected), [EXACT])["expected_sentiment"] == "good"
     plain = EvaluatorSpec("label", "exact_match", config={"reference_field": "sentiment"})
-    assert referenced(unit(expected={"expected_sentiment": "a"}), [plain])["sentiment"] == "a"
+    assert with_references(unit(expected={"expected_sentiment": "a"}), [plain])["sentiment"] == "a"
     given_already = unit(input={"expected_sentiment": "own"}, expected={"sentiment": "other"})
-    assert referenced(given_already, [EXACT])["expected_sentiment"] == "own"
-    assert referenced(unit(expected={"other": 1}), [EXACT]) == {"review": "a"}
-    assert referenced(unit(expected={"sentiment": None}), [EXACT])["expected_sentiment"] is None
+    assert with_references(given_already, [EXACT])["expected_sentiment"] == "own"
+    assert with_references(unit(expected={"other": 1}), [EXACT]) == {"review": "a"}
+    missing = with_references(unit(expected={"sentiment": None}), [EXACT])
+    assert missing["expected_sentiment"] is None
 
 
 def test_a_records_case_is_its_own():

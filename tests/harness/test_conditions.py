@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loomgit.domain.patterns import TooSlow
 from loomgit.domain.samples import Judgement
+from loomgit.domain.user_regex import SearchTimeout
 from loomgit.harness.assertions import Answer, decide, equal, show_number, values_in
-from loomgit.harness.facts import facts_of_sample
+from loomgit.harness.value_lookup import values_of_sample
 from tests.harness.replies import case, condition, reply, unusable
 
 OUTPUT = {
@@ -30,7 +30,7 @@ def answer(text, **more):
 
 def finding(text, sample=None, **more):
     sample = sample or reply(output=OUTPUT, **more)
-    return decide(condition(text), facts_of_sample(case("a", sample), sample))
+    return decide(condition(text), values_of_sample(case("a", sample), sample))
 
 
 @pytest.mark.parametrize(
@@ -71,14 +71,14 @@ def test_it_holds(text):
     ("text", "reason"),
     [
         ("output.lable == 'spam'", "output has no 'lable'; did you mean 'label'?"),
-        ("output.items.1.price > 1", "output.items has no '1'; it is a list of 1"),
+        ("output.items.1.price > 1", "output.items has no '1'; it is a list of length 1"),
         ("output.label.x == 1", "output.label has no 'x'; it has no parts"),
         ("output.number_text > 0.5",
          "output.number_text is the text '0.9', which cannot be compared with the number 0.5"),
         ("output.note > 1", "output.note is null, which cannot be compared with the number 1"),
         ("output.count contains 'x'", "output.count is the number 3, neither a text nor a list"),
         ("output.label", "output.label is the text 'spam', neither true nor false"),
-        ("score.tone > 0.5", "no evaluator 'tone'; the evaluators: quality"),
+        ("score.tone > 0.5", "unknown evaluator 'tone'; the evaluators: quality"),
         ("input.rating > 3", "input has no 'rating'"),
     ],
 )  # fmt: skip
@@ -127,16 +127,16 @@ def test_a_reply_that_nothing_judges_has_no_score():
 
 
 def test_a_regular_expression_that_hangs_is_given_up():
-    with pytest.raises(TooSlow, match="took longer than"):
+    with pytest.raises(SearchTimeout, match="took longer than"):
         finding("output.label matches '(x+x+)+y'", reply(output={"label": "x" * 5000}))
 
 
 def test_the_values_behind_an_answer_are_shown():
     sample = reply(output=OUTPUT)
-    facts = facts_of_sample(case("a", sample), sample)
+    facts = values_of_sample(case("a", sample), sample)
     assert values_in(condition("output.label == 'ham'"), facts) == "'spam'"
     assert values_in(condition("cost < 1 and output.x == 'y'"), facts) == (
-        "cost 0.001, output.x not there"
+        "cost 0.001, output.x absent"
     )
 
 

@@ -1,6 +1,6 @@
 """What a failing test says to somebody who did not write it."""
 
-from loomgit.domain.samples import Check, Judgement, TestResult
+from loomgit.domain.samples import CheckResult, Judgement, TestResult
 from loomgit.harness import unit
 from loomgit.harness.distributional import judge
 from loomgit.harness.explain import explain
@@ -79,9 +79,9 @@ def test_long_texts_are_cut_and_say_so():
 
 
 def test_a_result_without_replies_still_says_what_happened():
-    check = Check("mean_score > 0.75", "unverified", "not known")
-    result = TestResult("t", "unverified", (check,), message="3 of 3 replies were not recorded")
+    check = CheckResult("mean_score > 0.75", "unverified", "unknown")
+    result = TestResult("t", "unverified", (check,), message="3 of 3 replies are not recorded")
     assert explain(result) == [
-        "t: unverified - 3 of 3 replies were not recorded",
-        "  [unverified] mean_score > 0.75 (actual: not known)",
+        "t: unverified - 3 of 3 replies are not recorded",
+        "  [unverified] mean_score > 0.75 (actual: unknown)",
     ]

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from loomgit import cli
 from loomgit.domain.versions import Commit
-from loomgit.history.gc import choose_removals, collect, find_reach
+from loomgit.history.gc import choose_removals, collect, find_reachable
 from loomgit.history.repository import Repository
 from loomgit.history.store import RunStore
 from tests.repos import commit, git, make
@@ -179,14 +179,14 @@ def test_a_repository_without_commits_knows_no_commit(tmp_path):
 
 
 def test_what_is_no_commit_id_never_reaches_git(folder):
-    reach = find_reach(Repository.open(folder), ["--output=x", "HEAD", "unborn"])
+    reach = find_reachable(Repository.open(folder), ["--output=x", "HEAD", "unborn"])
     assert reach.reached == frozenset()
 
 
 def test_a_date_that_cannot_be_read_keeps_the_run(folder, store):
     save(store, "odd")
     rows = [replace(store.all()[0], started="yesterday")]
-    reach = find_reach(Repository.open(folder), [])
+    reach = find_reachable(Repository.open(folder), [])
     assert choose_removals(rows, reach, now=NOW, days=90, keep=0) == ([], 0)
 
 
@@ -198,7 +198,7 @@ def test_the_command_prints_what_went(folder, store, capsys, monkeypatch):
     out = capsys.readouterr().out.splitlines()
     assert out[0].startswith("2026-11-21-001  demo  2026-08-20T12:00:00.000Z  ")
     assert out[-1].startswith("Would remove 1 runs: ")
-    assert out[-1].endswith("; 2 runs stay")
+    assert out[-1].endswith("; 2 runs remain")
     assert cli._run(["runs", "gc", "--keep", "1", "--days", "10", "--json"]) == 0
     document = orjson.loads(capsys.readouterr().out)
     assert [run["uid"] for run in document["runs"]] == ["old-2", "old-1"]

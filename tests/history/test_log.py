@@ -130,9 +130,9 @@ def test_a_sha256_repository_works(tmp_path):
 @pytest.mark.parametrize(
     ("path", "message", "hint"),
     [
-        ("prompts/b.txt", "neither in the working tree nor in its history", "'prompts/a.txt'"),
+        ("prompts/b.txt", "neither in the working tree nor in the history", "'prompts/a.txt'"),
         ("a", "neither in", "did you mean 'prompts/a.txt'?"),
-        ("prompts", "prompts is a folder", "name a file in it"),
+        ("prompts", "prompts is a folder", "pass a file in it"),
         ("../outside.txt", "neither in", ""),
         ("/etc/passwd", "neither in", ""),
         ("nothing like it\n", "neither in", ""),

@@ -3,10 +3,10 @@
 import pytest
 
 from loomgit.errors import UserError
+from loomgit.history.commit_counts import former_paths, load_renames
 from loomgit.history.renames import find_id
 from loomgit.history.repository import Repository
 from loomgit.history.versions import Versions
-from loomgit.history.walks import former_paths, load_renames
 from tests.repos import commit, git, make, write
 
 TEXT = "---\nid: sentiment\n---\nSay {word}.\n"
@@ -129,7 +129,7 @@ def test_two_files_with_the_id_are_ambiguous(folder):
     commit(folder, {"prompts/new.txt": with_id("three")})
     with pytest.raises(UserError, match=r"could be prompts/a.txt, prompts/b.txt") as caught:
         versions(folder).read("prompts/new.txt", "r1")
-    assert caught.value.hint == "give each file an `id:` of its own"
+    assert caught.value.hint == "add a unique `id:` to each file"
 
 
 def test_two_files_with_the_content_are_ambiguous(folder):

@@ -11,7 +11,7 @@ def folder(tmp_path):
 
 
 def test_outside_of_a_repository_is_the_users_to_change(tmp_path):
-    with pytest.raises(UserError, match="no Git repository") as caught:
+    with pytest.raises(UserError, match="not in a Git repository") as caught:
         Repository.open(tmp_path)
     assert caught.value.hint == "run `git init`"
 
@@ -90,9 +90,9 @@ def test_a_tag_is_annotated_and_made_once(folder):
     repository = Repository.open(folder)
     repository.create_tag("a@v1", "first")
     assert git(folder, "cat-file", "-t", "a@v1") == "tag"
-    with pytest.raises(UserError, match="exists already"):
+    with pytest.raises(UserError, match="already exists"):
         repository.create_tag("a@v1", "again")
-    with pytest.raises(UserError, match="no name that Git allows"):
+    with pytest.raises(UserError, match="is not a valid name for a Git tag"):
         repository.create_tag("a@v 2", "bad")
 
 

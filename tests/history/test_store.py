@@ -128,7 +128,7 @@ def test_a_newer_format_is_left_alone_with_one_warning(store, warnings):
     (store.folder / "index.json").unlink(missing_ok=True)
     assert store.all() == []
     assert path.exists()
-    assert warnings == ["1 run files were written by a newer Loom and are left out"]
+    assert warnings == ["1 run files were skipped: a newer version of Loom wrote them"]
 
 
 def test_runs_are_found_by_what_is_asked_of_them(store):

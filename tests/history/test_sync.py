@@ -264,7 +264,7 @@ def test_a_damaged_run_neither_leaves_nor_enters(clone, remote):
     warnings: list[str] = []
     pushed = Project(one, warn=warnings.append).sync_push()
     assert [Path(name).stem for name in pushed.files] == ["uid-2"]
-    assert "uid-1.json is damaged and left out" in warnings[0]
+    assert "uid-1.json is damaged and was skipped" in warnings[0]
 
     runs = ".loom/runs"
     foreign = ["evil.json", ".loom/evil.json", f"{runs}/evil.json", f"{runs}/x/evil.json"]
@@ -274,7 +274,7 @@ def test_a_damaged_run_neither_leaves_nor_enters(clone, remote):
     pulled = Project(two, warn=warnings.append).sync_pull()
     assert [Path(name).stem for name in pulled.files] == ["uid-2"]
     assert len(warnings) == 1
-    assert warnings[0].startswith("origin: runs/unborn/bad.json is damaged and left out: ")
+    assert warnings[0].startswith("origin: runs/unborn/bad.json is damaged and was skipped: ")
     assert uids(two) == ["uid-2"]
     assert not list(two.glob("**/*evil*"))
 
@@ -306,7 +306,7 @@ def test_an_unknown_remote_is_named_with_what_there_is(clone):
     git(folder, "remote", "remove", "origin")
     with pytest.raises(UserError) as caught:
         Project(folder).sync_pull()
-    assert caught.value.hint == "`git remote add origin URL`"
+    assert caught.value.hint == "run `git remote add origin URL`"
     with pytest.raises(UserError):
         Project(folder).sync_pull("--upload-pack=touch hacked")
 
@@ -401,7 +401,7 @@ def test_the_command_says_what_it_did(clone, capsys, monkeypatch):
     save(folder, "uid-1")
     monkeypatch.chdir(folder)
     assert cli._run(["sync", "push"]) == 0
-    assert capsys.readouterr().out == "Pushed 1 run to origin (1 there)\n"
+    assert capsys.readouterr().out == "Pushed 1 run to origin (1 on the branch)\n"
     assert cli._run(["sync", "pull", "--json"]) == 0
     document = orjson.loads(capsys.readouterr().out)
     assert document["runs"] == []

@@ -2,7 +2,7 @@
 
 import pytest
 
-from loomgit.history.repository import MANY, Repository
+from loomgit.history.repository import MAX_PATHSPECS, Repository
 from tests.repos import commit, git, make, write
 
 PATHS = ["a.txt", "run.sh", "sub/b.txt", "link.txt", "gone.txt"]
@@ -98,7 +98,7 @@ def test_before_the_first_commit_and_in_a_subfolder(tmp_path):
 
 
 def test_more_paths_than_a_command_line_takes(folder):
-    paths = [f"many/{number}.txt" for number in range(MANY + 1)]
+    paths = [f"many/{number}.txt" for number in range(MAX_PATHSPECS + 1)]
     commit(folder, dict.fromkeys(paths, "x\n"))
     repository = Repository.open(folder)
     assert repository.tree_entries("HEAD", paths) == repository.tree_entries(None, paths)

@@ -115,7 +115,9 @@ def test_an_unknown_version_lists_those_that_exist(folder):
 def test_a_file_without_versions_says_how_to_make_one(folder):
     with pytest.raises(UserError) as caught:
         versions(folder).read(PATH, "v2")
-    assert caught.value.hint == (f"it has no tagged version; `loom tag {PATH} v2` makes one")
+    assert caught.value.hint == (
+        f"it has no tagged version; run `loom tag {PATH} v2` to create one"
+    )
 
 
 def test_a_version_before_the_file_existed_says_so(folder):
@@ -143,7 +145,7 @@ def test_tag_names_the_committed_content(folder):
 
 def test_tag_refuses_what_is_not_committed(folder):
     write(folder, {PATH: "mine\n", "prompts/new.txt": "x"})
-    with pytest.raises(UserError, match="changes that are not committed"):
+    with pytest.raises(UserError, match="has uncommitted changes"):
         versions(folder).tag(PATH, "v1.0")
     with pytest.raises(UserError, match="is not committed"):
         versions(folder).tag("prompts/new.txt", "v1.0")

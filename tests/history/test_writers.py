@@ -27,7 +27,7 @@ def test_a_damaged_file_among_many_is_set_aside_and_named_and_the_rest_stays(tmp
     rows = RunStore(folder, heard.append).all()
     assert {row.uid for row in rows} == {f"writer-{n}" for n in range(20) if n != 7}
     assert len(heard) == 1
-    assert "writer-7.json is damaged, kept as writer-7.json.damaged: " in heard[0]
+    assert "writer-7.json is damaged and was renamed to writer-7.json.damaged: " in heard[0]
 
 
 def test_a_file_damaged_after_it_was_indexed_is_set_aside_when_it_is_read(tmp_path):
@@ -36,7 +36,7 @@ def test_a_file_damaged_after_it_was_indexed_is_set_aside_when_it_is_read(tmp_pa
     path = store.save(make_run())
     assert len(store.all()) == 1
     path.write_bytes(b"{}")
-    with pytest.raises(Exception, match="holds no run that can be read: no schema_version"):
+    with pytest.raises(Exception, match="contains no valid run: no schema_version"):
         store.get("latest")
     assert len(heard) == 1
     assert store.all() == []

@@ -2,8 +2,8 @@ import pytest
 
 from loomgit.errors import UserError
 from loomgit.history.repository import Repository
-from loomgit.hooks.install import Hooks, Update, parse_updates
-from loomgit.hooks.shim import HOOKS, is_ours
+from loomgit.hooks.install import Hooks, RefUpdate, parse_updates
+from loomgit.hooks.shim import HOOKS, is_loom_hook
 from tests.repos import commit, git, make
 
 
@@ -40,7 +40,7 @@ def test_what_was_there_comes_back_byte_for_byte(root, mode, content):
     path.chmod(mode)
     install(root)
     install(root)
-    assert is_ours(path.read_bytes())
+    assert is_loom_hook(path.read_bytes())
     hooks(root).uninstall()
     assert (path.read_bytes(), path.stat().st_mode & 0o777) == (content, mode)
 
@@ -71,7 +71,7 @@ def test_a_hook_left_aside_is_not_overwritten(root):
 def test_a_hook_that_asks_its_name_is_not_moved(root, asks):
     path = root / ".git/hooks/pre-push"
     path.write_text(f"#!/bin/sh\n{asks}\n")
-    with pytest.raises(UserError, match="asks what it is called") as caught:
+    with pytest.raises(UserError, match="reads its own file name") as caught:
         install(root)
     assert "hooks run pre-push --project . " in caught.value.hint
     assert path.read_text() == f"#!/bin/sh\n{asks}\n"
@@ -79,7 +79,7 @@ def test_a_hook_that_asks_its_name_is_not_moved(root, asks):
 
 def test_huskys_folder_is_not_ours(root):
     git(root, "config", "core.hooksPath", ".husky/_")
-    with pytest.raises(UserError, match="husky's own") as caught:
+    with pytest.raises(UserError, match="belongs to husky") as caught:
         install(root)
     assert caught.value.hint.startswith("add this line to .husky/pre-push: ")
 
@@ -98,14 +98,14 @@ def test_a_link_out_of_the_repository_is_seen_through(root, tmp_path):
     (tmp_path / "shared").mkdir()
     (root / "hooks").symlink_to(tmp_path / "shared")
     git(root, "config", "core.hooksPath", "hooks")
-    with pytest.raises(UserError, match="outside of this repository"):
+    with pytest.raises(UserError, match="outside this repository"):
         install(root)
     assert list((tmp_path / "shared").iterdir()) == []
 
 
 def test_one_hook_guards_one_project(root):
     install(root, project="apps/a")
-    with pytest.raises(UserError, match="guards another project of this repository: apps/a"):
+    with pytest.raises(UserError, match="checks another project of this repository: apps/a"):
         install(root, "pre-commit", project="apps/b")
 
 
@@ -125,7 +125,7 @@ def test_updates_are_read_from_the_right():
         f"refs/heads/\u2028odd {one} refs/heads/x {two}"
     )
     assert parse_updates(said) == [
-        Update("refs/heads/a", one, "refs/heads/b", two),
-        Update("HEAD^{/fix the bug}", one, "refs/heads/new", ""),
-        Update("refs/heads/\u2028odd", one, "refs/heads/x", two),
+        RefUpdate("refs/heads/a", one, "refs/heads/b", two),
+        RefUpdate("HEAD^{/fix the bug}", one, "refs/heads/new", ""),
+        RefUpdate("refs/heads/\u2028odd", one, "refs/heads/x", two),
     ]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from loomgit.hooks.shim import HOOKS, is_ours, project_of, script, watch_list
+from loomgit.hooks.shim import HOOKS, is_loom_hook, project_of, script, watch_list
 from tests.repos import CLEAN, commit, git, make
 
 FOUND = {n: shutil.which(n) for n in ("sh", "dash", "bash", "busybox", "mksh")}
@@ -264,12 +264,12 @@ def test_a_failure_of_our_own_says_so_and_lets_it_through(hooked, shell, code):
     done = hooked.run("pre-push", "o", "u", stdin=push, shell=shell, CODE=code)
     assert (done.returncode, done.stderr) == (
         0,
-        b"loom: Loom failed: this push goes on untested\n",
+        b"loom: Loom failed: this push continues untested\n",
     )
     hooked.install("pre-push", strict=True)
     done = hooked.run("pre-push", "o", "u", stdin=push, shell=shell, CODE=code)
     assert done.returncode == 4
-    assert b"this push is stopped, since it cannot be tested" in done.stderr
+    assert b"this push is blocked because it cannot be tested" in done.stderr
     assert "hooks run --strict --project" in hooked.calls[-1]
 
 
@@ -278,7 +278,7 @@ def test_python_without_loom_is_no_no(hooked):
     hooked.install("pre-push", reinstall=f"pip install {NASTY}")
     push = line("1" * 40, "2" * 40)
     done = hooked.run("pre-push", "o", "u", stdin=push, CODE="1", VERSION_CODE="1")
-    assert (done.returncode, done.stderr.count(b"goes on untested")) == (0, 1)
+    assert (done.returncode, done.stderr.count(b"continues untested")) == (0, 1)
     # The shell expands nothing in the command.
     reason = f"loom: Loom is not installed for {hooked.python} (pip install {NASTY}): "
     assert done.stderr.decode().startswith(reason)
@@ -301,7 +301,7 @@ def test_an_interpreter_that_is_gone_is_replaced_by_the_command_on_the_path(hook
         (bare / name).symlink_to(shutil.which(name))
     done = hooked.run("pre-push", "o", "u", stdin=push, PATH=str(bare))
     assert done.returncode == 0
-    assert b"is gone (pip install 'x', then loom hooks install)" in done.stderr
+    assert b"does not exist (pip install 'x', then loom hooks install)" in done.stderr
     loom = bare / "loom"
     hooked.write(loom, STAND_IN.replace('"$4" = --version', '"$1" = --version'))
     assert hooked.run("pre-push", "o", "u", stdin=push, PATH=str(bare)).returncode == 0
@@ -312,7 +312,7 @@ def test_a_worktree_without_the_project_is_left_alone(hooked):
     hooked.install("pre-push", project="apps/bot")
     done = hooked.run("pre-push", "o", "u", stdin=line("1" * 40, "2" * 40))
     assert done.returncode == 0
-    assert b"there is no folder apps/bot here" in done.stderr
+    assert b"the folder apps/bot does not exist" in done.stderr
 
 
 @pytest.mark.parametrize("shell", SHELLS)
@@ -360,7 +360,7 @@ def test_skipping_still_runs_the_other_hook(hooked, hook):
 @pytest.mark.parametrize("name", [".", "apps/bot", NASTY, "naïve/ü", "\udcff"])
 def test_a_hook_knows_its_project(name):
     text = script("pre-push", python="/usr/bin/python3", project=name)
-    assert is_ours(text)
+    assert is_loom_hook(text)
     assert project_of(text) == name
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loomgit.errors import UserError
-from loomgit.pipeline.dag import Dag, Facts, Term, parse_selection, select
+from loomgit.pipeline.dag import Dag, SelectionFacts, Term, parse_selection, select
 
 # raw -> clean -> scores -> report, clean -> labels; alone
 SOURCES = {
@@ -15,7 +15,7 @@ SOURCES = {
     "scores": ("clean",),
 }  # fmt: skip
 DAG = Dag({name: frozenset(sources) for name, sources in SOURCES.items()})
-FACTS = Facts(
+FACTS = SelectionFacts(
     tags={"raw": ("nightly",), "scores": ("nightly", "paid")},
     modified={"clean": ("prompts/a.txt: 1 -> 2", "model: a -> b")},
 )
@@ -51,7 +51,7 @@ def test_expressions_select(expression, names):
 
 
 def test_nothing_modified_selects_nothing():
-    assert chosen("state:modified+", Facts({}, {})) == set()
+    assert chosen("state:modified+", SelectionFacts({}, {})) == set()
 
 
 def test_reasons_are_told():
@@ -74,10 +74,10 @@ def test_reasons_are_told():
         ("zzz", "there is no pipeline zzz", "pipelines/ has: alone, clean"),
         ("state:modifed", "'state:modifed': unknown state 'modifed'", "did you mean 'modified'?"),
         ("stat:modified", "'stat:modified': unknown selector 'stat:'", "did you mean 'state'?"),
-        ("path:x", "'path:x': unknown selector 'path:'", "there is: state, tag"),
-        ("+", "'+' selects nothing", "name+"),
-        ("clean,", "'' selects nothing", "name+"),
-        ("++clean", "'++clean' selects nothing", "name+"),
+        ("path:x", "'path:x': unknown selector 'path:'", "valid selectors: state, tag"),
+        ("+", "'+' is not a selector", "name+"),
+        ("clean,", "'' is not a selector", "name+"),
+        ("++clean", "'++clean' is not a selector", "name+"),
     ],
 )
 def test_what_is_no_selection_is_told(expression, message, hint):

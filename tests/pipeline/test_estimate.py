@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from loomgit.domain.runs import Cost, ModelCost
 from loomgit.domain.spending import Price, ReplySize
-from loomgit.pipeline.estimate import Asked, estimate_stage, example, seen_replies
+from loomgit.pipeline.estimate import PlannedCall, estimate_stage, example_value, mean_reply_size
 from loomgit.pipeline.output import OutputReader
 from tests.runs import make_run
 
@@ -18,7 +18,7 @@ def stage(asked, share=1.0, seen=None, price=CHEAP):
 
 
 def test_a_sample_stands_for_all_records():
-    asked = [Asked("m", 100, None, None, False), Asked("m", 300, None, None, False)]
+    asked = [PlannedCall("m", 100, None, None, False), PlannedCall("m", 300, None, None, False)]
     (found,) = stage(asked, share=500, seen=ReplySize(20.0, "runs", 7, 1))
     assert (found.calls, found.input, found.output) == (1000, 200_000, 20_000)
     assert found.cost == pytest.approx(0.2 + 0.2)
@@ -26,7 +26,7 @@ def test_a_sample_stands_for_all_records():
 
 
 def test_each_model_has_a_part_of_its_own():
-    asked = [Asked(name, 10, 5, None, False) for name in ("b", "a", "b")]
+    asked = [PlannedCall(name, 10, 5, None, False) for name in ("b", "a", "b")]
     assert [(part.model, part.calls) for part in stage(asked)] == [("b", 2), ("a", 1)]
 
 
@@ -41,18 +41,18 @@ def test_each_model_has_a_part_of_its_own():
 def test_without_earlier_replies_the_limit_then_the_form_says_how_long_they_are(
     limit, schema, basis, tokens
 ):
-    (found,) = stage([Asked("m", 10, limit, schema, False)])
+    (found,) = stage([PlannedCall("m", 10, limit, schema, False)])
     assert (found.reply.basis, found.reply.tokens) == (basis, tokens)
 
 
 def test_an_unknown_price_is_no_price():
-    (found,) = stage([Asked("m", 10, 5, None, False)], price=None)
+    (found,) = stage([PlannedCall("m", 10, 5, None, False)], price=None)
     assert found.cost is None
 
 
 def test_the_price_is_that_of_prompts_so_long():
     told = []
-    asked = [Asked("m", 100, 5, None, False), Asked("m", 201, 5, None, False)]
+    asked = [PlannedCall("m", 100, 5, None, False), PlannedCall("m", 201, 5, None, False)]
     estimate_stage(asked, share=1.0, replies=lambda _: None, price=lambda *said: told.append(said))
     assert told == [("m", 151)]
 
@@ -72,18 +72,18 @@ def run(*models, **cost):
 
 def test_earlier_replies_are_those_of_the_same_stage_and_model():
     runs = [run(count(), count("evaluate"), count(asked="x")), run(count(calls=1, output=120))]
-    assert seen_replies(runs, "transform", "m") == ReplySize(40.0, "runs", 5, 2)
+    assert mean_reply_size(runs, "transform", "m") == ReplySize(40.0, "runs", 5, 2)
 
 
 def test_kept_replies_say_nothing_of_length():
-    assert seen_replies([run(count(calls=0, hits=9, output=0))], "transform", "m") is None
+    assert mean_reply_size([run(count(calls=0, hits=9, output=0))], "transform", "m") is None
 
 
 def test_a_run_without_a_split_counts_where_nothing_was_judged():
     model = "embedded/icl"
-    assert seen_replies([run()], "transform", model) == ReplySize(10.0, "runs", 10, 1)
-    assert seen_replies([run()], "evaluate", model) is None
-    assert seen_replies([run()], "transform", "other") is None
+    assert mean_reply_size([run()], "transform", model) == ReplySize(10.0, "runs", 10, 1)
+    assert mean_reply_size([run()], "evaluate", model) is None
+    assert mean_reply_size([run()], "transform", "other") is None
 
 
 SCHEMAS = st.recursive(
@@ -119,4 +119,6 @@ def test_what_is_made_up_for_a_schema_fits_it(fields):
         "required": list(fields),
         "$defs": {"part": {"type": "string"}},
     }
-    assert OutputReader(schema).read(json.dumps(example(schema))).value == example(schema)
+    assert OutputReader(schema).read(json.dumps(example_value(schema))).value == example_value(
+        schema
+    )

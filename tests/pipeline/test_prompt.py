@@ -45,15 +45,15 @@ def test_unknown_variables_name_prompt_line_column_and_the_nearest():
         "prompts/p.txt:2:4: unknown variable 'input.reviw': the records have no field 'reviw'\n"
         "hint: did you mean 'input.review'?",
         "prompts/p.txt:3:4: unknown variable 'contxt'\nhint: did you mean 'context'?",
-        "prompts/p.txt:3:24: unknown variable 'vars.ton': not given\n"
+        "prompts/p.txt:3:24: unknown variable 'vars.ton': not defined\n"
         "hint: did you mean 'vars.tone'?",
     ]
 
 
 def test_a_missing_variable_says_how_to_give_it():
     assert problems("{{ vars.language }}") == [
-        "prompts/p.txt:1:4: unknown variable 'vars.language': not given\n"
-        "hint: say --vars language=VALUE"
+        "prompts/p.txt:1:4: unknown variable 'vars.language': not defined\n"
+        "hint: add --vars language=VALUE"
     ]
 
 

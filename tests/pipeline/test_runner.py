@@ -14,18 +14,17 @@ from loomgit.domain.definitions import (
     Transform,
 )
 from loomgit.domain.keys import HASH_KEY
-from loomgit.domain.models import Completion, Spent, Usage
-from loomgit.domain.ports import EvaluatorFailure
-from loomgit.domain.records import RefusedRow, Score
+from loomgit.domain.models import CallTotals, Completion, Usage
+from loomgit.domain.records import EvaluatorFailure, RefusedRow, Score
 from loomgit.errors import Denied, ProblemsFound, Unavailable, UserError, WorldError
 from loomgit.pipeline.evaluate import Panel
-from loomgit.pipeline.events import Extracted, Progressed, RunFinished, Warned
+from loomgit.pipeline.events import BatchLoaded, Extracted, RunFinished, Warned
 from loomgit.pipeline.output import OutputReader
-from loomgit.pipeline.plan import Sampling
+from loomgit.pipeline.plan import ModelParameters
 from loomgit.pipeline.prompt import Prompt
-from loomgit.pipeline.runner import Parts, Runner, percent_pair
+from loomgit.pipeline.run_statistics import RunStatistics
+from loomgit.pipeline.runner import Runner, RunParts, percent_pair
 from loomgit.pipeline.stages import FailurePolicy, Stages
-from loomgit.pipeline.tally import Tally
 from loomgit.pipeline.transform import Transformer
 from loomgit.wiring.consistency import missing_key
 from tests.fakes import (
@@ -57,7 +56,7 @@ class Bench:
         self.sink = sink or FakeSink()
         self.log, self.quarantine = FakeLog(), FakeQuarantine()
         evaluate = self.pipeline.evaluate
-        self.tally = Tally(evaluate.evaluators, lambda record: (record.key, "q"))
+        self.tally = RunStatistics(evaluate.evaluators, lambda record: (record.key, "q"))
         evaluator = FakeEvaluator(judge or (lambda _: 1.0))
         self.stages = Stages(
             self.transformer(),
@@ -71,7 +70,7 @@ class Bench:
         self.ends = []
         self.key = None
         self.runner = Runner(
-            Parts(
+            RunParts(
                 pipeline=self.pipeline,
                 source=FakeSource(rows),
                 open_spool=FakeSpool,
@@ -91,7 +90,7 @@ class Bench:
         return Transformer(
             Prompt("prompts/p.txt", text),
             self.gateway,
-            Sampling("fake"),
+            ModelParameters("fake"),
             context={},
             context_field=None,
             variables={},
@@ -142,7 +141,7 @@ def test_records_are_loaded_in_order_with_their_key():
         10,
     )
     assert isinstance(bench.events[0], Extracted)
-    assert [e.done for e in bench.events if isinstance(e, Progressed)] == [4, 8, 10]
+    assert [e.done for e in bench.events if isinstance(e, BatchLoaded)] == [4, 8, 10]
 
 
 def test_cost_tokens_and_latency_add_up():
@@ -338,7 +337,7 @@ def test_stop_keeps_what_is_done_and_says_so():
     bench = Bench(rows=[{"id": str(i), "text": "x"} for i in range(400)])
 
     def stop(event):
-        if isinstance(event, Progressed):
+        if isinstance(event, BatchLoaded):
             bench.runner.stop()
 
     results = bench.run(stop)
@@ -426,7 +425,7 @@ def test_replaced_characters_are_a_warning_and_stand_in_the_records():
     bench = Bench(failing(3, reply))
     bench.run()
     (warning,) = [event.message for event in bench.events if isinstance(event, Warned)]
-    assert warning == "1 reply contained unpaired surrogates, which U+FFFD replaces"
+    assert warning == "U+FFFD replaced unpaired surrogates in 1 reply"
     assert [line.get("replaced_characters") for line in bench.log.lines].count(1) == 1
 
 
@@ -536,7 +535,7 @@ def test_more_than_a_few_outages_make_a_run_partial_by_the_world():
     bench = Bench(answer, rows=rows_of(20))
     results = bench.run()
     assert (results.status, results.cause) == ("partial", "world")
-    assert results.message == "2 of 20 records failed by outages"
+    assert results.message == "2 of 20 records failed because of outages"
     assert len(bench.sink.rows) == 18
 
 
@@ -612,7 +611,7 @@ def test_every_judgement_is_on_the_bill_those_of_failed_attempts_too():
 
 
 def test_a_judge_that_gave_no_score_is_on_the_bill():
-    spent = Spent(Usage(5, 1), cost=0.25, calls=2)
+    spent = CallTotals(Usage(5, 1), cost=0.25, calls=2)
     bench = Bench(judge=lambda _: EvaluatorFailure("no usable answer", spent), rows=ROWS[:1])
     bench.run()
     assert bench.tally.cost().breakdown["evaluate"] == 0.25

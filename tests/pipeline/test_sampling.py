@@ -3,17 +3,16 @@ import asyncio
 import pytest
 
 from loomgit.domain.definitions import EvaluatorSpec, Gate, Load
-from loomgit.domain.models import Completion, PromptRejected, Spent, Usage
-from loomgit.domain.ports import EvaluatorFailure
-from loomgit.domain.records import JudgeFailure, Record
+from loomgit.domain.models import CallTotals, Completion, PromptRejected, Usage
+from loomgit.domain.records import EvaluatorFailure, JudgeFailure, Record
 from loomgit.errors import Rejected, Unavailable
 from loomgit.pipeline.evaluate import Panel
 from loomgit.pipeline.output import OutputReader
-from loomgit.pipeline.plan import Sampling
+from loomgit.pipeline.plan import ModelParameters
 from loomgit.pipeline.prompt import Prompt
+from loomgit.pipeline.run_statistics import RunStatistics
 from loomgit.pipeline.sampling import Sampler
 from loomgit.pipeline.stages import FailurePolicy, Stages
-from loomgit.pipeline.tally import Tally
 from loomgit.pipeline.transform import Transformer
 from tests.fakes import FakeEvaluator, FakeGateway
 
@@ -30,14 +29,14 @@ def draw(*answers, judge=1.0, schema=SCHEMA, max_tokens=None):
     transformer = Transformer(
         Prompt("prompts/p.txt", "{{ input.text }}"),
         gateway,
-        Sampling("fake", max_tokens=max_tokens),
+        ModelParameters("fake", max_tokens=max_tokens),
         context={},
         context_field=None,
         variables={},
         reader=OutputReader(schema),
     )
     panel = Panel([(SPEC, FakeEvaluator(lambda _: judge))], Gate("all_pass"))
-    watches = Tally((SPEC,), lambda record: (record.key, "q")).watches
+    watches = RunStatistics((SPEC,), lambda record: (record.key, "q")).watches
     stages = Stages(transformer, panel, Load("out.jsonl"), FailurePolicy(), watches)
     sampler = Sampler(stages, panel.weights)
     return asyncio.run(sampler.draw(Record(0, "r-1", {"text": "x"}), 0)), gateway.requests
@@ -90,7 +89,7 @@ def test_a_rejected_request_counts_where_the_prompt_is_to_blame(error, trouble):
         (20, "the reply was cut off at max_tokens (20 tokens): raise transform.max_tokens"),
         (
             None,
-            "the reply was cut off at the limit of its length (20 tokens): "
+            "the reply was cut off at the length limit of the model (20 tokens): "
             "raise transform.max_tokens",
         ),
     ],
@@ -128,7 +127,7 @@ def test_the_question_that_asks_again_states_the_reason():
 
 
 def test_a_judge_without_an_answer_measured_nothing_and_is_on_the_bill():
-    spent = Spent(Usage(5, 1), cost=0.25, calls=2)
+    spent = CallTotals(Usage(5, 1), cost=0.25, calls=2)
     sample, _ = draw('{"label": "a"}', judge=JudgeFailure("no usable answer", spent))
     assert (sample.trouble, sample.lost, sample.score) == ("infrastructure", True, None)
     judgement = sample.judgements["quality"]

@@ -1,7 +1,7 @@
 import pytest
 
 from loomgit.domain.runs import Cost, ModelCost
-from loomgit.pipeline.spending import add_up, parts_of
+from loomgit.pipeline.spending import costs_by_model, sum_runs
 from tests.runs import make_run
 
 
@@ -31,7 +31,7 @@ UNKNOWN = ModelCost("transform", "x", "x", 4, 0, 40, 4, 0, None, 0.0, 4, 0.0)
 
 
 def test_runs_add_up_by_stage_model_and_day():
-    found = add_up([run(ASK, JUDGE), run(ASK, day=2), run(ASK, day=2)], "demo", "1.0")
+    found = sum_runs([run(ASK, JUDGE), run(ASK, day=2), run(ASK, day=2)], "demo", "1.0")
     assert (found.total.runs, found.total.cost, found.total.saved) == (3, 9.0, 3.0)
     assert (found.total.calls, found.total.hits, found.total.input) == (40, 15, 3500)
     assert found.stages["transform"].cost == 6.0
@@ -48,23 +48,23 @@ def test_runs_add_up_by_stage_model_and_day():
 
 def test_one_model_under_two_names_is_one_line_and_one_run():
     again = ModelCost("transform", "other", "m-1", 1, 0, 1, 1, 0, 0.5, 0.5)
-    (spend,) = add_up([run(ASK, again)], "demo", None).models.values()
+    (spend,) = sum_runs([run(ASK, again)], "demo", None).models.values()
     assert (spend.runs, spend.calls, spend.cost) == (1, 11, 2.5)
 
 
 def test_an_unknown_price_makes_sums_unknown_and_leaves_what_is_known():
-    total = add_up([run(ASK, UNKNOWN)], "demo", None).total
+    total = sum_runs([run(ASK, UNKNOWN)], "demo", None).total
     assert (total.cost, total.known, total.unpriced) == (None, 2.0, 4)
 
 
 def test_no_runs_are_nothing_and_not_unknown():
-    found = add_up([], "demo", None)
+    found = sum_runs([], "demo", None)
     assert (found.total.runs, found.total.cost, found.models) == (0, 0.0, {})
 
 
 def test_a_run_without_a_split_is_the_transforms_where_nothing_was_judged():
     old = run(ASK, models=())
-    ((name, spend),) = parts_of(old).items()
+    ((name, spend),) = costs_by_model(old).items()
     assert name == ("transform", "embedded/icl")
     assert (spend.calls, spend.input, spend.cost) == (10, 1000, 2.0)
     assert spend.saved is None, "what kept replies saved was not noted"
@@ -73,12 +73,12 @@ def test_a_run_without_a_split_is_the_transforms_where_nothing_was_judged():
 @pytest.mark.parametrize("evaluate", [0.5, None])
 def test_a_run_without_a_split_that_was_judged_keeps_only_its_costs_apart(evaluate):
     breakdown = {"transform": 1.5, "evaluate": evaluate}
-    parts = parts_of(run(ASK, models=(), breakdown=breakdown, judges={"tone": ["judge-1"]}))
+    parts = costs_by_model(run(ASK, models=(), breakdown=breakdown, judges={"tone": ["judge-1"]}))
     assert parts["transform", "embedded/icl"].cost == 1.5
     assert parts["evaluate", "judge-1"].cost == evaluate
     assert {spend.calls for spend in parts.values()} == {None}
 
 
 def test_test_runs_are_counted_and_told():
-    found = add_up([run(ASK), run(ASK, kind="test")], "demo", None)
+    found = sum_runs([run(ASK), run(ASK, kind="test")], "demo", None)
     assert (found.tests, found.total.runs) == (1, 2)

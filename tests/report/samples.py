@@ -4,23 +4,23 @@ import random
 
 from msgspec.structs import replace
 
-from loomgit.domain.changes import Approval, Change, ChangeLog
+from loomgit.domain.changes import Approval, ChangeLog, LoggedChange
 from loomgit.domain.comparison import (
     CaseChange,
     Comparison,
-    Difference,
     Metric,
     PipelineComparison,
+    QuestionDifference,
     Revision,
     Side,
 )
-from loomgit.domain.log import FileLog, LogEntry, MeanScore, Measured
+from loomgit.domain.log import FileLog, LogEntry, MeanScore, StoredScores
 from loomgit.domain.runs import RunSummary
-from loomgit.domain.samples import Check
+from loomgit.domain.samples import CheckResult
 from loomgit.domain.versions import Commit
-from loomgit.report.evidence import Evidence, Example, Reason, Reply, Spread
+from loomgit.report.evidence import ComparisonEvidence, Example, Reason, Reply, ScoreDistribution
 from loomgit.report.overview import Overview, PipelineHistory
-from loomgit.report.session import Line, PipelineTable, Score
+from loomgit.report.session import PipelineTable, ScoreRow, TestLine
 
 BASE, HEAD = "1a2b3c4d" * 5, "9f8e7d6c" * 5
 HOSTILE = (
@@ -90,8 +90,8 @@ def comparison():
             ),
             PipelineComparison(
                 "invoice_fields", "not_comparable", base=side, head=SIDES[1],
-                differs=(Difference("judge", "gpt-4o-2024-08-06", "gpt-4o-2024-11-20"),
-                         Difference("gate.threshold", "0.75", "0.8")),
+                differs=(QuestionDifference("judge", "gpt-4o-2024-08-06", "gpt-4o-2024-11-20"),
+                         QuestionDifference("gate.threshold", "0.75", "0.8")),
             ),
             PipelineComparison("routing", "unchanged", base=side, head=SIDES[1]),
             PipelineComparison("translations", "inconclusive", new=True, head=SIDES[1],
@@ -109,12 +109,12 @@ def reply(label, value, reason):
 def evidence(found):
     """Spreads, and replies of the worst cases; one of them in Arabic, one hostile, one too long."""
     rng = random.Random(7)
-    graded = Spread(
+    graded = ScoreDistribution(
         "tone_of_voice",
         tuple(rng.betavariate(9, 2) for _ in range(150)),
         tuple(rng.betavariate(10, 2) for _ in range(150)),
     )
-    label = Spread("label", (1.0,) * 137 + (0.0,) * 13, (1.0,) * 127 + (0.0,) * 23)
+    label = ScoreDistribution("label", (1.0,) * 137 + (0.0,) * 13, (1.0,) * 127 + (0.0,) * 23)
     examples = {}
     for number, change in enumerate((*found.worse[:25], *found.better[:25])):
         text = [
@@ -127,7 +127,7 @@ def evidence(found):
             reply("negative", 0.0, "expected neutral, got negative"),
             text,
         )
-    return Evidence((label, graded), examples)
+    return ComparisonEvidence((label, graded), examples)
 
 
 def hostile():
@@ -137,45 +137,48 @@ def hostile():
     long = replace(TONE, name=LONG)
     found = PipelineComparison(
         HOSTILE, "degraded", base=replace(SIDES[0], model=HOSTILE), head=SIDES[1],
-        metrics=(metric, long), differs=(Difference(HOSTILE, HOSTILE, LONG),), compared=1,
+        metrics=(metric, long), differs=(QuestionDifference(HOSTILE, HOSTILE, LONG),), compared=1,
         removed=(HOSTILE, LONG), worse=(change, replace(change, id=LONG)), inputs=(HOSTILE,),
         notes=(HOSTILE, LONG), accepted=(HOSTILE,),
     )  # fmt: skip
     said = Reply(HOSTILE, (Reason(HOSTILE, 0.0, HOSTILE), Reason("x", None, LONG)), HOSTILE)
     known = {HOSTILE: Example(HOSTILE, said, said, HOSTILE), LONG: Example(LONG, None, said)}
-    spread = Spread(HOSTILE, (1.0, 0.0), (0.5,))
+    spread = ScoreDistribution(HOSTILE, (1.0, 0.0), (0.5,))
     whole = Comparison(
         Revision(HOSTILE, BASE), Revision(LONG, HEAD), "degraded", (found,), notes=(HOSTILE,)
     )
-    return whole, {HOSTILE: Evidence((spread,), known)}
+    return whole, {HOSTILE: ComparisonEvidence((spread,), known)}
 
 
 def tables():
     """A session with tests of every kind and verdict."""
     checks = (
-        Check("mean(label) > 0.85", "fail", "0.847", 0.81, 0.88, 150),
-        Check("p95(latency) < 2s", "pass", "1.4s", None, 1.9, 150),
-        Check("rate(label < 0.5) < 5%", "inconclusive", "4.1%", 0.02, 0.08, 150, weak=True,
+        CheckResult("mean(label) > 0.85", "fail", "0.847", 0.81, 0.88, 150),
+        CheckResult("p95(latency) < 2s", "pass", "1.4s", None, 1.9, 150),
+        CheckResult("rate(label < 0.5) < 5%", "inconclusive", "4.1%", 0.02, 0.08, 150, weak=True,
               note="needs n >= 620"),
     )  # fmt: skip
     lines = (
-        Line("unit", "obvious_positive", "pass", 1.0, "",
-             (Check("sentiment", "pass", "positive"),)),
-        Line("unit", "sarcasm", "fail", 0.0, "",
-             (Check("sentiment: negative", "fail", "positive"),)),
-        Line("distributional", "label_quality", "fail", 0.847, "", checks),
-        Line("distributional", "no_regression", "inconclusive", None, "not decided by 150 cases"),
-        Line("integration", "loads_rows", "unverified", None, "no recorded reply"),
-        Line("python", "test_refund_tone", "error", None, "the judge did not answer: 503"),
+        TestLine("unit", "obvious_positive", "pass", 1.0, "",
+             (CheckResult("sentiment", "pass", "positive"),)),
+        TestLine("unit", "sarcasm", "fail", 0.0, "",
+             (CheckResult("sentiment: negative", "fail", "positive"),)),
+        TestLine("distributional", "label_quality", "fail", 0.847, "", checks),
+        TestLine(
+            "distributional", "no_regression", "inconclusive", None, "not decided by 150 cases"
+        ),
+        TestLine("integration", "loads_rows", "unverified", None, "no recorded reply"),
+        TestLine("python", "test_refund_tone", "error", None, "the judge did not answer: 503"),
     )  # fmt: skip
     return [
         PipelineTable(
             "customer_sentiment", "2.1.0", lines,
-            (Score("label", 0.847, 0.81, 0.88, 450, LABEL), Score("tone_of_voice", 0.958, 0.94,
-             0.97, 450, TONE), Score("hallucination", None, None, None, 0)),
+            (ScoreRow("label", 0.847, 0.81, 0.88, 450, LABEL),
+             ScoreRow("tone_of_voice", 0.958, 0.94, 0.97, 450, TONE),
+             ScoreRow("hallucination", None, None, None, 0)),
             "compared with merge base with main", 450, 30, 12, 0.2,
         ),
-        PipelineTable("faq_answers", None, (Line("unit", "greets", "pass", 1.0),), (), calls=3),
+        PipelineTable("faq_answers", None, (TestLine("unit", "greets", "pass", 1.0),), (), calls=3),
     ]  # fmt: skip
 
 
@@ -210,7 +213,9 @@ def history(name="customer_sentiment", count=36):
             f"v2.{number}.0", f"{number:x}" * 40, "prompts/classify_sentiment.txt",
             (f"{number:08x}" * 5,), f"2026-10-{number + 1:02}T09:00:00+02:00",
             "Ada" if number % 2 else "Grace", f"Ask for reasons, step {number}",
-            measured=Measured(3, 3, 450, {"label": MeanScore(0.86 + number / 100, 450)}, 0.0004),
+            measured=StoredScores(
+                3, 3, 450, {"label": MeanScore(0.86 + number / 100, 450)}, 0.0004
+            ),
         )
         for number in range(6, -1, -1)
     )  # fmt: skip
@@ -231,12 +236,12 @@ def overview():
 
 def change_log():
     """Changes with approvals of every kind, and with none."""
-    measured = Measured(2, 2, 300, {"label": MeanScore(0.871, 300)}, 0.0004)
+    measured = StoredScores(2, 2, 300, {"label": MeanScore(0.871, 300)}, 0.0004)
     merge = Approval("merge", "Grace", "Merge branch 'shorter'", "c" * 40)
     said = Approval("trailer", "Linus", "Reviewed-by: Linus <linus@example.org>", HEAD)
     tag = Approval("tag", "Grace", "prompts/classify_sentiment@v2.3.0", HEAD)
     own = Approval("merge", "Ada", "Merge branch 'quick'", "d" * 40, own=True)
-    one = Change(
+    one = LoggedChange(
         HEAD, "2026-11-20T09:00:00+00:00", "Ada", "Ask for reasons",
         "prompts/classify_sentiment.txt", "a" * 40, "v2.3.0", (merge, said, tag), measured,
     )  # fmt: skip
@@ -244,5 +249,5 @@ def change_log():
         one, path="pipelines/customer_sentiment.yaml", approvals=(own,), version="g12345678"
     )
     three = replace(one, author="Eve", path=f"context/{LONG}.md", approvals=(), blob="", version="",
-                    measured=Measured())  # fmt: skip
+                    measured=StoredScores())  # fmt: skip
     return ChangeLog(HEAD, "2026-11-01T00:00:00Z", (one, two, three))

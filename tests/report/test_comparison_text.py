@@ -12,9 +12,9 @@ from msgspec.structs import replace
 from loomgit.domain.comparison import (
     CaseChange,
     Comparison,
-    Difference,
     Metric,
     PipelineComparison,
+    QuestionDifference,
     Revision,
     Side,
 )
@@ -84,12 +84,14 @@ def test_explain_lists_the_inputs_that_differ():
 
 
 def test_what_cannot_be_compared_shows_no_number():
-    blank = PipelineComparison("x", "not_comparable", differs=(Difference("judge", "a", "b"),))
+    blank = PipelineComparison(
+        "x", "not_comparable", differs=(QuestionDifference("judge", "a", "b"),)
+    )
     found = lines(replace(blank, changed=("r-1",)))
     assert found[3:6] == [
         "x: not comparable",
         "  not comparable: judge: a -> b",
-        "  not comparable: case r-1: its input or what is expected of it differs",
+        "  not comparable: case r-1: its input or expectation differs",
     ]
     assert found[-1] == "⚠️ Not comparable: x"
     served = Metric("tone", "score", True, "not_comparable", 0.5, 0.4, -0.1, reason="another judge")
@@ -101,10 +103,10 @@ def test_what_cannot_be_compared_shows_no_number():
 def test_an_inconclusive_metric_says_what_it_would_have_seen():
     metric = replace(SCORE, outcome="inconclusive", detects=0.0789)
     found = lines(replace(FOUND, outcome="inconclusive", metrics=(metric,)))
-    assert "  label: 50 cases would show drops of 0.079 or more" in found
+    assert "  label: 50 cases can detect drops of 0.079 or more" in found
     cost = replace(COST, gated=True, detects=0.25, cases=1)
     found = lines(replace(FOUND, metrics=(cost,)))
-    assert "  cost: 1 case would show rises of 25.0% or more" in found
+    assert "  cost: 1 case can detect rises of 25.0% or more" in found
 
 
 @pytest.mark.parametrize(
@@ -120,12 +122,12 @@ def test_an_inconclusive_metric_says_what_it_would_have_seen():
         (
             [replace(FOUND, outcome="unchanged", metrics=())] * 2,
             "unchanged",
-            "Unchanged: nothing differs that matters in 2 pipelines",
+            "Unchanged: no relevant difference in 2 pipelines",
         ),
-        ([replace(FOUND, new=True)], "unchanged", "Nothing is compared: reviews is new"),
+        ([replace(FOUND, new=True)], "unchanged", "Nothing to compare: reviews is new"),
         ([replace(FOUND, new=True), FOUND], "degraded", "Degraded: reviews"),
-        ([], "unchanged", "Nothing is compared"),
-        ([], "inconclusive", "Nothing is compared"),
+        ([], "unchanged", "Nothing to compare"),
+        ([], "inconclusive", "Nothing to compare"),
     ],
 )
 def test_the_verdict_is_one_sentence(pipelines, outcome, words):
@@ -158,7 +160,7 @@ def hostile(text):
         changed=(text,),
         notes=(text,),
         accepted=(text,),
-        differs=(Difference(text, text, text),),
+        differs=(QuestionDifference(text, text, text),),
         metrics=(replace(SCORE, name=text, reason=text),),
         inputs=(text,),
     )

@@ -1,13 +1,13 @@
-from loomgit.domain.spending import Spend, Spending
+from loomgit.domain.spending import RunCosts, SpendingReport
 from loomgit.report.cost import spending_document, spending_lines
 
-PAID = Spend(2, 2000, 500, 500_000, 60_000, 0.11, 0.11, 0, 0.03)
-UNSPLIT = Spend(1, None, None, None, None, None, 0.5, 1, None)
-WHOLE = Spend(3, 4000, 500, 800_000, 90_000, None, 0.61, 7, None)
+PAID = RunCosts(2, 2000, 500, 500_000, 60_000, 0.11, 0.11, 0, 0.03)
+UNSPLIT = RunCosts(1, None, None, None, None, None, 0.5, 1, None)
+WHOLE = RunCosts(3, 4000, 500, 800_000, 90_000, None, 0.61, 7, None)
 
 
 def spending(total, models, days):
-    return Spending("faq", "2.1.0", "2026-11-15T09:00:00Z", 1, total, {}, models, days)
+    return SpendingReport("faq", "2.1.0", "2026-11-15T09:00:00Z", 1, total, {}, models, days)
 
 
 def test_what_was_spent_is_told_by_stage_and_model_then_by_day():
@@ -26,9 +26,9 @@ def test_what_was_spent_is_told_by_stage_and_model_then_by_day():
         "Total       3     4,000  500     800,000  90,000  $0.61 + unknown  unknown",
         "",
         "Total Cost: unknown",
-        "  $0.61 are known; 7 calls have no known price (`models:` in .loom/config.yaml gives them "
-        "one)",
-        "- : test runs, and runs of older versions, keep the costs of stages and no more.",
+        "  the known part is $0.61; 7 calls have no known price (set it under `models:` in "
+        ".loom/config.yaml)",
+        "-: test runs and runs of older Loom versions store only the cost of each stage.",
     ]
 
 

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from loomgit.domain.comparison import Comparison, Revision
 from loomgit.report.charts import Charts
-from loomgit.report.evidence import Evidence, Spread, spreads
+from loomgit.report.evidence import ComparisonEvidence, ScoreDistribution, score_distributions
 from loomgit.report.html import render_changes, render_comparison, render_overview, render_session
 from loomgit.report.overview import Overview, PipelineHistory
 from tests.report import samples
@@ -180,7 +180,7 @@ def test_a_comparison_tells_verdicts_figures_cases_and_both_commits():
 def test_what_is_new_is_not_called_inconclusive():
     new = replace(WHOLE, pipelines=WHOLE.pipelines[-1:], outcome="unchanged")
     page = Parsed(render_comparison(new))
-    assert page.all("h1")[0][2] == "Nothing is compared: translations is new"
+    assert page.all("h1")[0][2] == "Nothing to compare: translations is new"
 
 
 def test_a_session_puts_what_failed_first_and_opens_it():
@@ -228,12 +228,12 @@ def test_an_empty_project_has_a_page():
 
 def test_changes_name_who_approved_and_what_nobody_did():
     page = parsed("changes")
-    assert page.all("h1")[0][2] == "2 of 3 changes were approved by nobody else"
+    assert page.all("h1")[0][2] == "2 of 3 changes have no approval by another person"
     rows = [" ".join(words.split()) for _, _, words in page.all("tr")][1:]
     assert "merged by Grace" in rows[0]
     assert "Reviewed-by: Linus <linus@example.org>" in rows[0]
     assert "label 0.871" in rows[0]
-    assert "nobody else merged by Ada (the author)" in rows[1]
+    assert "by no other person merged by Ada (the author)" in rows[1]
     assert "(removed)" in rows[2]
 
 
@@ -250,9 +250,8 @@ def test_two_thousand_changed_cases_stay_small():
 
 def test_beyond_that_the_page_says_where_the_rest_is():
     many = replace(WHOLE, pipelines=(samples.degraded(2_010, 0),))
-    assert (
-        "And 10 more: loom compare --json has all of them" in Parsed(render_comparison(many)).text()
-    )
+    text = Parsed(render_comparison(many)).text()
+    assert "10 more cases: loom compare --json lists all of them" in text
 
 
 def test_the_time_is_shown_only_where_it_is_given():
@@ -264,7 +263,7 @@ def test_the_time_is_shown_only_where_it_is_given():
 
 
 def test_bars_are_the_shares_of_each_side():
-    svg = Charts().spread(Spread("label", (1.0,) * 3 + (0.0,), (1.0, 0.0)))
+    svg = Charts().spread(ScoreDistribution("label", (1.0,) * 3 + (0.0,), (1.0, 0.0)))
     assert re.findall(r">\s*(\d+%)\s*<", svg).count("50%") >= 2
     assert {"25%", "75%"} <= set(re.findall(r">\s*(\d+%)\s*<", svg))
     assert "base: mean 0.750 over 4 cases; head: mean 0.500 over 2 cases" in svg
@@ -274,7 +273,7 @@ def test_bars_are_the_shares_of_each_side():
 
 def test_a_score_of_one_lies_in_the_last_of_ten_bars():
     graded = tuple(n / 20 for n in range(21))
-    svg = Charts().spread(Spread("x", graded, ()))
+    svg = Charts().spread(ScoreDistribution("x", graded, ()))
     assert svg.count("fill: var(--base)") == 10
 
 
@@ -292,7 +291,7 @@ def test_users_words_in_a_chart_stay_as_they_are():
 
 
 def test_spreads_are_of_the_cases_that_are_compared():
-    from loomgit.domain.comparison import Measured
+    from loomgit.domain.comparison import MeasuredSide
     from loomgit.domain.runs import Case
 
     def case(name, definition, value):
@@ -300,8 +299,8 @@ def test_spreads_are_of_the_cases_that_are_compared():
 
     one = {n: case(n, d, 1.0) for n, d in (("same", "d"), ("changed", "old"), ("gone", "d"))}
     two = {n: case(n, d, 0.0) for n, d in (("same", "d"), ("changed", "new"))}
-    base, head = (Measured(samples.SIDES[0], cases, {}) for cases in (one, two))
-    assert spreads(base, head) == (Spread("label", (1.0,), (0.0,)),)
-    assert spreads(base, None) == (Spread("label", (1.0,) * 3, ()),)
-    assert spreads(None, None) == ()
-    assert Evidence().spreads == ()
+    base, head = (MeasuredSide(samples.SIDES[0], cases, {}) for cases in (one, two))
+    assert score_distributions(base, head) == (ScoreDistribution("label", (1.0,), (0.0,)),)
+    assert score_distributions(base, None) == (ScoreDistribution("label", (1.0,) * 3, ()),)
+    assert score_distributions(None, None) == ()
+    assert ComparisonEvidence().spreads == ()

@@ -5,13 +5,13 @@ from loomgit.domain.log import (
     LatestRun,
     LogEntry,
     MeanScore,
-    Measured,
     ResultGroup,
     ScoredRun,
+    StoredScores,
 )
 from loomgit.report.log import log_document, log_table
 
-MEASURED = Measured(
+MEASURED = StoredScores(
     runs=3,
     complete=2,
     cases=1_200,
@@ -56,7 +56,7 @@ def test_each_version_has_a_line_with_its_figures():
         "v1                    cccccccc  2026-11-20  Ada        3  1,200  0.871  0.500"
         "     $0.00045  2026-11-21-003  Begin",
         "",
-        "Runs that were not complete and count in no score: 1.",
+        "Incomplete runs, which do not count in any score: 1.",
     ]
 
 
@@ -67,8 +67,8 @@ def test_below_stands_what_one_should_know():
     notes = list(log_table(log))[6:]
     assert [note.split(";")[0] for note in notes] == [
         "29 of 30 versions are not shown",
-        "Older results with other inputs that are not shown: 2",
-        "History is cut off here (shallow clone): older versions are missing",
+        "2 older results with other inputs are not shown",
+        "The history is truncated (shallow clone): older versions are missing",
     ]
 
 

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from loomgit.domain.log import FileLog, LogEntry, MeanScore, Measured
+from loomgit.domain.log import FileLog, LogEntry, MeanScore, StoredScores
 from loomgit.report.plot import plot_scores
 
 
@@ -13,7 +13,7 @@ def entry(number, **scores):
     means = {name: MeanScore(mean, 10) for name, mean in scores.items()}
     return LogEntry(
         f"v{number}", "b" * 40, "p", ("c" * 40,), f"2026-03-{number:02}T00:00:00Z",
-        measured=Measured(scores=means),
+        measured=StoredScores(scores=means),
     )  # fmt: skip
 
 

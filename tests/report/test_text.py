@@ -33,7 +33,7 @@ def test_scores_show_spread_and_errors():
     assert text.score(ScoreSummary(None, None, None, None, 0, 3, 0.7, 0)) == "no score (3 errors)"
 
 
-def test_a_run_reads_like_the_missions_sample():
+def test_a_run_reads_like_the_documented_sample():
     lines = list(text.run_result(make_run()))
     assert lines[0].startswith("Transform: ✅ 10 processed (")
     assert lines[1].startswith("Evaluate:  ✅ 9 passed, 1 rejected (")
@@ -52,7 +52,7 @@ def test_a_run_that_failed_says_why_in_its_last_line():
     ("counts", "shown"),
     [
         ({"inserted": 3, "unchanged": 96, "updated": 1}, "3 new, 1 updated, 96 unchanged"),
-        ({"unchanged": 5}, "nothing (5 rows as they were)"),
+        ({"unchanged": 5}, "nothing (5 rows unchanged)"),
         ({}, "nothing"),
         ({"inserted": 2, "duplicates": 1}, "2 new; 1 superseded by a later record of the same key"),
     ],

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from loomgit.errors import WorldError
-from loomgit.retrieval.full_text import KEPT, FullText, query_of
+from loomgit.retrieval.full_text import MAX_INDEXES, FullText, render_query
 
 TEXTS = {
     "docs/returns.md": "# Returns\n\nReturn it within 30 days.\n\n## Gift cards\n\nNo return.",
@@ -97,7 +97,7 @@ def test_what_ranks_the_same_keeps_the_documents_order(tmp_path):
 
 
 def test_words_of_a_question_are_quoted_once_each():
-    assert query_of('say "AND" say') == '"say" OR "AND"'
+    assert render_query('say "AND" say') == '"say" OR "AND"'
 
 
 def test_an_index_is_made_once_and_made_again_for_other_documents(tmp_path):
@@ -126,12 +126,12 @@ def test_only_the_last_used_indexes_stay(tmp_path):
     left = folder / ".0123.tmp"
     left.touch()
     os.utime(left, (1, 1))
-    for number in range(KEPT + 3):
+    for number in range(MAX_INDEXES + 3):
         for age, file in enumerate(sorted(folder.glob("*.sqlite"), key=os.path.getmtime)):
             os.utime(file, (1000 + age, 1000 + age))
         kept.index.prepare()  # used, so it is none of the oldest
         Library(tmp_path, {"a.txt": f"text {number}"})
-    assert len(list(folder.glob("*.sqlite"))) == KEPT
+    assert len(list(folder.glob("*.sqlite"))) == MAX_INDEXES
     assert kept.reads == 1
     assert Library(tmp_path).reads == 0
     assert not left.exists()

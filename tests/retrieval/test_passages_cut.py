@@ -2,7 +2,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loomgit.domain.passages import show_document
-from loomgit.retrieval.passages import LONGEST, cut
+from loomgit.retrieval.passages import MAX_CHARACTERS, cut
 
 GUIDE = """\
 Hello.
@@ -64,7 +64,7 @@ TEXT = st.text(alphabet=st.sampled_from("ab .\n#`é"), max_size=3000)
 @given(TEXT, st.sampled_from(["a.md", "b"]))
 def test_no_passage_is_too_long_or_empty_and_no_letter_is_lost(text, name):
     found = cut(name, text)
-    assert all(0 < len(passage.text) <= LONGEST for passage in found)
+    assert all(0 < len(passage.text) <= MAX_CHARACTERS for passage in found)
     for letter in "abé":
         assert sum(p.text.count(letter) for p in found) >= text.count(letter) or "#" in text
 

@@ -65,5 +65,5 @@ def test_a_package_that_fails_is_told_in_a_line(package):
     retriever = opened(package, "first")
     with pytest.raises(WorldError, match=r"retriever 'first': KeyError: 'what\?'"):
         ask(retriever, "what?")
-    with pytest.raises(WorldError, match="returned what is no Passage"):
+    with pytest.raises(WorldError, match="returned an object that is not a Passage"):
         ask(retriever, "text")

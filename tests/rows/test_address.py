@@ -39,7 +39,7 @@ def test_a_scheme_of_later_is_named_with_those_there_are(scheme):
     with pytest.raises(UserError, match="not available in this version") as caught:
         parse_address(f"{scheme}://customers/reviews")
     assert caught.value.hint is not None
-    assert "sqlite:// and file:// are" in caught.value.hint
+    assert "use sqlite:// and file:// URLs" in caught.value.hint
     assert ".parquet" in caught.value.hint
 
 
@@ -49,13 +49,13 @@ def test_a_scheme_of_later_is_named_with_those_there_are(scheme):
         ("sqllite://a.db/t", "unknown scheme 'sqllite://'", "did you mean 'sqlite'?"),
         ("ftp9000://x", "unknown scheme", "sqlite://PATH/TABLE"),
         ("reviews.cvs", "unknown file format '.cvs'", "did you mean '.csv'?"),
-        ("reviews", "no file format", ".csv"),
-        ("reviews.csv.gz", "compressed files are not available", "unpack"),
-        ("app.db", "a database is not read as a file", "sqlite://app.db/TABLE"),
-        ("sqlite://reviews", "names no table", "sqlite://reviews/TABLE"),
-        ("sqlite://", "names no table", "TABLE"),
-        ("file://", "names no file", "file://PATH"),
-        ("  ", "an empty source", "file://PATH"),
+        ("reviews", "no file extension", ".csv"),
+        ("reviews.csv.gz", "compressed files are not available", "decompress"),
+        ("app.db", "a database cannot be read as a file", "sqlite://app.db/TABLE"),
+        ("sqlite://reviews", "does not name a table", "sqlite://reviews/TABLE"),
+        ("sqlite://", "does not name a table", "TABLE"),
+        ("file://", "does not name a file", "file://PATH"),
+        ("  ", "the source or destination is empty", "file://PATH"),
         ("a\0.csv", "NUL", "file://PATH"),
     ],
 )

@@ -36,17 +36,17 @@ def test_rows_are_text_by_name(tmp_path, source, raw, rows):
 @pytest.mark.parametrize(
     ("raw", "message", "hint"),
     [
-        (b"", "a.csv: is empty", "a line of names"),
-        (b"\n\n", "a.csv: is empty", "a line of names"),
-        (b"id,t\n1,a\n2,b,c\n", "a.csv:3: 3 fields where the first line has 2", "quotes"),
-        (b'id,t\n1,"a\nb"\n2\n', "a.csv:4: 1 field where the first line has 2", ""),
-        (b"id,t,id\n", "a.csv:1: two columns named 'id'", "rename"),
+        (b"", "a.csv: is empty", "the column names"),
+        (b"\n\n", "a.csv: is empty", "the column names"),
+        (b"id,t\n1,a\n2,b,c\n", "a.csv:3: 3 fields, but the first line has 2", "quotes"),
+        (b'id,t\n1,"a\nb"\n2\n', "a.csv:4: 1 field, but the first line has 2", ""),
+        (b"id,t,id\n", "a.csv:1: two columns are named 'id'", "rename"),
         (b",t\n0,a\n", "a.csv:1: column 1 has no name", "index=False"),
-        (b"id\n1\n\0\n", "a.csv:3: a NUL byte", "UTF-16"),
+        (b"id\n1\n\0\n", "a.csv:3: the line contains a NUL byte", "UTF-16"),
         ("id\n1\n".encode("utf-16"), "a.csv:1: byte 1 of the line (0xff) is not UTF-8", "UTF-8"),
         (b"id,t\n1,caf\xe9\n", "a.csv:2: byte 6 of the line (0xe9) is not UTF-8", "Latin-1"),
-        (b'id,t\n1,a\n2,"b\n3,c\n', "a.csv:3: a quote is never closed", ""),
-        (b'id,t\n1,"a"b\n', "a.csv:2: ',' expected after '\"'", "doubled"),
+        (b'id,t\n1,a\n2,"b\n3,c\n', "a.csv:3: a quote is not closed", ""),
+        (b'id,t\n1,"a"b\n', "a.csv:2: ',' expected after '\"'", "twice"),
     ],
 )
 def test_what_is_no_table_is_named_with_its_line(tmp_path, source, raw, message, hint):

@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from loomgit.errors import UserError
-from loomgit.rows.duck import plain
+from loomgit.rows.duck import to_json
 
 
 def make_parquet(path, select):
@@ -44,7 +44,7 @@ def test_a_missing_cast_is_told(source, reviews):
     for query in ("SELECT avg(score) AS a FROM data", "SELECT id FROM data WHERE score > 1"):
         with pytest.raises(UserError) as caught:
             source(reviews, query).check()
-        assert "the columns of a CSV file are text" in caught.value.hint
+        assert "columns of CSV files are text" in caught.value.hint
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_any_file_name_is_taken_letter_for_letter(source, tmp_path, name):
         ("SELECT txt FROM data", '"txt" not found', '"text"'),
         ("SELECT * FROM review", "review", ""),
         ("SELECT *\nFROM data\nWHER 1", "syntax error", ""),
-        ("COPY data TO 'stolen.csv'", "not one SELECT", ""),
+        ("COPY data TO 'stolen.csv'", "must be one SELECT", ""),
         ("SELECT 1 AS a, 2 AS a", "two columns named 'a'", "AS"),
     ],
 )
@@ -106,9 +106,9 @@ def test_the_line_of_a_syntax_error_is_said(source, reviews):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("id,t\n1,a\n2,b,c\n", "a.csv:3: 3 fields where the first line has 2"),
-        ("id,t\n1,a\n2\n3,c\n", "a.csv:3: 1 field where the first line has 2"),
-        ('id,t\n1,"a\n2,b\n', "a.csv:2: a quote is never closed"),
+        ("id,t\n1,a\n2,b,c\n", "a.csv:3: 3 fields, but the first line has 2"),
+        ("id,t\n1,a\n2\n3,c\n", "a.csv:3: 1 field, but the first line has 2"),
+        ('id,t\n1,"a\n2,b\n', "a.csv:2: a quote is not closed"),
     ],
 )
 def test_what_is_no_table_is_an_error_under_a_query_too(source, tmp_path, text, message):
@@ -306,4 +306,4 @@ def test_no_file_is_left_in_the_project_or_the_working_folder(
     ],
 )
 def test_odd_values_become_plain_ones(value, json):
-    assert plain(value) == json
+    assert to_json(value) == json

@@ -136,7 +136,7 @@ def test_a_crash_between_the_rename_and_the_receipt_does_not_append_twice(tmp_pa
         ("out.csv", b"id,label\n1,a,b\n", "out.csv:2: 3 fields"),
         ("out.csv", b"id,label\n1,caf\xe9\n", "out.csv:2: byte 6"),
         ("out.jsonl", b'{"id": 1}\n{"id": \n', "out.jsonl:2:"),
-        ("out.json", b'{"id": 1}', "out.json: an object where an array"),
+        ("out.json", b'{"id": 1}', "out.json: expected an array of objects, found an object"),
         ("out.json", b"[1]", "out.json: item 1 is a number"),
         ("out.parquet", b"PAR1 or not", "out.parquet: "),
     ],

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loomgit.errors import UserError
-from loomgit.rows.json_files import same
+from loomgit.rows.json_files import is_same_data
 
 
 @pytest.mark.parametrize(
@@ -34,13 +34,18 @@ def test_objects_are_rows(tmp_path, source, name, raw, rows):
     ("name", "raw", "message", "hint"),
     [
         ("a.jsonl", b'{"id":1}\n{"id":\n', "a.jsonl:2:7: not JSON", ""),
-        ("a.jsonl", b'{"id":1}\n[1]\n', "a.jsonl:2: an array where an object", "a line"),
+        (
+            "a.jsonl",
+            b'{"id":1}\n[1]\n',
+            "a.jsonl:2: expected an object, found an array",
+            "per line",
+        ),
         ("a.jsonl", b'{"id":NaN}\n', "a.jsonl:1:7: not JSON", "write null"),
         ("a.jsonl", '{"id":1}'.encode("utf-16"), "a.jsonl:1:1: not JSON", "UTF-16"),
         ("a.json", b'[\n{"id":1},\n{"id" 2}]', "a.json:3:7: not JSON", ""),
-        ("a.json", b'{"id":1}\n{"id":2}', "a.json:2:1: not JSON", "name the file .jsonl"),
+        ("a.json", b'{"id":1}\n{"id":2}', "a.json:2:1: not JSON", "rename it to .jsonl"),
         ("a.json", b'[{"id":1}, 7]', "item 2 is a number, not an object", ""),
-        ("a.json", b"3", "a.json: a number where an array of objects", ""),
+        ("a.json", b"3", "a.json: expected an array of objects, found a number", ""),
         ("a.json", b" ", "a.json: is empty", "array of objects"),
     ],
 )
@@ -128,8 +133,8 @@ json_values = st.recursive(
 @settings(deadline=None, max_examples=50)
 @given(json_values)
 def test_a_value_is_the_same_as_itself_and_not_the_same_inside_a_list(value):
-    assert same(value, value)
-    assert not same(value, [value])
+    assert is_same_data(value, value)
+    assert not is_same_data(value, [value])
 
 
 @pytest.mark.parametrize(
@@ -144,4 +149,4 @@ def test_a_value_is_the_same_as_itself_and_not_the_same_inside_a_list(value):
     ],
 )
 def test_numbers_are_compared_by_value_and_never_with_truth(old, new, answer):
-    assert same(old, new) is answer
+    assert is_same_data(old, new) is answer

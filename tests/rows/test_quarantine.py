@@ -7,7 +7,7 @@ import orjson
 import pytest
 
 from loomgit.errors import WorldError
-from loomgit.rows.quarantine import Quarantine, QuarantineEntry, entries
+from loomgit.rows.quarantine import Quarantine, QuarantineEntry, load_entries
 
 
 def entry(key, reason="low", pipeline="faq", **values):
@@ -24,7 +24,7 @@ def test_an_entry_comes_back_as_it_was(tmp_path):
     whole = entry("a", scores={"factuality": 0.4, "broken": None}, error="no reply")
     with Quarantine(tmp_path / "deep" / "faq.jsonl") as quarantine:
         quarantine.append(whole)
-    assert list(entries(tmp_path / "deep" / "faq.jsonl")) == [whole]
+    assert list(load_entries(tmp_path / "deep" / "faq.jsonl")) == [whole]
     line = orjson.loads((tmp_path / "deep" / "faq.jsonl").read_bytes())
     assert list(line) == [
         "run_id", "pipeline", "record_key", "stage", "reason", "scores", "reasons",
@@ -38,7 +38,7 @@ def test_the_latest_entry_of_a_record_is_the_current_one(tmp_path):
     with Quarantine(path) as quarantine:
         for one in (entry("a", "1"), entry("b", "2"), entry("a", "3"), entry("a", "4", "other")):
             quarantine.append(one)
-    current = entries(path)
+    current = load_entries(path)
     assert [(one.record_key, one.reason) for one in current] == [("b", "2"), ("a", "3"), ("a", "4")]
     assert (len(current), current.damaged) == (3, 0)
     assert list(current) == list(current)
@@ -53,14 +53,14 @@ def test_a_damaged_line_is_passed_over_and_counted_and_spoils_no_later_one(tmp_p
         file.write(damage)
     with Quarantine(path) as quarantine:
         quarantine.append(entry("b"))
-    current = entries(path)
+    current = load_entries(path)
     assert ([one.record_key for one in current], current.damaged) == (["a", "b"], 1)
 
 
 def test_a_missing_file_has_no_entries_and_none_is_made_without_need(tmp_path):
     with Quarantine(tmp_path / "q.jsonl"):
         pass
-    assert list(entries(tmp_path / "q.jsonl")) == []
+    assert list(load_entries(tmp_path / "q.jsonl")) == []
     assert list(tmp_path.iterdir()) == []
 
 
@@ -77,7 +77,7 @@ def test_lines_of_several_writers_do_not_mix(tmp_path):
         thread.start()
     for thread in threads:
         thread.join()
-    current = entries(path)
+    current = load_entries(path)
     assert (len(current), current.damaged) == (800, 0)
 
 

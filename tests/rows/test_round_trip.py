@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import random
 import sqlite3
 from contextlib import closing
@@ -14,8 +13,9 @@ import pytest
 
 from loomgit.domain.records import RefusedRow
 from loomgit.domain.values import as_text
+from tests.soak import sized
 
-ROWS = int(os.environ.get("LOOM_TEST_ROWS", "1000"))
+ROWS = sized(1_000, 10_000)
 TEXTS = [
     "", "007", "1e5", "NaN", "null", "true", "a,b", 'say "hi"', "a\r\nb", "\r", " x ", "été", "😀",
     "\u2028", "05-11-2025", "12:30", "2024-01-05T10:00:00.123456789+05:30", "{}", "'; DROP TABLE t",

@@ -320,7 +320,7 @@ def test_a_reserved_name_is_refused(sink, name):
 
 
 def test_a_url_without_a_table_is_refused(sink):
-    with pytest.raises(UserError, match="names no table"):
+    with pytest.raises(UserError, match="does not name a table"):
         sink("sqlite://out.db")
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from loomgit.domain.definitions import Incremental
 from loomgit.errors import UserError, WorldError
-from loomgit.rows.sqlite import translated
+from loomgit.rows.sqlite import translate_errors
 from loomgit.rows.sqlite_source import SqliteSource
 
 
@@ -68,7 +68,7 @@ def test_the_source_is_never_written(source, shop, tmp_path):
         ("", 'SELECT txt FROM "my reviews"', "no such column: txt", "did you mean 'text'?"),
         ("", "SELECT * FROM god", "no such table: god", "did you mean 'good'?"),
         ("", "SELECT 1 AS a, 2 AS a", "two columns named 'a'", "AS"),
-        ("", "SELEC 1", "not a SELECT", ""),
+        ("", "SELEC 1", "must be a SELECT statement", ""),
         ("", "SELECT FROM WHERE", "syntax error", ""),
     ],
 )
@@ -84,7 +84,7 @@ def test_what_is_not_there_is_found_by_check_and_by_reading(
 
 
 def test_a_database_without_table_and_query_is_refused(source, shop):
-    with pytest.raises(UserError, match="names no table"):
+    with pytest.raises(UserError, match="does not name a table"):
         source(shop)
 
 
@@ -139,7 +139,10 @@ def test_a_lock_that_is_not_given_up_is_the_worlds_fault(tmp_path):
         closing(sqlite3.connect(tmp_path / "a.db", timeout=0.01)) as other,
     ):
         holder.execute("BEGIN EXCLUSIVE")
-        with pytest.raises(WorldError, match=r"a\.db: locked by another"), translated("a.db"):
+        with (
+            pytest.raises(WorldError, match=r"a\.db: another program has locked"),
+            translate_errors("a.db"),
+        ):
             other.execute("CREATE TABLE t (id)")
 
 

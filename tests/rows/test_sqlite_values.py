@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from loomgit.rows.sqlite_values import affinity, changes, common_type, stored, value_type
+from loomgit.rows.sqlite_values import affinity, common_type, to_sqlite, value_type, would_change
 
 DECLARED = ["INTEGER", "REAL", "NUMERIC", "TEXT", "BLOB", "", "VARCHAR(9)", "DOUBLE", "BOOLEAN"]
 INTEGERS = [0, 1, -1, 2**53, 2**53 + 1, -(2**53) - 1, 2**63 - 1, -(2**63), 2**63, 2**64 - 1]
@@ -21,7 +21,7 @@ def kept(value, declared):
     """The value as a column of that type gives it back."""
     connection = sqlite3.connect(":memory:")
     connection.execute(f"CREATE TABLE t (x {declared})")
-    connection.execute("INSERT INTO t VALUES (?)", (stored(value, affinity(declared)),))
+    connection.execute("INSERT INTO t VALUES (?)", (to_sqlite(value, affinity(declared)),))
     (found,) = connection.execute("SELECT x FROM t").fetchone()
     connection.close()
     return found
@@ -42,7 +42,7 @@ def number(value):
 @example(0.30000000000000004, "TEXT")
 def test_what_is_called_unchanged_has_the_same_value(value, declared):
     found = kept(value, declared)
-    if not changes(value, affinity(declared)):
+    if not would_change(value, affinity(declared)):
         assert found == value or (number(found) == number(value) and number(value) is not None)
 
 
@@ -61,7 +61,7 @@ def test_what_is_called_unchanged_has_the_same_value(value, declared):
     ],
 )
 def test_what_a_column_would_change_is_told(value, column):
-    assert changes(value, column)
+    assert would_change(value, column)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_what_a_column_would_change_is_told(value, column):
     ],
 )
 def test_equal_numbers_and_text_are_no_change(value, column):
-    assert not changes(value, column)
+    assert not would_change(value, column)
 
 
 @pytest.mark.parametrize(
@@ -98,4 +98,4 @@ def test_equal_numbers_and_text_are_no_change(value, column):
 )
 def test_the_type_of_a_new_column_keeps_all_values(values, declared):
     assert common_type({value_type(value) for value in values} - {""}) == declared
-    assert [kept(value, declared) for value in values] == [stored(value) for value in values]
+    assert [kept(value, declared) for value in values] == [to_sqlite(value) for value in values]

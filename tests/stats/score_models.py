@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-from loomgit.stats.laws import Z
+from loomgit.stats.distributions import Z
 from loomgit.stats.pairs import suite_moments
 
 MEANS = {"graded": 0.8, "five levels": 0.85, "pass/fail": 0.85, "ties": 0.9}

@@ -14,7 +14,7 @@ from loomgit.stats.contracts import (
     pass_hat_k,
     suggest_min_pass,
 )
-from loomgit.stats.faults import NoValues, OutOfRange
+from loomgit.stats.errors import NoValues, OutOfRange
 
 SHARES = (0.5, 0.7, 0.8, 0.9, 0.95, 0.99)
 HOLDS = {  # P(pass), %

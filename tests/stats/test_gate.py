@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from loomgit.stats.faults import NoValues, OutOfRange
+from loomgit.stats.distributions import Z
+from loomgit.stats.errors import NoValues, OutOfRange
 from loomgit.stats.gate import blocks, compare, compare_rise, compare_unpaired, confirm
-from loomgit.stats.laws import Z
 from loomgit.stats.means import bounded_mean
 from loomgit.stats.power import power
 

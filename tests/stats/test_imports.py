@@ -21,6 +21,7 @@ def test_a_first_interval_needs_neither():
 
 
 def test_what_judges_unit_tests_needs_neither():
-    assert not loaded(
-        "import loomgit.sessions.trial, loomgit.sessions.summary, loomgit.sessions.ledger"
-    ) & {"numpy", "scipy"}
+    assert not loaded("from loomgit.workflows.testing import judge, results, summary") & {
+        "numpy",
+        "scipy",
+    }

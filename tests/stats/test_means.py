@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from loomgit.stats.bounds import moments_bounded_mean
-from loomgit.stats.faults import NoValues, OutOfRange
+from loomgit.stats.errors import NoValues, OutOfRange
 from loomgit.stats.means import bca_mean, bounded_mean, t_mean, unbounded_mean
 from loomgit.stats.summary import Moments
 from tests.stats.score_models import error

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loomgit.stats.faults import NoValues
+from loomgit.stats.errors import NoValues
 from loomgit.stats.power import (
     detectable_drop,
     needed_cases,

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from loomgit.stats.faults import NoValues, OutOfRange
+from loomgit.stats.errors import NoValues, OutOfRange
 from loomgit.stats.quantiles import extreme, quantile_interval, unseen_share
 from loomgit.stats.rates import rate_interval
 from loomgit.stats.verdicts import judge

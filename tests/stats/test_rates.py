@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from loomgit.stats.faults import NoValues, OutOfRange
+from loomgit.stats.errors import NoValues, OutOfRange
 from loomgit.stats.means import bounded_mean
 from loomgit.stats.rates import rate_interval, smallest_sample
 from loomgit.stats.verdicts import judge

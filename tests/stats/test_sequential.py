@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loomgit.stats.faults import NoValues, OutOfRange
+from loomgit.stats.errors import NoValues, OutOfRange
 from loomgit.stats.means import bounded_mean
-from loomgit.stats.sequential import STAKES, SequentialMean
+from loomgit.stats.sequential import SequentialMean, _stakes
 from tests.stats.score_models import error
 
 BUDGET = 1000
@@ -30,12 +30,12 @@ def test_the_bets_are_the_published_sums():
     x = np.array([0.9, 0.4, 1.0, 0.7])
     bets = SequentialMean(">", 0.75)
     bets.update(x)
-    up = np.log1p(STAKES / 0.75 * (x[:, None] - 0.75)).sum(0)
+    up = np.log1p(_stakes() / 0.75 * (x[:, None] - 0.75)).sum(0)
     wealth = np.exp(up).mean()
     limit = 2 / 0.05
     assert wealth < limit
     # As many perfect values as it takes for the mean wealth to pass 2 / alpha, and not one fewer.
-    n = next(n for n in range(1, 99) if np.exp(up + n * np.log1p(STAKES / 3)).mean() >= limit)
+    n = next(n for n in range(1, 99) if np.exp(up + n * np.log1p(_stakes() / 3)).mean() >= limit)
     assert bets.update([1.0] * (n - 1)) == "inconclusive"
     assert bets.update([1.0]) == "pass"
 

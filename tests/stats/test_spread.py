@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loomgit.stats.draws import generator
-from loomgit.stats.faults import NoValues
-from loomgit.stats.spread import CELLS, farther_end, std_interval
+from loomgit.stats.errors import NoValues
+from loomgit.stats.seeded_random import generator
+from loomgit.stats.spread import MAX_DISTINCT_VALUES, far_end, std_interval
 from tests.stats.score_models import error
 
 
@@ -49,8 +49,8 @@ def test_without_a_range_there_is_no_upper_end():
 
 
 def test_the_farther_end_is_the_one_that_would_spread_most():
-    assert farther_end(0.9, 0, 1) == 0
-    assert farther_end(0.2, 0, 1) == 1
+    assert far_end(0.9, 0, 1) == 0
+    assert far_end(0.2, 0, 1) == 1
 
 
 @pytest.mark.parametrize(("n", "runs"), [(10, 300), (30, 300), (100, 150)])
@@ -65,7 +65,7 @@ def test_skewed_scores_are_missed_as_seldom_as_tabled(n, runs):
 
 
 def test_very_many_values_are_counted_in_cells_that_change_nothing():
-    x = np.random.default_rng(1).beta(18, 2, 5 * CELLS)
+    x = np.random.default_rng(1).beta(18, 2, 5 * MAX_DISTINCT_VALUES)
     found = of(x)
     sd = x.std(ddof=1)
     margin = 1.645 * math.sqrt(np.var((x - x.mean()) ** 2) / x.size) / (2 * sd)

@@ -7,9 +7,9 @@ from scipy import stats
 
 from loomgit.stats.interval import Interval
 from loomgit.stats.means import bounded_mean
-from loomgit.stats.order import holds
 from loomgit.stats.quantiles import extreme, quantile_interval
 from loomgit.stats.rates import rate_interval
+from loomgit.stats.thresholds import holds
 from loomgit.stats.verdicts import judge, needed_n, verdict, worst_end
 
 

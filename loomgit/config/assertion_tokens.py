@@ -1,0 +1,214 @@
+"""Splits an assertion into words, and maps offsets in a scalar to lines and columns in the file."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from typing import TYPE_CHECKING, Literal
+
+from msgspec import Struct
+
+from loomgit.domain.place import Place
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MAX_ASSERTION_LENGTH = 2_000  # characters of an assertion
+KEYWORDS = ("and", "or", "not", "in", "contains", "matches", "true", "false", "null")
+
+TokenKind = Literal["number", "text", "name", "keyword", "sign", "end"]
+
+_SPACE = re.compile(r"\s+")
+_NUMBER = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
+_NAME = re.compile(r"[^\W\d]\w*(?:-\w+)*(?:\.\w+(?:-\w+)*)*")
+_SIGN = re.compile(r"<=|>=|==|!=|[<>()\[\],]")
+_ESCAPES = {"\\": "\\", "'": "'", '"': '"', "n": "\n", "t": "\t"}
+_BREAK = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
+_FOLD = re.compile(r"[ \t]*(?:\r\n|[\r\n\x85\u2028\u2029])[ \t\r\n\x85\u2028\u2029]*")
+_ANCHOR = re.compile(r"[&!]\S+[ \t]+['\"]?")
+_ESCAPED_LENGTH = {"x": 4, "u": 6, "U": 10}
+# Syntax of other languages, and the equivalent syntax of assertions.
+_FOREIGN_SYNTAX = (
+    ("&&", "write 'and'"),
+    ("&", "write 'and'"),
+    ("||", "write 'or'"),
+    ("|", "write 'or'"),
+    ("!", "write 'not'"),
+    ("=<", "write '<='"),
+    ("=>", "write '>='"),
+    ("=~", "write 'matches'"),
+    ("=", "write '=='"),
+    ("\u2264", "write '<='"),
+    ("\u2265", "write '>='"),
+    ("\u2260", "write '!='"),
+    ("%", "write a fraction, for example 0.05 for 5%"),
+    ("\u201c", "use straight quotes"),
+    ("\u201d", "use straight quotes"),
+    ("\u2018", "use straight quotes"),
+    ("\u2019", "use straight quotes"),
+    ("`", "put text in quotes: 'text'"),
+    *((sign, "assertions do not support arithmetic") for sign in "+-*/^"),
+)
+
+
+class Token(Struct, frozen=True):
+    """One word of an assertion and its offset.
+
+    The `text` of a quoted word is the value between the quotes.
+    """
+
+    kind: TokenKind
+    text: str
+    offset: int
+
+    @property
+    def shown(self) -> str:
+        """The word as it appears in a message."""
+        if self.kind == "end":
+            return "the end"
+        return "text" if self.kind == "text" else f"'{self.text[:40]}'"
+
+
+class AssertionSyntaxError(Exception):
+    """A syntax error at an offset of an assertion, with an optional hint."""
+
+    def __init__(self, offset: int, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.offset = offset
+        self.message = message
+        self.hint = hint
+
+
+def tokenize(text: str) -> list[Token]:
+    """Split an assertion into words; the last word has the kind `end`.
+
+    Raises AssertionSyntaxError for unknown characters, an unclosed quote, and an assertion that is
+    longer than MAX_ASSERTION_LENGTH characters.
+    """
+    if len(text) > MAX_ASSERTION_LENGTH:
+        raise AssertionSyntaxError(
+            0, f"an assertion has at most {MAX_ASSERTION_LENGTH:,} characters, found {len(text):,}"
+        )
+    return [*_words(text), Token("end", "", len(text.rstrip()))]
+
+
+def _words(text: str) -> Iterator[Token]:
+    position = 0
+    while position < len(text):
+        if space := _SPACE.match(text, position):
+            position = space.end()
+        elif text[position] in "'\"":
+            value, end = _quoted(text, position)
+            yield Token("text", value, position)
+            position = end
+        elif name := _NAME.match(text, position):
+            yield Token("keyword" if name[0] in KEYWORDS else "name", name[0], position)
+            position = name.end()
+        elif number := _NUMBER.match(text, position):
+            end = number.end()
+            if text[end : end + 1].isalnum() or text[end : end + 1] in ("_", "."):
+                tail = re.compile(r"[\w.]+").match(text, end)
+                written = number[0] + (tail[0] if tail else "")
+                raise AssertionSyntaxError(position, f"'{written[:40]}' is not a number")
+            yield Token("number", number[0], position)
+            position = end
+        elif sign := _SIGN.match(text, position):
+            yield Token("sign", sign[0], position)
+            position = sign.end()
+        else:
+            raise _unexpected(text, position)
+
+
+def _unexpected(text: str, offset: int) -> AssertionSyntaxError:
+    for sign, hint in _FOREIGN_SYNTAX:
+        if text.startswith(sign, offset):
+            return AssertionSyntaxError(offset, f"unexpected '{sign}'", hint)
+    return AssertionSyntaxError(offset, f"unexpected '{text[offset]}'")
+
+
+def _quoted(text: str, start: int) -> tuple[str, int]:
+    """Return the value of the quoted text at `start`, and the offset of its end.
+
+    A backslash escapes a quote, a backslash, n and t. Before any other character, a backslash is
+    literal, so that a regular expression needs no double backslashes.
+    """
+    quote, position = text[start], start + 1
+    value: list[str] = []
+    while position < len(text):
+        character = text[position]
+        if character == quote:
+            return "".join(value), position + 1
+        if character == "\\" and text[position + 1 : position + 2] in _ESCAPES:
+            value.append(_ESCAPES[text[position + 1]])
+            position += 2
+        else:
+            value.append(character)
+            position += 1
+    raise AssertionSyntaxError(start, f"the quote {quote} is not closed")
+
+
+class SourceLayout:
+    """Maps the characters of a file's scalars to their positions in the file."""
+
+    __slots__ = ("_source", "_starts")
+
+    def __init__(self, source: str) -> None:
+        self._source = source.removeprefix("\ufeff")
+        self._starts = [0, *(line_break.end() for line_break in _BREAK.finditer(self._source))]
+
+    def place(self, begin: Place, text: str, offset: int) -> Place:
+        """Return the position in the file of the character at `offset` in the scalar `text`.
+
+        The scalar begins at `begin`. Escapes, doubled quotes and folded lines are taken into
+        account. Returns `begin` if the text of the file does not match the scalar.
+        """
+        source = self._source
+        start = self._starts[min(begin.line, len(self._starts)) - 1] + begin.column - 1
+        start = self._skip_anchor(start)
+        if source.startswith(text, start) and not _BREAK.search(text):
+            return self._place_of(begin, start + offset)
+        index = start
+        quote = source[start - 1 : start]
+        for character in text[:offset]:
+            length = _source_length(source, index, character, quote)
+            if length == 0 and not character.isspace():
+                return begin
+            index += length
+        if quote == '"':  # a line that ends in a backslash continues on the next line
+            index += _continuation_length(source, index)
+        return self._place_of(begin, index)
+
+    def _place_of(self, begin: Place, index: int) -> Place:
+        line = bisect_right(self._starts, index)
+        return Place(begin.path, line, index - self._starts[line - 1] + 1)
+
+    def _skip_anchor(self, start: int) -> int:
+        """Return the index of the scalar's text after an anchor or tag (`&name 'text'`).
+
+        Returns `start` if the scalar has neither.
+        """
+        for begin in (start, start - 1):
+            if anchor := _ANCHOR.match(self._source, max(begin, 0)):
+                return anchor.end()
+        return start
+
+
+def _continuation_length(source: str, index: int) -> int:
+    continuation = re.compile(r"\\(?:\r\n|[\r\n])[ \t]*").match(source, index)
+    return continuation.end() - index if continuation else 0
+
+
+def _source_length(source: str, index: int, character: str, quote: str) -> int:
+    """Return how many characters of the file encode the next character of the text."""
+    skipped = _continuation_length(source, index) if quote == '"' else 0
+    index += skipped
+    if quote == '"' and source[index : index + 1] == "\\":
+        return skipped + _ESCAPED_LENGTH.get(source[index + 1 : index + 2], 2)
+    if quote == "'" and source[index : index + 2] == "''":
+        return skipped + 2
+    # One fold covers a whole run of white space in the file. The text may contain several white
+    # space characters for it: the first one gets the full length, the others get length 0.
+    fold = _FOLD.match(source, index) if character.isspace() else None
+    if fold:
+        return skipped + fold.end() - index
+    return skipped + (1 if source[index : index + 1] == character else 0)

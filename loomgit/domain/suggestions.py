@@ -1,0 +1,44 @@
+"""Suggest the valid word that is nearest to a misspelt one, for hints such as `did you mean`."""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+MAX_LISTED = 10
+MIN_SIMILARITY = 0.6  # difflib's ratio; low enough for one wrong letter in a word of three letters
+
+
+def nearest(word: str, options: Iterable[str]) -> str | None:
+    """Return the option that `word` most likely means, or None if no option is near.
+
+    Case is ignored, and `-`, `_` and space are equal.
+    """
+    folded = {_fold(option): option for option in options}
+    matches = difflib.get_close_matches(_fold(word[:100]), folded, n=1, cutoff=MIN_SIMILARITY)
+    return folded[matches[0]] if matches else None
+
+
+def did_you_mean(word: str, options: Iterable[str]) -> str | None:
+    """Return the hint for a misspelt word, or None if no option is near."""
+    option = nearest(word, options)
+    return f"did you mean '{option}'?" if option else None
+
+
+def suggest_or_list(word: str, options: Iterable[str], noun: str) -> str | None:
+    """Return a hint with the nearest option, or with all options (at most ten): `noun: a, b`.
+
+    The hint is None if there are no options.
+    """
+    names = list(options)
+    if not names:
+        return None
+    more = ", ..." if len(names) > MAX_LISTED else ""
+    return did_you_mean(word, names) or f"{noun}: {', '.join(names[:MAX_LISTED])}{more}"
+
+
+def _fold(word: str) -> str:
+    return word.casefold().replace("-", "_").replace(" ", "_")

@@ -1,0 +1,58 @@
+"""Cache keys from chosen fields of a record, as a pipeline's `cache.key_fields` define them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from loomgit.domain.keys import canonical
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from loomgit.domain.values import JsonMapping
+
+# Every cache key contains these fields, even if the pipeline does not list them.
+ALWAYS = ("model", "prompt_version")
+
+
+class CacheKeyFields:
+    """Replaces a rendered prompt in the cache key with the inputs of the rendering.
+
+    The inputs are the chosen fields of the record, the blob ids of the prompt and of the context
+    files (by name), and the variables from `--vars`. `warn` receives a message about the first
+    record that lacks a chosen field.
+    """
+
+    def __init__(
+        self,
+        key_fields: Sequence[str],
+        *,
+        prompt: str,
+        context: Mapping[str, str],
+        variables: Mapping[str, str],
+        warn: Callable[[str], None],
+    ) -> None:
+        self._fields = tuple(name for name in key_fields if name not in ALWAYS)
+        self._fixed = {
+            "prompt": prompt,
+            "context": dict(context),
+            "vars": dict(variables),
+        }
+        self._warn: Callable[[str], None] | None = warn
+
+    def __call__(self, row: JsonMapping) -> str | None:
+        """Return the text for `Request.stand_in`.
+
+        Return None if the record lacks a chosen field, because the reply must not be cached.
+        """
+        missing = [name for name in self._fields if name not in row]
+        if not missing:
+            fields = {name: row[name] for name in self._fields}
+            return canonical({**self._fixed, "input": fields}).decode()
+        if self._warn is not None:
+            self._warn(
+                f"transform.cache.key_fields: a record has no field '{missing[0]}': replies to "
+                "such records are not cached"
+            )
+            self._warn = None
+        return None

@@ -1,0 +1,172 @@
+"""Circuit breaker for unavailable models: once open, all waiting calls fail immediately.
+
+Without a circuit breaker, each call would repeat its attempts for half a minute.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from itertools import count
+from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
+
+from loomgit.errors import ModelError, Unavailable
+from loomgit.gateway.retry import ATTEMPTS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from loomgit.domain.models import Completion, Request
+    from loomgit.domain.ports import Gateway
+
+PATIENCE = 10.0  # seconds of failed attempts before the circuit opens
+FAILURE_THRESHOLD = (
+    ATTEMPTS  # failures in a row before the circuit opens; a single failed call has as many
+)
+BUSY_AFTER = 1.0  # seconds; if a call is pending for longer, the model is probably processing it
+
+
+class _Circuit(Struct):
+    """The state of one model.
+
+    `pending` maps the numbers of attempts in flight to their start times. `answered` is True if the
+    model ever answered. `failures` is the number of failed attempts since the model's last answer.
+    `since` is the start time of the first of these attempts. `reason` is set once the circuit is
+    open.
+    """
+
+    opened: asyncio.Future[None]
+    pending: dict[int, float] = field(default_factory=dict)
+    answered: bool = False
+    failures: int = 0
+    since: float = 0.0
+    reason: Unavailable | None = None
+
+    def failure(self) -> Unavailable:
+        """Return a new error with the message of `reason`."""
+        assert self.reason is not None
+        return Unavailable(self.reason.message, overloaded=self.reason.overloaded)
+
+
+class CircuitBreaker:
+    """Opens the circuit of a model that has failed for too long.
+
+    The circuit of a model opens if three conditions are met: 8 consecutive attempts ended in an
+    outage (no connection, 5xx); these failures lasted at least `patience` seconds; and no call is
+    pending for a second or more, because the model may be processing such a call. If the model
+    answered before, `patience` is at least 10 seconds, because the model may recover. Any answer,
+    including a refusal, resets the count. An open circuit never closes. The object belongs to one
+    event loop.
+    """
+
+    def __init__(
+        self, patience: float = PATIENCE, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._patience = patience
+        self._clock = clock
+        self._circuits: dict[str, _Circuit] = {}
+        self._numbers = count()
+
+    def line(self, model: str) -> _Circuit:
+        """Return the circuit of a model."""
+        circuit = self._circuits.get(model)
+        if circuit is None:
+            circuit = _Circuit(asyncio.get_running_loop().create_future())
+            self._circuits[model] = circuit
+        return circuit
+
+    def begin(self, circuit: _Circuit) -> int:
+        """Record the start of an attempt, and return its number."""
+        number = next(self._numbers)
+        circuit.pending[number] = self._clock()
+        return number
+
+    def leave(self, circuit: _Circuit, number: int) -> float:
+        """Record the end of an attempt, and return its start time."""
+        return circuit.pending.pop(number)
+
+    def answered(self, circuit: _Circuit) -> None:
+        """Record an answer of the model."""
+        circuit.answered = True
+        circuit.failures, circuit.since = 0, self._clock()
+
+    def failed(self, circuit: _Circuit, began: float, reason: Unavailable) -> None:
+        """Record that an attempt that started at the time `began` ended in an outage."""
+        now = self._clock()
+        if circuit.failures == 0:
+            circuit.since = max(circuit.since, began)
+        circuit.failures += 1
+        patience = max(self._patience, PATIENCE) if circuit.answered else self._patience
+        oldest = next(iter(circuit.pending.values()), now)
+        if (
+            circuit.reason is None
+            and circuit.failures >= FAILURE_THRESHOLD
+            and now - circuit.since >= patience
+            and now - oldest < BUSY_AFTER
+        ):
+            circuit.reason = reason
+            circuit.opened.set_result(None)
+
+
+class OutageDetector:
+    """Reports the result of each attempt to `outages`. The retry gateway wraps this gateway."""
+
+    def __init__(self, inner: Gateway, outages: CircuitBreaker) -> None:
+        self._inner = inner
+        self._breaker = outages
+
+    async def complete(self, request: Request) -> Completion:
+        """Return the reply. Raises the ModelError with which the call failed."""
+        circuit = self._breaker.line(request.model)
+        number = self._breaker.begin(circuit)
+        try:
+            completion = await self._inner.complete(request)
+        except Unavailable as error:
+            self._breaker.failed(circuit, self._breaker.leave(circuit, number), error)
+            raise
+        except ModelError:
+            self._breaker.answered(circuit)
+            raise
+        else:
+            self._breaker.answered(circuit)
+            return completion
+        finally:
+            circuit.pending.pop(number, None)
+
+    async def close(self) -> None:
+        """Close the inner gateway."""
+        await self._inner.close()
+
+
+class CircuitBreakerGateway:
+    """Raises Unavailable, with the reason of the last attempt, once the circuit of a model is open.
+
+    The error ends calls that wait for their next attempt or for the rate limit, and all later
+    calls.
+    """
+
+    def __init__(self, inner: Gateway, outages: CircuitBreaker) -> None:
+        self._inner = inner
+        self._breaker = outages
+
+    async def complete(self, request: Request) -> Completion:
+        """Return the reply. Raises Unavailable if the circuit opens before the reply arrives."""
+        circuit = self._breaker.line(request.model)
+        if circuit.reason is not None:
+            raise circuit.failure()
+        call = asyncio.ensure_future(self._inner.complete(request))
+        try:
+            await asyncio.wait((call, circuit.opened), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            if not call.done():
+                call.cancel()
+                await asyncio.wait((call,))
+        if circuit.reason is not None and (call.cancelled() or call.exception() is not None):
+            raise circuit.failure() from circuit.reason
+        return call.result()
+
+    async def close(self) -> None:
+        """Close the inner gateway."""
+        await self._inner.close()

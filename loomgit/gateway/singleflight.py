@@ -1,0 +1,49 @@
+"""Makes one call for concurrent equal requests."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from loomgit.gateway.reply_codec import as_hit
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from loomgit.domain.models import Completion
+
+
+class SingleFlight:
+    """The calls in flight, by key. All calls belong to one event loop."""
+
+    def __init__(self) -> None:
+        self._flights: dict[object, asyncio.Future[Completion]] = {}
+
+    async def join(self, key: object, ask: Callable[[], Awaitable[Completion]]) -> Completion:
+        """Return the reply of the call in flight for `key` as a cache hit, or the reply of `ask`.
+
+        If the call fails, its error is raised in all waiting tasks too. If the task that makes the
+        call is cancelled, a waiting task makes a new call.
+        """
+        while (flight := self._flights.get(key)) is not None:
+            try:
+                return as_hit(await asyncio.shield(flight))
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if not flight.cancelled() or (task is not None and task.cancelling()):
+                    raise
+        flight = self._flights[key] = asyncio.get_running_loop().create_future()
+        try:
+            completion = await ask()
+        except asyncio.CancelledError:
+            flight.cancel()
+            raise
+        except BaseException as error:
+            flight.set_exception(error)
+            flight.exception()  # if no task waits, asyncio would log an unretrieved error
+            raise
+        else:
+            flight.set_result(completion)
+            return completion
+        finally:
+            del self._flights[key]

@@ -1,0 +1,44 @@
+"""A token bucket: limits an amount per minute. At most a tenth of the amount may pass at once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+MINUTE = 60.0
+BURST = 0.1  # share of the amount per minute that may pass at once
+
+
+class TokenBucket:
+    """Lets at most `per_minute` pass in any 60 seconds.
+
+    The burst plus the refill in 60 seconds equals `per_minute`. The only exception is a single item
+    that is larger than the bucket. `clock` returns seconds.
+    """
+
+    def __init__(self, per_minute: int, clock: Callable[[], float]) -> None:
+        self._size = max(1.0, per_minute * BURST)
+        self._rate = max(per_minute - self._size, 1.0) / MINUTE
+        self._clock = clock
+        self._level = self._size
+        self._filled = clock()
+
+    async def take(self, amount: float, sleep: Callable[[float], Awaitable[object]]) -> None:
+        """Take `amount` from the bucket when it is available. Calls are served in their order."""
+        now = self._clock()
+        self._level = min(self._size, self._level + (now - self._filled) * self._rate)
+        self._filled = now
+        missing = min(amount, self._size) - self._level
+        self._level -= amount
+        if missing > 0:
+            try:
+                await sleep(missing / self._rate)
+            except BaseException:
+                self._level += amount
+                raise
+
+    def give(self, amount: float) -> None:
+        """Give `amount` back to the bucket. A negative amount is taken without waiting."""
+        self._level = min(self._size, self._level + amount)

@@ -1,0 +1,53 @@
+"""Draws: the samples that tests need, and the board through which processes share them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+from msgspec import Struct
+
+from loomgit.domain.samples import Sample
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Name: TypeAlias = tuple[str, int]  # the key of a case, and the index of a sample
+
+
+class Draw(Struct, frozen=True):
+    """One sample to draw: the sample `index` of the case with this `key`. `call` draws it.
+
+    Draws of one `party` call the same provider. If the provider denies one of these draws, it
+    denies all of them. If the provider is unavailable, the other draws are not attempted.
+    """
+
+    key: str
+    index: int
+    call: Callable[[], Awaitable[Sample]]
+    party: str = ""
+
+    @property
+    def name(self) -> Name:
+        """The identity of the draw: two draws with the same name are the same draw."""
+        return self.key, self.index
+
+
+class DrawBoard(Protocol):
+    """Assigns each draw to one of several processes."""
+
+    def claim(self, name: Name) -> bool:
+        """Claim a draw for this process. Returns False if another live process has claimed it."""
+        ...
+
+    def look(self, names: Sequence[Name]) -> dict[Name, Sample]:
+        """Return the samples of the finished draws among `names`."""
+        ...
+
+    def settle(self, name: Name, sample: Sample) -> None:
+        """Publish the sample of a draw."""
+        ...
+
+    def leave(self) -> None:
+        """Release the draws that this process has claimed but not finished."""
+        ...

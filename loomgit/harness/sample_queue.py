@@ -1,0 +1,274 @@
+"""A queue of draws. It draws samples concurrently in the background, each once, while the caller
+takes them one after the other.
+
+The queue keeps the order of the draws. It draws only a limited number of samples ahead of the
+caller, so a caller that stops at the first failure does not pay for all draws.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, TypeVar
+
+from msgspec.structs import replace
+
+from loomgit.domain.bills import Bill, billed_to
+from loomgit.domain.samples import Sample
+from loomgit.errors import BudgetExceeded, Denied, UserError
+from loomgit.harness.background_loop import BackgroundLoop
+from loomgit.harness.outages import ProviderOutages, describe
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
+
+    from loomgit.domain.records import Trouble
+    from loomgit.harness.draws import Draw, DrawBoard, Name
+
+T = TypeVar("T")
+POLL = 0.01  # seconds between two checks for samples of other processes
+ORPHAN_ROUNDS = 50  # checks until the queue tries to take over unfinished draws
+AHEAD = 4  # draws beyond the last taken draw, times the concurrency
+COST_TOLERANCE = 1e-12  # USD; a smaller difference is a rounding error
+
+
+class SampleQueue:
+    """Draws samples in a background thread until it is closed.
+
+    `find_known` finds samples that do not need a draw. The queue calls `on_drawn` in its thread for
+    each drawn sample, and awaits `closing` (gateways) at the end. If `board` is None, no other
+    process shares the draws.
+    """
+
+    def __init__(
+        self,
+        *,
+        concurrency: int,
+        find_known: Callable[[Sequence[Name]], dict[Name, Sample]] = lambda _: {},
+        on_drawn: Callable[[Draw, Sample], None] = lambda _, __: None,
+        closing: Sequence[Callable[[], Awaitable[None]]] = (),
+        board: DrawBoard | None = None,
+    ) -> None:
+        self._concurrency = concurrency
+        self._find_known = find_known
+        self._on_drawn = on_drawn
+        self._board = board
+        self._loop = BackgroundLoop(
+            began=self._begin, changed=self._pump, ended=self._end, closing=closing
+        )
+        self._outages = ProviderOutages()
+        self._futures: dict[Name, Future[Sample]] = {}
+        self._places: dict[Name, int] = {}
+        self._waiting: deque[Draw] = deque()
+        self._urgent: deque[Draw] = deque()  # the draws that the caller waits for
+        self._begun: set[Name] = set()
+        self._claimed_elsewhere: dict[Name, Draw] = {}
+        self._seconds: dict[Name, float] = {}
+        self._limit = AHEAD * concurrency
+        self._limit_reached = False  # true if draws wait beyond the limit
+        self._running = 0
+        self._stopping = False
+
+    # -- for the caller
+
+    def plan(self, draws: Iterable[Draw]) -> None:
+        """Add draws to the end of the queue. Draws that are already in the queue are ignored."""
+        fresh = list({d.name: d for d in draws if d.name not in self._futures}.values())
+        known = self._find_known([draw.name for draw in fresh])
+        added = []
+        for draw in fresh:
+            future: Future[Sample] = Future()
+            self._futures[draw.name] = future
+            self._places[draw.name] = len(self._places)
+            if draw.name in known:
+                future.set_result(replace(known[draw.name], reused=True))
+            else:
+                added.append(draw)
+        if added:
+            self._loop.call(lambda: self._waiting.extend(added))
+
+    def take(self, draw: Draw) -> Sample:
+        """Wait for the sample of a draw, and return it. A draw that is not planned is added
+        first."""
+        if draw.name not in self._futures:
+            self.plan([draw])
+        future = self._futures[draw.name]
+        self._limit = max(self._limit, self._places[draw.name] + AHEAD * self._concurrency)
+        if not future.done():
+            self._loop.start()
+            if draw.name not in self._begun:
+                self._loop.call(lambda: self._hurry(draw))
+        if self._limit_reached and self._loop.is_started:
+            self._limit_reached = False
+            self._loop.call(lambda: None)
+        return future.result()
+
+    def start(self) -> None:
+        """Begin the planned draws."""
+        if any(not future.done() for future in self._futures.values()):
+            self._loop.start()
+
+    def seconds(self, name: Name) -> float | None:
+        """Return the duration of a draw in seconds.
+
+        The result is None if the sample was known, or if another process drew it.
+        """
+        return self._seconds.get(name)
+
+    def apply(self, function: Callable[[], T]) -> T:
+        """Call a function in the queue's thread, between two steps of the draws, and return the
+        function's result."""
+        result: Future[T] = Future()
+        self._loop.call(lambda: result.set_result(function()))
+        return result.result()
+
+    @property
+    def denied(self) -> Denied | None:
+        """The error of a provider that denies all calls until a person acts, or None."""
+        return self._outages.denied
+
+    def outage(self, party: str) -> str:
+        """Return the reason why the queue no longer draws from a party, or "" if it still draws."""
+        return self._outages.reason(party)
+
+    def close(self, *, wait: bool = True) -> None:
+        """Start no more draws. If `wait` is true, the current draws finish first.
+
+        Raises LoomError if a gateway could not save its recordings.
+        """
+        self._stopping = True
+        if self._loop.is_started:
+            self._loop.call(lambda: None)
+            if wait:
+                self._loop.join()
+        self._loop.raise_fault()
+
+    def __enter__(self) -> SampleQueue:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # -- in the loop
+
+    def _begin(self) -> None:
+        if self._board is not None:
+            self._loop.spawn(self._watch(self._board))
+        self._pump()
+
+    def _end(self, error: BaseException | None) -> None:
+        if error is not None and self._board is not None:
+            self._board.leave()
+        for future in list(self._futures.values()):
+            if not future.done():
+                future.set_exception(error or RuntimeError("the queue is closed"))
+
+    def _pump(self) -> None:
+        """Start as many draws as the concurrency allows."""
+        if not self._loop.accepts_tasks:
+            return
+        while self._running < self._concurrency and (draw := self._next()) is not None:
+            self._running += 1
+            self._loop.spawn(self._make_draws(draw))
+        if self._stopping:
+            self._loop.finish()
+
+    async def _make_draws(self, draw: Draw | None) -> None:
+        """Make this draw and the following draws, until no further draw may begin."""
+        try:
+            while draw is not None:
+                if self._board is None:
+                    self._settle(draw.name, await self._make_draw(draw))
+                elif self._board.claim(draw.name):
+                    sample = await self._make_draw(draw)
+                    self._board.settle(draw.name, sample)
+                    self._settle(draw.name, sample)
+                else:
+                    self._claimed_elsewhere[draw.name] = draw
+                draw = self._next()
+        except BaseException:
+            self._stopping = True  # a bug in Loom ends the whole queue
+            raise
+        finally:
+            self._running -= 1
+
+    def _settle(self, name: Name, sample: Sample) -> None:
+        if not self._futures[name].done():
+            self._futures[name].set_result(sample)
+
+    def _next(self) -> Draw | None:
+        """Return the next draw, urgent draws first, or None if no draw may begin now."""
+        if self._stopping:
+            return None
+        for draws in (self._urgent, self._waiting):
+            while draws:
+                if draws is self._waiting and self._is_beyond_limit(draws[0]):
+                    return None
+                draw = draws.popleft()
+                if draw.name not in self._begun:
+                    self._begun.add(draw.name)
+                    return draw
+        return None
+
+    def _is_beyond_limit(self, draw: Draw) -> bool:
+        """Whether a draw is too far ahead of the last draw that the caller took."""
+        place = self._places[draw.name]
+        if place < self._limit:
+            return False
+        self._limit_reached = True  # set before the check below, because `take` may move the limit
+        return place >= self._limit
+
+    def _hurry(self, draw: Draw) -> None:
+        if draw.name not in self._begun:
+            self._urgent.append(draw)
+
+    async def _watch(self, board: DrawBoard) -> None:
+        """Receive the samples of other processes, and take over the draws of dead processes."""
+        rounds = 0
+        while not self._stopping:
+            await asyncio.sleep(POLL)
+            rounds += 1
+            for name, sample in board.look(list(self._claimed_elsewhere)).items():
+                self._claimed_elsewhere.pop(name)
+                self._settle(name, sample)
+            if rounds % ORPHAN_ROUNDS == 0 and self._claimed_elsewhere:
+                for name, draw in self._claimed_elsewhere.items():
+                    self._begun.discard(name)
+                    self._urgent.append(draw)
+                self._claimed_elsewhere.clear()
+                self._pump()
+
+    async def _make_draw(self, draw: Draw) -> Sample:
+        reason = self.outage(draw.party)
+        trouble: Trouble = "infrastructure"
+        bill = Bill()
+        if not reason:
+            began = time.perf_counter()
+            try:
+                with billed_to(bill):
+                    sample = _with_whole_cost(await draw.call(), bill)
+            except BudgetExceeded as error:
+                # A cheaper or cached call can still succeed.
+                reason, trouble = describe(error), "budget"
+            except (Denied, UserError) as error:  # UserError is an unset variable or an invalid URL
+                reason = self._outages.deny(draw.party, error)
+            else:
+                self._seconds[draw.name] = time.perf_counter() - began
+                self._outages.record(draw.party, sample)
+                self._on_drawn(draw, sample)
+                return sample
+        lost = Sample(draw.index, {}, "", "", trouble=trouble, failure=reason)
+        return replace(
+            lost, usage=bill.usage, calls=bill.calls, judge_cost=bill.judging, cost=bill.cost
+        )
+
+
+def _with_whole_cost(sample: Sample, bill: Bill) -> Sample:
+    """Return the sample with the cost of all its calls, including failed calls."""
+    if sample.cost is None and not sample.lost:
+        return sample
+    if (sample.cost or 0.0) + COST_TOLERANCE >= bill.known and sample.cost is not None:
+        return sample
+    return replace(sample, cost=bill.cost, calls=max(sample.calls, bill.calls))

@@ -1,0 +1,283 @@
+"""The figures of a run record, computed from a stream of outcomes without storing them."""
+
+from __future__ import annotations
+
+import time
+from array import array
+from collections import Counter
+from typing import TYPE_CHECKING, TypeAlias
+
+from loomgit.domain.models import Usage
+from loomgit.domain.runs import Case, Cost, Performance, Results, ScoreSummary
+from loomgit.stats.summary import Moments, percentile
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from loomgit.domain.definitions import EvaluatorSpec
+    from loomgit.domain.ports import LoadReceipt
+    from loomgit.domain.records import Assessment, Output, Record, RecordOutcome
+    from loomgit.domain.runs import Cause, Status
+    from loomgit.domain.values import JsonObject
+
+SHOWN_REASONS = 3
+MAX_COUNTED_REASONS = 10_000  # different reasons, because a reason may contain text of its record
+MAX_STORED_CASES = 1000  # in the run file; the cases of a larger run are only in its records file
+Identify: TypeAlias = "Callable[[Record], tuple[str, str]]"
+STAGES = ("extract", "transform", "evaluate", "load")
+
+
+def comparable_score(assessment: Assessment) -> float | None:
+    """Return the score, 0 if there is no score because of the output, or None for another cause."""
+    if assessment.score is not None:
+        return assessment.score.value
+    return 0.0 if assessment.trouble == "product" else None
+
+
+class Stopwatch:
+    """The wall time in seconds during which at least one `with` block was active."""
+
+    __slots__ = ("_active", "_since", "seconds")
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._active = 0
+        self._since = 0.0
+
+    def __enter__(self) -> None:
+        if self._active == 0:
+            self._since = time.perf_counter()
+        self._active += 1
+
+    def __exit__(self, *_: object) -> None:
+        self._active -= 1
+        if self._active == 0:
+            self.seconds += time.perf_counter() - self._since
+
+
+class _Scores:
+    """The figures of one evaluator."""
+
+    def __init__(self, threshold: float) -> None:
+        self.threshold = threshold
+        self.moments = Moments()
+        self.errors = 0
+        self.passed = 0
+
+    def add(self, assessment: Assessment) -> None:
+        if assessment.score is None:
+            self.errors += 1
+            return
+        self.moments.add(assessment.score.value)
+        self.passed += assessment.passed
+
+    def summary(self) -> ScoreSummary:
+        moments = self.moments
+        scored = moments.n > 0
+        return ScoreSummary(
+            mean=moments.mean,
+            std=moments.std,
+            min=moments.min if scored else None,
+            max=moments.max if scored else None,
+            n=moments.n,
+            errors=self.errors,
+            threshold=self.threshold,
+            passed=self.passed,
+        )
+
+
+class RunStatistics:
+    """The figures of one run so far. Memory grows by eight bytes per output (its latency).
+
+    `identify` returns the key and the definition of a record's case: a hash of everything that can
+    change its scores, and a hash of the question.
+    """
+
+    def __init__(self, evaluators: Sequence[EvaluatorSpec], identify: Identify) -> None:
+        self._identify = identify
+        self._cases: list[Case] = []
+        self._reasons: Counter[str] = Counter()
+        self.processed = 0
+        self.failed = 0
+        self.infrastructure = 0
+        self.validated = 0
+        self.evaluated = 0
+        self.fallback = 0
+        self._scores = {spec.name: _Scores(spec.threshold) for spec in evaluators}
+        self._judges: dict[str, set[str]] = {}
+        self._latencies = array("d")
+        self._cost = {"transform": 0.0, "evaluate": 0.0}
+        self._unpriced = {"transform": 0, "evaluate": 0}
+        self._usage = Usage()
+        self._calls = 0
+        self._cached = 0
+        self.repaired_replies = 0  # replies in which U+FFFD replaced unpaired surrogates
+        self.watches = {stage: Stopwatch() for stage in STAGES}
+
+    def add(self, outcome: RecordOutcome) -> None:
+        """Add the outcome of one record."""
+        self.processed += 1
+        if self.processed <= MAX_STORED_CASES:
+            self._cases.append(self._case(outcome))
+        failure = outcome.failure or outcome.replaced
+        if failure is None:
+            self.validated += 1
+        else:
+            self.failed += failure.stage != "gate"
+            self.infrastructure += failure.infrastructure
+            if failure.reason in self._reasons or len(self._reasons) < MAX_COUNTED_REASONS:
+                self._reasons[failure.reason] += 1
+        self.fallback += outcome.fallback
+        self.evaluated += outcome.evaluated and bool(outcome.assessments)
+        if outcome.output is not None:
+            self._add_output(outcome.output)
+        for assessment in outcome.assessments:
+            self._scores[assessment.name].add(assessment)
+            if assessment.score is not None and assessment.score.judge is not None:
+                self._judges.setdefault(assessment.name, set()).add(assessment.score.judge)
+        for assessment in (*outcome.discarded, *outcome.assessments):
+            if assessment.score is not None:
+                self._cached += assessment.score.hits
+            if assessment.score is not None and assessment.score.calls:
+                self._spend("evaluate", assessment.score.cost, assessment.score.calls)
+                self._usage += assessment.score.usage
+            elif assessment.spent is not None:
+                self._spend("evaluate", assessment.spent.cost, assessment.spent.made)
+                self._usage += assessment.spent.usage
+
+    def reasons(self) -> dict[str, int]:
+        """Return the most frequent reasons of failures with their counts, most frequent first."""
+        return dict(self._reasons.most_common(SHOWN_REASONS))
+
+    def identity(self, outcome: RecordOutcome) -> JsonObject:
+        """Return the fields of a record's line that describe its case.
+
+        They make runs of any size comparable.
+        """
+        key, definition = self._identify(outcome.record)
+        scores = {name: values[0] for name, values in self._case_scores(outcome).items()}
+        return {"case_key": key, "def": definition, "case_scores": dict(scores)}
+
+    def _case(self, outcome: RecordOutcome) -> Case:
+        key, definition = self._identify(outcome.record)
+        output = outcome.output
+        judged = sum(a.score.cost or 0.0 for a in outcome.assessments if a.score)
+        # The cost of a cached reply is unknown here, so the case has no cost.
+        known = output is not None and output.cost is not None and not output.cached
+        cost = output.cost + judged if output and output.cost is not None and known else None
+        return Case(
+            id=outcome.record.key,
+            key=key,
+            definition=definition,
+            scores=self._case_scores(outcome),
+            samples=1,
+            passed=int(outcome.failure is None),
+            cost=cost,
+            latency=None if output is None else output.latency,
+        )
+
+    def _case_scores(self, outcome: RecordOutcome) -> dict[str, list[float | None]]:
+        """Return the scores for comparisons, by evaluator.
+
+        An output that cannot be evaluated has the lowest score. A reply that is missing because of
+        an outage has None. An evaluator that failed has no entry.
+        """
+        if outcome.assessments:
+            scores = [(a.name, comparable_score(a), a.trouble) for a in outcome.assessments]
+            return {
+                name: [value] for name, value, trouble in scores if value is not None or trouble
+            }
+        failure = outcome.failure or outcome.replaced
+        if failure is None or failure.stage == "extract":  # no model was called
+            return {}
+        value = None if failure.infrastructure else 0.0
+        return {name: [value] for name in self._scores}
+
+    def cases(self) -> tuple[Case, ...]:
+        """Return the cases of the run; empty if the run has more than MAX_STORED_CASES records."""
+        return tuple(self._cases) if self.processed <= MAX_STORED_CASES else ()
+
+    def _add_output(self, output: Output) -> None:
+        if output.calls:
+            self._spend("transform", output.cost, output.calls)
+        self._usage += output.usage
+        self._cached += output.hits
+        self.repaired_replies += output.replaced > 0
+        if output.latency is not None:
+            self._latencies.append(output.latency)
+
+    def _spend(self, stage: str, cost: float | None, calls: int) -> None:
+        self._calls += calls
+        if cost is None:
+            self._unpriced[stage] += calls
+        else:
+            self._cost[stage] += cost
+
+    @property
+    def spent(self) -> float | None:
+        """The cost in USD so far, None if the price of a call is unknown."""
+        return None if any(self._unpriced.values()) else sum(self._cost.values())
+
+    def results(self, status: Status, cause: Cause, message: str, receipt: LoadReceipt) -> Results:
+        """Return the results of the run, with the counts of its records."""
+        rejected = self.processed - self.validated
+        return Results(
+            status=status,
+            records_processed=self.processed,
+            records_validated=self.validated,
+            records_rejected=rejected,
+            rejection_rate=rejected / self.processed if self.processed else 0.0,
+            records_failed=self.failed,
+            records_evaluated=self.evaluated,
+            records_fallback=self.fallback,
+            records_loaded=receipt.rows,
+            inserted=receipt.inserted,
+            updated=receipt.updated,
+            unchanged=receipt.unchanged,
+            duplicates=receipt.duplicates,
+            kept_out=receipt.kept_out,
+            reasons=self.reasons(),
+            cause=cause,
+            message=message,
+        )
+
+    def judges(self) -> dict[str, list[str]]:
+        """Return the names of the models that answered as judges, by evaluator."""
+        return {name: sorted(models) for name, models in self._judges.items()}
+
+    def evaluation(self) -> dict[str, ScoreSummary]:
+        """Return the score summary of every evaluator, by name."""
+        return {name: scores.summary() for name, scores in self._scores.items()}
+
+    def cost(self) -> Cost:
+        """Return the cost of the run."""
+        breakdown: dict[str, float | None] = {
+            stage: None if self._unpriced[stage] else amount for stage, amount in self._cost.items()
+        }
+        return Cost(
+            total=self.spent,
+            known=sum(self._cost.values()),
+            breakdown=breakdown,
+            tokens={
+                "input": self._usage.input,
+                "output": self._usage.output,
+                "cached": self._usage.cached,
+            },
+            calls=self._calls,
+            cached=self._cached,
+            unpriced=sum(self._unpriced.values()),
+        )
+
+    def performance(self, duration: float) -> Performance:
+        """Return the durations in seconds.
+
+        The latency percentiles are about the time that each record waited for the model.
+        """
+        ordered = sorted(self._latencies)
+        latency = {f"p{q}": percentile(ordered, q) for q in (50, 95, 99)}
+        stages: Mapping[str, Stopwatch] = self.watches
+        return Performance(
+            duration=duration,
+            latency=latency,
+            stages={stage: watch.seconds for stage, watch in stages.items()},
+        )

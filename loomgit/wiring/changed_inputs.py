@@ -1,0 +1,51 @@
+"""Finds the inputs of a pipeline that differ between two revisions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from loomgit.comparison.differences import differences
+from loomgit.wiring.revision import try_load
+
+if TYPE_CHECKING:
+    from loomgit.wiring.revision import PipelineVersion, ProjectRevision
+
+
+def modified(bases: ProjectRevision, head: PipelineVersion) -> tuple[str, ...]:
+    """Return the reasons why a pipeline counts as modified since the baseline. The result is empty
+    if the pipeline is unmodified."""
+    name = head.plan.pipeline.name
+    if name not in bases.catalog.pipeline_names():
+        return ("new",)
+    base = try_load(bases, name, head.plan.variables)
+    if isinstance(base, str):
+        return (f"the baseline's pipeline cannot be used: {base}",)
+    return changed_inputs(base, head)
+
+
+def changed_inputs(base: PipelineVersion, head: PipelineVersion) -> tuple[str, ...]:
+    """Return the inputs of a pipeline that differ between two revisions, one line each."""
+    before, after = base.plan.dependencies(), head.plan.dependencies()
+    changes = []
+    for path in sorted({*before, *after}):
+        old, new = before.get(path), after.get(path)
+        if old == new:
+            continue
+        if old is None or new is None:
+            changes.append(f"{path}: {'added' if old is None else 'removed'}")
+        elif old[1] == new[1]:
+            changes.append(f"{path}: mode {old[0]} -> {new[0]}")
+        else:
+            changes.append(f"{path}: {old[1][:8]} -> {new[1][:8]}")
+    settings = differences(_configured(base), _configured(head))
+    return (*changes, *(str(difference) for difference in settings))
+
+
+def _configured(version: PipelineVersion) -> dict[str, object]:
+    """Return the settings of `.loom/config.yaml` that a pipeline uses."""
+    plan = version.plan
+    models = [plan.model, *plan.pipeline.transform.fallback_models]
+    reached = {name: dict(plan.endpoints[name]) for name in models if name in plan.endpoints}
+    if plan.judge is not None and plan.judge_endpoint:
+        reached[plan.judge] = dict(plan.judge_endpoint)
+    return {"model": plan.sampling.model, "judge": plan.judge, "models": reached}

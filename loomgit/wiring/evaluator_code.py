@@ -1,0 +1,111 @@
+"""Finds the code of Python evaluators: their files, and the project files that this code uses."""
+
+from __future__ import annotations
+
+import ast
+import posixpath
+import re
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from loomgit.history.git_objects import TreeEntry
+    from loomgit.history.trees import Tree
+
+SOURCE_FOLDERS = ("", "src")  # the folders that may contain modules
+MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")  # a dotted name of a module, as text
+LONGEST = 200  # characters of a text that may be a path
+
+
+def find_code(tree: Tree, types: Iterable[str]) -> dict[str, TreeEntry]:
+    """Return the files of Python evaluators (`path/to/file.py:function`) by path, with Git's mode
+    and id. Evaluators of other types have no files.
+
+    The result contains the files of the functions, the project's modules that these files import
+    directly or indirectly, and the project's files whose paths occur as text in the code
+    (`open("checks/words.txt")`). The code is read and not run, so a path that is computed at run
+    time is not found.
+    """
+    files: dict[str, TreeEntry] = {}
+    wanted = {type_.partition(":")[0] for type_ in types if ".py:" in type_}
+    seen: set[str] = set()
+    while wanted := wanted - seen:
+        seen |= wanted
+        entries = tree.entries(sorted(wanted))
+        files |= entries
+        modules = [path for path in entries if path.endswith(".py")]
+        contents = tree.read(modules)
+        wanted = {path for module in modules for path in _named(module, contents.get(module, b""))}
+    return dict(sorted(files.items()))
+
+
+def _named(path: str, content: bytes) -> Iterator[str]:
+    """Yield paths that a module may import or read. Most of these paths do not exist."""
+    try:
+        parsed = ast.parse(content)
+    except (SyntaxError, ValueError):
+        return  # importing the module reports the error
+    for node in ast.walk(parsed):
+        for name in _modules(node, path):
+            yield from _files_of_module(name, str(PurePosixPath(path).parent))
+        for text in _texts(node):
+            yield from _files_of_text(text, path)
+
+
+def _modules(node: ast.AST, path: str) -> Iterator[str]:
+    """Yield the dotted names of the modules that a statement may import."""
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        above = PurePosixPath(path).parts[: -node.level] if node.level else ()
+        base = [*above, *(node.module.split(".") if node.module else ())]
+        yield ".".join(base)
+        yield from (".".join([*base, alias.name]) for alias in node.names)
+
+
+def _texts(node: ast.AST) -> Iterator[str]:
+    """Yield the texts of an expression that may name a file. The components of a path are
+    joined."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        yield node.value
+    elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
+        yield "/".join(_parts(node))
+    elif isinstance(node, ast.Call):
+        parts = [part for argument in node.args for part in _parts(argument)]
+        if len(parts) > 1:
+            yield "/".join(parts)
+
+
+def _parts(node: ast.AST) -> list[str]:
+    """Return the texts in a path expression such as `folder / "name"`, from left to right."""
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
+        return [*_parts(node.left), *_parts(node.right)]
+    if isinstance(node, ast.Call):
+        return [part for argument in node.args for part in _parts(argument)]
+    return [node.value] if isinstance(node, ast.Constant) and isinstance(node.value, str) else []
+
+
+def _files_of_module(name: str, beside: str) -> Iterator[str]:
+    """Yield the possible paths of a module and its packages in the source folders and in
+    `beside`."""
+    parts = name.split(".")
+    for count in range(1, len(parts) + 1):
+        for folder in (*SOURCE_FOLDERS, beside.removeprefix(".")):
+            stem = "/".join([*([folder] if folder else []), *parts[:count]])
+            yield f"{stem}.py"
+            yield f"{stem}/__init__.py"
+
+
+def _files_of_text(text: str, path: str) -> Iterator[str]:
+    """Yield the possible paths of a file that a text names, relative to the project and to each
+    folder above the module."""
+    if not text or len(text) > LONGEST or set(text) & {"\n", "\0"} or text.startswith("/"):
+        return
+    if MODULE.fullmatch(text):
+        yield from _files_of_module(text, str(PurePosixPath(path).parent))
+    for folder in PurePosixPath(path).parents:  # the last parent is the project's folder
+        name = posixpath.normpath(f"{folder}/{text}")
+        if name != "." and not name.startswith("../"):
+            yield name

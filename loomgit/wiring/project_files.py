@@ -1,0 +1,99 @@
+"""A project's files at one revision: settings, definitions, and the repository that contains them.
+
+Each adapter is created, and its library imported, at the first use, so a command does not load
+libraries that it does not need.
+"""
+# ruff: noqa: PLC0415 - the adapters are imported when they are first used
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from loomgit.domain.safe_text import remember_address
+from loomgit.errors import LoomError
+from loomgit.wiring.catalog import Catalog
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from loomgit.config.environment import Environment
+    from loomgit.config.parse_cache import ParseCache
+    from loomgit.domain.settings import Settings
+    from loomgit.history.repository import Repository
+    from loomgit.history.trees import Tree
+
+
+class ProjectFiles:
+    """A project's files in the working tree, and their parsers. `warn` receives messages about
+    problems that do not stop the command."""
+
+    def __init__(
+        self, root: Path, variables: Mapping[str, str], warn: Callable[[str], None]
+    ) -> None:
+        self._root = root
+        self.warn = warn
+        self.variables = variables
+
+    @property
+    def root(self) -> Path:
+        """The project's folder."""
+        return self._root
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The settings in `.loom/config.yaml`; the defaults if the file does not exist."""
+        from loomgit.config.project_files import SETTINGS_FILE, read
+        from loomgit.domain.settings import Settings
+
+        if not (self.root / SETTINGS_FILE).exists():
+            return Settings()
+        return self.parse_cache.settings(*read(self.root / SETTINGS_FILE, self.root))
+
+    @cached_property
+    def parse_cache(self) -> ParseCache:
+        """The cache of parsed project files. Outside a Git repository, nothing is cached."""
+        from loomgit.config.parse_cache import ParseCache
+
+        try:
+            return ParseCache(self.repository.common_dir / "loom" / "parsed")
+        except LoomError:
+            return ParseCache(None)
+
+    @cached_property
+    def tree(self) -> Tree:
+        """The project's files in the working tree."""
+        from loomgit.history.trees import Tree
+
+        return Tree(self.repository)
+
+    @cached_property
+    def environment(self) -> Environment:
+        """The variables of the process and of `.env`. A reference `${NAME}` is replaced when it is
+        used."""
+        from loomgit.config.environment import Environment
+
+        return Environment.from_project(self.root, self.variables)
+
+    @cached_property
+    def repository(self) -> Repository:
+        """The Git repository that contains the project."""
+        from loomgit.history.repository import Repository
+
+        return Repository.open(self.root)
+
+    @cached_property
+    def catalog(self) -> Catalog:
+        """The pipelines and test files that these files define."""
+        return Catalog(self.tree, self.parse_cache)
+
+    def connection(self, alias: str) -> str | None:
+        """Return the URL of a connection with its references replaced, or None if `alias` is
+        unknown."""
+        secret = self.settings.connections.get(alias)
+        if secret is None:
+            return None
+        url = self.environment.reveal(secret)
+        remember_address(url)
+        return url

@@ -1,0 +1,328 @@
+"""The pipelines of one tree, ready to be measured, with their cases and their earlier results.
+
+A version is always measured with today's question: its prompt, context and model come from its own
+tree, and its evaluators, judge, gate, cases and data come from the revision that measures it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from loomgit.domain.judging import apply_policy
+from loomgit.domain.keys import find_key
+from loomgit.domain.place import Problem
+from loomgit.domain.ports import QueryValues
+from loomgit.domain.records import Record, RefusedRow, make_record
+from loomgit.domain.suggestions import suggest_or_list
+from loomgit.domain.suites import UnitCase
+from loomgit.errors import UserError
+from loomgit.harness.cases import TestCase, data_case, shuffled, unit_case
+from loomgit.history.samples import load_samples
+from loomgit.pipeline.plan import Plan, case_identifier
+from loomgit.pipeline.prompt import Prompt
+from loomgit.pipeline.run_statistics import STAGES, Stopwatch
+from loomgit.pipeline.sampling import Sampler
+from loomgit.pipeline.stages import FailurePolicy, Stages
+from loomgit.wiring.assembly import Assembly
+from loomgit.wiring.catalog import raise_problems
+from loomgit.wiring.planning import Planning
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+
+    from loomgit.domain.definitions import Pipeline
+    from loomgit.domain.ports import Gateway
+    from loomgit.domain.samples import Sample
+    from loomgit.domain.suites import Suite
+    from loomgit.domain.versions import Commit
+    from loomgit.pipeline.evaluate import Panel
+    from loomgit.wiring.project import Wiring
+
+MOST_RUNS = 20  # the newest runs, which are searched for samples
+MOST_RECORDS = 1000  # cases if there is no test file; a run file keeps as many
+
+
+class PipelineVersion(Struct, frozen=True):
+    """One version of a pipeline. The fingerprint of its plan is the fingerprint of its results.
+
+    `compiled` returns the compiled prompt.
+    """
+
+    revision: ProjectRevision
+    plan: Plan
+    compiled: Callable[[], Prompt]
+
+    @property
+    def prompt(self) -> Prompt:
+        """The compiled prompt. On a lazy revision, raises ProblemsFound if the prompt is
+        invalid."""
+        return self.compiled()
+
+    @property
+    def assembly(self) -> Assembly:
+        """The builder of the gateways, evaluators and rows of the version's tree."""
+        return self.revision.assembly
+
+    @property
+    def fingerprint(self) -> str:
+        """The hash of everything that can change a result, except the cases."""
+        return self.plan.fingerprint()
+
+
+class CaseQuestion(Struct, frozen=True):
+    """A unit test or a record of a data set, with the number of samples to draw.
+
+    `least` is the minimum number of samples that is enough. None means all samples.
+    """
+
+    about: UnitCase | Record
+    samples: int = 1
+    least: int | None = None
+
+
+class SampledCase(Struct, frozen=True):
+    """A case with the number of its samples, and the minimum number (`least`) that is enough."""
+
+    case: TestCase
+    samples: int
+    least: int
+
+
+class ProjectRevision:
+    """Loads the pipelines of one tree. If `lazy` is true, a prompt without includes is compiled
+    when it is first needed."""
+
+    def __init__(self, wiring: Wiring, *, lazy: bool = False) -> None:
+        self.wiring = wiring
+        self._lazy = lazy
+        self.catalog = wiring.catalog
+
+    @cached_property
+    def assembly(self) -> Assembly:
+        """The gateways, evaluators and rows of this tree."""
+        return Assembly(self.wiring)
+
+    def version(
+        self,
+        name: str,
+        *,
+        model: str | None = None,
+        variables: Mapping[str, str] | None = None,
+    ) -> PipelineVersion:
+        """Return the version of a pipeline in this tree. `model` replaces the pipeline's own model.
+
+        Raises UserError or ProblemsFound.
+        """
+        pipeline = self.catalog.pipeline(name)
+        return self.prepare(pipeline, model=model, variables=variables)
+
+    def prepare(
+        self,
+        pipeline: Pipeline,
+        *,
+        model: str | None = None,
+        variables: Mapping[str, str] | None = None,
+    ) -> PipelineVersion:
+        """Return the version of a parsed pipeline, as `version` does."""
+        if model is not None:
+            transform = replace(pipeline.transform, model=model, model_version=None)
+            pipeline = replace(pipeline, transform=transform)
+        now = datetime.now(UTC)
+        plan, compiled = Planning(self.wiring).draft(pipeline, variables or {}, now)
+        if not self._lazy:
+            compiled()
+        return PipelineVersion(self, plan, compiled)
+
+    def with_question_of(self, version: PipelineVersion, today: PipelineVersion) -> PipelineVersion:
+        """Return the version with the question of `today` instead of its own question."""
+        asked = today.plan
+        pipeline = replace(
+            version.plan.pipeline,
+            evaluate=asked.pipeline.evaluate,
+            extract=asked.pipeline.extract,
+        )
+        plan = replace(
+            version.plan,
+            pipeline=pipeline,
+            judge=asked.judge,
+            judge_endpoint=asked.judge_endpoint,
+            code=asked.code,
+        )
+        return replace(version, plan=plan)
+
+    # -- cases
+
+    def suites(self, pipeline: str) -> list[Suite]:
+        """Return the test files of a pipeline. Raises ProblemsFound if one of them is invalid, or
+        if an invalid file does not name the pipeline that it tests."""
+        suites, broken = self.catalog.readable_suites()
+        raise_problems(each for each in broken if each.pipeline in ("", pipeline))
+        return [suite for suite in suites if suite.pipeline == pipeline]
+
+    def records(self, pipeline: Pipeline, dataset: str | None, limit: int | None) -> list[Record]:
+        """Return the records of a data set, shuffled. If `limit` is a number, return the first
+        `limit` records in their original order.
+
+        If `dataset` is None, the records come from the pipeline's `extract`. Raises UserError or
+        WorldError.
+        """
+        if dataset is not None:
+            extract = replace(pipeline.extract, source=dataset, query=None, limit=None)
+            pipeline = replace(pipeline, extract=extract)
+        values = QueryValues(datetime.now(UTC), None, {})
+        source = dataset or pipeline.extract.source
+        rows = list(self.assembly.source(pipeline, values, limit=limit).rows())
+        fields = dict.fromkeys(
+            name for row in rows[:100] if not isinstance(row, RefusedRow) for name in row
+        )
+        key = find_key(tuple(fields), pipeline.extract.key)
+        found: dict[str, Record] = {}
+        for index, row in enumerate(rows):
+            record = make_record(index, row, key, source)
+            if record.refused:  # scores must not depend on the number of omitted rows
+                raise UserError(
+                    f"{pipeline.place('extract')}: {record.refused}",
+                    hint="correct the row, or leave it out",
+                )
+            found[record.key] = record  # the last record with the same key counts
+        records = list(found.values())
+        return records if limit is not None else shuffled(records)
+
+    def questions(
+        self, pipeline: Pipeline, suites: Sequence[Suite], *, whole: bool = False
+    ) -> Iterator[CaseQuestion]:
+        """Yield the cases that a comparison needs: the unit tests, and as many records of the data
+        sets as the tests use (all records if `whole`).
+
+        For a pipeline without a test file, these are the records of its source. Tests that name a
+        model are omitted.
+        """
+        if not suites:
+            for record in self.records(pipeline, None, MOST_RECORDS):
+                yield CaseQuestion(record)
+        for suite in suites:
+            for unit in suite.unit_tests:
+                if unit.policy.model is None:
+                    yield CaseQuestion(unit, unit.policy.samples, unit.min_pass)
+            tests = [test for test in suite.distributional_tests if test.policy.model is None]
+            if not tests:
+                continue
+            sizes = [test.sample_size for test in tests]
+            most = (
+                None if None in sizes or whole else max(size for size in sizes if size is not None)
+            )
+            samples = max(test.policy.samples for test in tests)
+            for record in self.records(pipeline, suite.dataset, None)[:most]:
+                yield CaseQuestion(record, samples)
+
+    def cases(
+        self, version: PipelineVersion, questions: Iterable[CaseQuestion]
+    ) -> list[SampledCase]:
+        """Return the cases of a version for these questions. Equal questions of two tests are one
+        case."""
+        same = case_identifier(version.plan)
+        evaluators = version.plan.pipeline.evaluate.evaluators
+        found: dict[str, SampledCase] = {}
+        for question in questions:
+            if isinstance(question.about, Record):
+                case = data_case(question.about, same)
+            else:
+                case = unit_case(question.about, evaluators, same)
+            before = found.get(case.key)
+            most = max(question.samples, before.samples if before else 0)
+            least = max(question.least or question.samples, before.least if before else 0)
+            found[case.key] = SampledCase(case, most, least)
+        return list(found.values())
+
+    def unanswerable(self, version: PipelineVersion, cases: Iterable[SampledCase]) -> list[Problem]:
+        """Return a problem for each input field that the version's prompt or search needs, but that
+        no case has."""
+        plan = version.plan
+        transform = plan.pipeline.transform
+        field = transform.documents_field
+        fields = dict.fromkeys(name for each in cases for name in each.case.record.input)
+        names = [*plan.context, *([field] if field else [])]
+        problems: list[Problem] = []
+        if transform.retrieve is not None and field is not None and field not in fields:
+            if fields and (wanted := transform.retrieve.query_field) not in fields:
+                message = f"transform.retrieve.query_field: the cases have no field '{wanted}'"
+                place = plan.pipeline.place("transform.retrieve.query_field")
+                problems.append(
+                    Problem(place, message, suggest_or_list(wanted, fields, "they have"))
+                )
+            fields[field] = None  # retrieval adds this field
+        given = version.prompt.check(context=names, variables=plan.variables, fields=fields)
+        return [*problems, *given]
+
+    # -- measuring
+
+    def sampler(
+        self, version: PipelineVersion, gateway: Gateway, judging: Gateway | None = None
+    ) -> Sampler:
+        """Return the sampler of a version. Its evaluators are built from the files of this tree.
+
+        The evaluators call their judge through `judging`, or through `gateway` if `judging` is
+        None. Raises ProblemsFound if an evaluator cannot be built.
+        """
+        plan = version.plan
+        transformer = version.assembly.transformer(
+            plan, version.prompt, gateway, plan.pipeline.transform.documents_field
+        )
+        retrieval = version.assembly.retrieval(plan)
+        everything = replace(plan.pipeline.evaluate, sample=1.0)
+        judged = replace(plan, pipeline=replace(plan.pipeline, evaluate=everything))
+        panel: Panel = self.assembly.panel(judged, judging or gateway)
+        watches = {stage: Stopwatch() for stage in STAGES}
+        stages = Stages(transformer, panel, plan.pipeline.load, FailurePolicy(), watches, retrieval)
+        return Sampler(stages, panel.weights)
+
+    def commit(self, version: PipelineVersion) -> Commit:
+        """Return the commit of this tree, marked as dirty if a file that the version depends on is
+        modified."""
+        plan = version.plan
+        paths = [plan.prompt.path, plan.pipeline.path, *(f.path for f in plan.context.values())]
+        return self.wiring.tree.commit([*paths, *plan.documents])
+
+    def earlier_samples(
+        self, pipeline: Pipeline, fingerprints: Collection[str], keys: Collection[str] | None = None
+    ) -> dict[str, dict[int, Sample]]:
+        """Return the samples of these cases from earlier test runs, by key and index, judged by
+        today's thresholds, weights and gate."""
+        store = self.wiring.store
+        rows = [
+            row
+            for fingerprint in fingerprints
+            for row in store.search(pipeline=pipeline.name, fingerprint=fingerprint)
+            if row.kind == "test" and row.path not in store.added_by_change
+        ]
+        rows.sort(key=lambda row: row.started, reverse=True)
+        files = (store.records_path(row.uid) for row in rows[:MOST_RUNS])
+        found = load_samples(files, keys)
+        return {
+            key: {i: apply_policy(sample, pipeline.evaluate) for i, sample in samples.items()}
+            for key, samples in found.items()
+        }
+
+
+def try_load(
+    revision: ProjectRevision, name: str, variables: Mapping[str, str] | None = None
+) -> PipelineVersion | str:
+    """Return a version, or one line with the reason why it cannot be loaded."""
+    try:
+        return revision.version(name, variables=variables)
+    except UserError as error:
+        return error.first_problem
+
+
+def changed_files(heads: ProjectRevision, bases: ProjectRevision, paths: Iterable[str]) -> set[str]:
+    """Return the project files among `paths` with different ids in the two trees."""
+    inside = heads.wiring.repository.in_repository
+    plain = [path for path in dict.fromkeys(paths) if not inside(path).startswith("../")]
+    now, before = heads.wiring.tree.entries(plain), bases.wiring.tree.entries(plain)
+    return {path for path in plain if now.get(path) != before.get(path)}

@@ -1,0 +1,83 @@
+"""Keys that are valid but not supported in this version. A key that would change the result is an
+error, and any other key causes a warning."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from loomgit.domain.place import Problem
+from loomgit.errors import UserError
+from loomgit.rows.address import parse_address
+from loomgit.wiring.documents import is_outside, searching
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from loomgit.domain.definitions import Pipeline
+    from loomgit.domain.settings import Settings
+
+
+def unsupported(pipeline: Pipeline) -> Iterator[Problem]:
+    """Yield the problems of a pipeline that this version of Loom cannot run as defined."""
+    transform, extract = pipeline.transform, pipeline.extract
+    if transform.type == "program":
+        yield _not_yet(pipeline, "transform.type", "programs (loop apps)")
+    if extract.incremental is not None:
+        yield _not_yet(pipeline, "extract.incremental", "incremental extraction")
+    if pipeline.load.quarantine is not None:
+        yield _not_yet(pipeline, "load.quarantine", "a quarantine outside .loom/")
+    if pipeline.load.mode == "replace" and same_place(extract.source, pipeline.load.destination):
+        yield Problem(
+            pipeline.place("load.destination"),
+            "load.destination: this is the source, and mode: replace would destroy it",
+            "load into another file or table, or use mode: upsert",
+        )
+    paths = [("transform.prompt", transform.prompt or "")]
+    paths += [(f"transform.context.{n}", file.path) for n, file in enumerate(transform.context)]
+    for key, _, retrieve in searching(pipeline):
+        globs = enumerate(retrieve.documents)
+        paths += [(f"{key}.retrieve.documents.{n}", glob) for n, glob in globs]
+    for key, path in paths:
+        if is_outside(path):
+            yield Problem(pipeline.place(key), f"'{path}' is outside the project")
+    names = [file.name for file in transform.context]
+    for number, name in enumerate(names):
+        if name in names[:number]:
+            yield Problem(
+                pipeline.place(f"transform.context.{number}"),
+                f"transform.context: two files have the name '{name}' in the prompt",
+                "rename one of them",
+            )
+
+
+def same_place(source: str, destination: str) -> bool:
+    """Whether two URLs name the same file or table."""
+    try:
+        return parse_address(source) == parse_address(destination)
+    except UserError:
+        return False  # opening the source or the destination reports the error
+
+
+def without_effect(pipeline: Pipeline, settings: Settings) -> Iterator[str]:
+    """Yield a warning for each key that has no effect in this version."""
+    load = pipeline.load
+    ignored = {
+        "monitoring": pipeline.monitoring != type(pipeline.monitoring)(),
+        "extract.snapshot": pipeline.extract.snapshot,
+        "extract.headers": pipeline.extract.http != type(pipeline.extract.http)(),
+        "load.fallback": load.fallback is not None and load.on_failure != "fallback",
+    }
+    for key, given in ignored.items():
+        if given:
+            yield f"{pipeline.place(key)}: {key} has no effect in this version"
+    configured = {
+        "defaults.store": settings.defaults.store is not None,
+        "channels": bool(settings.channels),
+    }
+    for key, given in configured.items():
+        if given:
+            yield f".loom/config.yaml: {key} has no effect in this version"
+
+
+def _not_yet(pipeline: Pipeline, key: str, what: str) -> Problem:
+    return Problem(pipeline.place(key), f"{key}: this version does not support {what}")

@@ -1,0 +1,158 @@
+"""Measures the missing results of a comparison, on both sides at the same time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from loomgit.domain.samples import CaseSamples
+from loomgit.errors import ProblemsFound, UserError
+from loomgit.history.store import commit_folder
+from loomgit.wiring.revision import changed_files
+from loomgit.workflows.comparing.measure import MeasurementPlan, measure
+from loomgit.workflows.testing.case_lists import own_cases, question_files
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from loomgit.domain.comparison import MeasuredSide
+    from loomgit.domain.versions import Commit
+    from loomgit.wiring.revision import PipelineVersion, ProjectRevision, SampledCase
+    from loomgit.workflows.comparing.request import ComparisonRequest, PipelinePair
+
+
+class MissingResults:
+    """Measures the versions of pipeline pairs. `heads` is the revision that defines today's
+    question."""
+
+    def __init__(
+        self,
+        heads: ProjectRevision,
+        bases: ProjectRevision,
+        request: ComparisonRequest,
+        progress: Callable[[int, int], None],
+    ) -> None:
+        self._heads = heads
+        self._bases = bases
+        self._request = request
+        self._progress = progress
+
+    def compare_aa(self, pair: PipelinePair) -> None:
+        """Measure the baseline twice, with different samples each time."""
+        heads = self._heads
+        cases = heads.cases(pair.head, heads.questions(pair.head.plan.pipeline, pair.suites))
+        _check_cases(heads, pair.head, cases)
+        plans = [
+            MeasurementPlan(pair.head, pair.head, cases, first=self._request.aa_from, second=second)
+            for second in (False, True)
+        ]
+        base, head = self._measure(plans, reuse=False)
+        pair.results = base, head
+
+    def _measure(
+        self, plans: Sequence[MeasurementPlan], *, reuse: bool = True
+    ) -> list[MeasuredSide]:
+        return measure(
+            self._heads,
+            plans,
+            reuse=reuse,
+            replay=self._request.replay,
+            budget=self._request.budget,
+            outage=self._request.outage,
+            progress=self._progress,
+        )
+
+    def complete(self, pair: PipelinePair) -> None:
+        """Measure the missing results of both sides, with today's question."""
+        heads, bases = self._heads, self._bases
+        if pair.by_runs and None not in pair.results:
+            return
+        assert pair.base is not None
+        questions = list(heads.questions(pair.head.plan.pipeline, pair.suites))
+        base = heads.with_question_of(pair.base, pair.head)
+        base_cases, head_cases = (heads.cases(side, questions) for side in (base, pair.head))
+        _check_cases(heads, pair.head, head_cases)
+        if faults := heads.unanswerable(base, base_cases):
+            pair.notes.append(f"the baseline cannot answer today's cases: {faults[0]}")
+            pair.results = None, pair.results[1]
+            return
+        results = pair.results
+        if pair.by_runs and pair.head.plan.pipeline.load.on_failure in ("retry", "fallback"):
+            results = None, None  # such a run may call the model again, unlike a test
+        plans: dict[int, MeasurementPlan] = {}
+        if not _covers(results[0], base_cases):
+            removed = tuple(self._removed_cases(pair))
+            commit = self._storage_commit(bases.wiring.tree.commit)
+            plans[0] = MeasurementPlan(
+                base, pair.head, base_cases, commit, stored=bool(results[0]),
+                removed=removed, question_from=self._question_from(pair, base),
+            )  # fmt: skip
+        if not _covers(results[1], head_cases):
+            commit = self._storage_commit(lambda: heads.commit(pair.head))
+            plans[1] = MeasurementPlan(
+                pair.head, pair.head, head_cases, commit, stored=bool(results[1])
+            )
+        if plans:
+            measured = dict(zip(plans, self._measure(list(plans.values())), strict=True))
+            results = measured.get(0, results[0]), measured.get(1, results[1])
+        pair.results = results
+
+    def _storage_commit(self, commit: Callable[[], Commit]) -> Commit | None:
+        """Return the commit at which results are stored, or None if they are not stored."""
+        return commit() if self._request.keep else None
+
+    def remeasure(self, pair: PipelinePair) -> tuple[MeasuredSide, MeasuredSide]:
+        """Measure both sides again with new samples. The results are not stored."""
+        heads = self._heads
+        assert pair.base is not None
+        questions = list(heads.questions(pair.head.plan.pipeline, pair.suites))
+        base = heads.with_question_of(pair.base, pair.head)
+        plans = [
+            MeasurementPlan(version, pair.head, heads.cases(version, questions), second=True)
+            for version in (base, pair.head)
+        ]
+        base_side, head_side = self._measure(plans)
+        return base_side, head_side
+
+    def _question_from(self, pair: PipelinePair, version: PipelineVersion) -> str:
+        """Return the head's commit if the head's question or cases differ from those of the
+        baseline, else "". `version` is the baseline with the head's question."""
+        base = pair.base
+        assert base is not None
+        suites, _ = self._bases.catalog.readable_suites()
+        before = [suite for suite in suites if suite.pipeline == pair.name]
+        files = [*question_files(base, before), *question_files(pair.head, pair.suites)]
+        same = version.fingerprint == base.fingerprint
+        if same and not changed_files(self._heads, self._bases, files):
+            return ""
+        return commit_folder(self._heads.commit(pair.head))
+
+    def _removed_cases(self, pair: PipelinePair) -> Iterable[CaseSamples]:
+        """Return the cases in the baseline's tree that the head removed, without samples."""
+        base, bases = pair.base, self._bases
+        assert base is not None
+        if pair.cases.fault:
+            pair.notes.append(pair.cases.fault)
+        if not pair.cases.removed:
+            return
+        for case in (sampled.case for sampled in own_cases(bases, base)):
+            if case.id in pair.cases.removed:
+                yield CaseSamples(case.id, case.key, case.definition, case.record.input)
+
+
+def _check_cases(
+    heads: ProjectRevision, version: PipelineVersion, cases: Sequence[SampledCase]
+) -> None:
+    """Raise UserError if there are no cases, and ProblemsFound if the prompt uses fields that are
+    missing in all cases."""
+    if not cases:
+        raise UserError(f"{version.plan.pipeline.name}: there are no cases to measure")
+    if faults := heads.unanswerable(version, cases):
+        raise ProblemsFound(faults)
+
+
+def _covers(side: MeasuredSide | None, cases: Sequence[SampledCase]) -> bool:
+    """Whether the results of a side include all of these cases, each with enough samples."""
+    if side is None:
+        return False
+    counts = {case.key: case.samples for case in side.cases.values()}
+    return all(counts.get(sampled.case.key, 0) >= sampled.least for sampled in cases)

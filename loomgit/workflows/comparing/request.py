@@ -1,0 +1,109 @@
+"""The request for a comparison, and the pipelines that it compares."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TypedDict
+
+from msgspec import Struct, field
+
+from loomgit.domain.comparison import Limits, MeasuredSide
+from loomgit.domain.definitions import Evaluate
+from loomgit.domain.settings import Replay
+from loomgit.domain.suites import Suite
+from loomgit.gateway.budget import Budget
+from loomgit.harness.policies import LoosenedSetting
+from loomgit.history.stored_results import KINDS
+from loomgit.wiring.revision import PipelineVersion
+from loomgit.workflows.testing.case_lists import CaseLists
+
+TEST, RUN = KINDS
+
+
+class CompareOptions(TypedDict, total=False):
+    """The options of a comparison: the fields of `ComparisonRequest` that a caller may set."""
+
+    expression: str | None
+    head: str | None
+    merged: tuple[str, str] | None
+    pipelines: tuple[str, ...]
+    select: tuple[str, ...]
+    variables: Mapping[str, str]
+    run_missing: bool
+    allow_removed: bool
+    unpaired: bool
+    aa: bool
+    aa_from: int
+    max_drop: float | None
+    max_rise: float | None
+    budget: Budget | None
+    trust_revision: bool
+
+
+class ComparisonRequest(Struct, frozen=True):
+    """The request for a comparison. If `max_drop` or `max_rise` is None, the tests define the
+    limit.
+
+    `pipelines` and the expressions of `select` choose pipelines. `aa` compares the baseline with
+    itself: the samples from index `aa_from` on, with the same number of following samples. `replay`
+    defines how measurements use cassettes, and `budget` limits their cost. The circuit breaker of a
+    model opens after `outage` seconds of failed attempts. If `keep` is false, measurements are not
+    stored. If `trust_revision` is true, untrusted revisions are measured too.
+    """
+
+    expression: str | None = None
+    head: str | None = None
+    merged: tuple[str, str] | None = None
+    pipelines: tuple[str, ...] = ()
+    select: tuple[str, ...] = ()
+    variables: Mapping[str, str] = field(default_factory=dict)
+    run_missing: bool = False
+    allow_removed: bool = False
+    unpaired: bool = False
+    aa: bool = False
+    aa_from: int = 0
+    max_drop: float | None = None
+    max_rise: float | None = None
+    replay: Replay = "off"
+    budget: Budget | None = None
+    outage: float = 10.0
+    keep: bool = True
+    trust_revision: bool = False
+
+
+class PipelinePair(Struct):
+    """Both versions of one pipeline, and the state of their comparison.
+
+    `results` are the measured sides, baseline first, and `kind` is the kind of their runs. `inputs`
+    are the files and settings that differ. `looser` are the settings that the head loosened.
+    `evaluate` has the thresholds, weights and gate that apply. If it is None, those of the head
+    apply.
+    """
+
+    head: PipelineVersion
+    base: PipelineVersion | None = None
+    notes: list[str] = field(default_factory=list)
+    inputs: tuple[str, ...] = ()
+    new: bool = False
+    suites: Sequence[Suite] = ()
+    limits: Limits = field(default_factory=Limits)
+    kind: str = TEST
+    results: tuple[MeasuredSide | None, MeasuredSide | None] = (None, None)
+    cases: CaseLists = CaseLists()
+    looser: tuple[LoosenedSetting, ...] = ()
+    evaluate: Evaluate | None = None
+
+    @property
+    def name(self) -> str:
+        """The name of the pipeline."""
+        return self.head.plan.pipeline.name
+
+    @property
+    def by_runs(self) -> bool:
+        """Whether the results come from runs of the pipeline instead of tests."""
+        return self.kind == RUN
+
+    @property
+    def same(self) -> bool:
+        """Whether everything that can change a result is equal on both sides."""
+        return self.base is not None and self.base.fingerprint == self.head.fingerprint

@@ -1,0 +1,263 @@
+"""Estimates the cost of a pipeline's next run from the requests for a sample of its records."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from datetime import UTC, datetime
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import orjson
+from msgspec.structs import replace
+
+from loomgit.domain.keys import find_key, record_key
+from loomgit.domain.ports import QueryValues
+from loomgit.domain.records import Output, Record, RefusedRow, make_record
+from loomgit.domain.spending import Estimate, Price
+from loomgit.domain.values import as_text
+from loomgit.evaluators.kinds import needs_judge
+from loomgit.gateway.dry_run import DryRunGateway, find_stored_keys
+from loomgit.gateway.reply_store import FILE
+from loomgit.pipeline.estimate import (
+    DEFAULT_REPLY_TOKENS,
+    MILLION,
+    WORDS,
+    PlannedCall,
+    estimate_stage,
+    example_value,
+    mean_reply_size,
+)
+from loomgit.pipeline.retrieval import RetrievalFailure
+from loomgit.wiring.assembly import Assembly
+from loomgit.workflows.forecast.spending import load_runs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from typing import Literal
+
+    from loomgit.domain.definitions import Pipeline
+    from loomgit.domain.models import Request
+    from loomgit.domain.runs import Run
+    from loomgit.domain.spending import ReplySize, StageEstimate
+    from loomgit.domain.values import JsonObject
+    from loomgit.gateway.dry_run import SizedRequest
+    from loomgit.pipeline.plan import Plan
+    from loomgit.pipeline.prompt import Prompt
+    from loomgit.wiring.project import Wiring
+
+SAMPLE = 200  # records to render
+JUDGED = 20  # rendered records to judge; judging is slow
+OUTPUTS = 1000  # the maximum number of outputs of an earlier run to judge
+READ = 5  # the newest runs with paid calls, which show the length of replies
+LOOKED = 50  # the newest runs to search for runs with paid calls
+SEED = 0  # a constant, so that equal records result in an equal sample
+
+
+def estimate(
+    wiring: Wiring, pipeline: Pipeline, variables: Mapping[str, str], *, limit: int | None = None
+) -> Estimate:
+    """Estimate the cost of a run of the pipeline. Calls no model and stores no result.
+
+    Raises the errors that the run would raise before its first call: UserError, ProblemsFound or
+    WorldError.
+    """
+    assembly = Assembly(wiring)
+    plan, prompt = assembly.plan(pipeline, variables, datetime.now(UTC))
+    return asyncio.run(CostEstimator(assembly, plan, prompt).estimate(limit))
+
+
+class CostEstimator:
+    """Estimates the cost of one plan from its rendered requests."""
+
+    def __init__(self, assembly: Assembly, plan: Plan, prompt: Prompt) -> None:
+        self._assembly = assembly
+        self._plan = plan
+        self._prompt = prompt
+        pipeline = plan.pipeline
+        self._gateway = DryRunGateway(assembly.cache_rules(pipeline), _made_up_reply)
+        specs = pipeline.evaluate.evaluators
+        judged = tuple(spec for spec in specs if needs_judge(spec))
+        # Evaluators without a judge cost nothing, and may be programs of the user.
+        self._judging = replace(
+            plan, pipeline=replace(pipeline, evaluate=replace(pipeline.evaluate, evaluators=judged))
+        )
+        self._panel = assembly.panel(self._judging, self._gateway)
+        rows = assembly.wiring.store.search(pipeline=pipeline.name)
+        self._rows = [row for row in reversed(rows) if row.processed][:LOOKED]
+
+    async def estimate(self, limit: int | None) -> Estimate:
+        """Return the estimate, from a sample of the first `limit` records."""
+        plan = self._plan
+        pipeline = plan.pipeline
+        count, sample = await asyncio.to_thread(self._sample, limit)
+        outputs = await self._transform(sample)
+        transform_requests = self._take_requests()
+        judged, source = await self._judge(outputs)
+        runs = self._runs()
+        scale = count / len(sample) if sample else 0.0
+        per_judged = scale * len(outputs) / len(judged) if judged else 0.0
+        return Estimate(
+            pipeline=pipeline.name,
+            version=pipeline.version,
+            records=count,
+            sampled=len(sample),
+            unrendered=len(sample) - len(outputs),
+            transform=self._stage("transform", transform_requests, scale, runs),
+            evaluate=self._stage(
+                "evaluate", self._take_requests(), per_judged * pipeline.evaluate.sample, runs
+            ),
+            budget=pipeline.monitoring.cost_budget,
+            judged_from=source,
+        )
+
+    def _sample(self, limit: int | None) -> tuple[int, list[Record]]:
+        """Return the number of records, and a random sample of them (reservoir sampling)."""
+        pipeline = self._plan.pipeline
+        values = QueryValues(self._plan.execution_date, None, dict(self._plan.variables))
+        choice = random.Random(SEED)  # noqa: S311 - a sample, no secret
+        count = 0
+        configured = pipeline.extract.key  # an automatic key is chosen from the sample below
+        rows: list[tuple[int, JsonObject]] = []
+        for row in self._assembly.source(pipeline, values, limit=limit).rows():
+            if isinstance(row, RefusedRow) or make_record(0, row, configured).refused:
+                continue  # the record fails before any call
+            place = count if count < SAMPLE else choice.randrange(count + 1)
+            if count < SAMPLE:
+                rows.append((count, row))
+            elif place < SAMPLE:
+                rows[place] = count, row
+            count += 1
+        fields = tuple(dict.fromkeys(field for _, row in rows for field in row))
+        key = find_key(fields, pipeline.extract.key)
+        return count, [
+            Record(index, _key(row, key), row) for index, row in sorted(rows, key=_index)
+        ]
+
+    async def _transform(self, sample: Iterable[Record]) -> list[tuple[Record, Output]]:
+        """Return the records with the prompt's fields, each with a made-up output. Records without
+        a valid prompt are omitted."""
+        plan = self._plan
+        retrieval = self._assembly.retrieval(plan)
+        transformer = self._assembly.transformer(
+            plan, self._prompt, self._gateway, plan.pipeline.transform.documents_field
+        )
+        outputs: list[tuple[Record, Output]] = []
+        for record in sample:
+            try:
+                supplied = record if retrieval is None else await retrieval.supply(record)
+            except RetrievalFailure:
+                continue
+            output, _ = await transformer.apply(supplied)
+            if output is not None:
+                outputs.append((supplied, output))
+        return outputs
+
+    async def _judge(
+        self, outputs: Sequence[tuple[Record, Output]]
+    ) -> tuple[list[Record], Literal["runs", "schema", ""]]:
+        """Judge a part of the sample. Returns the judged records and the source of the judged
+        outputs."""
+        if not self._judging.pipeline.evaluate.evaluators or not outputs:
+            return [], ""
+        earlier = self._earlier_outputs()
+        outputs_of_others = list(earlier.values())
+        step = max(1, len(outputs) // JUDGED)
+        chosen = outputs[::step][:JUDGED]
+        for number, (record, output) in enumerate(chosen):
+            fields = output.fields
+            if outputs_of_others:
+                fields = outputs_of_others[number % len(outputs_of_others)]
+            fields = earlier.get(record.key, fields)
+            await self._panel.judge(record, replace(output, fields=fields))
+        return [record for record, _ in chosen], "runs" if earlier else "schema"
+
+    def _earlier_outputs(self) -> dict[str, JsonObject]:
+        """Return the outputs of the newest run that has outputs, by record key."""
+        store = self._assembly.wiring.store
+        for row in self._rows:
+            path = store.records_path(row.uid)
+            if row.kind != "pipeline" or not path.is_file():
+                continue
+            with path.open("rb") as file:
+                lines = [orjson.loads(line) for line in islice(file, OUTPUTS)]
+            outputs = {line["key"]: line["output"] for line in lines if line.get("output")}
+            if outputs:
+                return outputs
+        return {}
+
+    def _runs(self) -> list[Run]:
+        """Return the newest runs that had paid calls."""
+        runs: list[Run] = []
+        wiring = self._assembly.wiring
+        for row in self._rows:
+            runs += [run for run in load_runs(wiring, [row]) if run.cost.calls]
+            if len(runs) == READ:
+                break
+        return runs
+
+    def _take_requests(self) -> list[SizedRequest]:
+        """Return the requests that were made since the last call of this method."""
+        requests = list(self._gateway.probed)
+        self._gateway.probed.clear()
+        return requests
+
+    def _stage(
+        self, stage: str, requests: Sequence[SizedRequest], scale: float, runs: Sequence[Run]
+    ) -> tuple[StageEstimate, ...]:
+        lanes = self._assembly.lanes(self._plan)
+        prices, models = lanes.prices, lanes.models
+        cached = self._cached_keys(requests)
+
+        def price(model: str, tokens: int) -> Price | None:
+            unit = prices.unit_price(model, prompt_tokens=tokens)
+            return None if unit is None else Price(unit.input * MILLION, unit.output * MILLION)
+
+        def replies(model: str) -> ReplySize | None:
+            return mean_reply_size(runs, stage, model)
+
+        def limit(request: Request) -> int | None:
+            settings = models.get(request.model)
+            return request.max_tokens or (settings.max_output_tokens if settings else None)
+
+        calls = [
+            PlannedCall(
+                sized.request.model,
+                sized.tokens,
+                limit(sized.request),
+                sized.request.schema,
+                sized.key in cached,
+            )
+            for sized in requests
+        ]
+        return estimate_stage(calls, share=scale, replies=replies, price=price)
+
+    def _cached_keys(self, requests: Sequence[SizedRequest]) -> frozenset[bytes]:
+        """Return the keys of the requests whose replies are in the cache."""
+        rules = self._assembly.cache_rules(self._plan.pipeline)
+        now = time.time()
+        oldest = {
+            sized.key: now - (rules[sized.request.purpose].ttl or now)
+            for sized in requests
+            if sized.key is not None
+        }
+        return find_stored_keys(self._assembly.wiring.store.folder / "cache" / FILE, oldest)
+
+
+def _key(row: JsonObject, key: tuple[str, ...]) -> str:
+    try:
+        return record_key(row, key)
+    except KeyError:
+        return ""  # the run reports the error; the prompt's size does not depend on the key
+
+
+def _index(row: tuple[int, JsonObject]) -> int:
+    return row[0]
+
+
+def _made_up_reply(request: Request) -> str:
+    """Return a reply that has the requested schema."""
+    if request.schema is None:
+        return f"{WORDS} " * (DEFAULT_REPLY_TOKENS // 10)
+    return as_text(example_value(request.schema))

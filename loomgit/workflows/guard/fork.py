@@ -1,0 +1,18 @@
+"""Detects GitHub workflows for a pull request from a fork."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from loomgit.github.workflow import parse_workflow
+from loomgit.history.baselines import read_event
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def is_fork(variables: Mapping[str, str]) -> bool:
+    """Whether the environment is that of a GitHub workflow for a fork's pull request. Such a
+    workflow has no keys."""
+    workflow = parse_workflow(variables, read_event(variables))
+    return workflow is not None and workflow.fork

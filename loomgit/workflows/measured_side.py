@@ -1,0 +1,23 @@
+"""Converts newly drawn samples to one side of a comparison."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from loomgit.domain.comparison import MeasuredSide, Side
+from loomgit.harness.results import judge_models, served_models, side_cases
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from loomgit.domain.samples import CaseSamples
+    from loomgit.pipeline.plan import Plan
+
+
+def measured_now(plan: Plan, cases: Sequence[CaseSamples], commit: str = "") -> MeasuredSide:
+    """Return the samples of a plan as one side of a comparison."""
+    side = Side(commit, plan.fingerprint(), plan.prompt.name, plan.model, measured=True)
+    judges = {name: tuple(models) for name, models in judge_models(cases).items()}
+    return MeasuredSide(
+        side, side_cases(cases), plan.question(), judges, tuple(served_models(cases))
+    )

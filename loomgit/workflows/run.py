@@ -1,0 +1,319 @@
+"""Runs a pipeline once: opens its source, destination and gateway, handles interruption, and stores
+the record of the run."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import signal
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING
+
+from loomgit.domain.ports import QueryValues
+from loomgit.domain.utc import in_utc
+from loomgit.errors import ProblemsFound, UserError
+from loomgit.gateway.meter import MeterGateway
+from loomgit.pipeline.events import RunFinished, RunStarted, Warned
+from loomgit.pipeline.plan import case_identifier
+from loomgit.pipeline.run_statistics import RunStatistics
+from loomgit.pipeline.runner import Runner, RunParts
+from loomgit.pipeline.stages import Stages
+from loomgit.rows.quarantine import QuarantineEntry
+from loomgit.wiring.assembly import Assembly
+from loomgit.wiring.consistency import missing_fields, missing_key
+from loomgit.wiring.unsupported import without_effect
+from loomgit.workflows.run_record import make_run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from loomgit.domain.definitions import Pipeline
+    from loomgit.domain.ports import Gateway, LoadReceipt
+    from loomgit.domain.records import RecordOutcome
+    from loomgit.domain.runs import RecordsFile, Run
+    from loomgit.gateway.budget import Budget
+    from loomgit.history.records_writer import RecordsWriter
+    from loomgit.pipeline.events import Event
+    from loomgit.pipeline.plan import Plan
+    from loomgit.pipeline.prompt import Prompt
+    from loomgit.pipeline.runner import RunEnd, SpooledRecords
+    from loomgit.rows.quarantine import Quarantine
+    from loomgit.wiring.project import Wiring
+
+
+def run_pipeline(
+    wiring: Wiring,
+    pipeline: Pipeline,
+    *,
+    variables: Mapping[str, str],
+    execution_date: datetime | None,
+    limit: int | None,
+    budget: float | Budget | None,
+    on_event: Callable[[Event], None],
+) -> Run:
+    """Check and run a pipeline, and return the stored run; see `loomgit.api.Project.run`."""
+    if limit is not None and limit < 1:
+        raise UserError(f"limit must be at least 1, not {limit}")
+    if limit is not None and pipeline.load.mode == "replace":
+        raise UserError(
+            f"{pipeline.place('load.mode')}: mode: replace with a limit would leave no more "
+            f"than {limit} rows in {pipeline.load.destination}",
+            hint="use another destination for a trial run",
+        )
+    now = datetime.now(UTC)
+    assembly = Assembly(wiring)
+    problems = assembly.refusals(pipeline)
+    try:
+        plan, prompt = assembly.plan(pipeline, variables, in_utc(execution_date or now))
+    except ProblemsFound as error:
+        raise ProblemsFound([*problems, *error.problems]) from error
+    if problems:
+        raise ProblemsFound(problems)
+    gateway = assembly.gateway(plan, budget=budget)
+    execution = Execution(
+        assembly, plan, prompt, now=now, limit=limit, on_event=on_event, gateway=gateway
+    )
+    return asyncio.run(execution.run())
+
+
+class Execution:
+    """Runs a plan once."""
+
+    def __init__(
+        self,
+        assembly: Assembly,
+        plan: Plan,
+        prompt: Prompt,
+        *,
+        now: datetime,
+        limit: int | None,
+        on_event: Callable[[Event], None],
+        gateway: Gateway | None = None,
+    ) -> None:
+        """Create the execution. The run closes `gateway`. If it is None, the run opens the gateway
+        of the plan."""
+        self._assembly = assembly
+        self._plan = plan
+        self._prompt = prompt
+        self._now = now
+        self._limit = limit
+        self._on_event = on_event
+        self._gateway = gateway
+        self.interrupted = False  # true after Ctrl-C, even if the run could still finish
+        self._run_id, self._uid = "", ""
+        paths = [plan.prompt.path, plan.pipeline.path, *(f.path for f in plan.context.values())]
+        self._commit = assembly.wiring.repository.head([*paths, *plan.documents])
+
+    async def run(self) -> Run:
+        """Run the plan, store the record of the run and return it."""
+        assembly, pipeline = self._assembly, self._plan.pipeline
+        store = assembly.wiring.store
+        self._on_event(RunStarted(pipeline.name, pipeline.version))
+        for message in without_effect(pipeline, assembly.wiring.settings):
+            self._on_event(Warned(message))
+        meter = MeterGateway(self._gateway or assembly.gateway(self._plan))
+        finished: RunFinished | None = None
+        try:
+            parts = self._parts(meter)  # raises configuration errors before the run starts
+            self._run_id, self._uid = store.begin(pipeline.name, self._now)
+            state = store.folder / "state" / self._run_id
+            with (
+                _scratch(state),
+                store.records(self._uid) as log,
+                assembly.quarantine(pipeline) as quarantine,
+            ):
+                rejections = Rejections(quarantine, pipeline.name, self._run_id)
+                skip = pipeline.load.on_failure == "skip"
+                runner = Runner(parts(state, log, None if skip else rejections))
+                with self._interruptible(runner):
+                    async for event in runner.run():
+                        if isinstance(event, RunFinished):
+                            finished = event
+                            store.save(event.run)
+                        self._on_event(event)
+        finally:
+            await meter.close()
+        assert finished is not None  # the runner's last event sets it, unless the runner raises
+        return finished.run
+
+    def _parts(
+        self, gateway: MeterGateway
+    ) -> Callable[[Path, RecordsWriter, Rejections | None], RunParts]:
+        assembly, plan = self._assembly, self._plan
+        pipeline = plan.pipeline
+        statistics = RunStatistics(pipeline.evaluate.evaluators, case_identifier(plan))
+        transformer = assembly.transformer(
+            plan, self._prompt, gateway, pipeline.transform.documents_field
+        )
+        stages = Stages(
+            transformer,
+            assembly.panel(plan, gateway),
+            pipeline.load,
+            assembly.failure_policy(plan, gateway),
+            statistics.watches,
+            assembly.retrieval(plan),
+        )
+        values = QueryValues(plan.execution_date, None, dict(plan.variables))
+        source = assembly.source(pipeline, values, limit=self._limit)
+        with assembly.reading(pipeline):
+            source.check()
+
+        def parts(state: Path, log: RecordsWriter, rejections: Rejections | None) -> RunParts:
+            return RunParts(
+                pipeline=pipeline,
+                source=source,
+                open_spool=lambda rows: assembly.spool(state, rows),
+                open_sink=lambda key, first: assembly.sink(
+                    pipeline, key, first, output=plan.output, stage=state, run=self._uid
+                ),
+                stages=stages,
+                tally=statistics,
+                log=log,
+                quarantine=rejections,
+                check_fields=self._check_fields,
+                record=partial(self._record, gateway),
+                concurrency=assembly.concurrency(pipeline),
+                lineage={"_loom_run_id": self._run_id},
+            )
+
+        return parts
+
+    def _check_fields(
+        self, key: Sequence[str], fields: Sequence[str], filled: Collection[str]
+    ) -> None:
+        """Raise ProblemsFound before the first call if the records lack fields that the pipeline
+        uses."""
+        plan, pipeline = self._plan, self._plan.pipeline
+        retrieve, field = pipeline.transform.retrieve, pipeline.transform.documents_field
+        problems = [
+            *missing_key(pipeline, key, fields),
+            *self._prompt.check(
+                context=[*plan.context, *([field] if field else [])],
+                variables=plan.variables,
+                fields=[*fields, field] if retrieve and field else fields,
+            ),
+            *missing_fields(pipeline, fields, filled),
+        ]
+        if problems:
+            raise ProblemsFound(problems)
+
+    @contextlib.contextmanager
+    def _interruptible(self, runner: Runner) -> Iterator[None]:
+        """Handle SIGINT and SIGTERM: the first signal stops the runner, the second cancels it."""
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None
+        signals = 0
+
+        def interrupt() -> None:
+            nonlocal signals
+            signals += 1
+            self.interrupted = True
+            if signals == 1:
+                self._on_event(
+                    Warned(
+                        "stopping after the calls in flight; press Ctrl-C again to stop immediately"
+                    )
+                )
+                runner.stop()
+            else:
+                task.cancel()
+
+        try:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.add_signal_handler(number, interrupt)
+        except (NotImplementedError, RuntimeError, ValueError):
+            yield  # Python handles Ctrl-C in another thread and on Windows
+            return
+        try:
+            yield
+        except asyncio.CancelledError:
+            if signals > 1:
+                raise KeyboardInterrupt from None
+            raise
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(number)
+
+    def _record(
+        self,
+        meter: MeterGateway,
+        statistics: RunStatistics,
+        spool: SpooledRecords,
+        receipt: LoadReceipt,
+        end: RunEnd,
+        duration: float,
+        records: RecordsFile,
+    ) -> Run:
+        plan, pipeline = self._plan, self._plan.pipeline
+        return make_run(
+            plan,
+            "pipeline",
+            self._run_id,
+            self._uid,
+            self._now,
+            self._commit,
+            results=statistics.results(end.status, end.cause, end.message, receipt),
+            evaluation=statistics.evaluation(),
+            cost=meter.cost(statistics.cost().cached),
+            performance=statistics.performance(duration),
+            selected=spool.count,
+            total=spool.count,
+            complete=end.complete,
+            source=pipeline.extract.source,
+            destination=pipeline.load.destination,
+            snapshot=spool.sha256,
+            records=records,
+            judges=statistics.judges(),
+            served=sorted({part.model for part in meter.models if part.stage == "transform"}),
+            cases=statistics.cases(),
+            limit=self._limit if spool.count == self._limit else None,
+        )
+
+
+class Rejections:
+    """Writes the failed records of one run into the pipeline's quarantine."""
+
+    def __init__(self, quarantine: Quarantine, pipeline: str, run_id: str) -> None:
+        self._quarantine = quarantine
+        self._pipeline = pipeline
+        self._run_id = run_id
+
+    def add(self, outcomes: Sequence[RecordOutcome]) -> None:
+        """Append the failed records with their reasons."""
+        for outcome in outcomes:
+            failure = outcome.failure
+            assert failure is not None  # the runner passes only failed records
+            errors = [a.error for a in outcome.assessments if a.error]
+            self._quarantine.append(
+                QuarantineEntry(
+                    run_id=self._run_id,
+                    pipeline=self._pipeline,
+                    record_key=outcome.record.key,
+                    stage=failure.stage,
+                    reason=failure.reason,
+                    at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+                    record=outcome.record.input,
+                    scores={
+                        a.name: a.score.value if a.score else None for a in outcome.assessments
+                    },
+                    reasons={
+                        a.name: a.score.reason if a.score else a.error for a in outcome.assessments
+                    },
+                    output=None if outcome.output is None else outcome.output.fields,
+                    error="; ".join(errors)
+                    or (None if failure.stage == "gate" else failure.reason),
+                )
+            )
+
+
+@contextlib.contextmanager
+def _scratch(folder: Path) -> Iterator[None]:
+    """Create a folder, and remove it after the run."""
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

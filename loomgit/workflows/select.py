@@ -1,0 +1,34 @@
+"""Selects the pipelines that match names or selection expressions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from loomgit.history.baselines import WORKTREE, Baselines
+from loomgit.wiring.selection import PipelineSelection, PipelineSelector
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from loomgit.history.baselines import ComparedRevisions
+    from loomgit.wiring.project import Wiring
+
+
+def select_pipelines(
+    wiring: Wiring,
+    names: Sequence[str],
+    expressions: Sequence[str],
+    exclude: Sequence[str],
+    variables: Mapping[str, str],
+) -> PipelineSelection:
+    """Select pipelines of the working tree, in the order in which they run.
+
+    `state:modified` compares with the same baseline as `loom compare`. Raises UserError or
+    ProblemsFound.
+    """
+
+    def revisions() -> ComparedRevisions:
+        baselines = Baselines(wiring.repository, wiring.settings.baseline, wiring.variables)
+        return baselines.choose(head=WORKTREE)
+
+    return PipelineSelector(wiring, revisions, variables).choose(names, expressions, exclude)

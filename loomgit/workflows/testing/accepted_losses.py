@@ -1,0 +1,87 @@
+"""Reads the acceptances of a change: `Loom-Accept` trailers in its commit messages."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from loomgit.comparison.acceptance import TRAILER, Acceptance, parse_acceptance
+from loomgit.errors import LoomError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from loomgit.history.repository import Repository
+    from loomgit.wiring.project import Wiring
+
+OWN_CHANGE = (
+    "is ignored: with `accept_from: others`, the author of its commit must not have changed a file"
+)
+
+
+def load_acceptances(
+    wiring: Wiring, base: str | None, head: str | None, warn: Callable[[str], None]
+) -> list[Acceptance]:
+    """Return the acceptances in the commits between base and head that exist in the clone.
+
+    If `head` is None (the working tree) or empty (the index), the last commit is HEAD. Calls `warn`
+    for each trailer without a reason. If the configuration requires that other people accept
+    losses, the trailers of the change's own authors are ignored with a warning.
+    """
+    span = (head or "HEAD") if base is None else f"{base}..{head or 'HEAD'}"
+    trailers = f"%(trailers:key={TRAILER},valueonly,unfold,separator=%x00)"
+    try:
+        output = wiring.repository.plumbing(
+            "log", "--no-show-signature", f"--format=%H%x00%ae%x00{trailers}%x01",
+            "--end-of-options", span, "--",
+        )  # fmt: skip
+    except LoomError:
+        return []
+    try:
+        authors = _authors(wiring.repository, span) if wants_others(wiring, base) else set()
+    except LoomError as error:
+        warn(f"{TRAILER} trailers are ignored: {error.message}")
+        return []
+    accepted: list[Acceptance] = []
+    for block in output.decode("utf-8", "replace").split("\x01"):
+        commit, _, rest = block.strip("\n").partition("\0")
+        author, *values = rest.split("\0")
+        if author not in authors:
+            accepted += read_acceptances(values, warn, commit)
+            continue
+        for value in filter(str.strip, values):
+            warn(f"commit {commit[:8]}: `{TRAILER}: {value.strip()}` {OWN_CHANGE}")
+    return accepted
+
+
+def wants_others(wiring: Wiring, base: str | None) -> bool:
+    """Whether losses must be accepted by other people than the authors of the change.
+
+    The rule applies if the configuration of the project or of the base requires it, so a change
+    cannot turn the rule off for itself.
+    """
+    trees = [wiring] if base is None else [wiring, wiring.at(base)]
+    return any(tree.settings.accept_from == "others" for tree in trees)
+
+
+def _authors(repository: Repository, span: str) -> set[str]:
+    """Return the e-mail addresses of the authors of the commits that change a file. A merge changes
+    a file if the file differs from the file in each parent."""
+    output = repository.plumbing(
+        "log", "--no-show-signature", "--cc", "--name-only", "--format=%x01%ae%x00",
+        "--end-of-options", span, "--",
+    )  # fmt: skip
+    blocks = (block.partition("\0") for block in output.decode("utf-8", "replace").split("\x01"))
+    return {author for author, _, files in blocks if files.strip()}
+
+
+def read_acceptances(
+    values: Iterable[str], warn: Callable[[str], None], commit: str = ""
+) -> Iterator[Acceptance]:
+    """Yield the acceptances in a commit's trailers. Calls `warn` for each trailer without a
+    reason."""
+    for value in values:
+        if accepted := parse_acceptance(value, commit):
+            yield accepted
+        elif value.strip():
+            where = f"commit {commit[:8]}: " if commit else ""
+            warn(f"{where}`{TRAILER}: {value.strip()}` is ignored: expected `SUBJECT: REASON`")

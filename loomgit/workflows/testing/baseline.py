@@ -1,0 +1,201 @@
+"""The baselines that tests are compared with: earlier results of the same question."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
+
+from loomgit.domain.comparison import MeasuredSide
+from loomgit.domain.judging import apply_policy
+from loomgit.domain.samples import CaseSamples, Judgement, Sample
+from loomgit.errors import LoomError, UserError
+from loomgit.history.baselines import Baselines, ComparedRevisions
+from loomgit.history.samples import load_samples
+from loomgit.history.stored_results import StoredResults
+from loomgit.wiring.changed_inputs import changed_inputs
+from loomgit.wiring.project import Wiring
+from loomgit.wiring.revision import PipelineVersion, ProjectRevision, try_load
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+    from loomgit.domain.definitions import Evaluate
+    from loomgit.domain.runs import Case
+    from loomgit.domain.suites import Suite
+
+OFF = "none"  # the baseline that turns comparisons off
+
+
+class TestBaseline(Struct, frozen=True):
+    """The baseline of a test.
+
+    `same` is true if the content of the baseline equals today's. Otherwise `measured` are the
+    baseline's results and `cases` are their samples. If `measured` is None, `note` is the reason.
+    `version` can be measured again. `fault` is the error if a named revision does not exist.
+    """
+
+    measured: MeasuredSide | None = None
+    cases: tuple[CaseSamples, ...] = ()
+    same: bool = False
+    note: str = ""
+    name: str = ""
+    version: PipelineVersion | None = None
+    fault: UserError | None = None
+
+
+class TestBaselines(Struct):
+    """Finds each baseline once. If `override` is given, this revision replaces the tests'
+    baselines."""
+
+    wiring: Wiring
+    override: str | None = None
+    _baselines: dict[tuple[str, str | None], TestBaseline] = field(default_factory=dict)
+    _stack: ExitStack = field(default_factory=ExitStack)
+    _revisions: dict[str, ProjectRevision] = field(default_factory=dict)
+
+    def find(self, today: PipelineVersion, revision: str | None) -> TestBaseline:
+        """Return the baseline of a version at a revision. If `revision` is None, this is the
+        default baseline."""
+        chosen = self.override if self.override is not None else revision
+        name = today.fingerprint, chosen
+        if name not in self._baselines:
+            try:
+                self._baselines[name] = self._find(today, chosen)
+            except LoomError as error:
+                fault = error if isinstance(error, UserError) and chosen is not None else None
+                self._baselines[name] = TestBaseline(note=error.message, fault=fault)
+        return self._baselines[name]
+
+    def measured(
+        self, today: PipelineVersion, revision: str | None, wanted: Collection[str]
+    ) -> tuple[TestBaseline, MeasuredSide | None]:
+        """Return the baseline, and its results for the `wanted` cases (ids) from any of its
+        runs."""
+        baseline = self.find(today, revision)
+        if baseline.measured is None:
+            return baseline, None
+        stored = StoredResults(self.wiring.store, today.plan.pipeline.name)
+        return baseline, stored.completed(baseline.measured, wanted, "test")
+
+    def find_base(self) -> ProjectRevision | None:
+        """Return the tree of the baseline, or None if there is no baseline or if it equals the
+        head. Raises UserError."""
+        if self.override == OFF:
+            return None
+        revisions = self._compared_revisions(self._revision_chooser(), self.override)
+        if revisions.base is None or revisions.base == revisions.head:
+            return None
+        return self._project_revision(revisions.base)
+
+    def is_modified(self, today: PipelineVersion, suite: Suite) -> bool:
+        """Whether the version's inputs, the test file or its data set differ from the baseline.
+        True if there is no baseline."""
+        override = None if self.override == OFF else self.override
+        revisions = self._compared_revisions(self._revision_chooser(), override)
+        if revisions.base is None:
+            return True
+        bases = self._project_revision(revisions.base)
+        base = try_load(bases, today.plan.pipeline.name)
+        if isinstance(base, str) or changed_inputs(base, today):
+            return True
+        paths = [suite.path, *([suite.dataset] if suite.dataset else [])]
+        return self.wiring.tree.entries(paths) != bases.wiring.tree.entries(paths)
+
+    def close(self) -> None:
+        """Remove the exported trees."""
+        self._stack.close()
+
+    def _revision_chooser(self) -> Baselines:
+        wiring = self.wiring
+        return Baselines(wiring.repository, wiring.settings.baseline, wiring.variables)
+
+    def _find(self, today: PipelineVersion, revision: str | None) -> TestBaseline:
+        if revision == OFF:
+            return TestBaseline(note="comparisons are off")
+        chooser = self._revision_chooser()
+        revisions = self._compared_revisions(chooser, revision)
+        if revisions.base is None:
+            return TestBaseline(note=f"there is no baseline: {revisions.why}")
+        pipeline, name = today.plan.pipeline.name, revisions.base_name
+        base = try_load(self._project_revision(revisions.base), pipeline)
+        if isinstance(base, str):
+            return TestBaseline(note=f"the baseline's pipeline cannot be used: {base}")
+        if base.fingerprint == today.fingerprint:
+            return TestBaseline(same=True, name=name, note=f"unchanged since {name}")
+        stored = StoredResults(self.wiring.store, pipeline)
+        evaluate = today.plan.pipeline.evaluate
+        with_question = ProjectRevision(self.wiring).with_question_of(base, today)
+        fingerprints = dict.fromkeys((with_question.fingerprint, base.fingerprint))
+        # Incomplete results of the same content rank above complete results of an ancestor.
+        for whole in (True, False):
+            for fingerprint in fingerprints:
+                measured = stored.find(fingerprint, "test", whole=whole)
+                if measured is not None:
+                    return self._make_baseline(measured, name, base, evaluate)
+        measured = stored.find_at(chooser.ancestors(revisions.base), "test")
+        if measured is not None:
+            older = f"{name}, {measured.side.behind} commits older"
+            return self._make_baseline(measured, older, base, evaluate)
+        return TestBaseline(note=f"there are no results of {name}: run the tests there")
+
+    @staticmethod
+    def _compared_revisions(baselines: Baselines, revision: str | None) -> ComparedRevisions:
+        """Return the two revisions to compare. If `revision` is the head, the default baseline is
+        used."""
+        if revision is None:
+            return baselines.choose()
+        revisions = baselines.choose(revision)
+        return revisions if revisions.base != revisions.head else baselines.choose()
+
+    def _project_revision(self, commit: str) -> ProjectRevision:
+        if commit not in self._revisions:
+            wiring = self.wiring.at(commit)
+            self._stack.callback(wiring.close)
+            self._revisions[commit] = ProjectRevision(wiring)
+        return self._revisions[commit]
+
+    def _make_baseline(
+        self, measured: MeasuredSide, name: str, base: PipelineVersion, evaluate: Evaluate
+    ) -> TestBaseline:
+        """Return a baseline with the samples of its runs, judged by the policy of `evaluate`. If
+        the records of a run are missing here, its samples have the scores in the run file."""
+        store = self.wiring.store
+        files = (store.records_path(uid) for uid in measured.side.runs)
+        keys = {case.key for case in measured.cases.values()}
+        samples = load_samples(files, keys)
+        cases = tuple(
+            CaseSamples(
+                case.id,
+                case.key,
+                case.definition,
+                {},
+                tuple(
+                    apply_policy(samples[case.key][i], evaluate) for i in sorted(samples[case.key])
+                )
+                if case.key in samples
+                else tuple(apply_policy(sample, evaluate) for sample in samples_of(case)),
+            )
+            for case in measured.cases.values()
+        )
+        return TestBaseline(measured, cases, name=name, version=base)
+
+
+def samples_of(case: Case) -> Iterable[Sample]:
+    """Yield a case's scores as samples without outputs."""
+    for index in range(case.samples):
+        values = {name: row[index] for name, row in case.scores.items() if index < len(row)}
+        known = [value for value in values.values() if value is not None]
+        yield Sample(
+            index,
+            {},
+            "",
+            "",
+            judgements={name: Judgement(value, "") for name, value in values.items()},
+            score=sum(known) / len(known) if known and len(known) == len(values) else None,
+            passed=index < case.passed,
+            trouble="" if known or not values else "infrastructure",
+            cost=case.cost,
+            latency=case.latency,
+        )

@@ -1,0 +1,168 @@
+"""Judges regression and drift tests, which compare today's samples with those of a baseline."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from loomgit.comparison.differences import question_differences
+from loomgit.comparison.gate import (
+    compare_sides,
+    confirm,
+    decide,
+    with_own_cases,
+    without_confirmation,
+)
+from loomgit.domain.comparison import with_changed_question
+from loomgit.domain.samples import is_data_case
+from loomgit.domain.suites import Drift, Regression
+from loomgit.harness.distributional import limit_samples
+from loomgit.harness.drift import judge_drift
+from loomgit.harness.overrides import Options
+from loomgit.harness.policies import policy_limits
+from loomgit.harness.regression import judge_regression, not_comparable
+from loomgit.harness.samples import missing_replies
+from loomgit.harness.sampling_plan import drawn_cases
+from loomgit.harness.verdicts import inconclusive_policy
+from loomgit.workflows.measured_side import measured_now
+from loomgit.workflows.testing.baseline import TestBaselines
+from loomgit.workflows.testing.remeasure import Remeasurer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from loomgit.domain.comparison import Limits, MeasuredSide, PipelineComparison
+    from loomgit.domain.records import Record
+    from loomgit.domain.samples import CaseSamples, Sample, TestResult
+    from loomgit.wiring.revision import PipelineVersion
+    from loomgit.workflows.testing.baseline import TestBaseline
+    from loomgit.workflows.testing.case_lists import CaseLists
+    from loomgit.workflows.testing.sampled_pipelines import SampledPipeline
+
+
+def compare_with_baseline(
+    version: PipelineVersion,
+    baseline: TestBaseline,
+    base: MeasuredSide | None,
+    cases: Sequence[CaseSamples],
+    limits: Limits,
+) -> PipelineComparison:
+    """Compare today's samples with the results of the baseline, using the regression gate."""
+    head = measured_now(version.plan, cases)
+    (comparison,) = decide([compare_sides(version.plan.pipeline.name, base, head, limits)])
+    if baseline.version is None:
+        return comparison
+    # Added evaluators count too, because they may be more lenient than the others.
+    parts = question_differences(baseline.version.plan.judging(), version.plan.judging())
+    return with_changed_question(comparison, parts)
+
+
+class BaselineTests(Struct, frozen=True):
+    """Judges tests that have a baseline. `remeasurer` draws both sides again."""
+
+    baselines: TestBaselines
+    remeasurer: Remeasurer
+    options: Options
+
+    def judge(
+        self,
+        sampled: SampledPipeline,
+        test: Regression | Drift,
+        records: Sequence[Record],
+        cases: Sequence[CaseSamples],
+        changed: CaseLists | None = None,
+    ) -> tuple[TestResult, Iterable[Sample]]:
+        """Return the result for the cases of these records, and the samples that were drawn to
+        confirm it.
+
+        `changed` are the cases that are missing or different in the baseline's tests. They are not
+        compared, even if the baseline was measured with them. Raises LoomError.
+        """
+        baseline = self.baselines.find(sampled.version, test.baseline)
+        if baseline.fault is not None:
+            raise baseline.fault
+        used = limit_samples(cases, test.policy)
+        base = self._base_side(sampled, test, baseline, used, changed)
+        limits = policy_limits(test.policy)
+        comparison = compare_with_baseline(sampled.version, baseline, base, used, limits)
+        confirming: Iterable[Sample] = ()
+        if isinstance(test, Drift):
+            result = self._judge_drift(test, used, baseline, base, comparison)
+        else:
+            if comparison.outcome == "degraded" and limits.confirm:
+                comparison, confirming = self._confirm(
+                    sampled, test, records, baseline, comparison, limits
+                )
+            options = self.options
+            inconclusive = inconclusive_policy(
+                test.policy, options.on_inconclusive, strict=options.strict
+            )
+            result = judge_regression(
+                test, used, comparison, inconclusive=inconclusive, same=baseline.same
+            )
+        if base is None:
+            checks = tuple(replace(check, note=baseline.note) for check in result.checks)
+            verdict, note = missing_replies(cases, test.policy) or (result.verdict, baseline.note)
+            result = replace(result, verdict=verdict, checks=checks, message=note)
+        return result, confirming
+
+    @staticmethod
+    def _base_side(
+        sampled: SampledPipeline,
+        test: Regression | Drift,
+        baseline: TestBaseline,
+        cases: Sequence[CaseSamples],
+        changed: CaseLists | None,
+    ) -> MeasuredSide | None:
+        """Return the results of the baseline for the cases that the test compares."""
+        if baseline.same:
+            return measured_now(sampled.version.plan, cases)
+        if baseline.measured is None:
+            return None
+        base = baseline.measured
+        if changed is not None:
+            base = with_own_cases(base, added=changed.added, changed=changed.changed)
+        data = {name: case for name, case in base.cases.items() if is_data_case(name)}
+        drawn = drawn_cases({case.id for case in cases}, data, test.sample_size)
+        return replace(base, cases={name: case for name, case in data.items() if name in drawn})
+
+    @staticmethod
+    def _judge_drift(
+        test: Drift,
+        cases: Sequence[CaseSamples],
+        baseline: TestBaseline,
+        base: MeasuredSide | None,
+        comparison: PipelineComparison,
+    ) -> TestResult:
+        if comparison.differs:
+            return not_comparable(
+                test, f"not comparable: {'; '.join(map(str, comparison.differs))}"
+            )
+        for metric in comparison.metrics:
+            if metric.outcome == "not_comparable":
+                return not_comparable(test, f"not comparable: {metric.name}: {metric.reason}")
+        if base is None:
+            return judge_drift(test, cases, None)
+        samples = cases if baseline.same else baseline.cases
+        return judge_drift(test, cases, [case for case in samples if case.id in base.cases])
+
+    def _confirm(
+        self,
+        sampled: SampledPipeline,
+        test: Regression,
+        records: Sequence[Record],
+        baseline: TestBaseline,
+        comparison: PipelineComparison,
+        limits: Limits,
+    ) -> tuple[PipelineComparison, Iterable[Sample]]:
+        """Measure both sides again. A degradation is confirmed only if both measurements show
+        it."""
+        measured = self.remeasurer.draw(sampled, records, test.policy, baseline)
+        if measured.why:
+            return without_confirmation(comparison, measured.why), measured.samples
+        plan = sampled.version.plan
+        base, head = measured_now(plan, measured.baseline), measured_now(plan, measured.candidate)
+        (second,) = decide([compare_sides(comparison.pipeline, base, head, limits)])
+        return confirm(comparison, second), measured.samples

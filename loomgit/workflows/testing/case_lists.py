@@ -1,0 +1,81 @@
+"""Compares the cases of two versions of a pipeline's tests."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from loomgit.rows.address import local_files
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from loomgit.domain.suites import Suite
+    from loomgit.wiring.revision import PipelineVersion, ProjectRevision, SampledCase
+
+
+class CaseLists(Struct, frozen=True):
+    """The ids of cases that differ between baseline and head.
+
+    `removed` are the cases that only the baseline has, `changed` the cases with different
+    definitions, and `added` the cases that only the head has. `total` is the number of the
+    baseline's cases. `fault` is the reason if the cases could not be read.
+    """
+
+    removed: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    added: tuple[str, ...] = ()
+    total: int = 0
+    fault: str = ""
+
+    @property
+    def lost(self) -> float:
+        """The share of the baseline's cases that the head removed or changed, or 1 if it is
+        unknown."""
+        if self.fault:
+            return 1.0
+        return (len(self.removed) + len(self.changed)) / self.total if self.total else 0.0
+
+
+def own_cases(
+    revision: ProjectRevision, version: PipelineVersion, suites: Sequence[Suite] | None = None
+) -> list[SampledCase]:
+    """Return the cases of the version's own test files (or of `suites`), with complete data sets.
+    Raises LoomError."""
+    pipeline = version.plan.pipeline
+    files = revision.suites(pipeline.name) if suites is None else suites
+    return revision.cases(version, revision.questions(pipeline, files, whole=True))
+
+
+def compare_questions(
+    bases: ProjectRevision,
+    base: PipelineVersion,
+    heads: ProjectRevision,
+    head: PipelineVersion,
+    suites: Sequence[Suite],
+) -> CaseLists:
+    """Find the cases that differ between two versions of the tests and data of one pipeline.
+
+    `suites` are the test files of the head. Raises LoomError.
+    """
+    base = heads.with_question_of(base, head)  # otherwise equal cases do not match
+    before = {sampled.case.definition: sampled.case.id for sampled in own_cases(bases, base)}
+    now = {sampled.case.definition: sampled.case.id for sampled in own_cases(heads, head, suites)}
+    lost = [name for definition, name in before.items() if definition not in now]
+    new = [name for definition, name in now.items() if definition not in before]
+    return CaseLists(
+        tuple(name for name in lost if name not in new),
+        tuple(name for name in lost if name in new),
+        tuple(name for name in new if name not in lost),
+        len(before),
+    )
+
+
+def question_files(version: PipelineVersion, suites: Iterable[Suite]) -> Sequence[str]:
+    """Return the project files that define the cases of a pipeline."""
+    suites = list(suites)
+    data = [suite.dataset or version.plan.pipeline.extract.source for suite in suites]
+    source = [] if suites else [version.plan.pipeline.extract.source]
+    local = [path for address in (*data, *source) for path in local_files(address)]
+    return [*(suite.path for suite in suites), *local]

@@ -1,0 +1,63 @@
+"""Runs integration tests: the whole pipeline with real calls. By default, the destination is
+temporary."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from loomgit.wiring.assembly import Assembly
+from loomgit.workflows.run import Execution
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from loomgit.domain.definitions import Pipeline
+    from loomgit.domain.ports import Gateway
+    from loomgit.domain.runs import Run
+    from loomgit.domain.suites import IntegrationCase
+    from loomgit.pipeline.events import Event
+    from loomgit.wiring.revision import PipelineVersion, ProjectRevision
+
+
+def run_integration(
+    revision: ProjectRevision,
+    pipeline: Pipeline,
+    test: IntegrationCase,
+    *,
+    gateway: Callable[[PipelineVersion], Gateway],
+) -> Run:
+    """Run the pipeline as the test defines it. `gateway` opens the gateway of the run.
+
+    The run is not stored. Its rows are kept only if the test names a destination. Raises UserError,
+    ProblemsFound, WorldError or Denied if the run cannot start, and KeyboardInterrupt if the run
+    was interrupted.
+    """
+    if test.destination:
+        revision.wiring.trust.check_destination(revision.wiring, test.destination)
+    with TemporaryDirectory(prefix="loom-integration-") as folder:
+        destination = test.destination or f"sqlite://{Path(folder) / 'loaded.db'}/loaded"
+        pipeline = replace(pipeline, load=replace(pipeline.load, destination=destination))
+        version = revision.prepare(pipeline, model=test.policy.model)
+        execution = Execution(
+            Assembly(revision.wiring.with_store(Path(folder))),
+            version.plan,
+            version.prompt,
+            now=datetime.now(UTC),
+            limit=test.records,
+            on_event=_ignore,
+            gateway=gateway(version),
+        )
+        run = asyncio.run(execution.run())
+    if execution.interrupted:
+        raise KeyboardInterrupt
+    return run
+
+
+def _ignore(event: Event) -> None:
+    del event

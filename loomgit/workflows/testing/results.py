@@ -1,0 +1,210 @@
+"""The results of a test session. Collects outcomes from one or more processes, and stores them as
+runs at the end."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
+
+from loomgit.domain.models import other_models
+from loomgit.domain.runs import TestRecord
+from loomgit.domain.samples import CaseSamples
+from loomgit.domain.suites import group_of
+from loomgit.errors import LoomError
+from loomgit.harness.outcome import TestOutcome
+from loomgit.harness.results import served_models
+from loomgit.wiring.project import Wiring
+from loomgit.wiring.revision import PipelineVersion, ProjectRevision
+from loomgit.workflows.testing.accepted_losses import load_acceptances
+from loomgit.workflows.testing.baseline import TestBaselines
+from loomgit.workflows.testing.run_writer import TestRunWriter
+from loomgit.workflows.testing.suite_changes import find_suite_change
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from loomgit.domain.runs import Cause, Run
+    from loomgit.domain.samples import Sample
+    from loomgit.harness.draws import Name
+    from loomgit.harness.overrides import Options
+
+
+class SessionResults(Struct):
+    """The outcomes and samples of one project's tests in a session."""
+
+    wiring: Wiring
+    started: datetime = field(default_factory=lambda: datetime.now(UTC))
+    outcomes: list[TestOutcome] = field(default_factory=list)
+    _pipelines: dict[tuple[str, str | None], PipelineVersion | LoomError] = field(
+        default_factory=dict
+    )
+
+    def add(self, outcome: TestOutcome) -> None:
+        """Add the outcome of one test."""
+        self.outcomes.append(outcome)
+
+    def pipelines(self) -> list[str]:
+        """Return the tested pipelines, in order."""
+        return list(dict.fromkeys(outcome.pipeline for outcome in self.outcomes))
+
+    def version(self, pipeline: str, model: str | None = None) -> PipelineVersion:
+        """Return the version of a pipeline after the tests, read once. Raises LoomError."""
+        name = pipeline, model
+        if name not in self._pipelines:
+            try:
+                self._pipelines[name] = ProjectRevision(self.wiring).version(pipeline, model=model)
+            except LoomError as error:
+                self._pipelines[name] = error
+        version = self._pipelines[name]
+        if isinstance(version, LoomError):
+            raise version
+        return version
+
+    def cases(
+        self, outcomes: Sequence[TestOutcome], samples: Mapping[Name, Sample]
+    ) -> list[CaseSamples]:
+        """Return the cases that these tests used. Each case has all of its samples."""
+        cases: dict[str, tuple[str, str, set[int]]] = {}
+        for outcome in outcomes:
+            for identity, key, definition, indices in outcome.cases:
+                cases.setdefault(key, (identity, definition, set()))[2].update(indices)
+        return [
+            CaseSamples(
+                identity,
+                key,
+                definition,
+                {},
+                tuple(samples[key, i] for i in sorted(indices) if (key, i) in samples),
+            )
+            for key, (identity, definition, indices) in cases.items()
+        ]
+
+    def find_lost(self, options: Options) -> list[str]:
+        """Return a line for each test, expectation and list of cases that the change removes from
+        the tested pipelines, unless a commit accepts the loss.
+
+        Warns about the settings that the change loosens, unless the stricter settings apply
+        according to `options`.
+        """
+        baselines, warn = TestBaselines(self.wiring, options.baseline), self.wiring.warn
+        try:
+            bases = baselines.find_base()
+            if bases is None:
+                return []
+            heads, base = ProjectRevision(self.wiring), bases.wiring.tree.revision
+            changes = [find_suite_change(heads, bases, name) for name in self.pipelines()]
+            for looser in (setting for change in changes for setting in change.looser):
+                if not options.is_stricter:
+                    until = f"hooks and `loom ci` use {looser.used} until it is merged"
+                    warn(f"{looser.difference} ({until})")
+            accepted = load_acceptances(self.wiring, base, None, warn)
+            return [line for change in changes for line in change.lost(accepted)]
+        except LoomError as error:
+            warn(f"the tests are not compared with the baseline's: {error.message}")
+            return []
+        finally:
+            baselines.close()
+
+    def is_whole(self, pipeline: str) -> bool:
+        """Whether all tests that draw samples of a pipeline, in any test file, have run."""
+        try:
+            suites = ProjectRevision(self.wiring).suites(pipeline)
+        except LoomError:
+            return False  # the tests of the pipeline are unknown
+        ran = {(outcome.file, outcome.full_name) for outcome in self.outcomes}
+        return all(
+            (suite.path, f"{group_of(test)}::{test.name}") in ran
+            for suite in suites
+            for test in (*suite.unit_tests, *suite.distributional_tests)
+        )
+
+    def save(
+        self, samples: Mapping[Name, Sample], *, selected: int, total: int, finished: bool
+    ) -> list[Run]:
+        """Write a run of each sampled version.
+
+        `selected` of `total` tests were selected, and `finished` is true if all selected tests ran.
+        A run is complete only if also all tests in the pipeline's test files ran, because a part of
+        the tests does not measure the pipeline. If a pipeline can no longer be read, or changed
+        while the tests ran, no run is written. Raises WorldError if the store cannot be written.
+        """
+        runs: list[Run] = []
+        for pipeline in self.pipelines():
+            outcomes = [outcome for outcome in self.outcomes if outcome.pipeline == pipeline]
+            # The results of a test with an evaluator of its own belong to another question.
+            sampled = [outcome for outcome in outcomes if outcome.fingerprint and not outcome.extra]
+            whole = finished and self.is_whole(pipeline)
+            groups: dict[str, list[TestOutcome]] = {}
+            for outcome in sampled:
+                groups.setdefault(outcome.fingerprint, []).append(outcome)
+            for group in groups.values() or ([],):
+                model = group[0].model if group else None
+                try:
+                    version = self.version(pipeline, model)
+                except LoomError:
+                    continue
+                if group and version.fingerprint != group[0].fingerprint:
+                    continue  # the version of these results is unknown
+                cases = self.cases(group, samples)
+                runs.append(self._save_run(version, cases, outcomes, selected, total, whole=whole))
+        return runs
+
+    def _save_run(
+        self,
+        version: PipelineVersion,
+        cases: Sequence[CaseSamples],
+        tests: Sequence[TestOutcome],
+        selected: int,
+        total: int,
+        *,
+        whole: bool,
+    ) -> Run:
+        commit = ProjectRevision(self.wiring).commit(version)
+        model = version.plan.sampling.model
+        if other := other_models(model, served_models(cases)):
+            self.wiring.warn(f"requests for {model} were answered by {' and '.join(other)}")
+        writer = TestRunWriter(self.wiring.store, version, commit, self.started)
+        try:
+            for case in cases:
+                for sample in case.samples:
+                    writer.add(case, sample)
+            lost = sum(sample.lost for case in cases for sample in case.samples)
+            failed = sum(outcome.verdict in ("fail", "error") for outcome in tests)
+            cause: Cause = "world" if lost else "gate" if failed else ""
+            return writer.save(
+                cases,
+                status="partial" if cause else "success",
+                cause=cause,
+                message=_message(lost, failed, len(tests)),
+                complete=whole and not lost,
+                selected=selected,
+                total=total,
+                tests=[_record(outcome) for outcome in tests],
+            )
+        except BaseException:
+            writer.abandon()
+            raise
+
+
+def _message(lost: int, failed: int, total: int) -> str:
+    if lost:
+        return f"{lost} samples were lost to outages"
+    return f"{failed} of {total} tests failed" if failed else ""
+
+
+def _record(outcome: TestOutcome) -> TestRecord:
+    checks: tuple[dict[str, object], ...] = tuple(
+        {
+            "text": check.text,
+            "verdict": check.verdict,
+            "actual": check.actual,
+            "low": check.low,
+            "high": check.high,
+            "n": check.n,
+            "note": check.note,
+        }
+        for check in outcome.checks
+    )
+    return TestRecord(outcome.full_name, outcome.file, outcome.verdict, checks, outcome.message)

@@ -1,0 +1,209 @@
+"""Prepares pipelines so that the tests of one project can draw samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
+
+from msgspec import Struct, field
+from msgspec.structs import replace
+
+from loomgit.domain.definitions import Evaluate, EvaluatorSpec
+from loomgit.domain.records import Record
+from loomgit.errors import LoomError, ProblemsFound, UserError
+from loomgit.harness.cases import TestCase, data_case, unit_case
+from loomgit.harness.draws import Draw
+from loomgit.pipeline.plan import case_identifier
+from loomgit.pipeline.sampling import Sampler
+from loomgit.wiring.revision import PipelineVersion, ProjectRevision
+from loomgit.workflows.testing.sample_pool import party_of
+
+if TYPE_CHECKING:
+    from loomgit.domain.definitions import Pipeline
+    from loomgit.domain.suites import Suite, UnitCase
+    from loomgit.domain.values import JsonObject
+    from loomgit.wiring.project import Wiring
+    from loomgit.workflows.testing.sample_pool import SamplePool
+
+T = TypeVar("T")
+
+
+class SampledPipeline(Struct):
+    """A pipeline version to draw samples of, with its sampler and its cases.
+
+    `identify` returns the key and the definition of a record's case. `party` names the provider.
+    """
+
+    version: PipelineVersion
+    sampler: Sampler
+    evaluators: tuple[EvaluatorSpec, ...]
+    fingerprint: str
+    identify: Callable[[Record], tuple[str, str]]
+    party: str
+    cases: dict[tuple[str, str], TestCase] = field(default_factory=dict)
+
+    @property
+    def prompt(self) -> str:
+        """The path and the version of the prompt, as displayed in a failure."""
+        prompt = self.version.plan.prompt
+        return f"{prompt.path} ({prompt.name})"
+
+    def unit(self, suite: Suite, test: UnitCase) -> TestCase:
+        """Return the case of a unit test."""
+        name = suite.path, test.name
+        if name not in self.cases:
+            self.cases[name] = unit_case(test, self.evaluators, self.identify)
+        return self.cases[name]
+
+    def case(self, record: Record) -> TestCase:
+        """Return the case of a record of a data set."""
+        name = "", record.key
+        if name not in self.cases or self.cases[name].record.input != record.input:
+            self.cases[name] = data_case(record, self.identify)
+        return self.cases[name]
+
+    def input(self, identity: str, fields: JsonObject) -> TestCase:
+        """Return the case of an input that belongs to no test file."""
+        return data_case(Record(0, identity, fields), self.identify)
+
+    def draw(self, case: TestCase, index: int) -> Draw:
+        """Return the draw of a case's sample at `index`."""
+        return Draw(
+            case.key,
+            index,
+            lambda: self.sampler.draw(case.record, index),
+            party=self.party,
+        )
+
+
+class SampledPipelines:
+    """Prepares each pipeline once for sampling. If a pipeline cannot be prepared, the same error is
+    raised each time."""
+
+    def __init__(
+        self,
+        wiring: Wiring,
+        pool: SamplePool,
+        *,
+        store: bool = True,
+        policy: Callable[[str], Evaluate | None] = lambda _: None,
+    ) -> None:
+        """Create the collection.
+
+        `policy` returns the thresholds, weights and gate that replace those of a pipeline, by name,
+        or None to use the pipeline's own. If `store` is true, samples of earlier runs replace
+        draws.
+        """
+        self.revision = ProjectRevision(wiring)
+        self._policy = policy
+        self._pool = pool
+        self._store = store
+        self._pipelines: dict[str, Pipeline | LoomError] = {}
+        self._made: list[
+            tuple[str, str | None, EvaluatorSpec | None, SampledPipeline | LoomError]
+        ] = []
+        self._records: dict[tuple[str, str | None], list[Record] | LoomError] = {}
+
+    def pipeline(self, name: str) -> Pipeline:
+        """Return the definition of a pipeline. Raises UserError or ProblemsFound."""
+        if name not in self._pipelines:
+            try:
+                pipeline = self.revision.catalog.pipeline(name)
+                evaluate = self._policy(name) or pipeline.evaluate
+                self._pipelines[name] = replace(pipeline, evaluate=evaluate)
+            except LoomError as error:
+                self._pipelines[name] = error
+        return _value(self._pipelines[name])
+
+    def tested(self, suite: Suite) -> Pipeline:
+        """Return the pipeline that a test file names. Raises UserError with the file and line of
+        the name, or ProblemsFound."""
+        try:
+            return self.pipeline(suite.pipeline)
+        except ProblemsFound:
+            raise
+        except UserError as error:
+            place = suite.places.get("pipeline") or suite.path
+            raise UserError(f"{place}: {error.message}", hint=error.hint) from error
+
+    def get(
+        self, name: str, model: str | None = None, extra: EvaluatorSpec | None = None
+    ) -> SampledPipeline:
+        """Return a pipeline, with `model` instead of its own model and with the `extra` evaluator
+        of a test. Raises LoomError."""
+        for *identity, result in self._made:
+            if identity == [name, model, extra]:
+                return _value(result)
+        try:
+            made: SampledPipeline | LoomError = self._make(self.pipeline(name), model, extra)
+        except LoomError as error:
+            made = error
+        self._made.append((name, model, extra, made))
+        return _value(made)
+
+    def _make(
+        self, pipeline: Pipeline, model: str | None, extra: EvaluatorSpec | None
+    ) -> SampledPipeline:
+        if extra is not None:
+            evaluators = (*pipeline.evaluate.evaluators, extra)
+            evaluate = replace(pipeline.evaluate, evaluators=evaluators)
+            pipeline = replace(pipeline, evaluate=evaluate)
+        version = self.revision.prepare(pipeline, model=model)
+        sampler = self.revision.sampler(
+            version, self._pool.billed(self._pool.gateway(version), version)
+        )
+        fingerprint = version.fingerprint
+        if self._store:
+            self._pool.hold(self.revision.earlier_samples(pipeline, [fingerprint]))
+        evaluators = pipeline.evaluate.evaluators
+        return SampledPipeline(
+            version,
+            sampler,
+            evaluators,
+            fingerprint,
+            case_identifier(version.plan),
+            party_of(version),
+        )
+
+    def get_baseline(self, base: PipelineVersion, today: SampledPipeline) -> SampledPipeline:
+        """Return the version of the baseline. It is sampled with the settings of its own revision
+        and judged by today's evaluators. Raises LoomError."""
+        version = self.revision.with_question_of(base, today.version)
+        # The baseline's own revision may define neither today's judge nor the judge's key.
+        unjudged = replace(version, plan=replace(version.plan, judge=None))
+        gateway = self._pool.gateway(unjudged, today.version)
+        gateway = self._pool.billed(gateway, today.version)
+        judging = self._pool.billed(self._pool.gateway(today.version), today.version)
+        return SampledPipeline(
+            version,
+            self.revision.sampler(version, gateway, judging),
+            today.evaluators,
+            version.fingerprint,
+            case_identifier(version.plan),
+            party_of(version),
+        )
+
+    def records(self, pipeline: Pipeline, dataset: str | None) -> list[Record]:
+        """Return the records of a data set, shuffled. Raises LoomError."""
+        name = pipeline.name, dataset
+        if name not in self._records:
+            try:
+                self._records[name] = self.revision.records(pipeline, dataset, None)
+            except LoomError as error:
+                self._records[name] = error
+        return _value(self._records[name])
+
+    def concurrency(self) -> int:
+        """Return the maximum number of concurrent calls that any prepared pipeline allows."""
+        prepared = [result for *_, result in self._made if isinstance(result, SampledPipeline)]
+        allowed = (
+            self.revision.assembly.concurrency(sampled.version.plan.pipeline)
+            for sampled in prepared
+        )
+        return max(allowed, default=1)
+
+
+def _value(result: T | LoomError) -> T:
+    if isinstance(result, LoomError):
+        raise result
+    return result

@@ -1,0 +1,79 @@
+"""Checks that test files fit their pipelines."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from loomgit.domain.assertions import evaluators_in
+from loomgit.domain.place import Problem
+from loomgit.domain.suggestions import suggest_or_list
+from loomgit.domain.suites import IntegrationCase, Statistical, UnitCase
+from loomgit.errors import LoomError, ProblemsFound
+from loomgit.wiring.consistency import unknown_expected_fields
+from loomgit.wiring.planning import Planning
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from loomgit.domain.definitions import Pipeline
+    from loomgit.domain.suites import Assertion, Suite
+    from loomgit.wiring.catalog import Catalog
+    from loomgit.wiring.project import Wiring
+
+
+def unknown_evaluators(suite: Suite, pipeline: Pipeline) -> list[Problem]:
+    """Return a problem for each `score.NAME` in a test file that names no evaluator of its
+    pipeline."""
+    names = [spec.name for spec in pipeline.evaluate.evaluators]
+    return [
+        Problem(
+            name.place,
+            f"pipeline {pipeline.name} has no evaluator '{evaluator}'",
+            suggest_or_list(evaluator, names, "it has") or "it has no evaluators",
+        )
+        for assertion in _assertions(suite)
+        for evaluator, name in evaluators_in(assertion.tree)
+        if evaluator not in names
+    ]
+
+
+def find_misfits(suite: Suite, catalog: Catalog, planning: Planning) -> list[Problem]:
+    """Return the problems if a test file does not fit its pipeline or if the pipeline contradicts
+    itself.
+
+    The result is empty if the pipeline cannot be read, because that is not a fault of the test
+    file.
+    """
+    try:
+        pipeline = catalog.pipeline(suite.pipeline)
+    except LoomError:
+        return []
+    return [
+        *planning.refusals(pipeline),
+        *unknown_evaluators(suite, pipeline),
+        *unknown_expected_fields(suite, planning.declared_output(pipeline)),
+    ]
+
+
+def load_suite(wiring: Wiring, path: str) -> Suite:
+    """Read the test file at the project's `path`, and check that it fits its pipeline.
+
+    Raises UserError or ProblemsFound.
+    """
+    suite = wiring.catalog.suite(path)
+    require_fit([suite], wiring)
+    return suite
+
+
+def require_fit(suites: Iterable[Suite], wiring: Wiring) -> None:
+    """Raise ProblemsFound if a test file does not fit its pipeline."""
+    catalog, planning = wiring.catalog, Planning(wiring)
+    problems = [problem for suite in suites for problem in find_misfits(suite, catalog, planning)]
+    if problems:
+        raise ProblemsFound(list(dict.fromkeys(problems)))
+
+
+def _assertions(suite: Suite) -> Iterator[Assertion]:
+    for test in (*suite.unit_tests, *suite.distributional_tests, *suite.integration_tests):
+        if isinstance(test, UnitCase | Statistical | IntegrationCase):
+            yield from test.assertions
