@@ -1,9 +1,10 @@
-"""What a call costs beyond the wire: 1,000 calls, 50 at once, at latencies of 0 and 50 ms.
+"""The cost of model calls: 1,000 calls, 50 at once, at latencies of 0 and 50 ms.
 
-A bare aiohttp script, our direct lane alone, our whole chain (retry, pace, cache) and litellm
-gathered, in turns, each in a process of its own against a server in another; then 10,000 replies
-from the cache. CPU is that of the client's process between its first call and its last. Whole
-commands are in `commands.py`.
+The clients are a bare aiohttp script, the direct lane of Loom, the whole chain of gateways
+(retries, rate limits, cache), the litellm lane, and litellm without Loom. They run in turn. Each
+client and the server have processes of their own. The CPU time is that of the client from its first
+call to its last call. Then the script measures 10,000 replies from the cache. `commands.py`
+measures whole commands.
 """
 
 from __future__ import annotations
@@ -12,16 +13,16 @@ import argparse
 import asyncio
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Awaitable, Callable
 from contextlib import contextmanager
 from pathlib import Path
 
-from measure import PYTHON, ROOT, Sample, report, run
+from measure import PYTHON, ROOT, Sample, median, parse, report, run
 
 CONCURRENCY = 50
 MODEL = "gpt-4o-mini"
@@ -33,7 +34,7 @@ Call = Callable[[int], Awaitable[object]]
 
 
 async def timed(count: int, call: Call) -> dict[str, float]:
-    """Wall and CPU seconds of `count` calls, as many at once as there are workers."""
+    """Wall and CPU seconds of `count` calls, `CONCURRENCY` calls at once."""
     numbers = iter(range(count))
 
     async def work() -> None:
@@ -46,7 +47,7 @@ async def timed(count: int, call: Call) -> dict[str, float]:
 
 
 async def bare(url: str, count: int, _: Path) -> dict[str, float]:
-    """What a person would write by hand: post, read, parse, take the text out."""
+    """A minimal client: it posts the request, parses the reply and returns the text."""
     import aiohttp
 
     connector = aiohttp.TCPConnector(limit=0)
@@ -66,7 +67,7 @@ async def bare(url: str, count: int, _: Path) -> dict[str, float]:
 
 
 async def litellm(url: str, count: int, _: Path) -> dict[str, float]:
-    """litellm as it is used most: `acompletion`, gathered."""
+    """litellm without Loom: concurrent calls of `acompletion`."""
     os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
     import litellm
 
@@ -77,12 +78,12 @@ async def litellm(url: str, count: int, _: Path) -> dict[str, float]:
         )
         return reply.choices[0].message.content
 
-    await call(-1)  # what it loads at its first call is not a call's
+    await call(-1)  # litellm loads modules at its first call
     return await timed(count, call)
 
 
-def ours(part: str) -> Callable[[str, int, Path], Awaitable[dict[str, float]]]:
-    """Our gateways: the lane alone, or the chain around it."""
+def loom(part: str) -> Callable[[str, int, Path], Awaitable[dict[str, float]]]:
+    """A client of Loom: a lane alone, or the chain of gateways around it."""
 
     async def measure(url: str, count: int, folder: Path) -> dict[str, float]:
         from loomgit.domain.definitions import CacheRule
@@ -108,34 +109,34 @@ def ours(part: str) -> Callable[[str, int, Path], Awaitable[dict[str, float]]]:
 
         if part != "cached":
             await call(-1)
-        taken = await timed(count, call)
+        seconds = await timed(count, call)
         await gateway.close()
-        return taken
+        return seconds
 
     return measure
 
 
 CLIENTS = {
     "bare aiohttp": bare,
-    "direct lane": ours("direct lane"),
-    "whole chain": ours("whole chain"),
-    "litellm lane": ours("litellm lane"),
+    "direct lane": loom("direct lane"),
+    "whole chain": loom("whole chain"),
+    "litellm lane": loom("litellm lane"),
     "litellm gathered": litellm,
-    "cached": ours("cached"),
+    "cached": loom("cached"),
 }
 
 
 def child(name: str, url: str, count: int, folder: Path) -> dict[str, float]:
-    """Run one client in a process of its own; its figures with its peak memory in MB."""
+    """Run a client in a process of its own; return its figures with its peak memory in MB."""
     command = [PYTHON, __file__, "--client", name, "--url", url, "--calls", str(count)]
     with tempfile.NamedTemporaryFile("r", suffix=".json") as figures:
-        whole = run([*command, "--folder", str(folder), "--out", figures.name])
-        return {**json.load(figures), "peak": whole.peak, "whole": whole.wall}
+        process = run([*command, "--folder", str(folder), "--out", figures.name])
+        return {**json.load(figures), "peak": process.peak}
 
 
 @contextmanager
 def serving(latency: float):
-    """The server's address; what it counted is checked to be what was asked."""
+    """The address of a server in a process of its own."""
     command = [PYTHON, str(SERVER), "--latency", str(latency)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
@@ -145,26 +146,28 @@ def serving(latency: float):
             server.terminate()
 
 
-def median(rounds: list[dict[str, float]], key: str) -> float:
-    return statistics.median(taken[key] for taken in rounds)
+def count_calls(url: str) -> int:
+    """The number of calls that the server received."""
+    with urllib.request.urlopen(url.removesuffix("/v1") + "/stats") as response:
+        return int(json.load(response)["calls"])
 
 
 def compare(latency: float, names: list[str], calls: int, rounds: int) -> None:
-    taken: dict[str, list[dict[str, float]]] = {name: [] for name in names}
+    """Measure all clients at one latency, in turn in each round."""
+    samples_of: dict[str, list[Sample]] = {name: [] for name in names}
     with serving(latency) as url:
         for _ in range(rounds):
             for name in names:
+                before = count_calls(url)
                 with tempfile.TemporaryDirectory() as folder:
-                    taken[name].append(child(name, url, calls, Path(folder)))
-    samples = {
-        name: Sample(median(each, "wall"), median(each, "cpu"), median(each, "peak"))
-        for name, each in taken.items()
-    }
+                    samples_of[name].append(Sample(**child(name, url, calls, Path(folder))))
+                assert count_calls(url) - before == calls + 1, f"{name}: wrong number of calls"
+    samples = {name: median(each) for name, each in samples_of.items()}
     wire, figures = samples["bare aiohttp"], {}
     for name, sample in samples.items():
-        figures[f"{name}: CPU ms a call"] = 1000 * sample.cpu / calls
+        figures[f"{name}: CPU ms per call"] = 1000 * sample.cpu / calls
         if name != "bare aiohttp":
-            figures[f"{name}: CPU ms a call over bare aiohttp"] = (
+            figures[f"{name}: CPU ms per call over bare aiohttp"] = (
                 1000 * (sample.cpu - wire.cpu) / calls
             )
             figures[f"{name}: wall / bare aiohttp"] = sample.wall / wire.wall
@@ -177,17 +180,16 @@ def compare(latency: float, names: list[str], calls: int, rounds: int) -> None:
 
 
 def cached(count: int) -> None:
-    """The same 10,000 again, all kept."""
+    """Measure the same calls twice: the server answers first, then the cache."""
     with tempfile.TemporaryDirectory() as folder, serving(0.0) as url:
-        first = child("cached", url, count, Path(folder))
-        again = child("cached", url, count, Path(folder))
-    samples = {
-        name: Sample(taken["wall"], taken["cpu"], taken["peak"])
-        for name, taken in (("asked and kept", first), ("from the cache", again))
-    }
+        first = Sample(**child("cached", url, count, Path(folder)))
+        assert count_calls(url) == count, "wrong number of calls"
+        second = Sample(**child("cached", url, count, Path(folder)))
+        assert count_calls(url) == count, "a call with a cached reply reached the server"
+    samples = {"from the server": first, "from the cache": second}
     figures = {
-        "ms a reply from the cache": 1000 * again["wall"] / count,
-        "peak MB (limit 150)": again["peak"],
+        "ms per reply from the cache": 1000 * second.wall / count,
+        "peak MB (limit 150)": second.peak,
     }
     report(f"cache: {count:,} replies", samples, figures)
 
@@ -199,20 +201,22 @@ def main() -> None:
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--calls", type=int, default=1000)
+    parser.add_argument("--cached", type=int, default=10_000, metavar="CALLS")
+    parser.add_argument("--latencies", type=float, nargs="+", default=[0.0, 0.05])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--no-litellm", action="store_true")
-    options = parser.parse_args()
+    options = parse(parser, calls=20, cached=20, latencies=[0.01], rounds=1)
     if options.client:
         client = CLIENTS[options.client]
-        taken = asyncio.run(client(options.url, options.calls, options.folder))
-        options.out.write_text(json.dumps(taken))
+        seconds = asyncio.run(client(options.url, options.calls, options.folder))
+        options.out.write_text(json.dumps(seconds))
         return
     names = [name for name in CLIENTS if name != "cached"]
     if options.no_litellm:
         names = [name for name in names if not name.startswith("litellm")]
-    for latency in (0.0, 0.05):
+    for latency in options.latencies:
         compare(latency, names, options.calls, options.rounds)
-    cached(10_000)
+    cached(options.cached)
 
 
 if __name__ == "__main__":

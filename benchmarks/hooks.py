@@ -1,8 +1,9 @@
-"""What the pre-push hook costs where nothing relevant has changed: `git push` without a hook, with
-ours, with one that only starts Python, and through the pre-commit framework where that is there.
+"""The cost of the pre-push hook for a push without relevant changes.
 
-Each push brings one new commit to a bare repository on the same disk; all kinds take turns. The
-project has 60 pipelines with a prompt and a data set each, among 2,000 other files.
+The script measures `git push` without a hook, with the hook of Loom, with a hook that only starts
+Python, and with the pre-commit framework if it is installed. They run in turn. Each push sends one
+new commit to a bare repository on the same disk. The project has 60 pipelines with a prompt and a
+data set each, and 2,000 other files.
 """
 
 import argparse
@@ -14,15 +15,13 @@ import sys
 import tempfile
 from pathlib import Path
 
-from measure import PYTHON, ROOT, Sample, report, run
+from measure import PYTHON, ROOT, Sample, measured_rounds, median, parse, report, run
 
 sys.path.insert(0, str(ROOT))
 from tests.projects import PIPELINE, PROMPT, REVIEWS, TAXONOMY
 from tests.repos import CLEAN, commit, git, make
 
 LIMIT = 0.030  # seconds that a push may take longer
-PIPELINES = 60
-FILES = 2000
 FRAMEWORK = """\
 repos:
   - repo: local
@@ -32,20 +31,20 @@ repos:
 """
 
 
-def project() -> dict[str, str | bytes]:
+def project_files(pipelines: int, others: int) -> dict[str, str | bytes]:
     files: dict[str, str | bytes] = {"context/taxonomy.md": TAXONOMY}
-    for number in range(PIPELINES):
+    for number in range(pipelines):
         text = PIPELINE.replace("name: demo", f"name: p{number}")
         text = text.replace("prompts/classify", f"prompts/p{number}")
         text = text.replace("data/reviews", f"data/p{number}")
         files[f"pipelines/p{number}.yaml"] = text
         files[f"prompts/p{number}.txt"] = PROMPT
         files[f"data/p{number}.csv"] = REVIEWS
-    return files | {f"src/{n % 50}/module_{n}.py": f"NUMBER = {n}\n" for n in range(FILES)}
+    return files | {f"src/{n % 50}/module_{n}.py": f"NUMBER = {n}\n" for n in range(others)}
 
 
 def prepare(folder: Path, kind: str) -> Path:
-    """A clone with a remote of its own and the hook of this kind."""
+    """Make a clone with a remote of its own and the hook of this kind."""
     clone, remote = folder / kind, folder / f"{kind}.git"
     git(folder, "clone", "--quiet", "--bare", "--no-local", "source", remote.name)
     git(folder, "clone", "--quiet", str(remote), clone.name)
@@ -68,42 +67,58 @@ def prepare(folder: Path, kind: str) -> Path:
     return clone
 
 
+def push(clone: Path) -> Sample:
+    """Push the new commit of a clone, and check that it arrives."""
+    sample = run(["git", "push", "--quiet", "origin", "main"], clone, CLEAN)
+    head, remote = git(clone, "rev-parse", "HEAD"), git(clone, "ls-remote", "origin", "main")
+    assert remote.startswith(head), f"{clone.name}: the push did not arrive"
+    return sample
+
+
+def check(clone: Path) -> None:
+    """The hook of Loom runs at a push, and a push of a bad pipeline fails."""
+    (clone / "pipelines/p0.yaml").write_text("name: [\n")
+    git(clone, "commit", "--quiet", "-am", "Break a pipeline")
+    command = ["git", "push", "--quiet", "origin", "main"]
+    process = subprocess.run(
+        command, cwd=clone, env={**os.environ, **CLEAN}, check=False, capture_output=True
+    )
+    assert process.returncode, "the hook did not stop the push of a bad pipeline"
+    assert b"pipelines/p0.yaml" in process.stderr + process.stdout, process.stderr.decode()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=25)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--pipelines", type=int, default=60)
+    parser.add_argument("--files", type=int, default=2000)
+    options = parse(parser, rounds=1, pipelines=3, files=50)
     kinds = ["none", "hook", "python", *(["framework"] if shutil.which("pre-commit") else [])]
-    taken: dict[str, list[Sample]] = {kind: [] for kind in kinds}
+    samples: dict[str, list[Sample]] = {kind: [] for kind in kinds}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        commit(make(folder / "source"), project())
+        commit(make(folder / "source"), project_files(options.pipelines, options.files))
         clones = {kind: prepare(folder, kind) for kind in kinds}
         for clone in clones.values():
             git(clone, "config", "user.name", "x")
             git(clone, "config", "user.email", "x@example.org")
-        for number in range(rounds + 1):
+        for number, measured in enumerate(measured_rounds(options.rounds)):
             for kind, clone in clones.items():
                 (clone / "src/0/module_0.py").write_text(f"NUMBER = {number} + 1\n")
                 git(clone, "commit", "--quiet", "-am", "Change")
-                sample = run(["git", "push", "--quiet", "origin", "main"], clone, CLEAN)
-                if number:  # the first does not count
-                    taken[kind].append(sample)
-    plain = [sample.wall for sample in taken["none"]]
+                sample = push(clone)
+                if measured:
+                    samples[kind].append(sample)
+        check(clones["hook"])
+    plain = [sample.wall for sample in samples["none"]]
     figures: dict[str, float | str] = {}
     for kind in kinds[1:]:
-        pairs = zip(taken[kind], plain, strict=True)
+        pairs = zip(samples[kind], plain, strict=True)
         extra = statistics.median(sample.wall - wall for sample, wall in pairs)
         limit = f" (limit {LIMIT * 1000:.0f})" if kind == "hook" else ""
         figures[f"{kind}: ms over plain git push{limit}"] = extra * 1000
-    medians = {
-        f"git push, {kind}": Sample(
-            statistics.median(s.wall for s in samples),
-            statistics.median(s.cpu for s in samples),
-            statistics.median(s.peak for s in samples),
-        )
-        for kind, samples in taken.items()
-    }
-    report("pre-push hook, nothing relevant changed", medians, figures)
+    medians = {f"git push, {kind}": median(each) for kind, each in samples.items()}
+    report("pre-push hook, push without relevant changes", medians, figures)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Times whole processes, interleaved, and reports medians and ratios as a table and as JSON."""
+"""Measures whole processes and prints the medians and the ratios as a table and as JSON."""
 
 from __future__ import annotations
 
@@ -10,9 +10,16 @@ import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import argparse
 
 ROOT = Path(__file__).parents[1]
 PYTHON = sys.executable
+
+# Loom must not compile its modules at each start while the installed peers have compiled modules.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 @dataclass(frozen=True)
@@ -24,8 +31,23 @@ class Sample:
     peak: float
 
 
-def run(command: list[str], cwd: Path | None = None, env: dict[str, str] | None = None) -> Sample:
-    """Run to the end; a failing command is an error."""
+def parse(parser: argparse.ArgumentParser, **smoke: object) -> argparse.Namespace:
+    """Parse the command line; with `--smoke`, the values of `smoke` replace the defaults."""
+    parser.add_argument(
+        "--smoke", action="store_true", help="use tiny sizes and one round, to test the benchmark"
+    )
+    if "--smoke" in sys.argv[1:]:
+        parser.set_defaults(**smoke)
+    return parser.parse_args()
+
+
+def run(
+    command: list[str],
+    cwd: Path | None = None,
+    env: dict[str, str] | None = None,
+    allowed: tuple[int, ...] = (0,),
+) -> Sample:
+    """Run the command and measure it; an exit code that is not allowed ends the benchmark."""
     started = time.perf_counter()
     with subprocess.Popen(
         command,
@@ -35,35 +57,50 @@ def run(command: list[str], cwd: Path | None = None, env: dict[str, str] | None 
         stderr=subprocess.PIPE,
     ) as process:
         assert process.stderr is not None
-        said = process.stderr.read()
+        stderr = process.stderr.read()
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(f"{' '.join(command)}: exit {process.returncode}\n{said.decode()}")
+    if process.returncode not in allowed:
+        raise SystemExit(f"{' '.join(command)}: exit {process.returncode}\n{stderr.decode()}")
     wall = time.perf_counter() - started
     return Sample(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
 
 
+def stdout(command: list[str]) -> str:
+    """The standard output of a command; a failure ends the benchmark."""
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    if process.returncode:
+        raise SystemExit(f"{' '.join(command)}: exit {process.returncode}\n{process.stderr}")
+    return process.stdout
+
+
+def median(samples: list[Sample]) -> Sample:
+    """The median of each figure."""
+    return Sample(
+        statistics.median(sample.wall for sample in samples),
+        statistics.median(sample.cpu for sample in samples),
+        statistics.median(sample.peak for sample in samples),
+    )
+
+
+def measured_rounds(rounds: int) -> list[bool]:
+    """Whether each round is measured: a warm-up round precedes the others, except a single one."""
+    return [True] if rounds == 1 else [False, *[True] * rounds]
+
+
 def interleaved(commands: dict[str, list[str]], rounds: int) -> dict[str, Sample]:
-    """Medians over `rounds` rounds of all commands in turn, after one that does not count."""
+    """Run all commands in turn in each round; return the median of each command."""
     samples: dict[str, list[Sample]] = {name: [] for name in commands}
-    for number in range(rounds + 1):
+    for measured in measured_rounds(rounds):
         for name, command in commands.items():
             sample = run(command)
-            if number:
+            if measured:
                 samples[name].append(sample)
-    return {
-        name: Sample(
-            statistics.median(sample.wall for sample in taken),
-            statistics.median(sample.cpu for sample in taken),
-            statistics.median(sample.peak for sample in taken),
-        )
-        for name, taken in samples.items()
-    }
+    return {name: median(each) for name, each in samples.items()}
 
 
 def report(title: str, samples: dict[str, Sample], figures: dict[str, float | str]) -> None:
-    """Print the table, then the figures with their limits, then all of it as one JSON line."""
+    """Print the table, the figures with their limits, and both as one line of JSON."""
     print(f"# {title}\n")
     width = max(len(name) for name in samples)
     print(f"{'':<{width}}  wall s   CPU s  peak MB")
@@ -77,4 +114,4 @@ def report(title: str, samples: dict[str, Sample], figures: dict[str, float | st
         "samples": {name: asdict(sample) for name, sample in samples.items()},
         "figures": figures,
     }
-    print("\n" + json.dumps(document) + "\n")
+    print("\n" + json.dumps(document) + "\n", flush=True)

@@ -1,15 +1,14 @@
-"""What `pytest --loom` adds to pytest: to a session without prompt tests, and to 1,000 of them.
+"""The cost of the pytest plugin: for a session without prompt tests, and for 1,000 unit tests.
 
-But for the door, pytest runs without the other plugins that happen to be installed.
-
-1. The door: `pytest --collect-only` in an empty folder with it and without it, in turns; and, since
-   two whole processes differ by more than that, what a clock around its import and its hooks says.
-2. 1,000 unit tests at 50 ms a call, 50 calls at once, against a server in a process of its own;
-   beside that plain pytest collecting, and running, 1,000 empty tests. Each round begins with an
-   empty store and an empty cache; then once more with both as that left them.
-3. With `--beside NAME=COMMAND`, other tools on the same cases and the same server: `{url}` and
-   `{folder}` in the command stand for the server and for the folder that holds what the tool reads
-   (`promptfooconfig.yaml`, `test_deepeval.py`; written here).
+1. Start-up: `pytest --collect-only` in an empty folder with and without the plugin, in turn. Two
+   processes differ by more than the cost of the plugin, so a clock inside the process also measures
+   the import and the hooks of the plugin.
+2. Tests: 1,000 unit tests at 50 ms per call, 50 calls at once, with a server in a process of its
+   own. Beside them, pytest collects and runs 1,000 empty tests. Each round begins with an empty
+   store and an empty cache; a second session then uses the saved results.
+3. Other tools: with `--beside NAME=COMMAND`, another tool runs the same cases with the same server.
+   In the command, `{url}` is the address of the server, and `{folder}` is the folder with the files
+   for the tool (`promptfooconfig.yaml` or `test_deepeval.py`).
 """
 
 from __future__ import annotations
@@ -23,16 +22,16 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
+import urllib.request
 from contextlib import contextmanager
 from importlib.metadata import entry_points
 from pathlib import Path
 
-from measure import PYTHON, ROOT, Sample, report, run
+from measure import PYTHON, ROOT, Sample, measured_rounds, median, parse, report, run
 
 SERVER = ROOT / "tests" / "servers" / "openai_server.py"
 LATENCY, CONCURRENCY = 0.05, 50
-ROUNDS = {"door": 41, "tests": 5}
+NO_TESTS = 5  # exit code of pytest
 MODEL = "gpt-4o-mini"
 PYTEST = [PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
 PIPELINE = f"""\
@@ -72,10 +71,10 @@ def clocked(function):
             spent += time.perf_counter() - began
     return call
 
-door = clocked(__import__)("loomgit_pytest")
-for name in dir(door):
+plugin = clocked(__import__)("loomgit_pytest")
+for name in dir(plugin):
     if name.startswith("pytest_"):
-        setattr(door, name, clocked(getattr(door, name)))
+        setattr(plugin, name, clocked(getattr(plugin, name)))
 atexit.register(lambda: print(spent, file=sys.__stderr__))
 """
 DEEPEVAL = """\
@@ -88,12 +87,12 @@ client = openai.OpenAI(base_url="URL", api_key="none")
 
 @pytest.mark.parametrize("n", range(COUNT))
 def test_case(n):
-    said = client.chat.completions.create(
+    completion = client.chat.completions.create(
         model="gpt-4o-mini",
         messages=[{"role": "user", "content": f"Classify the sentiment.\\nReview: number {n}"}],
     )
     case = LLMTestCase(
-        input=f"number {n}", actual_output=said.choices[0].message.content,
+        input=f"number {n}", actual_output=completion.choices[0].message.content,
         expected_output="This is an answer.",
     )
     assert_test(case, [ExactMatchMetric()])
@@ -113,9 +112,7 @@ def serving():
 
 
 def calls(url: str) -> int:
-    """How many calls the server has answered."""
-    import urllib.request
-
+    """The number of calls that the server received."""
     with urllib.request.urlopen(f"{url.removesuffix('/v1')}/stats") as reply:
         return int(json.load(reply)["calls"])
 
@@ -164,104 +161,88 @@ def write_others(folder: Path, url: str, count: int) -> Path:
 
 
 def forget(project: Path) -> None:
-    """Remove what a session left."""
+    """Remove the results, replies and samples of earlier sessions."""
     for name in ("runs", "records", "cache", "state"):
         shutil.rmtree(project / ".loom" / name, ignore_errors=True)
     (project / ".loom" / "index.json").unlink(missing_ok=True)
 
 
-def median(taken: list[Sample]) -> Sample:
-    return Sample(
-        statistics.median(sample.wall for sample in taken),
-        statistics.median(sample.cpu for sample in taken),
-        statistics.median(sample.peak for sample in taken),
-    )
+def start_up(folder: Path, rounds: int) -> None:
+    """Measure `pytest --collect-only` in an empty folder, with the plugin and without it.
 
-
-def door(folder: Path, rounds: int) -> None:
-    """Seconds of `pytest --collect-only` in an empty folder, with the door and without it.
-
-    pytest finds its plugins itself here, as it does for users: `-p NAME` would charge the search
-    through all installed packages to whoever is named. All others that happen to be installed are
-    refused, since what they take varies by more than the door does.
+    pytest finds the plugin by its entry point, as it does for users: with `-p NAME`, the plugin
+    would also pay for the search through all installed packages. The script disables all other
+    plugins, because their time varies by more than the time of the plugin.
     """
     (folder / "empty").mkdir()
-    plugins = {entry.name for entry in entry_points(group="pytest11")} - {"loom"}
-    refused = [word for name in sorted(plugins) for word in ("-p", f"no:{name}")]
-    found = ["env", "-u", "PYTEST_DISABLE_PLUGIN_AUTOLOAD", *PYTEST, "--collect-only", *refused]
-    commands = {"without": [*found, "-p", "no:loom"], "with the door": found}
-    taken: dict[str, list[Sample]] = {name: [] for name in commands}
-    for number in range(rounds + 1):
+    plugins = {entry.name for entry in entry_points(group="pytest11")}
+    assert "loom" in plugins, "the plugin is not installed"
+    disabled = [word for name in sorted(plugins - {"loom"}) for word in ("-p", f"no:{name}")]
+    pytest = ["env", "-u", "PYTEST_DISABLE_PLUGIN_AUTOLOAD", *PYTEST, "--collect-only", *disabled]
+    commands = {"without the plugin": [*pytest, "-p", "no:loom"], "with the plugin": pytest}
+    samples: dict[str, list[Sample]] = {name: [] for name in commands}
+    for number, measured in enumerate(measured_rounds(rounds)):
         order = list(commands.items())[:: 1 if number % 2 else -1]
         for name, command in order:
-            sample = timed(command, folder / "empty")
-            if number:
-                taken[name].append(sample)
-    pairs = zip(taken["with the door"], taken["without"], strict=True)
+            sample = run(command, folder / "empty", allowed=(NO_TESTS,))
+            if measured:
+                samples[name].append(sample)
+    pairs = zip(samples["with the plugin"], samples["without the plugin"], strict=True)
     differences = sorted((a.cpu - b.cpu) * 1000 for a, b in pairs)
-    low, _, high = statistics.quantiles(differences, n=4)
+    low, _, high = statistics.quantiles(differences, n=4) if rounds > 1 else differences * 3
     (folder / "clock.py").write_text(CLOCK, encoding="utf-8")
-    clocked = [*found, "-p", "clock"]
+    clocked = [*pytest, "-p", "clock"]
     inside = [seconds(clocked, folder) * 1000 for _ in range(max(rounds // 4, 1))]
     report(
-        "the door",
-        {name: median(samples) for name, samples in taken.items()},
+        "start-up of the plugin",
+        {name: median(each) for name, each in samples.items()},
         {
             "CPU added, ms (median of pairs; limit 3)": statistics.median(differences),
-            "the middle half of the pairs, ms": f"{low:.1f} to {high:.1f}",
-            "its import and its hooks by a clock inside, ms (limit 3)": statistics.median(inside),
-            "the longest of these, ms": max(inside),
+            "CPU added, ms (middle half of the pairs)": f"{low:.1f} to {high:.1f}",
+            "import and hooks by the clock inside, ms (limit 3)": statistics.median(inside),
+            "import and hooks by the clock inside, ms (maximum)": max(inside),
         },
     )
 
 
 def seconds(command: list[str], folder: Path) -> float:
-    """What the clock in a session says."""
-    env = {**os.environ, "PYTHONPATH": str(folder)}
-    done = subprocess.run(
+    """The seconds that the clock in a session prints."""
+    path = os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
+    env = {**os.environ, "PYTHONPATH": path}
+    process = subprocess.run(
         command, cwd=folder / "empty", env=env, capture_output=True, text=True, check=False
     )
-    return float(done.stderr.splitlines()[-1])
-
-
-def timed(command: list[str], cwd: Path) -> Sample:
-    """As `measure.run`, of a command that may say that there is nothing to do."""
-    started = time.perf_counter()
-    with subprocess.Popen(command, cwd=cwd, stdout=subprocess.DEVNULL) as process:
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode not in (0, 5):
-        raise SystemExit(f"{' '.join(command)}: exit {process.returncode}")
-    wall = time.perf_counter() - started
-    return Sample(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+    if process.returncode != NO_TESTS:
+        raise SystemExit(f"{' '.join(command)}: exit {process.returncode}\n{process.stderr}")
+    return float(process.stderr.splitlines()[-1])
 
 
 def tests(folder: Path, count: int, rounds: int, beside: dict[str, str]) -> None:
-    """1,000 prompt tests beside plain pytest, in turns."""
+    """Measure the unit tests and pytest without Loom in turn."""
     with serving() as url:
         project = write_project(folder / "work", url, count)
         plain = write_plain(folder / "plain", count)
         others = write_others(folder / "others", url, count)
-        ours = [*PYTEST, "-p", "loom", "--loom"]
-        taken: dict[str, list[Sample]] = {}
-        for number in range(rounds + 1):
-            found = {
+        loom = [*PYTEST, "-p", "loom", "--loom"]
+        samples_of: dict[str, list[Sample]] = {}
+        for measured in measured_rounds(rounds):
+            round_samples = {
                 "pytest collects": run([*PYTEST, "--collect-only"], plain),
                 "pytest runs": run(PYTEST, plain),
             }
             forget(project)
             before = calls(url)
-            found["pytest --loom"] = run(ours, project)
-            assert calls(url) - before == count
-            found["pytest --loom, again"] = run(ours, project)
-            assert calls(url) - before == count
+            round_samples["pytest --loom"] = run(loom, project)
+            assert calls(url) - before == count, "wrong number of calls"
+            round_samples["pytest --loom, second session"] = run(loom, project)
+            assert calls(url) - before == count, "the second session called the server"
             for name, command in beside.items():
                 words = command.replace("{url}", url).replace("{folder}", str(others))
-                found[name] = timed(shlex.split(words), others)
-            for name, sample in found.items():
-                if number:
-                    taken.setdefault(name, []).append(sample)
-    samples = {name: median(each) for name, each in taken.items()}
+                round_samples[name] = run(shlex.split(words), others)
+            for name, sample in round_samples.items():
+                if measured:
+                    samples_of.setdefault(name, []).append(sample)
+    samples = {name: median(each) for name, each in samples_of.items()}
     ideal = count * LATENCY / CONCURRENCY
     limit = 1.5 * ideal + samples["pytest collects"].wall
     running = samples["pytest runs"].wall - samples["pytest collects"].wall
@@ -272,8 +253,8 @@ def tests(folder: Path, count: int, rounds: int, beside: dict[str, str]) -> None
             "ideal, s": ideal,
             "limit, s (1.5 x ideal + pytest collects)": limit,
             "wall over the limit": samples["pytest --loom"].wall / limit,
-            "of the limit, what pytest itself takes to run as many empty tests, s": running,
-            "CPU over pytest running as many empty tests, ms a test": 1000
+            "pytest runs the empty tests (a part of the limit), s": running,
+            "CPU over pytest with empty tests, ms per test": 1000
             * (samples["pytest --loom"].cpu - samples["pytest runs"].cpu)
             / count,
         },
@@ -283,15 +264,15 @@ def tests(folder: Path, count: int, rounds: int, beside: dict[str, str]) -> None
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tests", type=int, default=1000)
-    parser.add_argument("--rounds", type=int, default=ROUNDS["tests"])
-    parser.add_argument("--door", type=int, default=ROUNDS["door"], metavar="ROUNDS")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--start-up", type=int, default=41, metavar="ROUNDS")
     parser.add_argument("--beside", action="append", default=[], metavar="NAME=COMMAND")
-    options = parser.parse_args()
+    options = parse(parser, tests=10, rounds=1, start_up=1)
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     beside = dict(part.split("=", 1) for part in options.beside)
     with tempfile.TemporaryDirectory() as name:
-        if options.door:
-            door(Path(name), options.door)
+        if options.start_up:
+            start_up(Path(name), options.start_up)
         if options.rounds:
             tests(Path(name), options.tests, options.rounds, beside)
 

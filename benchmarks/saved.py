@@ -1,9 +1,5 @@
-"""Saved results to compare: runs of Loom, of pytest-benchmark and of asv, a commit a run.
+"""Saved runs of Loom, pytest-benchmark and asv with the same scores, one run for each commit."""
 
-A process of its own, since a child's peak memory counts from what its parent had.
-"""
-
-import argparse
 import hashlib
 import json
 import random
@@ -23,7 +19,7 @@ from loomgit.wiring.assembly import Assembly
 from loomgit.wiring.project import Wiring
 
 PATH = "prompts/classify.txt"
-EVERY = 50  # commits from one tagged version to the next
+TAG_EVERY = 50  # commits from one tagged version to the next
 EVALUATORS = ("label", "tone")
 PIPELINE = """\
 name: demo
@@ -38,7 +34,7 @@ load: {destination: "sqlite://out/demo.db/scores"}
 
 
 def build(folder: Path, commits: int) -> list[str]:
-    """A repository in which each commit changes the prompt; returns them, oldest first."""
+    """Make a repository whose commits change the prompt; return the commits, oldest first."""
     folder.mkdir(parents=True)
     git(folder, "init", "--quiet", "--initial-branch=main")
     lines = []
@@ -50,8 +46,8 @@ def build(folder: Path, commits: int) -> list[str]:
         if number == 0:
             lines.append(f"M 100644 inline pipelines/demo.yaml\ndata {len(PIPELINE)}\n{PIPELINE}\n")
         lines.append(f"M 100644 inline {PATH}\ndata {len(text)}\n{text}\n")
-        if number % EVERY == 0:
-            lines.append(f"reset refs/tags/prompts/classify@v{number // EVERY}.0\n")
+        if number % TAG_EVERY == 0:
+            lines.append(f"reset refs/tags/prompts/classify@v{number // TAG_EVERY}.0\n")
             lines.append(f"from :{number + 1}\n\n")
     git(folder, "fast-import", "--quiet", stdin="".join(lines).encode())
     git(folder, "reset", "--quiet", "--hard")
@@ -60,36 +56,37 @@ def build(folder: Path, commits: int) -> list[str]:
 
 
 def scores(number: int, cases: int) -> list[list[float]]:
-    """The scores of run `number`: a list for each evaluator, the same in every tool."""
-    chance = random.Random(number)
-    return [[round(chance.betavariate(8, 2), 4) for _ in range(cases)] for _ in EVALUATORS]
+    """The scores of run `number`, a list for each evaluator. They are the same in every tool."""
+    generator = random.Random(number)
+    return [[round(generator.betavariate(8, 2), 4) for _ in range(cases)] for _ in EVALUATORS]
 
 
 def save_loom(folder: Path, commits: list[str], cases: int) -> None:
-    """A run of each commit through the package's own writers, with the fingerprint of its plan."""
+    """Save a run of each commit with the store of Loom and the fingerprint of the plan."""
     store = RunStore(folder / ".loom", print)
     wiring = Wiring(folder, {}, print)
     plan, _ = Assembly(wiring).plan(
         Project(folder).pipeline("demo"), {}, datetime.fromtimestamp(START, UTC)
     )
-    found = wiring.repository.objects([f"{commit}:{PATH}" for commit in commits])
-    names = [hashlib.sha256(str(number).encode()).hexdigest() for number in range(cases)]
-    for number, (commit, item) in enumerate(zip(commits, found, strict=True)):
-        assert item is not None
-        its = replace(plan, prompt=replace(plan.prompt, blob=item[0]))
-        store.save(_run(number, commit, its, names))
+    prompts = wiring.repository.objects([f"{commit}:{PATH}" for commit in commits])
+    definitions = [hashlib.sha256(str(number).encode()).hexdigest() for number in range(cases)]
+    for number, (commit, prompt) in enumerate(zip(commits, prompts, strict=True)):
+        assert prompt is not None
+        plan_of_commit = replace(plan, prompt=replace(plan.prompt, blob=prompt[0]))
+        store.save(_run(number, commit, plan_of_commit, definitions))
 
 
-def _run(number: int, commit: str, plan: Plan, names: list[str]) -> Run:
+def _run(number: int, commit: str, plan: Plan, definitions: list[str]) -> Run:
     now = datetime.fromtimestamp(START, UTC) + timedelta(hours=number)
-    columns = scores(number, len(names))
+    count = len(definitions)
+    columns = scores(number, count)
     fingerprint = plan.fingerprint()
-    made = [
-        Case(f"r-{index:04}", hashlib.sha256(f"{fingerprint} {name}".encode()).hexdigest(), name,
-             dict(zip(EVALUATORS, ([v] for v in values), strict=True)), 1, 1, 0.0004, 0.81)
-        for index, (name, *values) in enumerate(zip(names, *columns, strict=True))
+    cases = [
+        Case(f"r-{index:04}", hashlib.sha256(f"{fingerprint} {definition}".encode()).hexdigest(),
+             definition, dict(zip(EVALUATORS, ([value] for value in values), strict=True)),
+             1, 1, 0.0004, 0.81)
+        for index, (definition, *values) in enumerate(zip(definitions, *columns, strict=True))
     ]  # fmt: skip
-    count = len(names)
     summaries = {
         name: ScoreSummary(sum(column) / count, 0.1, min(column), max(column), count, 0, 0.7, count)
         for name, column in zip(EVALUATORS, columns, strict=True)
@@ -117,13 +114,13 @@ def _run(number: int, commit: str, plan: Plan, names: list[str]) -> Run:
         source="data/reviews.csv",
         destination="sqlite://out/demo.db/scores",
         question=plan.question(),
-        cases=tuple(made),
+        cases=tuple(cases),
         files=dict(plan.files),
     )
 
 
 def save_pytest_benchmark(folder: Path, commits: list[str], cases: int) -> None:
-    """A file a run as `--benchmark-autosave` writes it: aggregates, no raw timings."""
+    """Write the file of each run as `--benchmark-autosave` does: aggregates, no raw timings."""
     folder.mkdir(parents=True)
     for number, commit in enumerate(commits):
         benchmarks = [
@@ -149,28 +146,28 @@ def save_pytest_benchmark(folder: Path, commits: list[str], cases: int) -> None:
 
 
 def _stats(value: float) -> dict[str, object]:
-    same = ("min", "max", "mean", "median", "q1", "q3", "ld15iqr", "hd15iqr")
+    equal = ("min", "max", "mean", "median", "q1", "q3", "ld15iqr", "hd15iqr")
     others = {"stddev": 0.01, "rounds": 5, "iqr": 0.01, "iqr_outliers": 0, "stddev_outliers": 0,
               "outliers": "0;0", "ops": 1 / value, "total": 5 * value, "iterations": 1}  # fmt: skip
-    return dict.fromkeys(same, value) | others
+    return dict.fromkeys(equal, value) | others
 
 
-def save_asv(folder: Path, repository: Path, commits: list[str], cases: int) -> Path:
-    """A results folder of format 2, a file a commit; returns the configuration file."""
+def save_asv(folder: Path, repository: Path, commits: list[str], cases: int) -> None:
+    """Write a results folder of format 2 with a file for each commit, and the configuration."""
     results = folder / "results" / "x"
     results.mkdir(parents=True)
     names = [
         f"cases.Suite.track_{name}_{index:04}" for name in EVALUATORS for index in range(cases)
     ]
-    about = {"arch": "x86_64", "cpu": "", "machine": "x", "num_cpu": "2", "os": "", "ram": "1"}
-    (results / "machine.json").write_text(json.dumps({**about, "version": 1}))
+    machine = {"arch": "x86_64", "cpu": "", "machine": "x", "num_cpu": "2", "os": "", "ram": "1"}
+    (results / "machine.json").write_text(json.dumps({**machine, "version": 1}))
     benchmarks = {
         name: {"code": "", "name": name, "param_names": [], "params": [], "timeout": 60.0,
                "type": "track", "unit": "score", "version": "1"}
         for name in names
     }  # fmt: skip
-    listed = json.dumps({**benchmarks, "version": 2})
-    (results.parent / "benchmarks.json").write_text(listed)
+    document = {**benchmarks, "version": 2}
+    (results.parent / "benchmarks.json").write_text(json.dumps(document))
     columns = ["result", "params", "version", "started_at", "duration", "stats_ci_99_a",
                "stats_ci_99_b", "stats_q_25", "stats_q_75", "stats_number", "stats_repeat",
                "samples", "profile"]  # fmt: skip
@@ -182,30 +179,24 @@ def save_asv(folder: Path, repository: Path, commits: list[str], cases: int) -> 
         }
         document = {
             "commit_hash": commit, "env_name": "existing-py", "date": when,
-            "params": {**about, "python": "3.12"}, "python": "3.12", "requirements": {},
+            "params": {**machine, "python": "3.12"}, "python": "3.12", "requirements": {},
             "env_vars": {}, "result_columns": columns, "results": rows, "durations": {},
             "version": 2,
         }  # fmt: skip
         (results / f"{commit[:8]}-existing-py.json").write_text(json.dumps(document))
-    configuration = folder / "asv.conf.json"
-    configuration.write_text(
+    (folder / "asv.conf.json").write_text(
         json.dumps(
             {"version": 1, "project": "x", "repo": str(repository), "branches": ["main"],
              "results_dir": str(results.parent), "env_dir": str(folder / "env"),
              "environment_type": "existing", "benchmark_dir": str(folder)}
         )
     )  # fmt: skip
-    return configuration
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("runs", type=int)
-    parser.add_argument("cases", type=int)
-    given = parser.parse_args()
-    made = build(given.folder / "loom", given.runs)
-    save_loom(given.folder / "loom", made, given.cases)
-    save_pytest_benchmark(given.folder / "pytest-benchmark" / "x", made, given.cases)
-    save_asv(given.folder / "asv", given.folder / "loom", made, given.cases)
-    (given.folder / "commits.txt").write_text("\n".join(made))
+def save(folder: Path, runs: int, cases: int) -> None:
+    """Save the runs for each tool in a folder of its own, and the list of the commits."""
+    commits = build(folder / "loom", runs)
+    save_loom(folder / "loom", commits, cases)
+    save_pytest_benchmark(folder / "pytest-benchmark" / "x", commits, cases)
+    save_asv(folder / "asv", folder / "loom", commits, cases)
+    (folder / "commits.txt").write_text("\n".join(commits))

@@ -1,35 +1,33 @@
-"""How long the command takes to say anything: `loom --help` beside importing click."""
+"""The start-up time of commands: `loom --help` beside an import of click."""
 
+import argparse
 import os
 
-from measure import PYTHON, ROOT, interleaved, report
+from measure import PYTHON, ROOT, interleaved, parse, report
 
-os.environ["LOOM_PROJECT"] = str(ROOT)
-samples = interleaved(
-    {
-        "python -c pass": [PYTHON, "-c", "pass"],
-        "import click": [PYTHON, "-c", "import click"],
-        "import loomgit": [PYTHON, "-c", "import loomgit"],
-        "loom --help": [PYTHON, "-m", "loomgit", "--help"],
-        "loom runs list": [PYTHON, "-m", "loomgit", "runs", "list"],
-        "loom validate --offline": [PYTHON, "-m", "loomgit", "validate", "--offline"],
-        "loom run --limit 1": [
-            PYTHON,
-            "-m",
-            "loomgit",
-            "run",
-            "customer_sentiment",
-            "--limit",
-            "1",
-        ],
-    },
-    rounds=7,
-)
-report(
-    "start-up",
-    samples,
-    {
-        "loom --help / import click (limit 2.0)": samples["loom --help"].wall
-        / samples["import click"].wall,
-    },
-)
+LOOM = [PYTHON, "-m", "loomgit"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=7)
+    options = parse(parser, rounds=1)
+    os.environ["LOOM_PROJECT"] = str(ROOT)
+    samples = interleaved(
+        {
+            "python -c pass": [PYTHON, "-c", "pass"],
+            "import click": [PYTHON, "-c", "import click"],
+            "import loomgit": [PYTHON, "-c", "import loomgit"],
+            "loom --help": [*LOOM, "--help"],
+            "loom runs list": [*LOOM, "runs", "list"],
+            "loom validate --offline": [*LOOM, "validate", "--offline"],
+            "loom run --limit 1": [*LOOM, "run", "customer_sentiment", "--limit", "1"],
+        },
+        rounds=options.rounds,
+    )
+    ratio = samples["loom --help"].wall / samples["import click"].wall
+    report("start-up", samples, {"loom --help / import click (limit 2.0)": ratio})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,4 +1,4 @@
-"""Repositories of any length in a second or two: commits, prompts and tags by `git fast-import`."""
+"""Synthetic repositories of any length: commits, prompts and tags, written by `git fast-import`."""
 
 import subprocess
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ START = 1_600_000_000
 
 @dataclass(frozen=True)
 class Synthetic:
-    """A repository, its prompts and the tags of both kinds, oldest first."""
+    """A repository, its prompts, and its scoped and plain tags, oldest first."""
 
     folder: Path
     prompts: list[str]
@@ -24,12 +24,12 @@ class Synthetic:
 
 def git(folder: Path, *arguments: str, stdin: bytes = b"") -> str:
     command = ["git", "-c", "user.name=x", "-c", "user.email=x@example.org", *arguments]
-    done = subprocess.run(command, cwd=folder, input=stdin, check=True, capture_output=True)
-    return done.stdout.decode()
+    process = subprocess.run(command, cwd=folder, input=stdin, check=True, capture_output=True)
+    return process.stdout.decode()
 
 
 def build(folder: Path, commits: int) -> Synthetic:
-    """A repository of `commits` commits, a merge among every forty, packed as a clone would be."""
+    """Make a repository with this number of commits; every 40th commit is a merge."""
     folder.mkdir(parents=True)
     git(folder, "init", "--quiet", "--initial-branch=main")
     prompts = [f"prompts/prompt_{number:02d}.txt" for number in range(PROMPTS)]
@@ -66,9 +66,11 @@ def _commit(lines: list[str], number: int, parents: list[int], changes: dict[str
 
 
 def _tags(lines: list[str], commits: int, prompts: list[str]) -> tuple[list[str], list[str]]:
-    """Five scoped tags a prompt and a hundred plain ones, spread over the history; half annotated.
+    """Add five scoped tags for each prompt, and 100 plain tags; return their names.
 
-    Two of three prompts have their last content tagged; no tag of the whole is of the last tenth.
+    The tags are spread over the history. Every second scoped tag, and each plain tag, is annotated.
+    Of three prompts, two have a tag at their last content. The last tenth of the history has no
+    plain tag.
     """
     scoped, plain = [], []
     turn = 5 * len(prompts)  # commits between two changes of one prompt
@@ -89,7 +91,7 @@ def _tags(lines: list[str], commits: int, prompts: list[str]) -> tuple[list[str]
 
 def _tag(lines: list[str], name: str, commit: int, *, annotated: bool) -> None:
     if annotated:
-        who = f"tagger Ada <ada@example.org> {START} +0000"
-        lines.append(f"tag {name}\nfrom :{commit}\n{who}\ndata 1\nx\n")
+        tagger = f"tagger Ada <ada@example.org> {START} +0000"
+        lines.append(f"tag {name}\nfrom :{commit}\n{tagger}\ndata 1\nx\n")
     else:
         lines.append(f"reset refs/tags/{name}\nfrom :{commit}\n\n")

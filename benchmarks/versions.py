@@ -1,7 +1,7 @@
-"""Versions cost what one bare Git process costs, however long the history: 1,000, 20,000 commits.
+"""The cost of versions beside bare Git processes, in histories of 1,000 and 20,000 commits.
 
-Synthetic repositories: 60 prompts, 400 tags, 2,000 files. Every second figure is Git's own process
-doing the same, started from the same Python, in turns with ours.
+The repositories are synthetic: 60 prompts, 400 tags, 2,000 files. The script starts the Git
+processes from the same Python, in random order with the calls of Loom.
 """
 
 import argparse
@@ -14,49 +14,62 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from synthetic import Synthetic, build
+from measure import measured_rounds, parse
+from synthetic import Synthetic, build, git
 
 from loomgit.history.repository import Repository
 from loomgit.history.versions import Versions
 
-ROUNDS = 15
+
+def bare(folder: Path, arguments: list[str], lines: list[str] = []) -> Callable[[], None]:  # noqa: B006 - the function does not change it
+    """One Git process, with these lines as its standard input."""
+    stdin = "".join(f"{line}\n" for line in lines).encode()
+
+    def call() -> None:
+        subprocess.run(
+            ["git", *arguments], cwd=folder, input=stdin, check=True, capture_output=True
+        )
+
+    return call
 
 
-def bare(folder: Path, arguments: list[str], lines: list[str] = []) -> Callable[[], None]:  # noqa: B006 - never written to
-    """One Git process, fed and read to the end."""
-    fed = "".join(f"{line}\n" for line in lines).encode()
+def check(made: Synthetic, versions: Versions, path: str, version: str, tag: str) -> None:
+    """Loom reads the same content as Git, and gives each prompt a name."""
+    content = git(made.folder, "cat-file", "blob", f"refs/tags/{tag}:{path}")
+    assert versions.read(path, version).text == content, f"wrong content of {path} at {version}"
+    blobs = Repository.open(made.folder).blobs_at("HEAD", made.prompts)
+    names = versions.names(blobs)
+    assert set(names) == set(made.prompts), f"names: {names}"
+    assert all(names.values()), f"names: {names}"
 
-    def once() -> None:
-        subprocess.run(["git", *arguments], cwd=folder, input=fed, check=True, capture_output=True)
 
-    return once
-
-
-def subjects(made: Synthetic) -> dict[str, Callable[[], object]]:
+def build_calls(made: Synthetic) -> dict[str, Callable[[], object]]:
+    """The calls of Loom and of Git to measure."""
     versions = Versions(Repository.open(made.folder))
     cache = made.folder / ".git" / "loom" / "versions.json"
     path, tag = made.prompts[7], next(t for t in made.scoped if t.startswith("prompts/prompt_07@"))
     version = tag.partition("@")[2]
+    check(made, versions, path, version, tag)
     blobs = Repository.open(made.folder).blobs_at("HEAD", made.prompts)
     tagged = {path: blob for path, blob in blobs.items() if "+" not in versions.names(blobs)[path]}
     counted = sum("+" in name for name in versions.names(blobs).values())
-    print(f"{made.folder.name} commits: {len(tagged)} prompts tagged, {counted} counted")
+    print(f"{made.folder.name} commits: {len(tagged)} tagged prompts, {counted} counted names")
     lookups = [f"refs/tags/{tag}:{tag.partition('@')[0]}.txt" for tag in made.scoped]
     lookups += [f"refs/tags/{tag}:{path}" for tag in made.plain for path in made.prompts]
     tree = [f"refs/tags/{tag}:prompts" for tag in made.plain]
 
-    def cold(asked: dict[str, str]) -> Callable[[], object]:
-        def once() -> object:
+    def cold(prompts: dict[str, str]) -> Callable[[], object]:
+        def call() -> object:
             cache.unlink(missing_ok=True)
-            return versions.names(asked)
+            return versions.names(prompts)
 
-        return once
+        return call
 
     def warm() -> object:
         return versions.names(blobs)
 
     return {
-        "resolve a tag, read the prompt": lambda: versions.read(path, version),
+        "resolve a tag and read the prompt": lambda: versions.read(path, version),
         "git rev-parse tag:path": bare(made.folder, ["rev-parse", f"refs/tags/{tag}:{path}"]),
         "git cat-file --batch-check, one name": bare(
             made.folder, ["cat-file", "--batch-check"], [f"refs/tags/{tag}:{path}"]
@@ -79,42 +92,40 @@ def subjects(made: Synthetic) -> dict[str, Callable[[], object]]:
     }
 
 
-def measure(named: dict[str, Callable[[], object]]) -> dict[str, float]:
-    """Medians in ms over rounds of all subjects in a new order each, after one for warming up."""
-    taken: dict[str, list[float]] = {name: [] for name in named}
-    for number in range(ROUNDS + 1):
-        for name in random.sample(list(named), len(named)):
+def measure(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """The median of each call in ms; each round has a new order."""
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for measured in measured_rounds(rounds):
+        for name in random.sample(list(calls), len(calls)):
             if "cached" in name:
-                named[
-                    "name all 60 prompts, cold, changes counted"
-                ]()  # another's cold run left part
+                calls["name all 60 prompts, cold, changes counted"]()  # fills the whole cache
             started = time.perf_counter()
-            named[name]()
-            if number:
-                taken[name].append((time.perf_counter() - started) * 1e3)
-    return {name: statistics.median(times) for name, times in taken.items()}
+            calls[name]()
+            if measured:
+                times[name].append((time.perf_counter() - started) * 1e3)
+    return {name: statistics.median(each) for name, each in times.items()}
 
 
-def figures(ms: dict[str, float]) -> dict[str, float]:
+def compute_figures(ms: dict[str, float]) -> dict[str, float]:
     one = ms["git cat-file --batch-check, one name"]
-    every = ms["git cat-file --batch-check, all tags x prompts"]
+    product = ms["git cat-file --batch-check, all tags x prompts"]
     once = ms["git cat-file --batch-check, all tags once"]
     cold, cached = (
         ms["name all 60 prompts, cold, changes counted"],
         ms["name all 60 prompts, cached"],
     )
     return {
-        "resolve + read / batch-check (limit 5)": ms["resolve a tag, read the prompt"] / one,
-        "resolve + read / rev-parse (limit 5)": ms["resolve a tag, read the prompt"]
+        "resolve + read / batch-check (limit 5)": ms["resolve a tag and read the prompt"] / one,
+        "resolve + read / rev-parse (limit 5)": ms["resolve a tag and read the prompt"]
         / ms["git rev-parse tag:path"],
         "tagged names, cold / batch-check of all tags once (limit 5)": ms[
             "name the tagged prompts, cold"
         ]
         / once,
         "names, cached / batch-check of all tags once (limit 5)": cached / once,
-        "names, cached / batch-check of tags x prompts (limit 5)": cached / every,
-        "names, cold with counts / batch-check of tags x prompts": cold / every,
-        "names, cold with counts / rev-list of one prompt's whole history": cold
+        "names, cached / batch-check of tags x prompts (limit 5)": cached / product,
+        "names, cold with counts / batch-check of tags x prompts": cold / product,
+        "names, cold with counts / rev-list of the whole history of one prompt": cold
         / ms["git rev-list --count HEAD, one prompt"],
     }
 
@@ -122,14 +133,16 @@ def figures(ms: dict[str, float]) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--commits", type=int, nargs="+", default=[1_000, 20_000])
-    sizes = parser.parse_args().commits
+    parser.add_argument("--rounds", type=int, default=15)
+    options = parse(parser, commits=[400], rounds=1)
     results: dict[str, dict[str, float]] = {}
     ratios: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        for commits in sizes:
-            measured = measure(subjects(build(Path(folder) / str(commits), commits)))
-            results[f"{commits:,} commits"] = measured
-            ratios[f"{commits:,} commits"] = figures(measured)
+        for commits in options.commits:
+            made = build(Path(folder) / str(commits), commits)
+            medians = measure(build_calls(made), options.rounds)
+            results[f"{commits:,} commits"] = medians
+            ratios[f"{commits:,} commits"] = compute_figures(medians)
     for title, table in (("versions (ms, medians)", results), ("ratios", ratios)):
         first = next(iter(table.values()))
         width = max(len(name) for name in first)

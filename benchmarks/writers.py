@@ -1,7 +1,7 @@
-"""Eight processes write 200 runs each into one store while one of them is killed, 20 times over.
+"""Concurrent writers: eight processes save 200 runs each in one store, and one process is killed.
 
-Every file that exists is whole, none whose `save` returned is lost, the index builds again; exits
-with 1 otherwise.
+The script does this 20 times. Each file must be complete, each saved run must have its file, and
+the index must be complete after a new build. The script exits with 1 otherwise.
 """
 
 import argparse
@@ -12,34 +12,44 @@ import sys
 import tempfile
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+from measure import ROOT, parse
+
+sys.path.insert(0, str(ROOT))
 
 from tests.writers import WRITERS, Left, attack
 
-parser = argparse.ArgumentParser(description=__doc__)
-parser.add_argument("--rounds", type=int, default=20)
-parser.add_argument("--runs", type=int, default=200)
-parser.add_argument("--seed", type=int, default=1)
-options = parser.parse_args()
-chance = random.Random(options.seed)
-rounds: list[Left] = []
-for number in range(options.rounds):
-    with tempfile.TemporaryDirectory() as folder:
-        expected = rounds[-1].seconds if rounds else options.runs / 50
-        left = attack(Path(folder), options.runs, chance, expected=expected)
-    rounds.append(left)
-    print(
-        f"round {number + 1:2}: {left.seconds:5.1f} s, {left.files:,} files, {left.promised:,} "
-        f"promised, the victim wrote {left.killed_at}; faults: {left.faults or 'none'}",
-        flush=True,
-    )
-figures = {
-    "rounds": len(rounds),
-    "writers": WRITERS,
-    "runs a writer": options.runs,
-    "files": sum(left.files for left in rounds),
-    "faults (limit 0)": sum(len(left.faults) for left in rounds),
-    "runs a second (median)": round(statistics.median(r.files / r.seconds for r in rounds), 1),
-}
-print("\n" + json.dumps({"benchmark": "writers", "figures": figures}))
-sys.exit(1 if figures["faults (limit 0)"] else 0)
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--runs", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=1)
+    options = parse(parser, rounds=1, runs=5)
+    generator = random.Random(options.seed)
+    outcomes: list[Left] = []
+    for number in range(options.rounds):
+        with tempfile.TemporaryDirectory() as folder:
+            expected = outcomes[-1].seconds if outcomes else options.runs / 50
+            outcome = attack(Path(folder), options.runs, generator, expected=expected)
+        outcomes.append(outcome)
+        print(
+            f"round {number + 1:2}: {outcome.seconds:5.1f} s, {outcome.files:,} files, "
+            f"{outcome.promised:,} saved, {outcome.killed_at} by the killed process; "
+            f"faults: {outcome.faults or 'none'}",
+            flush=True,
+        )
+    rate = statistics.median(outcome.files / outcome.seconds for outcome in outcomes)
+    figures = {
+        "rounds": len(outcomes),
+        "writers": WRITERS,
+        "runs per writer": options.runs,
+        "files": sum(outcome.files for outcome in outcomes),
+        "faults (limit 0)": sum(len(outcome.faults) for outcome in outcomes),
+        "runs per second (median)": round(rate, 1),
+    }
+    print("\n" + json.dumps({"benchmark": "writers", "figures": figures}))
+    return 1 if figures["faults (limit 0)"] or not figures["files"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
