@@ -173,7 +173,7 @@ class _DefinitionUnpickler(pickle.Unpickler):
 
 
 _PLAIN_TYPES = {
-    ("loomgit.config.document", "Plain"),
+    ("loomgit.config.document", "UnquotedScalar"),
     ("builtins", "frozenset"),
     ("builtins", "set"),
     ("builtins", "complex"),

@@ -1,9 +1,11 @@
 """Definitions that were parsed before: found again, never in place of what is there now."""
 
+import io
 import os
 import pickle
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +15,7 @@ from loomgit.config.pipelines import parse_pipeline
 from loomgit.config.settings_model import parse_settings
 from loomgit.config.suites import parse_suite
 from loomgit.domain.definitions import FrontMatter
+from loomgit.domain.suites import Suite
 from loomgit.errors import ProblemsFound
 
 PIPELINE = """\
@@ -39,6 +42,7 @@ connections: {db: "postgresql://x:${PASSWORD}@h/d"}
 models: {m: {base_url: "http://127.0.0.1:1", input_price: 0.15}}
 """
 PATH = "pipelines/faq.yaml"
+ROOT = Path(__file__).parents[2]
 
 
 def test_what_is_kept_equals_what_is_parsed(tmp_path):
@@ -51,6 +55,20 @@ def test_what_is_kept_equals_what_is_parsed(tmp_path):
         assert again.settings(SETTINGS, "c.yaml") == parse_settings(SETTINGS, "c.yaml")
         assert again.front_matter("id: x\nmodel: y\n", "p.txt").id == "x"
     assert len(list((tmp_path / "x").iterdir())) == 4
+
+
+def test_every_entry_of_the_examples_can_be_loaded(tmp_path):
+    """An entry that cannot be loaded makes each command parse its file again."""
+    cache = ParseCache(tmp_path / "x")
+    every_kind = (ROOT / "tests/config/valid/all_kinds_of_tests.yaml").read_text(encoding="utf-8")
+    cache.suite(every_kind, "every_test.yaml", ())
+    suite = (ROOT / "tests/customer_sentiment_test.yaml").read_text(encoding="utf-8")
+    cache.suite(suite, "tests/customer_sentiment_test.yaml", ())
+    entries = list((tmp_path / "x").iterdir())
+    assert entries
+    for entry in entries:
+        loaded = parse_cache._DefinitionUnpickler(io.BytesIO(entry.read_bytes())).load()
+        assert isinstance(loaded, Suite)
 
 
 def test_what_was_parsed_once_loads_no_parser_again(tmp_path):
