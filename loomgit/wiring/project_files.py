@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from loomgit.domain.safe_text import remember_address
 from loomgit.errors import LoomError
-from loomgit.wiring.catalog import Catalog
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from loomgit.domain.settings import Settings
     from loomgit.history.repository import Repository
     from loomgit.history.trees import Tree
+    from loomgit.wiring.catalog import Catalog
 
 
 class ProjectFiles:
@@ -86,6 +86,8 @@ class ProjectFiles:
     @cached_property
     def catalog(self) -> Catalog:
         """The pipelines and test files that these files define."""
+        from loomgit.wiring.catalog import Catalog
+
         return Catalog(self.tree, self.parse_cache)
 
     def connection(self, alias: str) -> str | None:
