@@ -29,7 +29,6 @@ from loomgit.pipeline.prompt import Prompt
 from loomgit.pipeline.run_statistics import STAGES, Stopwatch
 from loomgit.pipeline.sampling import Sampler
 from loomgit.pipeline.stages import FailurePolicy, Stages
-from loomgit.wiring.assembly import Assembly
 from loomgit.wiring.catalog import raise_problems
 from loomgit.wiring.planning import Planning
 
@@ -42,6 +41,7 @@ if TYPE_CHECKING:
     from loomgit.domain.suites import Suite
     from loomgit.domain.versions import Commit
     from loomgit.pipeline.evaluate import Panel
+    from loomgit.wiring.assembly import Assembly
     from loomgit.wiring.project import Wiring
 
 MOST_RUNS = 20  # the newest runs, which are searched for samples
@@ -106,6 +106,9 @@ class ProjectRevision:
     @cached_property
     def assembly(self) -> Assembly:
         """The gateways, evaluators and rows of this tree."""
+        # A comparison of stored results needs no gateways, sources and sinks.
+        from loomgit.wiring.assembly import Assembly  # noqa: PLC0415
+
         return Assembly(self.wiring)
 
     def version(

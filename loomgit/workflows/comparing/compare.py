@@ -32,7 +32,6 @@ from loomgit.wiring.catalog import raise_or_warn
 from loomgit.wiring.changed_inputs import changed_inputs
 from loomgit.wiring.revision import ProjectRevision, changed_files, try_load
 from loomgit.wiring.selection import PipelineSelector
-from loomgit.workflows.comparing.fill_missing import MissingResults
 from loomgit.workflows.comparing.limits import (
     mark_changed_evaluators,
     set_limits,
@@ -51,6 +50,7 @@ if TYPE_CHECKING:
 
     from loomgit.domain.runs import RunSummary
     from loomgit.wiring.project import Wiring
+    from loomgit.workflows.comparing.fill_missing import MissingResults
     from loomgit.workflows.comparing.request import CompareOptions
 
 
@@ -212,6 +212,10 @@ class CompareWorkflow:
 
     def _missing_results(self, heads: ProjectRevision, bases: ProjectRevision) -> MissingResults:
         if self._missing is None:
+            from loomgit.workflows.comparing.fill_missing import (  # noqa: PLC0415 - slow, for measuring
+                MissingResults,
+            )
+
             self._missing = MissingResults(heads, bases, self._request, self._progress)
         return self._missing
 
