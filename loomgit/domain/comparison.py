@@ -279,7 +279,7 @@ class Comparison(Struct, frozen=True):
 def lost_note(share: float) -> str:
     """Return the reason why a comparison that lost too many cases is inconclusive.
 
-    `share` is the lost share of the baseline's cases, which is above MOST_LOST.
+    `share` is the lost share of the baseline's cases, which is above MAX_LOST_SHARE.
     """
     return (
         f"{share:.0%} of the baseline's cases are removed or changed, and the rest may be easier "

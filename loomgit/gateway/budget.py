@@ -228,8 +228,9 @@ class BudgetGateway:
     The maximum cost is the cost of the input (a token has at least one byte) plus the cost of the
     longest possible reply. The length of this reply is `max_tokens`, else the model's own limit. It
     is never less than the longest observed reply. If both limits are missing, the gateway limits
-    the reply to `ASSUMED_LIMIT` tokens, or to the number of tokens that the rest of the budget can
-    pay for. The first call to a model runs alone, so that later estimates use its observed cost.
+    the reply to `DEFAULT_MAX_TOKENS` tokens, or to the number of tokens that the rest of the budget
+    can pay for. The first call to a model runs alone, so that later estimates use its observed
+    cost.
 
     The gateways for retries and for the cache wrap this gateway. Therefore each attempt makes its
     own reservation, and a cached reply reserves nothing. If a reply has no token counts, or if a

@@ -79,7 +79,7 @@ def common_type(kinds: set[str]) -> str:
 def holds_exactly(value: Json, column_type: str) -> bool:
     """Whether a column of the type `column_type` can store `value` exactly.
 
-    The function does not check values inside objects. Columns of the types in `COMPARED` are
+    The function does not check values inside objects. Columns of the types in `VERIFIED_TYPES` are
     compared after they are written.
     """
     return _fits(kind_of(value), column_type) and _is_exact(value, column_type)

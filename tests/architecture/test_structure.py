@@ -6,6 +6,7 @@ import ast
 import io
 import re
 import tokenize
+import tomllib
 from collections import defaultdict
 from functools import cache
 from pathlib import Path
@@ -235,6 +236,22 @@ def test_a_page_refers_to_files_that_exist(path):
     for name in NAMED_FILE.findall(text):
         found = (PROJECT / name).exists() or "NAME" in name
         assert found, f"{path}: {name}"
+
+
+def test_the_architecture_page_gives_the_reason_for_each_dependency():
+    settings = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
+    page = (PROJECT / "docs/architecture.md").read_text(encoding="utf-8")
+    table = page.partition("## Why these dependencies")[2].lower()
+    for dependency in settings["project"]["dependencies"]:
+        name = re.match(r"[\w-]+", dependency)[0].lower()
+        assert re.search(rf"\b{name}\b", table), name
+
+
+@pytest.mark.parametrize("name", ["docs/architecture.md", "CONTRIBUTING.md"])
+def test_the_pages_for_contributors_name_modules_that_exist(name):
+    text = (PROJECT / name).read_text(encoding="utf-8")
+    for module in re.findall(r"`([a-z_]+(?:/[a-z_]+)+\.py)`", text):
+        assert (PACKAGE / module).exists() or (PROJECT / module).exists(), module
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: module_name(path) or "loomgit")
