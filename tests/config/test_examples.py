@@ -58,9 +58,9 @@ def example(name):
     return parse(text, f"{name}.yaml")
 
 
-def test_every_block_of_the_mission_is_read_as_it_stands():
+def test_every_block_of_the_specification_is_read_as_it_stands():
     if not DOCUMENTS.is_dir():
-        pytest.skip("the mission's documents are not beside this checkout")
+        pytest.skip("the documents of the specification are not beside this checkout")
     blocks = [
         block
         for document in sorted(DOCUMENTS.glob("*.md"))

@@ -42,7 +42,7 @@ def test_a_run_comes_back_as_it_was_saved(store):
     assert store.get(run.uid) == run
 
 
-def test_the_missions_fields_have_the_missions_names(store):
+def test_the_specified_fields_have_their_names(store):
     document = json.loads(store.save(make_run()).read_text())
     assert document["results"]["records_validated"] == 9
     assert document["evaluation"]["label"]["mean"] == 0.9

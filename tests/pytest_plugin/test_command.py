@@ -1,4 +1,4 @@
-"""`loom test`: the same tests, printed as the mission shows them."""
+"""`loom test`: the same tests, printed as the specification shows them."""
 
 import json
 import os
@@ -45,7 +45,7 @@ def project(tmp_path, server):
     return project_with(tmp_path / "work", server, ALL)
 
 
-def test_the_lines_and_their_order_are_the_missions(project):
+def test_the_lines_and_their_order_are_specified(project):
     done = loom(project, "test", "demo")
     assert done.code == 0, done.error
     shape = re.sub(r"(?<=actual: )\S+?(?=\))", "X", done.out)

@@ -1,4 +1,4 @@
-"""The mission's own test files, as written there, against a server that answers well, badly,
+"""The test files of the specification, as it has them, against a server that answers well, badly,
 or not at all. What judges is Arbiter, through the same server."""
 
 import json
@@ -38,8 +38,8 @@ def block(name):
     return (VALID / f"{name}.yaml").read_text(encoding="utf-8")
 
 
-def mission(folder, url):
-    """The mission's project: its pipeline with SQLite for Postgres, its tests as they are."""
+def specified_project(folder, url):
+    """The specified project: its pipeline with SQLite for Postgres, its tests as they are."""
     make(folder)
     pipeline = block("customer_sentiment").replace("postgres://", "sqlite://")
     tests = "\n".join(map(block, ("unit_tests", "distributional_tests", "integration_tests")))
@@ -99,7 +99,7 @@ def verdicts(project):
 
 def test_a_good_model_passes_all_of_them(tmp_path):
     with OpenAiServer(model(str, {"score": 0.96, "unsupported_statements": []})) as server:
-        project = mission(tmp_path / "work", server.url)
+        project = specified_project(tmp_path / "work", server.url)
         done = pytest_in(project, env={"LOOM_TEST_KEY": "k"}).expect(0, passed=7)
     assert "customer_sentiment (v2.1.0): 7 tests, 7 pass" in done.out
     assert verdicts(project) == dict.fromkeys(NAMES, "pass")
@@ -119,7 +119,7 @@ def test_a_bad_model_fails_each_of_them_for_its_own_reason(tmp_path):
         return answer(request).replace('"its words"', json.dumps("much " * 3600))
 
     with OpenAiServer(respond) as server:
-        project = mission(tmp_path / "work", server.url)
+        project = specified_project(tmp_path / "work", server.url)
         done = pytest_in(project, env={"LOOM_TEST_KEY": "k"}).expect(1, failed=7)
     assert verdicts(project) == dict.fromkeys(NAMES, "fail")
     for line in (
@@ -144,7 +144,7 @@ def test_a_bad_model_fails_each_of_them_for_its_own_reason(tmp_path):
 def test_without_a_model_all_of_them_are_unverified(tmp_path, absent):
     url = "http://127.0.0.1:9/v1"
     environment = {"LOOM_TEST_KEY": "k"} if absent == "server" else {}
-    project = mission(tmp_path / "work", url)
+    project = specified_project(tmp_path / "work", url)
     done = pytest_in(project, env=environment).expect(0, unverified=7)
     reason = "LOOM_TEST_KEY" if absent == "key" else "127.0.0.1:9"
     named = [line for line in done.out.splitlines() if line.strip().startswith("unverified: ")]
