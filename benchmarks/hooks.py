@@ -8,6 +8,7 @@ data set each, and 2,000 other files.
 
 import argparse
 import os
+import shlex
 import shutil
 import statistics
 import subprocess
@@ -55,7 +56,8 @@ def prepare(folder: Path, kind: str) -> Path:
             cwd=clone, env={**os.environ, **CLEAN}, check=True, capture_output=True,
         )  # fmt: skip
     elif kind == "python":
-        hook.write_text(f"#!{PYTHON}\n")
+        # A `#!` line with the path of Python would fail if the path has a space.
+        hook.write_text(f"#!/bin/sh\nexec {shlex.quote(PYTHON)} -c pass\n")
         hook.chmod(0o755)
     elif kind == "framework":
         (clone / ".pre-commit-config.yaml").write_text(FRAMEWORK)
