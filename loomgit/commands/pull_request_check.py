@@ -101,8 +101,8 @@ def _trusted(wiring: Wiring, change: GuardedChange, *, fork: bool) -> Iterator[N
     if change.base is None:
         raise UserError(f"a pull request from a fork needs a base: {change.why}")
     reference = wiring.at(change.base)
-    wiring.trust.only(change.base, reference)
     try:
+        wiring.trust.only(change.base, reference)
         yield
     finally:
         reference.close()

@@ -6,30 +6,27 @@ It pairs the cases, compares each metric over them, and decides. Tests, the Pyth
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 from msgspec.structs import replace
 
 from loomgit.comparison.differences import question_differences
+from loomgit.comparison.metrics import MetricResult, compare_metrics
 from loomgit.domain.comparison import (
     MAX_LOST_SHARE,
     CaseChange,
     Limits,
     MeasuredSide,
     Metric,
-    MetricKind,
     Outcome,
     PipelineComparison,
     lost_note,
     worst_outcome,
 )
-from loomgit.domain.judging import count_passes
 from loomgit.domain.models import other_models
-from loomgit.domain.pairing import PairedCases, pair_cases
-from loomgit.stats.errors import NoValues
-from loomgit.stats.gate import CONFIRMATION_P, MetricChange, compare, compare_rise, compare_unpaired
+from loomgit.domain.pairing import pair_cases
+from loomgit.stats.gate import CONFIRMATION_P, MetricChange
 from loomgit.stats.multiple_testing import decide_family
 from loomgit.stats.samples import ROUNDING
 
@@ -39,18 +36,8 @@ if TYPE_CHECKING:
     from loomgit.domain.definitions import Evaluate
     from loomgit.domain.runs import Case
 
-SHOWN_RISE = 0.1  # the limit for cost and latency if `max_rise` is not set
-PASSES = "pass_rate"
 OLD_FORMAT = "the results come from another version of Loom: --run-missing measures them again"
 UNPAIRED = "unpaired: the sides may have different cases, so only large changes are detected"
-Row = list[float]
-
-
-class MetricResult(Struct, frozen=True):
-    """A metric with its change. `change` is None if the metric could not be compared."""
-
-    metric: Metric
-    change: MetricChange | None = None
 
 
 class ComparisonDraft(Struct, frozen=True):
@@ -107,7 +94,7 @@ def compare_sides(
         notes = (*comparison.notes, "no case has results of the same question on both sides")
         comparison = replace(comparison, outcome="not_comparable", notes=notes)
         return ComparisonDraft(comparison, limits=limits)
-    results = tuple(_compare_metrics(base, head, pairs, limits, evaluate))
+    results = tuple(compare_metrics(base, head, pairs, limits, evaluate))
     return ComparisonDraft(comparison, results, limits)
 
 
@@ -154,31 +141,6 @@ def _means(case: Case) -> dict[str, float]:
     return means
 
 
-def _compare_metrics(
-    base: MeasuredSide,
-    head: MeasuredSide,
-    pairs: PairedCases,
-    limits: Limits,
-    evaluate: Evaluate | None,
-) -> Iterable[MetricResult]:
-    before, after = (_cases_to_compare(side, pairs, limits) for side in (base, head))
-    names = dict.fromkeys(name for case in (*before, *after) for name in case.scores)
-    for name in names:
-        judges = (side.judges.get(name, ()) for side in (base, head))
-        if reason := judges_differ(*judges):
-            yield MetricResult(Metric(name, "score", True, "not_comparable", reason=reason))
-        else:
-            rows = [_scores(case, name) for case in before], [_scores(case, name) for case in after]
-            rows = rows if limits.unpaired else _without_unjudged(*rows)
-            yield _compare_scores(name, *rows, limits)
-    passes_before, passes_after = ([_passes(c, evaluate) for c in side] for side in (before, after))
-    yield _compare_scores(PASSES, passes_before, passes_after, limits, gated=False)
-    kinds: tuple[MetricKind, ...] = ("cost", "latency")
-    for kind in kinds:
-        amounts = [_amount(c, kind) for c in before], [_amount(c, kind) for c in after]
-        yield _compare_amounts(kind, *amounts, limits)
-
-
 def _model_notes(base: MeasuredSide, head: MeasuredSide) -> Iterable[str]:
     """Yield notes about the models that answered, by the names that the providers report."""
     for name, side in (("base", base), ("head", head)):
@@ -187,123 +149,6 @@ def _model_notes(base: MeasuredSide, head: MeasuredSide) -> Iterable[str]:
     before, after = (" and ".join(sorted(side.served)) for side in (base, head))
     if before and after and before != after and base.side.model == head.side.model:
         yield f"the model as served differs: {before} -> {after}"
-
-
-def judges_differ(base: Iterable[str], head: Iterable[str]) -> str:
-    """Return a line if the judges of the sides differ, or "" if they are equal or unknown."""
-    before, after = sorted(set(base)), sorted(set(head))
-    if not before or not after or before == after:
-        return ""
-    return f"the judge as served differs: {' and '.join(before)} -> {' and '.join(after)}"
-
-
-def _cases_to_compare(side: MeasuredSide, pairs: PairedCases, limits: Limits) -> list[Case]:
-    if limits.unpaired:
-        return list(side.cases.values())
-    return [side.cases[name] for name in pairs.common]
-
-
-def _scores(case: Case, name: str) -> Row:
-    return [math.nan if value is None else value for value in case.scores.get(name, [])]
-
-
-def _without_unjudged(base: list[Row], head: list[Row]) -> tuple[list[Row], list[Row]]:
-    """Return the rows without the cases that the evaluator judged on neither side.
-
-    If it judged a case on one side only, the other side has one missing score.
-    """
-    pairs = [pair for pair in zip(base, head, strict=True) if any(pair)]
-    return [old or [math.nan] for old, _ in pairs], [new or [math.nan] for _, new in pairs]
-
-
-def _passes(case: Case, evaluate: Evaluate | None) -> Row:
-    """Return 1 for each sample that passes, else 0. The row is empty if all samples are lost."""
-    known = [values for values in case.scores.values() if any(v is not None for v in values)]
-    unanswered = not case.passed and case.latency is None  # without a reply, nothing is judged
-    if not known and (case.scores or unanswered):
-        return []
-    passed = case.passed if evaluate is None else count_passes(case, evaluate)
-    return [1.0] * passed + [0.0] * (case.samples - passed)
-
-
-def _amount(case: Case, kind: MetricKind) -> Row:
-    value = case.cost if kind == "cost" else case.latency
-    return [] if value is None else [value]
-
-
-def _compare_scores(
-    name: str, base: list[Row], head: list[Row], limits: Limits, *, gated: bool = True
-) -> MetricResult:
-    blank = Metric(name, "score", gated, "inconclusive", limit=limits.max_drop)
-    try:
-        if limits.unpaired:
-            change = compare_unpaired(base, head, max_drop=limits.max_drop)
-        else:
-            change = compare(base, head, max_drop=limits.max_drop, scope=limits.scope)
-    except NoValues:
-        return MetricResult(replace(blank, reason="no case has a score on both sides"))
-    means = _paired_means(base, head) if not limits.unpaired else (_mean(base), _mean(head))
-    low, high = change.interval.low, change.interval.high
-    metric = replace(blank, base=means[0], head=means[1], delta=change.delta, low=low, high=high)
-    return MetricResult(_with_change(metric, change), change)
-
-
-def _compare_amounts(
-    kind: MetricKind, base: list[Row], head: list[Row], limits: Limits
-) -> MetricResult:
-    gated = limits.max_rise is not None
-    max_rise = limits.max_rise if limits.max_rise is not None else SHOWN_RISE
-    blank = Metric(kind, kind, gated, "inconclusive", limit=max_rise)
-    if limits.unpaired:
-        return MetricResult(replace(blank, gated=False, reason="only compared for paired cases"))
-    try:
-        change = compare_rise(base, head, max_rise=max_rise)
-    except NoValues:
-        return MetricResult(replace(blank, reason="no case has a value on both sides"))
-    means = _paired_means(base, head)
-    low, high = _ratio(change.interval.high), _ratio(change.interval.low)
-    metric = replace(
-        blank, base=means[0], head=means[1], delta=change.ratio - 1.0, low=low, high=high
-    )
-    return MetricResult(_with_change(metric, change), change)
-
-
-def _ratio(shift: float) -> float:
-    """Convert a bound of minus the mean log ratio to a share. An unknown bound stays infinite."""
-    return math.inf if shift < -700 else math.exp(-shift) - 1.0
-
-
-def _with_change(metric: Metric, change: MetricChange) -> Metric:
-    detects = None if math.isinf(change.detects) else change.detects
-    if detects is not None and metric.kind != "score":
-        detects = math.exp(detects) - 1.0
-    return replace(
-        metric,
-        outcome=change.outcome,
-        p=change.p,
-        adjusted=change.adjusted,
-        detects=detects,
-        cases=change.cases,
-        samples=change.samples,
-        missing=change.missing,
-        method=change.interval.method,
-    )
-
-
-def _paired_means(base: Sequence[Row], head: Sequence[Row]) -> tuple[float, float]:
-    """Return the means of both sides over the cases with a value on both. Cases weigh equally."""
-    rows = [(_known(old), _known(new)) for old, new in zip(base, head, strict=True)]
-    means = [(sum(old) / len(old), sum(new) / len(new)) for old, new in rows if old and new]
-    return sum(old for old, _ in means) / len(means), sum(new for _, new in means) / len(means)
-
-
-def _mean(rows: Sequence[Row]) -> float:
-    means = [sum(known) / len(known) for row in rows if (known := _known(row))]
-    return sum(means) / len(means)
-
-
-def _known(row: Row) -> Row:
-    return [value for value in row if not math.isnan(value)]
 
 
 def decide(drafts: Sequence[ComparisonDraft]) -> list[PipelineComparison]:
@@ -318,19 +163,26 @@ def decide(drafts: Sequence[ComparisonDraft]) -> list[PipelineComparison]:
     return [_decide_pipeline(draft, decided) for draft in drafts]
 
 
-def confirm(first: PipelineComparison, second: PipelineComparison) -> PipelineComparison:
+def confirm(first: PipelineComparison, second: ComparisonDraft) -> PipelineComparison:
     """Return the first comparison, corrected by a second comparison that uses new samples.
 
-    A metric stays degraded only if the new samples agree (one-sided p <= 0.25). If nothing has
-    really changed, 1.3 % of gates still block.
+    A metric stays degraded if the new samples agree (one-sided p <= 0.25), and if too many of them
+    are missing to tell. If nothing has really changed, 1.3 % of gates still block.
     """
-    second_metrics = {metric.name: metric for metric in second.metrics}
+    second_results = {_identity(result.metric): result for result in second.results}
     metrics = [
-        _confirm(metric, second_metrics.get(metric.name)) if metric.gated else metric
+        _confirm(metric, second_results.get(_identity(metric)), second.limits)
+        if metric.gated and metric.outcome == "degraded"
+        else metric
         for metric in first.metrics
     ]
     outcome = worst_outcome([metric.outcome for metric in metrics if metric.gated])
     return replace(first, metrics=tuple(metrics), outcome=outcome)
+
+
+def _identity(metric: Metric) -> tuple[str, bool, str]:
+    """Identify a metric. An evaluator may have the name `cost`, `latency` or `pass_rate`."""
+    return metric.kind, metric.gated, metric.name
 
 
 def without_confirmation(comparison: PipelineComparison, reason: str) -> PipelineComparison:
@@ -347,12 +199,15 @@ def without_confirmation(comparison: PipelineComparison, reason: str) -> Pipelin
     return replace(comparison, metrics=metrics)
 
 
-def _confirm(metric: Metric, again: Metric | None) -> Metric:
-    if metric.outcome != "degraded" or again is None or again.p is None:
+def _confirm(metric: Metric, again: MetricResult | None, limits: Limits) -> Metric:
+    if again is None or again.change is None:
         return metric
-    if again.p <= CONFIRMATION_P:
-        return replace(metric, reason=f"measured again, and confirmed (p = {again.p:.2g})")
-    reason = f"measured again, and not confirmed (p = {again.p:.2g})"
+    change = again.change
+    if change.missing_share > limits.max_error_rate:
+        return replace(metric, reason=f"not confirmed: {_missing_values(again.metric, change)}")
+    if change.p <= CONFIRMATION_P:
+        return replace(metric, reason=f"measured again, and confirmed (p = {change.p:.2g})")
+    reason = f"measured again, and not confirmed (p = {change.p:.2g})"
     return replace(metric, outcome="inconclusive", reason=reason)
 
 
@@ -394,7 +249,12 @@ def _check_missing(metric: Metric, change: MetricChange, limits: Limits) -> Metr
     degraded."""
     if change.missing_share <= limits.max_error_rate:
         return metric
-    share = f"{change.missing_share:.0%} of a side"
-    reason = f"{change.missing} samples ({share}) have no score: measure them again"
+    reason = f"{_missing_values(metric, change)}: measure them again"
     outcome: Outcome = "degraded" if metric.outcome == "degraded" else "inconclusive"
     return replace(metric, outcome=outcome, reason=reason)
+
+
+def _missing_values(metric: Metric, change: MetricChange) -> str:
+    """Return how many samples have no value, as a part of a message."""
+    noun = "score" if metric.kind == "score" else metric.kind
+    return f"{change.missing} samples ({change.missing_share:.0%} of a side) have no {noun}"

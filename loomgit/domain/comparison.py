@@ -46,12 +46,21 @@ class Side(Struct, frozen=True):
     measured: bool = False
 
 
+class CaseAmounts(Struct, frozen=True):
+    """The cost in USD and the latency in seconds of each sample of a case; None if unknown."""
+
+    cost: tuple[float | None, ...]
+    latency: tuple[float | None, ...]
+
+
 class MeasuredSide(Struct, frozen=True):
     """The results of one side of a comparison.
 
     `cases` maps ids to cases. `question` is the part of the definition that all cases share:
     evaluators and judge. `judges` are the models that served each evaluator, and `served` the
-    models that answered the prompt. Both use the names that the providers report.
+    models that answered the prompt. Both use the names that the providers report. `amounts` has the
+    cost and latency of each sample, by id and definition of the case; a case without an entry has
+    only its means.
     """
 
     side: Side
@@ -59,6 +68,7 @@ class MeasuredSide(Struct, frozen=True):
     question: Mapping[str, object]
     judges: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     served: tuple[str, ...] = ()
+    amounts: Mapping[tuple[str, str], CaseAmounts] = field(default_factory=dict)
 
 
 def cases_by_id(cases: Iterable[Case]) -> dict[str, Case]:

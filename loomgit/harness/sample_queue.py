@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from msgspec.structs import replace
@@ -70,6 +71,7 @@ class SampleQueue:
         self._limit_reached = False  # true if draws wait beyond the limit
         self._running = 0
         self._stopping = False
+        self._end_error: BaseException | None = None  # set at the end of the loop
 
     # -- for the caller
 
@@ -84,6 +86,8 @@ class SampleQueue:
             self._places[draw.name] = len(self._places)
             if draw.name in known:
                 future.set_result(replace(known[draw.name], reused=True))
+            elif self._end_error is not None:
+                _fail(future, self._end_error)
             else:
                 added.append(draw)
         if added:
@@ -121,7 +125,14 @@ class SampleQueue:
         """Call a function in the queue's thread, between two steps of the draws, and return the
         function's result."""
         result: Future[T] = Future()
-        self._loop.call(lambda: result.set_result(function()))
+
+        def call() -> None:
+            try:
+                result.set_result(function())
+            except BaseException as error:  # noqa: BLE001 - the caller's thread raises it
+                result.set_exception(error)
+
+        self._loop.call(call)
         return result.result()
 
     @property
@@ -161,9 +172,10 @@ class SampleQueue:
     def _end(self, error: BaseException | None) -> None:
         if error is not None and self._board is not None:
             self._board.leave()
+        # `plan` adds a future before it reads this attribute, so that no future is overlooked.
+        self._end_error = error or RuntimeError("the queue is closed")
         for future in list(self._futures.values()):
-            if not future.done():
-                future.set_exception(error or RuntimeError("the queue is closed"))
+            _fail(future, self._end_error)
 
     def _pump(self) -> None:
         """Start as many draws as the concurrency allows."""
@@ -263,6 +275,11 @@ class SampleQueue:
         return replace(
             lost, usage=bill.usage, calls=bill.calls, judge_cost=bill.judging, cost=bill.cost
         )
+
+
+def _fail(future: Future[Sample], error: BaseException) -> None:
+    with suppress(InvalidStateError):  # it has a result, or the other thread has set the error
+        future.set_exception(error)
 
 
 def _with_whole_cost(sample: Sample, bill: Bill) -> Sample:

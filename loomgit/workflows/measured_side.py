@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from loomgit.domain.comparison import MeasuredSide, Side
+from loomgit.domain.comparison import CaseAmounts, MeasuredSide, Side
 from loomgit.harness.results import judge_models, served_models, side_cases
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from loomgit.domain.samples import CaseSamples
     from loomgit.pipeline.plan import Plan
@@ -19,5 +19,21 @@ def measured_now(plan: Plan, cases: Sequence[CaseSamples], commit: str = "") -> 
     side = Side(commit, plan.fingerprint(), plan.prompt.name, plan.model, measured=True)
     judges = {name: tuple(models) for name, models in judge_models(cases).items()}
     return MeasuredSide(
-        side, side_cases(cases), plan.question(), judges, tuple(served_models(cases))
+        side,
+        side_cases(cases),
+        plan.question(),
+        judges,
+        tuple(served_models(cases)),
+        sample_amounts(cases),
     )
+
+
+def sample_amounts(cases: Iterable[CaseSamples]) -> dict[tuple[str, str], CaseAmounts]:
+    """Return the cost and latency of each sample, by id and definition of the case."""
+    return {
+        (case.id, case.definition): CaseAmounts(
+            cost=tuple(None if sample.lost else sample.cost for sample in case.samples),
+            latency=tuple(None if sample.lost else sample.latency for sample in case.samples),
+        )
+        for case in cases
+    }

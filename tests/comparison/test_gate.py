@@ -5,7 +5,13 @@ from msgspec.structs import replace
 
 from loomgit.comparison.differences import differences
 from loomgit.comparison.gate import compare_sides, decide
-from loomgit.domain.comparison import Limits, MeasuredSide, Side
+from loomgit.domain.comparison import (
+    Limits,
+    MeasuredSide,
+    QuestionDifference,
+    Side,
+    with_changed_question,
+)
 from loomgit.domain.runs import Case
 
 QUESTION = {
@@ -243,6 +249,22 @@ def test_one_evaluator_that_cannot_be_compared_hides_no_degradation_of_another()
     found = compare(both(1.0, "a"), both(0.0, "b"))
     assert found.outcome == "degraded"
     assert metric(found, "tone").outcome == "not_comparable"
+
+
+@pytest.mark.parametrize(
+    ("base", "head", "outcome"),
+    [
+        (GOOD, GOOD, "inconclusive"),
+        (BAD, GOOD, "inconclusive"),
+        (GOOD, BAD, "degraded"),
+        (GOOD[:8], [*GOOD[:7], *BAD[7:8]], "inconclusive"),
+    ],
+)
+def test_a_head_that_changed_the_question_proves_no_quality(base, head, outcome):
+    part = QuestionDifference("gate.threshold", "0.9", "0.1")
+    found = compare(side(base), side(head))
+    assert with_changed_question(found, [part]).outcome == outcome
+    assert with_changed_question(found, []) == found
 
 
 def test_cases_whose_question_differs_leave_the_gate():

@@ -7,6 +7,7 @@ import pytest
 
 from loomgit.comparison.gate import compare_sides, confirm, decide, without_confirmation
 from loomgit.domain.comparison import MeasuredSide, Side
+from loomgit.domain.samples import Judgement
 from loomgit.harness.distributional import limit_samples
 from loomgit.harness.drift import judge_drift
 from loomgit.harness.policies import policy_limits
@@ -15,6 +16,7 @@ from loomgit.harness.results import side_cases
 from loomgit.harness.sampling_plan import drawn_cases, in_draw_order
 from loomgit.harness.verdicts import blocks, inconclusive_policy
 from loomgit.stats.gate import compare
+from loomgit.workflows.measured_side import sample_amounts
 from tests.harness.replies import case, cases, distributional, lost, reply
 
 REGRESSION = "type: regression, baseline: main"
@@ -25,21 +27,25 @@ QUESTION = {"format": 3, "evaluators": {"quality": {"type": "exact_match"}}, "ju
 
 
 def side(samples):
-    return MeasuredSide(Side("c", "f", "v1", "m"), side_cases(samples), QUESTION)
+    end = Side("c", "f", "v1", "m")
+    return MeasuredSide(end, side_cases(samples), QUESTION, amounts=sample_amounts(samples))
 
 
-def compared(test, head, base, left_out=frozenset()):
+def draft(test, head, base):
+    known = None if base is None else side(base)
     limits = policy_limits(test.policy)
-    known = None if base is None else side([c for c in base if c.id not in left_out])
-    (found,) = decide([compare_sides("faq", known, side(limit_samples(head, test.policy)), limits)])
-    return found
+    return compare_sides("faq", known, side(limit_samples(head, test.policy)), limits)
+
+
+def compared(test, head, base):
+    return decide([draft(test, head, base)])[0]
 
 
 def regression(head, base, keys="", *, fresh=None, strict=False):
     test = distributional(f"{REGRESSION}, {keys}")
     found = compared(test, head, base)
     if fresh is not None:
-        found = confirm(found, compared(test, *fresh))
+        found = confirm(found, draft(test, *fresh))
     how = inconclusive_policy(test.policy, strict=strict)
     return judge_regression(test, limit_samples(head, test.policy), found, inconclusive=how)
 
@@ -158,6 +164,48 @@ def test_cost_and_latency_are_gated_where_the_test_says_so():
     )  # fmt: skip
     unknown = regression(cases([0.9] * 60, cost=None), base, "max_rise: 10%")
     assert [c.verdict for c in unknown.checks] == ["pass", "unverified", "pass"]
+
+
+def test_many_samples_of_a_few_cases_show_a_rise():
+    base = [case(i, *(reply(n) for n in range(20))) for i in range(4)]
+    dear = [case(i, *(reply(n, cost=0.002) for n in range(20))) for i in range(4)]
+    line = regression(dear, base, "samples: 20, max_rise: 10%").checks[1]
+    assert (line.verdict, line.actual, line.n) == ("fail", "+100.0%", 4)
+
+
+def test_a_lost_reply_does_not_hide_the_cost_of_the_others():
+    base = [case(i, *(reply(n) for n in range(25))) for i in range(20)]
+    dear = [case(i, lost(), *(reply(n, cost=0.002) for n in range(1, 25))) for i in range(20)]
+    line = regression(dear, base, "samples: 25, max_rise: 10%").checks[1]
+    assert (line.verdict, line.actual, line.n) == ("fail", "+100.0%", 20)
+
+
+def test_a_price_that_is_unknown_for_many_cases_proves_nothing():
+    base = cases([0.9] * 60)
+    half = [case(i, reply(cost=None if i % 2 else 0.001)) for i in range(60)]
+    line = regression(half, base, "max_rise: 10%").checks[1]
+    assert line.verdict == "inconclusive"
+    assert "30 samples (50% of a side) have no cost" in line.note
+
+
+@pytest.mark.parametrize("name", ["cost", "latency", "pass_rate"])
+def test_an_evaluator_with_the_name_of_a_metric_is_confirmed_by_its_own_scores(name):
+    def named(score, cost, n=60):
+        judged = {name: Judgement(score, "", threshold=0.7)}
+        return [case(i, reply(0, score, judgements=judged, cost=cost)) for i in range(n)]
+
+    base, head = named(0.9, 0.002), named(0.7, 0.001)
+    found = regression(head, base, "confirm: true", fresh=(head, base))
+    assert found.verdict == "fail"
+    assert "measured again, and confirmed" in found.checks[0].note
+
+
+def test_a_second_measurement_without_scores_does_not_acquit():
+    head, base = noisy(0.75, seed=1), noisy(0.85, seed=2)
+    silent = [case(c.id, reply(score=None)) if int(c.id) % 50 else c for c in head]
+    line = regression(head, base, "confirm: true", fresh=(silent, base)).checks[0]
+    assert line.verdict == "fail"
+    assert "not confirmed: 196 samples (98% of a side) have no score" in line.note
 
 
 def test_lost_replies_are_excluded_and_too_many_are_an_error():

@@ -219,3 +219,23 @@ def test_nobody_waits_for_another_process_once_it_closes():
     session.plan(Model().draws(1))
     session.start()
     session.close()
+
+
+def test_after_a_failure_each_draw_raises_it_also_new_ones():
+    async def fail():
+        raise KeyError("a bug")
+
+    queue = SampleQueue(concurrency=1)
+    for number in range(2):
+        with pytest.raises(BaseExceptionGroup):
+            queue.take(Draw(f"case-{number}", 0, fail))
+    queue.close()
+
+
+def test_a_function_that_fails_in_the_queue_fails_for_its_caller():
+    model = Model()
+    with SampleQueue(concurrency=1) as queue:
+        queue.take(model.draw(1))
+        with pytest.raises(ZeroDivisionError):
+            queue.apply(lambda: 1 // 0)
+        assert queue.take(model.draw(2)).text == "2"

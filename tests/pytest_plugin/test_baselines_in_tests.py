@@ -368,3 +368,64 @@ def test_a_baseline_that_is_named_and_not_there_fails(tmp_path, server, project)
     done = pytest_in(project, "--loom-baseline", "v8").expect(1, failed=2)
     assert "there is no revision v8" in done.out
     assert runs(project)[-1]["tests"][0]["verdict"] == "error"
+
+
+def test_two_test_files_may_have_cases_with_the_same_ids(tmp_path, server):
+    server.respond = worse
+    first = REVIEWS.replace("r-", "")
+    second = first.replace("It is", "Really").replace("This is", "Very")
+    test = "distributional_tests:\n  - {name: no_drop, type: regression, max_drop: 0.02}\n"
+    project = project_with(
+        tmp_path / "work",
+        server,
+        f"dataset: data/reviews.csv\n{test}",
+        **{
+            "data/reviews.csv": first,
+            "data/second.csv": second,
+            "tests/second_test.yaml": f"pipeline: demo\ndataset: data/second.csv\n{test}",
+        },
+    )
+    assert loom(project, "test").code == 0
+    git(project, "checkout", "-q", "-b", "hurry")
+    change(project, "Hurry.")
+    done = loom(project, "test")
+    assert done.code == 1
+    assert done.out.count("❌ label drop < 0.02 against the baseline (actual: 0.167") == 2, done.out
+
+
+def test_drift_does_not_compare_cases_that_have_changed(project):
+    assert loom(project, "test").code == 0
+    git(project, "checkout", "-q", "-b", "other")
+    other = REVIEWS.replace("It is", "Really").replace("This is", "Very")
+    commit(project, {"data/reviews.csv": other})
+    change(project, "Be kind.")
+    assert loom(project, "compare", "--run-missing").code == 0
+    done = loom(project, "test")
+    assert "no case has this value on both sides" in done.out, done.out
+
+
+def test_only_cases_of_the_baselines_own_tests_are_measured_again(tmp_path, server):
+    """The head adds cases on which it is better than the baseline."""
+
+    def respond_to(request):
+        text = request["messages"][-1]["content"]
+        number = int(text.partition("(")[2].partition(")")[0] or 0)
+        if number >= 1000 and "Hurry" not in text:
+            return respond(request).replace("negative", "neutral").replace("positive", "neutral")
+        return respond(request) if number >= 1000 else worse(request)
+
+    server.respond = respond_to
+    project = project_with(tmp_path / "work", server, CONFIRMED, **{"data/reviews.csv": REVIEWS})
+    assert loom(project, "test").code == 0
+    git(project, "checkout", "-q", "-b", "hurry")
+    new = "".join(
+        f"n-{n},{'This is great' if n % 2 else 'It is broken'} ({1000 + n}),"
+        f"{'positive' if n % 2 else 'negative'}\n"
+        for n in range(ROWS)
+    )
+    commit(project, {"data/reviews.csv": REVIEWS + new})
+    change(project, "Hurry.")
+    assert loom(project, "compare", "--run-missing").code == 1
+    done = loom(project, "test")
+    assert done.code == 1, done.out
+    assert "measured again, and confirmed" in done.out

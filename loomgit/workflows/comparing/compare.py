@@ -192,8 +192,7 @@ class CompareWorkflow:
             except Untrusted as error:
                 pair.notes.append(f"not confirmed by a second measurement: {error.message}")
                 continue
-            (second,) = decide([_draft(pair, *sides)])
-            decided[pair.name] = confirm(result, second)
+            decided[pair.name] = confirm(result, _draft(pair, *sides))
 
     def _measure(
         self, pairs: Sequence[PipelinePair], heads: ProjectRevision, bases: ProjectRevision

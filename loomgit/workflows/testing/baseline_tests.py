@@ -26,7 +26,7 @@ from loomgit.harness.regression import judge_regression, not_comparable
 from loomgit.harness.samples import missing_replies
 from loomgit.harness.sampling_plan import drawn_cases
 from loomgit.harness.verdicts import inconclusive_policy
-from loomgit.workflows.measured_side import measured_now
+from loomgit.workflows.measured_side import measured_now, sample_amounts
 from loomgit.workflows.testing.baseline import TestBaselines
 from loomgit.workflows.testing.remeasure import Remeasurer
 
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from loomgit.domain.comparison import Limits, MeasuredSide, PipelineComparison
     from loomgit.domain.records import Record
+    from loomgit.domain.runs import Case
     from loomgit.domain.samples import CaseSamples, Sample, TestResult
     from loomgit.wiring.revision import PipelineVersion
     from loomgit.workflows.testing.baseline import TestBaseline
@@ -91,9 +92,9 @@ class BaselineTests(Struct, frozen=True):
         if isinstance(test, Drift):
             result = self._judge_drift(test, used, baseline, base, comparison)
         else:
-            if comparison.outcome == "degraded" and limits.confirm:
+            if base is not None and comparison.outcome == "degraded" and limits.confirm:
                 comparison, confirming = self._confirm(
-                    sampled, test, records, baseline, comparison, limits
+                    sampled, test, records, baseline, base, comparison, limits
                 )
             options = self.options
             inconclusive = inconclusive_policy(
@@ -124,9 +125,19 @@ class BaselineTests(Struct, frozen=True):
         base = baseline.measured
         if changed is not None:
             base = with_own_cases(base, added=changed.added, changed=changed.changed)
-        data = {name: case for name, case in base.cases.items() if is_data_case(name)}
-        drawn = drawn_cases({case.id for case in cases}, data, test.sample_size)
-        return replace(base, cases={name: case for name, case in data.items() if name in drawn})
+        definitions = {case.id: case.definition for case in cases}
+        data: dict[str, Case] = {}
+        for case in base.cases.values():
+            # Two test files may have cases with the same id: prefer the one that the test has.
+            is_own = case.definition == definitions.get(case.id)
+            if is_data_case(case.id) and (is_own or case.id not in data):
+                data[case.id] = case
+        drawn = drawn_cases(definitions, data, test.sample_size)
+        return replace(
+            base,
+            cases={name: case for name, case in data.items() if name in drawn},
+            amounts=sample_amounts(baseline.cases),
+        )
 
     @staticmethod
     def _judge_drift(
@@ -145,8 +156,10 @@ class BaselineTests(Struct, frozen=True):
                 return not_comparable(test, f"not comparable: {metric.name}: {metric.reason}")
         if base is None:
             return judge_drift(test, cases, None)
+        compared = {(case.id, case.definition) for case in base.cases.values()}
         samples = cases if baseline.same else baseline.cases
-        return judge_drift(test, cases, [case for case in samples if case.id in base.cases])
+        base_samples = [case for case in samples if (case.id, case.definition) in compared]
+        return judge_drift(test, cases, base_samples)
 
     def _confirm(
         self,
@@ -154,15 +167,22 @@ class BaselineTests(Struct, frozen=True):
         test: Regression,
         records: Sequence[Record],
         baseline: TestBaseline,
+        base: MeasuredSide,
         comparison: PipelineComparison,
         limits: Limits,
     ) -> tuple[PipelineComparison, Iterable[Sample]]:
-        """Measure both sides again. A degradation is confirmed only if both measurements show
-        it."""
-        measured = self.remeasurer.draw(sampled, records, test.policy, baseline)
+        """Measure both sides of the compared cases again. A degradation is confirmed only if both
+        measurements show it."""
+        definitions = {case.id: case.definition for case in base.cases.values()}
+        compared = [
+            record
+            for record in records
+            if (case := sampled.case(record)).definition == definitions.get(case.id)
+        ]
+        measured = self.remeasurer.draw(sampled, compared, test.policy, baseline)
         if measured.why:
             return without_confirmation(comparison, measured.why), measured.samples
         plan = sampled.version.plan
-        base, head = measured_now(plan, measured.baseline), measured_now(plan, measured.candidate)
-        (second,) = decide([compare_sides(comparison.pipeline, base, head, limits)])
+        sides = measured_now(plan, measured.baseline), measured_now(plan, measured.candidate)
+        second = compare_sides(comparison.pipeline, *sides, limits)
         return confirm(comparison, second), measured.samples

@@ -350,7 +350,7 @@ class TestJudge:
         changes = [
             f"{metric.name}: {metric.base:.3f} -> {metric.head:.3f}, p = {metric.adjusted:.3f}"
             for metric in comparison.metrics
-            if metric.outcome == "degraded"
+            if metric.gated and metric.outcome == "degraded"
         ]
         return RegressionCheck(
             f"{pipeline} got worse than {test_baseline.name}: {'; '.join(changes)}"

@@ -97,9 +97,15 @@ class Remeasurer(Struct, frozen=True):
             taken = tuple(self.pool.take(draw) for draw in draws)
             samples = CaseSamples(case.id, case.key, case.definition, case.record.input, taken)
             sides[side is not sampled].append(samples)
-        lost = [sample for side in sides for case in side for sample in case.samples if sample.lost]
-        why = lost[0].failure if len(lost) > max_error_rate * len(all_draws) else ""
+        why = next(filter(None, (_loss(side, max_error_rate) for side in sides)), "")
         return Remeasurement(tuple(sides[0]), tuple(sides[1]), why)
+
+
+def _loss(side: Sequence[CaseSamples], max_error_rate: float) -> str:
+    """Return the reason if too many samples of a side are lost, else ""."""
+    samples = [sample for case in side for sample in case.samples]
+    lost = [sample for sample in samples if sample.lost]
+    return lost[0].failure if len(lost) > max_error_rate * len(samples) else ""
 
 
 def _pairs(
@@ -110,10 +116,10 @@ def _pairs(
 ) -> Iterator[tuple[TestCase, TestCase, int]]:
     """Yield each case that has results in the baseline, in the form of both sides, with the first
     index that has no sample in the baseline."""
-    measured = {case.id: case for case in baseline.cases}
+    measured = {(case.id, case.definition): case for case in baseline.cases}
     for record in records:
         head_case = sampled.case(record)
-        known = measured.get(head_case.id)
-        if known is not None and known.definition == head_case.definition:
+        known = measured.get((head_case.id, head_case.definition))
+        if known is not None:
             first = 1 + max((sample.index for sample in known.samples), default=-1)
             yield head_case, base.case(record), first

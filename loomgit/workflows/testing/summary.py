@@ -155,7 +155,8 @@ class Summary(Struct):
         if comparison.differs:
             differences = "; ".join(map(str, comparison.differs))
             note = f"not comparable with {baseline.name}: {differences}"
-        return number, {metric.name: metric for metric in comparison.metrics}, note
+        scores = {m.name: m for m in comparison.metrics if m.gated and m.kind == "score"}
+        return number, scores, note
 
 
 def _bounded(values: Sequence[float]) -> tuple[float, float, float]:
