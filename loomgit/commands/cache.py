@@ -97,7 +97,7 @@ def _path(options: Common) -> Path:
 
 
 def _age(seconds: float) -> str:
-    """`3.2 days`, `5.0 hours`, `12 minutes`."""
+    """Return an age as text: `3.2 days`, `5.0 hours`, `12 minutes`."""
     if seconds >= DAY:
         return f"{seconds / DAY:.1f} days"
     return f"{seconds / 3600:.1f} hours" if seconds >= 3600 else f"{seconds / 60:.0f} minutes"

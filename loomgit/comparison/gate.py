@@ -166,8 +166,9 @@ def decide(drafts: Sequence[ComparisonDraft]) -> list[PipelineComparison]:
 def confirm(first: PipelineComparison, second: ComparisonDraft) -> PipelineComparison:
     """Return the first comparison, corrected by a second comparison that uses new samples.
 
-    A metric stays degraded if the new samples agree (one-sided p <= 0.25), and if too many of them
-    are missing to tell. If nothing has really changed, 1.3 % of gates still block.
+    A degraded metric stays degraded if the new samples show the drop too (one-sided p <= 0.25), or
+    if too many of the new samples are missing. If both versions are equally good, 1.3 % of the gates
+    still block.
     """
     second_results = {_identity(result.metric): result for result in second.results}
     metrics = [

@@ -149,7 +149,10 @@ def _compare_amounts(
 
 
 def _ratio(shift: float) -> float:
-    """Convert a bound of minus the mean log ratio to a share. An unknown bound stays infinite."""
+    """Convert a bound of the negative mean log ratio to a relative rise: 0.1 is 10 %.
+
+    An infinite bound stays infinite.
+    """
     return math.inf if shift < -700 else math.exp(-shift) - 1.0
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-STALE_SECONDS = 3600.0  # seconds; if a temporary file is older, its writer was killed
+STALE_SECONDS = 3600.0  # an older temporary file was left by a killed process
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
 _ATTEMPTS = 5
 
@@ -23,16 +23,16 @@ _ATTEMPTS = 5
 def write_atomic(path: Path, content: bytes) -> None:
     """Replace the content of `path` atomically.
 
-    Raises WorldError on failure; the file is then unchanged.
+    Raises WorldError if the file cannot be written; its content is then unchanged.
     """
     with _temporary(path, content) as temporary:
         temporary.replace(path)
 
 
 def write_new(path: Path, content: bytes) -> bool:
-    """Write `path` atomically unless it exists. Return whether the file was written.
+    """Write `path` atomically if it does not exist. Return whether the file was written.
 
-    Raises WorldError on failure.
+    Raises WorldError if the file cannot be written.
     """
     if path.exists():
         return False
@@ -41,10 +41,10 @@ def write_new(path: Path, content: bytes) -> bool:
 
 
 def move_new(source: Path, target: Path) -> bool:
-    """Rename a file unless the target exists. Return whether the file was renamed.
+    """Rename a file if the target does not exist. Return whether the file was renamed.
 
-    If two processes rename to the same target, only one of them succeeds. This requires a file
-    system that supports hard links.
+    If two processes rename to the same target, only one of them succeeds. This is guaranteed only
+    on a file system that supports hard links. Raises FileNotFoundError if `source` does not exist.
     """
     try:
         os.link(source, target)
@@ -64,8 +64,8 @@ def move_new(source: Path, target: Path) -> bool:
 def remove_stale_files(folder: Path, *, older: float = STALE_SECONDS) -> int:
     """Remove the temporary files of killed writers from a folder.
 
-    Returns the number of removed files. A writer counts as killed if its temporary file is older
-    than `older` seconds.
+    Returns the number of removed files. If a temporary file is older than `older` seconds, Loom
+    assumes that its writer was killed.
     """
     removed = 0
     with contextlib.suppress(OSError):
@@ -84,7 +84,7 @@ def remove_stale(entry: os.DirEntry[str], *, older: float = STALE_SECONDS) -> bo
     try:
         if time.time() - entry.stat().st_mtime < older:
             return False
-        os.unlink(entry.path)  # noqa: PTH108 - a Path per entry is slow in a thousand folders
+        os.unlink(entry.path)  # noqa: PTH108 - creating a Path for every entry is slow
     except OSError:
         return False
     return True
@@ -92,9 +92,10 @@ def remove_stale(entry: os.DirEntry[str], *, older: float = STALE_SECONDS) -> bo
 
 @contextlib.contextmanager
 def _temporary(path: Path, content: bytes) -> Iterator[Path]:
-    """Create a temporary file beside `path`, and write `content` to disk.
+    """Write `content` to a temporary file in the folder of `path`, and yield the temporary file.
 
-    At the end of the context, the temporary file is removed unless it was renamed.
+    At the end of the context, the temporary file is removed if it still exists. An OSError, also
+    from the body of the context, is raised as a WorldError.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:

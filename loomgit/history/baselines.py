@@ -45,8 +45,8 @@ class ComparedRevisions(Struct, frozen=True):
 class Baselines:
     """Chooses the revisions of comparisons.
 
-    `configured` is the default branch in the project's settings. `environment` contains GitHub's
-    variables for the checkout and its event.
+    `configured` is the default branch in the project's settings, or None. `environment` contains
+    the environment variables that GitHub sets for a workflow.
     """
 
     def __init__(
@@ -60,11 +60,14 @@ class Baselines:
         self._environment = environment or {}
 
     def choose(self, expression: str | None = None, head: str | None = None) -> ComparedRevisions:
-        """Return the revisions that `A`, `A..B`, `A...B` or no expression mean.
+        """Return the baseline and the head that `expression` and `head` select.
 
-        `head` is `worktree`, `index` or a revision. If it is None, the head is the working tree if
-        the working tree has uncommitted changes, else HEAD. Raises UserError if a revision is
-        unknown, or if both the expression and `head` name the head.
+        `A..B` compares B with A. `A...B` compares B with the merge base of A and B. `A` means
+        `A...`. If `expression` is None, the baseline depends on the branch and the GitHub event.
+
+        `head` is `worktree`, `index` or a revision. If neither B nor `head` is given, the head is
+        the working tree if it has uncommitted changes, else HEAD. Raises UserError if a revision is
+        unknown, or if both B and `head` are given.
         """
         left, dots, right = _parts(expression)
         if right and head is not None:
@@ -87,7 +90,8 @@ class Baselines:
     def merged(self, one: str, two: str) -> ComparedRevisions:
         """Return `one` as the baseline, and the merge of `two` into `one` as the head.
 
-        Nothing is checked out. Raises UserError if the two revisions conflict.
+        The merge commit belongs to no branch, and the working tree does not change. Raises
+        UserError if the two revisions conflict.
         """
         ours, theirs = self._commit(one), self._commit(two)
         output = self._git.plumbing(
@@ -108,10 +112,10 @@ class Baselines:
         """Return the ref of the default branch, or None if the default branch is unknown.
 
         The default branch is the configured branch. If no branch is configured, it is the first
-        existing branch of the remote's default branch, `main` and `master`. It is unknown if none
-        of these branches exists, or if a shallow clone did not fetch the configured branch. Raises
-        UserError if the configured branch does not exist, or if `origin/HEAD` names a branch that
-        does not exist and no other branch can replace it.
+        branch in this order that exists: the remote's default branch, `main`, `master`. The default
+        branch is unknown if none of these exists, or if a shallow clone did not fetch the
+        configured branch. Raises UserError if the configured branch does not exist. Also raises
+        UserError if `origin/HEAD` names a branch that does not exist, and no replacement is found.
         """
         if self._configured is None:
             missing = self._missing_default()
@@ -136,7 +140,7 @@ class Baselines:
     # -- private methods
 
     def _head(self, requested: str | None, current: Commit) -> tuple[str | None, str]:
-        """Return the tree of the head and its display name."""
+        """Return the revision of the head (see `ComparedRevisions.head`) and its display name."""
         is_changed = current.dirty or current.id == "unborn"
         if requested == WORKTREE or (requested is None and is_changed):
             return None, "working tree"
@@ -145,9 +149,9 @@ class Baselines:
         return self._commit(requested or "HEAD"), requested or current.branch or "HEAD"
 
     def _tip(self, tree: str | None, current: Commit) -> str | None:
-        """Return the head's commit, or HEAD for the working tree and the index.
+        """Return the commit of the head, or None if the repository has no commit yet.
 
-        Return None if the repository has no commit yet.
+        For the working tree and the index, this is the commit at HEAD.
         """
         if tree:
             return tree
@@ -156,7 +160,7 @@ class Baselines:
     def _implied(
         self, current: Commit, tip: str | None, tree: str | None, tree_name: str
     ) -> ComparedRevisions:
-        """Return the revisions if no expression names a baseline."""
+        """Choose the baseline by the GitHub event or the branch, because the user named none."""
         if tip is None:
             why = "there is no commit yet"
             return ComparedRevisions(None, "", tree, tree_name, why)
@@ -181,10 +185,11 @@ class Baselines:
     def _on_default(
         self, current: Commit, tip: str, tree: str | None, tree_name: str
     ) -> ComparedRevisions:
-        """Return the revisions if the head is on the default branch.
+        """Choose the baseline for a head that is on the default branch.
 
-        The baseline is the upstream branch if it differs from the head. Otherwise, the baseline is
-        HEAD for uncommitted changes, else the previous commit.
+        The baseline is the upstream branch if its commit differs from the head's commit. Otherwise,
+        the baseline is HEAD if the head is the index or a changed working tree. In all other cases,
+        the baseline is the previous commit.
         """
         upstream = self._upstream()
         if upstream is not None and upstream != tip:
@@ -194,7 +199,7 @@ class Baselines:
         return self._before(tip, "HEAD^1", tree, tree_name)
 
     def _before(self, tip: str, name: str, tree: str | None, tree_name: str) -> ComparedRevisions:
-        """Return the revisions with the first parent of `tip` as the baseline."""
+        """Return revisions whose baseline is the first parent of the commit `tip`."""
         parent = self._git.objects([f"{tip}^1^{{commit}}"])[0]
         if parent is not None:
             return ComparedRevisions(parent[0], name, tree, tree_name)
@@ -207,7 +212,7 @@ class Baselines:
     def _fork(
         self, start: str, name: str, tip: str | None, tree: str | None, tree_name: str
     ) -> ComparedRevisions:
-        """Return the revisions with the merge base of `start` and the head as the baseline."""
+        """Return revisions whose baseline is the merge base of `start` and the head's commit."""
         label = f"merge base with {name}"
         if tip is None:
             return ComparedRevisions(None, label, tree, tree_name, "there is no commit yet")
@@ -221,8 +226,9 @@ class Baselines:
         return ComparedRevisions(None, label, tree, tree_name, why, unknown=self._git.is_shallow)
 
     def _queue_base(self, tip: str) -> str | None:
-        """Return the base commit of an entry in a merge queue, or None outside a merge queue.
+        """Return the base commit if GitHub tests `tip` in a merge queue, else None.
 
+        The event is described at
         https://docs.github.com/en/webhooks/webhook-events-and-payloads#merge_group
         """
         entry = read_event(self._environment).get("merge_group")
@@ -231,15 +237,17 @@ class Baselines:
         return self._commit(str(entry.get("base_sha", "")))
 
     def _missing_default(self) -> str | None:
-        """Return the branch that `origin/HEAD` names if that branch does not exist, else None."""
+        """Return the branch name in `origin/HEAD` if that branch does not exist, else None."""
         name = self._name(ORIGIN_HEAD)
         return None if name == "origin/HEAD" or self._first((ORIGIN_HEAD,)) else name
 
     def _replacement(self, missing: str) -> str:
-        """Return the default branch if the branch that `origin/HEAD` names was renamed or removed.
+        """Return another default branch, because the branch `missing` in `origin/HEAD` is gone.
 
-        The upstream of the current branch is a candidate if its name differs from the name of the
-        current branch. A local `main` is not a candidate, because it may be older than the rename.
+        The candidates are the upstream of the current branch, then the remote's `main` and
+        `master`. The upstream is a candidate only if its name differs from that of the current
+        branch. A local `main` is not a candidate, because it may be older than the rename of
+        `missing`. Raises UserError if no candidate exists.
         """
         output = self._git.plumbing(
             "for-each-ref", "--format=%(HEAD)%(refname:lstrip=2)%00%(upstream)", "refs/heads"
@@ -289,14 +297,15 @@ class Baselines:
         return output.decode("utf-8", "replace").split()
 
     def _first(self, names: Sequence[str]) -> str | None:
-        """Return the first name that is a revision, or None if no name is a revision."""
+        """Return the first name that refers to a commit, or None if no name does."""
         objects = self._git.objects([f"{name}^{{commit}}" for name in names])
         return next((name for name, item in zip(names, objects, strict=True) if item), None)
 
     def _name(self, default: str) -> str:
-        """Return `default`, or the branch to which `origin/HEAD` refers if `default` is that ref.
+        """Return the name of a default branch.
 
-        If `origin/HEAD` is not a symbolic ref, return `origin/HEAD`.
+        If `default` is `origin/HEAD`, this is the branch to which that ref points, or `origin/HEAD`
+        itself if the ref points to no branch. Otherwise, it is `default`.
         """
         if default != ORIGIN_HEAD:
             return default
@@ -305,7 +314,7 @@ class Baselines:
 
     def _commit(self, revision: str) -> str:
         """Return the commit id of a revision. Raises UserError if the revision does not exist."""
-        if "@{" in revision:  # `objects` does not support reflogs and upstreams
+        if "@{" in revision:  # `objects` supports neither reflogs nor `@{upstream}`
             command = ("rev-parse", "--verify", "--quiet", "--end-of-options")
             output = self._git.plumbing(*command, f"{revision}^{{commit}}", good=(0, 1, 128))
             commit = (output.decode("ascii").strip(), "commit") if output.strip() else None
@@ -337,9 +346,9 @@ def _short(name: str) -> str:
 
 
 def read_event(environment: Mapping[str, str]) -> dict[str, object]:
-    """Return the event of the GitHub workflow.
+    """Return the JSON object that describes the event of the GitHub workflow.
 
-    The event is empty outside a workflow, or if the event file is unreadable.
+    The object is empty outside a workflow, or if the event file is unreadable.
     """
     path = environment.get("GITHUB_EVENT_PATH")
     if not path:
@@ -352,6 +361,9 @@ def read_event(environment: Mapping[str, str]) -> dict[str, object]:
 
 
 def _is_merge_ref(ref: str) -> bool:
-    """Whether a ref is `refs/pull/7/merge`, or actions/checkout's `refs/remotes/pull/7/merge`."""
+    """Whether GitHub uses a ref for the test merge of a pull request.
+
+    The ref is `refs/pull/7/merge`, or `refs/remotes/pull/7/merge` after `actions/checkout`.
+    """
     parts = ref.split("/")
     return len(parts) >= 4 and parts[-1] == "merge" and parts[-3] == "pull"

@@ -1,4 +1,7 @@
-"""Reads files of many commits with few Git processes, as trees and as versions."""
+"""Reads files at many commits with few Git processes.
+
+`BulkTree` and `BulkVersions` replace `Tree` and `Versions`, and share the cache of `BulkFiles`.
+"""
 
 from __future__ import annotations
 
@@ -20,9 +23,9 @@ Place = tuple[str, str]  # a commit id and a path in the project
 
 
 class BulkFiles:
-    """Reads blob ids and contents of files at commits; each file is read once.
+    """Reads and caches the blob ids and contents of files at commits.
 
-    A `Place` is a commit id and a path. Symbolic links are followed.
+    A `Place` is (commit id, path in the project). Symbolic links are followed.
     """
 
     def __init__(self, repository: Repository) -> None:
@@ -32,7 +35,7 @@ class BulkFiles:
         self._pinned: dict[tuple[str, str | None], FileVersion | UserError] = {}
 
     def blobs(self, places: Iterable[Place]) -> dict[Place, str]:
-        """Return the blob ids of the places at which a file exists; other places are left out."""
+        """Return the blob id of the file at each place. Places without a file are left out."""
         distinct = list(dict.fromkeys(places))
         new = [place for place in distinct if place not in self._blobs]
         inside = self.repository.in_repository
@@ -42,7 +45,7 @@ class BulkFiles:
         return {place: blob for place in distinct if (blob := self._blobs[place]) is not None}
 
     def contents(self, places: Iterable[Place]) -> dict[Place, bytes]:
-        """Return the contents of the places at which a file exists; other places are left out."""
+        """Return the content of the file at each place. Places without a file are left out."""
         blobs = self.blobs(places)
         new = [blob for blob in dict.fromkeys(blobs.values()) if blob not in self._contents]
         for blob, item in zip(new, self.repository.contents(new), strict=True):
@@ -51,9 +54,9 @@ class BulkFiles:
         return {p: self._contents[blob] for p, blob in blobs.items() if blob in self._contents}
 
     def pinned(self, items: Sequence[tuple[str, str | None]]) -> list[FileVersion | UserError]:
-        """Return the FileVersion, or the error, of each file at an explicit version.
+        """Return each (path, version) as a FileVersion, or as a UserError if it is unreadable.
 
-        Each version is read once.
+        The results are cached, and have the order of `items`.
         """
         new = [item for item in dict.fromkeys(items) if item not in self._pinned]
         if new:
@@ -63,9 +66,9 @@ class BulkFiles:
 
 
 class BulkTree(Tree):
-    """The files at a commit.
+    """The files at a commit, read through a `BulkFiles` cache.
 
-    Every file has the mode of a plain file, because modes are not read.
+    Modes are not read. Therefore, every entry has the mode of a plain file.
     """
 
     def __init__(self, files: BulkFiles, commit: str) -> None:
@@ -85,9 +88,9 @@ class BulkTree(Tree):
 
 
 class BulkVersions(Versions):
-    """Reads files at a commit, and files at explicit versions.
+    """Reads files at a commit and files at explicit versions, through a `BulkFiles` cache.
 
-    A file at the commit is named after its blob id alone.
+    The version name of a file at the commit is derived from its blob id only, not from tags.
     """
 
     def __init__(self, files: BulkFiles, commit: str) -> None:
@@ -96,7 +99,10 @@ class BulkVersions(Versions):
         self._commit = commit
 
     def read_all(self, items: Sequence[tuple[str, str | None]]) -> list[FileVersion | UserError]:
-        """Return the FileVersion or the error of each (path, version), in the order of `items`."""
+        """Return each (path, version) as a FileVersion, or as a UserError if it is unreadable.
+
+        The version None means the commit. The results have the order of `items`.
+        """
         current = (None, self._commit)
         places = [(self._commit, path) for path, version in items if version in current]
         contents = self._files.contents(places)

@@ -1,6 +1,6 @@
 """Reads the changes to prompts, context and pipelines from Git, with their approvals.
 
-Approvals are merges, trailers of commit messages, and tags.
+An approval is a merge, a trailer of a commit message (`Reviewed-by: ...`), or a tag.
 """
 
 from __future__ import annotations
@@ -31,19 +31,20 @@ class _Person(NamedTuple):
     email: str
 
     def is_same(self, other: _Person) -> bool:
-        """Whether the names or the addresses are equal.
+        """Whether both are the same person: their names or their email addresses are equal.
 
-        One of them is sufficient, because a person may use several names and addresses.
+        One match is sufficient, because a person may use several names and addresses.
         """
         same = self.name.casefold() == other.name.casefold()
         return same or (bool(self.email) and self.email.casefold() == other.email.casefold())
 
 
 class _Step(NamedTuple):
-    """A commit; `committed` is in seconds since 1970.
+    """A commit and the files that it changed.
 
-    Each item of `files` is a path in the repository and a blob id. The blob id is empty if the file
-    was deleted.
+    `time` is the author date, ISO 8601. `committed` is the committer date in seconds since 1970.
+    Each item of `files` is (path in the repository, new blob id). The blob id is empty if the
+    commit deleted the file.
     """
 
     commit: str
@@ -64,11 +65,12 @@ class _Tag(NamedTuple):
 def read_changes(
     repository: Repository, paths: Sequence[str], *, since: datetime | None = None
 ) -> ChangeLog:
-    """Return the commits up to HEAD that changed one of `paths`, without results.
+    """Return the changes that the commits up to HEAD made to `paths`, without test results.
 
-    `paths` are files and folders of the project. `since` is compared with the committer's date. A
-    merge is a change only if a file's content differs from the content in all parents of the merge.
-    The approval by merge is the merge that added the change to HEAD's first-parent line.
+    `paths` are files and folders of the project. Commits with a committer date before `since` are
+    left out. A merge is a change only if a file's content differs from the content in all parents
+    of the merge. A merge approves a change if it added the change to HEAD's first-parent line
+    (HEAD, its first parent, the first parent of that commit, and so on).
     """
     start = "" if since is None else f"{since.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
     tip = repository.objects(["HEAD^{commit}"])[0]
@@ -131,7 +133,7 @@ def _load_commits(repository: Repository, commits: Iterable[str]) -> Iterator[_S
 def _parse(output: bytes) -> Iterator[_Step]:
     """Yield the commits in the output of `git log`.
 
-    A NUL character always separates fields, because Git allows no NUL in a message.
+    Every NUL character separates two fields, because Git allows no NUL in a message.
     """
     tokens = deque(output.decode("utf-8", "surrogateescape").split("\0"))
     while tokens:
@@ -152,7 +154,10 @@ def _parse(output: bytes) -> Iterator[_Step]:
 
 
 def _blob(line: str) -> str:
-    """Return the new blob id in a raw line; the line starts with one `:` for each parent."""
+    """Return the new blob id in a raw diff line, or an empty text if the file was deleted.
+
+    The line starts with one `:` for each parent of the commit.
+    """
     parts = line.lstrip(":").split(" ")
     parents = len(line) - len(line.lstrip(":"))
     blob = parts[2 * parents + 1]
@@ -165,8 +170,9 @@ def _clean(text: str) -> str:
 
 
 def _mergers(repository: Repository, tip: str, commits: set[str]) -> dict[str, str]:
-    """Return the merge that added each commit to the first-parent line.
+    """Map each of `commits` to the merge that added it to the first-parent line of `tip`.
 
+    The first-parent line is `tip`, its first parent, the first parent of that commit, and so on.
     Commits that no merge added are left out.
     """
     graph = load_graph(repository, [tip])
@@ -198,9 +204,9 @@ def _by_merge(step: _Step, merge: _Step | None) -> Iterator[Approval]:
 
 
 def _by_trailers(step: _Step, merge: _Step | None) -> Iterator[Approval]:
-    """Yield the approving trailers of the commit and of its merge.
+    """Yield an approval for each approving trailer of the commit and of its merge.
 
-    A repeated trailer counts once.
+    Identical trailers give only one approval.
     """
     lines: dict[str, _Step] = {}
     for source in (step, *([merge] if merge is not None else [])):
@@ -214,13 +220,13 @@ def _by_trailers(step: _Step, merge: _Step | None) -> Iterator[Approval]:
         person, _, address = value.partition("<")
         approver = _Person(person.strip(), address.strip().rstrip(">"))
         if name.strip().lower() == ACCEPTS:
-            approver = source.author  # the value of this trailer is a metric and a reason
+            approver = source.author  # this trailer has a metric and a reason, but no name
         own = approver.is_same(step.author)
         yield Approval("trailer", approver.name, line, source.commit, own)
 
 
 def _tags(repository: Repository) -> list[_Tag]:
-    """Return the tags that refer to commits, with their taggers, oldest first."""
+    """Return the tags that refer to commits, oldest first. A lightweight tag has no tagger."""
     output = repository.plumbing(
         "for-each-ref", "--sort=creatordate",
         "--format=%(refname:strip=2)%00%(taggername)%00%(taggeremail:trim)", "refs/tags",
@@ -237,7 +243,10 @@ def _tags(repository: Repository) -> list[_Tag]:
 def _blobs_at_tags(
     repository: Repository, tags: Sequence[_Tag], paths: Iterable[str]
 ) -> dict[tuple[str, str], str]:
-    """Return the blob id of each path at each tag, by (name of the tag, path in the project)."""
+    """Map (tag name, path in the project) to the blob id of the file at the tag.
+
+    `paths` are paths in the repository. Files that do not exist at a tag are left out.
+    """
     places = [(tag, path) for tag in tags for path in sorted(paths)]
     if not places:
         return {}
@@ -257,9 +266,9 @@ def _by_tags(
     blobs: Mapping[tuple[str, str], str],
     stems: Sequence[str],
 ) -> Iterator[Approval]:
-    """Yield the file's own tags that contain this content.
+    """Yield an approval for each of the file's own tags at which the file is `blob`.
 
-    Also yield the oldest tag of the whole repository that contains it.
+    Of the tags of the whole repository (such as `v1`), only the oldest is an approval.
     """
     has_plain = False
     for tag in tags:
@@ -275,7 +284,7 @@ def _by_tags(
 
 
 def _versions(repository: Repository, steps: Sequence[_Step]) -> dict[tuple[str, str], str]:
-    """Return the displayed version of each content at its commit, by (commit, path)."""
+    """Map (commit, path in the repository) to the displayed version of the file at the commit."""
     tags = repository.tags()
     names = VersionNames(repository, TagScopes(tags), NameCache(repository.common_dir, tags))
     places = {

@@ -1,7 +1,7 @@
 """Counts the commits that change files, with one Git process for any number of files.
 
-Each file is represented by one bit of an integer, so that one pass over the commits counts the
-changes to all files.
+Each file has one bit in an integer. Therefore, one pass over the commits counts the changes to all
+files.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
     from loomgit.history.repository import Repository
 
-Graph = dict[str, tuple[str, ...]]  # the parents of each commit, children before parents
+Graph = dict[str, tuple[str, ...]]  # commit -> parents; a commit comes before its parents
 
 
 class Span(NamedTuple):
     """The changes to `paths` after the commit `since`, up to and including the commit `tip`.
 
-    `paths` are the paths that one file has had.
+    `paths` are the current path and the former paths of one file.
     """
 
     paths: tuple[str, ...]
@@ -30,7 +30,7 @@ class Span(NamedTuple):
 
 
 def load_graph(repository: Repository, tips: Iterable[str]) -> Graph:
-    """Return all commits that are reachable from `tips`."""
+    """Return all commits that are reachable from `tips`, with their parents."""
     output = repository.plumbing(
         "rev-list", "--topo-order", "--parents", "--end-of-options", *dict.fromkeys(tips), "--"
     )
@@ -39,7 +39,10 @@ def load_graph(repository: Repository, tips: Iterable[str]) -> Graph:
 
 
 def propagate_bits(graph: Graph, starts: Mapping[str, int]) -> dict[str, int]:
-    """Return the bits of every commit. The bits in `starts` propagate to all ancestors."""
+    """Return the bits of every commit in `graph`.
+
+    `starts` maps commits to their bits. Each commit passes its bits on to all of its ancestors.
+    """
     bits = dict.fromkeys(graph, 0) | {c: b for c, b in starts.items() if c in graph}
     for commit, parents in graph.items():
         if own := bits[commit]:
@@ -49,10 +52,11 @@ def propagate_bits(graph: Graph, starts: Mapping[str, int]) -> dict[str, int]:
 
 
 def count_changes(repository: Repository, graph: Graph, spans: Sequence[Span]) -> list[int]:
-    """Return the number of commits in each span that change its paths.
+    """Return, for each span, the number of commits that change its paths. Runs one Git process.
 
-    The number equals that of `git rev-list --count`, including Git's history simplification: if a
-    merge took a file unchanged from one parent, the other parents do not count. Runs one process.
+    The number is the same as that of `git rev-list --count`. This includes Git's history
+    simplification: if a merge took a file unchanged from one parent, the commits that are reachable
+    only through the other parents are not counted.
     """
     tips, since = _bits(span.tip for span in spans), _bits(span.since for span in spans)
     inside, behind = propagate_bits(graph, tips), propagate_bits(graph, since)
@@ -84,10 +88,11 @@ def _follow(
     since: Mapping[str, int],
     changed: Mapping[tuple[str, str], int],
 ) -> int:
-    """Propagate `bits` to the relevant parents. Return the bits of the files that `commit` changes.
+    """Pass `bits` on to the parents of `commit`. Return the bits of the files that it changes.
 
-    The rules are those of `try_to_simplify_commit` in Git's revision.c. A parent that is reachable
-    from the start of a span is irrelevant, unless it is the start itself.
+    If a file is the same at a relevant parent, its bit goes only to the first such parent. If not,
+    its bit goes to all parents. The ancestors of a span's start (`since`) are irrelevant parents.
+    The rules are those of `try_to_simplify_commit` in Git's revision.c.
     """
     if not parents:
         return bits & changed[commit, ""]
@@ -116,7 +121,7 @@ def _bits(commits: Iterable[str]) -> dict[str, int]:
 def _changes(
     repository: Repository, edges: Sequence[tuple[str, str]], bit_of: Mapping[str, int]
 ) -> list[int]:
-    """Return the bits of the paths that differ between the commits of each edge (commit, parent).
+    """Return, for each edge (commit, parent), the bits of the paths that differ between the two.
 
     The parent of a root commit is "".
     """
@@ -144,7 +149,10 @@ def _changes(
 
 
 def load_renames(repository: Repository, tip: str) -> list[tuple[str, str]]:
-    """Return (old path, new path) of each rename without a change of content, newest first."""
+    """Return (old path, new path) of each rename that kept the content unchanged, newest first.
+
+    Only renames in the history of the commit `tip` are returned.
+    """
     output = repository.plumbing(
         "log", "--no-show-signature", "-M100%", "--diff-filter=R", "--raw", "-z", "--format=",
         "--end-of-options", tip, "--", repository.pathspec("."),
@@ -164,7 +172,10 @@ def load_renames(repository: Repository, tip: str) -> list[tuple[str, str]]:
 
 
 def former_paths(path: str, moves: Sequence[tuple[str, str]]) -> list[str]:
-    """Return the former paths of a file, latest first."""
+    """Return the former paths of a file, latest first.
+
+    `moves` are pairs (old path, new path), newest first.
+    """
     former: list[str] = []
     for old, new in moves:
         if new == path:

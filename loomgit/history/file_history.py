@@ -1,4 +1,4 @@
-"""Follows the history of one file across renames: the commits that introduced each content."""
+"""Follows one file across renames, and finds the commits that introduced each of its contents."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ Moves = dict[str, dict[str, str]]  # commit -> new path -> old path
 class HistoryCommit(NamedTuple):
     """A commit that changed the file.
 
-    `parents` are the commit's parents in Git's simplified history.
+    `parents` are the commit's parents in Git's simplified history, which omits commits that did not
+    change the file. `time` is the author date, ISO 8601.
     """
 
     commit: str
@@ -29,9 +30,9 @@ class HistoryCommit(NamedTuple):
 
 
 class ContentChange(NamedTuple):
-    """A commit that introduced the content `blob`, which no parent has.
+    """A change that introduced a content of the file: no parent of the commit `step` has it.
 
-    `path` is the path in the repository.
+    `path` is the path in the repository, and `blob` is the id of the content.
     """
 
     step: HistoryCommit
@@ -40,10 +41,10 @@ class ContentChange(NamedTuple):
 
 
 class FileHistory:
-    """Follows the file at `path` (in the repository) back from `tip`.
+    """Follows a file backwards from the commit `tip`, at which it has the path `path`.
 
-    A moved file is followed if its content or its `id:` is unchanged. Each former path requires one
-    more pass through the history.
+    The path is relative to the repository. A moved file is followed if its content or the `id:` in
+    its front matter is unchanged. Each former path requires one more pass through the history.
     """
 
     def __init__(self, repository: Repository, path: str, tip: str) -> None:
@@ -52,7 +53,7 @@ class FileHistory:
         self._tip = tip
         self._paths = [path]
         self._moves: Moves = {}
-        self._blobs: dict[str, dict[str, str]] = {}  # by commit and path
+        self._blobs: dict[str, dict[str, str]] = {}  # commit -> path -> blob id
 
     def arrivals(self) -> list[ContentChange]:
         """Return the commits that introduced a content, newest first, children before parents."""
@@ -96,7 +97,7 @@ class FileHistory:
         return self._blobs[commit].get(paths[commit])
 
     def _paths_at(self, steps: Sequence[HistoryCommit]) -> dict[str, str]:
-        """Return the path of the file at each commit."""
+        """Return the path of the file at each commit and at its parents, by commit id."""
         paths: dict[str, str] = {}
         for step in steps:
             path = paths.setdefault(step.commit, self._path)
@@ -107,8 +108,9 @@ class FileHistory:
     def _path_at_parent(self, step: HistoryCommit, path: str, parent: str) -> str:
         """Return the path of the file at `parent`, a parent of the commit `step`.
 
-        This is the old path if the commit moved the file, else the same path. If a parent of a
-        merge does not contain the move, the file has a former path at that parent.
+        If the commit moved the file, this is the old path. If the commit is a merge and `path` does
+        not exist at the parent, this is the latest former path that exists there. In all other
+        cases, the path is unchanged.
         """
         at_parent = self._blobs[parent]
         if former := self._moves.get(step.commit, {}).get(path):
@@ -131,9 +133,10 @@ class FileHistory:
         return self._blob(step.commit, paths) is not None and not existed
 
     def _find_moves(self, created: Mapping[str, str]) -> bool:
-        """Find the old paths of files that commits created. Return whether any old path was found.
+        """Check whether commits moved the file rather than created it. Return whether any did.
 
-        `created` maps a commit to the path that it created.
+        `created` maps a commit to the path that is new in it. The moves are added to `_moves`, and
+        the old paths to `_paths`.
         """
         if not created:
             return False
@@ -143,7 +146,7 @@ class FileHistory:
             stdin="".join(f"{commit}\n" for commit in created).encode("ascii"),
         ).decode("utf-8", "surrogateescape")  # fmt: skip
         commit = ""
-        deleted: list[tuple[str, str, str]] = []  # commit, path, blob
+        deleted: list[tuple[str, str, str]] = []  # (commit, path, blob id)
         tokens = iter(output.split("\0"))
         for token in tokens:
             if not token.startswith(":"):
@@ -163,9 +166,10 @@ class FileHistory:
     def _find_moves_by_id(
         self, created: Mapping[str, str], deleted: Sequence[tuple[str, str, str]]
     ) -> None:
-        """Find the old paths of files with an `id:`.
+        """Add the moves that the `id:` of a file proves to `_moves`.
 
-        The old path is the path of a file that has the same id and was deleted by the same commit.
+        A commit moved a file if the deleted file and the created file have the same id. `deleted`
+        contains (commit, path, blob id).
         """
         candidates = [item for item in deleted if item[0] not in self._moves][:MAX_PATHSPECS]
         if not candidates:

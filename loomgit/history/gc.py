@@ -27,9 +27,10 @@ _ID = re.compile(r"[0-9a-f]{40,64}")
 
 
 class Reachability(Struct, frozen=True):
-    """The commits that are reachable from a ref.
+    """The commits in `reached` are reachable from a ref.
 
-    In a shallow clone, also the commits that may be reachable.
+    The commits in `unknown` may be reachable through history that a shallow clone lacks. In a full
+    clone, `unknown` is empty.
     """
 
     reached: frozenset[str]
@@ -37,7 +38,7 @@ class Reachability(Struct, frozen=True):
 
 
 class RemovedRun(Struct, frozen=True):
-    """A removed run; `bytes` is the size of its run file and its records file."""
+    """A removed run. `bytes` is the total size of its run file and its records file."""
 
     uid: str
     run_id: str
@@ -50,7 +51,8 @@ class GcResult(Struct, frozen=True):
     """The runs that a collection removed, or would remove in a dry run.
 
     `orphans` are removed records files that belonged to no run. `bytes` is the total freed size.
-    `unknown` is the number of runs that are kept only because this clone is shallow.
+    `kept` is the number of kept runs. `unknown` is the number of those kept runs that would be
+    removed in a full clone if their commits are unreachable.
     """
 
     runs: tuple[RemovedRun, ...]
@@ -61,9 +63,9 @@ class GcResult(Struct, frozen=True):
 
 
 def find_reachable(git: Repository, commits: Iterable[str]) -> Reachability:
-    """Return the commits that can be reached from a ref, a stash or the HEAD of a worktree.
+    """Check which of `commits` are reachable from a ref or from the HEAD of a worktree.
 
-    Refs are branches, tags and remote branches.
+    Refs are branches, tags, remote branches and the stash.
     """
     ids = sorted({commit for commit in commits if _ID.fullmatch(commit)})
     objects = zip(ids, git.objects(ids), strict=True)
@@ -82,11 +84,11 @@ def find_reachable(git: Repository, commits: Iterable[str]) -> Reachability:
 def choose_removals(
     rows: Sequence[RunSummary], reach: Reachability, *, now: datetime, days: int, keep: int
 ) -> tuple[list[RunSummary], int]:
-    """Choose the removable runs, oldest first.
+    """Return (runs to remove, oldest first; number of runs that are kept for safety).
 
-    Also return the number of runs that are kept only because the clone is shallow. A run is kept if
-    its commit is reachable and clean, if it is younger than `days`, or if it is one of the last
-    `keep` runs of its branch, pipeline and kind.
+    A run is kept if its commit is reachable and it used no uncommitted changes, if it is younger
+    than `days`, or if it is one of the last `keep` runs with its branch, pipeline and type. In a
+    shallow clone, a run is kept for safety if its commit may be reachable.
     """
     ordered = sorted(rows, key=lambda row: (row.started, row.uid))
     counts: dict[tuple[str, str, str], int] = {}
@@ -115,10 +117,10 @@ def collect(
     keep: int = KEEP,
     dry_run: bool = False,
 ) -> GcResult:
-    """Remove the runs that `choose_removals` chooses, their records, and orphaned records files.
+    """Remove the runs that `choose_removals` returns, with their records, and orphaned records files.
 
-    Raises WorldError if a file cannot be removed; the files that were removed before the error are
-    not restored.
+    In a dry run, no file is removed. Raises WorldError if a file cannot be removed. Files that were
+    removed before the error are not restored.
     """
     rows = store.all()
     reach = find_reachable(git, (row.commit for row in rows if not row.dirty))
@@ -126,8 +128,8 @@ def collect(
     orphans = _orphans(store, now)
     removed: list[RemovedRun] = []
     for row in removable:
-        # Remove the run file first, because records without a run file can be removed a day later.
-        # A run file without its records would refer to a missing file.
+        # Remove the run file first. If Loom is then killed, a later collection removes the orphaned
+        # records file. In the opposite order, the run file could refer to a missing records file.
         paths = [store.folder / row.path, store.records_path(row.uid)]
         freed = sum(_remove(path, dry_run=dry_run) for path in paths)
         removed.append(RemovedRun(row.uid, row.run_id, row.pipeline, row.started, freed))
@@ -152,9 +154,9 @@ def _age(row: RunSummary, now: datetime) -> timedelta:
 
 
 def _orphans(store: RunStore, now: datetime) -> list[Path]:
-    """Return the records files older than ORPHAN_AGE that belong to no run file.
+    """Return the records files that are older than ORPHAN_AGE and have no run file.
 
-    A damaged run file counts as a run file.
+    A records file is no orphan if its run file exists but is damaged.
     """
     runs = {path.name.split(".json", 1)[0] for path in (store.folder / "runs").glob("*/*.json*")}
     orphans: list[Path] = []
@@ -180,7 +182,7 @@ def _remove(path: Path, *, dry_run: bool) -> int:
 
 
 def _tidy(store: RunStore, emptied: Iterable[Path]) -> None:
-    """Remove the temporary files of killed writers and the empty folders of commits."""
+    """Remove the temporary files of killed writers, and those folders in `emptied` that are empty."""
     for folder in (store.folder, store.records_folder):
         remove_stale_files(folder)
     for folder in emptied:

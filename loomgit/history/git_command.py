@@ -1,4 +1,7 @@
-"""Runs `git` in one folder, without the variables that a hook or another repository has set."""
+"""Runs `git` in one folder.
+
+Variables such as `GIT_DIR`, which Git sets for hooks, are removed from the environment.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +21,8 @@ if TYPE_CHECKING:
 
     from loomgit.errors import LoomError
 
-# `git rev-parse --local-env-vars`, without the variables that pass configuration (`git -c` and CI
-# use them), and with the variables that change the meaning of a pathspec.
+# The variables that `git rev-parse --local-env-vars` lists, and those that change the meaning of a
+# pathspec. Variables that pass configuration are missing here, because `git -c` and CI use them.
 _LOCAL = frozenset({
     "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_COMMON_DIR", "GIT_CONFIG", "GIT_DIR",
     "GIT_GLOB_PATHSPECS", "GIT_GRAFT_FILE", "GIT_ICASE_PATHSPECS", "GIT_IMPLICIT_WORK_TREE",
@@ -40,8 +43,8 @@ NO_VARIABLES: Mapping[str, str] = MappingProxyType({})
 class GitCommand:
     """Runs `git` in `folder`.
 
-    The environment is `environment` without the variables of repositories, plus the variables in
-    `kept`.
+    Git receives the variables in `environment`, except those that select a repository, and also all
+    variables in `kept`.
     """
 
     def __init__(
@@ -60,8 +63,9 @@ class GitCommand:
     ) -> bytes:
         """Run a command and return its standard output.
 
-        The exit codes in `good` mean success. For any other exit code, raises UserError if the user
-        must configure Git, else WorldError with Git's message.
+        `env` contains additional environment variables. The exit codes in `good` mean success. For
+        any other exit code, raises UserError if the user must configure Git, else WorldError with
+        Git's message. Also raises WorldError if Git is not installed.
         """
         command = [git.Git.GIT_PYTHON_GIT_EXECUTABLE or "git", *arguments]
         try:
@@ -80,14 +84,14 @@ class GitCommand:
 
 
 def _subcommand(arguments: tuple[str, ...]) -> str:
-    """Return the first argument that is not a global option (`-c x=y`, `--git-dir=z`)."""
+    """Return the subcommand: the first argument after options such as `-c x=y`, `--git-dir=z`."""
     return next((word for word in arguments if not word.startswith("-") and "=" not in word), "")
 
 
 def _explain(subcommand: str, errors: bytes) -> LoomError:
-    """Return the error for a failed command.
+    """Return the error to raise for a failed command.
 
-    It is a UserError if the user must change Git's settings, else a WorldError.
+    The error is a UserError if the user must change Git's settings, else a WorldError.
     """
     text = errors.decode("utf-8", "replace")
     if _OWNERSHIP in text:
@@ -108,7 +112,8 @@ def _explain(subcommand: str, errors: bytes) -> LoomError:
 def _reason(text: str) -> str:
     """Return the line of Git's output that contains the reason.
 
-    This is the rejected ref of a push, else a fatal error, else the last line.
+    This is the line about a rejected ref (`! [rejected] ...`), else the first line that starts with
+    `fatal:` or `error:`, else the last line.
     """
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     for prefixes in (("! [",), ("fatal:", "error:")):

@@ -16,7 +16,7 @@ LINK, FOLDER = "120000", "40000"
 
 
 class TreeEntry(NamedTuple):
-    """A file in a tree: its mode and its blob id, in Git's notation."""
+    """A file in a tree: its mode in Git's notation (such as `100644`), and its blob id."""
 
     mode: str
     blob: str
@@ -34,9 +34,10 @@ class GitObject(NamedTuple):
 
 
 def parse_batch(output: bytes, *, contents: bool) -> Iterator[GitObject | None]:
-    """Yield the objects of a batch in order.
+    """Yield the objects in the output of `git cat-file --batch` or `--batch-check`, in order.
 
-    Yields None for an object that is missing or ambiguous, and for a broken link.
+    Yields None for an object that is missing or ambiguous, and for a broken link. `contents` states
+    whether the output includes the contents of the objects.
     """
     position = 0
     while position < len(output):
@@ -56,7 +57,7 @@ def parse_batch(output: bytes, *, contents: bool) -> Iterator[GitObject | None]:
 
 
 def parse_tree(content: bytes, digest_size: int) -> dict[str, TreeEntry]:
-    """Return the entries of a raw tree by name; `digest_size` is in bytes."""
+    """Return the entries of a raw tree by name. An object id has `digest_size` bytes."""
     entries: dict[str, TreeEntry] = {}
     position = 0
     while position < len(content):
@@ -69,7 +70,10 @@ def parse_tree(content: bytes, digest_size: int) -> dict[str, TreeEntry]:
 
 
 def parse_commit(content: bytes) -> tuple[str, str, str]:
-    """Return (tree, the author's time as ISO 8601, the author's name) of a raw commit."""
+    """Return (tree id, author date as ISO 8601, author name) of a raw commit.
+
+    The date and the name are empty if the author line is invalid.
+    """
     headers: dict[str, bytes] = {}
     for line in content.split(b"\n\n", 1)[0].split(b"\n"):
         key, _, value = line.partition(b" ")
@@ -89,7 +93,7 @@ def parse_commit(content: bytes) -> tuple[str, str, str]:
 
 
 def parse_listing(output: str) -> dict[str, TreeEntry]:
-    """Return the blobs in the output of `ls-tree -z`, by their path in the repository."""
+    """Return the files in the output of `ls-tree -z`, by their path in the repository."""
     entries: dict[str, TreeEntry] = {}
     for line in filter(None, output.split("\0")):
         fields, _, name = line.partition("\t")

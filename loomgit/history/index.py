@@ -2,8 +2,9 @@
 
 TinyDB's own storage is damaged if two processes write it, or if a process is killed while it
 writes. Also, each insert rewrites the whole file. Therefore, a writer only appends a line to a
-journal. A reader adds the lines of the journal, and the run files that neither the index nor the
-journal lists, in one batch. Then the reader replaces the index file atomically.
+journal. A reader adds the runs in the journal to the table. In the same batch, it adds the run
+files that are in neither the table nor the journal. If necessary, it then replaces the index file
+atomically.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ _FIELDS = frozenset(field.name for field in fields(RunSummary))
 
 
 class _MemoryStorage(Storage):
-    """Keeps tables in memory, so that the file is read once and written once."""
+    """A TinyDB storage in memory, so that the index file is read once and written once."""
 
     def __init__(self, tables: dict[str, dict[str, JsonObject]]) -> None:
         self._tables = tables
@@ -56,9 +57,10 @@ class _MemoryStorage(Storage):
 class Index:
     """The summaries of the runs in a folder, synchronized with the run files at each read.
 
-    `files` lists the existing run files, with the same paths as in the summaries. `summarize` reads
-    the run files that it receives, and leaves out invalid ones. The file `journal` is ignored if
-    there is no index.
+    `path` is the index file. `journal` is the file to which writers append summaries; it is ignored
+    if the index file does not exist. `files` returns the paths of the existing run files, in the
+    same form as `RunSummary.path`. `summarize` reads the run files at the given paths and returns
+    their summaries, without invalid run files.
     """
 
     def __init__(
@@ -90,9 +92,9 @@ class Index:
                 os.close(descriptor)
 
     def find(self, condition: QueryInstance | None = None) -> list[RunSummary]:
-        """Return the summaries that meet a condition (None: all), oldest first.
+        """Update the index, and return the summaries that meet `condition`, oldest first.
 
-        Also updates the index.
+        If `condition` is None, all summaries are returned.
         """
         table = self._table()
         rows = table.all() if condition is None else table.search(condition)
@@ -112,7 +114,7 @@ class Index:
         unlisted = self._summarize(sorted(files - known - journal.keys()))
         if removed:
             table.remove(where("path").one_of(removed))  # type: ignore[arg-type]  # a set supports `in`
-        # One insert_multiple, because each single insert rewrites the table.
+        # Call `insert_multiple` only once, because each insert rewrites the table.
         if added or unlisted:
             table.insert_multiple([*added, *to_plain(unlisted)])
         if tables is None or removed or unlisted or len(journal) > JOURNAL_LINES:
@@ -120,7 +122,10 @@ class Index:
         return table
 
     def _read(self) -> dict[str, dict[str, JsonObject]] | None:
-        """Return the tables in the index file, or None if the file does not exist or is invalid."""
+        """Return the tables in the index file, or None if the file is missing or invalid.
+
+        Raises WorldError if the file exists, but cannot be read.
+        """
         try:
             tables = orjson.loads(self._path.read_bytes())
         except (FileNotFoundError, orjson.JSONDecodeError):
@@ -130,7 +135,7 @@ class Index:
         return tables if _is_sound(tables) else None
 
     def _read_journal(self) -> dict[str, JsonObject]:
-        """Return the summaries in the journal by path, without incomplete lines."""
+        """Return the summaries in the journal, by path of the run file. Skip incomplete lines."""
         summaries: dict[str, JsonObject] = {}
         try:
             lines = self._journal.read_bytes().splitlines()
@@ -147,10 +152,10 @@ class Index:
         """Write the index, then remove the journal.
 
         If a writer adds a line between the two steps, the line is lost. The next reader then reads
-        the run file of that line. If the folder is locked or read-only, nothing is saved, and the
-        next reader saves the index.
+        the run file of that line. If another process is saving the index, or if the folder is
+        read-only, nothing is saved. A later reader then saves the index.
         """
-        from filelock import FileLock  # noqa: PLC0415 - it imports asyncio, and most readers save nothing
+        from filelock import FileLock  # noqa: PLC0415 - slow (imports asyncio), and most readers save nothing
 
         document = {
             "format": {"1": {"format": FORMAT}},
@@ -184,11 +189,11 @@ def query(
     commit: str | None = None,
     since: str | None = None,
 ) -> QueryInstance:
-    """Return the condition that a run must meet.
+    """Return a condition for `Index.find`.
 
-    The run's fields equal the values in `equal`, its commit id starts with `commit`, and it started
-    at `since` or later. `since` is a UTC time in the ISO 8601 form of run files, or a prefix of
-    such a time.
+    A run meets the condition if its fields have the values in `equal`, if its commit id starts with
+    `commit`, and if it started at `since` or later. `since` is a UTC time in the ISO 8601 form of
+    run files, or a prefix of that form. A value of None is not checked.
     """
     condition = where("uid").exists()
     for name, value in equal.items():

@@ -1,4 +1,4 @@
-"""Reads the log of a file: its contents through history, with their version names."""
+"""Reads the log of a file: the contents that the file has had, with their version names."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 
 class _ContentVersion(NamedTuple):
-    """A version of the file's content, and the commits that introduced it, newest first.
+    """A content of the file, and the changes that introduced the content, newest first.
 
-    If there are no commits, the content exists only in the working tree.
+    If `changes` is empty, the content exists only in the working tree.
     """
 
     blob: str
@@ -31,10 +31,11 @@ class _ContentVersion(NamedTuple):
 
 
 def read_log(repository: Repository, path: str, limit: int | None = None) -> FileLog:
-    """Return the distinct contents of a file, newest first, without results.
+    """Return the distinct contents of a file, newest first, without test results.
 
-    A restored content is listed once, at its last change. An uncommitted content is listed first.
-    Raises UserError if neither the history nor the working tree contains the file.
+    If an old content was restored, it is listed once, at the position of its latest change. An
+    uncommitted content is listed first. At most `limit` contents are returned (None: all). Raises
+    UserError if neither the history nor the working tree contains the file.
     """
     inside = repository.in_repository(path)
     outside = inside.startswith(("/", "../")) or inside == ".."
@@ -71,7 +72,7 @@ def _group(changes: Iterable[ContentChange], draft: str | None) -> list[_Content
 
 
 def _name(repository: Repository, path: str, contents: Sequence[_ContentVersion]) -> list[str]:
-    """Return the displayed version of each content, at its last change."""
+    """Return the displayed version of each content at the commit of its latest change."""
     tags = repository.tags()
     names = VersionNames(repository, TagScopes(tags), NameCache(repository.common_dir, tags))
     files = []
@@ -109,9 +110,9 @@ def _entry(
 
 
 def _shallow_boundary(repository: Repository) -> frozenset[str]:
-    """Return the oldest commits of a shallow clone.
+    """Return the ids of the oldest commits in a shallow clone. In a full clone, return no ids.
 
-    The contents at these commits may be older than the commits.
+    An earlier commit, which was not fetched, may have introduced the content at such a commit.
     """
     with contextlib.suppress(FileNotFoundError):
         return frozenset((repository.common_dir / "shallow").read_text("ascii").split())

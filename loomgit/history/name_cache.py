@@ -1,4 +1,4 @@
-"""Caches version names in `.git/loom/versions.json`. The names are valid until a tag changes."""
+"""Caches version names in `.git/loom/versions.json` until a tag is added, moved or removed."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from loomgit.history.tag_scopes import Tag
 
 FORMAT = 1
-MAX_NAMES = 5_000  # maximum number of names; if the file is larger, it is emptied
+MAX_NAMES = 5_000  # maximum number of names; if it is exceeded, all earlier names are dropped
 
 
 class NameCache:
-    """Version names by key, shared by all worktrees and by concurrent processes.
+    """A cache of version names by key, shared by all worktrees and by concurrent processes.
 
-    A file counts as empty if it is damaged, has another format or belongs to other tags. If the
-    file cannot be written, names are computed again each time.
+    The cache file is ignored if it is damaged, has another format, or was written when the
+    repository had other tags. If the file cannot be written, names are computed again each time.
     """
 
     def __init__(self, common_dir: Path, tags: Iterable[Tag]) -> None:
@@ -31,7 +31,7 @@ class NameCache:
         shallow = common_dir / "shallow"
         state = hashlib.sha256()
         with contextlib.suppress(OSError):
-            # If a clone is deepened, the counts change, but the tags do not.
+            # More fetched history changes the numbers in the names, but not the tags.
             state.update(shallow.read_bytes())
         for tag in tags:
             state.update(f"\n{tag.name} {tag.commit}".encode("utf-8", "surrogateescape"))
@@ -53,8 +53,8 @@ class NameCache:
     def add(self, names: Mapping[str, str]) -> None:
         """Add names to the cache.
 
-        If two processes write at the same time, the later write wins. Lost names are computed
-        again.
+        If two processes write at the same time, the names of the earlier write are lost. They are
+        computed again when they are needed.
         """
         if not names:
             return

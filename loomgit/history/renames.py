@@ -1,7 +1,7 @@
 """Finds the former paths of a file by its content, by its `id:` or by the renames that Git detects.
 
-This module is used only if a path does not exist at a revision, or if the file has no tag of its
-own.
+Loom searches for former paths only if a path does not exist at a revision, or if no tag of the file
+has the requested version.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ _ID = re.compile(
 class FormerPath(NamedTuple):
     """The path of a file at another commit.
 
-    `tag` is the tag that refers to the commit, or empty.
+    `blob` is the id of the file's content there. `tag` is the tag by which the commit was found, or
+    empty.
     """
 
     path: str
@@ -38,9 +39,9 @@ class FormerPath(NamedTuple):
 
 
 def find_id(content: bytes) -> str:
-    """Return the `id:` in a prompt's front matter, or an empty text if there is no such key.
+    """Return the value of `id:` in a prompt's front matter, or an empty text if the key is missing.
 
-    The configuration's parser reads all other keys.
+    This function reads only this key. The configuration parser reads all other keys.
     """
     front = _FRONT.match(content)
     match = _ID.search(front[1]) if front else None
@@ -50,7 +51,7 @@ def find_id(content: bytes) -> str:
 
 
 class Renames:
-    """Finds one file at revisions at which the file had another path."""
+    """Finds a file at revisions where it had another path."""
 
     def __init__(self, repository: Repository, path: str) -> None:
         self._repository = repository
@@ -73,10 +74,10 @@ class Renames:
         return (item.content, item.id) if item and item.type == "blob" else (b"", "")
 
     def find_at(self, commit: str, version: str) -> FormerPath | None:
-        """Return the file at a commit at which it had another path, or None if the file is missing.
+        """Find the file at a commit where it had another path. Return None if it is not found.
 
-        The file is identified by its `id:`, else by renames without a change of content, else by
-        its content. Raises UserError if several files match.
+        The file is identified by its `id:`, else by renames that kept the content unchanged, else
+        by its content. Raises UserError, which names `version`, if several files match.
         """
         files = self._repository.tree_files(commit)
         paths = self._with_id(files, commit)
@@ -87,9 +88,10 @@ class Renames:
         return FormerPath(paths[0], files[paths[0]], commit) if paths else None
 
     def _with_id(self, files: dict[str, str], commit: str) -> list[str]:
-        """Return the files that have this file's id in their front matter.
+        """Return the paths of the files at `commit` that have this file's id in their front matter.
 
-        `git grep` preselects the files, so that only few files are parsed.
+        `git grep` preselects the files, so that only few files are parsed. `files` maps paths to
+        blob ids.
         """
         if not self._id:
             return []
@@ -108,9 +110,10 @@ class Renames:
     def find_tagged(
         self, scopes: TagScopes, stems: Sequence[str], version: str
     ) -> FormerPath | None:
-        """Return the file at a tag whose name contains a former path of the file, or None.
+        """Find the file at a tag for `version` that is named after a former path of the file.
 
-        Raises UserError if several files match.
+        Returns None if no tag matches. Raises UserError if several tags match. `stems` are the
+        file's current stems (the path without its suffix), which are not considered.
         """
         tagged = [
             (self._path_of(stem), scoped)
@@ -125,16 +128,17 @@ class Renames:
         return matches[0] if matches else None
 
     def _path_of(self, stem: str) -> str:
-        """Return the path for a stem (a path without its suffix).
+        """Return the path that a stem (a path without its suffix) refers to.
 
-        This is a former path of the file, else the stem with the file's suffix.
+        This is the former path of the file that has this stem. If no former path has the stem, it
+        is the stem with the suffix of the current path.
         """
         former = [path for path in self._former if stem in self._repository.stems(path)]
         suffix = PurePosixPath(self._path).suffix
         return former[0] if former else self._repository.of_stem(stem) + suffix
 
     def _at_tags(self, tagged: Sequence[tuple[str, ScopedTag]]) -> list[FormerPath]:
-        """Return those (path, tag) pairs for which the path is a file at the tag."""
+        """Return a FormerPath for each (path, tag) whose path is a file at the tag."""
         inside = [self._repository.in_repository(path) for path, _ in tagged]
         names = [f"{s.tag.commit}:{p}" for (_, s), p in zip(tagged, inside, strict=True)]
         objects = self._repository.objects(names)
@@ -147,10 +151,9 @@ class Renames:
     def _confirmed(self, candidates: Sequence[FormerPath]) -> list[FormerPath]:
         """Return the candidates that are this file.
 
-        A candidate is this file if Git detected a rename from it to this file, or if both files
-        have the same id. If this file has no id, the same content is sufficient. However, the same
-        content proves nothing if the candidate still exists, because one file may be a copy of the
-        other.
+        A candidate is this file if Git detected a rename from the candidate to this file, or if
+        both have the same id. If this file has no id, the same content is sufficient, except if the
+        candidate's path still exists: one file may then be a copy of the other file.
         """
         if self._id:
             contents = self._repository.contents([former.blob for former in candidates])

@@ -1,7 +1,8 @@
 """Records the scores that compliance reports show, so that later reports show the same scores.
 
-`.loom/state/reported-scores.jsonl` has a line for each version (a file as changed by a commit),
-pipeline and kind of run. If several lines have the same key, the first line counts.
+`.loom/state/reported-scores.jsonl` has one line for each combination of a version (a file after a
+commit changed it), a pipeline and a type of run (`pipeline` or `test`). If several lines have the
+same combination, the first line is used.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ FILE = "state/reported-scores.jsonl"
 class ReportedScore(Struct, frozen=True):
     """The run whose scores were reported for a version.
 
-    A version is a file (path in the project) as changed by a commit.
+    The version is the file `path` (in the project) after the commit `commit` changed it.
     """
 
     commit: str
@@ -39,26 +40,29 @@ class ReportedScore(Struct, frozen=True):
 
 
 class ReportedScores:
-    """Reads and adds the reported scores of one store; the file is read once."""
+    """Reads and adds the reported scores of one store. The file is read only once."""
 
     def __init__(self, folder: Path) -> None:
         """`folder` is the folder of the store (`.loom`)."""
         self._path = folder / FILE
 
     def find(self, commit: str, path: str) -> Mapping[Series, ScoredRun]:
-        """Return a version's reported runs by (pipeline, kind), in the order of the reports."""
+        """Return the reported runs of a version by (pipeline, kind), in the order of the reports.
+
+        The version is the file `path` after `commit` changed it.
+        """
         return self._known.get((commit, path), {})
 
     @cached_property
     def _known(self) -> dict[tuple[str, str], dict[Series, ScoredRun]]:
-        """Return the reported runs by version.
+        """The reported runs by version (commit, path), and then by (pipeline, kind).
 
         Invalid lines, which a full disk can cause, are skipped.
         """
         known: dict[tuple[str, str], dict[Series, ScoredRun]] = {}
         try:
             lines = self._path.read_bytes().splitlines()
-        except OSError:  # `add` raises the error
+        except OSError:  # the file is missing, or it is unreadable and `add` raises the error
             return known
         for line in lines:
             try:

@@ -1,6 +1,6 @@
-"""Groups the stored runs of a version by what was measured.
+"""Groups the stored runs of a version: runs in the same group measured the same inputs.
 
-No score is a mean over several groups.
+Scores of different groups are never averaged.
 """
 
 from __future__ import annotations
@@ -14,21 +14,23 @@ if TYPE_CHECKING:
 
     from loomgit.domain.runs import RunSummary
 
-Series = tuple[str, str]  # a pipeline and a kind of run
+Series = tuple[str, str]  # (pipeline, type of run: `pipeline` or `test`)
 
 
 def group_results(
     marked: Iterable[tuple[RunSummary, tuple[str, ...]]],
     reported: Mapping[Series, ScoredRun] | None = None,
 ) -> StoredScores:
-    """Return the results of a version.
+    """Return the results of a version, in groups of runs with the same inputs.
 
-    `marked` contains each run, together with the names of the inputs in which the run differs from
-    the version. The scores of a group are those of its first complete run, so that later runs do
-    not change them. `reported` contains the runs that a report has shown as the version's own
-    results, in the order of the reports. The scores of these runs remain even if the run file no
-    longer exists. The version's own groups come first, in the order in which they were reported or
-    measured. The other groups follow, newest first.
+    `marked` contains (run, names of the inputs in which the run differs from the version). If no
+    input differs, the run belongs to one of the version's own groups. `reported` contains the runs
+    that compliance reports have shown for these groups, in the order of the reports.
+
+    The scores of a group are those of its reported run, even if the run file no longer exists. If
+    no run was reported, the scores are those of the first complete run that has scores. Therefore,
+    later runs do not change them. The version's own groups come first, in the order in which they
+    were reported or measured. The other groups follow, newest first.
     """
     shown = reported or {}
     members_of: dict[tuple[object, ...], list[tuple[RunSummary, tuple[str, ...]]]] = {
@@ -78,7 +80,7 @@ def _group(
 
 
 def scored_run(row: RunSummary) -> ScoredRun:
-    """Return the run with its known scores."""
+    """Return the run with its scores. Evaluators without a mean score are left out."""
     scores = {
         name: MeanScore(mean, row.scored.get(name, 0))
         for name, mean in row.scores.items()
@@ -90,9 +92,9 @@ def scored_run(row: RunSummary) -> ScoredRun:
 
 
 def _cost(rows: Iterable[RunSummary]) -> float | None:
-    """Return the cost in USD per record, over the runs with a known cost.
+    """Return the mean cost of a record in USD. Return None if no run has a known cost.
 
-    Return None if no run has a known cost.
+    Runs with an unknown cost are ignored.
     """
     paid = [(row.cost, row.processed) for row in rows if row.cost is not None]
     records = sum(processed for _, processed in paid)

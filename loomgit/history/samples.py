@@ -1,6 +1,7 @@
 """Converts samples of test cases to and from lines of a records file, so that runs can reuse them.
 
-A line contains one sample: the case's `id`, `key` and `def`, then the sample's own fields.
+A line contains one sample: the `id`, `key` and `def` (definition) of the test case, then the fields
+of the sample.
 """
 
 from __future__ import annotations
@@ -22,14 +23,14 @@ if TYPE_CHECKING:
 
 
 def to_line(case: CaseSamples, sample: Sample) -> JsonObject:
-    """Return the line for a sample of a case."""
+    """Return a sample of a case as the JSON object for a line."""
     document: JsonObject = to_plain(sample)
     del document["reused"]
     return {"id": case.id, "key": case.key, "def": case.definition, **document}
 
 
 def from_object(line: JsonObject) -> Sample:
-    """Return the sample in a line.
+    """Return the sample in a parsed line.
 
     Raises LookupError, TypeError or ValueError if the line is invalid.
     """
@@ -48,18 +49,18 @@ def from_object(line: JsonObject) -> Sample:
 def load_samples(
     files: Iterable[Path], keys: Collection[str] | None = None
 ) -> dict[str, dict[int, Sample]]:
-    """Return the samples in records files, by key of the case and index of the sample.
+    """Return the samples in records files, by the key of the case and the index of the sample.
 
-    Only samples with one of `keys` are returned; None means all samples. Invalid lines, and samples
-    that were lost in an outage, are left out. If several files contain the same sample, the first
-    file counts.
+    Only samples of cases with a key in `keys` are returned; None means all cases. Unreadable files,
+    invalid lines and lost samples (see `Sample.lost`) are skipped. If several files contain the
+    same sample, the sample in the first file is returned.
     """
     samples: dict[str, dict[int, Sample]] = {}
     for file in files:
         try:
             lines = file.read_bytes().splitlines()
         except OSError:
-            continue  # removed or on another machine; its samples are drawn again
+            continue  # it was removed or is on another machine; new samples are drawn
         for line in lines:
             try:
                 document = orjson.loads(line)

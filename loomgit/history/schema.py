@@ -1,6 +1,6 @@
-"""Converts run files between JSON and values, and migrates their formats.
+"""Converts runs to and from the JSON of run files.
 
-Older formats are migrated step by step in memory; newer formats are refused.
+Older formats are migrated step by step in memory. Newer formats are refused.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class NewerRun(ValueError):
 def to_json(run: Run) -> bytes:
     """Return the content of the run file.
 
-    The content is indented JSON without secrets, in the order of the fields.
+    The content is indented JSON, in the order of the fields of `Run`. Known secrets are masked.
     """
     return orjson.dumps(hide_in(as_object(run)), option=orjson.OPT_INDENT_2) + b"\n"
 
@@ -63,8 +63,9 @@ def from_json(
 ) -> Run:
     """Return the run in `text`, migrated to the format `current`.
 
-    Raises DamagedRun or NewerRun. If `cases` is false, the cases are not parsed. This halves the
-    time, and summaries do not need cases.
+    If `cases` is false, the cases are left out, which halves the time. Summaries need no cases.
+    Raises DamagedRun if `text` contains no valid run, and NewerRun if its format is newer than
+    `current`.
     """
     try:
         document = orjson.loads(text)
@@ -86,6 +87,6 @@ def from_json(
             if "def" in case:
                 case["definition"] = case.pop("def")
         return msgspec.convert(document, Run)
-    # All except MsgspecError come from a migration or a case with an unexpected shape.
+    # A migration, or a case with an unexpected shape, raises the errors after MsgspecError.
     except (msgspec.MsgspecError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise DamagedRun(" ".join(str(error).split())) from error

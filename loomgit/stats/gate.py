@@ -274,7 +274,7 @@ def decide(change: MetricChange) -> MetricChange:
 def confirm(change: MetricChange, fresh: MetricChange) -> MetricChange:
     """Return the change after a fresh run of both sides: degraded only if the fresh p <= 0.25.
 
-    Without a real change, 1.3 % of gates then block.
+    If both versions are equally good, 1.3 % of the gates then block.
     """
     if change.outcome == "degraded" and fresh.p > CONFIRMATION_P:
         return replace(change, outcome="inconclusive")

@@ -39,11 +39,12 @@ if TYPE_CHECKING:
 class MeasurementPlan(Struct, frozen=True):
     """The samples to draw of one version. The judge in the tree of `today` judges them.
 
-    Each case gets its number of samples, from index `first` on. `second` skips as many samples
-    before them. If `commit` is given, the results are stored as a run at that commit, unless a
-    complete run is already `stored` and no sample had to be drawn. `removed` are cases that are no
-    longer measured. They are stored without samples, to show that they are missing. `question_from`
-    is the commit of the question and the cases if it differs from `commit`.
+    Each case gets its number of samples, from index `first` on. If `second` is true, the indices
+    start after those of a first measurement with the same number of samples. If `commit` is given,
+    the results are stored as a run at that commit, unless a complete run is already `stored` and no
+    sample had to be drawn. `removed` are cases that are no longer measured. They are stored without
+    samples, to show that they are missing. `question_from` is the commit of the question and the
+    cases if it differs from `commit`.
     """
 
     version: PipelineVersion
