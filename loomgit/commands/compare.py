@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
-import sys
 from typing import TYPE_CHECKING, Unpack
 
 import click
 
-from loomgit.commands.numbers import FiniteNumber, WholeNumber
+from loomgit.commands.numbers import FiniteNumber, Share, WholeNumber
 from loomgit.commands.options import Common, common, variables_option
 from loomgit.commands.screen import echo
 from loomgit.domain.bills import Bill, billed_to
@@ -24,23 +22,6 @@ if TYPE_CHECKING:
     from loomgit.workflows.comparing.request import CompareOptions
 
 FORMATS = ["table", "json", "markdown", "html"]
-
-
-def _parse_share(
-    context: click.Context, parameter: click.Parameter, value: str | None
-) -> float | None:
-    """Parse a share, `0.1` or `10%`. A drop of the scores is at most 1."""
-    del context
-    if value is None:
-        return None
-    text = value.strip()
-    try:
-        share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
-    except ValueError:
-        share = math.nan
-    if not 0 <= share <= (1 if parameter.name == "max_drop" else sys.float_info.max):
-        raise click.BadParameter(f"{text!r} is not a share such as 0.05 or 5%")
-    return share
 
 
 @click.command("compare")
@@ -107,14 +88,14 @@ def _parse_share(
 @click.option("--strict", is_flag=True, help="Exit with 1 unless the result is proven no worse.")
 @click.option(
     "--max-drop",
+    type=Share(max=1),
     metavar="SHARE",
-    callback=_parse_share,
     help="Smallest drop of a score that counts as degraded.",
 )
 @click.option(
     "--max-rise",
+    type=Share(),
     metavar="SHARE",
-    callback=_parse_share,
     help="Also gate cost and latency: smallest rise that counts as degraded, such as 10%.",
 )
 @common

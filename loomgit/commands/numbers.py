@@ -35,3 +35,30 @@ class FiniteNumber(click.FloatRange):
         if not math.isfinite(number):
             self.fail(f"{value} is not a number", param, ctx)
         return number
+
+
+class Share(click.FloatRange):
+    """A share from 0 to `max`, as a number or in percent: `0.05` or `5%`.
+
+    If `above_zero` is true, 0 is not allowed.
+    """
+
+    def __init__(self, max: float | None = None, *, above_zero: bool = False) -> None:  # noqa: A002 - name of click
+        super().__init__(min=0, max=max, min_open=above_zero)
+
+    def convert(
+        self,
+        value: Any,  # noqa: ANN401 - signature of click
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> float:
+        """Parse the share. Raises click.BadParameter."""
+        text = str(value).strip()
+        try:
+            share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+        except ValueError:
+            share = math.nan
+        if not math.isfinite(share):
+            self.fail(f"{text!r} is not a share such as 0.05 or 5%", param, ctx)
+        number: float = super().convert(share, param, ctx)
+        return number

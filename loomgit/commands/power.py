@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from loomgit.commands.numbers import FiniteNumber, WholeNumber
+from loomgit.commands.numbers import Share, WholeNumber
 from loomgit.commands.options import Common, common
 from loomgit.domain.power import DEFAULT_SAMPLES, PowerTarget
 from loomgit.errors import UserError
@@ -15,15 +15,20 @@ from loomgit.report.power import power_document, power_lines
 if TYPE_CHECKING:
     from loomgit.domain.power import Failures
 
-SHARE = FiniteNumber(min=0, max=1, min_open=True)
-
 
 @click.command("power")
 @click.argument("pipelines", nargs=-1, metavar="[PIPELINE...]")
-@click.option("--drop", type=SHARE, required=True, help="Drop of the mean score to detect.")
+@click.option(
+    "--drop",
+    type=Share(max=1, above_zero=True),
+    metavar="SHARE",
+    required=True,
+    help="Drop of the mean score to detect, such as 0.05 or 5%.",
+)
 @click.option(
     "--max-drop",
-    type=FiniteNumber(min=0, max=1),
+    type=Share(max=1),
+    metavar="SHARE",
     help="Drop that a comparison accepts.",
     show_default="max_drop of the pipeline's tests",
 )

@@ -83,7 +83,7 @@ class _WithPytest(click.Command):
 )
 @click.option(
     "--budget",
-    type=FiniteNumber(min=0, min_open=True),
+    type=FiniteNumber(min=0),
     metavar="USD",
     help="Maximum cost.",
 )

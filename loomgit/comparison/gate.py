@@ -167,8 +167,8 @@ def confirm(first: PipelineComparison, second: ComparisonDraft) -> PipelineCompa
     """Return the first comparison, corrected by a second comparison that uses new samples.
 
     A degraded metric stays degraded if the new samples show the drop too (one-sided p <= 0.25), or
-    if too many of the new samples are missing. If both versions are equally good, 1.3 % of the gates
-    still block.
+    if too many of the new samples are missing. If both versions are equally good, 1.3 % of the
+    gates still block.
     """
     second_results = {_identity(result.metric): result for result in second.results}
     metrics = [

@@ -115,8 +115,10 @@ def _number(
     except ValueError as error:
         kind_name = "a whole number" if kind is int else "a number"
         raise UserError(f"{values[name]}: must be {kind_name}") from error
-    if not 0 < number < math.inf:
-        rule = "greater than 0" if number <= 0 else "finite"
+    allows_zero = name == "budget"
+    if not (0 < number < math.inf or (allows_zero and number == 0)):
+        least = "at least 0" if allows_zero else "greater than 0"
+        rule = least if number <= 0 else "finite"
         raise UserError(f"{values[name]}: must be {rule}")
     limit = MAX_CONCURRENCY if name == "concurrency" else MAX_NUMBER
     if number > limit:

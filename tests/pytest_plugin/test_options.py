@@ -44,7 +44,7 @@ def configure(project, *lines):
     [
         (["--loom-samples=0"], "--loom-samples 0: must be greater than 0"),
         (["--loom-samples=many"], "--loom-samples many: must be a whole number"),
-        (["--loom-budget=-1"], "--loom-budget -1: must be greater than 0"),
+        (["--loom-budget=-1"], "--loom-budget -1: must be at least 0"),
         (["--loom-budget=nan"], "--loom-budget nan: must be finite"),
         (["--loom-budget=inf"], "--loom-budget inf: must be finite"),
         (["--loom-concurrency=1.5"], "--loom-concurrency 1.5: must be a whole number"),
@@ -139,6 +139,15 @@ def test_a_budget_is_never_overspent_and_tests_beyond_it_fail(tmp_path, server, 
     assert run["complete"] is False
     verdicts = [test["verdict"] for test in run["tests"]]
     assert verdicts.count("error") == done.counts["failed"]
+
+
+def test_a_budget_of_zero_allows_no_paid_call(tmp_path, server):
+    project = project_with(tmp_path / "work", server, units(2))
+    pytest_in(project, "--loom-budget=0").expect(1, failed=2)
+    assert not server.requests
+    only_stored = project_with(tmp_path / "stored", server, units(2))
+    pytest_in(only_stored).expect(0, passed=2)
+    pytest_in(only_stored, "--loom-budget=0").expect(0, passed=2)
 
 
 def _price(server, request):

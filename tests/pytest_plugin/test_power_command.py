@@ -129,3 +129,15 @@ def test_pipelines_without_results_are_left_out_of_all(project):
     done = loom(project, "power", "--drop", "0.1")
     assert (done.code, "Power for: demo" in done.out) == (0, True)
     assert "warning: other: there are no results to estimate from" in done.error
+
+
+def test_a_drop_can_be_given_in_percent(project):
+    measure(project, 3)
+    assert plan(project, "--drop", "0.1") == plan(project, "--drop", " 10% ")
+
+
+@pytest.mark.parametrize("drop", ["10 percent", "%", "nan", "inf", "0", "0%", "101%", "-5%"])
+def test_a_drop_is_a_share_above_zero(project, drop):
+    done = loom(project, "power", "demo", "--drop", drop)
+    assert (done.code, done.out) == (2, "")
+    assert "--drop" in done.error
