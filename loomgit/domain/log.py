@@ -6,6 +6,7 @@ A content is the text of the file at one or more commits.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 
 from msgspec import Struct, field
 
@@ -127,7 +128,7 @@ class LogEntry(Struct, frozen=True):
     measured: StoredScores = field(default_factory=StoredScores)
 
 
-class FileLog(Struct, frozen=True):
+class FileLog(Struct, frozen=True, dict=True):
     """The log of a file: the newest of its `total` contents.
 
     `shallow` is true if the history of the clone is truncated.
@@ -143,7 +144,7 @@ class FileLog(Struct, frozen=True):
         """The pipelines with stored runs of this file."""
         return sorted({name for entry in self.entries for name in entry.measured.pipelines})
 
-    @property
+    @cached_property
     def series(self) -> list[tuple[str, str]]:
         """The pairs of pipeline and kind in the versions' own results.
 
