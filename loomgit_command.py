@@ -1,8 +1,8 @@
-"""Entry point of the command `loom`, beside the package and not in it.
+"""Entry point of the command `loom`. This module is deliberately outside the package `loomgit`.
 
 Another project on PyPI is named `loomgit` and installs its files into the same folder. If that
-project has replaced files of the package, code in the package can no longer report the conflict.
-PYTEST_DONT_REWRITE: without this word, pytest would warn that this module is already imported.
+project has replaced files of Loom, code inside the package can no longer report the conflict.
+PYTEST_DONT_REWRITE: this word prevents pytest's warning that this module is already imported.
 """
 
 from __future__ import annotations

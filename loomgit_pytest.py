@@ -3,7 +3,7 @@
 pytest imports this module in every session. The module defines the options, the markers and the
 fixture. It imports the rest of the plugin only if prompt tests are enabled: by `--loom`,
 `LOOM_TESTS=1` or `loom = true`. PYTEST_DONT_REWRITE: `loom test` imports this module before pytest
-starts, and without this word pytest would warn about the early import.
+starts. This word prevents pytest's warning about the early import.
 """
 
 from __future__ import annotations
@@ -63,12 +63,12 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", f"loom_{name}: prompt test of {scope}")
     is_enabled = os.environ.get("LOOM_TESTS", "").lower() in ("1", "true", "yes", "on")
     if is_enabled or config.getoption("--loom") or config.getini("loom"):
-        from loomgit_command import find_conflict  # noqa: PLC0415 - as below
+        from loomgit_command import find_conflict  # noqa: PLC0415 - only for prompt tests
 
         if conflict := find_conflict():
             raise pytest.UsageError(conflict)
         from loomgit.pytest_plugin.hooks import LoomPlugin  # noqa: PLC0415 - only for prompt tests
-        from loomgit.pytest_plugin.interrupts import InterruptHooks  # noqa: PLC0415 - as above
+        from loomgit.pytest_plugin.interrupts import InterruptHooks  # noqa: PLC0415 - only for prompt tests
 
         config.pluginmanager.register(InterruptHooks(), "loom-interrupts")
         config.pluginmanager.register(LoomPlugin(config), "loom-tests")

@@ -1,9 +1,9 @@
-"""The cost of model calls: 1,000 calls, 50 at once, at latencies of 0 and 50 ms.
+"""Measures the cost of model calls: 1,000 calls, 50 at once, at latencies of 0 and 50 ms.
 
-The clients are a bare aiohttp script, the direct lane of Loom, the whole chain of gateways
-(retries, rate limits, cache), the litellm lane, and litellm without Loom. They run in turn. Each
-client and the server have processes of their own. The CPU time is that of the client from its first
-call to its last call. Then the script measures 10,000 replies from the cache. `commands.py`
+The clients are a bare aiohttp script, Loom's direct lane, Loom's whole chain of gateways (retries,
+rate limits, cache), Loom's litellm lane, and litellm without Loom. The clients run in turn. Each
+client and the server run in separate processes. The CPU time is the client's time from the first
+call to the last call. Then the script measures 10,000 replies from the cache. `commands.py`
 measures whole commands.
 """
 
@@ -34,7 +34,7 @@ Call = Callable[[int], Awaitable[object]]
 
 
 async def timed(count: int, call: Call) -> dict[str, float]:
-    """Wall and CPU seconds of `count` calls, `CONCURRENCY` calls at once."""
+    """Make `count` calls, `CONCURRENCY` at once; return the seconds as `wall` and `cpu`."""
     numbers = iter(range(count))
 
     async def work() -> None:
@@ -47,7 +47,7 @@ async def timed(count: int, call: Call) -> dict[str, float]:
 
 
 async def bare(url: str, count: int, _: Path) -> dict[str, float]:
-    """A minimal client: it posts the request, parses the reply and returns the text."""
+    """Measure a minimal client, which posts the request, parses the reply and returns the text."""
     import aiohttp
 
     connector = aiohttp.TCPConnector(limit=0)
@@ -67,7 +67,7 @@ async def bare(url: str, count: int, _: Path) -> dict[str, float]:
 
 
 async def litellm(url: str, count: int, _: Path) -> dict[str, float]:
-    """litellm without Loom: concurrent calls of `acompletion`."""
+    """Measure litellm without Loom: concurrent calls of `acompletion`."""
     os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
     import litellm
 
@@ -83,7 +83,7 @@ async def litellm(url: str, count: int, _: Path) -> dict[str, float]:
 
 
 def loom(part: str) -> Callable[[str, int, Path], Awaitable[dict[str, float]]]:
-    """A client of Loom: a lane alone, or the chain of gateways around it."""
+    """Return a client for a part of Loom: a lane alone, or the whole chain of gateways."""
 
     async def measure(url: str, count: int, folder: Path) -> dict[str, float]:
         from loomgit.domain.definitions import CacheRule
@@ -127,7 +127,7 @@ CLIENTS = {
 
 
 def child(name: str, url: str, count: int, folder: Path) -> dict[str, float]:
-    """Run a client in a process of its own; return its figures with its peak memory in MB."""
+    """Run a client in its own process; return `wall` and `cpu` in seconds, and `peak` in MB."""
     command = [PYTHON, __file__, "--client", name, "--url", url, "--calls", str(count)]
     with tempfile.NamedTemporaryFile("r", suffix=".json") as figures:
         process = run([*command, "--folder", str(folder), "--out", figures.name])
@@ -136,7 +136,7 @@ def child(name: str, url: str, count: int, folder: Path) -> dict[str, float]:
 
 @contextmanager
 def serving(latency: float):
-    """The address of a server in a process of its own."""
+    """Run the server in its own process, and yield its address."""
     command = [PYTHON, str(SERVER), "--latency", str(latency)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
@@ -147,13 +147,13 @@ def serving(latency: float):
 
 
 def count_calls(url: str) -> int:
-    """The number of calls that the server received."""
+    """Return the number of calls that the server received."""
     with urllib.request.urlopen(url.removesuffix("/v1") + "/stats") as response:
         return int(json.load(response)["calls"])
 
 
 def compare(latency: float, names: list[str], calls: int, rounds: int) -> None:
-    """Measure all clients at one latency, in turn in each round."""
+    """Measure all clients at one latency. In each round, the clients run in turn."""
     samples_of: dict[str, list[Sample]] = {name: [] for name in names}
     with serving(latency) as url:
         for _ in range(rounds):
@@ -180,7 +180,7 @@ def compare(latency: float, names: list[str], calls: int, rounds: int) -> None:
 
 
 def cached(count: int) -> None:
-    """Measure the same calls twice: the server answers first, then the cache."""
+    """Measure the same calls twice: first the server answers, then the cache."""
     with tempfile.TemporaryDirectory() as folder, serving(0.0) as url:
         first = Sample(**child("cached", url, count, Path(folder)))
         assert count_calls(url) == count, "wrong number of calls"

@@ -1,15 +1,15 @@
-"""Whole commands: `loom run` over 1,000 and 10,000 records, 50 calls at once, one check per reply.
+"""Measures `loom run` with 1,000 and 10,000 records, 50 calls at once, and one check per reply.
 
-1. `beside`: `loom run` beside a bare aiohttp script. With `--peers FOLDER`, also beside promptfoo
-   and inspect-ai with the same prompts, server and concurrency; the script installs them in the
-   folder once, from PyPI and npm. The tools run in turn, without their caches, and `loom validate`
-   has parsed the files before. Two more rows show `loom run` with its cache (the default), and the
-   first run in a new clone.
-2. `cached`: all replies come from the cache.
-3. `failing`: 10,000 records, and a fifth of the calls fail: status 429 with `Retry-After`, status
-   500, or no answer.
+1. `beside` compares `loom run` with a bare aiohttp script. If `--peers FOLDER` is given, promptfoo
+   and inspect-ai also run, with the same prompts, server and concurrency. The script installs both
+   tools in the folder once, from PyPI and npm. All tools run in turn and without their caches.
+   Before `loom run`, `loom validate` parses the files. Two more rows show `loom run` with its cache
+   (the default), and the first run in a new clone, without `loom validate`.
+2. `cached` measures runs in which all replies come from the cache.
+3. `failing` measures a run of 10,000 records in which a fifth of the calls fail: status 429 with
+   `Retry-After`, status 500, or no answer.
 
-The server is a process of its own and counts its calls.
+The server runs in its own process and counts its calls.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ NO_TELEMETRY = {
 
 
 class Server:
-    """The server, in a process of its own."""
+    """Runs the server in its own process."""
 
     def __init__(self, latency: float, *faults: str) -> None:
         self._command = [PYTHON, str(SERVER), "--latency", str(latency)]
@@ -79,12 +79,12 @@ class Server:
         self._process.wait()
 
     def stats(self) -> dict[str, object]:
-        """The counts of the server."""
+        """Return the statistics of the server: `calls`, `statuses` and `violations`."""
         with urllib.request.urlopen(self.url.removesuffix("/v1") + "/stats") as response:
             return json.load(response)
 
     def calls(self) -> int:
-        """The number of calls that the server received."""
+        """Return the number of calls that the server received."""
         return int(self.stats()["calls"])
 
 
@@ -115,7 +115,7 @@ def project(
 
 
 class Peers:
-    """The other tools, installed in `folder`."""
+    """The tools that Loom is compared with, installed in `folder`."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -168,7 +168,7 @@ WITH_CACHE, FIRST_RUN = "loom run, with the cache", "loom run, the first in a cl
 
 
 def beside(records: int, latency: float, rounds: int, peers: Peers | None) -> None:
-    """Measure all tools in turn; each round begins with new folders."""
+    """Measure all tools in turn. Each round uses new folders."""
     samples_of: dict[str, list[Sample]] = {}
     bare = [PYTHON, str(Path(__file__).with_name("calls.py")), "--client", "bare aiohttp"]
     with Server(latency) as server:
@@ -202,7 +202,7 @@ def beside(records: int, latency: float, rounds: int, peers: Peers | None) -> No
 
 
 def cached(records: int, peers: Peers | None) -> None:
-    """Measure the second run of each tool; the first run fills the cache."""
+    """Measure the second run of each tool. The first run fills the cache."""
     with Server(0.0) as server, tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         commands = {"loom run": [*LOOM, str(project(folder / "loom", server.url, records))]}
@@ -228,7 +228,10 @@ def cached(records: int, peers: Peers | None) -> None:
 
 
 def failing(records: int) -> None:
-    """Let a fifth of the calls fail; compare the memory with that of a tenth of the records."""
+    """Measure a run in which a fifth of the calls fail.
+
+    Its peak memory is compared with that of a run without failures and with a tenth of the records.
+    """
     samples = {}
     with Server(0.0) as server, tempfile.TemporaryDirectory() as name:
         small = project(Path(name) / "loom", server.url, records // 10)

@@ -1,8 +1,8 @@
-"""1,000 saved runs of 1,000 cases: `loom log` and `loom compare` beside pytest-benchmark and asv.
+"""Compares `loom log` and `loom compare` with pytest-benchmark and asv.
 
-Each tool reads the same scores in its own format. The script installs pytest-benchmark and asv from
-PyPI in an environment of their own. With `--keep FOLDER`, the data and the environment stay in the
-folder, and the next call uses them again.
+Each tool reads the same scores in its own format: 1,000 saved runs of 1,000 cases. The script
+installs pytest-benchmark and asv from PyPI in a separate environment. If `--keep FOLDER` is given,
+the data and the environment stay in the folder, and the next call uses them again.
 """
 
 import argparse
@@ -19,10 +19,11 @@ LOOM = [PYTHON, "-m", "loomgit"]
 
 
 def prepare(folder: Path, runs: int, cases: int) -> list[str]:
-    """Save the runs for the three tools and install the peers; return the commits."""
+    """Save the runs for the three tools, and install the two other tools; return the commits."""
     commits = folder / "commits.txt"
     if not commits.exists():
-        # The peak memory of a child counts from that of its parent, so a child saves the runs.
+        # The peak memory of a new process starts at the memory of its parent. To keep this process
+        # small, another process saves the runs.
         sizes = ["--runs", str(runs), "--cases", str(cases)]
         subprocess.run([PYTHON, __file__, "--save-in", str(folder), *sizes], check=True)
     peers = folder / "peers"
@@ -35,7 +36,7 @@ def prepare(folder: Path, runs: int, cases: int) -> list[str]:
 
 
 def build_commands(folder: Path, commits: list[str]) -> tuple[dict[str, list[str]], ...]:
-    """The commands that take about a second, and those that read all runs and take long."""
+    """Return two dicts of commands by name: quick ones, and slow ones that read all runs."""
     project = ["--project", str(folder / "loom")]
     first, last = commits[len(commits) // 2], commits[-1]
     asv = [str(folder / "peers/bin/asv")]
@@ -65,7 +66,7 @@ def build_commands(folder: Path, commits: list[str]) -> tuple[dict[str, list[str
 
 
 def check(commands: dict[str, list[str]], commits: list[str], cases: int) -> None:
-    """Each tool shows all the scores that the benchmark saved."""
+    """Check that the tools show the scores that the benchmark saved."""
     document = json.loads(stdout([*commands["loom log --limit all"], "--json"]))
     shown = [version["commit"] for version in document["versions"] if version["results"]]
     assert shown == commits[::-1], f"`loom log` shows {len(shown)} of {len(commits)} commits"
@@ -83,7 +84,7 @@ def check(commands: dict[str, list[str]], commits: list[str], cases: int) -> Non
 
 
 def compute_figures(samples: dict[str, Sample]) -> dict[str, float | str]:
-    """Wall time of the faster peer divided by that of Loom: above 1, Loom is faster."""
+    """Return ratios: the time of the faster other tool divided by Loom's time."""
 
     def ratio(command: str, peers: list[str]) -> float:
         return min(samples[peer].wall for peer in peers) / samples[command].wall
@@ -105,7 +106,7 @@ def compute_figures(samples: dict[str, Sample]) -> dict[str, float | str]:
 
 
 def measure(folder: Path, options: argparse.Namespace) -> None:
-    """Measure all commands over the saved runs in the folder."""
+    """Measure all commands on the saved runs in the folder."""
     commits = prepare(folder, options.runs, options.cases)
     quick, slow = build_commands(folder, commits)
     check(quick, commits, options.cases)

@@ -1,9 +1,9 @@
-"""The cost of the pre-push hook for a push without relevant changes.
+"""Measures how long the pre-push hook delays a push without relevant changes.
 
-The script measures `git push` without a hook, with the hook of Loom, with a hook that only starts
-Python, and with the pre-commit framework if it is installed. They run in turn. Each push sends one
-new commit to a bare repository on the same disk. The project has 60 pipelines with a prompt and a
-data set each, and 2,000 other files.
+The script measures `git push` without a hook, with Loom's hook, with a hook that only starts
+Python, and (if installed) with the hook of the pre-commit framework. These pushes run in turn. Each
+push sends one new commit to a bare repository on the same disk. The project has 60 pipelines, each
+with its own prompt and data set, and 2,000 other files.
 """
 
 import argparse
@@ -22,7 +22,7 @@ sys.path.insert(0, str(ROOT))
 from tests.projects import PIPELINE, PROMPT, REVIEWS, TAXONOMY
 from tests.repos import CLEAN, commit, git, make
 
-LIMIT = 0.030  # seconds that a push may take longer
+LIMIT = 0.030  # the maximum delay of a push by the hook, in seconds
 FRAMEWORK = """\
 repos:
   - repo: local
@@ -45,7 +45,7 @@ def project_files(pipelines: int, others: int) -> dict[str, str | bytes]:
 
 
 def prepare(folder: Path, kind: str) -> Path:
-    """Make a clone with a remote of its own and the hook of this kind."""
+    """Make a clone with its own remote, and install the hook that `kind` names (see `main`)."""
     clone, remote = folder / kind, folder / f"{kind}.git"
     git(folder, "clone", "--quiet", "--bare", "--no-local", "source", remote.name)
     git(folder, "clone", "--quiet", str(remote), clone.name)
@@ -56,7 +56,7 @@ def prepare(folder: Path, kind: str) -> Path:
             cwd=clone, env={**os.environ, **CLEAN}, check=True, capture_output=True,
         )  # fmt: skip
     elif kind == "python":
-        # A `#!` line with the path of Python would fail if the path has a space.
+        # `sh` starts Python, because a `#!` line cannot contain a path with a space.
         hook.write_text(f"#!/bin/sh\nexec {shlex.quote(PYTHON)} -c pass\n")
         hook.chmod(0o755)
     elif kind == "framework":
@@ -78,7 +78,7 @@ def push(clone: Path) -> Sample:
 
 
 def check(clone: Path) -> None:
-    """The hook of Loom runs at a push, and a push of a bad pipeline fails."""
+    """Check that Loom's hook runs: it must reject the push of an invalid pipeline."""
     (clone / "pipelines/p0.yaml").write_text("name: [\n")
     git(clone, "commit", "--quiet", "-am", "Break a pipeline")
     command = ["git", "push", "--quiet", "origin", "main"]

@@ -1,4 +1,4 @@
-"""Measures whole processes and prints the medians and the ratios as a table and as JSON."""
+"""Measures whole processes, and prints medians and ratios as a table and as JSON."""
 
 from __future__ import annotations
 
@@ -18,13 +18,16 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[1]
 PYTHON = sys.executable
 
-# Loom must not compile its modules at each start while the installed peers have compiled modules.
+# If this variable is set, Loom compiles its modules at each start, but the compared tools do not.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One process: wall and CPU seconds, peak memory in MB (the largest single process)."""
+    """The wall and CPU seconds of a process, and its peak memory in MB.
+
+    If the process has children, the peak memory is that of the largest single process.
+    """
 
     wall: float
     cpu: float
@@ -32,7 +35,7 @@ class Sample:
 
 
 def parse(parser: argparse.ArgumentParser, **smoke: object) -> argparse.Namespace:
-    """Parse the command line; with `--smoke`, the values of `smoke` replace the defaults."""
+    """Parse the command line. If `--smoke` is given, the values in `smoke` replace the defaults."""
     parser.add_argument(
         "--smoke", action="store_true", help="use tiny sizes and one round, to test the benchmark"
     )
@@ -47,7 +50,7 @@ def run(
     env: dict[str, str] | None = None,
     allowed: tuple[int, ...] = (0,),
 ) -> Sample:
-    """Run the command and measure it; an exit code that is not allowed ends the benchmark."""
+    """Run a command and measure it. If its exit code is not in `allowed`, the benchmark ends."""
     started = time.perf_counter()
     with subprocess.Popen(
         command,
@@ -67,7 +70,7 @@ def run(
 
 
 def stdout(command: list[str]) -> str:
-    """The standard output of a command; a failure ends the benchmark."""
+    """Return the standard output of a command. If the command fails, the benchmark ends."""
     process = subprocess.run(command, capture_output=True, text=True, check=False)
     if process.returncode:
         raise SystemExit(f"{' '.join(command)}: exit {process.returncode}\n{process.stderr}")
@@ -75,7 +78,7 @@ def stdout(command: list[str]) -> str:
 
 
 def median(samples: list[Sample]) -> Sample:
-    """The median of each figure."""
+    """Return the median of each field."""
     return Sample(
         statistics.median(sample.wall for sample in samples),
         statistics.median(sample.cpu for sample in samples),
@@ -84,12 +87,15 @@ def median(samples: list[Sample]) -> Sample:
 
 
 def measured_rounds(rounds: int) -> list[bool]:
-    """Whether each round is measured: a warm-up round precedes the others, except a single one."""
+    """Return a value for each round to run: whether the round is measured.
+
+    The first round is a warm-up and is not measured. If `rounds` is 1, there is no warm-up.
+    """
     return [True] if rounds == 1 else [False, *[True] * rounds]
 
 
 def interleaved(commands: dict[str, list[str]], rounds: int) -> dict[str, Sample]:
-    """Run all commands in turn in each round; return the median of each command."""
+    """Run all commands in turn, once per round; return the medians by the name of the command."""
     samples: dict[str, list[Sample]] = {name: [] for name in commands}
     for measured in measured_rounds(rounds):
         for name, command in commands.items():
@@ -100,7 +106,7 @@ def interleaved(commands: dict[str, list[str]], rounds: int) -> dict[str, Sample
 
 
 def report(title: str, samples: dict[str, Sample], figures: dict[str, float | str]) -> None:
-    """Print the table, the figures with their limits, and both as one line of JSON."""
+    """Print the samples as a table, then the figures, and then both as one line of JSON."""
     print(f"# {title}\n")
     width = max(len(name) for name in samples)
     print(f"{'':<{width}}  wall s   CPU s  peak MB")

@@ -1,6 +1,6 @@
-"""The peak memory of a run: 1,000, 10,000 and 100,000 CSV rows in a pipeline.
+"""Measures the peak memory of a run with 1,000, 10,000 and 100,000 CSV rows.
 
-The pipeline uses the embedded model, one deterministic evaluator and SQLite. Each run has a new
+The pipeline uses the embedded model, one deterministic evaluator and SQLite. Each run uses a new
 repository.
 """
 
@@ -40,7 +40,7 @@ def make(folder: Path, rows: int) -> None:
 
 
 def measure(folder: Path, rows: int) -> Sample:
-    """Run the pipeline over this number of rows."""
+    """Run the pipeline on this number of rows, and measure it."""
     make(folder, rows)
     sample = run([PYTHON, "-m", "loomgit", "run", "customer_sentiment", "-q"], cwd=folder)
     (run_file,) = (folder / ".loom/runs").glob("*/*.json")

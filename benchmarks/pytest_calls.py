@@ -1,14 +1,14 @@
-"""The cost of the pytest plugin: for a session without prompt tests, and for 1,000 unit tests.
+"""Measures the cost of the pytest plugin, in a session without prompt tests and with 1,000 of them.
 
-1. Start-up: `pytest --collect-only` in an empty folder with and without the plugin, in turn. Two
-   processes differ by more than the cost of the plugin, so a clock inside the process also measures
-   the import and the hooks of the plugin.
-2. Tests: 1,000 unit tests at 50 ms per call, 50 calls at once, with a server in a process of its
-   own. Beside them, pytest collects and runs 1,000 empty tests. Each round begins with an empty
-   store and an empty cache; a second session then uses the saved results.
-3. Other tools: with `--beside NAME=COMMAND`, another tool runs the same cases with the same server.
-   In the command, `{url}` is the address of the server, and `{folder}` is the folder with the files
-   for the tool (`promptfooconfig.yaml` or `test_deepeval.py`).
+1. Start-up: `pytest --collect-only` runs in an empty folder, in turn with and without the plugin.
+   The times of two processes vary by more than the cost of the plugin. Therefore, a clock inside
+   the process also measures the import and the hooks of the plugin.
+2. Tests: 1,000 unit tests run at 50 ms per call and 50 calls at once. The server runs in its own
+   process. For comparison, pytest collects and runs 1,000 empty tests. Each round begins with an
+   empty store and an empty cache. Then a second session uses the saved results.
+3. Other tools: if `--beside NAME=COMMAND` is given, this command runs the same cases with the same
+   server. In the command, `{url}` is replaced by the address of the server, and `{folder}` by the
+   folder with the files for the tool (`promptfooconfig.yaml` or `test_deepeval.py`).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from measure import PYTHON, ROOT, Sample, measured_rounds, median, parse, report
 
 SERVER = ROOT / "tests" / "servers" / "openai_server.py"
 LATENCY, CONCURRENCY = 0.05, 50
-NO_TESTS = 5  # exit code of pytest
+NO_TESTS = 5  # pytest's exit code if it collects no tests
 MODEL = "gpt-4o-mini"
 PYTEST = [PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
 PIPELINE = f"""\
@@ -101,7 +101,7 @@ def test_case(n):
 
 @contextmanager
 def serving():
-    """The address of a server in a process of its own."""
+    """Run the server in its own process, and yield its address."""
     command = [PYTHON, str(SERVER), "--latency", str(LATENCY)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
@@ -112,7 +112,7 @@ def serving():
 
 
 def calls(url: str) -> int:
-    """The number of calls that the server received."""
+    """Return the number of calls that the server received."""
     with urllib.request.urlopen(f"{url.removesuffix('/v1')}/stats") as reply:
         return int(json.load(reply)["calls"])
 
@@ -170,9 +170,9 @@ def forget(project: Path) -> None:
 def start_up(folder: Path, rounds: int) -> None:
     """Measure `pytest --collect-only` in an empty folder, with the plugin and without it.
 
-    pytest finds the plugin by its entry point, as it does for users: with `-p NAME`, the plugin
-    would also pay for the search through all installed packages. The script disables all other
-    plugins, because their time varies by more than the time of the plugin.
+    pytest finds the plugin by its entry point, as it does for users. The option `-p NAME` would
+    add the time for the search through all installed packages. All other plugins are disabled,
+    because their time varies by more than the time of Loom's plugin.
     """
     (folder / "empty").mkdir()
     plugins = {entry.name for entry in entry_points(group="pytest11")}
@@ -206,7 +206,7 @@ def start_up(folder: Path, rounds: int) -> None:
 
 
 def seconds(command: list[str], folder: Path) -> float:
-    """The seconds that the clock in a session prints."""
+    """Run a session with the plugin `clock`; return the seconds that the clock prints."""
     path = os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
     env = {**os.environ, "PYTHONPATH": path}
     process = subprocess.run(
@@ -218,7 +218,7 @@ def seconds(command: list[str], folder: Path) -> float:
 
 
 def tests(folder: Path, count: int, rounds: int, beside: dict[str, str]) -> None:
-    """Measure the unit tests and pytest without Loom in turn."""
+    """Measure in turn: the prompt tests, pytest with empty tests, and the tools in `beside`."""
     with serving() as url:
         project = write_project(folder / "work", url, count)
         plain = write_plain(folder / "plain", count)

@@ -1,9 +1,9 @@
-"""Random budgets with a real server: the charges never exceed the budget, and Loom reports them.
+"""Checks with a real server that charges never exceed the budget and that Loom reports the charges.
 
-Each case has random prices, limits, concurrency, faults, judges, fallback models and a budget. It
-runs pipelines, guards a push, compares two revisions, or tests with two worker processes. The
-script prints a line for each case that fails, and the figures at the end. It exits with 1 if a case
-fails or no case calls the server.
+Each case has random prices, limits, concurrency, faults, judges, fallback models and a random
+budget. A case runs pipelines, guards a push, compares two revisions, or runs tests with two worker
+processes. The script prints a line for each failed case, and a summary at the end. The exit code is
+1 if a case fails or if no case calls the server.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ sys.path.insert(0, str(ROOT))
 
 from tests.random_budgets import WAYS, check, choose
 
-SMOKE_SEED = 21  # no judge, and a budget that ends the work early
+SMOKE_SEED = 21  # a case without a judge, in which the budget ends the work early
 
 
 def main() -> int:

@@ -1,4 +1,4 @@
-"""Saved runs of Loom, pytest-benchmark and asv with the same scores, one run for each commit."""
+"""Saves runs with the same scores for Loom, pytest-benchmark and asv: one run for each commit."""
 
 import hashlib
 import json
@@ -19,7 +19,7 @@ from loomgit.wiring.assembly import Assembly
 from loomgit.wiring.project import Wiring
 
 PATH = "prompts/classify.txt"
-TAG_EVERY = 50  # commits from one tagged version to the next
+TAG_EVERY = 50  # every 50th commit is a tagged version
 EVALUATORS = ("label", "tone")
 PIPELINE = """\
 name: demo
@@ -56,13 +56,13 @@ def build(folder: Path, commits: int) -> list[str]:
 
 
 def scores(number: int, cases: int) -> list[list[float]]:
-    """The scores of run `number`, a list for each evaluator. They are the same in every tool."""
+    """Return the scores of run `number`, one list per evaluator. All tools save the same scores."""
     generator = random.Random(number)
     return [[round(generator.betavariate(8, 2), 4) for _ in range(cases)] for _ in EVALUATORS]
 
 
 def save_loom(folder: Path, commits: list[str], cases: int) -> None:
-    """Save a run of each commit with the store of Loom and the fingerprint of the plan."""
+    """Save a run for each commit in Loom's store, with the fingerprint of the commit's plan."""
     store = RunStore(folder / ".loom", print)
     wiring = Wiring(folder, {}, print)
     plan, _ = Assembly(wiring).plan(
@@ -120,7 +120,7 @@ def _run(number: int, commit: str, plan: Plan, definitions: list[str]) -> Run:
 
 
 def save_pytest_benchmark(folder: Path, commits: list[str], cases: int) -> None:
-    """Write the file of each run as `--benchmark-autosave` does: aggregates, no raw timings."""
+    """Write a file per run, as `--benchmark-autosave` does, with aggregates and no raw timings."""
     folder.mkdir(parents=True)
     for number, commit in enumerate(commits):
         benchmarks = [
@@ -194,7 +194,7 @@ def save_asv(folder: Path, repository: Path, commits: list[str], cases: int) -> 
 
 
 def save(folder: Path, runs: int, cases: int) -> None:
-    """Save the runs for each tool in a folder of its own, and the list of the commits."""
+    """Save the runs in one folder per tool, and the list of the commits in `commits.txt`."""
     commits = build(folder / "loom", runs)
     save_loom(folder / "loom", commits, cases)
     save_pytest_benchmark(folder / "pytest-benchmark" / "x", commits, cases)

@@ -1,4 +1,4 @@
-"""Synthetic repositories of any length: commits, prompts and tags, written by `git fast-import`."""
+"""Builds synthetic repositories with any number of commits, by `git fast-import`."""
 
 import subprocess
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ START = 1_600_000_000
 
 @dataclass(frozen=True)
 class Synthetic:
-    """A repository, its prompts, and its scoped and plain tags, oldest first."""
+    """A repository with its prompts, its scoped tags and its plain tags."""
 
     folder: Path
     prompts: list[str]
@@ -68,9 +68,9 @@ def _commit(lines: list[str], number: int, parents: list[int], changes: dict[str
 def _tags(lines: list[str], commits: int, prompts: list[str]) -> tuple[list[str], list[str]]:
     """Add five scoped tags for each prompt, and 100 plain tags; return their names.
 
-    The tags are spread over the history. Every second scoped tag, and each plain tag, is annotated.
-    Of three prompts, two have a tag at their last content. The last tenth of the history has no
-    plain tag.
+    A scoped tag is for one prompt; a plain tag is for the whole repository. The tags are spread
+    over the history, but its last tenth has no plain tag. Every second scoped tag and all plain
+    tags are annotated. Two of three prompts have a tag at their newest content.
     """
     scoped, plain = [], []
     turn = 5 * len(prompts)  # commits between two changes of one prompt

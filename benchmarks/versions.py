@@ -1,7 +1,7 @@
-"""The cost of versions beside bare Git processes, in histories of 1,000 and 20,000 commits.
+"""Compares the time of Loom's version lookups with plain Git processes.
 
-The repositories are synthetic: 60 prompts, 400 tags, 2,000 files. The script starts the Git
-processes from the same Python, in random order with the calls of Loom.
+The synthetic repositories have 1,000 and 20,000 commits, 60 prompts, 400 tags and 2,000 files. One
+Python process calls Loom and starts the Git processes, in random order.
 """
 
 import argparse
@@ -21,8 +21,8 @@ from loomgit.history.repository import Repository
 from loomgit.history.versions import Versions
 
 
-def bare(folder: Path, arguments: list[str], lines: list[str] = []) -> Callable[[], None]:  # noqa: B006 - the function does not change it
-    """One Git process, with these lines as its standard input."""
+def bare(folder: Path, arguments: list[str], lines: list[str] = []) -> Callable[[], None]:  # noqa: B006 - `lines` is never changed
+    """Return a function that runs a Git process with `lines` as its standard input."""
     stdin = "".join(f"{line}\n" for line in lines).encode()
 
     def call() -> None:
@@ -34,7 +34,7 @@ def bare(folder: Path, arguments: list[str], lines: list[str] = []) -> Callable[
 
 
 def check(made: Synthetic, versions: Versions, path: str, version: str, tag: str) -> None:
-    """Loom reads the same content as Git, and gives each prompt a name."""
+    """Check that Loom reads the same content as Git, and gives each prompt a version name."""
     content = git(made.folder, "cat-file", "blob", f"refs/tags/{tag}:{path}")
     assert versions.read(path, version).text == content, f"wrong content of {path} at {version}"
     blobs = Repository.open(made.folder).blobs_at("HEAD", made.prompts)
@@ -44,7 +44,7 @@ def check(made: Synthetic, versions: Versions, path: str, version: str, tag: str
 
 
 def build_calls(made: Synthetic) -> dict[str, Callable[[], object]]:
-    """The calls of Loom and of Git to measure."""
+    """Return the calls of Loom and Git to measure, by name."""
     versions = Versions(Repository.open(made.folder))
     cache = made.folder / ".git" / "loom" / "versions.json"
     path, tag = made.prompts[7], next(t for t in made.scoped if t.startswith("prompts/prompt_07@"))
@@ -93,7 +93,7 @@ def build_calls(made: Synthetic) -> dict[str, Callable[[], object]]:
 
 
 def measure(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """The median of each call in ms; each round has a new order."""
+    """Return the median time of each call in ms. Each round has a new random order."""
     times: dict[str, list[float]] = {name: [] for name in calls}
     for measured in measured_rounds(rounds):
         for name in random.sample(list(calls), len(calls)):

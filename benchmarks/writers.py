@@ -1,7 +1,7 @@
-"""Concurrent writers: eight processes save 200 runs each in one store, and one process is killed.
+"""Checks concurrent writers: eight processes save 200 runs each in one store, and one is killed.
 
 The script does this 20 times. Each file must be complete, each saved run must have its file, and
-the index must be complete after a new build. The script exits with 1 otherwise.
+the index must be complete after it is rebuilt. If a check fails, the exit code is 1.
 """
 
 import argparse

@@ -60,8 +60,8 @@ __all__ = [
     "render_overview",
 ]
 
-# Other names of the public API, and their modules. They are imported at first use, because reports
-# need matplotlib and Jinja2.
+# Names of the public API that are imported when they are first used, with their modules. Some of
+# these modules need matplotlib and Jinja2, which load slowly.
 _LAZY = {
     "gather_evidence": "loomgit.workflows.report",
     "render_changes": "loomgit.report.html",
@@ -102,7 +102,8 @@ class Project:
     ) -> Project:
         """Find the project that contains `start` (default: the current folder).
 
-        The project is the nearest parent folder with `.loom/` or `pipelines/`. Raises UserError.
+        The project is the nearest folder, from `start` upwards, with `.loom/` or `pipelines/`.
+        Raises UserError if there is no project.
         """
         here = Path(start or Path.cwd()).resolve()
         for folder in (here, *here.parents):
@@ -159,7 +160,7 @@ class Project:
         variables: Mapping[str, str] | None = None,
         execution_date: datetime | None = None,
     ) -> ValidationResult:
-        """Check a pipeline, and unless `offline`, whether its source and destination are reachable.
+        """Check a pipeline. If `offline` is false, also connect to its source and destination.
 
         `variables` and `execution_date` are the same as for `run`. Missing variables are reported
         only if at least one variable is given.
@@ -186,9 +187,10 @@ class Project:
     ) -> Run:
         """Run a pipeline and return its record, which is also stored in `.loom/runs`.
 
-        The cost never exceeds `budget` (USD, or a `Budget` for several runs): the run stops before,
-        with the status `budget_exceeded`. If a run fails, its record has a status and a cause.
-        After the first Ctrl-C, the run takes no new records and keeps its results so far.
+        `budget` is in USD, or a `Budget` that several runs share. Before the cost would exceed the
+        budget, the run stops with the status `budget_exceeded`. If a run fails, its record has a
+        status and a cause. After the first Ctrl-C, the run takes no new records and keeps its
+        results so far.
 
         Raises UserError, ProblemsFound or WorldError if the run cannot start, and KeyboardInterrupt
         after a second Ctrl-C.
@@ -243,11 +245,11 @@ class Project:
         return self._wiring.store.document(run)
 
     def gc(self, *, days: int = 90, keep: int = 20, dry_run: bool = False) -> GcResult:
-        """Remove runs that meet all of three conditions.
+        """Remove old runs and their records; return what was removed.
 
-        The run's commit is unreachable from all refs, the run is older than `days`, and the run is
-        not among the last `keep` runs of its branch and pipeline. If `dry_run` is true, nothing is
-        removed. Raises WorldError if a file cannot be removed.
+        A run is removed if it is older than `days`, if it is not among the last `keep` runs of its
+        branch, pipeline and kind, and if its commit is unreachable from all refs or was dirty. If
+        `dry_run` is true, nothing is removed. Raises WorldError if a file cannot be removed.
         """
         from loomgit.history.gc import collect
 
@@ -258,7 +260,7 @@ class Project:
         )
 
     def sync_push(self, remote: str = "origin") -> SyncResult | None:
-        """Send run files that a remote does not have to its branch `loom-results`, without force.
+        """Push run files that are missing on a remote to its branch `loom-results`, without force.
 
         If the setting is `store: tracked`, returns None, because commits contain the run files.
         Raises UserError or WorldError.
@@ -318,9 +320,9 @@ class Project:
         return compare_revisions(self._wiring, wanted, on_progress)
 
     def resolve(self, **wanted: Unpack[CompareOptions]) -> tuple[Revision, Revision, str]:
-        """Return the revisions that `compare` would compare.
+        """Return the base and the head that `compare` would compare, without comparing them.
 
-        The third value says why there is no baseline, and is empty if there is one.
+        The third value is the reason why there is no baseline. It is empty if a baseline exists.
         """
         from loomgit.workflows.comparing.compare import resolve_revisions
 
@@ -331,7 +333,8 @@ class Project:
     def report(self, *, since: datetime | None = None) -> Overview:
         """Return an overview of all pipelines, which `render_overview` renders as HTML.
 
-        It contains the runs since a date, the scores by commit, and a comparison of stored results.
+        The overview contains the runs from `since` on, the scores by commit, and a comparison of
+        stored results.
         """
         from loomgit.workflows.report import report_overview
 
@@ -381,7 +384,8 @@ class Project:
     def _relative(self, path: str) -> str:
         """Return a path relative to the root.
 
-        The argument is relative to the current folder or to the root.
+        `path` is relative to the current folder or to the root. If it names no existing file of the
+        project, it is returned as it is.
         """
         typed = Path(path)
         for base in (Path.cwd(), self.root):

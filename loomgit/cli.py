@@ -143,7 +143,7 @@ def _call(arguments: list[str]) -> int:
         for line, hint in error_lines(error):
             _print_error(line, hint, error.exit_code)
         return error.exit_code
-    except Exception as error:  # noqa: BLE001 - the only error boundary
+    except Exception as error:  # noqa: BLE001 - the last place that can report an error
         return _report_unexpected(error, as_json=_wants_json(arguments))
     return code if isinstance(code, int) else 0
 

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from loomgit.domain.place import Problem
     from loomgit.domain.values import JsonObject
 
-# A file and a line at the start of a message. A name without one of these extensions is a host.
+# Matches a file and a line at the start of a message. The extensions are listed, because `name:1`
+# may also be a host and a port.
 _PLACED = re.compile(
     r"(?P<file>[^\s:][^:\n]*\.(?:ya?ml|csv|jsonl?|ndjson|txt|md|py|j2|jinja2?|toml|sql))"
     r":(?P<line>\d+)(?::(?P<column>\d+))?: (?P<message>.+)",

@@ -1,4 +1,4 @@
-"""The former path of `loomgit.workflows.report`; it works with a warning until the next release."""
+"""Deprecated path of `loomgit.api.gather_evidence`. It works until the next release."""
 
 import warnings
 

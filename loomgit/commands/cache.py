@@ -1,4 +1,4 @@
-"""`loom cache stats|clear|prune`: the cache of model replies on this machine."""
+"""`loom cache stats|clear|prune`: shows, clears or prunes the cache of model replies."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def stats(options: Common) -> None:
 @common
 def clear(options: Common) -> None:
     """Remove all replies. The next runs call the models, and pay, again."""
-    from loomgit.gateway.reply_store import clear as remove  # noqa: PLC0415 - as above
+    from loomgit.gateway.reply_store import clear as remove  # noqa: PLC0415 - keeps `--help` fast
 
     _print_removed(options, remove(_path(options)))
 
@@ -72,7 +72,7 @@ def clear(options: Common) -> None:
 @common
 def prune(options: Common, older_than: str | None, max_size: int | None) -> None:
     """Remove old or excess replies, and free the disk space."""
-    from loomgit.gateway import reply_store  # noqa: PLC0415 - as above
+    from loomgit.gateway import reply_store  # noqa: PLC0415 - keeps `--help` fast
 
     before = None
     if older_than is not None:
@@ -91,13 +91,13 @@ def _print_removed(options: Common, count: int) -> None:
 
 
 def _path(options: Common) -> Path:
-    from loomgit.gateway.reply_store import FILE  # noqa: PLC0415 - as above
+    from loomgit.gateway.reply_store import FILE  # noqa: PLC0415 - keeps `--help` fast
 
     return options.project().wiring.store.folder / "cache" / FILE
 
 
 def _age(seconds: float) -> str:
-    """Return an age as text: `3.2 days`, `5.0 hours`, `12 minutes`."""
+    """Return an age in seconds as text, such as `3.2 days`, `5.0 hours` or `12 minutes`."""
     if seconds >= DAY:
         return f"{seconds / DAY:.1f} days"
     return f"{seconds / 3600:.1f} hours" if seconds >= 3600 else f"{seconds / 60:.0f} minutes"

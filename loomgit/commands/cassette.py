@@ -1,4 +1,4 @@
-"""`loom cassette verify|prune`: recorded replies in files that Git tracks."""
+"""`loom cassette verify|prune`: verifies or prunes recorded replies, which Git tracks."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ def verify(options: Common, pipelines: tuple[str, ...]) -> None:
 def prune(options: Common, dry_run: bool, pipelines: tuple[str, ...]) -> None:
     """Remove replies that the current prompt and context do not use.
 
-    A session with `--replay auto` marks the replies that it uses, so run one before. If a pipeline
-    does not exist, its whole cassette is removed.
+    Run the tests with `--replay auto` first, because such a session marks the replies that it uses.
+    If a pipeline does not exist, its whole cassette is removed.
     """
     project, console = options.project(), options.console
     wiring = project.wiring
@@ -77,11 +77,11 @@ def prune(options: Common, dry_run: bool, pipelines: tuple[str, ...]) -> None:
 
 
 def _open(project: Project, names: tuple[str, ...]) -> dict[str, Cassette]:
-    """Return the cassettes by pipeline.
+    """Return the cassettes by the name of their pipeline.
 
     Raises UserError if a pipeline has no cassette, and ProblemsFound if cassettes are damaged.
     """
-    from loomgit.gateway.cassette import Cassette  # noqa: PLC0415 - as above
+    from loomgit.gateway.cassette import Cassette  # noqa: PLC0415 - keeps `--help` fast
 
     files = _files(project.root)
     problems: list[Problem] = []
@@ -104,8 +104,8 @@ def _files(root: Path) -> dict[str, Path]:
 
 
 def _origin(project: Project, wiring: Wiring, name: str) -> str:
-    """Return the hash of a pipeline's current prompt and context."""
-    from loomgit.gateway.cassette import hash_origin  # noqa: PLC0415 - as above
+    """Return the hash of a pipeline's current prompt and context. Raises LoomError."""
+    from loomgit.gateway.cassette import hash_origin  # noqa: PLC0415 - keeps `--help` fast
 
     transform = project.pipeline(name).transform
     paths = [(transform.prompt or "", transform.prompt_version)]

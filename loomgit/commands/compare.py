@@ -1,4 +1,4 @@
-"""`loom compare`: the effect of a change on scores, cost and latency, and the verdict on it."""
+"""`loom compare`: shows how a change affects scores, cost and latency, and judges the change."""
 
 from __future__ import annotations
 
@@ -153,14 +153,14 @@ def command(
 
 
 def _print_costs(console: Console, bill: Bill) -> None:
-    """Print what the measurement cost, unless the cost is zero."""
+    """Print the cost of the measurement, but not if the cost is zero or --quiet is set."""
     if not bill.is_free and not console.quiet:
         console.clear()
         echo(f"Spent: {bill_line(bill)}", err=True)
 
 
 def _render_page(project: Project, comparison: Comparison) -> str:
-    from loomgit.api import gather_evidence, render_comparison  # noqa: PLC0415 - Jinja2, matplotlib
+    from loomgit.api import gather_evidence, render_comparison  # noqa: PLC0415 - imports slow libraries
 
     evidence = gather_evidence(project.wiring.store, comparison)
     return render_comparison(comparison, evidence).rstrip("\n")

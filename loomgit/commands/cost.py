@@ -1,4 +1,4 @@
-"""`loom cost`: the cost of past runs, or with `--dry-run` an estimate of the next run."""
+"""`loom cost`: shows the cost of past runs or (with `--dry-run`) estimates the next run."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def parse_since(
     context: click.Context, parameter: click.Parameter, value: str | None
 ) -> datetime | None:
-    """Parse a date, in UTC unless it has an offset, or an age: `2026-11-01`, `7d`, `24h`."""
+    """Parse a date (`2026-11-01`) or an age (`7d`, `24h`). A date without an offset is in UTC."""
     if value is None:
         return None
     try:

@@ -26,10 +26,11 @@ if TYPE_CHECKING:
     from loomgit.wiring.project import Wiring
     from loomgit.workflows.guard.guard import GuardedChange, GuardVerdict
 
-OUTAGE_SECONDS = 2.0  # an unavailable model fails after this time, because a person waits
-MAX_LINES = 10  # lines that list unverified or removed tests
+# If a model is unavailable, its calls fail after this time, because a person waits for the hook.
+OUTAGE_SECONDS = 2.0
+MAX_LINES = 10  # the maximum length of the lists of unverified tests and of removed tests
 # Git sets these variables for hooks. The user's evaluators and programs must not inherit them,
-# because such a program may run Git in another repository.
+# because Git commands that they run in another repository would use the wrong repository.
 GIT_VARIABLES = (
     "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_COMMON_DIR",
     "GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_QUARANTINE_PATH",
@@ -57,7 +58,7 @@ def install_hooks(
 
 
 def _watch(wiring: Wiring, guard: Guard, hooks: Hooks, commit: str | None = None) -> None:
-    """Write the list of watched files for the hooks, as of `commit` or HEAD."""
+    """Write the list of the files that the hooks watch, as of `commit` (default: HEAD)."""
     revision = commit or wiring.repository.head().id
     if revision != "unborn":
         hooks.watch(revision, guard.watched(revision))
@@ -66,9 +67,9 @@ def _watch(wiring: Wiring, guard: Guard, hooks: Hooks, commit: str | None = None
 def run_hook(
     wiring: Wiring, console: Console, hook: Hook, arguments: tuple[str, ...], *, strict: bool
 ) -> int:
-    """Run a hook; return 1 if the hook blocks, else 0. Raises LoomError."""
+    """Run a hook; return 1 if it blocks the commit or the push, else 0. Raises LoomError."""
     began = time.perf_counter()
-    repository = wiring.repository  # reads the variables of Git, which are removed next
+    repository = wiring.repository  # needs Git's variables, so it is opened before their removal
     for name in GIT_VARIABLES:
         os.environ.pop(name, None)
     bill = Bill()
@@ -144,7 +145,7 @@ def _print_verdict(console: Console, change: GuardedChange, verdict: GuardVerdic
 
 
 def _block_reason(verdict: GuardVerdict) -> str:
-    """Return why the hook blocks, as a suffix of the message."""
+    """Return the reason why the hook blocks, as the end of a message, such as `: 1 test failed`."""
     worse = [p.pipeline for p in verdict.comparison.pipelines if p.outcome == "degraded"]
     failed = len(verdict.failures)
     reasons = [f"{', '.join(worse)} degraded"] if worse else []

@@ -1,4 +1,4 @@
-"""`loom log`: the versions of a file with scores, cost and author."""
+"""`loom log`: lists the versions of a file with scores, cost and author."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ def command(
 ) -> None:
     """List the versions of a prompt, context file or pipeline, newest first.
 
-    Each version has the scores of the first complete run with the inputs of its commit, the cost
-    per record, and the latest run. Results with another context, model or judge have separate
-    lines. Renames are followed.
+    Each line shows the scores, the cost per record and the latest run of a version. The scores are
+    those of the first complete run that used the files of the version's commit. Results with
+    another context, model or judge have separate lines. Renames are followed.
     """
     image_format = None if plot is None else _parse_format(plot)
     log = options.project().log(path, pipeline=pipeline, limit=limit)

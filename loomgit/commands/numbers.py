@@ -10,14 +10,14 @@ import click
 if TYPE_CHECKING:
     from typing import Any
 
-MAX_INTEGER = 1_000_000_000  # of records, cases or samples
-MAX_CONCURRENCY = 10_000  # concurrent calls; each uses memory and a connection
+MAX_INTEGER = 1_000_000_000  # the maximum number of records, cases or samples
+MAX_CONCURRENCY = 10_000  # each concurrent call uses memory and a connection
 
 
 class WholeNumber(click.IntRange):
     """An integer from `min` to `max`."""
 
-    def __init__(self, min: int = 0, max: int = MAX_INTEGER) -> None:  # noqa: A002 - names of click
+    def __init__(self, min: int = 0, max: int = MAX_INTEGER) -> None:  # noqa: A002 - click uses these names
         super().__init__(min, max)
 
 
@@ -38,12 +38,12 @@ class FiniteNumber(click.FloatRange):
 
 
 class Share(click.FloatRange):
-    """A share from 0 to `max`, as a number or in percent: `0.05` or `5%`.
+    """A ratio from 0 to `max` (None: no maximum), as a number or in percent: `0.05` or `5%`.
 
     If `above_zero` is true, 0 is not allowed.
     """
 
-    def __init__(self, max: float | None = None, *, above_zero: bool = False) -> None:  # noqa: A002 - name of click
+    def __init__(self, max: float | None = None, *, above_zero: bool = False) -> None:  # noqa: A002 - click uses this name
         super().__init__(min=0, max=max, min_open=above_zero)
 
     def convert(
@@ -52,7 +52,7 @@ class Share(click.FloatRange):
         param: click.Parameter | None,
         ctx: click.Context | None,
     ) -> float:
-        """Parse the share. Raises click.BadParameter."""
+        """Parse the ratio. Raises click.BadParameter."""
         text = str(value).strip()
         try:
             share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)

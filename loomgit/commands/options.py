@@ -65,9 +65,10 @@ class Console(Struct):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
     def only_document(self) -> AbstractContextManager[object]:
-        """Return a context for running a user's code.
+        """Return a `with` context for calls to the user's code.
 
-        If --json is set, the code's output goes to stderr.
+        If --json is set, everything that this code prints goes to stderr, because stdout must
+        contain only the JSON document.
         """
         return redirect_stdout(sys.stderr) if self.json else nullcontext()
 
@@ -179,7 +180,7 @@ def common(function: Command) -> Command:
 def parse_variables(
     context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
 ) -> dict[str, str]:
-    """Parse the values of `--vars name=value`, an option that can occur several times."""
+    """Parse all options `--vars name=value`; return the values by name."""
     del context, parameter
     variables: dict[str, str] = {}
     for value in values:

@@ -1,4 +1,4 @@
-"""`loom power`: the number and cost of cases that a comparison needs to detect a drop."""
+"""`loom power`: calculates how many cases a comparison needs to detect a drop, and their cost."""
 
 from __future__ import annotations
 

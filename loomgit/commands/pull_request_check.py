@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from loomgit.workflows.guard.guard import FailedTest, GuardVerdict
 
 RESERVED_CHARACTERS = 400  # for the parts of the comment that are not the report
-MAX_ANNOTATIONS = 10  # of each level; GitHub shows no more for one step
+MAX_ANNOTATIONS = 10  # for each level (error, warning); GitHub shows at most 10 for one step
 _MENTION = re.compile(r"[@#](?=\w)")
 FORK_NOTICE = "<sub>From a fork: written by a run of the fork's code, without secrets.</sub>\n\n"
 
@@ -51,8 +51,8 @@ def check(
 ) -> int:
     """Check the changes of the checkout, publish the result, and return the exit code.
 
-    If `publish` is a path, only the comment in this file, which another run wrote, is published.
-    Raises LoomError.
+    If `publish` is a path, nothing is checked. Instead, the comment in this file, which another run
+    wrote, is published. Raises LoomError.
     """
     workflow = parse_workflow(os.environ, read_event(os.environ))
     console = options.console
@@ -63,7 +63,7 @@ def check(
     guard = Guard(
         wiring,
         strict=strict,
-        replay="auto" if fork else "off",  # a fork has no API keys, but some models need no key
+        replay="auto" if fork else "off",  # a fork has no API keys; recorded replies need none
         budget=budget,
         progress=lambda n, of: console.progress(f"{n:,}/{of:,}"),
     )
@@ -93,7 +93,7 @@ def check(
 
 @contextmanager
 def _trusted(wiring: Wiring, change: GuardedChange, *, fork: bool) -> Iterator[None]:
-    """Trust both sides of a change. If a pull request comes from a fork, trust only the base."""
+    """Trust both revisions of a change, or only the base if the pull request is from a fork."""
     if not fork:
         wiring.trust.add(*filter(None, [change.base, change.head]))
         yield
@@ -195,7 +195,7 @@ class _Publisher:
         lines = list(table(verdict.comparison))
         marks = list(self._annotations(change, verdict))
         address = self._publish(findings, lines, marks)
-        if self._workflow is None and not self._dry_run:  # nothing is annotated
+        if self._workflow is None and not self._dry_run:  # no annotations show the reasons
             self._print_reasons(findings)
         body: JsonObject = {
             **document(verdict.comparison, blocked=verdict.blocked),
@@ -211,7 +211,7 @@ class _Publisher:
         self._console.document(body)
 
     def publish_failure(self, change: GuardedChange, error: LoomError) -> None:
-        """Publish why there is no verdict. The caller reports the error itself."""
+        """Publish the reason why there is no verdict. The caller prints `error`."""
         inside = self._wiring.repository.in_repository
         base = Revision(change.base_name, change.base or "")
         head = Revision(change.head_name, change.head or "")
@@ -269,7 +269,7 @@ class _Publisher:
             self._console.warn(escape_control_characters(f"unverified: {line}"))
 
     def print_costs(self) -> None:
-        """Print the cost to stderr, unless it is zero."""
+        """Print the cost to stderr, but not if the cost is zero or --quiet is set."""
         if self._console.quiet or self._bill.is_free:
             return
         self._console.clear()
@@ -332,8 +332,8 @@ def _comment(console: Console, workflow: Workflow, text: str, project: str) -> s
 def _publish_foreign(console: Console, workflow: Workflow | None, file: Path) -> int:
     """Publish a comment that the code of a fork wrote.
 
-    The text is untrusted. Therefore a notice says that the fork wrote the text, and its @mentions
-    and #references have no effect.
+    The text is untrusted. Therefore the comment has a notice that the fork wrote the text, and the
+    @mentions and #references in the text are disabled.
     """
     if workflow is None or not workflow.token:
         raise UserError(
@@ -351,8 +351,8 @@ def _publish_foreign(console: Console, workflow: Workflow | None, file: Path) ->
 def _read_plain(path: Path, size: int) -> bytes:
     """Return the first `size` bytes of a file that the code of a fork created.
 
-    Raises UserError if the path is or contains a symbolic link, because a link could disclose
-    another file.
+    Raises UserError if the path is a symbolic link, or if a relative path contains a symbolic link,
+    because a link could disclose another file.
     """
     real = Path.cwd().resolve() / path
     if path.is_symlink() or (not path.is_absolute() and real.resolve() != real):

@@ -33,9 +33,9 @@ def run_pytest(
 ) -> int:
     """Run pytest with a plugin in this process; return pytest's exit code.
 
-    If pytest cannot import a conftest.py, it starts again with `--noconftest`. If pytest rejects
-    its configuration, it starts again without `addopts` and `required_plugins`, but with Loom's own
-    options from `addopts`. `warn` is called with the reason.
+    If pytest cannot import a conftest.py, Loom starts pytest again with `--noconftest`. If pytest
+    rejects its configuration, Loom starts pytest again without `addopts` and `required_plugins`,
+    but keeps its own options from `addopts`. `warn` is called with the reason.
 
     Raises UserError if pytest still cannot start, or if `addopts` sets Loom's options in a form
     that cannot be kept. If `strict` is true, raises UserError at the first failure.
@@ -64,7 +64,10 @@ def run_pytest(
 
 
 class _AddOpts(Struct):
-    """Loom's options in `addopts`: `kept` can be passed when pytest starts again, `lost` cannot."""
+    """Loom's options in `addopts`.
+
+    Loom can pass the options in `kept` when it starts pytest again, but not those in `lost`.
+    """
 
     kept: list[str]
     lost: list[str]
@@ -77,7 +80,7 @@ class _CannotStartError(Exception):
         _, _, usage = str(cause).partition(": error: ")
         super().__init__(" ".join((usage or str(cause) or type(cause).__name__).split()))
         self.options = options
-        # Only ConftestImportFailure, which is not in pytest's public API, has such a path.
+        # Only ConftestImportFailure has such a path, but the class is not in pytest's public API.
         self.is_conftest = getattr(getattr(cause, "path", None), "name", "") == "conftest.py"
 
 
@@ -120,7 +123,7 @@ def _read_addopts(config: pytest.Config) -> _AddOpts:
     for word in words:
         if is_value or word.startswith("--loom"):
             kept.append(word)
-        elif "loom" in word or word.startswith("@"):  # `-o loom_strict=true`, or `@FILE`
+        elif "loom" in word or word.startswith("@"):  # such as `-o loom_strict=true` or `@FILE`
             lost.append(word)
         is_value = word.startswith("--loom-") and word.removeprefix("--loom-") in OPTIONS
     return _AddOpts(kept, lost)

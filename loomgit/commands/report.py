@@ -1,5 +1,7 @@
-"""`loom report`: an overview of all pipelines, or the log of changes and approvals, as text, JSON
-or HTML."""
+"""`loom report`: reports on all pipelines, or on changes and their approvals.
+
+The report is text, JSON or HTML.
+"""
 
 from __future__ import annotations
 
@@ -65,7 +67,7 @@ def _changes(options: Common, since: datetime | None) -> Report:
 
 
 def _changes_page(log: ChangeLog, generated: str) -> str:
-    from loomgit.report.html import render_changes  # noqa: PLC0415 - Jinja2 and matplotlib
+    from loomgit.report.html import render_changes  # noqa: PLC0415 - imports slow libraries
 
     return render_changes(log, generated=generated)
 
@@ -80,16 +82,16 @@ def _overview(options: Common, since: datetime | None) -> Report:
 
 
 def _overview_page(overview: Overview, generated: str) -> str:
-    from loomgit.report.html import render_overview  # noqa: PLC0415 - Jinja2 and matplotlib
+    from loomgit.report.html import render_overview  # noqa: PLC0415 - imports slow libraries
 
     return render_overview(overview, generated=generated)
 
 
 def _now() -> str:
-    """Return the time as text.
+    """Return the current time as text.
 
-    SOURCE_DATE_EPOCH (seconds since 1970) replaces the current time, so that files are
-    reproducible.
+    If the environment variable SOURCE_DATE_EPOCH (seconds since 1970) is set, it replaces the
+    current time, so that HTML files are reproducible. Raises UserError if it is not a number.
     """
     seconds = os.environ.get("SOURCE_DATE_EPOCH")
     try:

@@ -80,7 +80,7 @@ def command(
       name+            a pipeline and its downstream pipelines
       +name            a pipeline and its upstream pipelines
       state:modified   pipelines that differ from the baseline
-      state:modified+  these and their downstream pipelines
+      state:modified+  modified pipelines and their downstream pipelines
       tag:nightly      pipelines with this tag
       "A B", "A,B"     the union of A and B, their intersection
 
@@ -165,7 +165,7 @@ def _run_all(
     """Run the pipelines in order; return the runs and the exit code.
 
     If a pipeline fails, its downstream pipelines are skipped. If a pipeline cannot start, its error
-    is added to `errors`. If it is the only pipeline, LoomError is raised instead.
+    is added to `errors`. If only one pipeline is selected, its LoomError is raised instead.
     """
     runs: list[Run] = []
     failed: list[str] = []

@@ -99,14 +99,14 @@ def show_run(options: Common, run: str) -> None:
     default=20,
     show_default=True,
     metavar="N",
-    help="Keep the last N runs of each branch and pipeline.",
+    help="Keep the last N runs of each branch, pipeline and kind of run.",
 )
 @common
 def collect(options: Common, dry_run: bool, days: int, keep: int) -> None:
     """Remove old runs and their records.
 
-    Keeps runs whose commit is reachable from a branch, tag or remote branch, and runs that --days
-    or --keep selects. For runs of uncommitted work, only --days and --keep count.
+    A run is kept if its commit is reachable from a branch, tag or remote branch and it had no
+    uncommitted changes, or if --days or --keep keeps it.
     """
     result = options.project().gc(days=days, keep=keep, dry_run=dry_run)
     console = options.console

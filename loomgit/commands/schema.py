@@ -1,4 +1,4 @@
-"""`loom schema`: the JSON Schema of a file type, for editors."""
+"""`loom schema`: prints the JSON Schema of a file type, which editors can use."""
 
 from __future__ import annotations
 

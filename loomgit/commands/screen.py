@@ -15,9 +15,10 @@ def echo(text: str, *, err: bool = False) -> None:
 
 
 def echo_file(text: str) -> None:
-    """Print a file's text to stdout. Only for a terminal, control characters are escaped."""
+    """Print a file's text to stdout. If stdout is a terminal, control characters are escaped."""
     shown = for_screen(text) if sys.stdout.isatty() else text
-    click.echo(shown, nl=not text.endswith("\n"), color=True)  # click would remove escape codes
+    # `color=True`: click must not remove escape codes if stdout is not a terminal.
+    click.echo(shown, nl=not text.endswith("\n"), color=True)
 
 
 def echo_document(text: str) -> None:
@@ -26,5 +27,5 @@ def echo_document(text: str) -> None:
 
 
 def echo_command(line: str, *, err: bool = False) -> None:
-    """Print a workflow command, which the CI system's runner reads, on one line."""
+    """Print a workflow command (a line that the CI system interprets) as a single line."""
     click.echo(escape_controls(hide(line)).replace("\n", " "), err=err)

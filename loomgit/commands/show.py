@@ -1,4 +1,4 @@
-"""`loom show`: a file's content at a version."""
+"""`loom show`: prints the content of a file at a version."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from loomgit.commands.screen import echo, echo_file
 def command(options: Common, path: str) -> None:
     """Show a prompt or context file at a version.
 
-    VERSION is a tagged version or any revision. Without it, show the file in the working tree.
+    VERSION is a tagged version or any revision. If it is omitted, the file in the working tree is
+    shown.
     """
     version = options.project().show(path)
     console = options.console

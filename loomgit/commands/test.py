@@ -40,7 +40,7 @@ EXIT = {
     3: 3,
     4: USAGE_ERROR,
     NO_TESTS_COLLECTED: USAGE_ERROR,
-}  # pytest's exit code: Loom's exit code
+}  # maps pytest's exit codes to Loom's exit codes
 WATCHED = ("pipelines", "prompts", "context", "tests", ".loom/config.yaml")
 POLL_SECONDS = 0.5
 PYTEST_ARGUMENTS = "loom.pytest_arguments"
@@ -140,9 +140,11 @@ def command(
 
 
 def _files(project: Project, names: tuple[str, ...]) -> list[str]:
-    """Return the paths of the test files of these paths and pipelines, or of all test files.
+    """Return the absolute paths of the test files to run.
 
-    Raises UserError if no test file exists, and ProblemsFound if a test file is invalid.
+    `names` contains paths of test files, and pipelines whose test files are run. If `names` is
+    empty, all test files of the project are run. Raises UserError if no test file exists, and
+    ProblemsFound if a test file is invalid.
     """
     suites = project.suites()
     chosen = [] if names else [suite.path for suite in suites]
@@ -163,7 +165,7 @@ def _files(project: Project, names: tuple[str, ...]) -> list[str]:
 
 
 def _arguments(chosen: dict[str, object]) -> list[str]:
-    """Return the options as arguments of pytest."""
+    """Convert the options to arguments for pytest."""
     arguments: list[str] = []
     for name, value in chosen.items():
         flag = f"--loom-{name.replace('_', '-')}"
@@ -205,7 +207,7 @@ class _SessionObserver:
 
     @property
     def unfinished(self) -> str:
-        """How many tests did not run, as text; empty if all tests ran."""
+        """How many tests did not run, as text. If all ran: `stopped` after Ctrl-C, else empty."""
         ran, _, total = self.session.counts if self.session is not None else (0, 0, 0)
         if ran < total:
             return f"{total - ran:,} of {total:,} did not run"
@@ -239,7 +241,7 @@ def _print_results(console: Console, observer: _SessionObserver, code: int, outp
             )
         return code
     assert observer.session is not None
-    if code == 0:  # a conftest.py can change the exit code of pytest
+    if code == 0:  # not reliable, because a conftest.py can change pytest's exit code
         ran, selected, _ = observer.session.counts
         code = int(
             observer.session.has_failures
@@ -264,8 +266,8 @@ def _print_results(console: Console, observer: _SessionObserver, code: int, outp
 
 
 def _is_fork() -> bool:
-    """Whether the workflow is for a pull request from a fork, which has no API keys."""
-    from loomgit.workflows.guard.fork import is_fork  # noqa: PLC0415 - only if no test failed
+    """Whether this is a CI workflow for a pull request from a fork, and so has no API keys."""
+    from loomgit.workflows.guard.fork import is_fork  # noqa: PLC0415 - rarely needed
 
     return is_fork(os.environ)
 
@@ -289,7 +291,7 @@ def _watch(project: Project) -> int:
 def _run_again(arguments: list[str]) -> None:
     """Run the tests in a child process. At Ctrl-C, wait until the child has saved its results."""
     command = [sys.executable, "-P", "-m", "loomgit", *arguments]
-    with subprocess.Popen(command) as process:  # noqa: S603 - Loom itself
+    with subprocess.Popen(command) as process:  # noqa: S603 - the command is Loom itself
         try:
             process.wait()
         except KeyboardInterrupt:
@@ -309,7 +311,7 @@ def _modification_times(project: Project, data: Sequence[Path]) -> dict[Path, fl
 
 
 def _data_files(project: Project) -> list[Path]:
-    """Return the files that contain the cases; none while a pipeline or test file is invalid."""
+    """Return the files that contain the cases, or [] while a pipeline or test file is invalid."""
     try:
         suites = project.suites()
         names = [

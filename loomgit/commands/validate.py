@@ -1,4 +1,4 @@
-"""`loom validate`: checks pipelines; runs nothing and writes nothing."""
+"""`loom validate`: checks pipelines without running them."""
 
 from __future__ import annotations
 

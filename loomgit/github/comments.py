@@ -1,4 +1,4 @@
-"""Loom's comment on a pull request, through GitHub's REST API (version 2022-11-28)."""
+"""Writes Loom's comment on a pull request, with GitHub's REST API (version 2022-11-28)."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 COMMENT_LIMIT = 65_536  # characters
 PER_PAGE = 100
-TIMEOUT_SECONDS = 20.0  # of one request
+TIMEOUT_SECONDS = 20.0  # timeout of one request
 ATTEMPTS = 3
-RETRY_SECONDS = 1.0  # before the second attempt; twice as long before the third
+RETRY_SECONDS = 1.0  # delay before the second attempt; it doubles before the third
 _TEMPORARY = frozenset({429, 500, 502, 503, 504})
 
 
@@ -61,8 +61,9 @@ class Comments:
     async def publish(self, text: str) -> str:
         """Create or update the comment on the pull request, and return the comment's URL.
 
-        If two runs write at the same time, the older comment is updated and the other comment is
-        removed. Raises WorldError if GitHub refuses the request or is unreachable.
+        If two workflow runs create a comment at the same time, the older comment is updated, and
+        the newer comment is removed. A comment that exceeds GitHub's limit is cut off. Raises
+        WorldError if GitHub refuses the request or is unreachable.
         """
         body = f"{self._marker}\n{text}"[:COMMENT_LIMIT]
         async with self._session() as session:
@@ -109,7 +110,8 @@ class Comments:
     async def _find_own(self, session: aiohttp.ClientSession, url: str) -> list[int]:
         """Return the ids of Loom's comments for this project, the oldest first.
 
-        Such a comment starts with the marker, and its author is a bot or the owner of the token.
+        A comment is Loom's if it starts with the marker, and if its author is a bot or the owner of
+        the token.
         """
         marked = [
             comment
@@ -125,9 +127,9 @@ class Comments:
         )
 
     async def _fetch_user(self, session: aiohttp.ClientSession) -> str:
-        """Return the name of the token's owner.
+        """Return the login name of the token's owner.
 
-        Returns empty text for the token of a workflow, because that token may not read this name.
+        Returns an empty text if GitHub refuses the request, as it does for the token of a workflow.
         """
         try:
             user = await self._request(session, "GET", f"{self._workflow.api}/user")
@@ -151,8 +153,9 @@ class Comments:
     async def _find_pull(self, session: aiohttp.ClientSession) -> int:
         """Return the number of the open pull request whose head is the workflow's commit.
 
-        This is for the event `workflow_run`, which contains a commit and a branch but no number. A
-        number from an artifact of the other workflow could be forged.
+        The event `workflow_run` contains a commit and a branch, but not the number. The other
+        workflow could pass the number in an artifact, but an attacker could forge that number.
+        Raises WorldError if no pull request has this head.
         """
         workflow = self._workflow
         params = {"head": f"{workflow.owner}:{workflow.branch}", "state": "open"}
@@ -191,7 +194,10 @@ class Comments:
         params: dict[str, str] | None = None,
         body: str | None = None,
     ) -> object:
-        """Send a request and return the JSON of the response. Temporary failures are retried."""
+        """Send a request and return the parsed JSON of the response, or None if it has no content.
+
+        Temporary failures are retried. Raises WorldError if all attempts fail.
+        """
         json = None if body is None else {"body": body}
         for attempt in range(1, ATTEMPTS + 1):
             try:
@@ -221,7 +227,7 @@ class Comments:
             raise WorldError("the response of GitHub is not JSON") from error
 
     def _redact(self, text: str) -> str:
-        """The text without the token."""
+        """Replace the token in `text` with `***`."""
         return text.replace(self._workflow.token, "***") if self._workflow.token else text
 
 

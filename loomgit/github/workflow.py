@@ -1,6 +1,7 @@
-"""The GitHub workflow in which Loom runs, and workflow commands.
+"""Describes the GitHub workflow in which Loom runs, and renders workflow commands.
 
-The environment variables are documented in "Store information in variables" on GitHub.
+A workflow command is a line of output that GitHub interprets, such as `::error::message`. GitHub's
+documentation describes the environment variables in "Store information in variables".
 """
 
 from __future__ import annotations
@@ -16,21 +17,23 @@ from loomgit.domain.safe_text import remember
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-SUMMARY_LIMIT = 1_048_576  # bytes; GitHub's limit for one step
+SUMMARY_LIMIT = 1_048_576  # bytes; GitHub's limit for the summary of one step
 _PULL = re.compile(r"refs/pull/(\d+)/")
 _ID = re.compile(r"[0-9a-f]{40,64}")
 
 
 class Workflow(Struct, frozen=True):
-    """One run of a workflow.
+    """The run of a GitHub workflow in which Loom runs.
 
-    `pull` is the number of the pull request, or None if the run is not for a pull request. `fork`
-    means that the pull request comes from another repository; then the workflow has no secrets and
-    may not comment.
+    `repository` is `owner/name`, `api` is the URL of GitHub's REST API, and `summary` is the file
+    for the step's summary. `pull` is the number of the pull request, or None if the event contains
+    no number. `fork` is true if the pull request comes from another repository; the workflow then
+    has no secrets and may not comment.
 
-    `head` is the pushed commit. `base` is the commit to compare it with: the base of the pull
-    request, or the branch's commit before the push. `owner` and `branch` are where the commits of a
-    fork come from. A field is empty if the event does not contain its value.
+    `head` is the newest commit of the pull request. `base` is the commit to compare with: the base
+    of the pull request, or the branch's commit before the push. `owner` and `branch` are set only
+    for the event `workflow_run`: the branch that contains `head`, and the owner of its repository.
+    A field is empty if the event does not contain its value.
     """
 
     repository: str
@@ -46,9 +49,10 @@ class Workflow(Struct, frozen=True):
 
 
 def parse_workflow(variables: Mapping[str, str], event: Mapping[str, object]) -> Workflow | None:
-    """Parse the environment and the event; return None outside a GitHub workflow.
+    """Return the current workflow run, or None outside a GitHub workflow.
 
-    If the event is empty, the number of the pull request is read from the ref.
+    `variables` are the environment variables, and `event` is the JSON object of the event. If the
+    event does not contain the number of the pull request, it is read from the ref.
     """
     if variables.get("GITHUB_ACTIONS") != "true" and "GITHUB_REPOSITORY" not in variables:
         return None
@@ -101,12 +105,18 @@ def _get_text(event: Mapping[str, object], name: str) -> str:
 
 
 def _commit(name: str) -> str:
-    """Return the id of a commit, or empty text for other text and the zeros of a new branch."""
+    """Return `name` if it is the id of a commit, else an empty text.
+
+    For a new branch, GitHub uses an id of zeros as the commit before the push.
+    """
     return name if _ID.fullmatch(name) and name.strip("0") else ""
 
 
 def render_annotation(level: str, file: str, line: int, title: str, message: str) -> str:
-    """Return a workflow command that annotates a line of a file."""
+    """Return a workflow command that annotates a line of a file.
+
+    `level` is `notice`, `warning` or `error`.
+    """
     place = f"file={_property(file)},line={line},title={_property(title)}"
     return f"::{level} {place}::{_data(message)}"
 

@@ -160,7 +160,7 @@ class Baselines:
     def _implied(
         self, current: Commit, tip: str | None, tree: str | None, tree_name: str
     ) -> ComparedRevisions:
-        """Choose the baseline by the GitHub event or the branch, because the user named none."""
+        """Choose the baseline by the GitHub event or the branch if the user named no baseline."""
         if tip is None:
             why = "there is no commit yet"
             return ComparedRevisions(None, "", tree, tree_name, why)

@@ -1,6 +1,7 @@
 """Reads files at many commits with few Git processes.
 
-`BulkTree` and `BulkVersions` replace `Tree` and `Versions`, and share the cache of `BulkFiles`.
+`BulkTree` and `BulkVersions` have the same methods as `Tree` and `Versions`. They share a cache,
+`BulkFiles`.
 """
 
 from __future__ import annotations

@@ -268,7 +268,8 @@ def _by_tags(
 ) -> Iterator[Approval]:
     """Yield an approval for each of the file's own tags at which the file is `blob`.
 
-    Of the tags of the whole repository (such as `v1`), only the oldest is an approval.
+    Of the repository-wide tags (such as `v1`) at which the file is `blob`, only the oldest gives an
+    approval.
     """
     has_plain = False
     for tag in tags:

@@ -88,7 +88,7 @@ def _follow(
     since: Mapping[str, int],
     changed: Mapping[tuple[str, str], int],
 ) -> int:
-    """Pass `bits` on to the parents of `commit`. Return the bits of the files that it changes.
+    """Pass `bits` on to the parents. Return the bits of the files that `commit` changes.
 
     If a file is the same at a relevant parent, its bit goes only to the first such parent. If not,
     its bit goes to all parents. The ancestors of a span's start (`since`) are irrelevant parents.
@@ -121,9 +121,9 @@ def _bits(commits: Iterable[str]) -> dict[str, int]:
 def _changes(
     repository: Repository, edges: Sequence[tuple[str, str]], bit_of: Mapping[str, int]
 ) -> list[int]:
-    """Return, for each edge (commit, parent), the bits of the paths that differ between the two.
+    """Return the bits of the changed paths for each edge (commit, parent).
 
-    The parent of a root commit is "".
+    A changed path differs between the two commits. The parent of a root commit is "".
     """
     if not edges:
         return []

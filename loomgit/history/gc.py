@@ -27,7 +27,7 @@ _ID = re.compile(r"[0-9a-f]{40,64}")
 
 
 class Reachability(Struct, frozen=True):
-    """The commits in `reached` are reachable from a ref.
+    """The result of `find_reachable`. The commits in `reached` are reachable from a ref.
 
     The commits in `unknown` may be reachable through history that a shallow clone lacks. In a full
     clone, `unknown` is empty.
@@ -51,8 +51,8 @@ class GcResult(Struct, frozen=True):
     """The runs that a collection removed, or would remove in a dry run.
 
     `orphans` are removed records files that belonged to no run. `bytes` is the total freed size.
-    `kept` is the number of kept runs. `unknown` is the number of those kept runs that would be
-    removed in a full clone if their commits are unreachable.
+    `kept` is the number of kept runs. `unknown` is the number of runs that are kept only because
+    this clone is shallow, so that their commits may be reachable.
     """
 
     runs: tuple[RemovedRun, ...]
@@ -117,7 +117,7 @@ def collect(
     keep: int = KEEP,
     dry_run: bool = False,
 ) -> GcResult:
-    """Remove the runs that `choose_removals` returns, with their records, and orphaned records files.
+    """Remove the runs that `choose_removals` returns, their records, and orphaned records files.
 
     In a dry run, no file is removed. Raises WorldError if a file cannot be removed. Files that were
     removed before the error are not restored.
@@ -156,7 +156,7 @@ def _age(row: RunSummary, now: datetime) -> timedelta:
 def _orphans(store: RunStore, now: datetime) -> list[Path]:
     """Return the records files that are older than ORPHAN_AGE and have no run file.
 
-    A records file is no orphan if its run file exists but is damaged.
+    A records file with a damaged run file is not returned.
     """
     runs = {path.name.split(".json", 1)[0] for path in (store.folder / "runs").glob("*/*.json*")}
     orphans: list[Path] = []
@@ -182,7 +182,7 @@ def _remove(path: Path, *, dry_run: bool) -> int:
 
 
 def _tidy(store: RunStore, emptied: Iterable[Path]) -> None:
-    """Remove the temporary files of killed writers, and those folders in `emptied` that are empty."""
+    """Remove temporary files of killed writers, and the folders in `emptied` that are empty."""
     for folder in (store.folder, store.records_folder):
         remove_stale_files(folder)
     for folder in emptied:

@@ -85,7 +85,13 @@ class GitCommand:
 
 def _subcommand(arguments: tuple[str, ...]) -> str:
     """Return the subcommand: the first argument after options such as `-c x=y`, `--git-dir=z`."""
-    return next((word for word in arguments if not word.startswith("-") and "=" not in word), "")
+    words = iter(arguments)
+    for word in words:
+        if word in ("-C", "-c"):
+            next(words, None)
+        elif not word.startswith("-"):
+            return word
+    return ""
 
 
 def _explain(subcommand: str, errors: bytes) -> LoomError:

@@ -32,7 +32,7 @@ def _line(row: JsonObject) -> bytes:
 class RecordsWriter:
     """Appends records to a file, and computes the SHA-256 hash of the file.
 
-    If a write fails, for example because the disk is full, its lines are removed from the file.
+    If a write fails, for example because the disk is full, the lines of that write are removed.
     """
 
     def __init__(self, file: FileIO, name: str) -> None:
@@ -62,8 +62,8 @@ class RecordsWriter:
     def finish(self, *, loaded: bool = True) -> RecordsFile:
         """Return the file's name, hash and number of lines.
 
-        If `loaded` is false, no record reached the destination. The status `loaded` is then replaced
-        with `passed` in all lines. Raises WorldError if the file cannot be rewritten.
+        If `loaded` is false, no record reached the destination. Therefore, the status `loaded` is
+        replaced with `passed` in all lines. Raises WorldError if the file cannot be rewritten.
         """
         if not loaded:
             try:

@@ -77,7 +77,7 @@ class Renames:
         """Find the file at a commit where it had another path. Return None if it is not found.
 
         The file is identified by its `id:`, else by renames that kept the content unchanged, else
-        by its content. Raises UserError, which names `version`, if several files match.
+        by its content. Raises UserError if several files match.
         """
         files = self._repository.tree_files(commit)
         paths = self._with_id(files, commit)

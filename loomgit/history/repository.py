@@ -1,4 +1,4 @@
-"""The Git repository of a project: the only module that runs Git.
+"""The Git repository of a project, and the Git commands that read and tag it.
 
 GitPython finds and opens the repository. Objects are read with plumbing commands (`cat-file`,
 `hash-object`), one process for many objects, because GitPython's object access is tens of times
@@ -60,9 +60,9 @@ class Repository:
         """Open the repository that contains `root`.
 
         The variable `GIT_DIR`, which Git sets for hooks, is ignored. `GIT_INDEX_FILE` is used if it
-        belongs to this repository, because `git commit -a` commits from such an index. Raises
-        UserError if `root` is in no repository or in a bare repository, and WorldError if Git is
-        not installed.
+        belongs to this repository: in the hooks of `git commit -a`, it names the index to commit.
+        Raises UserError if `root` is in no repository or in a bare repository, and WorldError if
+        Git is not installed.
         """
         try:
             repo = git.Repo(root, search_parent_directories=True, expand_vars=False)
@@ -83,7 +83,7 @@ class Repository:
     def in_repository(self, path: str) -> str:
         """Convert a path in the project to a path in the repository.
 
-        The two differ if the project is a subfolder of a monorepo.
+        The two paths differ if the project is a subfolder of the repository.
         """
         return posixpath.normpath(posixpath.join(self._prefix, path))
 
@@ -100,15 +100,15 @@ class Repository:
         return ":(top)" if inside == "." else f":(top,literal){inside}"
 
     def stems(self, path: str) -> tuple[str, ...]:
-        """Return the prefixes of a file's tags: its path in the repository without the suffix.
+        """Return the prefixes of a file's tags: its path in the repository, without its suffix.
 
-        If the project is a subfolder, the prefixes include the path in the project, because users
-        may create such tags by hand.
+        If the project is a subfolder, the path in the project is a second prefix, because users may
+        create such tags by hand.
         """
         return tuple(dict.fromkeys(stem_of(name) for name in (self.in_repository(path), path)))
 
     def of_stem(self, stem: str) -> str:
-        """Return the path in the project that a stem of either form (see `stems`) means."""
+        """Convert a prefix that `stems` returns to a path in the project, still without suffix."""
         inside = self._prefix != "." and stem.startswith(f"{self._prefix}/")
         return self.in_project(stem) if inside else stem
 
@@ -141,7 +141,7 @@ class Repository:
 
     @cached_property
     def is_shallow(self) -> bool:
-        """Whether this is a shallow clone, in which commits must not be counted."""
+        """Whether this is a shallow clone, which lacks commits and therefore cannot count them."""
         return self._git("rev-parse", "--is-shallow-repository").strip() == "true"
 
     @cached_property
@@ -190,9 +190,9 @@ class Repository:
     def objects(self, names: Sequence[str]) -> list[tuple[str, str] | None]:
         """Return (id, type) of each object name, or None if the object does not exist.
 
-        Runs one process. A name is any revision that `git rev-parse` accepts. Reflogs and upstreams
-        (`@{u}`) and paths outside the repository count as missing, because Git would stop the batch
-        if such an object does not exist. In `revision:path`, symbolic links are followed.
+        Runs one process. A name is any revision that `git rev-parse` accepts. In `revision:path`,
+        symbolic links are followed. The result is None for reflogs, for upstreams (`@{u}`) and for
+        paths outside the repository, because Git stops the batch if one of these does not exist.
         """
         mode = "--batch-check=%(objectname) %(objecttype)"
         objects = self._batch(mode, names, contents=False)
@@ -201,7 +201,7 @@ class Repository:
     def contents(self, names: Sequence[str]) -> list[GitObject | None]:
         """Return each object with its content. Names have the same form as in `objects`.
 
-        A repeated name is read repeatedly.
+        An object is read once for each time that its name occurs.
         """
         return self._batch("--batch", names, contents=True)
 
@@ -219,13 +219,13 @@ class Repository:
         return self.plumbing("cat-file", "blob", blob)
 
     def hash_files(self, paths: Sequence[str]) -> dict[str, str]:
-        """Return the blob ids of files in the working tree.
+        """Return the blob ids of files in the working tree, by path.
 
         Git's line-end conversion and filters are applied. Paths that are not files are left out.
         """
         files = [path for path in paths if "\n" not in path and (self.root / path).is_file()]
-        # `.gitattributes` matches paths in the repository. If a line starts with a quote,
-        # Git unquotes the line.
+        # The paths are relative to the repository, because the patterns of `.gitattributes` are.
+        # Git would unquote a line that starts with a quote.
         names = [self.in_repository(path) for path in files]
         lines = [_quoted(name) if name.startswith('"') else name for name in names]
         if not lines:
@@ -240,9 +240,9 @@ class Repository:
         return {path: item[0] for path, item in objects if item and item[1] == "blob"}
 
     def folders(self, trees: Iterable[str]) -> dict[str, dict[str, str]]:
-        """Return the blob ids in each tree by file name, without folders and links.
+        """Return the blob ids of the files in each tree: tree id -> file name -> blob id.
 
-        Runs one process.
+        Subfolders and symbolic links are left out. Runs one process.
         """
         ids = list(dict.fromkeys(trees))
         blobs: dict[str, dict[str, str]] = {}
@@ -293,7 +293,7 @@ class Repository:
             "--deleted", "--others", "--", *specs,
         )  # fmt: skip
         entries: dict[str, TreeEntry] = {}
-        changed: dict[str, str] = {}  # files that differ from the index -> mode in the index
+        changed: dict[str, str] = {}  # path that differs from the index -> its mode in the index
         for line in filter(None, output.split("\0")):
             status, rest = line[0], line[2:]
             fields, tab, name = rest.partition("\t")
@@ -313,8 +313,8 @@ class Repository:
     def _mode(self, path: str, indexed: str) -> str:
         """Return the mode that `git add` would record.
 
-        If the disk does not support modes, a tracked file has the mode that is recorded in the
-        index.
+        If the disk does not support modes, Git would record the mode `indexed`, which the file has
+        in the index.
         """
         status = (self.root / path).lstat()
         if stat.S_ISLNK(status.st_mode):
@@ -343,7 +343,7 @@ class Repository:
             "refs/tags",
         )  # fmt: skip
         lines = [line.split("\0") for line in output.splitlines()]
-        # Old versions of Git peel a tag of a tag only to the inner tag.
+        # For a tag that refers to a tag, old versions of Git return the inner tag, not its commit.
         nested = [peeled for _, _, peeled in lines if peeled.startswith("tag ")]
         commits = self.objects([f"{peeled[4:]}^{{commit}}" for peeled in nested])
         commit_of = {peeled: item for peeled, item in zip(nested, commits, strict=True) if item}
@@ -382,9 +382,9 @@ class Repository:
 
 
 def _own_index(path: str | None, worktree: Path, git_dir: Path) -> dict[str, str]:
-    """Return a hook's GIT_INDEX_FILE as an absolute path.
+    """Return the variable GIT_INDEX_FILE with an absolute path.
 
-    The result is empty if the index belongs to another repository.
+    The result is empty if `path` is empty or belongs to another repository.
     """
     if not path:
         return {}

@@ -60,7 +60,7 @@ def load_samples(
         try:
             lines = file.read_bytes().splitlines()
         except OSError:
-            continue  # it was removed or is on another machine; new samples are drawn
+            continue  # the file was removed or is on another machine; new samples are drawn
         for line in lines:
             try:
                 document = orjson.loads(line)

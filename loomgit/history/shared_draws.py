@@ -1,7 +1,7 @@
 """Shares samples, calls and costs among the processes of one test session, in a SQLite file.
 
-A draw is the process of getting one sample of a test case. A process claims a draw or a call before
-it makes the call, and publishes the result for the other processes.
+A draw gets one sample (a judged reply) for a test case; a call is one request to a model. A process
+claims a draw or a call before it makes a request, and publishes the result for the other processes.
 """
 
 from __future__ import annotations
@@ -41,12 +41,16 @@ SELECT key, number, sample FROM draws WHERE sample IS NOT NULL AND (key, number)
     SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?)
 )
 """
-SUM_TOLERANCE, BUDGET_TOLERANCE = 1e-12, 1e-9  # USD; rounding errors of one sum, of a budget
-WRITE_TIMEOUT = 30.0  # seconds to wait for another process's write
+SUM_TOLERANCE, BUDGET_TOLERANCE = 1e-12, 1e-9  # USD; rounding errors in one sum and in a budget
+WRITE_TIMEOUT = 30.0  # seconds to wait until another process has written
 
 
 class _ClaimTable(NamedTuple):
-    """A table in which each row is claimed by a process, with its key columns and result column."""
+    """A table with rows that processes claim.
+
+    `keys` are the key columns. `result` is the column that contains NULL until the owner of the row
+    publishes the result.
+    """
 
     name: str
     keys: tuple[str, ...]
@@ -60,8 +64,8 @@ _CALLS = _ClaimTable("calls", ("key",), "reply")
 class SharedDraws:
     """The shared samples, calls and costs of a test session.
 
-    The first process creates the file at `path`. A draw is named by (key of the case, number of the
-    sample).
+    The first process creates the file at `path`. The name of a draw is (key of the case, number of
+    the sample).
     """
 
     def __init__(self, path: Path) -> None:
@@ -76,7 +80,7 @@ class SharedDraws:
         if connection is None:
             connection = sqlite3.connect(self._path, timeout=WRITE_TIMEOUT, isolation_level=None)
             connection.execute("PRAGMA synchronous = OFF")  # the file is temporary
-            # The switch to WAL ignores `timeout`. It fails if another process has a lock.
+            # The switch to WAL ignores `timeout`, and fails if another process uses the database.
             with FileLock(self._path.with_suffix(".lock")):
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.executescript(SCHEMA)
@@ -86,10 +90,11 @@ class SharedDraws:
     def _claim(
         self, table: _ClaimTable, key: tuple[str | int | bytes, ...], *, reentrant: bool
     ) -> bool:
-        """Make this process the owner of a row without a result. Return whether this succeeded.
+        """Try to make this process the owner of a row. Return whether this succeeded.
 
-        The claim succeeds if no process owns the row, or if the owner has ended. If `reentrant`, it
-        also succeeds if this process already owns the row.
+        If the row has a result, the claim fails. Otherwise, it succeeds if no process owns the row,
+        or if the owner has ended. If `reentrant` is true, it also succeeds if this process already
+        owns the row.
         """
         connection = self._connection
         marks = ", ".join("?" * len(key))
@@ -143,7 +148,10 @@ class SharedDraws:
         )
 
     def show(self, name: tuple[str, int], sample: Sample) -> None:
-        """Publish a sample of an earlier run, unless the draw is claimed or has a sample."""
+        """Publish a sample of an earlier run.
+
+        Nothing changes if the draw is claimed or already has a sample.
+        """
         key, number = name
         self._connection.execute(
             "INSERT OR IGNORE INTO draws VALUES (?, ?, ?, ?)",
@@ -189,11 +197,10 @@ class SharedDraws:
     # -- budget and charges
 
     def reserve(self, amount: float, limit: float) -> tuple[float, float] | None:
-        """Reserve an amount (USD) of the session's budget. Return None on success.
+        """Reserve an amount of the session's budget. Return None on success. All values are in USD.
 
-        If the amount exceeds the rest of the limit, nothing is reserved, and (spent, reserved) is
-        returned. Reservations of a process that has ended count as spent, because the process may
-        have been charged for its calls.
+        If the spent and the reserved amounts together would exceed `limit`, nothing is reserved,
+        and (spent, reserved) is returned.
         """
         connection = self._connection
         connection.execute("BEGIN IMMEDIATE")
@@ -219,7 +226,11 @@ class SharedDraws:
         )
 
     def sums(self) -> tuple[float, float]:
-        """Return the (spent, reserved) amounts of the budget, in USD."""
+        """Return the (spent, reserved) amounts of the budget, in USD.
+
+        Reservations of a process that has ended are part of `spent`, because the provider may have
+        charged the calls of the process.
+        """
         spent = reserved = 0.0
         for owner, paid, pending in self._connection.execute("SELECT * FROM budget").fetchall():
             alive = owner == self._owner or not pending or _is_alive(owner)
@@ -250,7 +261,7 @@ class SharedDraws:
     # -- results
 
     def settled(self) -> Iterator[tuple[str, Sample]]:
-        """Yield (key, sample) of every published sample, in the order of the keys and numbers."""
+        """Yield (key of the case, sample) for each published sample, sorted by key and number."""
         for key, content in self._connection.execute(
             "SELECT key, sample FROM draws WHERE sample IS NOT NULL ORDER BY key, number"
         ):
@@ -264,8 +275,8 @@ def _parse_sample(content: bytes) -> Sample:
 def _is_alive(process: int) -> bool:
     """Whether a process with this id is running.
 
-    A zombie (a process that has ended, but was not reaped by its parent) does not count as running.
-    Id 0 means no process.
+    A zombie (a process that has ended, but was not reaped by its parent) is not running. Id 0 means
+    no process.
     """
     if not process:
         return False

@@ -2,7 +2,7 @@
 
 A run file is written once, as a whole, and never changed. Therefore, writers do not conflict, and
 readers see no incomplete file. The run files are authoritative. The index can be deleted at any
-time.
+time, because it is rebuilt from them.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ _UNSAFE_IN_UID = re.compile(r"[^A-Za-z0-9_.]+")
 class RunStore:
     """The stored runs of one project.
 
-    `warn` is called with a message for each file that cannot be used. `tracked` returns whether Git
-    tracks the run files; the store calls it before each write. `committed` lists the run files in
-    Git that the current change may have added (see `added_by_change`).
+    `warn` is called with a message if files cannot be used. `tracked` returns whether Git tracks
+    the run files; if so, `.loom/.gitignore` must not ignore them. `committed` lists the run files
+    in Git that the current change may have added (see `added_by_change`).
     """
 
     def __init__(
@@ -79,15 +79,15 @@ class RunStore:
     def begin(self, pipeline: str, now: datetime) -> tuple[str, str]:
         """Return (run_id, uid) of a new run.
 
-        Examples are `2026-11-21-001` and `20261121T101500Z-<pipeline>-<6 hex>`. The run_id is
-        reserved by an exclusively created file, so that it is unique in this store. Raises
+        Examples are `2026-11-21-001` and `20261121T101500Z-<pipeline>-<6 hex>`. A file, which only
+        one process can create, reserves the run_id, so that it is unique in this store. Raises
         WorldError if the store cannot be written.
         """
         self._ignore()
         uid = f"{now:%Y%m%dT%H%M%SZ}-{_UNSAFE_IN_UID.sub('_', pipeline)}-{secrets.token_hex(3)}"
         ids = self.folder / "state" / "run_ids"
-        # Check now, because the run file is written only after the rows are loaded. A read-only
-        # folder must be detected earlier.
+        # The run file is written only after the rows are loaded. Detect a read-only folder before
+        # that.
         for folder in (self.folder / "runs", ids):
             try:
                 folder.mkdir(parents=True, exist_ok=True)
@@ -119,10 +119,10 @@ class RunStore:
 
     @cached_property
     def added_by_change(self) -> frozenset[str]:
-        """The run files that the current change may have added, by their paths in the summaries.
+        """The run files that the current change may have added, in the form of `RunSummary.path`.
 
-        These files are no evidence for the quality of the change. The first access warns about
-        them.
+        Their results are not trusted, because the author of the change may have edited the files.
+        The first access warns about them.
         """
         paths = frozenset(self._committed()) if (self.folder / "runs").is_dir() else frozenset()
         if paths:
@@ -166,7 +166,10 @@ class RunStore:
                 raise
 
     def save(self, run: Run) -> Path:
-        """Write the run file and add it to the index. Return the path of the file."""
+        """Write the file of a run, and add the run to the index. Return the path of the file.
+
+        Raises WorldError if the file cannot be written.
+        """
         path = self.folder / "runs" / commit_folder(run.commit) / f"{run.uid}.json"
         write_atomic(path, schema.to_json(run))
         self._index.add(summarize(run, self._name(path)))
@@ -213,7 +216,7 @@ class RunStore:
         )
 
     def get(self, name: str) -> Run:
-        """Return the run with this run_id or uid; the newest run if `name` is `latest`.
+        """Return the run with the run_id or uid `name`. The name `latest` means the newest run.
 
         Raises UserError if no run or several runs match.
         """
@@ -251,7 +254,7 @@ class RunStore:
         return schema.as_object(run)
 
     def latest(self, pipeline: str) -> Run | None:
-        """Return the newest run of a pipeline, or None if the pipeline has never run."""
+        """Return the newest run of a pipeline, without test runs. Return None if none is stored."""
         rows = [row for row in self.search(pipeline=pipeline) if row.kind == "pipeline"]
         return self.load(self.folder / rows[-1].path) if rows else None
 
@@ -296,7 +299,7 @@ class RunStore:
                 if move_new(path, aside):
                     break
         except FileNotFoundError:
-            return  # another reader has renamed it, and warns about it
+            return  # another reader has renamed the file, and warns about it
         except OSError:
             self._warn(f"{path} is damaged and was skipped: {why}")
         else:
@@ -304,9 +307,9 @@ class RunStore:
 
 
 def _first_free(is_taken: Callable[[int], bool]) -> int:
-    """Return the lowest free number if the numbers 1, 2, ... are taken without gaps.
+    """Return the lowest number, from 1, that is not taken. Calls `is_taken` O(log n) times.
 
-    Calls `is_taken` O(log n) times.
+    The taken numbers must have no gaps.
     """
     above = 1
     while is_taken(above):
@@ -315,9 +318,9 @@ def _first_free(is_taken: Callable[[int], bool]) -> int:
 
 
 def _run_files(folder: os.DirEntry[str]) -> Iterator[str]:
-    """Yield the run files in the folder of one commit.
+    """Yield the run files in the folder of one commit. Remove temporary files of killed writers.
 
-    The function uses `os.scandir`, because a `Path` for each file is slow in a thousand folders.
+    This function uses `os.scandir`, because creating a `Path` for each file is slow.
     """
     with suppress(FileNotFoundError):  # another process has removed the empty folder
         for entry in os.scandir(folder.path):
@@ -335,13 +338,17 @@ def without_runs(ignored: bytes) -> bytes:
 def commit_folder(commit: Commit) -> str:
     """Return the name of a commit's folder under `runs/`.
 
-    The name is the commit id, followed by `-dirty` if the working tree has changes.
+    The name is the commit id, followed by `-dirty` if the working tree had uncommitted changes.
+    Before the first commit, the name is `unborn`.
     """
     return commit.id if commit.id == "unborn" or not commit.dirty else f"{commit.id}-dirty"
 
 
 def summarize(run: Run, path: str) -> RunSummary:
-    """Return the index's summary of a run. `score` is the mean of the evaluators' mean scores."""
+    """Return the summary of a run for the index. `path` is the run file, relative to the store.
+
+    `score` is the mean of the evaluators' mean scores.
+    """
     means = [s.mean for s in run.evaluation.values() if s.mean is not None]
     prompt = {run.config.prompt_blob} if run.config.prompt_blob else set()
     return RunSummary(

@@ -1,4 +1,7 @@
-"""Finds stored results for one side of a comparison, by fingerprint or by commit."""
+"""Finds stored results for one side of a comparison, by fingerprint or by commit.
+
+The fingerprint of a run is the hash of everything that can change its results.
+"""
 
 from __future__ import annotations
 
@@ -22,15 +25,16 @@ if TYPE_CHECKING:
     from loomgit.history.store import RunStore
 
 KINDS = ("test", "pipeline")
-READ = 5  # maximum number of run files that are read to collect the cases of one fingerprint
-SEARCHED = 20  # maximum number of run files that are read to find missing cases, newest first
+READ = 5  # maximum number of run files to read for the cases of one fingerprint
+SEARCHED = 20  # maximum number of run files to read for missing cases, newest first
 
 
 class StoredResults:
-    """The results of one pipeline in a store. `rows` are its runs, if the caller has loaded them.
+    """The stored results of one pipeline.
 
-    Run files that the current change may have added are ignored. The index is read once, so that
-    runs that are written later are not included.
+    `rows` are the summaries of the pipeline's runs. If it is None, the summaries are read from the
+    index once, and runs that are written later are not found. Run files that the current change may
+    have added are ignored.
     """
 
     def __init__(
@@ -41,11 +45,11 @@ class StoredResults:
         self._rows = [row for row in runs if row.path not in store.added_by_change]
 
     def find(self, fingerprint: str, kind: str, *, whole: bool = True) -> MeasuredSide | None:
-        """Return the results of runs of this kind with this fingerprint, at any commit.
+        """Return the results of the runs with this fingerprint, at any commit.
 
-        The run with the most cases is used. If several runs have the most cases, the newest is
-        used. Its missing cases come from the other runs. If `whole`, incomplete runs are ignored.
-        Return None if there is no result.
+        `kind` is `test` or `pipeline`. Complete runs are preferred, then runs with more cases, then
+        newer runs. Cases that the best run lacks come from the next runs. If `whole` is true,
+        incomplete runs are ignored. Return None if no run has results.
         """
         rows = [
             row
@@ -56,7 +60,7 @@ class StoredResults:
         return self._read(rows[:READ])
 
     def completed(self, found: MeasuredSide, wanted: Collection[str], kind: str) -> MeasuredSide:
-        """Return `found` with the missing cases added, if their ids are in `wanted`.
+        """Return `found`, and add the cases that it lacks. Their ids must be in `wanted`.
 
         The added cases come from other runs with the same fingerprint, newest first, including
         incomplete runs.
@@ -86,13 +90,13 @@ class StoredResults:
         model: str | None = None,
         variables: Mapping[str, str] | None = None,
     ) -> MeasuredSide | None:
-        """Return the results at the first of `commits` that has a complete run.
+        """Return the results at the first commit in `commits` that has a complete run.
 
-        The run with the most cases is used. If several runs have the most cases, the newest is
-        used. Runs with `model` come first, because a test may use its own model. Runs with
-        uncommitted changes are ignored. If `variables` is given, runs with other variables are
-        ignored too. `behind` of the returned side is the index of the commit in `commits`. Return
-        None if there is no result.
+        If the commit has several runs, the runs with the model `model` are preferred, because a
+        test may use its own model. Then runs with more cases are preferred, then newer runs. Runs
+        with uncommitted changes are ignored. If `variables` is given, runs with other variables are
+        also ignored. `side.behind` of the result is the index of the commit in `commits`. Return
+        None if no commit has results.
         """
         positions = {commit: number for number, commit in enumerate(commits)}
         rows_at: dict[int, list[RunSummary]] = {}
@@ -121,11 +125,11 @@ class StoredResults:
             try:
                 run = self._store.load(self._store.folder / row.path)
             except WorldError:
-                continue  # the file was removed, or is damaged (the store warns about it)
+                continue  # the file was removed, or is damaged (then the store warns)
             if variables is not None and run.config.parameters.get("vars", {}) != dict(variables):
                 continue
             side = to_side(run, self._cases(run))
-            if side.cases:  # the list is empty if the records file is on another machine
+            if side.cases:  # there are no cases if the records file is on another machine
                 merged = side if merged is None else _merge(merged, side)
         return merged
 
@@ -137,7 +141,7 @@ class StoredResults:
 
 
 def to_side(run: Run, cases: Iterable[Case]) -> MeasuredSide:
-    """Return a run as one side of a comparison."""
+    """Return one side of a comparison, with `cases` as the results of `run`."""
     side = Side(
         commit=run.commit.id,
         fingerprint=run.config.fingerprint,
@@ -150,7 +154,10 @@ def to_side(run: Run, cases: Iterable[Case]) -> MeasuredSide:
 
 
 def _merge(first: MeasuredSide, second: MeasuredSide) -> MeasuredSide:
-    """Return the first side, with missing cases from the second if both have the same question."""
+    """Return `first`, with the cases added that only `second` has.
+
+    If the two sides have different questions (evaluators and judge), return `first` unchanged.
+    """
     added = {name: case for name, case in second.cases.items() if name not in first.cases}
     if not added or orjson.dumps(first.question) != orjson.dumps(second.question):
         return first
@@ -165,7 +172,10 @@ def _merge(first: MeasuredSide, second: MeasuredSide) -> MeasuredSide:
 
 
 def load_cases(store: RunStore, run: Run) -> list[Case]:
-    """Return the cases in a run's records file. The list is empty if it is missing or damaged."""
+    """Return the cases in a run's records file.
+
+    The list is empty if the file is missing or damaged.
+    """
     assert run.records is not None
     try:
         content = (store.folder / run.records.path).read_bytes()
@@ -178,9 +188,9 @@ def load_cases(store: RunStore, run: Run) -> list[Case]:
 
 
 def _case_of_record(line: Mapping[str, object]) -> Case | None:
-    """Return the case of a pipeline's record.
+    """Convert a line of a pipeline run's records file to a case.
 
-    Return None for a line of an older format that lacks the key of the case.
+    Return None for a line of an older format, which has no key of the case.
     """
     if "case_key" not in line:
         return None
@@ -201,7 +211,7 @@ def _case_of_record(line: Mapping[str, object]) -> Case | None:
 
 
 def _cases_of_samples(lines: Iterable[JsonObject]) -> list[Case]:
-    """Return the cases for the samples of a test session."""
+    """Return the cases in the records file of a test run. Each line contains one sample."""
     groups: dict[tuple[str, str, str], list[Sample]] = {}
     for line in lines:
         case = str(line["id"]), str(line["key"]), str(line["def"])

@@ -1,7 +1,7 @@
-"""Shares run files between clones, on an orphan branch of the remote.
+"""Shares run files between clones, on a branch of the remote that has its own history.
 
-This module uses only Git plumbing, a private index file, and a private ref for the state of the
-remote. Therefore, the user's checkout, index, HEAD and branches do not change.
+This module uses only Git's plumbing commands, a private index file, and a private ref for the state
+of the remote. Therefore, the user's checkout, index, HEAD and branches do not change.
 """
 
 from __future__ import annotations
@@ -28,10 +28,11 @@ if TYPE_CHECKING:
 
 BRANCH = "refs/heads/loom-results"
 ATTEMPTS = 10
-MAX_REFUSALS = 3  # number of failed pushes to an unchanged branch that count as a refusal
-BATCH = 100  # run files held in memory at once
+MAX_REFUSALS = 3  # give up if this many retries find the remote's branch unchanged
+BATCH = 100  # maximum number of run files in memory at the same time
 AUTHOR = {"NAME": "Loom", "EMAIL": "loom@localhost"}
-# The name of a run file on the branch. A remote cannot make a pull write to any other path.
+# The names of run files on the branch. A pull ignores other names. Therefore, a malicious remote
+# cannot write to other paths.
 RUN_FILE = re.compile(r"runs/(unborn|[0-9a-f]{40,64}(-dirty)?)/[A-Za-z0-9_][A-Za-z0-9_.-]*\.json")
 
 
@@ -68,11 +69,11 @@ class Sync:
         self._checked: dict[str, bool] = {}
 
     def push(self, remote: str) -> SyncResult:
-        """Add the run files that are missing on the remote to the remote's branch.
+        """Push the run files that the remote's branch lacks.
 
         A push is never forced. If another clone has pushed first, its commits are fetched, and the
-        new commit is created on top of them. Raises UserError if the remote is unknown, and
-        WorldError if Git or the remote fails.
+        new commit is created on top of them. A damaged run file is skipped with a warning. Raises
+        UserError if the remote is unknown, and WorldError if Git or the remote fails.
         """
         self._check(remote)
         fruitless, previous = 0, ""
@@ -91,16 +92,17 @@ class Sync:
             except WorldError:
                 if attempt == ATTEMPTS or fruitless == MAX_REFUSALS:
                     raise
-                self._wait(random.uniform(0.05, 0.2) * 2 ** min(attempt, 5))  # noqa: S311 - jitter
+                self._wait(random.uniform(0.05, 0.2) * 2 ** min(attempt, 5))  # noqa: S311 - not for security
                 continue
             self._remember(remote, commit)
             return SyncResult(remote, tuple(new), len(pushed) + len(new), attempt)
         raise AssertionError  # the last attempt returns or raises
 
     def pull(self, remote: str) -> SyncResult:
-        """Write the remote's run files that are missing in the store. No file is overwritten.
+        """Write the run files of the remote's branch that the store lacks.
 
-        A damaged run file is skipped with a warning. Raises the same errors as `push`.
+        No file is overwritten. A damaged run file is skipped with a warning. Raises the same errors
+        as `push`.
         """
         self._check(remote)
         pushed = self._list(self._fetch(remote))
@@ -119,7 +121,10 @@ class Sync:
         return SyncResult(remote, tuple(written), len(pushed))
 
     def _is_sound(self, name: str) -> bool:
-        """Whether a file of the store contains a valid run. Warns if the run is invalid."""
+        """Whether a file of the store contains a valid run. Warns about an invalid file once.
+
+        Raises WorldError if the file cannot be read.
+        """
         if name not in self._checked:
             try:
                 content = (self._store.folder / name).read_bytes()
@@ -207,7 +212,10 @@ class Sync:
         return blobs
 
     def _commit(self, tip: str, names: Sequence[str]) -> str:
-        """Create a commit that adds these files to `tip`, or an orphan commit if `tip` is empty."""
+        """Create a commit that adds these files to the commit `tip`, and return its id.
+
+        If `tip` is empty, the commit has no parent.
+        """
         paths = "".join(f"{self._store.folder.resolve() / name}\n" for name in names)
         output = self._git.plumbing(
             "hash-object",
@@ -223,7 +231,7 @@ class Sync:
         )
         with tempfile.TemporaryDirectory(prefix="loom-") as folder:
             env = {"GIT_INDEX_FILE": str(Path(folder) / "index")}
-            # A split index or a file monitor would write to .git.
+            # With these settings, Git would write files to `.git`.
             plain = ("-c", "core.splitIndex=false", "-c", "core.fsmonitor=false")
             if tip:
                 self._git.plumbing(*plain, "read-tree", tip, env=env)
@@ -248,7 +256,10 @@ class Sync:
         return commit.decode().strip()
 
     def _author(self) -> dict[str, str]:
-        """Return environment variables that make Loom the author if Git has no identity."""
+        """Return environment variables that make Loom the author of a commit.
+
+        The result is empty if Git knows the name and the email address of the user.
+        """
         try:
             self._git.plumbing("var", "GIT_COMMITTER_IDENT")
             self._git.plumbing("var", "GIT_AUTHOR_IDENT")

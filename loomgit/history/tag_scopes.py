@@ -1,4 +1,7 @@
-"""Assigns tags to files: `prompts/classify@v1` belongs to `prompts/classify`, `v1` to all files."""
+"""Assigns tags to files.
+
+The tag `prompts/classify@v1` belongs to `prompts/classify.md`. The tag `v1` belongs to all files.
+"""
 
 from __future__ import annotations
 
@@ -10,23 +13,23 @@ if TYPE_CHECKING:
 
 
 class Tag(NamedTuple):
-    """A tag of a commit."""
+    """The name of a Git tag, and the id of the commit that it refers to."""
 
     name: str
     commit: str
 
 
 class ScopedTag(NamedTuple):
-    """A tag, and the version of a file that the tag names."""
+    """A tag, and the version in its name (`v1` in `prompts/classify@v1`)."""
 
     version: str
     tag: Tag
 
 
 class TagScopes:
-    """Tags by file, newest first.
+    """The tags of each file, newest first.
 
-    The `plain` tags belong to all files.
+    The names of the `plain` tags contain neither `@` nor `/`. These tags belong to all files.
     """
 
     def __init__(self, tags: Iterable[Tag]) -> None:
@@ -47,7 +50,7 @@ class TagScopes:
         return sorted(tags, key=lambda scoped: not scoped.tag.name.endswith(f"@{scoped.version}"))
 
     def others(self, stems: Sequence[str]) -> dict[str, list[ScopedTag]]:
-        """Return the tags of all other files, by stem."""
+        """Return the tags of all files except the file with these stems, by stem."""
         return {stem: tags for stem, tags in self._scoped.items() if stem not in stems}
 
 
@@ -68,5 +71,5 @@ def _split(tag: str) -> Iterator[tuple[str, str]]:
 
 
 def stem_of(path: str) -> str:
-    """Return the path without its suffix. This stem is the prefix of the file's tags."""
+    """Return the path without its suffix. The names of the file's tags begin with this stem."""
     return str(PurePosixPath(path).with_suffix(""))

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from loomgit.history.repository import Repository
 
 MOST_LINKS = 40  # maximum length of a chain of symbolic links, as on Linux
-INDEX = ""  # as in Git's `:path`, which is the staged file
+INDEX = ""  # Git uses an empty revision for a staged file: `:path`
 
 
 class Tree:
@@ -58,9 +58,10 @@ class Tree:
         return sorted(p for p in listed if p.startswith(f"{folder}/") and p.endswith(ending))
 
     def _files_behind(self, link: str, blob: str, ending: str) -> list[str]:
-        """Return the files in a folder that is a symbolic link, with paths through the link.
+        """Return the files in the folder that the symbolic link `link` points to.
 
-        `blob` contains the target of the link, which must be in the project.
+        The returned paths begin with the path of the link. The blob `blob` contains the target of
+        the link. If the target is outside the project, the list is empty.
         """
         target = self.repository.read_blob(blob).decode("utf-8", "surrogateescape")
         real = normpath(f"{link}/../{target}")
@@ -72,8 +73,8 @@ class Tree:
     def matching(self, glob: str) -> list[str]:
         """Return the sorted paths that match a glob.
 
-        In the working tree, files that Git ignores do not match. Therefore, a commit of all files
-        has the same matches.
+        In the working tree, files that Git ignores do not match. Therefore, the matches stay the
+        same if all files are committed.
         """
         folder = folder_of(glob)
         if self.revision is None:
@@ -115,7 +116,7 @@ class Tree:
     def real_path(self, path: str) -> str | None:
         """Return the path after all symbolic links are resolved.
 
-        Return None if the resolved path is outside the project.
+        Return None if the resolved path is outside the project, or if there are too many links.
         """
         if self.revision is None:
             real, root = (self.root / path).resolve(), self.root.resolve()
@@ -178,7 +179,7 @@ class Tree:
             env: Mapping[str, str] = {}
             if self.revision != INDEX:
                 env = {"GIT_INDEX_FILE": str(Path(private) / "index")}
-                quiet = ("-c", f"core.hooksPath={os.devnull}")  # no hooks for a private index
+                quiet = ("-c", f"core.hooksPath={os.devnull}")  # run no hooks for the private index
                 self.repository.plumbing(*quiet, "read-tree", self.revision, env=env)
             listed = self.repository.plumbing(
                 "ls-files", "-z", "--full-name", "--cached", "--", self.repository.pathspec("."),
@@ -194,9 +195,9 @@ class Tree:
     def export_contents(self, folder: Path) -> Path:
         """Write the files of an untrusted commit into `folder`.
 
-        Returns the project's root in `folder`. Only contents are written: symbolic links are left
-        out, and Git's filters do not run, because the commit's `.gitattributes` could select
-        harmful filters.
+        Returns the project's root in `folder`. Git's filters do not run, because the commit's
+        `.gitattributes` could select harmful filters. No symbolic link is created: a link to a file
+        of the commit becomes a copy of that file, and all other links are left out.
         """
         inside = self.repository.in_repository(".")
         root = folder if inside == "." else folder / inside
@@ -211,8 +212,8 @@ class Tree:
     def commit(self, dependencies: Sequence[str] = ()) -> Commit:
         """Return the commit of the files. For the working tree and the index, this is HEAD.
 
-        The commit is dirty if the files differ from HEAD, or if one of `dependencies` is untracked
-        in the working tree.
+        In these two cases, the commit is dirty if the files differ from HEAD. In the working tree,
+        it is also dirty if one of the files `dependencies` is untracked.
         """
         if self.revision is None:
             return self.repository.head(dependencies)

@@ -1,8 +1,9 @@
 """Derives the displayed version (for example `v1.0+3.g1a2b3c4d`) of a file's content.
 
-The name is the tag that contains the content, else the newest tag before the content and the number
-of changes since that tag. Any number of files requires the same few Git processes. The history is
-read only if a content has no tag of its own.
+If a tag contains the content, the name is the version in the tag's name. Otherwise, the name
+consists of the newest earlier tag, the number of changes since that tag, and the start of the blob
+id. A few Git processes are sufficient for any number of files. The history is read only for
+contents that no tag contains.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ BLOB_ID_DIGITS = 8  # digits of a blob id in a version's name
 
 
 class FileContent(NamedTuple):
-    """A file's content, and the revision at which the history of the content starts."""
+    """A file's content, and the revision from which the file's history is read backwards."""
 
     path: str
     blob: str
@@ -41,7 +42,7 @@ class FileContent(NamedTuple):
 
 
 class TaggedContent(NamedTuple):
-    """A tagged version of a file, with its commit and its content."""
+    """A tagged version of a file, with the commit of the tag and the file's blob id there."""
 
     version: str
     commit: str
@@ -51,8 +52,8 @@ class TaggedContent(NamedTuple):
 class TaggedContents(Struct, frozen=True):
     """The tagged contents of one file, newest first.
 
-    `paths` are the paths that the file has had. `scoped` are the tags of the file. `plain` are the
-    tags of the whole repository.
+    `paths` are the current path and the former paths of the file. `scoped` are the file's own tags.
+    `plain` are the tags of the whole repository.
     """
 
     paths: tuple[str, ...]
@@ -60,13 +61,16 @@ class TaggedContents(Struct, frozen=True):
     plain: tuple[TaggedContent, ...] = ()
 
     def holding(self, blob: str) -> str:
-        """Return the newest version with exactly this content, or an empty text."""
+        """Return the newest version with this content, or an empty text if no tag contains it.
+
+        The file's own tags take precedence.
+        """
         tagged = (*self.scoped, *self.plain)
         return next((content.version for content in tagged if content.blob == blob), "")
 
 
 class _RevisionState(Struct, frozen=True):
-    """The commit of a revision, and the blob of the file at that commit; both may be empty."""
+    """The commit id of a revision, and the file's blob id there. Each is empty if not found."""
 
     tip: str
     blob: str
@@ -83,7 +87,8 @@ class VersionNames:
     def find(self, contents: Sequence[FileContent]) -> dict[FileContent, str]:
         """Return the displayed version of each content.
 
-        The version ends with `.dirty` if the file has another content at the revision.
+        The version ends with `.dirty` if no tag contains the content, and if the file has another
+        content at the revision.
         """
         known = self._cache.load()
         new = [content for content in contents if _exact_key(content) not in known]
@@ -106,9 +111,9 @@ class VersionNames:
     def _load(
         self, contents: Sequence[FileContent], paths: Iterable[str]
     ) -> tuple[dict[FileContent, _RevisionState], dict[str, TaggedContents]]:
-        """Return the states of `contents`, and the tagged contents of `paths`.
+        """Return the revision state of each content, and the tagged contents of each path.
 
-        Runs one or two processes.
+        Runs one or two Git processes.
         """
         inside = {path: self._repository.in_repository(path) for path in paths}
         own = [
@@ -143,7 +148,7 @@ class VersionNames:
 
 
 class TagDistance:
-    """Counts the changes between a content that no tag contains and the newest tag before it."""
+    """Counts the changes to a file since its newest earlier tag, if no tag has the same content."""
 
     def __init__(self, repository: Repository, scopes: TagScopes) -> None:
         self._repository = repository
@@ -154,10 +159,13 @@ class TagDistance:
     ) -> dict[FileContent, tuple[str, bool]]:
         """Return (prefix, has_former_path) of each content.
 
-        The prefix precedes the blob's id in the version. It is `v1.0+3.`, or `v1.0+` in a shallow
-        clone, or empty. If a prefix starts with `=`, the rest is the full version, which comes from
-        a tag of the file's former path. If the file has a former path with tags, the prefix is
-        valid only for this content of the file.
+        The prefix precedes the blob id in the version. It is `v1.0+3.` after three changes since
+        `v1.0`, `v1.0+` in a shallow clone, or empty if no earlier tag exists. If a tag of a former
+        path contains the content, the prefix is `=` and the full version. `has_former_path` is true
+        if a former path has tags; the prefix is then valid only for this content of the file.
+
+        `tips` contains the commits from which the history is read. `holdings` contains the tagged
+        contents of each path.
         """
         tagged = {content: holdings[content.path] for content in tips}
         moved = self._moved({c: t for c, t in tips.items() if t and not tagged[c].scoped})
@@ -197,7 +205,10 @@ class TagDistance:
         return {content: f"{tag.version}+{count}." for (content, tag), count in pairs}
 
     def _moved(self, tips: Mapping[FileContent, str]) -> dict[FileContent, TaggedContents]:
-        """Return the tagged contents of files under their former paths."""
+        """Return the tagged contents of the files at their former paths.
+
+        Contents of files without such tags are left out.
+        """
         tagged: dict[FileContent, TaggedContents] = {}
         if not tips or not self._has_orphans():
             return tagged
@@ -220,7 +231,10 @@ class TagDistance:
         return tagged
 
     def _has_orphans(self) -> bool:
-        """Whether a tagged file no longer exists at HEAD. Otherwise, no tagged file was renamed."""
+        """Whether a tagged file no longer exists at HEAD, for example because it was renamed.
+
+        If all tagged files still exist, the slow search for renames is unnecessary.
+        """
         newest = {
             self._repository.in_repository(self._repository.of_stem(stem)): tags[0].tag.commit
             for stem, tags in self._scopes.others(()).items()
@@ -248,7 +262,10 @@ def _plain_contents(
     trees: Mapping[tuple[ScopedTag, str], str],
     files: Mapping[str, Mapping[str, str]],
 ) -> tuple[TaggedContent, ...]:
-    """Return the contents of the file `name` at the tags of the whole repository."""
+    """Return the contents of the file `name` at the tags of the whole repository.
+
+    `trees` maps (tag, folder) to a tree id. `files` maps a tree id to {file name: blob id}.
+    """
     folder, file = posixpath.split(name)
     return tuple(
         TaggedContent(scoped.version, scoped.tag.commit, blob)
@@ -258,7 +275,7 @@ def _plain_contents(
 
 
 def _recall(known: Mapping[str, str], content: FileContent, state: _RevisionState) -> str | None:
-    """Return the known prefix of a content (see `TagDistance.find`), or None if it is unknown."""
+    """Return the cached prefix of a content (see `TagDistance.find`), or None if it is missing."""
     if name := known[_exact_key(content)]:
         return f"={name}"
     return known.get(_moved_key(content, state), known.get(_since_key(content, state)))
@@ -273,7 +290,7 @@ def _moved_key(content: FileContent, state: _RevisionState) -> str:
 
 
 def _since_key(content: FileContent, state: _RevisionState) -> str:
-    """Return a key without the content, because an uncommitted edit does not change the prefix."""
+    """Return a cache key without the content: uncommitted edits do not change the prefix."""
     return f"since {state.tip} {content.path}"
 
 

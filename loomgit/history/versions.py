@@ -31,12 +31,12 @@ class Versions:
 
     A version is the first of these that exists: the tag `<file without suffix>@<version>`, the tag
     `<file without suffix>/<version>`, the tag `<version>`, any revision. If the file has another
-    path at the version, the file is identified by its `id:`, by renames without a change of
-    content, or by its content.
+    path at the version, the file is identified by its `id:`, by renames that kept the content
+    unchanged, or by its content.
     """
 
     def __init__(self, repository: Repository, at: str | None = None) -> None:
-        """`at` defines where files without a version are read.
+        """`at` is the revision at which files are read if no version is requested.
 
         It is the id of a commit or tree, `""` for the index, or None for the working tree.
         """
@@ -44,7 +44,7 @@ class Versions:
         self._at = at
 
     def read(self, path: str, version: str | None = None) -> FileVersion:
-        """Return the file at `version`. If `version` is None, the file is read at `at`.
+        """Return the file at `version`. If `version` is None, read it at `at` (see `__init__`).
 
         Raises UserError if the file or the version does not exist.
         """
@@ -56,9 +56,8 @@ class Versions:
     def read_all(self, items: Sequence[tuple[str, str | None]]) -> list[FileVersion | UserError]:
         """Return the file, or the error that `read` would raise, for each (path, version).
 
-        The order is that of `items`. All files with a version require one Git process. Files
-        without a version, and files whose version is not a tag, also require the processes of
-        `names`.
+        The order is that of `items`. One Git process reads all files that have a version. If a file
+        has no version, or if its version is not a tag, the processes of `names` also run.
         """
         current = [path for path, version in items if version is None]
         pinned = [(path, version) for path, version in items if version is not None]
@@ -116,7 +115,10 @@ class Versions:
         return replace(draft, name=names[FileContent(path, draft.blob, draft.revision or "HEAD")])
 
     def _load(self, items: Sequence[tuple[str, str]]) -> list[FileVersion | UserError]:
-        """Return the files at their versions, without a name if the version is not a tag."""
+        """Return the file, or the error, for each (path, version).
+
+        The name of a file is empty if its version is not a tag.
+        """
         names = [
             f"{revision}{suffix}"
             for path, version in items
@@ -137,7 +139,7 @@ class Versions:
         return loaded
 
     def _suffixes(self, path: str) -> tuple[str, str]:
-        """Return two suffixes for a revision, which name its commit and the file at the commit."""
+        """Return the suffixes that extend a revision to the name of its commit and of the file."""
         return "^{commit}", f":{self._repository.in_repository(path)}"
 
     def _candidates(self, path: str, version: str) -> list[str]:
@@ -205,7 +207,8 @@ class Versions:
     def known(self, path: str) -> list[str]:
         """Return the versions of a file, newest first.
 
-        The versions are the file's own tags, else the tags of the whole repository.
+        These are the file's own tags. If it has no own tags, these are the tags of the whole
+        repository at which the file exists.
         """
         scopes = TagScopes(self._repository.tags())
         if scoped := scopes.of(self._repository.stems(path)):
@@ -218,7 +221,8 @@ class Versions:
     def tag(self, path: str, version: str, message: str | None = None) -> str:
         """Create the annotated tag `<file without suffix>@<version>` at HEAD. Return its name.
 
-        Raises UserError if the file differs from HEAD, or if the tag exists or its name is invalid.
+        Raises UserError if the file differs from HEAD, if the tag exists, or if its name is
+        invalid.
         """
         blob = self._repository.hash_files([path]).get(path)
         committed = self._repository.blobs_at("HEAD", [path]).get(path)
@@ -235,12 +239,12 @@ class Versions:
         return name
 
     def names(self, blobs: Mapping[str, str], revision: str | None = None) -> dict[str, str]:
-        """Return the displayed version of each content, by path.
+        """Return the displayed version of each file, by path. `blobs` maps paths to blob ids.
 
-        `revision` is the source of the contents. None means the working tree; the version of a
-        content that differs from HEAD then ends with `.dirty`. For any number of files, this method
-        runs four processes, or two if the names are cached. If a file has no tag of its own, three
-        more processes run, to count the file's changes.
+        `revision` is the revision that contains the blobs. None means the working tree. If a blob
+        then differs from HEAD and no tag contains it, its version ends with `.dirty`. For any
+        number of files, this method runs at most four processes, or two if the names are cached. If
+        no tag contains a blob, more processes run to count the changes.
         """
         contents = {
             path: FileContent(path, blob, revision or "HEAD") for path, blob in blobs.items()

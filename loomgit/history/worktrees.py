@@ -18,8 +18,8 @@ def find_folder(root: Path, repository: Callable[[], Repository]) -> Path:
     """Return the `.loom` folder with a project's runs.
 
     In a linked worktree, this is the folder of the main worktree. A submodule and a worktree of a
-    bare repository have their own folder. `repository` is called only if `.git` is a file, so that
-    no Git process runs in the usual case.
+    bare repository have their own folder. `repository` opens the Git repository. It is called only
+    if `.git` is a file, so that no Git process runs in the usual case.
     """
     own = root / ".loom"
     candidates = (folder / ".git" for folder in (root, *root.parents))
@@ -35,7 +35,7 @@ def find_folder(root: Path, repository: Callable[[], Repository]) -> Path:
     if common.name == ".git":
         main = common.parent
     else:
-        # Only the `.git` folder of a submodule configures the path of its working tree.
+        # The `.git` folder of a submodule is elsewhere, and configures where its working tree is.
         command = ("config", "--default", "", "--get", "core.worktree")
         worktree = _output(git, f"--git-dir={common}", *command)
         if not worktree:

@@ -1,4 +1,4 @@
-"""The fixture `loom`: prompt tests written in Python.
+"""The fixture `loom`, for prompt tests that are written in Python.
 
 def test_refund(loom):
     result = loom.pipeline("triage").run_case({"text": "I want my money back"}, samples=3)
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from loomgit.domain.values import Json, JsonObject
 
 
-SHOWN = 3  # cases; a failure shows the replies to the last ones
+SHOWN = 3  # a failed test shows the replies to its last 3 cases
 
 
 class LoomFixture(Struct):
@@ -47,7 +47,7 @@ class LoomFixture(Struct):
     checks: list[CheckResult] = field(default_factory=list)
 
     def pipeline(self, name: str | None = None, *, model: str | None = None) -> PipelineUnderTest:
-        """Return a pipeline by name; the default is that of the marker `loom(pipeline=...)`.
+        """Return the pipeline `name`, by default the pipeline of the marker `loom(pipeline=...)`.
 
         Fails the test if the pipeline is invalid or does not exist.
         """
@@ -88,7 +88,7 @@ class LoomFixture(Struct):
         """Return the outcome of this test, or None if the test ran no case.
 
         A test that fails as expected (xfail) passes. A test that skips itself is unverified; the
-        message is the reason of the skip.
+        message is the reason for the skip.
         """
         if not self.asked:
             return None
@@ -159,11 +159,11 @@ class PipelineUnderTest(Struct, frozen=True):
         return CaseResult(result)
 
     def assert_no_regression(self, *, max_drop: float = 0.02, baseline: str | None = None) -> None:
-        """Fail the test if its cases have worse scores than at the baseline.
+        """Fail the test if the scores of its cases are worse than at the baseline.
 
-        The comparison is inconclusive if the baseline has no results for these cases, or if there
-        are too few cases. Then the session prints a warning or, if `--loom-strict` is set, the test
-        fails.
+        `max_drop` is the smallest drop of a mean score that fails the test. The comparison is
+        inconclusive if the baseline has no results for these cases, or if there are too few cases.
+        Then the session prints a warning or, if `--loom-strict` is set, the test fails.
         """
         __tracebackhide__ = True
         fixture = self.fixture
@@ -200,7 +200,7 @@ class CaseResult(Struct, frozen=True):
     case: CaseSamples
 
     def __repr__(self) -> str:
-        """Return text for a failed assertion; the score is first, as pytest truncates the text."""
+        """Return text for failed assertions. The score is first, because pytest cuts long text."""
         failures = "; ".join(sample.failure for sample in self.case.samples if sample.failure)
         outputs = ", ".join(map(str, self.outputs))
         failed = f", failed: {failures}" if failures else ""
@@ -243,6 +243,6 @@ class CaseResult(Struct, frozen=True):
         return sum(known) if len(known) == len(costs) else None
 
     def reasons(self, evaluator: str) -> list[str]:
-        """Return the reason that an evaluator gave for each reply."""
+        """Return the reasons that an evaluator gave, one for each reply that it evaluated."""
         judgements = (sample.judgements.get(evaluator) for sample in self.case.samples)
         return [judgement.reason for judgement in judgements if judgement is not None]

@@ -1,6 +1,7 @@
 """The hooks of the pytest plugin.
 
-`session` has the state of the session, and `loomgit.workflows.testing.judge` judges tests.
+`loomgit.pytest_plugin.session` holds the state of the session, and
+`loomgit.workflows.testing.judge` judges the tests.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class LoomPlugin(ReportHooks):
         self.session = PromptTestSession(config.rootpath, overrides)
         self._is_worker = hasattr(config, "workerinput")
         if self._is_worker:
-            workerinput: dict[str, str] = config.workerinput  # type: ignore[attr-defined]  # of pytest-xdist
+            workerinput: dict[str, str] = config.workerinput  # type: ignore[attr-defined]  # set by pytest-xdist
             self.session.workers = int(workerinput["workercount"])
             if "loom_draws" in workerinput:
                 self.session.worker_draws = Path(workerinput["loom_draws"])
@@ -96,7 +97,7 @@ class LoomPlugin(ReportHooks):
         self.session.selection.choose(item.nodeid for item in items)
         if not items:
             return
-        # Modules and tests stay in memory until the end, so the collector need not scan them.
+        # Modules and tests stay in memory until the end, so garbage collection excludes them.
         gc.freeze()
         self.session.start([(item.path, item.suite, item.test) for item in items])
 
@@ -121,10 +122,7 @@ class LoomPlugin(ReportHooks):
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Attach the outcome to the report.
-
-        pytest-xdist sends reports from the workers to the controller.
-        """
+        """Attach the outcome to the report, which pytest-xdist sends to the controller."""
         report = yield
         if call.when != "call":
             return report
@@ -151,7 +149,7 @@ class LoomPlugin(ReportHooks):
         return report
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Store the outcome, in the only process or in the controller of pytest-xdist's workers."""
+        """Store the outcome, but not in a worker of pytest-xdist: its controller does this."""
         if self._is_worker or report.when != "call" or not hasattr(report, "loom"):
             return
         outcome: TestOutcome = report.loom["entry"]
@@ -167,7 +165,8 @@ class LoomPlugin(ReportHooks):
     ) -> Generator[None]:
         """Print that Loom waits for calls in flight.
 
-        A second Ctrl-C during this hook takes effect after teardown.
+        A second Ctrl-C does not interrupt this hook. Its only effect is that the session does not
+        wait for the calls.
         """
         terminal = self._config.pluginmanager.get_plugin("terminalreporter")
         with defer_sigint() as pressed:
@@ -183,8 +182,8 @@ class LoomPlugin(ReportHooks):
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None]:
         """Wait for calls in flight and store the results.
 
-        This happens even if Ctrl-C interrupts the teardown of a fixture or of another plugin.
-        pytest-xdist stops its workers earlier.
+        The results are stored even if Ctrl-C interrupts the teardown of a fixture or of another
+        plugin. At this time, pytest-xdist has already stopped its workers.
         """
         try:
             yield
@@ -199,7 +198,7 @@ class LoomPlugin(ReportHooks):
         gc.unfreeze()
         self.session.close(wait=wait)
         if self._is_worker:
-            self._config.workeroutput["loom_warnings"] = self.session.warnings  # type: ignore[attr-defined]  # of pytest-xdist
+            self._config.workeroutput["loom_warnings"] = self.session.warnings  # type: ignore[attr-defined]  # set by pytest-xdist
             return
         report = self.session.overrides.report
         self.session.finish(None if report is None else self._config.invocation_params.dir / report)
@@ -218,12 +217,12 @@ class LoomPlugin(ReportHooks):
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:  # noqa: ANN401 - xdist has no types
-        """Pass the path of the file that all workers share to a worker."""
+        """Give a worker the path of the file through which all workers share their samples."""
         node.workerinput["loom_draws"] = str(self.session.share_draws())
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, ids: Iterable[str]) -> None:
-        """Record which prompt tests are selected; the controller itself collects no tests."""
+        """Record which prompt tests a worker selected, because the controller collects no tests."""
         names = list(ids)
         self.session.selection.order(names)
         prompt_tests = (name for name in names if name.partition("::")[0].endswith(ENDINGS))

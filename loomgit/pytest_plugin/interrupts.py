@@ -1,4 +1,4 @@
-"""Ctrl-C in a pytest session: it is deferred during critical work, and always reported."""
+"""Defers Ctrl-C during critical work in a pytest session, and makes pytest always report it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _with_lines(traceback: TracebackType | None) -> TracebackType | None:
 
 @contextmanager
 def defer_sigint() -> Iterator[list[int]]:
-    """Record each Ctrl-C in the yielded list, in place of raising KeyboardInterrupt.
+    """Context in which Ctrl-C is added to the yielded list instead of raising KeyboardInterrupt.
 
     Has no effect outside the main thread, because only the main thread receives signals.
     """

@@ -34,7 +34,7 @@ class PromptTestFailed(Exception):
 
 
 class SuiteFile(pytest.File):
-    """A test file."""
+    """Collects the prompt tests of a YAML test file."""
 
     def __init__(self, *, loom: PromptTestSession, **rest: Any) -> None:  # noqa: ANN401 - signature of pytest
         super().__init__(**rest)
@@ -133,7 +133,7 @@ class LoomItem(pytest.Item):
         excinfo: pytest.ExceptionInfo[BaseException],
         style: Any = None,  # noqa: ANN401 - signature of pytest
     ) -> Any:  # noqa: ANN401 - text or a representation of pytest
-        """Return the reason of the failure, without a traceback."""
+        """Return the message of the failure, without a traceback."""
         if isinstance(excinfo.value, PromptTestFailed):
             return str(excinfo.value)
         return super().repr_failure(excinfo, style)

@@ -1,4 +1,4 @@
-"""Outcomes of prompt tests in pytest's reports: serialization and status."""
+"""Serializes the outcomes of prompt tests in pytest's reports, and decides their status."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SKIPPED = "Skipped: unverified: "  # an unverified test's skip message starts wi
 
 
 class ReportHooks:
-    """The hooks that need only a report. The outcome is in `report.loom`."""
+    """The hooks that need only a report. The outcome is in `report.loom["entry"]`."""
 
     @pytest.hookimpl(wrapper=True)
     def pytest_report_to_serializable(

@@ -159,7 +159,7 @@ class PromptTestSession:
     # -- pytest-xdist
 
     def share_draws(self) -> Path:
-        """Return the path of the file through which the workers divide the samples.
+        """Return the path of the file in which workers claim the samples that they draw.
 
         Only the controller calls this method.
         """
@@ -235,7 +235,7 @@ class PromptTestSession:
         return list(results.values())
 
     def _shared(self) -> SharedDraws | None:
-        """Return the draws of the workers. In a process other than the controller, return None."""
+        """Return the samples of the workers, or None if this process is not their controller."""
         if self._shared_folder is None or not (self._shared_folder / SHARED_FILE).exists():
             return None
         return _shared_draws(self._shared_folder / SHARED_FILE)

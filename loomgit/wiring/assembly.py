@@ -80,14 +80,14 @@ class Assembly(Planning):
     ) -> Chain:
         """Return the gateway of a run.
 
-        `budget` is in USD. Runs can share a `Budget`, processes share calls through `claims`, and
-        gateways share the project's stored `replies`. The circuit breaker of a model opens after
-        `outage` seconds of failed attempts. `recording` replaces the tree's own cassette.
+        `budget` is in USD; several runs can share a `Budget`. Processes share calls through
+        `claims`, and gateways share stored `replies`. The circuit breaker of a model opens after
+        `outage` seconds of failed attempts. `recording` replaces the revision's own cassette.
 
-        A pinned snapshot uses the settings of its model if it has no settings of its own. Raises
-        Denied if a key is known to be missing (only if the run calls models and `check_keys` is
-        true), Untrusted for a revision that sends a key to another address, UserError for a budget
-        with a model of unknown price, and ProblemsFound for a damaged cassette.
+        Raises Denied if a key is missing (checked only if `check_keys` is true and the run calls
+        models). Raises Untrusted if an untrusted revision sends a key to another address, UserError
+        if there is a budget but a model's price is unknown, and ProblemsFound if the cassette is
+        damaged.
         """
         settings, pipeline = self.wiring.settings, plan.pipeline
         transform, called = pipeline.transform, plan.sampling.model
@@ -118,10 +118,10 @@ class Assembly(Planning):
     def recording(
         self, plan: Plan, mode: Replay, elsewhere: Mapping[str, CassetteEntry] | None = None
     ) -> Recording | None:
-        """Return the cassette of this tree, ready for `mode`, or None if the mode is `off`.
+        """Return the revision's cassette with its replay mode, or None if `mode` is `off`.
 
-        An entry of `elsewhere` is replayed if the cassette lacks it. Raises ProblemsFound for a
-        damaged cassette.
+        If the cassette has no entry for a call, the entry in `elsewhere` with the same key is
+        replayed. Raises ProblemsFound if the cassette is damaged.
         """
         if mode == "off":
             return None
@@ -131,12 +131,15 @@ class Assembly(Planning):
         return Recording(cassette, mode, hash_origin(plan.prompt.blob, context))
 
     def recorded(self, plan: Plan) -> Mapping[str, CassetteEntry]:
-        """Return the cassette entries of this tree. Raises ProblemsFound for a damaged cassette."""
+        """Return the revision's cassette entries by key. Raises ProblemsFound if it is damaged."""
         path = cassette_path(plan.pipeline.name)
         return parse_entries(self.wiring.tree.read([path]).get(path, b""), path)
 
     def lanes(self, plan: Plan) -> Lanes:
-        """Return the lanes (the connections to the providers) for a plan's models, with prices."""
+        """Return the lanes (the connections to the providers) for a plan's models, with prices.
+
+        If a pinned model snapshot has no settings, the settings of its model apply.
+        """
         wiring, called = self.wiring, plan.sampling.model
         models = dict(wiring.settings.models)
         if plan.model in models:
@@ -144,8 +147,7 @@ class Assembly(Planning):
         return Lanes(models, wiring.environment.reveal, wiring.environment.variables)
 
     def cache_rules(self, pipeline: Pipeline) -> dict[Purpose, CacheRule]:
-        """Return the cache rule of each purpose: whether and for how long cached replies are
-        used."""
+        """Return the cache rule of each purpose: whether and how long cached replies are used."""
         rule = CacheRule(enabled=self.wiring.settings.defaults.cache)
         return {"transform": pipeline.transform.cache or rule, "evaluate": rule}
 
@@ -201,8 +203,8 @@ class Assembly(Planning):
     def retrieval(self, plan: Plan, key: str = "transform") -> Retrieval | None:
         """Return the retrieval that adds documents to the records, or None if there is no search.
 
-        `key` is the key of the transform in the pipeline file. Raises ProblemsFound for documents
-        that cannot be searched, and WorldError.
+        `key` is the key of the transform in the pipeline file. Raises WorldError, or ProblemsFound
+        if the documents cannot be searched.
         """
         transform, pipeline, tree = plan.pipeline.transform, plan.pipeline, self.wiring.tree
         retrieve, field = transform.retrieve, transform.documents_field
@@ -221,10 +223,10 @@ class Assembly(Planning):
 
     def panel(self, plan: Plan, gateway: Gateway) -> Panel:
         """Return the evaluators and the gate. Raises ProblemsFound if an evaluator cannot be built,
-        and Untrusted for an untrusted revision with its own evaluator code."""
+        and Untrusted if an untrusted revision changes the evaluator code."""
         evaluate, trust = plan.pipeline.evaluate, self.wiring.trust
         trust.check_code(self.wiring, evaluate.evaluators)
-        # The evaluator code of an untrusted tree was checked, but its other modules may differ.
+        # check_code compared only evaluator code. Other modules of an untrusted tree must not run.
         root = (self.wiring if trust.trusts(self.wiring) else trust.reference).root
         evaluators: list[tuple[EvaluatorSpec, Evaluator]] = []
 
@@ -237,8 +239,7 @@ class Assembly(Planning):
         return Panel(evaluators, evaluate.gate, sample=evaluate.sample)
 
     def check_evaluators(self, pipeline: Pipeline) -> list[Problem]:
-        """Return the problems of evaluators that can be found without calling a model or running
-        the project's code."""
+        """Return the problems of the evaluators. Calls no model and runs no code of the project."""
         defaults = self.wiring.settings.defaults
         model = pipeline.transform.model or defaults.model
         judge = pipeline.evaluate.model or defaults.judge_model or default_judge(model)
@@ -285,8 +286,8 @@ class Assembly(Planning):
 
     @contextmanager
     def reading(self, pipeline: Pipeline) -> Iterator[None]:
-        """Context for the use of a source. An error without a file and line gets those of
-        `extract.query` if the pipeline has a query, else those of `extract.source`."""
+        """Context for reading a source. It adds a position to each UserError that has no position:
+        the position of `extract.query`, or of `extract.source` if there is no query."""
         try:
             yield
         except ProblemsFound:
@@ -307,8 +308,8 @@ class Assembly(Planning):
     ) -> None:
         """Check the destination without writing to it.
 
-        Raises an error if the destination is not writable, or if it cannot store rows like those of
-        the `first` records.
+        Raises LoomError if the destination is not writable, or if it cannot store rows such as
+        those of the `first` records.
         """
         with TemporaryDirectory(prefix="loom-") as folder:
             self.sink(pipeline, key, first, output=output, stage=Path(folder), run="check")
@@ -347,7 +348,7 @@ class Assembly(Planning):
         return sink
 
     def spool(self, state: Path, rows: Iterator[JsonObject | RefusedRow]) -> Spool:
-        """Write the rows to the run's spool. Blocks until all rows are written."""
+        """Write the rows to a spool file in the folder `state`. Blocks until all are written."""
         return Spool.write(state / "spool.jsonl.zst", rows)
 
     def quarantine(self, pipeline: Pipeline) -> Quarantine:
@@ -385,7 +386,7 @@ class _NoGateway:
 def placed(pipeline: Pipeline, key: str) -> Iterator[None]:
     """Context that adds the file and line of `key` to a UserError.
 
-    A QueryError gets the file and line of `extract.query`. A ProblemsFound stays as it is.
+    For a QueryError, `extract.query` is used instead of `key`. A ProblemsFound is not changed.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""The pipelines and test files that a project defines in one tree, parsed."""
+"""The parsed pipelines and test files of one tree (a commit, the index or the working tree)."""
 
 from __future__ import annotations
 
@@ -90,11 +90,10 @@ class Catalog:
         return pipeline
 
     def named_files(self, name: str) -> list[tuple[str, str, Place]]:
-        """Return the files that a pipeline names, each as key, path and position in the pipeline
-        file.
+        """Return the files that a pipeline file refers to: for each, its key, path and position.
 
-        The files of a pipeline with problems are listed too, unless its file is not YAML. Files
-        with a version are omitted.
+        The pipeline file may have other problems. If it is not valid YAML, the list is empty. Files
+        with a version and templates are omitted.
         """
         path = f"{PIPELINES}/{Path(name).stem if name.endswith('.yaml') else name}.yaml"
         try:
@@ -149,7 +148,7 @@ class Catalog:
 
     @cached_property
     def _pipelines(self) -> dict[str, bytes]:
-        """Return all pipeline files of a commit or the index, read by a single Git process."""
+        """All pipeline files of a commit or the index by path. One Git process reads them."""
         return self._tree.read(self._tree.names(PIPELINES, ".yaml"))
 
 
@@ -166,8 +165,10 @@ def raise_or_warn(
     matters: Callable[[UnreadableSuite], bool],
     warn: Callable[[str], None],
 ) -> None:
-    """Raise ProblemsFound for the broken files that matter. Warn about the first problem of each
-    other file."""
+    """Raise ProblemsFound with the problems of the files for which `matters` returns true.
+
+    If there are no such files, `warn` is called with the first problem of each other file.
+    """
     relevant: list[UnreadableSuite] = []
     irrelevant: list[UnreadableSuite] = []
     for file in broken:

@@ -12,8 +12,10 @@ if TYPE_CHECKING:
 
 
 def modified(bases: ProjectRevision, head: PipelineVersion) -> tuple[str, ...]:
-    """Return the reasons why a pipeline counts as modified since the baseline. The result is empty
-    if the pipeline is unmodified."""
+    """Return the reasons why a pipeline is modified since the baseline.
+
+    The result is empty if the pipeline is unmodified.
+    """
     name = head.plan.pipeline.name
     if name not in bases.catalog.pipeline_names():
         return ("new",)
@@ -42,7 +44,7 @@ def changed_inputs(base: PipelineVersion, head: PipelineVersion) -> tuple[str, .
 
 
 def _configured(version: PipelineVersion) -> dict[str, object]:
-    """Return the settings of `.loom/config.yaml` that a pipeline uses."""
+    """Return the pipeline's model and judge, and their settings in `.loom/config.yaml`."""
     plan = version.plan
     models = [plan.model, *plan.pipeline.transform.fallback_models]
     reached = {name: dict(plan.endpoints[name]) for name in models if name in plan.endpoints}

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from loomgit.domain.suites import Suite
     from loomgit.domain.values import JsonMapping
 
-_OPEN = ("patternProperties", "$ref", "oneOf", "anyOf", "allOf")  # may define other fields
+_OPEN = ("patternProperties", "$ref", "oneOf", "anyOf", "allOf")  # may define more fields
 
 
 def declared_fields(output: JsonMapping | None) -> tuple[str, ...] | None:
@@ -103,11 +103,10 @@ def _types(schema: JsonMapping | None) -> dict[str, set[str]]:
 def missing_fields(
     pipeline: Pipeline, fields: Sequence[str], filled: Collection[str]
 ) -> Iterator[Problem]:
-    """Yield a problem for each field that the pipeline needs outside its prompt and that the
-    records lack.
+    """Yield a problem for each field that the records lack but the pipeline needs.
 
-    `fields` are the fields of all records. `filled` are the fields with a value in at least one
-    record.
+    The fields that the prompt needs are not checked here. `fields` are the fields of all records.
+    `filled` are the fields with a value in at least one record.
     """
     for name in pipeline.load.include:
         yield from _missing(pipeline, "load.include", name, fields)
@@ -169,7 +168,7 @@ def _missing(pipeline: Pipeline, key: str, name: str, fields: Sequence[str]) -> 
 
 def _evaluators(pipeline: Pipeline) -> Iterator[tuple[Place, EvaluatorSpec]]:
     for number, spec in enumerate(pipeline.evaluate.evaluators):
-        if is_built_in(spec):  # Loom does not know the configuration of other types
+        if is_built_in(spec):  # the configuration of other types is unknown
             yield pipeline.place(f"evaluate.evaluators.{number}"), spec
 
 

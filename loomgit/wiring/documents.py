@@ -1,4 +1,4 @@
-"""The documents that a pipeline searches: the files of one revision that match its globs."""
+"""Finds and reads the documents that a pipeline searches: the files that match its globs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 
 def searching(pipeline: Pipeline) -> Iterator[tuple[str, Transform, Retrieve]]:
-    """Yield the transforms of a pipeline that search documents, each with its key in the file."""
+    """Yield each transform that searches documents, with its key and its retrieval settings.
+
+    The key is the position in the pipeline file: `transform` or `load.fallback`.
+    """
     fallback = pipeline.load.fallback
     second = None if fallback is None else fallback.transform
     for key, transform in (("transform", pipeline.transform), ("load.fallback", second)):
@@ -40,10 +43,10 @@ def _is_withheld(tree: Tree, path: str) -> bool:
 def find_documents(
     tree: Tree, pipeline: Pipeline, key: str, retrieve: Retrieve, problems: list[Problem]
 ) -> dict[str, str]:
-    """Return the Git ids of the documents, by path.
+    """Return the blob ids of the documents by path.
 
-    Adds each glob without a match to `problems`. The check of the pipeline file reports globs that
-    point outside the project.
+    Adds a problem to `problems` for each glob that matches no file. Globs that point outside the
+    project are ignored, because `unsupported` reports them.
     """
     paths: dict[str, None] = {}
     for number, glob in enumerate(retrieve.documents):
@@ -66,8 +69,10 @@ def find_documents(
 def read_documents(
     tree: Tree, pipeline: Pipeline, key: str, documents: dict[str, str]
 ) -> dict[str, str]:
-    """Return the texts by path. Raises ProblemsFound for a file that is not text, or that has
-    changed since it was found."""
+    """Return the text of each document by path. `documents` maps paths to blob ids.
+
+    Raises ProblemsFound if a file is not UTF-8 text, or has changed since `find_documents`.
+    """
     texts: dict[str, str] = {}
     problems: list[Problem] = []
     place = pipeline.place(f"{key}.retrieve.documents")
@@ -75,7 +80,7 @@ def read_documents(
     for path in documents:
         content = contents.get(path)
         if content is None:
-            continue  # the comparison of the entries below reports deleted files
+            continue  # a deleted file is reported below as changed
         try:
             text = content.decode("utf-8")
         except UnicodeDecodeError:

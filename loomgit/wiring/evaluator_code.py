@@ -1,4 +1,4 @@
-"""Finds the code of Python evaluators: their files, and the project files that this code uses."""
+"""Finds the code of Python evaluators: their own files, and the project files that they use."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     from loomgit.history.trees import Tree
 
 SOURCE_FOLDERS = ("", "src")  # the folders that may contain modules
-MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")  # a dotted name of a module, as text
-LONGEST = 200  # characters of a text that may be a path
+MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")  # a text that may be the dotted name of a module
+LONGEST = 200  # the maximum number of characters of a text that may be a path
 
 
 def find_code(tree: Tree, types: Iterable[str]) -> dict[str, TreeEntry]:
-    """Return the files of Python evaluators (`path/to/file.py:function`) by path, with Git's mode
-    and id. Evaluators of other types have no files.
+    """Return the files of the Python evaluators in `types`, as tree entries by path.
 
-    The result contains the files of the functions, the project's modules that these files import
+    The type of a Python evaluator is `path/to/file.py:function`. Other types are ignored. The
+    result contains the files of the functions, the project's modules that these files import
     directly or indirectly, and the project's files whose paths occur as text in the code
     (`open("checks/words.txt")`). The code is read and not run, so a path that is computed at run
     time is not found.
@@ -88,8 +88,10 @@ def _parts(node: ast.AST) -> list[str]:
 
 
 def _files_of_module(name: str, beside: str) -> Iterator[str]:
-    """Yield the possible paths of a module and its packages in the source folders and in
-    `beside`."""
+    """Yield the possible paths of a module and of the packages that contain it.
+
+    The paths are in the source folders and in the folder `beside`.
+    """
     parts = name.split(".")
     for count in range(1, len(parts) + 1):
         for folder in (*SOURCE_FOLDERS, beside.removeprefix(".")):
@@ -99,8 +101,11 @@ def _files_of_module(name: str, beside: str) -> Iterator[str]:
 
 
 def _files_of_text(text: str, path: str) -> Iterator[str]:
-    """Yield the possible paths of a file that a text names, relative to the project and to each
-    folder above the module."""
+    """Yield the possible paths of a file that a text names.
+
+    The text may be relative to the project's folder or to any folder above the module. It may also
+    be the dotted name of a module.
+    """
     if not text or len(text) > LONGEST or set(text) & {"\n", "\0"} or text.startswith("/"):
         return
     if MODULE.fullmatch(text):

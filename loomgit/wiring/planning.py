@@ -1,6 +1,6 @@
 """Builds plans: reads and checks the files of a pipeline at their versions.
 
-A plan identifies the results of a run.
+The fingerprint of a plan identifies the results of a run.
 """
 
 from __future__ import annotations
@@ -56,9 +56,9 @@ class Planning:
     ) -> tuple[Plan, Callable[[], Prompt]]:
         """Return the plan of a run, and a function that returns its compiled prompt.
 
-        If the prompt cannot include other templates, it is compiled and checked at the first call
-        of the function, which then raises the prompt's problems. Raises ProblemsFound with all
-        other problems.
+        If the prompt cannot include other templates, the first call of the function compiles and
+        checks the prompt, and raises ProblemsFound with its problems. All other problems are raised
+        by `draft` itself, also as ProblemsFound.
         """
         transform = pipeline.transform
         problems: list[Problem] = [*unsupported(pipeline)]
@@ -96,10 +96,10 @@ class Planning:
         return replace(plan, documents=searched, files={**other_files, **plan.files}), compiled
 
     def documents(self, pipeline: Pipeline, problems: list[Problem]) -> dict[str, dict[str, str]]:
-        """Return the Git ids of the searched documents by path, for each transform's key in the
-        file.
+        """Return the documents of each transform that searches documents.
 
-        Adds the documents that cannot be found to `problems`.
+        The keys are the keys of the transforms in the pipeline file, and the values map paths to
+        blob ids. Adds a problem to `problems` for each glob that matches no file.
         """
         return {
             key: find_documents(self.wiring.tree, pipeline, key, retrieve, problems)
@@ -125,7 +125,7 @@ class Planning:
         )
         paths = [pipeline.path, *filter(None, fallback_paths)]
         tree = self.wiring.tree
-        current = (None, tree.revision)  # pinned files count as files with the plain mode
+        current = (None, tree.revision)  # Git's mode is not read for pinned files
         unpinned = [f.path for f in (prompt_file, *context.values()) if f.revision in current]
         entries = tree.entries([*paths, *unpinned])
         specs = pipeline.evaluate.evaluators
@@ -150,8 +150,11 @@ class Planning:
         )
 
     def _endpoints(self) -> dict[str, dict[str, Json]]:
-        """Return the settings of each model that can change its replies. References to environment
-        variables are not replaced."""
+        """Return the settings that can change a model's replies, by the name of the model.
+
+        References to environment variables are not replaced. Models without such settings are
+        omitted.
+        """
         endpoints: dict[str, dict[str, Json]] = {}
         for name, model in self.wiring.settings.models.items():
             settings: dict[str, Json] = {
@@ -163,8 +166,11 @@ class Planning:
         return {name: settings for name, settings in endpoints.items() if settings}
 
     def _includable(self, prompt_file: FileVersion) -> list[str]:
-        """Return the files that a prompt may include by a computed name: the files in its folder,
-        in `prompts` and in `context`. The name is only known when the prompt is rendered."""
+        """Return the files that a prompt may include if the included name is an expression.
+
+        The name is unknown before the prompt is rendered. Therefore, the result contains all files
+        in the prompt's folder, in `prompts` and in `context`.
+        """
         folders = {str(PurePosixPath(prompt_file.path).parent), "prompts", "context"} - {"."}
         return [path for folder in sorted(folders) for path in self.wiring.tree.files(folder, "")]
 
@@ -175,7 +181,7 @@ class Planning:
             try:
                 version = self._find_include(prompt_file, name)
             except UserError:
-                continue  # rendering a prompt that includes the file reports the error
+                continue  # the error is reported when the prompt is rendered
             if version is not None:
                 blobs[version.path] = version.blob
         return blobs
@@ -186,9 +192,10 @@ class Planning:
         wanted: Mapping[str, tuple[str, str | None]],
         problems: list[Problem],
     ) -> list[FileVersion | None]:
-        """Return the files of `wanted` (path and version by key), read in one step.
+        """Read the files of `wanted` together; return them in the same order.
 
-        A file that cannot be read is None in the result. Its problem is added to `problems`.
+        `wanted` maps a key of the pipeline file to a path and a version. If a file cannot be read,
+        the result contains None, and the problem is added to `problems`.
         """
         read: list[FileVersion | None] = []
         results = self.wiring.versions.read_all(list(wanted.values()))
@@ -248,7 +255,7 @@ class Planning:
         return Prompt(file.path, file.text, include=include)
 
     def _find_include(self, file: FileVersion, name: str) -> FileVersion | None:
-        if is_withheld(name):  # the message contains the name as it is spelled in the prompt
+        if is_withheld(name):  # checked first, so that the message has the name as in the prompt
             raise UserError(MAY_CONTAIN_SECRETS.format(name))
         sibling = PurePosixPath(file.former_path or file.path).parent / name
         for path in (sibling, PurePosixPath(name)):
@@ -265,7 +272,7 @@ class Planning:
 
 
 def default_judge(model: str) -> str | None:
-    """Return the judge of a model's output if no judge is configured: the model itself.
+    """Return the judge for a pipeline that configures no judge: the pipeline's own model.
 
     The result is None for the embedded model, which cannot judge.
     """

@@ -43,7 +43,7 @@ class Wiring(ProjectFiles):
 
     @cached_property
     def versions(self) -> Versions:
-        """Reads prompt and context files at their versions."""
+        """The reader of prompt and context files at their versions."""
         from loomgit.history.versions import Versions
 
         return Versions(self.repository, self.tree.revision)
@@ -69,7 +69,7 @@ class Wiring(ProjectFiles):
 
     @cached_property
     def trust(self) -> Trust:
-        """Decides which revisions may run their own code and use the keys."""
+        """The object that decides which revisions may run their own code and use the keys."""
         from loomgit.wiring.trust import Trust
 
         return Trust(self)
@@ -81,8 +81,10 @@ class Wiring(ProjectFiles):
         return bool(Tree(self.repository, INDEX).entries([path]))
 
     def _committed_runs(self) -> list[str]:
-        """Return the run files in Git's index, except the base's run files that have not
-        changed."""
+        """Return the run files in Git's index that are new or changed since the baseline.
+
+        The paths are relative to `.loom/`. If there is no baseline, all run files are returned.
+        """
         from loomgit.history.baselines import Baselines
         from loomgit.history.trees import INDEX, Tree
 
@@ -97,7 +99,7 @@ class Wiring(ProjectFiles):
             if base is not None:
                 trusted = Tree(self.repository, base).entries(paths)
         except LoomError:
-            pass  # if there is no base, the change may have added all run files
+            pass  # if there is no baseline, all run files may be new
         entries = staged.entries(paths)
         return [p.removeprefix(f"{STORE}/") for p in paths if trusted.get(p) != entries[p]]
 
@@ -119,12 +121,11 @@ class Wiring(ProjectFiles):
 
 
 class WiringAt(Wiring):
-    """A project's files at a commit or in the index. The store and the environment are those of the
-    working tree.
+    """A project's files at a commit or in the index.
 
-    The files are not checked out. The first use of `root` exports them to a temporary folder,
-    because data sources and the project's own evaluators need files on disk. `close` removes the
-    folder.
+    The store and the environment are those of the working tree. The files are not checked out. The
+    first use of `root` exports the files to a temporary folder, because data sources and the
+    project's own evaluators need files on disk. `close` removes the folder.
     """
 
     def __init__(self, checkout: Wiring, revision: str) -> None:

@@ -85,7 +85,7 @@ class ProjectFiles:
 
     @cached_property
     def catalog(self) -> Catalog:
-        """The pipelines and test files that these files define."""
+        """The pipelines and test files of the project."""
         from loomgit.wiring.catalog import Catalog
 
         return Catalog(self.tree, self.parse_cache)

@@ -1,7 +1,8 @@
 """The pipelines of one tree, ready to be measured, with their cases and their earlier results.
 
-A version is always measured with today's question: its prompt, context and model come from its own
-tree, and its evaluators, judge, gate, cases and data come from the revision that measures it.
+Results are comparable only if they have the same "question": the evaluators, judge, gate, cases and
+data. Therefore, the prompt, context and model of a version come from its own tree, but the question
+comes from the revision that measures the version.
 """
 
 from __future__ import annotations
@@ -44,12 +45,13 @@ if TYPE_CHECKING:
     from loomgit.wiring.assembly import Assembly
     from loomgit.wiring.project import Wiring
 
-MOST_RUNS = 20  # the newest runs, which are searched for samples
-MOST_RECORDS = 1000  # cases if there is no test file; a run file keeps as many
+MOST_RUNS = 20  # the maximum number of runs that are searched for samples, newest first
+# The maximum number of cases if there is no test file. A run file has the same maximum.
+MOST_RECORDS = 1000
 
 
 class PipelineVersion(Struct, frozen=True):
-    """One version of a pipeline. The fingerprint of its plan is the fingerprint of its results.
+    """One version of a pipeline. The fingerprint of its plan identifies its results.
 
     `compiled` returns the compiled prompt.
     """
@@ -60,8 +62,7 @@ class PipelineVersion(Struct, frozen=True):
 
     @property
     def prompt(self) -> Prompt:
-        """The compiled prompt. On a lazy revision, raises ProblemsFound if the prompt is
-        invalid."""
+        """The compiled prompt. Raises ProblemsFound if the prompt of a lazy revision is invalid."""
         return self.compiled()
 
     @property
@@ -76,9 +77,10 @@ class PipelineVersion(Struct, frozen=True):
 
 
 class CaseQuestion(Struct, frozen=True):
-    """A unit test or a record of a data set, with the number of samples to draw.
+    """A case to measure; `about` is a unit test or a record of a data set.
 
-    `least` is the minimum number of samples that is enough. None means all samples.
+    `samples` is the number of samples to draw. `least` is the minimum number that is enough. None
+    means all samples.
     """
 
     about: UnitCase | Record
@@ -105,7 +107,7 @@ class ProjectRevision:
 
     @cached_property
     def assembly(self) -> Assembly:
-        """The gateways, evaluators and rows of this tree."""
+        """The builder of the gateways, evaluators and rows of this tree."""
         # A comparison of stored results needs no gateways, sources and sinks.
         from loomgit.wiring.assembly import Assembly  # noqa: PLC0415
 
@@ -143,7 +145,10 @@ class ProjectRevision:
         return PipelineVersion(self, plan, compiled)
 
     def with_question_of(self, version: PipelineVersion, today: PipelineVersion) -> PipelineVersion:
-        """Return the version with the question of `today` instead of its own question."""
+        """Return the version with the evaluation settings and the data source of `today`.
+
+        The evaluation settings are the evaluators with their code, the judge and the gate.
+        """
         asked = today.plan
         pipeline = replace(
             version.plan.pipeline,
@@ -162,8 +167,11 @@ class ProjectRevision:
     # -- cases
 
     def suites(self, pipeline: str) -> list[Suite]:
-        """Return the test files of a pipeline. Raises ProblemsFound if one of them is invalid, or
-        if an invalid file does not name the pipeline that it tests."""
+        """Return the test files of a pipeline.
+
+        Raises ProblemsFound if a test file of the pipeline is invalid. An invalid test file that
+        names no pipeline may belong to this pipeline, so it is also an error.
+        """
         suites, broken = self.catalog.readable_suites()
         raise_problems(each for each in broken if each.pipeline in ("", pipeline))
         return [suite for suite in suites if suite.pipeline == pipeline]
@@ -193,18 +201,19 @@ class ProjectRevision:
                     f"{pipeline.place('extract')}: {record.refused}",
                     hint="correct the row, or leave it out",
                 )
-            found[record.key] = record  # the last record with the same key counts
+            found[record.key] = record  # of records with the same key, the last is used
         records = list(found.values())
         return records if limit is not None else shuffled(records)
 
     def questions(
         self, pipeline: Pipeline, suites: Sequence[Suite], *, whole: bool = False
     ) -> Iterator[CaseQuestion]:
-        """Yield the cases that a comparison needs: the unit tests, and as many records of the data
-        sets as the tests use (all records if `whole`).
+        """Yield the cases that a comparison needs: unit tests and records of data sets.
 
-        For a pipeline without a test file, these are the records of its source. Tests that name a
-        model are omitted.
+        The number of records is the largest `sample_size` of the distributional tests of a file.
+        All records are used if a test has no `sample_size`, or if `whole` is true. If there are no
+        test files, the cases are records of the pipeline's source. Tests that name a model are
+        omitted.
         """
         if not suites:
             for record in self.records(pipeline, None, MOST_RECORDS):
@@ -227,8 +236,11 @@ class ProjectRevision:
     def cases(
         self, version: PipelineVersion, questions: Iterable[CaseQuestion]
     ) -> list[SampledCase]:
-        """Return the cases of a version for these questions. Equal questions of two tests are one
-        case."""
+        """Return the cases of a version for these questions.
+
+        If several questions lead to the same case, the result contains the case once, with the
+        largest number of samples.
+        """
         same = case_identifier(version.plan)
         evaluators = version.plan.pipeline.evaluate.evaluators
         found: dict[str, SampledCase] = {}
@@ -295,8 +307,11 @@ class ProjectRevision:
     def earlier_samples(
         self, pipeline: Pipeline, fingerprints: Collection[str], keys: Collection[str] | None = None
     ) -> dict[str, dict[int, Sample]]:
-        """Return the samples of these cases from earlier test runs, by key and index, judged by
-        today's thresholds, weights and gate."""
+        """Return the samples of earlier test runs, by the key of the case and the sample's index.
+
+        Only cases in `keys` are included (None: all cases). The scores are the stored ones, but the
+        thresholds, weights and gate are those of `pipeline`.
+        """
         store = self.wiring.store
         rows = [
             row
@@ -324,7 +339,10 @@ def try_load(
 
 
 def changed_files(heads: ProjectRevision, bases: ProjectRevision, paths: Iterable[str]) -> set[str]:
-    """Return the project files among `paths` with different ids in the two trees."""
+    """Return the paths of the files whose content or mode differs between the two trees.
+
+    Paths outside the repository are ignored.
+    """
     inside = heads.wiring.repository.in_repository
     plain = [path for path in dict.fromkeys(paths) if not inside(path).startswith("../")]
     now, before = heads.wiring.tree.entries(plain), bases.wiring.tree.entries(plain)

@@ -1,4 +1,4 @@
-"""Describes how the inputs of a stored run differ from those of a pipeline at a commit."""
+"""Describes how the inputs of a stored run differ from the inputs of a plan."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def run_differences(plan: Plan, run: Run) -> tuple[str, ...]:
-    """Return the differences that the run file shows, or nothing if no recorded input differs.
+    """Return the inputs of the run that differ from the plan, according to the run file.
 
     Examples are `context taxonomy v1.2`, `model openai/gpt-4o`, `vars.tone formal` and `evaluator
     label`.
@@ -62,8 +62,10 @@ def _question(plan: Plan, run: Run) -> Iterator[str]:
 
 
 def _files(plan: Plan, run: Run) -> Iterator[str]:
-    """Yield the differences in included templates, evaluator code and documents. A change to the
-    pipeline file alone is not a difference, because its settings are compared one by one."""
+    """Yield the differences in included templates, evaluator code and other files.
+
+    The pipeline file is ignored, because its settings are compared one by one.
+    """
     own = plan.pipeline.path
     files = {**plan.files, **plan.code}
     before = {path: blob for path, blob in files.items() if path != own}

@@ -1,4 +1,4 @@
-"""Selects the pipelines that a command works on: by name, by dependency, by change."""
+"""Selects the pipelines that a command processes: by name, tag, dependency or change."""
 
 from __future__ import annotations
 
@@ -36,8 +36,10 @@ class Selected(Struct, frozen=True):
 
 
 class PipelineSelection(Struct, frozen=True):
-    """Selected pipelines in the order in which they run. `sources` maps each pipeline to the
-    pipelines that must run before it."""
+    """Selected pipelines in execution order.
+
+    `sources` maps each pipeline to the pipelines on which it directly depends.
+    """
 
     chosen: tuple[Selected, ...]
     sources: Mapping[str, frozenset[str]]
@@ -69,11 +71,11 @@ class PipelineSelector:
         expressions: Sequence[str] = (),
         exclude: Sequence[str] = (),
     ) -> PipelineSelection:
-        """Return the pipelines in `names` and the pipelines that an expression selects, in the
-        order in which they run.
+        """Return the pipelines in `names` and those that `expressions` select, in execution order.
 
-        Raises UserError for an unknown name or selector, and ProblemsFound for a cycle or an
-        invalid pipeline file. If only names are given, the files of other pipelines may be invalid.
+        The pipelines that `exclude` selects are left out. If only names are given, the files of
+        other pipelines may be invalid. Raises UserError for an unknown name or selector, and
+        ProblemsFound for a cycle or an invalid pipeline file.
         """
         wanted = tuple(terms for text in expressions for terms in parse_selection(text))
         unwanted = tuple(terms for text in exclude for terms in parse_selection(text))
@@ -95,7 +97,10 @@ class PipelineSelector:
         return {pipeline.name: pipeline for pipeline in read}
 
     def _others(self, known: Mapping[str, Pipeline], *, strict: bool) -> dict[str, Pipeline]:
-        """Return the other pipelines of the revision, which are needed to find dependencies."""
+        """Return the pipelines that are not in `known`, which are needed to find dependencies.
+
+        Raises ProblemsFound for an invalid pipeline file if `strict` is true, else omits the file.
+        """
         others: dict[str, Pipeline] = {}
         for name in self._revision.catalog.pipeline_names():
             if name in known:
@@ -132,10 +137,10 @@ class PipelineSelector:
 
 
 def _dag(pipelines: Mapping[str, Pipeline], known: Sequence[str]) -> Dag:
-    """Return the dependencies between pipelines: those that `depends_on` lists, and those of each
-    source that is the destination of another pipeline.
+    """Return the dependencies between pipelines.
 
-    Raises ProblemsFound for an unknown pipeline and for a cycle.
+    A pipeline depends on the pipelines in its `depends_on`, and on the pipelines that write its
+    source. Raises ProblemsFound for an unknown pipeline and for a cycle.
     """
     problems: list[Problem] = []
     sources: dict[str, frozenset[str]] = {}

@@ -1,4 +1,4 @@
-"""Shared gateways: pipeline versions with the same settings use the same gateway."""
+"""Shares gateways: pipeline versions with the same settings use the same gateway."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class SharedGateways:
         recording: Recording | None = None,
         share_replies: bool = False,
     ) -> Gateway:
-        """Return a new gateway with the same settings that is not shared. The caller closes it.
+        """Return a new, unshared gateway for a plan. The caller closes the gateway.
 
         If `share_replies` is true, the new gateway uses the reply store of the shared gateways.
         """
@@ -98,8 +98,10 @@ class SharedGateways:
         )
 
     async def close(self) -> None:
-        """Close the shared gateways. After all of them are closed, raises LoomError if a gateway
-        could not save its data."""
+        """Close all shared gateways.
+
+        After the last gateway is closed, raises LoomError if a gateway could not save its data.
+        """
         fault: LoomError | None = None
         for _, gateway in self._gateways:
             try:

@@ -103,8 +103,11 @@ class Trust:
     # -- parts that an untrusted revision must not change
 
     def check_models(self, tree: ProjectFiles, models: Iterable[str]) -> None:
-        """Raise Untrusted if an untrusted tree sends the calls to one of these models, or the
-        model's key, to an address that differs from the reference."""
+        """Raise Untrusted if an untrusted tree may send calls or keys to another address.
+
+        This is the case if the address, key or lane of one of these models differs from the
+        reference, or if a model's name contains an address.
+        """
         trusted, settings = self._reference.settings.models, tree.settings.models
         for name in models:
             if "://" in name and not self.trusts(tree):
@@ -115,7 +118,8 @@ class Trust:
     def check_params(self, tree: ProjectFiles, pipeline: Pipeline) -> None:
         """Raise Untrusted if an untrusted tree changes parameters other than sampling parameters.
 
-        Some of these parameters send calls, or variables of the environment, to another address.
+        Such parameters can send calls, or variables of the environment, to another address. The
+        change is relative to the reference.
         """
         fallback = pipeline.load.fallback
         params = dict(pipeline.transform.params)
@@ -133,11 +137,11 @@ class Trust:
             raise self._untrusted(tree, f"transform.params ({', '.join(changed)})")
 
     def check_code(self, tree: ProjectFiles, specs: Iterable[EvaluatorSpec]) -> None:
-        """Raise Untrusted if the code of Python evaluators in an untrusted tree differs."""
+        """Raise Untrusted if an untrusted tree changes the code of Python evaluators."""
         types = [spec.type for spec in specs if ".py:" in spec.type]
         if not types or self.trusts(tree):
             return
-        # A revision could name any function in any file of the checkout as an evaluator.
+        # Otherwise a revision could run any function of the checkout, as a new evaluator.
         if new := sorted(set(types) - self._evaluators()):
             raise self._untrusted(tree, f"the code of evaluators ({', '.join(new)})")
         trusted, code = (find_code(files.tree, types) for files in (self._reference, tree))
@@ -147,8 +151,10 @@ class Trust:
             raise self._untrusted(tree, f"the code of evaluators ({', '.join(changed)})")
 
     def check_source(self, tree: ProjectFiles, source: str) -> None:
-        """Raise Untrusted if an untrusted tree reads a file outside the tree that the reference
-        does not read."""
+        """Raise Untrusted if an untrusted tree reads a file outside its folder.
+
+        A file that is also a source in the reference is allowed.
+        """
         if self.trusts(tree):
             return
         path = _file_of(tree, source)

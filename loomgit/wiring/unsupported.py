@@ -1,5 +1,7 @@
-"""Keys that are valid but not supported in this version. A key that would change the result is an
-error, and any other key causes a warning."""
+"""Finds valid keys that this version of Loom does not support.
+
+A key that would change the result is an error. Any other key causes a warning.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def unsupported(pipeline: Pipeline) -> Iterator[Problem]:
-    """Yield the problems of a pipeline that this version of Loom cannot run as defined."""
+    """Yield a problem for each part of a pipeline that this version of Loom cannot run."""
     transform, extract = pipeline.transform, pipeline.extract
     if transform.type == "program":
         yield _not_yet(pipeline, "transform.type", "programs (loop apps)")

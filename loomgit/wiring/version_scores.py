@@ -1,6 +1,6 @@
 """Finds the stored results of a file's versions.
 
-The score of a version is the score of the runs that had the inputs of the version's commit.
+The score of a version comes from the runs whose inputs were those of the version's commit.
 """
 
 from __future__ import annotations
@@ -53,10 +53,10 @@ class VersionInputs(Struct, frozen=True):
 class VersionScores:
     """Finds the results of versions among `rows`, the summaries of stored runs.
 
-    `pipeline` restricts the results to one pipeline. A run counts as a result of a version if its
-    fingerprint is the fingerprint of the pipeline at the version's commit. If the pipeline does not
-    use the content at that commit (because it pins another version, or does not exist yet), the
-    first later commit at which the pipeline uses the content counts.
+    `pipeline` restricts the results to one pipeline. A run is a result of a version if the run's
+    fingerprint is the fingerprint of the pipeline at the version's commit. The pipeline may not use
+    the version at that commit, because it pins another version or does not exist yet. Then, the
+    first later commit at which the pipeline uses the version replaces the version's commit.
     """
 
     def __init__(
@@ -156,7 +156,10 @@ class VersionScores:
                 yield row, self._differs(row, own, commit)
 
     def _conditions(self, row: RunSummary, *, draft: bool = False) -> tuple[str, ...]:
-        """Return the reasons why a run with the version's inputs is not a result of the version."""
+        """Return the reasons why a run is not a result of the version despite equal inputs.
+
+        `draft` is true if the version is uncommitted work itself.
+        """
         reasons = []
         if row.dirty and not draft:
             reasons.append("uncommitted work")
@@ -214,8 +217,10 @@ class VersionScores:
     # -- a pipeline's inputs at a version's commit
 
     def _own(self, name: str, blob: str, commit: str | None) -> VersionInputs | None:
-        """Return the inputs at the first commit, from the version's commit on, at which the
-        pipeline uses the blob."""
+        """Return the inputs at the first commit at which the pipeline uses the blob.
+
+        The search starts at the version's commit. Returns None if no commit uses the blob.
+        """
         for candidate in chain([commit], self._later(name, commit)):
             plan = self._plan(name, candidate)
             if plan is not None and blob in {used for _, used in plan.dependencies().values()}:
@@ -234,8 +239,10 @@ class VersionScores:
         yield from output.decode().split()
 
     def _plan(self, name: str, commit: str | None) -> Plan | None:
-        """Return a pipeline's plan at a commit with its variables removed, or None if it has no
-        plan there."""
+        """Return a pipeline's plan at a commit, without variables.
+
+        Returns None if the pipeline does not exist at the commit, or if no plan can be made.
+        """
         if (commit, name) not in self._plans:
             self._plans[commit, name] = self._read(name, commit)
         return self._plans[commit, name]
@@ -255,8 +262,10 @@ class VersionScores:
         return None
 
     def _prefetch(self, versions: Iterable[tuple[str, str, str | None]]) -> None:
-        """Read the pipelines' files at the commits of `versions` (path, blob, commit) in a few Git
-        processes."""
+        """Read the files of the pipelines at many commits with few Git processes.
+
+        `versions` contains the path, the blob and the commit of each version.
+        """
         wanted = [
             (name, commit)
             for path, blob, commit in versions
@@ -278,8 +287,10 @@ class VersionScores:
         self._files.contents(used)
 
     def _variables(self, name: str) -> Iterator[Mapping[str, str]]:
-        """Yield an empty mapping, then the variables of stored runs, because a prompt may need
-        variables."""
+        """Yield an empty mapping, then the variables of stored runs.
+
+        A prompt may need variables, and the stored runs contain possible values.
+        """
         yield {}
         tried: list[object] = [{}]
         for row in self._rows[name]:

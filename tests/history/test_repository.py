@@ -1,6 +1,7 @@
 import pytest
 
-from loomgit.errors import UserError
+from loomgit.errors import UserError, WorldError
+from loomgit.history.git_command import GitCommand
 from loomgit.history.repository import Repository
 from tests.repos import commit, git, make, write
 
@@ -102,3 +103,10 @@ def test_a_linked_worktree_shares_the_common_folder(folder, tmp_path):
     linked = Repository.open(tmp_path / "linked")
     assert linked.common_dir == (folder / ".git").resolve()
     assert linked.head().branch == "side"
+
+
+@pytest.mark.parametrize("options", [[], ["-C", "."], ["-c", "core.pager=cat"], ["--no-pager"]])
+def test_an_error_names_the_subcommand(tmp_path, options):
+    command = GitCommand(make(tmp_path / "work"), {})
+    with pytest.raises(WorldError, match="^git show: "):
+        command.run(*options, "show", "nonsense")
