@@ -1,4 +1,4 @@
-"""An assertion over many replies: its claims, and the verdict that follows from them."""
+"""Verdicts on assertions over many replies, from the outcomes of the claims in an assertion."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from loomgit.stats.verdicts import Outcome
 
 ClaimOutcome: TypeAlias = "Outcome | Literal['unverified']"
-TOLERANCE = 1e-9  # the rounding error of equal values
+TOLERANCE = 1e-9  # a smaller difference is a rounding error
 UNDECIDED = "inconclusive results fail this test: the evidence supports neither verdict"
 _MIRRORED: dict[str, Operator] = {
     "<": ">",
@@ -52,11 +52,12 @@ _SCORES = re.compile(rf"\b({'|'.join(FUNCTIONS)})\(\s*evaluation_scores?\s*\)")
 
 
 class Statement(Struct, frozen=True):
-    """One line of a test over many replies.
+    """One line in the result of a test over many replies: a condition that consists of claims.
 
-    `text` is the line as printed. `written` is the line in the test file, if it differs from
-    `text`. `condition` is None if the line is a single claim without an assertion. `unit` precedes
-    the shown value.
+    `text` is the line as printed. `written` is the assertion in the test file if it differs from
+    `text`, else "". `condition` is the syntax tree of the assertion. It is None if the line is not
+    an assertion but a single claim, such as a cost limit. `unit` (as in `$2`) precedes the shown
+    value.
     """
 
     text: str
@@ -66,7 +67,7 @@ class Statement(Struct, frozen=True):
     unit: str = ""
 
     def check(self, judged: Sequence[JudgedClaim], inconclusive: OnInconclusive) -> CheckResult:
-        """Return the line of the test's result. `judged` are the judged claims, in their order."""
+        """Return the result of this line. `judged` contains its claims with outcomes, in order."""
         combined = _combine(self.condition, iter(judged))
         verdict: Verdict = "unverified"
         weak = False
@@ -101,7 +102,7 @@ class Statement(Struct, frozen=True):
 
 
 def _show_estimate(interval: Interval, threshold: float) -> str:
-    """Return the estimate as text, with enough digits to lie inside its interval."""
+    """Return the estimate as text, with enough digits that the number lies in its interval."""
     text = show_number(interval.estimate, threshold)
     try:
         inside = interval.low - TOLERANCE <= float(text) <= interval.high + TOLERANCE
@@ -116,7 +117,7 @@ class _CombinedVerdict(Struct, frozen=True):
 
 
 def build_statement(text: str, condition: Condition) -> Statement:
-    """Return the line of an assertion.
+    """Return the statement (result line) for an assertion over many replies.
 
     `mean(evaluation_scores) > 0.75` is printed as `mean_score > 0.75`.
     """
@@ -170,9 +171,9 @@ def _range(value: Statistic | ShareOfReplies) -> tuple[float, float]:
 
 
 def quantity(name: Name) -> Quantity:
-    """Return the quantity whose value in each sample is the value of the name.
+    """Return a function that reads the value of a name, such as `cost`, from a sample.
 
-    The value is Absent if it is not a number.
+    The function returns Absent if the value is not a number.
     """
 
     def read(case: CaseSamples, sample: Sample) -> float | Absent | Unmeasured:
@@ -201,7 +202,10 @@ def _condition(condition: Condition) -> Quantity:
 
 
 def _combine(condition: Condition | None, judged: Iterator[JudgedClaim]) -> _CombinedVerdict:
-    """Return the verdict on a condition. `judged` are its claims, in the order of `_claims`."""
+    """Return the verdict on a condition.
+
+    `judged` yields the judged claims in the order in which `_claims` yields the claims.
+    """
     match condition:
         case None:
             return _single(next(judged))
@@ -222,8 +226,11 @@ def _single(judged: JudgedClaim) -> _CombinedVerdict:
 
 
 def _any(verdicts: list[_CombinedVerdict]) -> _CombinedVerdict:
-    """Return the verdict if at least one part must hold. A probable pass outweighs an unmeasured
-    part."""
+    """Return the best verdict, for parts that are joined by `or`.
+
+    Best to worst: pass, inconclusive but probably true, unverified, inconclusive but probably
+    false, fail.
+    """
     order = ("pass", "inconclusive", "unverified", "fail")
     best = min(verdicts, key=lambda v: (v.outcome == "inconclusive" and not v.holds,
                                         order.index(v.outcome)))  # fmt: skip
@@ -233,8 +240,11 @@ def _any(verdicts: list[_CombinedVerdict]) -> _CombinedVerdict:
 
 
 def _all(verdicts: list[_CombinedVerdict]) -> _CombinedVerdict:
-    """Return the verdict if all parts must hold. A probable failure outweighs an unmeasured
-    part."""
+    """Return the worst verdict, for parts that are joined by `and`.
+
+    Worst to best: fail, inconclusive but probably false, unverified, inconclusive but probably
+    true, pass.
+    """
     return _opposite(_any([_opposite(verdict) for verdict in verdicts]))
 
 

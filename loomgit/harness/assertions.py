@@ -47,8 +47,8 @@ class Answer(Enum):
 
 
 class Finding(Struct, frozen=True):
-    """The result of one condition. If a value is missing or has the wrong type, `reasons` says
-    why."""
+    """The result of one condition. `reasons` explains missing values and values of a wrong
+    type."""
 
     answer: Answer
     reasons: tuple[str, ...] = ()
@@ -61,9 +61,9 @@ _OPPOSITE = {Answer.YES: Answer.NO, Answer.NO: Answer.YES}
 
 
 def decide(condition: Condition, lookup: ValueLookup) -> Finding:
-    """Decide whether the condition holds for the values of the lookup.
+    """Decide whether the condition holds for the values that `lookup` returns.
 
-    If a value is absent, neither a comparison nor its negation holds. Raises TooSlow if matching a
+    If a value is absent, neither a comparison nor its negation holds. Raises SearchTimeout if a
     regular expression takes too long.
     """
     match condition:
@@ -226,10 +226,10 @@ def show(value: LookupResult) -> str:
 
 
 def show_number(value: float, limit: float | None = None) -> str:
-    """Return a number as text for people.
+    """Return a number as readable text.
 
-    The text has two decimals, or as many as are needed to distinguish the number from `limit` or
-    from zero.
+    A whole number has no decimals if `limit` is None or also whole. Any other number has two
+    decimals, or as many as are needed to distinguish the number from `limit` or from zero.
     """
     if not math.isfinite(value):
         return "infinite" if value > 0 else "-infinite"
@@ -241,7 +241,10 @@ def show_number(value: float, limit: float | None = None) -> str:
 
 
 def values_in(condition: Condition, lookup: ValueLookup) -> str:
-    """Return the values of a condition's names: `0.72`, or `cost 0.01, latency 2.5`."""
+    """Return the values of the names in a condition as text: `cost 0.01, latency 2.5`.
+
+    If there is only one name, the text is only its value: `0.72`.
+    """
     names = list(dict.fromkeys(names_in(condition)))
     shown = {name: show(lookup(name)) for name in names}
     if len(names) == 1:

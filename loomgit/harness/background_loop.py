@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 class BackgroundLoop:
     """Runs tasks in an event loop in a daemon thread, from `start` until `finish`.
 
-    The loop calls `began` when tasks can start, and `changed` after each change that is made
-    through `call`. When the thread ends, it calls `ended` with the exception that ended it, or
-    None. `closing` are awaited after the last task.
+    The loop calls `began` when it accepts tasks, and `changed` after each function that it runs for
+    `call`. After the last task, it awaits the functions in `closing`. When the thread ends, it
+    calls `ended` with the exception that stopped the loop, or with None.
     """
 
     def __init__(
@@ -43,19 +43,20 @@ class BackgroundLoop:
 
     @property
     def is_started(self) -> bool:
-        """Whether the thread was started; it may have ended."""
+        """Whether the thread was started. The thread may have ended since then."""
         return self._thread is not None
 
     @property
     def accepts_tasks(self) -> bool:
-        """Whether `spawn` can start a task; False before the loop runs and after its end."""
+        """Whether `spawn` can start a task. False before the loop runs and after it has ended."""
         return self._group is not None
 
     def start(self) -> None:
         """Start the thread if necessary, and wait until the loop runs."""
         if self._thread is not None:
             return
-        # The tasks run in this context, so that its open bills include their calls.
+        # The tasks run in a copy of the caller's context. Their calls are thus charged to the bills
+        # that the caller has opened.
         self._context = contextvars.copy_context()
         self._thread = threading.Thread(
             target=self._context.copy().run, args=(self._run,), name="loom-samples", daemon=True
@@ -64,8 +65,7 @@ class BackgroundLoop:
         self._ready.wait()
 
     def call(self, change: Callable[[], object]) -> None:
-        """Make a change in the loop. If no loop is running, make the change in the current
-        thread."""
+        """Schedule `change` in the loop's thread, or call it now if no loop is running."""
         if self._loop is not None:
             with suppress(RuntimeError):  # the loop ended after the check
                 self._loop.call_soon_threadsafe(self._apply, change, context=self._context)
@@ -73,12 +73,13 @@ class BackgroundLoop:
         change()
 
     def spawn(self, task: Coroutine[Any, Any, None]) -> None:
-        """Start a task. Call this method only in the loop, while the loop accepts tasks."""
+        """Start a task. Call this method only in the loop's thread, while the loop accepts
+        tasks."""
         assert self._group is not None
         self._group.create_task(task)
 
     def finish(self) -> None:
-        """Let the loop end after its tasks. Call this method only in the loop."""
+        """End the loop after its current tasks. Call this method only in the loop's thread."""
         assert self._finished is not None
         self._finished.set()
 
@@ -88,7 +89,7 @@ class BackgroundLoop:
             self._thread.join()
 
     def raise_fault(self) -> None:
-        """Raise the LoomError of a failed closing. Raises it only once."""
+        """Raise the LoomError that a function in `closing` raised, if any. Raises it only once."""
         if self._fault is not None:
             fault, self._fault = self._fault, None
             raise fault

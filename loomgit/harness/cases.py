@@ -24,10 +24,10 @@ PREFIX = "expected_"
 
 
 class TestCase(Struct, frozen=True):
-    """A test case. Its id is the key of the record.
+    """A test case: a record that a test passes through the pipeline.
 
-    `key` is the hash of everything that can change the scores of the case. `definition` is the hash
-    of the question alone.
+    `key` is a hash of everything that can change the scores of the case. `definition` is a hash of
+    the input and the evaluation settings (evaluators, judge) only.
     """
 
     __test__ = False  # pytest must not collect this class
@@ -38,7 +38,7 @@ class TestCase(Struct, frozen=True):
 
     @property
     def id(self) -> str:
-        """The id of the case in results."""
+        """The id of the case in results: the key of its record."""
         return self.record.key
 
 
@@ -47,10 +47,11 @@ def unit_case(
     evaluators: Iterable[EvaluatorSpec],
     identify: Callable[[Record], tuple[str, str]],
 ) -> TestCase:
-    """Return the case of a unit test.
+    """Return the test case of a unit test.
 
-    The definition of the case contains the expected values, but no bounds and no assertions,
-    because these judge the output without changing the question.
+    `identify` returns the key and the definition of a record. The definition of the case also
+    covers the expected values. It does not cover bounds (`min_X`, `max_X`) and assertions, because
+    they have no effect on the scores.
     """
     record = Record(0, f"{UNIT_PREFIX}{unit.name}", with_references(unit, evaluators))
     key, definition = identify(record)
@@ -61,9 +62,9 @@ def unit_case(
 
 
 def with_references(unit: UnitCase, evaluators: Iterable[EvaluatorSpec]) -> JsonObject:
-    """Return the input of a unit test, completed by the reference fields of the evaluators.
+    """Return the input of a unit test, plus the reference fields that the evaluators read.
 
-    Reference fields that are missing in the input are taken from `expected`.
+    If the input lacks a reference field, its value is copied from `expected`.
     """
     fields: JsonObject = dict(unit.input)
     for spec in evaluators:
@@ -77,22 +78,29 @@ def with_references(unit: UnitCase, evaluators: Iterable[EvaluatorSpec]) -> Json
 
 
 def _expected_value(expected: Mapping[str, Json], field: str) -> tuple[Json] | None:
-    """Return the expected value of a field in a tuple, or None if the field has no expected value.
-    The prefix `expected_` of the field's name is optional."""
+    """Return a tuple with the expected value of a field, or None if `expected` lacks the field.
+
+    The tuple distinguishes an expected null from a missing field. The prefix `expected_` of the
+    name is optional.
+    """
     names = (field, f"{PREFIX}{field}", field.removeprefix(PREFIX))
     return next(((expected[name],) for name in names if name in expected), None)
 
 
 def data_case(record: Record, identify: Callable[[Record], tuple[str, str]]) -> TestCase:
-    """Return the case of a record of a data set."""
+    """Return the test case of one record in a data set.
+
+    `identify` returns the key and the definition of a record.
+    """
     return TestCase(record, *identify(record))
 
 
 def shuffled(records: Sequence[Record]) -> list[Record]:
-    """Return the records in a random order that never changes.
+    """Return the records in a pseudo-random order that is the same in every run.
 
-    The order follows a hash of each record's key. If a record is added or removed, the others keep
-    their order, so two versions of a data set share most of their first n cases.
+    The records are sorted by a hash of their keys, and their indices are renumbered. If a record is
+    added or removed, the other records keep their order. Therefore, the first n records are mostly
+    the same in two versions of a data set.
     """
     ordered = sorted(records, key=lambda record: _hash(record.key))
     return [replace(record, index=index) for index, record in enumerate(ordered)]

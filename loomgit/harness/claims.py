@@ -34,18 +34,19 @@ if TYPE_CHECKING:
 Operator: TypeAlias = "Comparison | Literal['==', '!=']"
 Quantity: TypeAlias = "Callable[[CaseSamples, Sample], float | Absent | Unmeasured]"
 QUANTILES = {"median": 0.5, "p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
-# The statistics of conditions. Their quantity is 1 if the condition holds, else 0.
+# Statistics of a condition. The value of a reply is 1 if the condition holds, else 0.
 CONDITION_STATISTICS = ("rate", "count")
-MAX_SHOWN_COUNT = 1_000_000  # replies; a larger estimate has no practical use
-MIN_DISTANCE = 1e-9  # from the threshold; a smaller distance is a rounding error
+MAX_SHOWN_COUNT = 1_000_000  # a larger number of required replies is not shown exactly
+MIN_DISTANCE = 1e-9  # a smaller distance from the threshold is a rounding error
 
 
 class Claim(Struct, frozen=True):
-    """The claim that `statistic(quantity) operator threshold` holds.
+    """The claim that `statistic(quantity) operator threshold` holds, as in `mean(score) > 0.8`.
 
-    The quantity lies in [`lo`, `hi`]. `adverse` is 0 if low values speak against the assertion that
-    contains the claim, and 1 if high values do. If the quantity is a condition, an absent value
-    counts as `adverse`. `text` identifies the claim in seeds and messages.
+    `quantity` returns the value of one sample, which lies in [`lo`, `hi`]. `adverse` is 0 if low
+    values are evidence against the assertion that contains the claim, and 1 if high values are. If
+    the quantity is a condition, `adverse` replaces an absent value. `text` identifies the claim in
+    messages, and is part of the seed for its random numbers.
     """
 
     text: str
@@ -59,23 +60,24 @@ class Claim(Struct, frozen=True):
 
     @property
     def sequential(self) -> bool:
-        """Whether the claim can be decided while replies are drawn."""
+        """Whether the claim can be tested after each batch of replies, before all are drawn."""
         finite = math.isfinite(self.lo) and math.isfinite(self.hi)
         return self.statistic in ("mean", "rate") and finite and self.operator not in ("==", "!=")
 
     @property
     def comparison(self) -> Comparison:
-        """The operator of a claim that has an order, so neither `==` nor `!=`."""
+        """The operator as an order comparison. The operator must not be `==` or `!=`."""
         assert self.operator not in ("==", "!=")
         return cast("Comparison", self.operator)
 
 
 class Observations(Struct):
-    """The values of a claim's quantity: one row for each case, NaN where a sample is lost.
+    """The values of a claim's quantity, with one row for each case and one value for each sample.
 
-    `absent` is the number of values that are missing in the replies. `unmeasured` is the number of
-    values that were not measured. The rows do not contain unmeasured values. `reasons` counts the
-    reasons for absent and unmeasured values.
+    NaN stands for a lost sample. It also stands for an absent value (missing from the reply), if
+    the quantity is not a condition. The rows do not contain values that were not measured. `lost`,
+    `absent` and `unmeasured` are the numbers of these values. `reasons` maps each reason for an
+    absent or unmeasured value to the number of such values.
     """
 
     rows: list[list[float]] = field(default_factory=list)
@@ -85,13 +87,12 @@ class Observations(Struct):
     reasons: dict[str, int] = field(default_factory=dict)
 
     def unit_values(self, claim: Claim, policy: Policy) -> Floats:
-        """Return the values from which the statistic is computed: float array (values,), NaN where
-        a value is lost.
+        """Return the values from which the statistic is computed, as a 1-D float array.
 
-        If the scope of the policy is `suite` or the statistic is a count, these are all observed
-        values. Otherwise each case has one value. For means and rates, it is the mean of the case's
-        row. For quantiles and spreads, it is the first known value, because means would be less
-        spread.
+        NaN stands for a missing value. If the policy's scope is `suite` or the statistic is
+        `count`, the array contains all values. Otherwise, it contains one value for each case. For
+        means and rates, this is the mean of the case's row. For all other statistics, it is the
+        first known value of the row, because means vary less than single values.
         """
         if policy.scope == "suite" or claim.statistic == "count":
             flat = [value for row in self.rows for value in row]
@@ -107,7 +108,7 @@ class Observations(Struct):
 def observe(claim: Claim, cases: Iterable[CaseSamples]) -> Observations:
     """Return the values of the claim's quantity in all samples of the cases.
 
-    Raises TooSlow if matching a regular expression of a condition takes too long.
+    Raises SearchTimeout if a regular expression in a condition takes too long.
     """
     observations = Observations()
     for case in cases:
@@ -131,7 +132,7 @@ def observe(claim: Claim, cases: Iterable[CaseSamples]) -> Observations:
 
 
 def merge(batches: Iterable[Observations]) -> Observations:
-    """Return the observations of several batches as a single value."""
+    """Combine the observations of several batches."""
     merged = Observations()
     for batch in batches:
         merged.rows += batch.rows
@@ -150,9 +151,9 @@ def _count(reasons: dict[str, int], reason: str) -> None:
 class JudgedClaim(Struct, frozen=True):
     """A claim with its outcome.
 
-    `outcome` takes the uncertainty of the estimate into account. `holds` is the comparison of the
-    estimate itself with the threshold. If nothing was observed, `interval` is None and `outcome` is
-    `unverified` or `fail`.
+    `outcome` takes the uncertainty of the estimate into account. `holds` is true if the point
+    estimate itself satisfies the claim. If no value was observed, `interval` is None and `outcome`
+    is `unverified` or `fail`.
     """
 
     claim: Claim
@@ -163,9 +164,10 @@ class JudgedClaim(Struct, frozen=True):
 
 
 class SequentialClaim:
-    """A claim that is tested after each batch of cases. Repeated tests cause no additional error.
+    """A claim that is tested after each batch of cases. Repetition does not raise the error rate.
 
-    The claim passes only if it would also pass with each lost sample at the worse end of the range.
+    The claim passes only if it also passes after each missing value is replaced by the worst
+    possible value.
     """
 
     __slots__ = ("_observed", "_policy", "_worst_case", "claim")
@@ -193,15 +195,15 @@ class SequentialClaim:
         return self.outcome == "inconclusive" and self._observed.n > 0
 
     def update(self, batch: Observations) -> None:
-        """Add the next batch."""
+        """Add the observations of the next batch."""
         values = batch.unit_values(self.claim, self._policy)
         worst = worst_end(self.claim.comparison, self.claim.lo, self.claim.hi)
         self._observed.update(values)
         self._worst_case.update(np.where(np.isnan(values), worst, values))
 
     def close(self) -> Verdict:
-        """Return the final verdict after the last batch. Raises NoValues if there are no
-        observations."""
+        """Return the final verdict after the last batch. Raises NoValues if no value was
+        observed."""
         outcome, worst_case = self._observed.close(), self._worst_case.close()
         if outcome == "pass" and worst_case != "pass":
             outcome = "inconclusive"
@@ -219,8 +221,8 @@ def judge_claim(
 ) -> JudgedClaim:
     """Judge a claim by its observations.
 
-    `closed` is the verdict of a sequential claim, None for other claims. `test_id` seeds the
-    intervals that need random numbers.
+    `closed` is the final verdict on a sequential claim, and None for other claims. `test_id` is
+    part of the seed for intervals that need random numbers.
     """
     values = observations.unit_values(claim, policy)
     if not np.count_nonzero(~np.isnan(values)):
@@ -240,8 +242,11 @@ def judge_claim(
 
 
 def _without_rounding(claim: Claim, result: Verdict) -> JudgedClaim:
-    """Return the judged claim. If the estimate misses the threshold only by a rounding error, the
-    estimate counts as equal to the threshold."""
+    """Return the judged claim.
+
+    If the estimate differs from the threshold only by a rounding error, the estimate is set to the
+    threshold.
+    """
     interval, threshold = result.interval, claim.threshold
     if abs(interval.estimate - threshold) > ROUNDING * max(1.0, abs(threshold)):
         return JudgedClaim(claim, result.outcome, result.holds, interval)
@@ -250,7 +255,7 @@ def _without_rounding(claim: Claim, result: Verdict) -> JudgedClaim:
 
 
 def _worst_value(claim: Claim) -> float:
-    if claim.statistic == "std":  # values at both ends of the range increase a spread
+    if claim.statistic == "std":  # an extreme value increases a spread, and `hi` is extreme
         return claim.hi
     return worst_end(claim.comparison, claim.lo, claim.hi)
 
@@ -263,7 +268,7 @@ def _without_values(claim: Claim, observations: Observations) -> JudgedClaim:
 
 
 def _judge_observed(claim: Claim, values: Floats, observations: Observations) -> JudgedClaim:
-    """Judge the observed replies alone, because extremes and counts cannot be estimated."""
+    """Judge a claim by the observed values alone, because extremes and counts have no interval."""
     known = values[~np.isnan(values)]
     if claim.statistic == "count":
         total = float(known.sum())
@@ -321,7 +326,7 @@ def _interval_function(claim: Claim, policy: Policy, test_id: str) -> Callable[[
 def _uncertainty_notes(
     judged: JudgedClaim, values: Floats, closed: Verdict | None
 ) -> Iterable[str]:
-    """Yield the reasons why the verdict is uncertain."""
+    """Yield notes that explain why the outcome is uncertain."""
     claim, interval = judged.claim, judged.interval
     assert interval is not None
     if interval.approximate and judged.outcome != "fail":
@@ -339,7 +344,10 @@ def _uncertainty_notes(
 
 
 def _required_count(claim: Claim, known: Floats, estimate: float) -> float:
-    """Return the number of replies that would decide a claim about a mean."""
+    """Return the number of replies that would decide a claim about a mean.
+
+    The result is infinite if the estimate is too close to the threshold.
+    """
     if not MIN_DISTANCE <= abs(estimate - claim.threshold) < math.inf:
         return math.inf
     deviation = float(known.std(ddof=1)) if known.size > 1 else 0.0

@@ -35,8 +35,9 @@ _COST, _LATENCY = quantity(Name("cost")), quantity(Name("latency"))
 def find_evaluator(test: HallucinationRate, evaluators: Sequence[EvaluatorSpec]) -> EvaluatorSpec:
     """Return the evaluator that detects hallucinations.
 
-    This is the evaluator of the test, else the groundedness evaluator of the pipeline, else the
-    pipeline's factuality evaluator, else groundedness compared with the input.
+    The test's own evaluator takes precedence, then the pipeline's groundedness evaluator, then its
+    factuality evaluator. If none of them exists, the result is a new groundedness evaluator, which
+    compares outputs with the input.
     """
     if test.evaluator is not None:
         return test.evaluator
@@ -45,7 +46,7 @@ def find_evaluator(test: HallucinationRate, evaluators: Sequence[EvaluatorSpec])
 
 
 def build_statements(test: OneSided, evaluators: Sequence[EvaluatorSpec] = ()) -> list[Statement]:
-    """Return the lines of a test. `evaluators` are the evaluators of the pipeline."""
+    """Return the result lines of a test, each with its claims. `evaluators` are the pipeline's."""
     match test:
         case Statistical():
             return [build_statement(a.text, a.tree) for a in test.assertions]
@@ -88,7 +89,7 @@ def _money(usd: float) -> str:
 def plan_sampling(
     test: OneSided, available: int, evaluators: Sequence[EvaluatorSpec] = ()
 ) -> SamplingPlan:
-    """Return the plan for drawing the test's cases. `available` is the number of existing cases."""
+    """Return the plan for drawing cases. `available` is the number of cases in the data set."""
     claims = [claim for line in build_statements(test, evaluators) for claim in line.claims]
     return SamplingPlan(claims, test.sample_size, test.policy, available)
 
@@ -101,11 +102,11 @@ def judge(
     default_policy: OnInconclusive = "point",
     strict: bool = False,
 ) -> TestResult:
-    """Judge a test by the cases that were drawn.
+    """Judge a test by the drawn cases.
 
     The result is deterministic: it does not depend on the order of `cases`, and it uses at most
-    `test.policy.samples` replies of each case. `default_policy` applies to inconclusive verdicts if
-    the test does not define a policy for them.
+    `test.policy.samples` replies to each case. `default_policy` applies to inconclusive outcomes if
+    the test does not define a rule for them.
     """
     lines = build_statements(test, evaluators)
     ordered = in_draw_order(limit_samples(cases, test.policy))
@@ -133,7 +134,10 @@ def judge(
 
 
 def limit_samples(cases: Sequence[CaseSamples], policy: Policy) -> list[CaseSamples]:
-    """Return the cases with at most `policy.samples` replies each; other tests may draw more."""
+    """Return the cases with at most `policy.samples` replies each.
+
+    Other tests may have drawn more replies to the same cases.
+    """
     return [
         replace(case, samples=tuple(s for s in case.samples if s.index < policy.samples))
         for case in cases
@@ -141,9 +145,9 @@ def limit_samples(cases: Sequence[CaseSamples], policy: Policy) -> list[CaseSamp
 
 
 def seed_id(test: Distributional) -> str:
-    """Return the seed of a test's random numbers.
+    """Return the seed for a test's random numbers: its file and name.
 
-    It consists of file and name, and does not depend on the commit or the time.
+    The seed is therefore the same at every commit and in every run.
     """
     return f"{test.place.path}::{test.name}"
 
@@ -154,10 +158,10 @@ def conclude(
     cases: Sequence[CaseSamples],
     failures: Sequence[tuple[CaseSamples, Sample]],
 ) -> TestResult:
-    """Return the result of a test that has these lines.
+    """Return the result of a test from its lines `checks` and its failing replies `failures`.
 
     If too many replies or scores are missing, the verdict of all lines becomes `error` (or
-    `unverified`).
+    `unverified`). Cost and latency tests do not need scores.
     """
     if (missing := missing_replies(cases, test.policy)) is not None:
         verdict, message = missing
@@ -180,10 +184,11 @@ def conclude(
 
 
 def _worst(cases: Sequence[CaseSamples], claim: Claim | None) -> list[tuple[CaseSamples, Sample]]:
-    """Return the replies that contradict a claim, worst first.
+    """Return the replies to show for a claim that does not pass, worst first.
 
-    For a claim about the share of replies that meet a condition, the result contains only the
-    replies that count against the claim.
+    The result is empty if `claim` is None. Lost and unmeasured replies are left out. If the claim
+    is about the number or the fraction of replies that meet a condition, replies that support the
+    claim are also left out.
     """
     if claim is None:
         return []

@@ -1,4 +1,4 @@
-"""Draws: the samples that tests need, and the board through which processes share them."""
+"""Draws (requests for samples), and the board through which several processes share draws."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ Name: TypeAlias = tuple[str, int]  # the key of a case, and the index of a sampl
 
 
 class Draw(Struct, frozen=True):
-    """One sample to draw: the sample `index` of the case with this `key`. `call` draws it.
+    """A request for one sample: the reply number `index` (from 0) to the case with this `key`.
 
-    Draws of one `party` call the same provider. If the provider denies one of these draws, it
-    denies all of them. If the provider is unavailable, the other draws are not attempted.
+    `call` draws the sample. All draws with the same `party` call the same provider. If the provider
+    denies a draw or has an outage, the remaining draws of the party are not attempted.
     """
 
     key: str
@@ -45,7 +45,7 @@ class DrawBoard(Protocol):
         ...
 
     def settle(self, name: Name, sample: Sample) -> None:
-        """Publish the sample of a draw."""
+        """Publish the sample of a finished draw to the other processes."""
         ...
 
     def leave(self) -> None:

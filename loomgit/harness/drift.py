@@ -23,16 +23,18 @@ if TYPE_CHECKING:
     from loomgit.stats.drift import DriftReport
 
 MIN_REPLIES = 100  # per side; fewer replies rarely show a shift
-ABSENT = "(absent)"  # the label of a reply without the field
+ABSENT = "(absent)"  # the value for a reply that lacks the field
 Sides = tuple[Sequence[CaseSamples], Sequence[CaseSamples]]
 
 
 def judge_drift(
     test: Drift, cases: Sequence[CaseSamples], baseline: Sequence[CaseSamples] | None
 ) -> TestResult:
-    """Judge whether a field, or scores and lengths, have the same distribution as in the baseline.
+    """Judge whether a field of the output has the same distribution as in the baseline.
 
-    A shift of the distribution causes a warning and never fails the test.
+    If the test has no field, evaluation scores and output lengths are compared. A shift of a
+    distribution causes a warning and never fails the test. If `baseline` is None, the verdict is
+    inconclusive.
     """
     against = test.baseline or "the baseline"
     names = [test.field] if test.field else ["evaluation_score", "length of the output"]
@@ -50,8 +52,7 @@ def judge_drift(
 def _paired(
     cases: Sequence[CaseSamples], baseline: Sequence[CaseSamples], sample_size: int | None
 ) -> Sides:
-    """Return the cases that both sides have: first the baseline's samples, then the head's
-    samples."""
+    """Return the cases that both sides have, as (cases of the baseline, cases of the head)."""
     head = {case.id: case for case in cases}
     base = {case.id: case for case in baseline}
     drawn = drawn_cases(head, base, sample_size)
@@ -107,7 +108,7 @@ def _report(
     if len(numbers) < len([value for value in known if value != ABSENT]) or not numbers:
         labels = [[[as_text(value) for value in row] for row in side] for side in (base, candidate)]
         return label_drift(labels[0], labels[1], rng)
-    least = min(0.0, *numbers, 0.0)  # the range starts at 0, or at a lower value
+    least = min(0.0, *numbers, 0.0)  # subtracted from all values, because they must be >= 0
     sides = [
         [[float(v) - least for v in row if isinstance(v, int | float)] for row in side]
         for side in (base, candidate)

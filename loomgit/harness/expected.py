@@ -18,13 +18,14 @@ if TYPE_CHECKING:
     from loomgit.domain.values import JsonMapping
 
 BOUNDS: Mapping[str, Operator] = {"min_": ">=", "max_": "<="}
-REFERENCE = "expected_"  # the prefix of the names of reference fields, which evaluators read
+REFERENCE = "expected_"  # the name prefix of reference fields, which evaluators read
 
 
 class Expectation(Struct, frozen=True):
-    """One field of `expected` with its value or bound.
+    """An entry of a unit test's `expected`: a field of the output with its value or bound.
 
-    `bounded` is the field X if the key is `min_X` or `max_X`, and None for any other key.
+    `path` contains the keys from the outermost map to the entry. `bounded` is X if the last key is
+    `min_X` or `max_X`, and None for any other key.
     """
 
     path: tuple[str, ...]
@@ -34,18 +35,18 @@ class Expectation(Struct, frozen=True):
 
     @property
     def text(self) -> str:
-        """The line as printed: `confidence >= 0.9`."""
+        """The expectation as printed: `confidence >= 0.9`."""
         name = ".".join((*self.path[:-1], self.bounded or self.path[-1]))
         return f"{name} {self.operator} {_render(self.value)}"
 
     def find(self, sample: Sample) -> Json | Absent:
-        """Return the value of the field in the output."""
+        """Return the value of the expected or bounded field in the output."""
         literal = self.bounded is None or self._literal(sample)
         last = self.path[-1] if literal or self.bounded is None else self.bounded
         return find_value(sample.output, Name("output", (*self.path[:-1], last)), "output")
 
     def holds(self, sample: Sample) -> Finding:
-        """Return whether the output is as expected. An absent field equals null."""
+        """Decide whether the output meets the expectation. An absent field equals null."""
         value = self.find(sample)
         if isinstance(value, Absent):
             return YES if self.value is None else Finding(Answer.ABSENT, (value.reason,))
@@ -57,17 +58,17 @@ class Expectation(Struct, frozen=True):
         return decide(comparison, lambda _: value)
 
     def _literal(self, sample: Sample) -> bool:
-        """Whether the output has a field with the name `min_X` and no field X."""
+        """Return whether the output has a field named `min_X` (or `max_X`), but no field X."""
         if self.bounded is None:
             return False
         bounded = (*self.path[:-1], self.bounded)
         return has_path(sample.output, self.path) and not has_path(sample.output, bounded)
 
     def concerns(self, sample: Sample) -> bool:
-        """Return whether the field applies to the output.
+        """Return whether the expectation applies to the output.
 
-        A field `expected_X` may be for evaluators only. It applies only if the output has a field
-        with this name.
+        An entry named `expected_X` may be a reference for evaluators only. It applies only if the
+        output has a field with exactly this name.
         """
         if not self.path[-1].startswith(REFERENCE):
             return True
@@ -79,7 +80,7 @@ def _render(value: Json) -> str:
 
 
 def expectations(expected: JsonMapping, parent: tuple[str, ...] = ()) -> Iterator[Expectation]:
-    """Yield each expected field. A map describes the fields of an object in the output."""
+    """Yield each expected field. A nested map describes the fields of an object in the output."""
     for key, value in expected.items():
         path = (*parent, key)
         prefix, field = key[:4], key[4:]

@@ -13,16 +13,16 @@ if TYPE_CHECKING:
 
     from loomgit.domain.samples import CaseSamples, CheckResult, Judgement, Sample, TestResult
 
-MAX_LENGTH = 400  # shown characters of an input or an output
-MAX_LINES = 12  # shown lines of a text
+MAX_LENGTH = 400  # a longer text is cut off after this number of characters
+MAX_LINES = 12  # a longer text is cut off after this number of lines
 MARKS = {"pass": "ok", "fail": "FAIL", "inconclusive": "open", "error": "ERROR",
          "unverified": "unverified"}  # fmt: skip
 
 
 def explain(result: TestResult, prompt: str = "") -> list[str]:
-    """Return the lines for one test: its assertions with their numbers, then the failing replies.
+    """Return lines that explain one test: its checks with their numbers, then its failing replies.
 
-    `prompt` is the name of the prompt with its version. Long inputs and outputs are cut.
+    `prompt` is the name of the prompt with its version. Long inputs and outputs are truncated.
     """
     lines = [
         f"{result.name}: {result.verdict}" + (f" - {result.message}" if result.message else "")
@@ -44,7 +44,7 @@ def explain(result: TestResult, prompt: str = "") -> list[str]:
 
 
 def _group_failures(result: TestResult) -> list[tuple[CaseSamples, list[Sample]]]:
-    """Return the failing replies in groups. Replies to one case with equal text and scores form a
+    """Group the failing replies. Replies to the same case with equal text and scores form a
     group."""
     groups: dict[tuple[str, bytes], tuple[CaseSamples, list[Sample]]] = {}
     for case, sample in result.failures:
@@ -55,7 +55,7 @@ def _group_failures(result: TestResult) -> list[tuple[CaseSamples, list[Sample]]
 
 
 def explain_briefly(result: TestResult, prompt: str = "") -> list[str]:
-    """Return only the lines of a test that did not pass, with their numbers."""
+    """Return a short explanation: the verdict, then each check that did not pass."""
     version = f" [{prompt}]" if prompt else ""
     message = f" - {result.message}" if result.message else ""
     lines = [f"{result.name}: {result.verdict}{message}{version}"]
@@ -117,7 +117,8 @@ def _judgement(name: str, judgement: Judgement) -> str:
 
 
 def _block(head: str, text: str) -> Iterator[str]:
-    """Yield the lines of a text after the title `head`. A long text is cut."""
+    """Yield the lines of a text. The title `head` begins the first line. A long text is
+    truncated."""
     cut = text[:MAX_LENGTH]
     lines = cut.splitlines() or [""]
     more = len(text) - sum(len(line) + 1 for line in lines[:MAX_LINES]) + 1

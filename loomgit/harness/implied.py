@@ -1,6 +1,6 @@
 """Finds the assertions and expected values that a test's new version no longer guarantees.
 
-A new condition implies an old condition if it is equal or stricter.
+A new condition implies an old condition if the two are equal or the new condition is stricter.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ MIRRORED: dict[str, Operator] = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
 def missing_assertions(old: Sequence[Assertion], new: Sequence[Assertion]) -> Iterator[str]:
     """Yield the text of each old assertion that the new assertions together do not imply.
 
-    The order of the conditions does not matter. A stricter limit of the same value implies a looser
-    limit: `mean(score) > 0.9` implies `mean(score) > 0.8`. Other implications are not recognized.
+    The order of the conditions does not matter. A stricter limit on the same left side implies a
+    looser limit: `mean(score) > 0.9` implies `mean(score) > 0.8`. No other implication is
+    recognized.
     """
     conditions = [part for assertion in new for part in _split(assertion.tree)]
     for assertion in old:
@@ -52,8 +53,11 @@ def _implies_expectation(new: Expectation, old: Expectation) -> bool:
 
 
 def _split(condition: Condition) -> Iterable[Condition]:
-    """Return the conditions that must all hold for the condition to hold. Each has its name on the
-    left."""
+    """Split a condition at each `and` and at each link of a comparison chain, and yield the parts.
+
+    If an order comparison has a constant on its left side, it is mirrored: `0.9 < x` becomes
+    `x > 0.9`.
+    """
     if isinstance(condition, Conjunction):
         for part in condition.of:
             yield from _split(part)
@@ -81,7 +85,10 @@ def _implies(new: Condition, old: Condition) -> bool:
 
 
 def _is_stricter(operator: str, limit: object, old_operator: str, old_limit: object) -> bool:
-    """Whether `x operator limit` implies `x old_operator old_limit`, for numbers."""
+    """Return whether `x operator limit` implies `x old_operator old_limit`.
+
+    The result is False if a limit is not a number.
+    """
     if not isinstance(limit, int | float) or not isinstance(old_limit, int | float):
         return False
     if operator == "==" and old_operator in MIRRORED:

@@ -32,8 +32,9 @@ _VERDICTS: dict[Answer, Verdict] = {
 def judge(case: IntegrationCase, run: Run) -> TestResult:
     """Judge an integration test by its run. If the test has no assertions, the run must succeed.
 
-    If a cause outside the pipeline (no provider, no key, no disk space) ended the run, the verdict
-    does not depend on the assertions: it is `unverified` if no record was evaluated, else `error`.
+    If the run failed for a cause outside the pipeline (no provider, no key, no disk space), the
+    assertions do not matter. The verdict is then `unverified` if no record was evaluated, else
+    `error`.
     """
     results = run.results
     checks = list(_checks(case, run))
@@ -47,7 +48,7 @@ def judge(case: IntegrationCase, run: Run) -> TestResult:
 
 
 def _with_reasons(checks: list[CheckResult], run: Run) -> Iterator[CheckResult]:
-    """Yield the lines. Adds the reasons for rejected records to the first line that does not
+    """Yield the lines, and add the rejection reasons of records to the first line that does not
     pass."""
     common = sorted(run.results.reasons.items(), key=lambda item: -item[1])[:SHOWN_REASONS]
     reasons = [

@@ -1,6 +1,6 @@
-"""Decides when the queue of samples stops calling a provider.
+"""Decides when the sample queue stops calling a provider.
 
-A party is a group of draws that call the same provider.
+A draw is a call that produces one sample. A party is a group of draws that call the same provider.
 """
 
 from __future__ import annotations
@@ -14,21 +14,24 @@ if TYPE_CHECKING:
     from loomgit.domain.samples import Sample
     from loomgit.errors import LoomError, UserError
 
-OUTAGE = 3  # consecutive lost draws that stop a party without any answer
-COLLAPSE = 10  # consecutive lost draws that stop a party with earlier answers
+OUTAGE = 3  # a party that has never answered is stopped after this many consecutive lost draws
+COLLAPSE = 10  # a party that has answered before is stopped after this many consecutive lost draws
 
 
 class ProviderOutages:
-    """The parties that no longer answer, and the parties whose provider denies all calls."""
+    """Keeps track of parties (draws to one provider) that Loom no longer calls.
+
+    Their provider has an outage or denies all calls.
+    """
 
     def __init__(self) -> None:
         self._denied: dict[str, Denied] = {}
         self._streaks: dict[str, LossStreak] = {}
-        self._outages: dict[str, str] = {}  # the reason by party
+        self._outages: dict[str, str] = {}  # party -> reason
 
     @property
     def denied(self) -> Denied | None:
-        """The first error of a provider that denies all calls, or None."""
+        """The first error from a provider that denies all calls, or None if no provider does."""
         return next(iter(self._denied.values()), None)
 
     def reason(self, party: str) -> str:
@@ -38,14 +41,14 @@ class ProviderOutages:
         return self._outages.get(party, "")
 
     def deny(self, party: str, error: Denied | UserError) -> str:
-        """Stop calling a party until a person solves the problem. Returns the reason."""
+        """Stop calling a party, because its provider denies all calls. Return the reason."""
         if not isinstance(error, Denied):
             error = Denied(error.message, hint=error.hint)
         self._denied[party] = error
         return describe(error)
 
     def record(self, party: str, sample: Sample) -> None:
-        """Count a sample of a party as answered or lost."""
+        """Record whether a draw of a party was answered or lost, and detect an outage."""
         streak = self._streaks.setdefault(party, LossStreak(OUTAGE, COLLAPSE))
         streak.record(lost=sample.trouble == "infrastructure")
         if streak.is_outage:
@@ -53,5 +56,5 @@ class ProviderOutages:
 
 
 def describe(error: LoomError) -> str:
-    """Return the message of an error with its hint, in one line."""
+    """Return an error's message, followed by its hint in parentheses."""
     return f"{error.message} ({error.hint})" if error.hint else error.message

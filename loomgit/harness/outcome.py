@@ -1,4 +1,4 @@
-"""The outcome of one test, in a form for other processes and for the run file."""
+"""The outcome of one test, as plain data for other processes and for the run file."""
 
 from __future__ import annotations
 
@@ -9,20 +9,21 @@ from msgspec import Struct
 from loomgit.domain.samples import CheckResult, Verdict
 from loomgit.domain.values import to_plain
 
-CHANGED_EVALUATORS = "judged by evaluators that the change modified"  # a part of a test's message
+CHANGED_EVALUATORS = "judged by evaluators that the change modified"  # begins a test's message
 
 
 class TestOutcome(Struct, frozen=True):
-    """The outcome of one test, in plain values that can be sent to other processes and stored in a
-    run.
+    """The outcome of one test. Its plain values can be sent to other processes and stored in a run.
 
-    `cases` are the cases that the test used: id, key, definition, and the indices of the samples.
-    `fingerprint` is the fingerprint of the tested version, empty if no case was sampled. `calls`
-    and `cached` are the numbers of calls and cached replies. They are set only for a run of a whole
-    pipeline (an integration test). `blocks` is true if the test makes the session fail. `project`
-    identifies the project within a session. `unanswered` is the reason why a test is unverified:
-    `denied` (a key is missing or refused) or `lost` (no call succeeded). It is empty for all other
-    tests.
+    `kind` is the group of the test: `unit`, `distributional`, `integration` or `python`. `cases`
+    are the cases that the test used, each as (id, key, definition, indices of the samples).
+    `fingerprint` is a hash that identifies the tested version of the pipeline; it is empty if no
+    case was sampled. `extra` is the name of an evaluator that the test adds to the pipeline.
+    `cost` is in USD, None if it is unknown. `calls` and `cached` are the numbers of calls and
+    cached replies, which only integration tests set. `blocks` is true if the test makes the test
+    session fail. `project` identifies the project if a session tests several projects.
+    `unanswered` is the reason why a test is unverified: `denied` (a key is missing or refused) or
+    `lost` (calls failed). It is empty for all other tests.
     """
 
     file: str
@@ -46,7 +47,7 @@ class TestOutcome(Struct, frozen=True):
 
     @property
     def full_name(self) -> str:
-        """The name with the kind of the test: `unit::obvious_positive`."""
+        """The name of the test with its group: `unit::obvious_positive`."""
         return f"{self.kind}::{self.name}"
 
     def to_plain(self) -> dict[str, Any]:
@@ -56,7 +57,7 @@ class TestOutcome(Struct, frozen=True):
 
     @classmethod
     def from_plain(cls, plain: dict[str, Any]) -> TestOutcome:
-        """Return the outcome from a dictionary that `to_plain` returned."""
+        """Create the outcome from a dictionary that `to_plain` returned."""
         checks = tuple(CheckResult(**check) for check in plain["checks"])
         cases = tuple((i, k, d, tuple(numbers)) for i, k, d, numbers in plain["cases"])
         return cls(**{**plain, "checks": checks, "cases": cases})

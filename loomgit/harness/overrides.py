@@ -1,4 +1,7 @@
-"""Parses the settings that an invocation defines for all tests, and applies them to test files."""
+"""Parses the settings of an invocation, and applies them to all tests.
+
+The settings come from flags, environment variables and configuration.
+"""
 
 from __future__ import annotations
 
@@ -26,9 +29,10 @@ class Options(Struct, frozen=True):
     """The options for running and judging tests.
 
     If `concurrency` is None, the concurrency of the pipelines applies. If `baseline` is None, the
-    default baseline applies. If it is `none`, nothing is compared. `budget` is in USD. After
-    `outage` seconds without an answer from a model, Loom stops calling the model. If `stricter` or
-    `strict` is true, the baseline's values apply to settings that the change loosened.
+    default baseline applies; if `baseline` is the text `none`, nothing is compared. `budget` is in
+    USD. If a model does not answer for `outage` seconds, Loom stops calling the model. If
+    `stricter` or `strict` is true, the baseline's values apply to settings that the change
+    loosened.
     """
 
     baseline: str | None = None
@@ -48,7 +52,11 @@ class Options(Struct, frozen=True):
 
 
 class Overrides(Struct, frozen=True):
-    """The settings of an invocation: options, and values that replace the settings of the tests."""
+    """The settings of an invocation: options, and values that replace the tests' own settings.
+
+    `samples`, `sample_size` and `model` are None if the tests' settings apply. If `modified` is
+    true, only tests of modified pipelines run. `report` is the path of the report file.
+    """
 
     options: Options = field(default_factory=Options)
     samples: int | None = None
@@ -59,10 +67,7 @@ class Overrides(Struct, frozen=True):
 
 
 class OptionValue(Struct, frozen=True):
-    """The value of an option, and the name of the flag, variable or setting that defines it.
-
-    A value from a user is text.
-    """
+    """The value of an option, and the name of the flag, variable or setting that defines it."""
 
     value: object
     source: str
@@ -75,9 +80,9 @@ MAX_NUMBER, MAX_CONCURRENCY = 1_000_000_000, 10_000
 
 
 def parse_overrides(values: Mapping[str, OptionValue]) -> Overrides:
-    """Parse the values of flags, variables and configuration, by option name.
+    """Parse the values of flags, environment variables and configuration, by option name.
 
-    Raises UserError if a value is not a number or not one of the allowed values.
+    Raises UserError if a value is invalid.
     """
     report = _text(values, "report")
     if report is not None and not report.endswith(REPORTS):
@@ -142,11 +147,11 @@ def _switch(values: Mapping[str, OptionValue], name: str) -> bool:
 
 
 def apply_overrides(suite: Suite, overrides: Overrides) -> Suite:
-    """Return the suite. The invocation's settings replace those of the tests."""
+    """Return the suite with the `samples`, `sample_size` and `model` of the invocation, if set."""
     if (overrides.samples, overrides.sample_size, overrides.model) == (None, None, None):
         return suite
 
-    def override(test: Any) -> Any:  # noqa: ANN401 - returns the same kind of test
+    def override(test: Any) -> Any:  # noqa: ANN401 - returns the same type of test
         changed = replace(test, policy=_policy(test.policy, overrides))
         if isinstance(test, UnitCase) and test.min_pass is not None:
             share = test.min_pass / test.policy.samples

@@ -1,8 +1,8 @@
-"""Combines two versions of a policy into the stricter one, so that looser limits apply only after
-the merge.
+"""Combines the test settings of two versions into the stricter settings.
 
-The base is the version before the change, and the head is the version after it. If the two values
-of a setting have no order, the base's value applies.
+The base is the version before a change, and the head is the version after the change. A setting
+that the change loosens thus takes effect only after the merge. If the two values of a setting have
+no order, the base's value applies.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ if TYPE_CHECKING:
     from loomgit.domain.suites import AnyTest, Suite
 
 Settings = TypeVar("Settings", bound=Struct)
-Rules: TypeAlias = dict[str, Callable[[Any, Any], Any]]  # setting -> the stricter value
+Rules: TypeAlias = dict[str, Callable[[Any, Any], Any]]  # setting -> function of (base, head)
 
 
 class LoosenedSetting(Struct, frozen=True):
-    """A setting that the head loosened.
+    """A setting that is looser in the head (after the change) than in the base (before it).
 
-    `where` is the test or pipeline of the setting. `base` and `head` are the values of the setting
-    in both versions, and `used` is the value that applies.
+    `where` names the pipeline, and the test or evaluator that has the setting. `base` and `head`
+    are the two values, and `used` is the value that applies until the merge.
     """
 
     where: str
@@ -63,9 +63,9 @@ class LoosenedSetting(Struct, frozen=True):
 
 
 class LostExpectation(Struct, frozen=True):
-    """An expectation of a base test that the head may no longer check.
+    """An expectation of a test that may no longer be checked after the change.
 
-    `pipeline` and `test` are those of the base, and `text` describes the change.
+    `pipeline` and `test` are names from before the change. `text` describes the change.
     """
 
     pipeline: str
@@ -77,18 +77,18 @@ class LostExpectation(Struct, frozen=True):
 
 
 def _least(base: Any, head: Any) -> Any:  # noqa: ANN401 - numbers
-    """Return the lower value. None means no limit."""
+    """Return the lower of two upper limits. None means no limit."""
     known = [value for value in (base, head) if value is not None]
     return min(known, default=None)
 
 
 def _most(base: Any, head: Any) -> Any:  # noqa: ANN401 - numbers
-    """Return the larger of two limits. None means no limit, so it is the largest."""
+    """Return the larger value. None means no limit, so None is larger than any number."""
     return None if base is None or head is None else max(base, head)
 
 
 def _highest(base: Any, head: Any) -> Any:  # noqa: ANN401 - numbers
-    """Return the higher value. None means no limit."""
+    """Return the higher of two lower limits. None means no limit."""
     return max((value for value in (base, head) if value is not None), default=None)
 
 
@@ -101,7 +101,7 @@ def _either(base: Any, head: Any) -> Any:  # noqa: ANN401 - truth values
 
 
 def _stricter_inconclusive(base: Any, head: Any) -> Any:  # noqa: ANN401 - `on_inconclusive`
-    """Return the stricter policy for inconclusive assertions. None means the default."""
+    """Return the stricter rule for inconclusive results. None means the default rule."""
     order = ("warn", None, "point", "fail")
     return max(base, head, key=order.index)
 
@@ -146,7 +146,7 @@ GATES = ("any_pass", "majority_pass", "all_pass")  # the strictest gate is the l
 
 
 def policy_limits(policy: Policy) -> Limits:
-    """Return the limits of the regression gate that a policy defines."""
+    """Return the settings of a policy that limit regressions."""
     return Limits(
         scope=policy.scope,
         max_drop=policy.max_drop,
@@ -161,23 +161,26 @@ def policy_limits(policy: Policy) -> Limits:
 def stricter_limits(
     where: str, base: Limits, head: Limits
 ) -> tuple[Limits, tuple[LoosenedSetting, ...]]:
-    """Return the stricter limits of a comparison, and the limits that the head loosened."""
+    """Return the stricter value of each comparison limit, and the limits that the head loosened.
+
+    `where` names the pipeline.
+    """
     return _stricter(where, base, head, {name: POLICY[name] for name in LIMITS})
 
 
 def stricter_suite(base: Iterable[Suite], head: Suite) -> tuple[Suite, tuple[LoosenedSetting, ...]]:
-    """Return the suite with the stricter settings of both versions, and the loosened settings.
+    """Return the head's suite with the stricter value of each setting, and the loosened settings.
 
-    `base` are the test files of the same pipeline. A test is compared with the base's test of the
-    same type and name. This test is searched for in the file with the same path. If the base does
-    not have this file, the test is searched for in all files.
+    `base` contains the base's test files of the same pipeline. Each test is compared with the base
+    test that has the same type and name. If the base has a file with the head's path, only this
+    file is searched; otherwise all files are searched.
     """
     same = {suite.path: suite for suite in base}
     files = [same[head.path]] if head.path in same else same.values()
     base_tests = {(type(test), test.name): test for suite in files for test in _tests(suite)}
     loosened: list[LoosenedSetting] = []
 
-    def stricter(test: Any) -> Any:  # noqa: ANN401 - returns the same kind of test
+    def stricter(test: Any) -> Any:  # noqa: ANN401 - returns the same type of test
         old = base_tests.get((type(test), test.name))
         if old is None:
             return test
@@ -203,7 +206,10 @@ def stricter_suite(base: Iterable[Suite], head: Suite) -> tuple[Suite, tuple[Loo
 def _stricter_min_pass(
     where: str, base: UnitCase, head: UnitCase, test: UnitCase
 ) -> tuple[UnitCase, tuple[LoosenedSetting, ...]]:
-    """Return the test with the larger of the two shares of samples that must pass."""
+    """Return `test` with the stricter `min_pass`, and the setting `min_pass` if it was loosened.
+
+    The stricter `min_pass` requires a larger fraction of the samples to pass.
+    """
     shares = [
         1.0 if version.min_pass is None else version.min_pass / version.policy.samples
         for version in (base, head)
@@ -224,7 +230,7 @@ def _stricter_min_pass(
 def stricter_evaluate(
     where: str, base: Evaluate, head: Evaluate
 ) -> tuple[Evaluate, tuple[LoosenedSetting, ...]]:
-    """Return the stricter evaluators and gate of a pipeline, and the loosened settings."""
+    """Return the head's evaluators and gate with stricter settings, and the loosened settings."""
     base_specs = {spec.name: spec for spec in base.evaluators}
     loosened: list[LoosenedSetting] = []
     specs = []
@@ -247,9 +253,9 @@ def deleted_expectations(
 ) -> tuple[LostExpectation, ...]:
     """Return the tests, assertions and expected values that the head deleted or loosened.
 
-    A test is compared with the head's test of the same pipeline, group and name. This test is
-    searched for in the file with the same path first and then in the other files, because a file
-    may have been renamed.
+    Each base test is compared with the head test that has the same pipeline, group and name. The
+    file with the same path is searched first. If it lacks the test, the tests that the head added
+    to other files are searched, because a file may have been renamed.
     """
     base = list(base)
     head_tests = {
@@ -279,7 +285,7 @@ def deleted_expectations(
 
 
 def _find_missing(old: AnyTest, new: AnyTest) -> Iterable[str]:
-    """Yield the assertions and expected values of the old test that the new test does not imply."""
+    """Yield the old test's assertions and expected values that the new test does not imply."""
     if isinstance(old, UnitCase | Statistical | IntegrationCase):
         assert isinstance(new, UnitCase | Statistical | IntegrationCase)
         yield from (f"`{text}`" for text in missing_assertions(old.assertions, new.assertions))
@@ -297,8 +303,8 @@ def _stricter(
     head: Settings,
     rules: Rules,
 ) -> tuple[Settings, tuple[LoosenedSetting, ...]]:
-    """Return the head with the stricter value of each setting, and the settings that the head
-    loosened."""
+    """Return the head with the stricter value of each setting in `rules`, and the loosened
+    settings."""
     used: dict[str, object] = {}
     for name, choose in rules.items():
         old, new = getattr(base, name), getattr(head, name)
@@ -319,7 +325,7 @@ def _stricter(
 
 
 def _with_valid_maximum(policy: Policy) -> Policy:
-    """Return the policy with a `max_samples` that is at least `samples`."""
+    """Return the policy, with `max_samples` raised to `samples` if `max_samples` is smaller."""
     if policy.max_samples is None or policy.max_samples >= policy.samples:
         return policy
     return replace(policy, max_samples=policy.samples)

@@ -1,4 +1,4 @@
-"""Verdicts of regression tests, from the comparison by the regression gate."""
+"""Verdicts of regression tests, from a comparison of their cases with the baseline."""
 
 from __future__ import annotations
 
@@ -27,10 +27,11 @@ def judge_regression(
     inconclusive: OnInconclusive,
     same: bool = False,
 ) -> TestResult:
-    """Judge `cases` by their comparison with the baseline. Each gated metric has a line.
+    """Judge `cases` by their comparison with the baseline.
 
-    An inconclusive metric fails the test only if `inconclusive` is `fail`. If `same` is true, the
-    baseline has the same content, so no metric can have changed.
+    Each gated metric (a metric that can fail the test) has a result line. An inconclusive metric
+    fails the test only if `inconclusive` is `fail`. `same` is true if the baseline has the same
+    content as the tested version. Inconclusive metrics then pass, because nothing has changed.
     """
     against = test.baseline or "the baseline"
     if comparison.base is None:
@@ -50,15 +51,17 @@ def judge_regression(
 
 
 def without_baseline(test: Regression | Drift, text: str, against: str) -> TestResult:
-    """Return the result of a test without stored baseline results. `text` becomes the line of the
-    test."""
+    """Return the inconclusive result of a test for which no baseline results are stored.
+
+    `text` is the only result line. `against` names the baseline.
+    """
     note = f"there are no results of {against} to compare with"
     check = CheckResult(text, "inconclusive", note=note)
     return TestResult(test.name, "inconclusive", (check,), message=note)
 
 
 def not_comparable(test: Regression | Drift, reason: str) -> TestResult:
-    """Return the result of a test whose cases cannot be compared, with the `reason`."""
+    """Return the unverified result of a test if its cases cannot be compared for this `reason`."""
     against = test.baseline or "the baseline"
     check = CheckResult(f"compared with {against}", "unverified", "unknown", n=0, note=reason)
     return TestResult(test.name, "unverified", (check,), message=reason)
@@ -67,9 +70,10 @@ def not_comparable(test: Regression | Drift, reason: str) -> TestResult:
 def _with_changed_evaluators(
     result: TestResult, comparison: PipelineComparison, inconclusive: OnInconclusive
 ) -> TestResult:
-    """Return the result of a test if the change modified the evaluators, which judge both sides.
+    """Return the result of a test that was judged by evaluators that the change modified.
 
-    A pass becomes inconclusive.
+    A pass becomes inconclusive, or `fail` if `inconclusive` is `fail`, because modified evaluators
+    can hide a regression.
     """
     if result.verdict != "pass":
         return result
@@ -105,7 +109,7 @@ def _check(
         return CheckResult(text, "unverified", "unknown", n=0, note=note)
     low, high = metric.low, metric.high
     actual = f"{metric.delta:+.1%}"
-    if is_score:  # a drop is a negative change
+    if is_score:  # a drop is printed as a positive number
         actual = f"{0.0 - metric.delta:.3f}"
         low, high = _negative(metric.high), _negative(metric.low)
     return CheckResult(
@@ -148,8 +152,10 @@ def _notes(metric: Metric, comparison: PipelineComparison) -> list[str]:
 
 
 def _is_lossy(comparison: PipelineComparison) -> bool:
-    """Whether so many cases of the baseline are missing that the remaining cases are
-    inconclusive."""
+    """Return whether too many baseline cases are missing for a conclusive comparison.
+
+    False if the policy allows removed cases.
+    """
     return comparison.lost > MAX_LOST_SHARE and not comparison.may_lose
 
 
@@ -164,7 +170,7 @@ def _finite(value: float | None) -> float | None:
 def _worst_replies(
     cases: Sequence[CaseSamples], comparison: PipelineComparison
 ) -> list[tuple[CaseSamples, Sample]]:
-    """Return the worst reply to each case whose score fell, largest drop first."""
+    """Return the worst reply to each case with a lower score than before, largest drop first."""
     by_id = {case.id: case for case in cases}
     replies: list[tuple[CaseSamples, Sample]] = []
     for change in comparison.worse:

@@ -24,7 +24,10 @@ def _value(sample: Sample, name: str) -> float | None:
 
 
 def judge_models(cases: Iterable[CaseSamples]) -> dict[str, list[str]]:
-    """Return the models that served each evaluator, for evaluators that call a model."""
+    """Return the sorted names of the models that judged for each evaluator, by evaluator name.
+
+    Evaluators that do not call a model are left out.
+    """
     judges: dict[str, set[str]] = {}
     for case in cases:
         for sample in case.samples:
@@ -35,7 +38,7 @@ def judge_models(cases: Iterable[CaseSamples]) -> dict[str, list[str]]:
 
 
 def served_models(cases: Iterable[CaseSamples]) -> list[str]:
-    """Return the models that answered the prompt, by the names that the providers report."""
+    """Return the sorted names of the models that answered the prompt, as providers report them."""
     models = {sample.model for case in cases for sample in case.samples}
     return sorted(models - {""})
 
@@ -43,7 +46,7 @@ def served_models(cases: Iterable[CaseSamples]) -> list[str]:
 def evaluation_of(
     cases: Iterable[CaseSamples], evaluators: Iterable[EvaluatorSpec]
 ) -> dict[str, ScoreSummary]:
-    """Return the score statistics of each evaluator over all samples."""
+    """Return the score statistics over all samples, by evaluator name."""
     thresholds = {spec.name: spec.threshold for spec in evaluators}
     moments = {name: Moments() for name in thresholds}
     errors, passed = dict.fromkeys(thresholds, 0), dict.fromkeys(thresholds, 0)
@@ -94,7 +97,10 @@ def cost_of(cases: Iterable[CaseSamples]) -> Cost:
 
 
 def performance_of(cases: Iterable[CaseSamples], duration: float) -> Performance:
-    """Return the wall time of the session and the percentiles of sample latency, in seconds."""
+    """Return the session's wall time (`duration`) and the percentiles of the sample latencies.
+
+    All times are in seconds. Reused samples are left out of the percentiles.
+    """
     latencies = sorted(
         sample.latency
         for case in cases
@@ -106,9 +112,9 @@ def performance_of(cases: Iterable[CaseSamples], duration: float) -> Performance
 
 
 def results_of(cases: Sequence[CaseSamples], status: Status, cause: Cause, message: str) -> Results:
-    """Return the results of the session. A case is validated if all its samples passed the gate.
+    """Return the results of a test session, in which each case with samples counts as one record.
 
-    Cases without samples are ignored.
+    A case is validated if all its samples passed the quality gate, and failed if a sample is lost.
     """
     cases = [case for case in cases if case.samples]
     validated = sum(all(s.passed for s in case.samples) for case in cases)

@@ -1,8 +1,8 @@
-"""A queue of draws. It draws samples concurrently in the background, each once, while the caller
-takes them one after the other.
+"""A queue that draws samples concurrently in the background while the caller takes them one by one.
 
-The queue keeps the order of the draws. It draws only a limited number of samples ahead of the
-caller, so a caller that stops at the first failure does not pay for all draws.
+A draw is a request for one sample. Each draw is made once, and draws begin in the order of the
+queue. The queue draws only a limited number of samples ahead of the caller. A caller that stops at
+the first failure therefore does not pay for all draws.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 POLL = 0.01  # seconds between two checks for samples of other processes
-ORPHAN_ROUNDS = 50  # checks until the queue tries to take over unfinished draws
-AHEAD = 4  # draws beyond the last taken draw, times the concurrency
+ORPHAN_ROUNDS = 50  # checks before the queue tries to take over draws of other processes
+AHEAD = 4  # draws beyond the last taken draw, as a multiple of the concurrency
 COST_TOLERANCE = 1e-12  # USD; a smaller difference is a rounding error
 
 
 class SampleQueue:
     """Draws samples in a background thread until it is closed.
 
-    `find_known` finds samples that do not need a draw. The queue calls `on_drawn` in its thread for
-    each drawn sample, and awaits `closing` (gateways) at the end. If `board` is None, no other
-    process shares the draws.
+    `find_known` returns samples that already exist and need no draw. The queue calls `on_drawn` in
+    its thread for each drawn sample. At the end, it awaits the functions in `closing`, which close
+    gateways. `board` shares the draws with other processes; None means that there are none.
     """
 
     def __init__(
@@ -110,14 +110,14 @@ class SampleQueue:
         return future.result()
 
     def start(self) -> None:
-        """Begin the planned draws."""
+        """Start to make the planned draws."""
         if any(not future.done() for future in self._futures.values()):
             self._loop.start()
 
     def seconds(self, name: Name) -> float | None:
         """Return the duration of a draw in seconds.
 
-        The result is None if the sample was known, or if another process drew it.
+        The result is None if no draw was needed, or if another process made the draw.
         """
         return self._seconds.get(name)
 
@@ -141,7 +141,10 @@ class SampleQueue:
         return self._outages.denied
 
     def outage(self, party: str) -> str:
-        """Return the reason why the queue no longer draws from a party, or "" if it still draws."""
+        """Return the reason why the queue stopped the draws of a party, or "" if it did not.
+
+        The draws of a party call the same provider.
+        """
         return self._outages.reason(party)
 
     def close(self, *, wait: bool = True) -> None:
@@ -162,7 +165,7 @@ class SampleQueue:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    # -- in the loop
+    # -- in the thread of the loop
 
     def _begin(self) -> None:
         if self._board is not None:
@@ -172,13 +175,14 @@ class SampleQueue:
     def _end(self, error: BaseException | None) -> None:
         if error is not None and self._board is not None:
             self._board.leave()
-        # `plan` adds a future before it reads this attribute, so that no future is overlooked.
+        # Set the error before the futures fail: `plan` adds its future before it reads the error,
+        # so one of the two threads makes the future fail.
         self._end_error = error or RuntimeError("the queue is closed")
         for future in list(self._futures.values()):
             _fail(future, self._end_error)
 
     def _pump(self) -> None:
-        """Start as many draws as the concurrency allows."""
+        """Start as many draws as the concurrency allows. End the loop if the queue is closed."""
         if not self._loop.accepts_tasks:
             return
         while self._running < self._concurrency and (draw := self._next()) is not None:
@@ -229,7 +233,7 @@ class SampleQueue:
         place = self._places[draw.name]
         if place < self._limit:
             return False
-        self._limit_reached = True  # set before the check below, because `take` may move the limit
+        self._limit_reached = True  # set before the check below: `take` may raise the limit now
         return place >= self._limit
 
     def _hurry(self, draw: Draw) -> None:
@@ -262,9 +266,9 @@ class SampleQueue:
                 with billed_to(bill):
                     sample = _with_whole_cost(await draw.call(), bill)
             except BudgetExceeded as error:
-                # A cheaper or cached call can still succeed.
+                # The party is not stopped, because a cheaper or cached call can still succeed.
                 reason, trouble = describe(error), "budget"
-            except (Denied, UserError) as error:  # UserError is an unset variable or an invalid URL
+            except (Denied, UserError) as error:  # UserError: an unset variable or invalid URL
                 reason = self._outages.deny(draw.party, error)
             else:
                 self._seconds[draw.name] = time.perf_counter() - began
@@ -278,7 +282,7 @@ class SampleQueue:
 
 
 def _fail(future: Future[Sample], error: BaseException) -> None:
-    with suppress(InvalidStateError):  # it has a result, or the other thread has set the error
+    with suppress(InvalidStateError):  # the future is already done
         future.set_exception(error)
 
 

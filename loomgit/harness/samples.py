@@ -16,9 +16,11 @@ SHOWN = 5  # the maximum number of failing replies in a test's result
 
 
 def missing_replies(cases: Sequence[CaseSamples], policy: Policy) -> tuple[Verdict, str] | None:
-    """Return a verdict and its reason if too many replies are missing to judge the test.
+    """Return a verdict and its reason if too many replies are missing to judge the test, else None.
 
-    The result is None if the share of missing replies is at most `policy.max_error_rate`.
+    Too many replies are missing if their fraction exceeds `policy.max_error_rate`. The verdict is
+    `unverified` if all replies are missing, or if all missing replies are missing from a replay.
+    Otherwise, the verdict is `error`. It is also `error` if there are no samples.
     """
     samples = [sample for case in cases for sample in case.samples]
     lost = [sample for sample in samples if sample.lost]
@@ -36,10 +38,10 @@ def missing_replies(cases: Sequence[CaseSamples], policy: Policy) -> tuple[Verdi
 
 
 def missing_scores(cases: Sequence[CaseSamples], policy: Policy) -> str | None:
-    """Return the reason why the scores are unreliable: too many replies have no score.
+    """Return a message if too many replies have no score, else None.
 
-    The result is None if the share of such replies is at most `policy.max_error_rate`. An evaluator
-    may fail for exactly the bad replies, so the mean of the other scores would be too high.
+    Too many replies have no score if their fraction exceeds `policy.max_error_rate`. The mean score
+    is then unreliable: if an evaluator fails on bad replies only, the mean is too high.
     """
     samples = [sample for case in cases for sample in case.samples if not sample.lost]
     reasons = [reason for sample in samples if (reason := sample.unjudged)]
@@ -56,7 +58,10 @@ def mean_score(cases: Sequence[CaseSamples]) -> float | None:
 
 
 def sort_key(failure: tuple[CaseSamples, Sample]) -> tuple[bool, float, bool]:
-    """Return the sort key of a failure. Unusable replies come first, then low scores, then failed
-    gates."""
+    """Return a key that sorts failures (a case and its failing sample), worst first.
+
+    Unusable replies come first. The other replies are in ascending order of their scores. If scores
+    are equal, replies that failed the quality gate come first.
+    """
     sample = failure[1]
     return sample.trouble != "product", sample.score or 0.0, sample.passed

@@ -1,4 +1,4 @@
-"""Chooses the cases of a test over many replies, batch after batch, until the test is decided."""
+"""Plans how many cases a test draws, batch after batch, until the test is decided."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from loomgit.harness.claims import Claim, Observations
     from loomgit.stats.verdicts import Verdict
 
-BATCH = 10  # cases between two tests of a claim; the e-process allows any number of tests
+BATCH = 10  # cases between two checks of a claim; a sequential test allows many checks
 AnyCase = TypeVar("AnyCase", bound="CaseSamples")
 
 
 def in_draw_order(cases: Sequence[CaseSamples]) -> list[CaseSamples]:
-    """Return the cases in the order in which they are drawn, a random order that never changes."""
+    """Return the cases in the order of drawing: pseudo-random, but the same in every run."""
     by_id = {case.id: case for case in cases}
     return [by_id[record.key] for record in shuffled([Record(0, id_, {}) for id_ in by_id])]
 
@@ -30,10 +30,11 @@ def in_draw_order(cases: Sequence[CaseSamples]) -> list[CaseSamples]:
 def drawn_cases(
     head: Collection[str], base: Collection[str], sample_size: int | None
 ) -> frozenset[str]:
-    """Return the ids of all cases, of both sides, up to the last drawn case of the head.
+    """Return the case ids of both sides, in draw order up to the last case of the head.
 
-    If a test draws only the first `sample_size` cases, the baseline's later cases do not count as
-    missing at the head.
+    `head` contains the drawn cases of the change, `base` the cases of the baseline. If the test
+    draws only the first `sample_size` cases, later cases of the baseline are left out. Otherwise,
+    they would look like removed cases.
     """
     order = [record.key for record in shuffled([Record(0, id_, {}) for id_ in {*head, *base}])]
     if sample_size is None or len(head) < sample_size:
@@ -55,11 +56,12 @@ def _max_cases(policy: Policy) -> int:
 
 
 class SamplingPlan:
-    """The plan for drawing the cases of one test, batch after batch, until all claims are decided.
+    """Plans the batches of cases that one test draws, until all its claims are decided.
 
-    Only claims about bounded means and rates can request more batches. For all other claims (a
-    spread, an extreme, a cost), the first batch is enough. If the policy has no `max_samples`,
-    there is only one batch. `observations` has the batches of each claim.
+    After the first batch, only undecided claims about bounded means and rates request another
+    batch. Other claims (about a spread, an extreme, a cost) do not. If the policy has no
+    `max_samples`, there is only one batch. `observations` has one list for each claim, with the
+    observations of each batch.
     """
 
     def __init__(
@@ -79,14 +81,14 @@ class SamplingPlan:
 
     @property
     def next_count(self) -> int:
-        """Return the number of cases to draw next, each with `policy.samples` replies, or 0 at the
-        end."""
+        """The number of cases to draw next, or 0 at the end. Each case has `policy.samples`
+        replies."""
         return self._next_count
 
     def take(self, batch: Sequence[CaseSamples]) -> None:
-        """Add the samples of the next cases, and decide whether more are needed.
+        """Add the next batch of cases, and decide whether the test needs more cases.
 
-        Raises TooSlow if matching a regular expression of a condition takes too long.
+        Raises SearchTimeout if a regular expression in a condition takes too long.
         """
         self._drawn += len(batch)
         for index, claim in enumerate(self.claims):
@@ -98,9 +100,10 @@ class SamplingPlan:
         self._next_count = min(BATCH, self._max_count - self._drawn) if is_open and batch else 0
 
     def close(self, index: int) -> Verdict | None:
-        """Return the final verdict of the sequential claim at `index`.
+        """Return the final verdict on the claim at `index`.
 
-        The result is None if the claim is not sequential or has no values.
+        The result is None if the claim has no values, or if it is not sequential (not checked after
+        each batch).
         """
         claim = self._sequential.get(index)
         try:

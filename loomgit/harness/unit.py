@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 GATE = "passes the quality gate"
 USABLE = "the reply is usable"
-GOOD = 0.95  # the assumed share of good replies in the flake rate of a contract
+GOOD = 0.95  # the assumed fraction of good replies, to compute the rate of accidental failures
 
 
 class _AssertionLine(Struct, frozen=True):
-    """One check of one reply."""
+    """The result of one check (an assertion or an expected field) for one reply."""
 
     text: str
     finding: Finding
@@ -52,13 +52,13 @@ class _Reply(Struct, frozen=True):
 
 
 def contract(case: UnitCase) -> Contract:
-    """Return the number of a test's replies, and the number of replies that must pass."""
+    """Return the contract of a test: its number of replies, and how many of them must pass."""
     samples = case.policy.samples
     return Contract(samples, samples if case.min_pass is None else case.min_pass)
 
 
 def is_decided(case: UnitCase, measured: CaseSamples) -> bool:
-    """Return whether the verdict is final, so that no further reply is needed."""
+    """Return whether further replies to the case cannot change the verdict."""
     try:
         return _outcome(case, _replies(case, measured)) != "inconclusive"
     except SearchTimeout:
@@ -72,11 +72,11 @@ def judge(
     default_policy: OnInconclusive = "point",
     strict: bool = False,
 ) -> TestResult:
-    """Judge a unit test by its drawn replies. They may be fewer than the test allows.
+    """Judge a unit test by its drawn replies. There may be fewer replies than the test allows.
 
-    An unusable reply fails. Lost replies are ignored if the other replies decide the test.
-    Otherwise too many lost replies make the verdict `error`, or `unverified` if all replies are
-    lost. `default_policy` applies to an inconclusive verdict if the test does not define a policy.
+    An unusable reply fails. Lost replies are ignored if the other replies decide the test. If they
+    do not, too many lost replies make the verdict `error`, or `unverified` if all replies are lost.
+    `default_policy` applies to an inconclusive outcome if the test does not define a rule for it.
     """
     try:
         replies = _replies(case, measured)
@@ -146,7 +146,7 @@ def _reply(case: UnitCase, measured: CaseSamples, sample: Sample) -> _Reply:
 
 
 def _lines(case: UnitCase, measured: CaseSamples, sample: Sample) -> Iterator[_AssertionLine]:
-    """Yield the checks of one reply. Raises TooSlow if matching a regular expression takes too
+    """Yield the checks of one reply. Raises SearchTimeout if a regular expression takes too
     long."""
     if sample.trouble == "product":
         yield _AssertionLine(USABLE, Finding(Answer.ABSENT, (sample.failure,)), "not usable")
@@ -169,17 +169,17 @@ def _lines(case: UnitCase, measured: CaseSamples, sample: Sample) -> Iterator[_A
 
 
 def _texts(case: UnitCase) -> list[str]:
-    """Return the texts of the lines of a test that has no replies."""
+    """Return the text of each check. It is shown if the test has no replies."""
     texts = [e.text for e in expectations(case.expected)]
     texts += [" ".join(assertion.text.split()) for assertion in case.assertions]
     return texts or [GATE]
 
 
 def _checks(case: UnitCase, replies: list[_Reply]) -> Iterator[CheckResult]:
-    """Yield the lines of all replies.
+    """Yield one result line for each check, combined over all replies.
 
-    The line of a single reply shows the value. The line of several replies shows how often the
-    check holds.
+    If there is only one reply, the line shows the reply's value. Otherwise, it shows the number of
+    replies in which the check holds.
     """
     by_text: dict[str, list[_AssertionLine]] = {}
     for reply in replies:

@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 
 class Absent(Struct, frozen=True):
-    """A value that is missing in the reply. This counts against the reply."""
+    """A value that is missing because the reply does not contain it. The reply is at fault."""
 
     reason: str
 
 
 class Unmeasured(Struct, frozen=True):
-    """A value that was not measured. This does not count for or against the reply."""
+    """A value that was not measured. It is neither evidence for the reply nor against the reply."""
 
     reason: str
 
@@ -36,7 +36,10 @@ ValueLookup: TypeAlias = "Callable[[Name], LookupResult]"
 
 
 def values_of_sample(case: CaseSamples, sample: Sample) -> ValueLookup:
-    """Return the lookup of values in one reply. All scores of an unusable reply are 0."""
+    """Return a function that looks up the value of a name in one reply.
+
+    All scores of an unusable reply are 0.
+    """
 
     def find(name: Name) -> LookupResult:
         match name.root:
@@ -62,9 +65,9 @@ def values_of_sample(case: CaseSamples, sample: Sample) -> ValueLookup:
 
 
 def values_of_run(run: Run) -> ValueLookup:
-    """Return the lookup of values in one run of a pipeline.
+    """Return a function that looks up the value of a name in one run of a pipeline.
 
-    `score.NAME` is the mean of the evaluator with this name.
+    `score.NAME` is the mean score of the evaluator with this name.
     """
 
     def find(name: Name) -> LookupResult:
@@ -135,15 +138,15 @@ def _latency(sample: Sample) -> LookupResult:
     if sample.latency is not None:
         return sample.latency
     if sample.trouble == "product" and not sample.cached:
-        return math.inf  # an abandoned call has no latency
+        return math.inf  # the call was abandoned, so its latency exceeds every limit
     return Unmeasured("the reply came from the cache: its time was not measured")
 
 
 def find_value(root: JsonMapping, name: Name, noun: str) -> Json | Absent:
-    """Return the value at the path of a dotted name. A number in the path is an index in a list,
-    from 0.
+    """Return the value in `root` at the path of a dotted name, or Absent if there is no value.
 
-    `noun` is the word for `root` in the reason of an absent value.
+    A number in the path is a list index (from 0). `noun` is the word for `root` in the reason of
+    the Absent value.
     """
     value, depth = _follow(root, name.path)
     if depth < len(name.path):
@@ -153,12 +156,12 @@ def find_value(root: JsonMapping, name: Name, noun: str) -> Json | Absent:
 
 
 def has_path(root: JsonMapping, path: Sequence[str]) -> bool:
-    """Whether a value exists at the path."""
+    """Return whether `root` has a value at the path. Numbers in the path are list indices."""
     return _follow(root, path)[1] == len(path)
 
 
 def _follow(root: JsonMapping, path: Sequence[str]) -> tuple[Json | Mapping[str, Json], int]:
-    """Return the value at the longest existing part of the path, and the number of steps to it."""
+    """Follow the path as far as it exists. Return the last value and the number of steps."""
     value: Json | Mapping[str, Json] = root
     for depth, step in enumerate(path):
         if isinstance(value, Mapping) and step in value:

@@ -17,10 +17,10 @@ _WORST_FIRST: tuple[Verdict, ...] = ("fail", "error", "unverified", "inconclusiv
 def inconclusive_policy(
     policy: Policy, default_policy: OnInconclusive = "point", *, strict: bool = False
 ) -> OnInconclusive:
-    """Return the policy for inconclusive verdicts.
+    """Return the rule for inconclusive outcomes of a test: `point`, `warn` or `fail`.
 
-    If the test defines a policy, this policy applies. Otherwise it is `fail` if the test or the
-    invocation is strict, else `default_policy`.
+    The test's own `on_inconclusive` takes precedence. If it is None, the rule is `fail` if the test
+    or the invocation is strict, else `default_policy`.
     """
     if policy.on_inconclusive is not None:
         return policy.on_inconclusive
@@ -28,9 +28,11 @@ def inconclusive_policy(
 
 
 def settle(outcome: Outcome, *, holds: bool, inconclusive: OnInconclusive) -> tuple[Verdict, bool]:
-    """Return the verdict, and whether the verdict is weak.
+    """Return the verdict for an outcome, and whether the verdict is weak.
 
-    A weak verdict follows from the estimate alone (`holds`), because the outcome is inconclusive.
+    If the outcome is inconclusive, `inconclusive` is the rule: `warn` returns `inconclusive`,
+    `fail` returns `fail`, and `point` returns a weak verdict. A weak verdict depends only on
+    `holds`: whether the point estimate satisfies the claim.
     """
     if outcome != "inconclusive" or inconclusive == "warn":
         return outcome, False
@@ -40,12 +42,15 @@ def settle(outcome: Outcome, *, holds: bool, inconclusive: OnInconclusive) -> tu
 
 
 def worst(verdicts: Iterable[Verdict]) -> Verdict:
-    """Return the worst verdict of the parts, or `pass` if there are no parts."""
+    """Return the worst of the verdicts, or `pass` if there are no verdicts."""
     return min(verdicts, key=_WORST_FIRST.index, default="pass")
 
 
 def blocks(verdict: Verdict, *, strict: bool = False) -> bool:
-    """Return whether a test with this verdict makes the invocation fail."""
+    """Return whether a test with this verdict makes the invocation fail.
+
+    Normally, only `fail` and `error` do. If `strict` is true, every verdict except `pass` does.
+    """
     if verdict == "pass":
         return False
     return strict or verdict in ("fail", "error")

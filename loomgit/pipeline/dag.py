@@ -1,6 +1,6 @@
 """The dependency graph of the pipelines, and the expressions that select pipelines from the graph.
 
-An expression contains terms such as `+name` and `state:modified+`. The module is pure.
+An expression contains terms such as `+name` and `state:modified+`. The module reads no files.
 """
 
 from __future__ import annotations
@@ -22,14 +22,18 @@ STATES = ("modified",)
 
 
 class Dag(Struct, frozen=True):
-    """The pipelines by name, each with its direct sources. Every source is also a key."""
+    """The dependency graph of the pipelines.
+
+    `sources` maps each pipeline to its sources: the pipelines on which it depends directly. Every
+    source is also a key.
+    """
 
     sources: Mapping[str, frozenset[str]]
 
     def find_cycle(self) -> tuple[str, ...]:
         """Return pipelines that form a cycle, or an empty tuple if the graph has no cycle.
 
-        Each pipeline depends on the next one. The first pipeline is repeated at the end.
+        Each pipeline depends on the next pipeline. The first pipeline is repeated at the end.
         """
         try:
             TopologicalSorter(self.sources).prepare()
@@ -40,9 +44,9 @@ class Dag(Struct, frozen=True):
         return ()
 
     def order(self, names: Collection[str]) -> list[str]:
-        """Return the given pipelines by name, but each pipeline after its sources.
+        """Sort the given pipelines so that each pipeline follows its sources.
 
-        The graph must have no cycle.
+        Pipelines at the same depth of the graph are sorted by name. The graph must have no cycle.
         """
         sorter = TopologicalSorter(self.sources)
         sorter.prepare()
@@ -95,9 +99,11 @@ class Term(Struct, frozen=True):
 
 
 def parse_selection(expression: str) -> tuple[tuple[Term, ...], ...]:
-    """Parse an expression into a union (separated by spaces) of intersections (by commas).
+    """Parse an expression such as `a state:modified,tag:daily`.
 
-    Raises UserError for an invalid term.
+    Spaces separate the parts of a union, and commas separate terms that a pipeline must all match.
+    The result has one tuple of terms for each part. Raises UserError for an empty expression or an
+    invalid term.
     """
     unions = [word.split(",") for word in expression.split()]
     if not unions:
@@ -126,9 +132,10 @@ def _parse_term(word: str) -> Term:
 
 
 class SelectionFacts(Struct, frozen=True):
-    """The facts that expressions refer to.
+    """The data that expressions refer to, by pipeline name.
 
-    They are the tags of each pipeline, and the differences of each modified pipeline.
+    `tags` contains the tags of each pipeline. `modified` contains only the modified pipelines, each
+    with its differences as text.
     """
 
     tags: Mapping[str, Collection[str]]
@@ -138,9 +145,9 @@ class SelectionFacts(Struct, frozen=True):
 def select(
     dag: Dag, expression: Iterable[Sequence[Term]], facts: SelectionFacts
 ) -> dict[str, tuple[str, ...]]:
-    """Return the pipelines that match an expression, each with the reasons.
+    """Return the names of the pipelines that match an expression, each with the reasons as text.
 
-    Raises UserError for an unknown name.
+    Raises UserError for an unknown pipeline name.
     """
     selected: dict[str, tuple[str, ...]] = {}
     for terms in expression:
@@ -152,7 +159,7 @@ def select(
 
 
 def _select_term(dag: Dag, term: Term, facts: SelectionFacts) -> dict[str, list[str]]:
-    """Return the pipelines that match a term, each with the reasons."""
+    """Return the names of the pipelines that match a term, each with the reasons as text."""
     roots = _roots(dag, term, facts)
     selected: dict[str, list[str]] = {name: [reason] for name, reason in roots.items()}
     for root in roots:
@@ -166,7 +173,7 @@ def _select_term(dag: Dag, term: Term, facts: SelectionFacts) -> dict[str, list[
 
 
 def _roots(dag: Dag, term: Term, facts: SelectionFacts) -> dict[str, str]:
-    """Return the pipelines that match a term without its `+`, each with the reason."""
+    """Return the pipelines that match a term if its `+` signs are ignored, each with the reason."""
     if term.method == "state":
         return {name: f"modified: {', '.join(diffs)}" for name, diffs in facts.modified.items()}
     if term.method == "tag":

@@ -17,17 +17,17 @@ if TYPE_CHECKING:
     from loomgit.domain.values import Json
 
 MILLION = 1_000_000
-BYTES_PER_TOKEN = 4  # of English text
-DEFAULT_REPLY_TOKENS = 250  # tokens; the assumption if nothing is known about a reply
+BYTES_PER_TOKEN = 4  # the typical value for English text
+DEFAULT_REPLY_TOKENS = 250  # the assumed length if nothing is known about a model's replies
 WORDS = "some words that a model might write here"
-ITEMS = 3  # in an example list
+ITEMS = 3  # the length of an example list
 
 
 class PlannedCall(Struct, frozen=True):
-    """One request of the sample.
+    """One sampled request of a planned run.
 
-    It has its input tokens, the token limit and the schema of its reply, and `kept`: whether the
-    cache has a reply.
+    `input` is its number of tokens. `max_tokens` and `schema` are the limit and the schema for the
+    reply, None if there are none. `kept` is true if the cache contains a reply.
     """
 
     model: str
@@ -44,11 +44,12 @@ def estimate_stage(
     replies: Callable[[str], ReplySize | None],
     price: Callable[[str, int], Price | None],
 ) -> tuple[StageEstimate, ...]:
-    """Return the estimated calls and cost of a stage, one estimate for each model.
+    """Estimate the calls and the cost of a stage. The result has one estimate for each model.
 
-    `share` is the number of all requests divided by the number of sampled requests. `replies`
-    returns the size of earlier replies of a model. `price` returns the price of a model for a
-    prompt of the given number of tokens.
+    `calls` are sampled requests. `share` is the number of all requests divided by the number of
+    sampled requests. `replies` returns the size of a model's earlier replies, None if there are
+    none. `price` returns the price of a model for a prompt with a given number of tokens, None if
+    the price is unknown.
     """
     estimates = []
     for model in dict.fromkeys(call.model for call in calls):
@@ -76,10 +77,10 @@ def estimate_stage(
 
 
 def _assume_size(calls: Sequence[PlannedCall]) -> ReplySize:
-    """Return the assumed size of a reply if no earlier reply exists.
+    """Return the assumed size of the replies to `calls` if no earlier reply exists.
 
-    It is the token limit if all calls have one, else the size of an example of the schema, else a
-    constant.
+    If all calls have a token limit, it is the mean limit. Otherwise, if all calls have a schema, it
+    is the mean size of an example value. Otherwise, it is DEFAULT_REPLY_TOKENS.
     """
     limits = [call.max_tokens for call in calls if call.max_tokens]
     if len(limits) == len(calls):
@@ -92,10 +93,11 @@ def _assume_size(calls: Sequence[PlannedCall]) -> ReplySize:
 
 
 def mean_reply_size(runs: Iterable[Run], stage: str, model: str) -> ReplySize | None:
-    """Return the mean length in tokens of the paid replies in runs that called `model`.
+    """Return the mean length in tokens of the replies that `model` gave at a stage of earlier runs.
 
-    The runs must have used this exact id. The result is None if no such reply exists. A run without
-    counts by model counts only if all of its tokens belong to the transform.
+    Only paid replies are used, and `model` must be the exact id in the requests. A run that does
+    not store its cost by model is used only if all its tokens belong to the transform. The result
+    is None if there are no replies.
     """
     calls = output = counted_runs = 0
     for run in runs:
@@ -119,7 +121,7 @@ def mean_reply_size(runs: Iterable[Run], stage: str, model: str) -> ReplySize | 
 def example_value(schema: JsonMapping, root: JsonMapping | None = None) -> Json:
     """Return an example value for a JSON Schema, about as long as a value in a model's reply.
 
-    `root` is the schema that contains the `$defs`; by default `schema` itself.
+    `root` is the schema that contains the `$defs`. None means `schema` itself.
     """
     root = schema if root is None else root
     options = schema.get("enum")
@@ -147,7 +149,10 @@ def example_value(schema: JsonMapping, root: JsonMapping | None = None) -> Json:
 
 
 def _resolve(schema: JsonMapping, root: JsonMapping) -> JsonMapping | None:
-    """Return the target of a reference, or the first of several choices; None for other schemas."""
+    """Return the schema that `schema` refers to, or None.
+
+    It is the target of `$ref`, or the first schema in `anyOf`, `oneOf` or `allOf`.
+    """
     reference, definitions = schema.get("$ref"), root.get("$defs")
     if isinstance(reference, str) and isinstance(definitions, dict):
         target = definitions.get(reference.rpartition("/")[2])

@@ -1,4 +1,4 @@
-"""The evaluate stage: every configured evaluator scores an output. Then the gate decides."""
+"""The evaluate stage: evaluators score an output, then the gate accepts or rejects the output."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 
 
 class Panel:
-    """The evaluators and the gate of a pipeline; `sample` is the share of evaluated records."""
+    """The evaluators and the quality gate of a pipeline.
+
+    `sample` is the fraction of records to evaluate (1.0 means all records).
+    """
 
     def __init__(
         self,
@@ -44,7 +47,7 @@ class Panel:
         return tuple(spec.name for spec, _ in self._evaluators)
 
     def selects(self, record: Record) -> bool:
-        """Whether the record is in the evaluated share.
+        """Return whether the record is to be evaluated.
 
         The decision depends only on the record's key, so it is the same in every run.
         """
@@ -61,9 +64,9 @@ class Panel:
     async def judge(
         self, record: Record, output: Output
     ) -> tuple[tuple[Assessment, ...], RecordFailure | None]:
-        """Return the assessments of an output, and a failure if the gate rejects the output.
+        """Return the assessments of an output, and a failure (or None) if the gate rejects it.
 
-        Raises Denied.
+        Raises Denied if the provider of a judge denies all calls.
         """
         subject = EvaluationInput(
             record.input, output.fields, latency=output.latency, cost=output.cost
@@ -117,10 +120,10 @@ async def _assess(
 
 
 def _trouble_of(error: ModelError | EvaluatorFailure) -> Trouble:
-    """Return the cause of a missing score.
+    """Return the cause of a missing score, or "" if the evaluator itself is the cause.
 
-    If the judge gives no verdict, the failure is one of infrastructure, because the output was not
-    measured.
+    If a judge gives no usable answer, the cause is `infrastructure`, because the failure is no
+    evidence about the output.
     """
     if isinstance(error, EvaluatorFailure) and not isinstance(error, JudgeFailure):
         return "product" if error.product else ""

@@ -17,7 +17,10 @@ class RunStarted(Struct, frozen=True):
 
 
 class Extracted(Struct, frozen=True):
-    """All records are in the spool, including the `refused` ones; `seconds` is wall time."""
+    """All rows are extracted. `records` is their number, including the `refused` rows.
+
+    `seconds` is the wall time of the extraction.
+    """
 
     records: int
     refused: int
@@ -25,9 +28,9 @@ class Extracted(Struct, frozen=True):
 
 
 class BatchLoaded(Struct, frozen=True):
-    """`done` of `total` records are complete.
+    """A batch is loaded, so `done` of `total` records are complete.
 
-    `cost` is the cost so far in USD, None if it is unknown.
+    `cost` is the cost of the run so far in USD, None if it is unknown.
     """
 
     done: int
@@ -42,7 +45,7 @@ class Warned(Struct, frozen=True):
 
 
 class RunFinished(Struct, frozen=True):
-    """The run has ended. `run` is its record, and `hint` is advice about the end of the run."""
+    """The run has ended. `run` is the run record, and `hint` is advice for the user, or None."""
 
     run: Run
     hint: str | None = None

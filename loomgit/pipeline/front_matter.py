@@ -8,7 +8,7 @@ _FRONT = re.compile(r"\A---[ \t]*\n(.*?)^---[ \t]*(?:\n|\Z)", re.DOTALL | re.MUL
 
 
 def split_front_matter(text: str) -> tuple[str, int, str]:
-    """Return the YAML of the metadata, its number of lines, and the body.
+    """Return the metadata (YAML), the number of lines of the front matter, and the body.
 
     The number includes the `---` lines. If the text has no front matter, the YAML is "" and the
     number is 0.

@@ -30,11 +30,12 @@ def loaded_row(
     output: JsonMapping,
     lineage: JsonMapping,
 ) -> JsonObject:
-    """Return the row to load: key fields, output fields, included input fields.
+    """Return the row to load: key fields, output fields, and the input fields in `load.include`.
 
-    The key fields come from the record, even if the output has fields with the same names. If there
-    is a load schema, the row contains only the output fields in the schema. A record without a key
-    is identified by its hash, `identity`.
+    The key fields come from the record, even if the output has fields with the same names. If `key`
+    is empty, the hash `identity` is the only key field. If the load schema has properties, the row
+    contains only the output fields in the schema. If `load.lineage_columns` is true, the columns in
+    `lineage` and the identity are added.
     """
     row: JsonObject = {name: record[name] for name in key} or {HASH_KEY: identity}
     properties = load.schema.get("properties") if load.schema is not None else None
@@ -50,9 +51,9 @@ def loaded_row(
 
 
 def example_output(output: JsonMapping | None) -> JsonObject:
-    """Return an example value for each declared field.
+    """Return an example value for each field in the JSON Schema `output`.
 
-    The value is null if the field does not have exactly one type.
+    The value is null if the field does not have exactly one type (apart from null).
     """
     properties = (output or {}).get("properties")
     if not isinstance(properties, dict):

@@ -1,7 +1,8 @@
-"""Bounded concurrency that keeps order: N workers on one iterator, results in the iterator's order.
+"""A pool of workers that process the items of an iterator and keep the order of the results.
 
 Each worker takes the next item when it is free, so a slow item does not block the other workers.
-A result waits only for earlier results. At most `window` results wait, so memory is bounded.
+A result is yielded after all earlier results. Memory is bounded, because at most `window` items are
+in progress or have results that wait.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ Result = TypeVar("Result")
 
 
 class OrderedPool(Generic[Item, Result]):
-    """Applies `work` to the items, `concurrency` at a time.
+    """Applies `work` to the items, at most `concurrency` of them at the same time.
 
-    `window` bounds the number of items that are in progress or wait for earlier results.
+    `window` is the maximum number of items that are in progress or wait for earlier results. A
+    smaller window than `concurrency` has no effect.
     """
 
     def __init__(
@@ -80,7 +82,10 @@ class OrderedPool(Generic[Item, Result]):
             await asyncio.gather(*workers, return_exceptions=True)
 
     async def _raise_first(self, workers: list[asyncio.Task[None]]) -> None:
-        """Raise the error of a failed worker. The results of the other workers become leftovers."""
+        """Raise the error of the first failed worker, if any.
+
+        For a LoomError, the other workers finish first, and their results become leftovers.
+        """
         for worker in workers:
             if worker.done() and (error := worker.exception()) is not None:
                 if isinstance(error, LoomError):

@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 
     from loomgit.domain.values import Json, JsonMapping
 
-TEXT_FIELD = "text"  # the only field of an output that is not JSON
+TEXT_FIELD = "text"  # the only field of the output if the reply is not JSON
 
 
 class OutputReader:
     """Turns replies into outputs.
 
-    With a schema, the answer must match the schema. Without a schema, the only JSON object in the
-    reply is the output. A reply without an object becomes the field `text`, unless it begins like
-    an object.
+    If there is a schema, a JSON object in the reply must match it. If there is no schema, the only
+    JSON object in the reply is the output. If no object can be read, the text of the reply becomes
+    the field `text`, except that a reply that begins like an object is an error.
     """
 
     def __init__(self, schema: JsonMapping | None) -> None:
@@ -30,7 +30,7 @@ class OutputReader:
         self._validator = None if schema is None else compile_schema(schema)
 
     def read(self, text: str) -> ParsedReply:
-        """Return the fields of the output as the `value`, or the reply's error as the `fault`."""
+        """Parse a reply. The result has the output fields as `value`, or the error as `fault`."""
         validator = self._validator
         if validator is not None:
             answer = read_answer(text, lambda value: describe_faults(validator, value))
@@ -54,10 +54,9 @@ def compile_schema(schema: JsonMapping) -> jsonschema_rs.Validator:
 
 
 def describe_faults(validator: jsonschema_rs.Validator, value: Json) -> str:
-    """Return the differences between a value and the schema; empty if the value is valid.
+    """Return the differences between a value and the schema as text, or "" if the value is valid.
 
-    The differences are in the validator's order. The format is
-    `confidence: 1.2 is greater than ...; ...`.
+    The differences are in the validator's order: `confidence: 1.2 is greater than ...; ...`.
     """
     faults = []
     for error in validator.iter_errors(value):

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from loomgit.domain.records import Record
 
 REGULAR_FILE_MODE = "100644"  # Git's mode of a regular file that is not executable
-# This number increases when Loom evaluates the same inputs differently or sends a different prompt.
+# Increase this number if Loom evaluates the same inputs differently or sends a different prompt.
 EVALUATION_FORMAT = 3
 
 
@@ -42,11 +42,12 @@ class ModelParameters(Struct, frozen=True):
 class Plan(Struct, frozen=True):
     """One pipeline, ready to run.
 
-    `documents`, `code` and `files` map paths to blobs: the files that retrieval searches, the
-    source and data files of the Python evaluators, and the other files that the pipeline depends
-    on. `modes` maps a path to Git's mode of the file, if the mode is not REGULAR_FILE_MODE. `model`
-    and `judge` are ids as configured; `judge` is None if no evaluator calls a judge. `endpoints`
-    (by model name) and `judge_endpoint` contain the connection settings that can change a reply.
+    `documents`, `code` and `files` map paths to Git blob ids. `documents` are the files that
+    retrieval searches, `code` the source and data files of the Python evaluators, and `files` the
+    other files that the pipeline depends on. `modes` maps a path to Git's mode of the file, if the
+    mode is not REGULAR_FILE_MODE. `model` and `judge` are ids as configured; `judge` is None if no
+    evaluator calls a judge model. `endpoints` (by model name) and `judge_endpoint` contain the
+    connection settings that can change a reply.
     """
 
     pipeline: Pipeline
@@ -66,7 +67,7 @@ class Plan(Struct, frozen=True):
 
     @property
     def sampling(self) -> ModelParameters:
-        """The model and its parameters; a pinned snapshot is part of the model id."""
+        """The model and its parameters. A pinned snapshot (`model_version`) is part of the id."""
         transform = self.pipeline.transform
         pinned = transform.model_version
         model = f"{self.model}-{pinned}" if pinned else self.model
@@ -75,7 +76,7 @@ class Plan(Struct, frozen=True):
         )
 
     def parameters(self) -> dict[str, object]:
-        """Return the parameters of the model and of the templates, without the file contents."""
+        """Return the model's parameters, the template variables (`vars`) and the judge, by name."""
         transform = self.pipeline.transform
         return {
             "temperature": transform.temperature,
@@ -87,10 +88,10 @@ class Plan(Struct, frozen=True):
         }
 
     def question(self) -> dict[str, object]:
-        """Return the definition of the evaluation.
+        """Return the evaluation settings: format number, evaluators, evaluator code, and judge.
 
-        Results with different definitions are not comparable. The definition does not contain
-        thresholds, weights and gates, because they do not change scores.
+        Results with different evaluation settings are not comparable. The settings do not contain
+        thresholds, weights and gates, because these do not change scores.
         """
         return {
             "format": EVALUATION_FORMAT,
@@ -100,18 +101,19 @@ class Plan(Struct, frozen=True):
         }
 
     def judging(self) -> dict[str, object]:
-        """Return the definition of the evaluation and the connection settings of the judge.
+        """Return the evaluation settings (see `question`) and the judge's connection settings.
 
-        A change to any of them can weaken the evaluation to get better scores.
+        A change to any of these settings can make the evaluation more lenient.
         """
         return {**self.question(), "judge_endpoint": dict(self.judge_endpoint) or None}
 
     def fingerprint(self) -> str:
-        """sha256 of everything that can change an output or a score, without the records.
+        """Return the SHA-256 of all settings and files that can change an output or a score.
 
-        It contains only the settings of the pipeline file that affect a result, so a new
-        description does not change it. Thresholds, weights and gates do not change it either,
-        because they also apply to stored scores.
+        The records are not included. A setting of the pipeline file that cannot affect a result,
+        such as the description, does not change the fingerprint. Thresholds, weights and gates
+        change it only if failed records are retried or have a fallback. Otherwise, they can be
+        applied to stored scores.
         """
         transform, evaluate = self.pipeline.transform, self.pipeline.evaluate
         others = {path: blob for path, blob in self.files.items() if path != self.pipeline.path}
@@ -151,21 +153,22 @@ class Plan(Struct, frozen=True):
         }
 
     def _retrieval(self) -> dict[str, object]:
-        """Return the settings and documents of retrieval.
+        """Return the settings of retrieval and the documents that it searches.
 
-        The mapping is empty if the pipeline has no retrieval.
+        The result is empty if the pipeline has no retrieval.
         """
         retrieve = self.pipeline.transform.retrieve
         if retrieve is None and not self.documents:
             return {}
-        # The globs are left out, because only the matching files can change a result.
+        # The glob patterns are left out, because only the files that match can change a result.
         settings = None if retrieve is None else {**asdict(retrieve), "documents": ()}
         return {"retrieve": settings, "documents": sorted(self.documents.items())}
 
     def _replacement(self) -> dict[str, object]:
-        """Return the settings that can replace a failed record's result.
+        """Return the settings for retries or the fallback after a record has failed.
 
-        The mapping is empty if there are no such settings.
+        They include the gate, which decides whether a record fails. The result is empty if there
+        are neither retries nor a fallback.
         """
         load, evaluate = self.pipeline.load, self.pipeline.evaluate
         if load.on_failure == "retry":
@@ -178,9 +181,9 @@ class Plan(Struct, frozen=True):
         return {**settings, "policy": policy, "gate": asdict(evaluate.gate)}
 
     def dependencies(self) -> dict[str, tuple[str, str]]:
-        """Git's mode and the blob id of every file that the pipeline depends on, by path.
+        """Return Git's mode and the blob id of every file that the pipeline depends on, by path.
 
-        A file that is pinned to a version has the blob of that version.
+        If a file is pinned to a version, the blob id is that of the version.
         """
         blobs = {self.prompt.path: self.prompt.blob}
         blobs |= {version.path: version.blob for version in self.context.values()}
@@ -193,7 +196,7 @@ class Plan(Struct, frozen=True):
         }
 
     def scope(self) -> str:
-        """sha256 of the modes, blobs and paths of the pipeline's files."""
+        """Return the SHA-256 of the modes, blob ids and paths of the pipeline's files."""
         return digest([(*entry, path) for path, entry in self.dependencies().items()])
 
     def config(self) -> RunConfig:
@@ -213,8 +216,8 @@ class Plan(Struct, frozen=True):
 def case_identifier(plan: Plan) -> Callable[[Record], tuple[str, str]]:
     """Return a function that maps a record to the key and the definition of its case.
 
-    The key is a hash of everything that can change the scores. The definition is a hash of the
-    question only: input, evaluators, judge.
+    The key is a hash of everything that can change the scores. The definition is a hash of only the
+    input and the evaluation settings (`Plan.question`).
     """
     fingerprint, question = plan.fingerprint(), digest(plan.question())
 

@@ -1,7 +1,8 @@
-"""Prompts: Jinja2 templates in a sandbox, with strict names. Records are data, never templates.
+"""Prompts: Jinja2 templates in a sandbox. Each undefined variable is an error.
 
-Front matter (`---` YAML `---`) is metadata, and Loom does not send it to the model. Its lines
-count in error messages, so that the line numbers match those of an editor.
+The text of a record is never interpreted as a template. Front matter (`---` YAML `---`) is metadata
+that Loom does not send to the model. Line numbers in error messages include the lines of the front
+matter, so that they match the line numbers in an editor.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 ROOTS = ("input", "context", "vars")
 SHOWN_FIELDS = 12
 _NO_ATTRIBUTE = re.compile(r"has no attribute '([^']*)'")
-# Errors that the expressions of a template can raise: a filter on a wrong type, a division by zero.
+# Errors that expressions in a template can raise, such as a division by zero.
 _EXPRESSION_ERRORS = (
     TemplateError,
     TypeError,
@@ -54,9 +55,9 @@ class _RefusedInclude(SecurityError):
 
 
 class _PromptEnvironment(LimitedEnvironment):
-    """A sandbox in which a field of a record takes precedence over a method of `dict`.
+    """A sandbox in which the fields of a record take precedence over the methods of `dict`.
 
-    `input.items` is the field `items` of a record that has such a field, not the method.
+    If a record has a field `items`, `input.items` is this field and not the method `dict.items`.
     """
 
     def getattr(self, obj: object, attribute: str) -> object:
@@ -68,10 +69,10 @@ class _PromptEnvironment(LimitedEnvironment):
 class Prompt:
     """A compiled prompt.
 
-    `include` reads the included templates at the prompt's own version. It returns None if the
-    template does not exist, and raises UserError if the project does not allow the inclusion.
-    Raises ProblemsFound if the template is invalid, or if an included template is missing or not
-    allowed.
+    `include` reads an included template at the prompt's own version. It returns None if the
+    template does not exist, and raises UserError if the project does not allow the inclusion. The
+    constructor raises ProblemsFound if the prompt is invalid, or if an included template is missing
+    or not allowed.
     """
 
     def __init__(
@@ -119,7 +120,11 @@ class Prompt:
         return source
 
     def _load_named(self, name: str) -> tuple[str, str, Callable[[], bool]] | None:
-        """Return the source of a template for Jinja, with the file name for tracebacks."""
+        """Return a template for Jinja's loader: source, file name for tracebacks, and a function.
+
+        The function reports that the source is up to date. The result is None if the template does
+        not exist.
+        """
         source = self._load(name)
         return None if source is None else (source, name, lambda: True)
 
@@ -145,9 +150,10 @@ class Prompt:
     def check(
         self, *, context: Iterable[str], variables: Iterable[str], fields: Iterable[str] | None
     ) -> list[Problem]:
-        """Return the problems with variables of the prompt that are not defined.
+        """Return a problem for each variable in the prompt that is not defined.
 
-        If `fields` is None, the fields of the record are not checked.
+        `context`, `variables` and `fields` are the defined names below `context`, `vars` and
+        `input`. If `fields` is None, the fields of the record are not checked.
         """
         known = {
             "context": sorted(context),
@@ -157,7 +163,7 @@ class Prompt:
         problems = [
             problem for ref in self.references if (problem := _problem(ref, known)) is not None
         ]
-        return list(dict.fromkeys(problems))  # several uses in one line count as one problem
+        return list(dict.fromkeys(problems))  # several uses in one line are one problem
 
     def render(
         self,
@@ -168,7 +174,7 @@ class Prompt:
     ) -> str:
         """Return the text to send to the model.
 
-        Raises RenderFailure. Its text names the prompt, the line and the variable.
+        Raises RenderFailure, with the prompt, the line and the reason in its text.
         """
         self._environment.start()
         try:
@@ -186,7 +192,7 @@ class Prompt:
             raise RenderFailure(f"{self._where(error)}: {reason}") from error
 
     def _where(self, error: BaseException) -> str:
-        """Return the template line that raised an error.
+        """Return the position in a template that raised an error, as `path:line`.
 
         The line comes from the traceback, in which Jinja replaces compiled lines by template lines.
         """
@@ -228,7 +234,10 @@ def _problem(reference: Reference, known: Mapping[str, Sequence[str] | None]) ->
 
 
 def _undefined_reason(message: str, record: JsonMapping) -> str:
-    """Return Jinja's message `'dict object' has no attribute 'x'` in terms of the record."""
+    """Return the reason why a variable is undefined, in one line.
+
+    Jinja's message `'dict object' has no attribute 'x'` becomes `the record has no field 'x'`.
+    """
     match = _NO_ATTRIBUTE.search(message)
     if not match:
         return _one_line(message)

@@ -10,7 +10,10 @@ if TYPE_CHECKING:
 
 
 def render_record_line(outcome: RecordOutcome, quarantined: bool) -> JsonObject:
-    """Return the line of a record: its outcome and the reasons, without its input."""
+    """Return a record's line as a JSON object: the outcome and its reasons, but not the input.
+
+    `quarantined` is true if the run writes rejected records to the quarantine.
+    """
     output, failure = outcome.output, outcome.failure
     status = "loaded" if failure is None else "quarantined" if quarantined else "skipped"
     line: JsonObject = {

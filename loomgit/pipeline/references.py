@@ -1,4 +1,4 @@
-"""Find the variables that a template uses, without rendering, for checks before a run."""
+"""Find the variables that a template uses, for checks before a run. Nothing is rendered."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _DEFINED = ("defined", "undefined")
 
 
 class Reference(Struct, frozen=True):
-    """A use of a variable that the template does not define.
+    """A use of a variable that the template itself does not define, such as `input.review`.
 
-    It has the variable's root (`input`), its name (`review`), and its position in the file. `name`
-    is None if the template uses the whole root or computes the name.
+    `root` is `input`, and `name` is `review`. `name` is None if the template uses the whole root or
+    computes the name. `place` is the position in the file.
     """
 
     root: str
@@ -38,7 +38,7 @@ class Reference(Struct, frozen=True):
 
 
 class Template(Struct, frozen=True):
-    """The text of a template, with its path and the number of lines before it in its file."""
+    """The text of a template. `shift` is the number of lines before the text in its file."""
 
     path: str
     text: str
@@ -57,14 +57,15 @@ class Template(Struct, frozen=True):
 def find_references(
     environment: Environment, template: Template, load: Callable[[str], str | None]
 ) -> Iterator[Reference]:
-    """Yield all references of a template and of its included templates, in order of appearance.
+    """Yield the references in a template, then those in the templates that it includes.
 
-    An included template counts only if its name is constant. Variables that are only tested
-    (`is defined`) or have a default are left out. Raises Jinja's TemplateSyntaxError, and
-    TemplateNotFound if `load` returns None for an included name.
+    Included templates with computed names are skipped. Variables that are only tested
+    (`is defined`) or have a default are left out. `load` returns the text of an included template,
+    or None if it does not exist. Raises Jinja's TemplateSyntaxError, and TemplateNotFound if a
+    required template does not exist.
     """
     seen: set[str] = set()
-    guarded: set[tuple[str, str | None]] = set()  # a test also covers the included templates
+    guarded: set[tuple[str, str | None]] = set()  # tested before; also in included templates
     pending = [template]
     while pending:
         current = pending.pop(0)
@@ -102,9 +103,10 @@ def _references(
 
 
 def _names_below(tree: nodes.Template) -> dict[int, str]:
-    """Return the constant name that is looked up in each root node, by the node's id().
+    """Map the id() of each root node to the constant name that the template looks up in the root.
 
-    A method of a map, as in `input.get("x")`, does not count as a name.
+    For `input.x` and `input["x"]`, the name is `x`. A method, as in `input.get("x")`, is not a
+    name.
     """
     methods = {id(call.node) for call in tree.find_all(nodes.Call)}
     names = {
@@ -128,9 +130,9 @@ def _optional(tree: nodes.Template) -> set[int]:
 
 
 def _guarded(tree: nodes.Template) -> set[tuple[str, str | None]]:
-    """Return the variables whose existence a template tests.
+    """Return the variables whose existence a template tests, as pairs of root and name.
 
-    Examples are `{% if input.x is defined %}`, `{% if "x" in input %}` and
+    Examples of tests are `{% if input.x is defined %}`, `{% if "x" in input %}` and
     `{% if input.get("x") %}`.
     """
     names, optional = _names_below(tree), _optional(tree)
@@ -157,7 +159,10 @@ def _guarded(tree: nodes.Template) -> set[tuple[str, str | None]]:
 
 
 def _map_of(node: nodes.Node, method: str) -> nodes.Name | None:
-    """Return the variable of a call of `method`, such as `input` in `input.get("x")`, or None."""
+    """Return the variable on which a node calls `method`, else None.
+
+    For `input.get("x")`, the variable is `input`.
+    """
     callee = node.node if isinstance(node, nodes.Call) else None
     if isinstance(callee, nodes.Getattr) and callee.attr == method:
         return callee.node if isinstance(callee.node, nodes.Name) else None
@@ -165,7 +170,8 @@ def _map_of(node: nodes.Node, method: str) -> nodes.Name | None:
 
 
 def has_computed_includes(environment: Environment, texts: Iterable[str]) -> bool:
-    """Whether one of these templates computes the name of an included template."""
+    """Return whether at least one of the template texts computes the name of an included
+    template."""
     return any(
         not _constant_names(statement)
         for text in texts
@@ -185,7 +191,7 @@ def _imported(tree: nodes.Template) -> Iterator[str]:
 def _constant_names(statement: nodes.Node) -> list[str]:
     """Return the names in an include statement, or an empty list if the template computes a name.
 
-    Jinja uses the first template that exists.
+    If there are several names, Jinja includes the first template that exists.
     """
     target = getattr(statement, "template", None)
     items = target.items if isinstance(target, nodes.List | nodes.Tuple) else [target]
@@ -194,7 +200,10 @@ def _constant_names(statement: nodes.Node) -> list[str]:
 
 
 def _included(tree: nodes.Template) -> Iterator[tuple[list[str], bool]]:
-    """Yield the names of each include statement, and whether all its templates may be missing."""
+    """Yield the constant names of each include statement, and whether the templates may be missing.
+
+    Statements with computed names are skipped.
+    """
     for statement in tree.find_all(_INCLUDING):
         if names := _constant_names(statement):
             yield names, bool(getattr(statement, "ignore_missing", False))

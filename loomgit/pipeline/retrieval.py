@@ -1,7 +1,4 @@
-"""Retrieval: adds passages to a record that has no documents.
-
-The passages match the record's query.
-"""
+"""Retrieval: adds passages that match the record's query to a record that has no documents."""
 
 from __future__ import annotations
 
@@ -30,14 +27,17 @@ class RetrievalFailure(Exception):
 
 
 class Documents(list[Json]):
-    """The documents of a record. A printed list shows each document with its source."""
+    """The documents of a record. In a prompt, each document is shown with its source."""
 
     def __str__(self) -> str:
         return "\n\n".join(map(show_document, self))
 
 
 class Retrieval:
-    """Searches for the `query_field` of a record and stores `count` passages in its `field`."""
+    """Searches for passages that match a record's `query_field`, and stores them in its `field`.
+
+    `count` is the maximum number of passages.
+    """
 
     def __init__(self, retriever: Retriever, *, field: str, query_field: str, count: int) -> None:
         self._retriever = retriever
@@ -48,7 +48,7 @@ class Retrieval:
     async def supply(self, record: Record) -> Record:
         """Return the record with documents. A record that already has documents is not changed.
 
-        Raises RetrievalFailure.
+        Raises RetrievalFailure if the record lacks the query field or the retriever fails.
         """
         if record.input.get(self._field) not in (None, "", []):
             return record

@@ -1,4 +1,4 @@
-"""The figures of a run record, computed from a stream of outcomes without storing them."""
+"""The statistics for a run record, computed while the outcomes of the records arrive."""
 
 from __future__ import annotations
 
@@ -21,21 +21,27 @@ if TYPE_CHECKING:
     from loomgit.domain.values import JsonObject
 
 SHOWN_REASONS = 3
-MAX_COUNTED_REASONS = 10_000  # different reasons, because a reason may contain text of its record
+MAX_COUNTED_REASONS = 10_000  # bounds memory: each record may fail for a different reason
 MAX_STORED_CASES = 1000  # in the run file; the cases of a larger run are only in its records file
 Identify: TypeAlias = "Callable[[Record], tuple[str, str]]"
 STAGES = ("extract", "transform", "evaluate", "load")
 
 
 def comparable_score(assessment: Assessment) -> float | None:
-    """Return the score, 0 if there is no score because of the output, or None for another cause."""
+    """Return the score of an assessment for comparisons.
+
+    If there is no score, it is 0 if the output is the cause, and None for any other cause.
+    """
     if assessment.score is not None:
         return assessment.score.value
     return 0.0 if assessment.trouble == "product" else None
 
 
 class Stopwatch:
-    """The wall time in seconds during which at least one `with` block was active."""
+    """Measures the wall time during which at least one `with` block of the stopwatch is active.
+
+    `seconds` is the total so far.
+    """
 
     __slots__ = ("_active", "_since", "seconds")
 
@@ -56,7 +62,7 @@ class Stopwatch:
 
 
 class _Scores:
-    """The figures of one evaluator."""
+    """The score statistics of one evaluator."""
 
     def __init__(self, threshold: float) -> None:
         self.threshold = threshold
@@ -87,10 +93,10 @@ class _Scores:
 
 
 class RunStatistics:
-    """The figures of one run so far. Memory grows by eight bytes per output (its latency).
+    """The statistics of one run so far. Memory grows by eight bytes per output (its latency).
 
-    `identify` returns the key and the definition of a record's case: a hash of everything that can
-    change its scores, and a hash of the question.
+    `identify` returns two hashes for a record: the key of its case, from everything that can change
+    the scores, and the definition of its case, from only the input and the evaluation settings.
     """
 
     def __init__(self, evaluators: Sequence[EvaluatorSpec], identify: Identify) -> None:
@@ -146,13 +152,13 @@ class RunStatistics:
                 self._usage += assessment.spent.usage
 
     def reasons(self) -> dict[str, int]:
-        """Return the most frequent reasons of failures with their counts, most frequent first."""
+        """Return the most frequent reasons for failures, each with its number of records."""
         return dict(self._reasons.most_common(SHOWN_REASONS))
 
     def identity(self, outcome: RecordOutcome) -> JsonObject:
-        """Return the fields of a record's line that describe its case.
+        """Return the fields for a line of the records file that describe the record's case.
 
-        They make runs of any size comparable.
+        They are needed to compare large runs, because the run file omits the cases of such runs.
         """
         key, definition = self._identify(outcome.record)
         scores = {name: values[0] for name, values in self._case_scores(outcome).items()}
@@ -177,10 +183,10 @@ class RunStatistics:
         )
 
     def _case_scores(self, outcome: RecordOutcome) -> dict[str, list[float | None]]:
-        """Return the scores for comparisons, by evaluator.
+        """Return the scores of a case for comparisons, as a list of one score for each evaluator.
 
-        An output that cannot be evaluated has the lowest score. A reply that is missing because of
-        an outage has None. An evaluator that failed has no entry.
+        The score is 0 if the output is unusable, and None if an outage prevented the reply or the
+        evaluation. An evaluator that failed for a reason of its own has no entry.
         """
         if outcome.assessments:
             scores = [(a.name, comparable_score(a), a.trouble) for a in outcome.assessments]
@@ -219,7 +225,7 @@ class RunStatistics:
         return None if any(self._unpriced.values()) else sum(self._cost.values())
 
     def results(self, status: Status, cause: Cause, message: str, receipt: LoadReceipt) -> Results:
-        """Return the results of the run, with the counts of its records."""
+        """Return the results of the run. `receipt` is the effect on the destination."""
         rejected = self.processed - self.validated
         return Results(
             status=status,
@@ -242,7 +248,7 @@ class RunStatistics:
         )
 
     def judges(self) -> dict[str, list[str]]:
-        """Return the names of the models that answered as judges, by evaluator."""
+        """Return the names of the models that judged outputs, by evaluator."""
         return {name: sorted(models) for name, models in self._judges.items()}
 
     def evaluation(self) -> dict[str, ScoreSummary]:
@@ -250,7 +256,7 @@ class RunStatistics:
         return {name: scores.summary() for name, scores in self._scores.items()}
 
     def cost(self) -> Cost:
-        """Return the cost of the run."""
+        """Return the cost of the run in USD and tokens."""
         breakdown: dict[str, float | None] = {
             stage: None if self._unpriced[stage] else amount for stage, amount in self._cost.items()
         }
@@ -269,9 +275,9 @@ class RunStatistics:
         )
 
     def performance(self, duration: float) -> Performance:
-        """Return the durations in seconds.
+        """Return the times of the run in seconds. `duration` is the wall time of the whole run.
 
-        The latency percentiles are about the time that each record waited for the model.
+        The latency of a record is the time that the record waited for the model.
         """
         ordered = sorted(self._latencies)
         latency = {f"p{q}": percentile(ordered, q) for q in (50, 95, 99)}

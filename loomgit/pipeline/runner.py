@@ -1,7 +1,7 @@
 """The runner: extracts rows to a spool, processes the records and loads batches into the sink.
 
-A batch is the unit of loading. The runner keeps a few batches in memory, however large the source
-is. It prints nothing: it yields events, and the last event contains the run record.
+A batch is the unit of loading. The runner keeps only a few batches in memory, even if the source is
+large. It prints nothing but yields events. The last event contains the run record.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from loomgit.pipeline.events import Event
 
 WINDOW_BATCHES = 4
-MAX_ERROR_RATE = 0.05  # the share of records lost to outages above which a run is partial
+MAX_ERROR_RATE = 0.05  # if outages cause a larger fraction of failed records, the run is partial
 
 
 class SpooledRecords(Protocol):
@@ -54,7 +54,7 @@ class SpooledRecords(Protocol):
 
     @property
     def sha256(self) -> str:
-        """The hash of the lines: the id of the snapshot."""
+        """The SHA-256 of the stored lines, which identifies the snapshot."""
         ...
 
     @property
@@ -73,7 +73,7 @@ class SpooledRecords(Protocol):
 
 
 class RecordLog(Protocol):
-    """The file with a line for each record."""
+    """The records file, which has one line for each record."""
 
     def write(self, rows: Iterable[JsonObject]) -> None:
         """Append lines."""
@@ -88,7 +88,7 @@ class RecordLog(Protocol):
 
 
 class QuarantineLog(Protocol):
-    """The quarantine for rejected records."""
+    """The quarantine: the store of rejected records."""
 
     def add(self, outcomes: Sequence[RecordOutcome]) -> None:
         """Append rejected records with their reasons."""
@@ -96,7 +96,10 @@ class QuarantineLog(Protocol):
 
 
 class RunEnd(Struct, frozen=True):
-    """The end of a run, for its record."""
+    """How a run ended. All values except `hint` become part of the run record.
+
+    `complete` is true if no error and no stop interrupted the run. `hint` is advice for the user.
+    """
 
     status: Status
     cause: Cause
@@ -106,13 +109,13 @@ class RunEnd(Struct, frozen=True):
 
 
 class RunParts(Struct, frozen=True):
-    """Everything that a run needs. The wiring creates it.
+    """Everything that a run needs. `loomgit.wiring` creates it.
 
-    `open_spool` extracts the rows (blocking). `check_fields` receives the key, the fields of the
-    records and the fields that have values. It raises ProblemsFound if the pipeline uses a field
-    that is missing from all records. `open_sink` opens and checks the destination; it receives the
-    key and the first records that are not refused, as examples. `record` builds the run record from
-    the statistics in `tally` and from the end of the run.
+    `open_spool` extracts the rows to a spool file; it blocks. `check_fields` receives the key, the
+    fields of the records, and the fields that have values. It raises ProblemsFound if the pipeline
+    uses a field that is missing from all records. `open_sink` opens and checks the destination; it
+    receives the key, and the first records that are not refused as examples. `record` builds the
+    run record from the statistics in `tally`, the end of the run, and further values.
     """
 
     pipeline: Pipeline
@@ -142,21 +145,22 @@ class Runner:
         self._accepted = 0  # rows that the sink has accepted
         self._published = True  # whether the destination keeps the loaded rows
         limit = max(parts.pipeline.transform.batch_size, 2 * parts.concurrency)
-        self._losses = LossStreak(limit, limit)  # records that failed because of infrastructure
+        self._losses = LossStreak(limit, limit)  # consecutive records lost to an outage
         self._cut = False  # whether the extraction was stopped before its end
         self._sink_failed = False
 
     def stop(self) -> None:
-        """Take no new records, finish the records in progress, keep the results."""
+        """Take no new records, but finish the records in progress and keep their results."""
         self._stopping = True
         if self._pool is not None:
             self._pool.stop()
 
     async def run(self) -> AsyncIterator[Event]:
-        """Yield the events of the run. The run record in RunFinished contains the failures.
+        """Yield the events of the run. The last event is RunFinished with the run record.
 
         Raises UserError or ProblemsFound if the user must change something before the run can
-        start.
+        start, and WorldError if the source or the destination is not available. After the first
+        record has started, a LoomError is not raised but becomes part of the run record.
         """
         started = time.perf_counter()
         parts = self._parts
@@ -181,7 +185,7 @@ class Runner:
             raise
         except LoomError as error:
             end = _failed(error)
-        except BaseException as error:  # noqa: BLE001 - a run that has started ends with a record
+        except BaseException as error:  # noqa: BLE001 - every started run has a run record
             broken = error
             end = self._broken(error, spool)
         if end.complete:
@@ -297,8 +301,8 @@ class Runner:
     def _check_failures(self, last: RecordOutcome) -> None:
         """Raise LoomError if the run should not continue.
 
-        The cause is that no call has succeeded, that many consecutive records were lost to an
-        outage, or that too many records have failed.
+        A run stops if no call has succeeded, if many consecutive records were lost to an outage, or
+        if too many records were rejected.
         """
         tally, pipeline = self._parts.tally, self._parts.pipeline
         reason = last.failure.reason if last.failure else ""
@@ -325,7 +329,7 @@ class Runner:
         return RunEnd("partial", "stopped", f"stopped after {done}", complete=False, hint=hint)
 
     def _judge(self, spool: SpooledRecords) -> RunEnd:
-        """Return the end of a run without an error: stopped, or decided by the records' results."""
+        """Return the end of a run that raised no error: stopped, or judged by its records."""
         tally, evaluate = self._parts.tally, self._parts.pipeline.evaluate
         if self._stopping and (self._cut or tally.processed < spool.count):
             return self._stopped(spool)
@@ -345,9 +349,11 @@ class Runner:
         return RunEnd("success", "", "", complete=True)
 
     async def _close(self, sink: Sink, end: RunEnd) -> RunEnd:
-        """Publish the loaded rows.
+        """Publish the loaded rows, and return the end of the run.
 
-        The mode `replace` publishes all rows or no rows, and never an empty table.
+        The mode `replace` publishes nothing if the run is incomplete or no row was accepted. If
+        publishing fails, the result describes this error, unless the cause of `end` is already
+        `world` or `user`.
         """
         replacing = self._parts.pipeline.load.mode == "replace"
         keep = bool(end.complete and self._accepted) if replacing else True
@@ -378,7 +384,7 @@ def _failed(error: LoomError) -> RunEnd:
 
 
 def percent_pair(rate: float, limit: float) -> str:
-    """Return `92.0% < 95.0%`, with enough digits to make the two numbers differ."""
+    """Return two rates as text, such as `92.0% < 95.0%`, with enough digits that they differ."""
     digits = 1
     while f"{rate:.{digits}%}" == f"{limit:.{digits}%}" and digits < 10:
         digits += 1

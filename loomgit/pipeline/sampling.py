@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 class Sampler:
-    """Draws samples without retries and fallbacks, and evaluates every record.
+    """Draws samples for tests, without the pipeline's retries and fallback.
 
-    A sample therefore measures the prompt itself. `weights` are the weights of the evaluators, by
-    name.
+    A sample therefore measures the prompt itself. `stages` must evaluate every record. `weights`
+    maps the names of the evaluators to their weights.
     """
 
     def __init__(self, stages: Stages, weights: Mapping[str, float]) -> None:
@@ -28,9 +28,9 @@ class Sampler:
         self._weights = weights
 
     async def draw(self, record: Record, index: int) -> Sample:
-        """Return the sample of the `index`-th reply to a record, with its judgements.
+        """Draw a sample: the reply number `index` (from 0) to a record, with its judgements.
 
-        Raises Denied. All other failures are part of the sample.
+        Raises Denied if a provider denies all calls. All other failures are part of the sample.
         """
         return self._sample(await self._stages.attempt(record, sample=index), index)
 
@@ -75,9 +75,10 @@ class Sampler:
 
 
 def _bill(assessment: Assessment) -> tuple[Usage, float | None, int] | None:
-    """Return the tokens, USD and calls of an assessment.
+    """Return the tokens, the cost in USD and the number of paid calls of an assessment.
 
-    The result is None if an evaluator failed before it made a call.
+    The cost is None if a price is unknown. The whole result is None if the evaluator failed before
+    it made a call.
     """
     score, spent = assessment.score, assessment.spent
     if score is not None:

@@ -1,8 +1,8 @@
 """Jinja's sandbox with limits on the time of a rendering and on the size of its values.
 
-Templates run on the thread of the event loop, where nothing else can stop them. Therefore
-operators, filters and methods that multiply check the size of their result before they compute it,
-and loops and calls check a deadline.
+Templates run in the thread of the event loop, where nothing else can stop them. Therefore, an
+operator, filter or method that can produce a large result checks the size before it computes the
+result. Loops and calls check a deadline.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class LimitedEnvironment(ImmutableSandboxedEnvironment):
     code_generator_class = _Generator
     intercepted_binops = frozenset(("*", "**", "+", "%"))
 
-    def __init__(self, **options: Any) -> None:  # noqa: ANN401 - Jinja's own
+    def __init__(self, **options: Any) -> None:  # noqa: ANN401 - Jinja's signature
         super().__init__(**options)
         self._deadline = float("inf")
         special: dict[str, Callable[..., None]] = {
@@ -85,7 +85,7 @@ class LimitedEnvironment(ImmutableSandboxedEnvironment):
         self.concat = self._concat  # type: ignore[method-assign]  # a static method in Jinja
 
     def start(self) -> None:
-        """Start the clock of a rendering, which may take SECONDS."""
+        """Set the deadline of a rendering to SECONDS from now."""
         self._deadline = time.monotonic() + SECONDS
 
     def check_time(self) -> None:
@@ -105,7 +105,7 @@ class LimitedEnvironment(ImmutableSandboxedEnvironment):
         """Return the items of a loop. The iteration checks the deadline regularly."""
         self.check_time()
         if isinstance(items, list | tuple | dict | str) and len(items) < _CHECKED:
-            return items  # `loop.length` stays cheap, and inner loops check the deadline themselves
+            return items  # a list has a fast `loop.length`; inner loops check the deadline
         return self._with_checks(items)
 
     def _with_checks(self, items: Iterable[object]) -> Iterator[object]:
@@ -114,7 +114,7 @@ class LimitedEnvironment(ImmutableSandboxedEnvironment):
                 self.check_time()
             yield item
 
-    def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401, N805 - Jinja's own
+    def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401, N805 - Jinja's signature
         """Call a macro, or a method of a value, within the limits."""
         __self.check_time()
         owner = getattr(__obj, "__self__", None)
@@ -131,8 +131,8 @@ class LimitedEnvironment(ImmutableSandboxedEnvironment):
                 _check_join(*args, owner)
         return super().call(__context, __obj, *args, **kwargs)
 
-    def wrap_str_format(self, value: Any) -> Callable[..., str] | None:  # noqa: ANN401 - Jinja's own
-        """Return `"…".format` with checks of the limits, or None for all other values."""
+    def wrap_str_format(self, value: Any) -> Callable[..., str] | None:  # noqa: ANN401 - Jinja's signature
+        """Return a method `"…".format` that checks the limits, or None for any other value."""
         function = super().wrap_str_format(value)
         if function is None:
             return None
@@ -146,8 +146,8 @@ class LimitedEnvironment(ImmutableSandboxedEnvironment):
 
     # -- sizes
 
-    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:  # noqa: ANN401 - Jinja's own
-        """Apply an operator after a check of the size of its result."""
+    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:  # noqa: ANN401 - Jinja's signature
+        """Check the size of an operator's result, then apply the operator."""
         if operator == "*":
             _check_size(max(_length(left) * _count(right), _length(right) * _count(left)))
             _check_bits(_bits(left) + _bits(right))
@@ -160,13 +160,13 @@ class LimitedEnvironment(ImmutableSandboxedEnvironment):
         return super().call_binop(context, operator, left, right)
 
     def join_parts(self, parts: Iterable[object]) -> str:
-        """Join the parts of `a ~ b`."""
+        """Join the parts of `a ~ b`, and check the size of the result."""
         texts = [str(part) for part in parts]
         _check_size(sum(map(len, texts)))
         return "".join(texts)
 
     def _concat(self, parts: Iterable[str]) -> str:
-        """Join the chunks of a rendering."""
+        """Join the parts of the rendered text, and check its size and the deadline."""
         chunks: list[str] = []
         size = 0
         for number, part in enumerate(parts):
@@ -178,8 +178,8 @@ class LimitedEnvironment(ImmutableSandboxedEnvironment):
         return "".join(chunks)
 
 
-def _generate_text(n: int = 5, **options: Any) -> str:  # noqa: ANN401 - Jinja's own
-    """Jinja's `lipsum` with a limit on the number of paragraphs."""
+def _generate_text(n: int = 5, **options: Any) -> str:  # noqa: ANN401 - Jinja's signature
+    """Generate filler text. This is Jinja's `lipsum`, limited to MOST_PARAGRAPHS paragraphs."""
     if n > MOST_PARAGRAPHS:
         raise TemplateLimit(f"lipsum is limited to {MOST_PARAGRAPHS:,} paragraphs")
     return generate_lorem_ipsum(n, **options)
@@ -199,7 +199,7 @@ def to_json(value: object, indent: object = None) -> str:
 def _limited(function: Callable[..., Any], check: Callable[..., None]) -> Callable[..., Any]:
     """Return a filter that checks its arguments before the call and its result after the call.
 
-    The check of the result limits the size of a text.
+    If the result is a text, its size is checked.
     """
     takes_context = hasattr(function, "jinja_pass_arg")
 
@@ -207,7 +207,7 @@ def _limited(function: Callable[..., Any], check: Callable[..., None]) -> Callab
     def limited(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - any filter
         values = list(args)
         first = 1 if takes_context else 0
-        if len(values) > first and isinstance(values[first], Iterator):  # a result of `map`
+        if len(values) > first and isinstance(values[first], Iterator):  # such as `map`
             values[first] = list(islice(values[first], MAX_SIZE + 1))
         check(*values[first:], **kwargs)
         for value in values[first:]:
@@ -221,7 +221,7 @@ def _limited(function: Callable[..., Any], check: Callable[..., None]) -> Callab
 
 
 def _check_numbers(value: object, *args: object, **kwargs: object) -> None:
-    """Check numeric arguments, because they can be widths and counts."""
+    """Check integer arguments, because they can be widths or numbers of repetitions."""
     del value
     for number in (*args, *kwargs.values()):
         if isinstance(number, int):
@@ -254,16 +254,20 @@ def _check_sorted(value: object, *args: object, **kwargs: object) -> None:
 
 
 def _check_sum(value: object, attribute: object = None, start: object = 0, **more: object) -> None:
-    """Refuse sums of lists, because each addition copies all previous items."""
+    """Refuse sums that do not start with a number.
+
+    A sum of lists is slow, because each addition copies all previous items.
+    """
     del value, attribute, more
     if not isinstance(start, int | float):
         raise TemplateLimit("the start of a sum must be a number")
 
 
 def _check_parts(value: object) -> object:
-    """Return a value that is printed or filtered, after a check of the number of its parts.
+    """Check the number of nested items in a value that is printed or filtered. Return the value.
 
-    If a list contains the same list twice, at several levels, its parts do not fit into memory.
+    A small value can have too many items for the memory: a list that contains another list twice,
+    which again contains another list twice, and so on.
     """
     pending, parts = [value], 0
     while pending:
@@ -286,7 +290,7 @@ def _check_join(items: object, separator: object = "", *rest: object, **more: ob
 
 
 def _check_format(template: object, *args: object, **kwargs: object) -> None:
-    """Check the widths in a format, and the values that it uses as widths: `{:{width}}`, `%*d`."""
+    """Check the widths in a format, and values that are used as widths (`{:{width}}`, `%*d`)."""
     texts = [str(template)]
     _check_size(sum(int(width[:20]) for width in _WIDTHS.findall(texts[0])))
     if _NESTED.search(texts[0]):

@@ -17,7 +17,10 @@ STAGES = ("transform", "evaluate")
 def sum_runs(
     runs: Iterable[Run], pipeline: str, version: str | None, since: str | None = None
 ) -> SpendingReport:
-    """Sum up the runs of one pipeline, which may come in any order."""
+    """Sum up the costs of one pipeline's runs, which may come in any order.
+
+    `version` and `since` are the limits that the caller used to select the runs, for the report.
+    """
     total, tests = RunCosts(), 0
     stages = {stage: RunCosts() for stage in STAGES}
     models: dict[tuple[str, str], RunCosts] = {}
@@ -54,7 +57,7 @@ def costs_of_run(run: Run) -> RunCosts:
         cost=cost.total,
         known=cost.known,
         unpriced=cost.unpriced,
-        # If a run has no counts by model, its saved amount is also unknown.
+        # A run that does not store its cost by model lacks the amount that its hits saved.
         saved=_sum(part.saved for part in cost.models) if cost.models or not cost.cached else None,
     )
 
@@ -62,8 +65,9 @@ def costs_of_run(run: Run) -> RunCosts:
 def costs_by_model(run: Run) -> dict[tuple[str, str], RunCosts]:
     """Return the costs of one run by stage and by the name of the model that answered.
 
-    A run without counts by model has only costs by stage. Its tokens and calls belong to the
-    transform if the run called no judge; otherwise they cannot be divided and are None.
+    Test runs and old runs store their cost by stage only. If such a run called no judge, its tokens
+    and calls belong to the transform. Otherwise, they cannot be divided between the stages and are
+    None.
     """
     if run.cost.models:
         return _sum_by_model(run.cost.models)
@@ -84,7 +88,7 @@ def costs_by_model(run: Run) -> dict[tuple[str, str], RunCosts]:
 
 
 def _cost_only(cost: float | None) -> RunCosts:
-    """Return costs in which only the amount is known."""
+    """Return the costs of one run, with None for everything except the amount in USD."""
     return RunCosts(1, None, None, None, None, cost, cost or 0.0, int(cost is None), None)
 
 
@@ -108,7 +112,7 @@ def _sum_by_model(models: Iterable[ModelCost]) -> dict[tuple[str, str], RunCosts
 
 
 def add_costs(first: RunCosts, second: RunCosts, *, runs: int | None = None) -> RunCosts:
-    """Return the sum of two costs. `runs` replaces the number of runs of the second argument."""
+    """Return the sum of two costs. If `runs` is not None, it replaces `second.runs`."""
     return RunCosts(
         runs=first.runs + (second.runs if runs is None else runs),
         calls=_plus(first.calls, second.calls),

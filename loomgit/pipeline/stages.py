@@ -23,18 +23,22 @@ if TYPE_CHECKING:
 
 
 class FailurePolicy(Struct, frozen=True):
-    """The compiled `load.on_failure`: the number of retries and the fallback output."""
+    """The treatment of failed records, from `load.on_failure` of the pipeline.
+
+    A failed record is retried up to `retries` times. After that, its fallback output is the fixed
+    `value`, or the output of `transformer`. If both are None, there is no fallback.
+    """
 
     retries: int = 0
     value: JsonMapping | None = None
     transformer: Transformer | None = None
-    retrieval: Retrieval | None = None  # for `transformer`; None: the pipeline's retrieval
+    retrieval: Retrieval | None = None  # of `transformer`; None means the pipeline's
 
 
 class Stages:
     """Passes records through transform, evaluate and gate.
 
-    Raises Denied; all other failures are part of the RecordOutcome.
+    Raises Denied if a provider denies all calls. All other failures are part of the RecordOutcome.
     """
 
     def __init__(
@@ -56,7 +60,7 @@ class Stages:
         self._evaluating = watches["evaluate"]
 
     def set_load_check(self, refusal: Callable[[Record, JsonMapping], str]) -> None:
-        """Set the check of the destination.
+        """Set the function that checks whether the destination accepts an output.
 
         `refusal` returns the reason why the destination refuses the row for a record and its
         output, or "" if the destination accepts the row. A refused output fails at the stage
@@ -83,7 +87,10 @@ class Stages:
         return await self._fall_back(outcome)
 
     async def attempt(self, record: Record, *, sample: int) -> RecordOutcome:
-        """Return the outcome of the `sample`-th reply, without retries and fallback."""
+        """Return the outcome of one attempt, without retries and fallback.
+
+        `sample` is the number of the attempt (from 0). Each attempt requests a different reply.
+        """
         with self._transforming:
             supplied = await _supply(self._retrieval, record)
             if isinstance(supplied, RecordFailure):
@@ -142,7 +149,10 @@ async def _supply(retrieval: Retrieval | None, record: Record) -> Record | Recor
 
 
 def _with_bill_of(first: Output | None, second: Output | None) -> Output | None:
-    """Return the second output with the calls, tokens, cost and latency of both outputs."""
+    """Return the second output with the sums of the calls, tokens, cost and latency of both.
+
+    If one of the outputs is None, return the other output.
+    """
     if first is None or second is None:
         return second or first
     known = first.cost is not None and second.cost is not None

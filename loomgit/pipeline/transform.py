@@ -57,10 +57,9 @@ class Transformer:
     async def apply(
         self, record: Record, *, sample: int = 0
     ) -> tuple[Output | None, RecordFailure | None]:
-        """Return the output, or the failure. An unusable reply that was paid for has both.
+        """Return the output, or the failure. If a model gave an unusable reply, return both.
 
-        Raises Denied: no call can succeed until the user acts, so the caller should try no other
-        record.
+        Raises Denied if no call can succeed until the user acts. The caller should then stop.
         """
         try:
             text = self._prompt.render(
@@ -111,7 +110,7 @@ class Transformer:
         return self._output({}, reply, model, spent), RecordFailure("transform", reason)
 
     def _cut_off(self, completion: Completion) -> str:
-        """Return the reason why a reply is incomplete, with advice; empty for a complete reply."""
+        """Return the reason why a reply is incomplete, with advice, or "" for a complete reply."""
         if completion.ending == "filter":
             return "the reply was cut off by the provider's content filter"
         if completion.ending != "length":
