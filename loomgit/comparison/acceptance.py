@@ -1,5 +1,8 @@
-"""Accepted losses: the trailer `Loom-Accept: <pipeline or metric>: <reason>` in a commit message
-accepts a loss. All reports show it."""
+"""Accepts losses by the trailer `Loom-Accept: <pipeline or metric>: <reason>`.
+
+A trailer is a line `NAME: VALUE` at the end of a commit message. All reports show the accepted
+losses.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +22,10 @@ TRAILER = "Loom-Accept"
 
 
 class Acceptance(Struct, frozen=True):
-    """The acceptance of a loss.
+    """A person's statement that a loss is acceptable.
 
-    `subject` is a pipeline, a metric, or `pipeline.metric`. `commit` is the id of the commit with
-    the trailer, empty for a commit that does not exist yet.
+    `subject` is the name of a pipeline, of a metric, or `pipeline.metric`. `commit` is the id of
+    the commit with the trailer. It is empty if the commit does not exist yet.
     """
 
     subject: str
@@ -39,7 +42,10 @@ class Acceptance(Struct, frozen=True):
 
 
 def parse_acceptance(value: str, commit: str = "") -> Acceptance | None:
-    """Parse the value of a trailer. Returns None if the subject or the reason is missing."""
+    """Parse the value of a trailer: `<subject>: <reason>`.
+
+    Returns None if the subject is missing, or if the reason contains no letter or digit.
+    """
     subject, colon, reason = value.partition(":")
     if not colon or not subject.strip() or not any(map(str.isalnum, reason)):
         return None
@@ -47,7 +53,10 @@ def parse_acceptance(value: str, commit: str = "") -> Acceptance | None:
 
 
 def accept(comparison: Comparison, accepted: Sequence[Acceptance]) -> Comparison:
-    """Return the comparison. Accepted degradations do not block, but they stay in the table."""
+    """Return the comparison with outcomes that ignore the accepted losses.
+
+    Accepted losses do not block a merge, but they remain in the table of metrics.
+    """
     if not accepted:
         return comparison
     pipelines = tuple(_accept(pipeline, accepted) for pipeline in comparison.pipelines)
@@ -58,7 +67,10 @@ def accept(comparison: Comparison, accepted: Sequence[Acceptance]) -> Comparison
 
 
 def needs_acceptance(comparison: PipelineComparison) -> bool:
-    """Return whether the comparison of a pipeline has a loss that a person can accept."""
+    """Return whether the comparison of a pipeline has a loss that a person can accept.
+
+    Such a loss is a degraded outcome, a changed evaluator, or a removed or changed case.
+    """
     return bool(
         comparison.outcome == "degraded"
         or comparison.requestioned
@@ -68,10 +80,11 @@ def needs_acceptance(comparison: PipelineComparison) -> bool:
 
 
 def _accept(comparison: PipelineComparison, accepted: Sequence[Acceptance]) -> PipelineComparison:
-    """Return the comparison without the accepted losses.
+    """Return a pipeline's comparison with an outcome that ignores the accepted losses.
 
-    The subject of an acceptance is the pipeline, a metric, `evaluators` (the evaluators that the
-    change modified) or `cases` (the cases that the change removed or modified).
+    An acceptance with the pipeline as its subject accepts all losses of the pipeline. Other
+    subjects are a metric, `evaluators` (the evaluators that the head changed), and `cases` (the
+    cases that the head removed or changed).
     """
     comparison = _accept_changes(comparison, accepted)
     used: dict[str, None] = {}
@@ -99,7 +112,11 @@ def _accept(comparison: PipelineComparison, accepted: Sequence[Acceptance]) -> P
 def _accept_changes(
     comparison: PipelineComparison, accepted: Sequence[Acceptance]
 ) -> PipelineComparison:
-    """Return the comparison without the changes to evaluators and cases that are accepted."""
+    """Return the comparison with the accepted changes to evaluators and cases applied.
+
+    If these changes were the only reason for an inconclusive outcome, the new outcome is the worst
+    outcome of the gated metrics.
+    """
     used: dict[str, None] = {}
     for subject, has_changed in (
         ("evaluators", bool(comparison.requestioned)),

@@ -1,6 +1,7 @@
-"""Finds the differences between two questions or two configurations.
+"""Finds the differences between two mappings of settings.
 
-The question of a pipeline is everything that decides how its replies are judged.
+The `question` of a pipeline is the mapping of its evaluation settings: the evaluators, their code
+and the judge.
 """
 
 from __future__ import annotations
@@ -15,14 +16,16 @@ if TYPE_CHECKING:
 
 
 BLOB = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")  # the id of a file in Git
-NONE = "none"  # the text of a missing value
+NONE = "none"  # shown in place of a missing value
 
 
 def question_differences(
     base: Mapping[str, object], head: Mapping[str, object]
 ) -> list[QuestionDifference]:
-    """Return the differences between two questions. If their formats differ, return only that
-    difference."""
+    """Return the differences between two questions (mappings of evaluation settings).
+
+    If the questions have different formats, return only the difference between the formats.
+    """
     formats = [str(question.get("format", 1)) for question in (base, head)]
     if formats[0] != formats[1]:
         return [QuestionDifference("evaluation format", *formats)]
@@ -30,11 +33,10 @@ def question_differences(
 
 
 def changed_parts(base: Mapping[str, Any], head: Mapping[str, Any]) -> list[QuestionDifference]:
-    """Return the differences between the base's question and the head's, as `question_differences`
-    does.
+    """Return the changes to the base's question that can affect the scores of its evaluators.
 
-    A new evaluator of the head does not count, unless it adds code, because the new code can
-    replace code of the other evaluators.
+    New evaluators of the head are left out, because they do not affect the other evaluators. New
+    code is included, because it can replace code of the other evaluators.
     """
     known = base.get("evaluators", {})
     added = {name: spec for name, spec in head.get("evaluators", {}).items() if name not in known}
@@ -46,7 +48,10 @@ def changed_parts(base: Mapping[str, Any], head: Mapping[str, Any]) -> list[Ques
 def differences(
     base: Mapping[str, object], head: Mapping[str, object], prefix: str = ""
 ) -> list[QuestionDifference]:
-    """Return the differences between two mappings: dotted names with both values, in order."""
+    """Return the differences between two nested mappings, in the order of their keys.
+
+    `part` of a difference is the dotted name of the key, starting with `prefix`.
+    """
     parts: list[QuestionDifference] = []
     for name in dict.fromkeys((*base, *head)):
         old, new = base.get(name), head.get(name)
@@ -59,7 +64,7 @@ def differences(
 
 
 def _plain(value: object) -> object:
-    """Return the value with lists instead of tuples, as in a stored run."""
+    """Return the value with lists in place of tuples, because a stored run contains only lists."""
     if isinstance(value, tuple | list):
         return [_plain(item) for item in value]
     if isinstance(value, dict):

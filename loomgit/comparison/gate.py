@@ -1,7 +1,7 @@
 """The regression gate: compares the results of two versions of a pipeline.
 
-It pairs the cases, compares each metric over them, and decides. Tests, the Python fixture,
-`loom compare`, the hooks and `loom ci` use it.
+The gate pairs the cases of both versions, compares each metric over the pairs, and decides the
+outcome. Tests, the Python fixture, `loom compare`, the Git hooks and `loom ci` use this gate.
 """
 
 from __future__ import annotations
@@ -41,7 +41,11 @@ UNPAIRED = "unpaired: the sides may have different cases, so only large changes 
 
 
 class ComparisonDraft(Struct, frozen=True):
-    """The comparison of one pipeline, before `decide` decides all pipelines together."""
+    """The comparison of one pipeline before its outcome is decided.
+
+    `decide` needs the drafts of all pipelines, because it adjusts their p-values together.
+    `results` has one result for each metric. It is empty if the sides cannot be compared.
+    """
 
     comparison: PipelineComparison
     results: tuple[MetricResult, ...] = ()
@@ -57,9 +61,9 @@ def compare_sides(
 ) -> ComparisonDraft:
     """Compare the results of both sides of one pipeline. `decide` turns drafts into outcomes.
 
-    If the evaluators, the judge or the gate differ, nothing is compared, and the draft lists the
-    differences. A case with a different input or expectation does not count. If `evaluate` is
-    given, its thresholds, weights and gate decide which samples of both sides pass.
+    If the evaluators, their code or the judge differ, nothing is compared, and the draft lists the
+    differences. Cases with a different input or expectation are not compared. If `evaluate` is
+    given, its thresholds and gate decide which samples of both sides pass.
     """
     blank = PipelineComparison(
         pipeline,
@@ -101,11 +105,11 @@ def compare_sides(
 def with_own_cases(
     base: MeasuredSide, *, added: Collection[str], changed: Collection[str]
 ) -> MeasuredSide:
-    """Return the baseline's results, restricted to the cases that its own tests define.
+    """Return the baseline's results, restricted to the cases in the baseline's own tests.
 
-    A case that the head `added` does not count, because many easy new cases would hide losses in
-    other cases. A case that the head `changed` keeps its results but loses its definition, so the
-    case counts as changed.
+    `added` are the cases that the head added. They are left out, because many easy new cases would
+    hide losses in other cases. `changed` are the cases that the head changed. They keep their
+    results but lose their definition, so the comparison reports them as changed.
     """
     cases = {
         name: replace(case, definition="") if name in changed else case
@@ -118,7 +122,10 @@ def with_own_cases(
 def _changed_cases(
     base: Mapping[str, Case], head: Mapping[str, Case], names: Iterable[str], *, worse: bool
 ) -> tuple[CaseChange, ...]:
-    """Return the cases whose mean score changed in one direction, largest change first."""
+    """Return the cases with a lower (`worse`) or a higher mean score, largest change first.
+
+    The mean is taken over the evaluators that scored the case on both sides.
+    """
     changes: list[CaseChange] = []
     for name in names:
         before, after = _means(base[name]), _means(head[name])
@@ -142,7 +149,11 @@ def _means(case: Case) -> dict[str, float]:
 
 
 def _model_notes(base: MeasuredSide, head: MeasuredSide) -> Iterable[str]:
-    """Yield notes about the models that answered, by the names that the providers report."""
+    """Yield a note for each side on which another model than the requested model answered.
+
+    A last note follows if different models answered on the two sides, although the same model was
+    requested.
+    """
     for name, side in (("base", base), ("head", head)):
         if other := other_models(side.side.model, side.served):
             yield f"{name}: requests for {side.side.model} were answered by {' and '.join(other)}"
@@ -152,10 +163,11 @@ def _model_notes(base: MeasuredSide, head: MeasuredSide) -> Iterable[str]:
 
 
 def decide(drafts: Sequence[ComparisonDraft]) -> list[PipelineComparison]:
-    """Decide the comparisons of all pipelines together.
+    """Decide the outcomes of all drafts together.
 
-    The p-values of all gated metrics of all pipelines are adjusted as one family (Benjamini and
-    Hochberg). Then each pipeline has the worst outcome of its own metrics.
+    The p-values of all gated metrics in all pipelines are adjusted together (Benjamini and
+    Hochberg). The outcome of a pipeline is the worst outcome of its gated metrics. If too many
+    cases were removed or changed, the outcome is inconclusive at best.
     """
     gated = [r for draft in drafts for r in draft.results if r.metric.gated and r.change]
     changes = decide_family([result.change for result in gated if result.change]) if gated else ()
@@ -166,9 +178,9 @@ def decide(drafts: Sequence[ComparisonDraft]) -> list[PipelineComparison]:
 def confirm(first: PipelineComparison, second: ComparisonDraft) -> PipelineComparison:
     """Return the first comparison, corrected by a second comparison that uses new samples.
 
-    A degraded metric stays degraded if the new samples show the drop too (one-sided p <= 0.25), or
-    if too many of the new samples are missing. If both versions are equally good, 1.3 % of the
-    gates still block.
+    A degraded metric becomes inconclusive if the new samples do not show the drop (one-sided p >
+    0.25). It stays degraded if too many of the new samples are missing. If both versions are
+    equally good, the gate with confirmation blocks with a probability of 1.3 % (5 % x 25 %).
     """
     second_results = {_identity(result.metric): result for result in second.results}
     metrics = [
@@ -182,14 +194,17 @@ def confirm(first: PipelineComparison, second: ComparisonDraft) -> PipelineCompa
 
 
 def _identity(metric: Metric) -> tuple[str, bool, str]:
-    """Identify a metric. An evaluator may have the name `cost`, `latency` or `pass_rate`."""
+    """Return the kind, the gated flag and the name of a metric, which together identify it.
+
+    The name is not sufficient, because an evaluator may be named `cost`, `latency` or `pass_rate`.
+    """
     return metric.kind, metric.gated, metric.name
 
 
 def without_confirmation(comparison: PipelineComparison, reason: str) -> PipelineComparison:
-    """Return the comparison if both sides could not be drawn again.
+    """Return a comparison for which no new samples could be drawn.
 
-    Degraded metrics stay degraded. The comparison has the `reason` why they are not confirmed.
+    Degraded metrics stay degraded, with a note that contains the `reason` for the missing samples.
     """
     metrics = tuple(
         replace(metric, reason=f"not confirmed: {reason}")
@@ -246,8 +261,10 @@ def _count_cases(cases: int) -> str:
 
 
 def _check_missing(metric: Metric, change: MetricChange, limits: Limits) -> Metric:
-    """Return the metric, made inconclusive if too many scores are missing, unless it is
-    degraded."""
+    """Return the metric, as inconclusive if too many of its scores are missing.
+
+    A degraded metric stays degraded.
+    """
     if change.missing_share <= limits.max_error_rate:
         return metric
     reason = f"{_missing_values(metric, change)}: measure them again"
@@ -256,6 +273,6 @@ def _check_missing(metric: Metric, change: MetricChange, limits: Limits) -> Metr
 
 
 def _missing_values(metric: Metric, change: MetricChange) -> str:
-    """Return how many samples have no value, as a part of a message."""
+    """Return the part of a message that states the number of samples without a value."""
     noun = "score" if metric.kind == "score" else metric.kind
     return f"{change.missing} samples ({change.missing_share:.0%} of a side) have no {noun}"

@@ -25,13 +25,16 @@ if TYPE_CHECKING:
     from loomgit.domain.pairing import PairedCases
     from loomgit.domain.runs import Case
 
-SHOWN_RISE = 0.1  # the limit for cost and latency if `max_rise` is not set
+SHOWN_RISE = 0.1  # the shown limit of cost and latency (0.1 is 10 %) if `max_rise` is not set
 PASSES = "pass_rate"
 Row = list[float]
 
 
 class MetricResult(Struct, frozen=True):
-    """A metric with its change. `change` is None if the metric could not be compared."""
+    """The values of a metric on both sides, and its statistical change.
+
+    `change` is None if the metric could not be compared.
+    """
 
     metric: Metric
     change: MetricChange | None = None
@@ -44,8 +47,12 @@ def compare_metrics(
     limits: Limits,
     evaluate: Evaluate | None,
 ) -> Iterable[MetricResult]:
-    """Compare each metric over the paired cases: a score for each evaluator, the share of samples
-    that pass, cost and latency. `evaluate` decides which samples pass."""
+    """Yield the result of each metric over the paired cases.
+
+    The metrics are the score of each evaluator, the fraction of samples that pass, the cost and the
+    latency. If `evaluate` is given, its thresholds and gate decide which samples pass. If
+    `limits.unpaired` is true, all cases of both sides are used.
+    """
     before, after = (_cases_to_compare(side, pairs, limits) for side in (base, head))
     names = dict.fromkeys(name for case in (*before, *after) for name in case.scores)
     for name in names:
@@ -66,7 +73,10 @@ def compare_metrics(
 
 
 def judges_differ(base: Iterable[str], head: Iterable[str]) -> str:
-    """Return a line if the judges of the sides differ, or "" if they are equal or unknown."""
+    """Return a message if different judge models answered on the two sides.
+
+    The message is empty if the models are equal, or unknown on at least one side.
+    """
     before, after = sorted(set(base)), sorted(set(head))
     if not before or not after or before == after:
         return ""
@@ -84,18 +94,22 @@ def _scores(case: Case, name: str) -> Row:
 
 
 def _without_unjudged(base: list[Row], head: list[Row]) -> tuple[list[Row], list[Row]]:
-    """Return the rows without the cases that the evaluator judged on neither side.
+    """Return the rows of both sides, without the cases that the evaluator judged on neither side.
 
-    If it judged a case on one side only, the other side has one missing score.
+    If the evaluator judged a case on one side only, the case has one missing score on the other
+    side.
     """
     pairs = [pair for pair in zip(base, head, strict=True) if any(pair)]
     return [old or [math.nan] for old, _ in pairs], [new or [math.nan] for _, new in pairs]
 
 
 def _passes(case: Case, evaluate: Evaluate | None) -> Row:
-    """Return 1 for each sample that passes, else 0. The row is empty if all samples are lost."""
+    """Return one number for each sample of a case: 1 if the sample passes, else 0.
+
+    The row is empty if all samples are lost.
+    """
     known = [values for values in case.scores.values() if any(v is not None for v in values)]
-    unanswered = not case.passed and case.latency is None  # without a reply, nothing is judged
+    unanswered = not case.passed and case.latency is None  # no sample received a reply
     if not known and (case.scores or unanswered):
         return []
     passed = case.passed if evaluate is None else count_passes(case, evaluate)
@@ -103,7 +117,11 @@ def _passes(case: Case, evaluate: Evaluate | None) -> Row:
 
 
 def _amounts(side: MeasuredSide, case: Case, kind: MetricKind) -> Row:
-    """Return the amount of each sample if the side has them, else the mean of the case."""
+    """Return the cost or latency of each sample of a case.
+
+    If only the mean of the case is known, return the mean. If nothing is known, return an empty
+    row.
+    """
     if (amounts := side.amounts.get((case.id, case.definition))) is not None:
         values = amounts.cost if kind == "cost" else amounts.latency
         return [math.nan if value is None else value for value in values]
@@ -149,7 +167,7 @@ def _compare_amounts(
 
 
 def _ratio(shift: float) -> float:
-    """Convert a bound of the negative mean log ratio to a relative rise: 0.1 is 10 %.
+    """Convert a bound for the negative mean log ratio to a relative rise (0.1 is 10 %).
 
     An infinite bound stays infinite.
     """
@@ -174,7 +192,10 @@ def _with_change(metric: Metric, change: MetricChange) -> Metric:
 
 
 def _paired_means(base: Sequence[Row], head: Sequence[Row]) -> tuple[float, float]:
-    """Return the means of both sides over the cases with a value on both. Cases weigh equally."""
+    """Return the mean of each side over the cases that have a value on both sides.
+
+    All cases have the same weight, regardless of their number of samples.
+    """
     rows = [(_known(old), _known(new)) for old, new in zip(base, head, strict=True)]
     means = [(sum(old) / len(old), sum(new) / len(new)) for old, new in rows if old and new]
     return sum(old for old, _ in means) / len(means), sum(new for _, new in means) / len(means)

@@ -1,5 +1,7 @@
-"""Estimates how many cases and samples a comparison needs to detect a drop, from the scatter of
-earlier results."""
+"""Estimates the numbers of cases and samples with which a comparison detects a drop.
+
+The estimates use the variation of the scores in earlier results.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ def plan_metrics(
 ) -> list[MetricPower]:
     """Return the required cases and samples for each evaluator that has at least two scores.
 
-    Scores and drops are in [0, 1].
+    `drop` is the drop to detect, and `max_drop` is the accepted drop, both in points of score in
+    [0, 1]. `samples` are the numbers of samples per case for which the required cases are
+    calculated.
     """
     names = dict.fromkeys(name for case in cases.values() for name in case.scores)
     price = _mean_cost(cases.values())
@@ -75,6 +79,6 @@ def _grid(rows: Sequence[Sequence[float]]) -> list[list[float]]:
 
 
 def _mean_cost(cases: Collection[Case]) -> float | None:
-    """Return the mean cost of one reply and its judgements in USD, or None if no cost is known."""
+    """Return the mean cost (USD) of one reply with its evaluation, or None if no cost is known."""
     costs = [case.cost for case in cases if case.cost is not None]
     return math.fsum(costs) / len(costs) if costs else None

@@ -1,8 +1,8 @@
-"""Find the answer in a model's reply: the one complete JSON object after the thinking.
+"""Finds the answer in a model's reply: the one complete JSON object after the thinking.
 
-Transforms and judges use the same parser. It refuses an object that never ends, an object inside
-such an object, an object that is not valid JSON, and several different objects that fit. Each
-refusal has a reason. The repair call states the reason to the model.
+Transforms and judges use the same parser. The parser refuses an object that never ends, an object
+inside such an object, an object that is not valid JSON, and several different objects that all fit.
+Each refusal has a reason, which the repair call states to the model.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from loomgit.domain.values import Json
 
-MAX_OBJECTS = 200  # in one reply
+MAX_OBJECTS = 200  # the maximum in one reply
 QUOTED_LENGTH = 24  # characters of an object that are quoted in a message
 # An object begins with `{` before a key, a list of objects with `[{`. Other braces are prose or
 # code. A reply may also be just `{}`.
@@ -36,8 +36,8 @@ _BRACKET = re.compile(r"[\[\]{}]")
 class ParsedReply(Struct, frozen=True):
     """The result of parsing a reply.
 
-    `value` is the answer, or None. `fault` says why there is no answer; it is empty if the reply
-    contains no object at all. `text` is the reply without the thinking.
+    `value` is the answer, or None. `fault` is the reason why there is no answer. It is empty if the
+    reply contains no object at all. `text` is the reply without the thinking.
     """
 
     value: JsonObject | None
@@ -49,9 +49,9 @@ class ParsedReply(Struct, frozen=True):
 class _Piece(Struct, frozen=True):
     """A part of a reply that begins like an object or a list of objects.
 
-    A piece has either `values` or a `fault`, which is the reason for the missing values. `ends` is
-    False if the piece never ends. `quotes` is True if the piece begins with a key in double quotes,
-    as in JSON.
+    `values` are the objects in the piece. If there are none, `fault` is the reason. `ends` is False
+    if the piece never ends. `quotes` is True if the piece begins with a key in double quotes, as
+    JSON requires.
     """
 
     start: int
@@ -63,9 +63,9 @@ class _Piece(Struct, frozen=True):
 
 
 def read_answer(text: str, fault_of: Callable[[JsonObject], str] = lambda _: "") -> ParsedReply:
-    """Return the parsed reply with the only object that passes `fault_of` as its value.
+    """Parse a reply. The answer is the only object in it that `fault_of` accepts.
 
-    `fault_of` returns the reason why an object is not the answer, or an empty text.
+    `fault_of` returns the reason why an object is not the answer, or an empty text to accept it.
     """
     text = text.strip()
     if not text:
@@ -84,14 +84,17 @@ def read_answer(text: str, fault_of: Callable[[JsonObject], str] = lambda _: "")
 
 
 def contains_object(text: str) -> bool:
-    """Whether a text contains a JSON object."""
+    """Return whether a text contains a JSON object."""
     return any(piece.values for piece in _pieces(text))
 
 
 def _choose(
     pieces: list[_Piece], fault_of: Callable[[JsonObject], str]
 ) -> tuple[JsonObject | None, str]:
-    """Return the answer among the objects of a reply, or None and the reason."""
+    """Return (answer, ""), or (None, reason) if the pieces do not contain exactly one answer.
+
+    The reason is empty if the pieces contain no object.
+    """
     good = [piece for piece in pieces if piece.values]
     bad = [piece for piece in pieces if not piece.values and (piece.quotes or not good)]
     if bad and (not good or bad[-1].start > good[-1].start):
@@ -157,8 +160,8 @@ def _parse_piece(text: str, start: int) -> _Piece:
 def _open_bracket(text: str, start: int, end: int) -> int | None:
     """Return the position of the first bracket after `start` that is still open at `end`, or None.
 
-    A bracket directly after a letter or a digit belongs to a call or a macro, such as `boxed{`. It
-    does not count.
+    A bracket directly after a letter or a digit is ignored, because it belongs to a call or a
+    macro, such as `boxed{`.
     """
     positions: list[int] = []
     for match in _BRACKET.finditer(text, start, end):
@@ -171,9 +174,9 @@ def _open_bracket(text: str, start: int, end: int) -> int | None:
 
 
 def _enclosing_piece(text: str, start: int) -> _Piece:
-    """Return a piece that is not JSON but contains an object.
+    """Return the piece of a text that is not JSON but contains an object.
 
-    The contained object is not the answer.
+    The object is not used, because it is only a part of the model's answer.
     """
     shown = " ".join(text[start : start + QUOTED_LENGTH].split())
     fault = f"the object stands inside of {shown}, which is not JSON"
@@ -194,7 +197,7 @@ def _broken_piece(text: str, start: int, fault: str) -> _Piece:
 def _find_end(text: str, start: int) -> int | None:
     """Return the position after the bracket that closes the bracket at `start`, or None.
 
-    Brackets inside strings do not count.
+    Brackets inside strings are ignored.
     """
     open_brackets: list[str] = []
     quote = ""
@@ -246,7 +249,7 @@ _DECODER = json.JSONDecoder(
 
 
 def _depth(value: Json) -> int:
-    """Count the levels of lists and objects in a value. The count stops at MAX_DEPTH + 1."""
+    """Return the number of nested levels of lists and objects in a value, at most MAX_DEPTH + 1."""
     level, depth = [value], 0
     while level and depth <= MAX_DEPTH:
         level = [
@@ -267,18 +270,24 @@ _CONTROLS = {"\n": ("line break", "\\n"), "\r": ("line break", "\\r"), "\t": ("t
 
 
 def _explain(error: json.JSONDecodeError, text: str, start: int) -> str:
-    """Return the reason why a text is not JSON, with the line within the object."""
+    """Return the reason why the object at `start` is not JSON, with its line number.
+
+    Lines are counted from the start of the object.
+    """
     line = text.count("\n", start, error.pos) + 1
     mistake = _common_mistake(text[start : error.pos].rstrip(), text[error.pos :].lstrip(" \t\r"))
     return f"the object is not JSON: {mistake or _reword(error, text)} (line {line} of it)"
 
 
 def _common_mistake(before: str, rest: str) -> str:
-    """Name a common mistake at the position where the parser stops; empty for other mistakes."""
+    """Return the name of a common mistake, or an empty text if it is another mistake.
+
+    `before` and `rest` are the text before and after the position where the parser stopped.
+    """
     after = rest.lstrip()
     if before.endswith(",") and after[:1] in ("}", "]"):
         return f"a comma before {after[:1]}"
-    if after.startswith(",") and after[1:].lstrip()[:1] in ("}", "]"):  # as Python 3.13 reports it
+    if after.startswith(",") and after[1:].lstrip()[:1] in ("}", "]"):  # Python 3.13 stops earlier
         return f"a comma before {after[1:].lstrip()[:1]}"
     if match := _PYTHON.match(after):
         return f"{match[0]} is Python, JSON has {_JSON_WORDS[match[0]]}"

@@ -34,7 +34,7 @@ _NOWHERE = Place("")
 
 
 class Operand(Struct, frozen=True, eq=False):
-    """A part of an assertion, with its `place` (line and column). Equality ignores the place."""
+    """A part of an assertion. `place` is its position (line and column); equality ignores it."""
 
     def _content(self) -> tuple[object, ...]:
         names = (name for name in self.__struct_fields__ if name != "place")
@@ -76,7 +76,7 @@ class Name(Operand, frozen=True, eq=False):
 
 
 class Statistic(Operand, frozen=True, eq=False):
-    """A function of one quantity over all samples, such as `mean(evaluation_scores)`."""
+    """A statistic of one quantity over all samples, such as `mean(evaluation_scores)`."""
 
     function: Function
     of: Name
@@ -84,7 +84,7 @@ class Statistic(Operand, frozen=True, eq=False):
 
 
 class ShareOfReplies(Operand, frozen=True, eq=False):
-    """The share (`rate(...)`) or the number (`count(...)`) of samples that satisfy a condition."""
+    """The fraction (`rate(...)`) or number (`count(...)`) of samples that satisfy a condition."""
 
     function: CountFunction
     of: Condition
@@ -95,14 +95,17 @@ Value: TypeAlias = Constant | Choice | Name | Statistic | ShareOfReplies
 
 
 class ComparisonChain(Struct, frozen=True):
-    """A chain of comparisons: `0.5 < score.tone <= 0.9` has two links. Most chains have one."""
+    """One comparison, or a chain of several comparisons.
+
+    `0.5 < score.tone <= 0.9` has the links `< score.tone` and `<= 0.9`.
+    """
 
     first: Value
     links: tuple[tuple[Operator, Value], ...]
 
     @property
     def pairs(self) -> Iterator[tuple[Value, Operator, Value]]:
-        """Yield the individual comparisons. All of them must hold."""
+        """The individual comparisons (left, operator, right). All of them must hold."""
         left = self.first
         for operator, right in self.links:
             yield left, operator, right
@@ -137,7 +140,10 @@ Condition: TypeAlias = ComparisonChain | BooleanName | Negation | Conjunction | 
 
 
 def render(condition: Condition) -> str:
-    """Render a condition in its simplest form. The text parses to an equal condition."""
+    """Render a condition as text, without unnecessary parentheses.
+
+    The text parses to an equal condition.
+    """
     match condition:
         case ComparisonChain(first, links):
             rest = (f" {operator} {render_value(value)}" for operator, value in links)
@@ -168,7 +174,7 @@ def render_value(value: Value) -> str:
 
 
 def _parenthesize(condition: Condition, *types: type[Conjunction] | type[Disjunction]) -> str:
-    """Render a condition, in parentheses if it has one of the types."""
+    """Render a condition, in parentheses if it is an instance of one of the `types`."""
     text = render(condition)
     return f"({text})" if isinstance(condition, types) else text
 
@@ -207,7 +213,7 @@ def names_in(condition: Condition) -> Iterator[Name]:
 
 
 def evaluators_in(condition: Condition) -> Iterator[tuple[str, Name]]:
-    """Yield the evaluators that `score.NAME` and `scores.NAME` refer to, each with its name node.
+    """Yield (evaluator, node) for each `score.NAME` and `scores.NAME` in a condition.
 
     The `place` of the node is the position of the reference.
     """

@@ -1,7 +1,7 @@
 """Bills: the cost of model calls, added up for each part of Loom that opens a bill.
 
-A bill counts every call that a provider charged. This includes calls with an unusable reply,
-repeated calls, and calls in work that ended with an error.
+A bill includes every call that a provider charged, even if the reply was unusable, the call was
+repeated, or the work ended with an error.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 class Charge(Struct, frozen=True):
     """The charge for one call to a provider.
 
-    `cost` is in USD, None if the price is unknown. `answered` is false for a call that was sent and
-    received no reply. The provider may have charged this call, but `cost` is 0.
+    `cost` is in USD, None if the price is unknown. `answered` is false if the call was sent but
+    received no reply. The provider may have charged such a call, but its `cost` is 0.
     """
 
     purpose: Purpose
@@ -36,15 +36,16 @@ class Payer(Protocol):
     """A receiver of charges. Several threads may call it."""
 
     def add(self, charge: Charge) -> None:
-        """Count a charge."""
+        """Add a charge."""
         ...
 
 
 class Bill:
     """The sum of charges. Several threads may add to it.
 
-    `known` is the known cost in USD. `unpriced` counts the calls with an unknown price,
-    `unanswered` the calls that were sent and received no reply.
+    `calls` is the number of answered calls, `known` the known part of their cost in USD, and
+    `unpriced` the number of calls with an unknown price. `unanswered` is the number of calls that
+    were sent but received no reply.
     """
 
     def __init__(self) -> None:
@@ -54,7 +55,7 @@ class Bill:
         self.unpriced = 0
         self.unanswered = 0
         self.usage = Usage()
-        self.judging = 0.0  # USD of `known` that evaluators spent
+        self.judging = 0.0  # the part of `known` that evaluators spent, in USD
 
     @property
     def cost(self) -> float | None:
@@ -67,7 +68,7 @@ class Bill:
         return not (self.known or self.unpriced or self.unanswered)
 
     def add(self, charge: Charge) -> None:
-        """Count a charge."""
+        """Add a charge."""
         with self._lock:
             self.unanswered += not charge.answered
             if not charge.answered:
@@ -95,7 +96,7 @@ _open_payers: ContextVar[tuple[Payer, ...]] = ContextVar("_open_payers", default
 
 @contextmanager
 def billed_to(payer: Payer) -> Iterator[None]:
-    """Add the charges of the `with` block to `payer`, and also to the bills that are already open.
+    """Add the charges of the `with` block to `payer`, in addition to the bills already open.
 
     The charges are those of the current task, of its subtasks, and of threads that copy the task's
     context.

@@ -18,11 +18,12 @@ class Approval(Struct, frozen=True):
     """Evidence in Git's history that a person approved a change.
 
     `merge`: `by` merged the change into the main branch, and `said` is the subject of the merge
-    commit. `trailer`: `said` is the line of the commit message (`Reviewed-by: ...`,
-    `Loom-Accept: ...`). `tag`: `said` is the name of the tag, and `by` created the tag. A
-    lightweight tag records no person, so `by` is empty. `commit` is the commit with the evidence.
-    `own` is true if the history does not show that `by` and the author of the change are different
-    people.
+    commit. `trailer`: `said` is a line of the commit message (`Reviewed-by: ...`,
+    `Loom-Accept: ...`). `tag`: `by` created the tag, and `said` is its name. A lightweight tag
+    records no person, so `by` is empty.
+
+    `commit` is the commit with the evidence. `own` is true if `by` may be the author of the change,
+    according to the history.
     """
 
     kind: ApprovalKind
@@ -43,9 +44,9 @@ class Approval(Struct, frozen=True):
 class LoggedChange(Struct, frozen=True):
     """A change to one file by one commit.
 
-    `version` and `blob` are empty if the commit deletes the file. `time` is the author date, ISO
-    8601. `measured` contains the stored results for the new content of the file. `approvals` is
-    empty if Git's history contains no approval.
+    `blob` is Git's id of the new content, and `version` its displayed name. Both are empty if the
+    commit deletes the file. `time` is the author date, ISO 8601. `measured` contains the stored
+    results for the new content. `approvals` is empty if Git's history contains no approval.
     """
 
     commit: str
@@ -65,15 +66,15 @@ class LoggedChange(Struct, frozen=True):
 
     @property
     def scores(self) -> Mapping[str, float]:
-        """The mean score of each evaluator in the first group of the version's own results."""
+        """The mean score of each evaluator, measured with the inputs at this commit."""
         return {name: score.mean for name, score in self.measured.scores.items()}
 
 
 class ChangeLog(Struct, frozen=True):
     """The changes to a pipeline's files up to the commit `head`, newest first.
 
-    `since` is the start as the user gave it; empty means all changes. `shallow` is true if the
-    history of the clone is truncated, so that older changes are missing.
+    `since` is the start as the user gave it; empty means all changes. `shallow` is true if older
+    changes are missing, because the clone's history is truncated.
     """
 
     head: str

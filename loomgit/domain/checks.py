@@ -1,4 +1,4 @@
-"""The result of `loom validate`: checks in sections, each with its problems and their hints."""
+"""The result of `loom validate`: checks in sections, each check with its problems."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from loomgit.domain.values import JsonObject
 
 
 class ValidationCheck(Struct, frozen=True):
-    """One line of the checklist. `ok` is None if Loom did not perform the check (offline)."""
+    """One line of the checklist. `ok` is None if the check was skipped, because Loom is offline."""
 
     text: str
     ok: bool | None = True
     detail: str = ""
-    problems: tuple[JsonObject, ...] = ()  # each has the file, line and column
+    problems: tuple[JsonObject, ...] = ()  # with the keys file, line, column, message, hint
 
 
 class CheckSection(Struct, frozen=True):
@@ -26,8 +26,8 @@ class CheckSection(Struct, frozen=True):
 class ValidationResult(Struct, frozen=True):
     """The checklist of one pipeline.
 
-    `unreachable` is true if the pipeline is not valid only because of failures outside Loom, such
-    as a database that does not answer.
+    `unreachable` is true if there are problems and all of them are failures outside Loom, such as a
+    database that does not answer.
     """
 
     pipeline: str
@@ -43,5 +43,5 @@ class ValidationResult(Struct, frozen=True):
 
     @property
     def valid(self) -> bool:
-        """Whether no check failed."""
+        """Whether no check failed. Skipped checks are ignored."""
         return all(check.ok is not False for section in self.sections for check in section.checks)

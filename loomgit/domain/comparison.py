@@ -1,4 +1,8 @@
-"""The comparison of two versions: the change of each metric, and whether it blocks a merge."""
+"""The comparison of two versions: the change of each metric, and whether it blocks a merge.
+
+A version's `question` is the mapping of its evaluation settings: evaluators, their code and the
+judge.
+"""
 
 from __future__ import annotations
 
@@ -25,16 +29,17 @@ WORST_FIRST: tuple[Outcome, ...] = (
     "unchanged",
 )
 MAX_LOST_SHARE = (
-    0.1  # share of the baseline's cases; above it, the remaining cases may be the easy ones
+    0.1  # removed or changed fraction of the cases; above it, the rest may be the easy cases
 )
 
 
 class Side(Struct, frozen=True):
     """One side of a comparison: the source of its results.
 
-    `behind` is the number of commits by which the results are older than the requested revision.
-    `measured` is true if Loom produced the results for this comparison. `runs` are the uids of the
-    runs that contain the results.
+    `commit` is the commit of the results. `fingerprint` is a hash of everything that can change
+    them. `runs` are the uids of the runs that contain the results. `behind` is the number of
+    commits by which the results are older than the requested revision. `measured` is true if Loom
+    produced the results for this comparison.
     """
 
     commit: str
@@ -56,11 +61,11 @@ class CaseAmounts(Struct, frozen=True):
 class MeasuredSide(Struct, frozen=True):
     """The results of one side of a comparison.
 
-    `cases` maps ids to cases. `question` is the part of the definition that all cases share:
-    evaluators and judge. `judges` are the models that served each evaluator, and `served` the
-    models that answered the prompt. Both use the names that the providers report. `amounts` has the
-    cost and latency of each sample, by id and definition of the case; a case without an entry has
-    only its means.
+    `cases` maps ids to cases. `question` contains the evaluation settings that all cases share:
+    evaluators, their code and the judge. `judges` maps each evaluator to the models that answered
+    as its judge. `served` are the models that answered the prompt. The names of the models are
+    those that the providers report. `amounts` maps (id, definition) of a case to the costs and
+    latencies of its samples. If a case has no entry, only its mean cost and latency are known.
     """
 
     side: Side
@@ -74,8 +79,9 @@ class MeasuredSide(Struct, frozen=True):
 def cases_by_id(cases: Iterable[Case]) -> dict[str, Case]:
     """Return the cases of one side by id.
 
-    If two tests have the same case, the case with more samples counts. If different cases have the
-    same id (the same name in two test files), the later ones get a number after the id.
+    If two tests contain the same case, the result with more samples is kept. If different cases
+    have the same id (because two test files use the same name), the later cases get a number after
+    the id.
     """
     named: dict[str, Case] = {}
     for case in cases:
@@ -89,7 +95,10 @@ def cases_by_id(cases: Iterable[Case]) -> dict[str, Case]:
 
 
 class QuestionDifference(Struct, frozen=True):
-    """A part of the question that differs between the sides: its dotted name and its two values."""
+    """A difference between the settings of both sides.
+
+    `part` is the dotted name of the setting. `base` and `head` are its values as text.
+    """
 
     part: str
     base: str
@@ -102,13 +111,14 @@ class QuestionDifference(Struct, frozen=True):
 class Metric(Struct, frozen=True):
     """The change of one metric over the cases that both sides have.
 
-    For scores, `base` and `head` are means in [0, 1], and `delta` is head - base with its 90 %
-    interval [`low`, `high`]. For cost (USD per case) and latency (seconds per case), `delta` is
-    head / base - 1, and the interval has the same unit as `delta`. `p` is the one-sided p-value
-    against a change for the worse, and `adjusted` is p adjusted for the number of gated metrics.
-    `limit` is the smallest drop (scores) or rise (a share) that matters. `detects` is the smallest
-    drop (scores) or rise that the comparison detects with a probability of 80 %, or None if no drop
-    or rise reaches this probability.
+    For scores, `base` and `head` are means in [0, 1], and `delta` is head - base. For cost (USD per
+    case) and latency (seconds per case), `delta` is head / base - 1. [`low`, `high`] is the 90 %
+    interval of `delta`. `p` is the one-sided p-value against a change for the worse. `adjusted` is
+    the p-value after the adjustment for the number of gated metrics.
+
+    `limit` is the smallest change for the worse that matters: a drop of the score, or a relative
+    rise of cost or latency (0.1 is 10 %). `detects` is the smallest such change that the comparison
+    detects with a probability of 80 %, or None if it detects none with this probability.
     """
 
     name: str
@@ -132,10 +142,10 @@ class Metric(Struct, frozen=True):
 
 
 class CaseChange(Struct, frozen=True):
-    """A case that got worse or better.
+    """A case with a lower or higher mean score on the head.
 
-    `base` and `head` are its mean scores over the evaluators. `scores` has both values of each
-    evaluator.
+    `base` and `head` are the mean scores over the evaluators. `scores` maps each evaluator to its
+    scores (base, head).
     """
 
     id: str
@@ -150,11 +160,12 @@ class CaseChange(Struct, frozen=True):
 
 
 class Limits(Struct, frozen=True):
-    """The settings that decide a comparison. `loomgit.domain.suites.Policy` describes the fields.
+    """The settings that decide a comparison. `loomgit.domain.suites.Policy` describes most fields.
 
-    If `max_rise` is None, cost and latency are shown and not gated. If `confirm` is true, a
-    degradation counts only if new samples of both sides confirm it. If `strict` is true, a
-    comparison blocks unless it proves that the head is no worse.
+    If `max_rise` is None, cost and latency are shown but not gated. If `unpaired` is true, the
+    means over different cases are compared. If `confirm` is true, a degradation blocks only if new
+    samples of both sides confirm it. If `strict` is true, a comparison blocks if it does not prove
+    that the head is no worse.
     """
 
     scope: Literal["suite", "population"] = "suite"
@@ -168,17 +179,20 @@ class Limits(Struct, frozen=True):
 
 
 class PipelineComparison(Struct, frozen=True):
-    """The comparison of one pipeline. A side without results is None.
+    """The comparison of one pipeline. `base` or `head` is None if that side has no results.
 
-    `new` is true if the baseline does not have the pipeline; a comparison is then impossible.
-    `inputs` are the files and settings that differ. `differs` are the parts of the question that
-    differ; if there are any, nothing is compared. `removed` are the cases of the baseline that the
-    head lacks, `added` the cases of the head that the baseline lacks, and `changed` the cases with
-    a different definition (input, expectation); the gate ignores all of them. If both sides are
-    judged by the question of the head, `requestioned` are the parts of the question that the head
-    changed; if there are any, the outcome is inconclusive at best. `looser` has one line for each
-    limit that the head loosened. `may_lose` is true if removed and changed cases are accepted.
-    `strict` is true if the pipeline's tests block every change that is not proven harmless.
+    `new` is true if the baseline does not have the pipeline, so that a comparison is impossible.
+    `inputs` are the files and settings that differ. `differs` are the evaluation settings that
+    differ; if there are any, nothing is compared.
+
+    `removed` cases are only in the baseline, and `added` cases only in the head. `changed` cases
+    have different definitions (input, expectation) on the two sides. The gate ignores all of them.
+    `may_lose` is true if removed and changed cases are accepted.
+
+    `requestioned` are the evaluation settings that the head changed, if both sides are judged with
+    the head's settings. If there are any, the outcome is inconclusive at best. `looser` has one
+    line for each limit that the head loosened. `strict` is true if the pipeline's tests block every
+    change that is not proven harmless.
     """
 
     pipeline: str
@@ -204,7 +218,10 @@ class PipelineComparison(Struct, frozen=True):
 
     @property
     def is_doubtful(self) -> bool:
-        """Whether the outcome is inconclusive at best, regardless of the metrics."""
+        """Whether the outcome is inconclusive at best, whatever the metrics show.
+
+        The reason is that the head changed evaluation settings, or too many cases.
+        """
         return bool(self.requestioned) or (self.lost > MAX_LOST_SHARE and not self.may_lose)
 
     @property
@@ -215,17 +232,17 @@ class PipelineComparison(Struct, frozen=True):
 
     @property
     def lost(self) -> float:
-        """The share of the baseline's cases that do not count: removed or changed cases."""
+        """The fraction of the baseline's cases that are not compared: removed or changed cases."""
         lost = len(self.removed) + len(self.changed)
         total = lost + self.compared
         return lost / total if total else 0.0
 
     def blocks(self, *, strict: bool = False) -> bool:
-        """Whether the comparison blocks a merge.
+        """Return whether the comparison blocks a merge.
 
-        A degradation blocks unless a person accepted it. If `strict` is set by the caller or by the
-        pipeline, every outcome that is not proven harmless blocks too, and so do removed or changed
-        cases unless `may_lose` is set. A new pipeline never blocks.
+        A degradation blocks unless a person accepted it. If the caller or the pipeline sets
+        `strict`, an inconclusive or not comparable outcome blocks too. Removed or changed cases
+        then block as well, unless `may_lose` is set. A new pipeline never blocks.
         """
         if self.new:
             return False
@@ -238,7 +255,7 @@ class PipelineComparison(Struct, frozen=True):
 def with_changed_question(
     comparison: PipelineComparison, parts: Sequence[QuestionDifference]
 ) -> PipelineComparison:
-    """Return the comparison for a head that changed `parts` of the question.
+    """Return the comparison for a head that changed `parts` of the evaluation settings.
 
     The outcome becomes inconclusive at best, because the head's evaluators judge both sides and may
     be more lenient.
@@ -274,10 +291,10 @@ class Comparison(Struct, frozen=True):
     notes: tuple[str, ...] = ()
 
     def blocks(self, *, strict: bool = False, require_baseline: bool = False) -> bool:
-        """Whether the comparison blocks a merge.
+        """Return whether the comparison blocks a merge.
 
-        It blocks if any pipeline blocks or if the outcome is degraded. If `strict` is true, every
-        outcome that is not proven harmless blocks. If `require_baseline` is true, a missing
+        It blocks if any pipeline blocks or if the outcome is degraded. If `strict` is true, an
+        inconclusive or not comparable outcome blocks too. If `require_baseline` is true, a missing
         baseline blocks.
         """
         if require_baseline and self.missing_baseline:
@@ -287,9 +304,9 @@ class Comparison(Struct, frozen=True):
 
 
 def lost_note(share: float) -> str:
-    """Return the reason why a comparison that lost too many cases is inconclusive.
+    """Return the note for a comparison that is inconclusive because it lost too many cases.
 
-    `share` is the lost share of the baseline's cases, which is above MAX_LOST_SHARE.
+    `share` is the fraction of the baseline's cases that were removed or changed.
     """
     return (
         f"{share:.0%} of the baseline's cases are removed or changed, and the rest may be easier "
@@ -298,5 +315,5 @@ def lost_note(share: float) -> str:
 
 
 def worst_outcome(outcomes: list[Outcome]) -> Outcome:
-    """Return the worst outcome of the parts, or `unchanged` if there are no parts."""
+    """Return the worst of the outcomes, or `unchanged` if there are no outcomes."""
     return min(outcomes, key=WORST_FIRST.index, default="unchanged")

@@ -20,7 +20,10 @@ AlertType = Literal["score_degradation", "cost_spike", "latency_sla", "batch_qua
 
 
 class Incremental(Struct, frozen=True):
-    """Incremental extraction: only records with a `cursor` field beyond the stored watermark."""
+    """Incremental extraction: only records with a higher value in the field `cursor` than before.
+
+    Loom parses this setting, but does not support it yet.
+    """
 
     cursor: str
 
@@ -51,7 +54,7 @@ class Extract(Struct, frozen=True):
 
 
 class ContextFile(Struct, frozen=True):
-    """A context file: its path in the project and its version, None for the working tree."""
+    """A context file: its path in the project, and its version (None: the working tree)."""
 
     path: str
     version: str | None = None
@@ -63,9 +66,11 @@ class ContextFile(Struct, frozen=True):
 
 
 class CacheRule(Struct, frozen=True):
-    """The cache rule: whether replies may come from the response cache.
+    """The rule that decides whether replies may come from the cache.
 
-    `ttl` is the lifetime of a reply in seconds; None means forever.
+    `ttl` is the lifetime of a reply in seconds; None means forever. `key_fields` are the fields of
+    the record that replace the rendered prompt in the cache key. If there are none, the key
+    contains the rendered prompt.
     """
 
     enabled: bool = True
@@ -74,7 +79,11 @@ class CacheRule(Struct, frozen=True):
 
 
 class Retrieve(Struct, frozen=True):
-    """Retrieval for a `rag` transform whose records contain no documents. `documents` are globs."""
+    """The retrieval settings of a `rag` transform that searches documents of the project.
+
+    `documents` are globs. `query_field` is the record's field that contains the search query.
+    `top_k` is the maximum number of passages.
+    """
 
     documents: tuple[str, ...]
     top_k: int = 5
@@ -114,7 +123,8 @@ class Transform(Struct, frozen=True):
     def documents_field(self) -> str | None:
         """The record's field that prompts see as context, or None.
 
-        It is `context_field`, else the field of the retrieved documents if the stage retrieves any.
+        It is `context_field` if this is set. Else it is the field of the retrieved documents, if
+        the stage retrieves any.
         """
         return self.context_field or (RETRIEVED if self.retrieve is not None else None)
 
@@ -136,9 +146,9 @@ class EvaluatorSpec(Struct, frozen=True):
 
 
 class Gate(Struct, frozen=True):
-    """The quality gate: the rule that decides from a record's scores whether the record passes.
+    """The quality gate: the rule that decides from the scores of a record whether it passes.
 
-    `threshold` applies to `weighted` only.
+    `threshold` applies to the type `weighted` only.
     """
 
     type: GateType = "all_pass"
@@ -148,7 +158,8 @@ class Gate(Struct, frozen=True):
 class Evaluate(Struct, frozen=True):
     """The evaluate stage: the evaluators and the gate.
 
-    If there are no evaluators, every transformed record passes.
+    If there are no evaluators, every transformed record passes. `sample` is the fraction of the
+    records to evaluate.
     """
 
     evaluators: tuple[EvaluatorSpec, ...] = ()
@@ -207,9 +218,9 @@ class Monitoring(Struct, frozen=True):
 
 
 class FrontMatter(Struct, frozen=True):
-    """The metadata of a prompt file between `---` lines. Loom never sends it to a model.
+    """The metadata of a prompt file, between `---` lines. Loom never sends it to a model.
 
-    `id` identifies the prompt after its file is renamed. `output` is a JSON Schema.
+    `id` identifies the prompt even if its file is renamed. `output` is a JSON Schema.
     """
 
     id: str | None = None

@@ -1,4 +1,4 @@
-"""Exact JSON: a parser that refuses values which Python or a later stage would change."""
+"""Exact JSON: a parser that refuses any value that Python or a later stage would change."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import orjson
 if TYPE_CHECKING:
     from loomgit.domain.values import Json
 
-MAX_DEPTH = 200  # levels; orjson writes at most 254, and records are nested inside other objects
+MAX_DEPTH = 200  # levels; orjson writes 254 at most, and Loom stores records inside other objects
 LARGEST, SMALLEST = 2**64 - 1, -(2**63)  # the range of integers that every stage keeps exactly
 _SHOWN = 24  # characters of a number or a key in a message
-_LARGE = 9e18  # orjson parses an integer beyond 64 bits as a float
+_LARGE = 9e18  # a larger float may be an integer beyond 64 bits, which orjson parses as a float
 _SPACE_BEFORE_COLON = (b" :", b"\t:", b"\n:", b"\r:")
 _KEY_END = re.compile(rb'"\s*:')
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
@@ -28,7 +28,7 @@ class NotExactError(ValueError):
 
 
 def parse_exact(raw: bytes) -> Json:
-    """Parse JSON text without a silent change of any value.
+    """Parse JSON text. Refuse the text if a value would change silently.
 
     Raises NotExactError for integers outside [-2**63, 2**64), numbers beyond the range of a 64-bit
     float, duplicate keys in an object, unpaired surrogates, and more than MAX_DEPTH levels of
@@ -38,7 +38,7 @@ def parse_exact(raw: bytes) -> Json:
     try:
         value: Json = orjson.loads(raw)
     except orjson.JSONDecodeError:
-        if _is_json(raw):  # orjson refuses large numbers, unpaired surrogates and deep nesting
+        if _is_json(raw):  # orjson also refuses large numbers, surrogates, deep nesting
             _require_shallow(raw)
             _parse_strictly(raw)
         raise
@@ -62,7 +62,7 @@ def parse_exact(raw: bytes) -> Json:
 def _survey(value: Json) -> tuple[int, bool]:
     """Return the number of keys in all objects of the value, and whether it contains large floats.
 
-    A large float may be an integer in the text.
+    In the text, a large float may be an integer.
     """
     if isinstance(value, dict):
         keys, items = len(value), iter(value.values())
@@ -83,9 +83,9 @@ def _survey(value: Json) -> tuple[int, bool]:
 
 
 def _may_repeat_a_key(raw: bytes, keys: int) -> bool:
-    """Whether the text may contain more keys than the parsed value.
+    """Return whether the text may contain more keys than the parsed value.
 
-    A false positive is possible, because text inside strings can look like a key.
+    The result can be wrongly true, because text inside strings can look like a key.
     """
     if raw.count(b'":') == keys and not any(space in raw for space in _SPACE_BEFORE_COLON):
         return False
@@ -93,7 +93,7 @@ def _may_repeat_a_key(raw: bytes, keys: int) -> bool:
 
 
 def _is_json(raw: bytes) -> bool:
-    """Whether the text follows the grammar of JSON, regardless of its values and its depth."""
+    """Return whether the text follows the grammar of JSON, for any values and any depth."""
     try:
         json.loads(raw.decode(), parse_int=len, parse_float=len, parse_constant=_refuse_constant)
     except RecursionError:

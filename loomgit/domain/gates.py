@@ -1,4 +1,4 @@
-"""Quality gates: decide from the assessments of a record whether it passes, with the reason."""
+"""Quality gates: decide whether a record passes, from the results of its evaluators."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ class Decision(Struct, frozen=True):
 
 
 PASSED = Decision(passed=True)
-ROUNDING = 1e-12  # a mean passes if it is below the threshold by a rounding error only
+ROUNDING = 1e-12  # a mean also passes if only a rounding error puts it below the threshold
 
 
 def decide(gate: Gate, assessments: Sequence[Assessment]) -> Decision:
     """Decide whether a record passes `gate`. A record without assessments passes every gate.
 
-    An evaluator that failed has no score and counts as not passed. If the gate is `weighted`, the
-    record then fails, because a mean without that score would answer a different question.
+    An evaluator that failed has no score and does not pass. If the gate is `weighted`, such a
+    failure rejects the record, because a mean without this score would not be the configured mean.
     """
     if not assessments:
         return PASSED

@@ -11,7 +11,10 @@ _NOT_HIDDEN = r"(?!\.)"  # a leading wildcard does not match a name that begins 
 
 
 def folder_of(glob: str) -> str:
-    """Return the deepest folder that contains all possible matches. `.` is the project's folder."""
+    """Return the deepest folder that contains all possible matches of a glob.
+
+    The result is `.` for the folder of the project.
+    """
     fixed = []
     for part in glob.split("/")[:-1]:
         if _WILD.search(part):
@@ -21,9 +24,9 @@ def folder_of(glob: str) -> str:
 
 
 def matches(glob: str, path: str) -> bool:
-    """Whether the glob matches a whole path with forward slashes.
+    """Return whether the glob matches a whole path with forward slashes.
 
-    The time grows only moderately with the number of `**` wildcards.
+    The running time does not grow exponentially with the number of `**` wildcards.
     """
     parts = _parts(glob)
     states = _skip_double_stars({0}, parts)
@@ -40,7 +43,10 @@ def matches(glob: str, path: str) -> bool:
 
 
 def _skip_double_stars(states: set[int], parts: tuple[re.Pattern[str] | None, ...]) -> set[int]:
-    """Add the state after each `**` (None), because `**` also matches no folder."""
+    """Add the state after each reachable `**`, because `**` also matches zero folders.
+
+    A state is an index into `parts`, in which `**` is None.
+    """
     reachable = set(states)
     for index, part in enumerate(parts):
         if part is None and index in reachable:

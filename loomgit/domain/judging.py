@@ -1,4 +1,4 @@
-"""Apply a policy (thresholds, weights and a gate) to scores."""
+"""Applies a policy (thresholds, weights and a gate) to scores."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def weighted_score(
 ) -> float | None:
     """Return the weighted mean of the judgements. An evaluator without a weight has weight 1.
 
-    The mean is None if an evaluator has no value, because a mean of the other values would hide the
-    missing one.
+    The mean is None if a judgement has no value, because a mean of the other values would hide the
+    missing value. It is also None if the sum of the weights is 0.
     """
     values = [
         (weights.get(name, 1.0), judgement.value)
@@ -37,11 +37,11 @@ def weighted_score(
 
 
 def apply_policy(sample: Sample, evaluate: Evaluate) -> Sample:
-    """Apply the policy of `evaluate` to a stored sample.
+    """Apply the thresholds, weights and gate of `evaluate` to a stored sample.
 
-    The evaluators' scores do not change, but the results that follow from the scores may change. A
-    lost sample does not change. For a sample with an unusable reply, only the weighted score
-    changes.
+    The scores of the evaluators do not change. The weighted score, the thresholds and the decision
+    of the gate may change. A lost sample does not change. For a sample with an unusable reply, only
+    the weighted score changes.
     """
     if sample.lost or not sample.judgements:
         return sample
@@ -78,7 +78,7 @@ def _assessment(name: str, judgement: Judgement, weight: float) -> Assessment:
 
 
 def count_passes(case: Case, evaluate: Evaluate) -> int:
-    """Return the number of samples of a stored case that pass under the policy of `evaluate`."""
+    """Return the number of a case's samples that pass the thresholds and the gate of `evaluate`."""
     specs = [spec for spec in evaluate.evaluators if spec.name in case.scores]
     count = 0
     for index in range(case.samples):

@@ -18,7 +18,7 @@ HASH_KEY = "_loom_record_key"  # the key column for records without key fields
 
 
 def canonical(value: object) -> bytes:
-    """Return JSON with sorted keys and no white space. Equal values give equal bytes."""
+    """Return canonical JSON: with sorted keys and no white space. Equal values give equal bytes."""
     return to_json(value, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
 
 
@@ -28,9 +28,9 @@ def digest(value: object) -> str:
 
 
 def find_key(fields: Sequence[str], configured: Sequence[str] = ()) -> tuple[str, ...]:
-    """Return the key fields: the configured fields, else `id`, else the only `*_id` field.
+    """Return the key fields: the configured fields, else `id`, else the only field named `*_id`.
 
-    The result is empty if no rule applies. A hash then identifies each record.
+    The result is empty if none of these exists. Each record is then identified by a hash.
     """
     if configured:
         return tuple(configured)
@@ -41,11 +41,11 @@ def find_key(fields: Sequence[str], configured: Sequence[str] = ()) -> tuple[str
 
 
 def record_key(row: JsonMapping, key: Sequence[str]) -> str:
-    """Return the identity of `row` as text.
+    """Return the text that identifies `row`.
 
-    The identity is the value of one key field, a JSON list of the values of several key fields, or
-    a hash of the row if there are no key fields. Raises KeyError with the name of the field if the
-    row lacks a key field or the field is null.
+    For one key field, it is the field's value. For several key fields, it is a JSON list of their
+    values. If there are no key fields, it is a hash of the row. Raises KeyError with the name of
+    the field if the row lacks a key field or the field is null.
     """
     if not key:
         return digest(row)[:32]

@@ -1,6 +1,6 @@
-"""The log of one file: its versions, newest first, each with the stored results of its content.
+"""The log of one file: its different contents, newest first, with the stored results of each.
 
-A content is the text of the file at one or more commits.
+Several commits can have the same content of a file. They then share one entry of the log.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class MeanScore(Struct, frozen=True):
 
 
 class LatestRun(Struct, frozen=True):
-    """The most recently started run of a content."""
+    """The run that started last among the runs that used a version of a file."""
 
     run_id: str
     uid: str
@@ -29,8 +29,9 @@ class LatestRun(Struct, frozen=True):
 class ScoredRun(Struct, frozen=True):
     """A run with its scores by evaluator.
 
-    `commit` is the commit of the working tree at the time of the run. `dirty` is true if the
-    working tree had uncommitted changes, `complete` if the run did not stop early.
+    `commit` is the commit on which the working tree was based at the time of the run. `dirty` is
+    true if the working tree had uncommitted changes. `complete` is true if the run did not stop
+    early.
     """
 
     run_id: str
@@ -43,13 +44,14 @@ class ScoredRun(Struct, frozen=True):
 
 
 class ResultGroup(Struct, frozen=True):
-    """The runs of one pipeline and kind (`pipeline` or `test`) that measured the same inputs.
+    """A group of runs that used a version of a file, and that all had the same inputs.
 
-    `differs` names the inputs that are not the inputs at the version's own commit. It is empty for
-    the version's own results. `figure` is the run that provides the scores of the group: the first
-    complete run, or the run that an earlier compliance report showed. `runs` are all runs, oldest
-    first. `cases` is the number of the runs' cases. `cost_per_record` is in USD, None if no cost is
-    known.
+    All runs have the same pipeline and the same `kind` (`pipeline` or `test`). `differs` names the
+    inputs that differ from the inputs at the version's own commit. It is empty if none differ; the
+    group then contains the version's own results. `runs` are in the order of time, oldest first.
+    `figure` is the run that provides the scores of the group: the run that an earlier compliance
+    report showed, else the first complete run with scores. `cases` is the total number of cases of
+    the runs. `cost_per_record` is in USD, None if no cost is known.
     """
 
     pipeline: str
@@ -62,27 +64,27 @@ class ResultGroup(Struct, frozen=True):
 
     @property
     def own(self) -> bool:
-        """Whether these are results of the version's own commit."""
+        """Whether the runs had the inputs of the version's own commit."""
         return not self.differs
 
     @property
     def scores(self) -> Mapping[str, MeanScore]:
-        """The scores of `figure`; empty if no complete run has scores."""
+        """The scores of the run `figure`; empty if the group has no complete run with scores."""
         return self.figure.scores if self.figure is not None else {}
 
     @property
     def further(self) -> tuple[ScoredRun, ...]:
-        """The runs other than `figure`."""
+        """All runs except `figure`."""
         figure_uid = self.figure.uid if self.figure is not None else ""
         return tuple(run for run in self.runs if run.uid != figure_uid)
 
 
 class StoredScores(Struct, frozen=True):
-    """The stored results of one version of a file.
+    """The stored results of one version of a file, in groups of runs with the same inputs.
 
-    `scores` are the scores of the first group among the version's own results. Results with other
-    inputs are only in `groups`. `runs`, `cases`, `complete`, `latest` and `cost_per_record` (USD,
-    None if no cost is known) cover the runs of all groups.
+    The version's own groups are measured with the inputs at the version's own commit. `scores` are
+    the scores of the first of them. `runs`, `complete` (number of complete runs), `cases`, `latest`
+    and `cost_per_record` (USD, None if no cost is known) cover the runs of all groups.
     """
 
     runs: int = 0
@@ -96,24 +98,26 @@ class StoredScores(Struct, frozen=True):
 
     @property
     def own(self) -> list[ResultGroup]:
-        """The results of the version's own commit, one group for each pipeline and kind."""
+        """The groups with the inputs of the version's own commit, one per pipeline and kind."""
         return [group for group in self.groups if group.own]
 
     @property
     def others(self) -> list[ResultGroup]:
-        """The results with other inputs, newest first."""
+        """The groups with other inputs, newest first."""
         return [group for group in self.groups if not group.own]
 
 
 class LogEntry(Struct, frozen=True):
     """One content in the log of a file.
 
-    `path` is the path of the file with this content. `commits` are the commits that introduced the
-    content, latest first; the list is empty if only the working tree has the content. `time`
-    (author date, ISO 8601), `author` and `subject` describe the latest of these commits. They are
-    empty if a truncated history ends at that commit, because an earlier commit may have introduced
-    the content. `head` is true if HEAD has the content. `worktree` is true if the working tree has
-    the content and differs from HEAD.
+    `name` is the displayed name of the version, and `blob` is Git's id of the content. `path` is
+    the path of the file with this content. `commits` are the commits that introduced the content,
+    latest first; they are empty if only the working tree has the content.
+
+    `time` (author date, ISO 8601), `author` and `subject` describe the latest of these commits.
+    They are empty if a truncated history ends at that commit, because an earlier commit may have
+    introduced the content. `head` is true if HEAD has the content. `worktree` is true if the
+    working tree has the content and differs from HEAD.
     """
 
     name: str
@@ -129,7 +133,7 @@ class LogEntry(Struct, frozen=True):
 
 
 class FileLog(Struct, frozen=True, dict=True):
-    """The log of a file: the newest of its `total` contents.
+    """The log of a file. `entries` are the newest of its `total` contents.
 
     `shallow` is true if the history of the clone is truncated.
     """
@@ -146,9 +150,9 @@ class FileLog(Struct, frozen=True, dict=True):
 
     @cached_property
     def series(self) -> list[tuple[str, str]]:
-        """The pairs of pipeline and kind in the versions' own results.
+        """The different pairs (pipeline, kind) among the versions' own results.
 
-        The scores of different pairs are not comparable, because they answer different questions.
+        The scores of different pairs are not comparable, because their cases or evaluators differ.
         """
         groups = (group for entry in self.entries for group in entry.measured.own)
         return sorted({(group.pipeline, group.kind) for group in groups})

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Role = Literal["system", "user", "assistant"]
 Purpose = Literal["transform", "evaluate"]
 Ending = Literal["", "length", "refusal", "filter"]
-# The suffix that a provider adds to the requested name: a date, a version, or `latest`.
+# The suffix that a provider adds to a requested model name: a date, a version, or `latest`.
 SNAPSHOT = re.compile(r"[-@:](v?\d[\w.-]*|latest|preview\S*)")
 # A pipeline's `params` may not set these parameters, because Loom sets them itself. Retries,
 # routing or callbacks inside litellm would bypass the budget and the cache.
@@ -27,16 +27,16 @@ RESERVED_PARAMS = frozenset(
         *("max_retries", "num_retries", "fallbacks", "cache", "caching", "callbacks", "logger_fn"),
     )
 )
-# Parameters and headers that contain a secret. They are refused, because every run records params.
+# Parameters and headers that contain a secret. Loom refuses them, because it stores all `params`.
 SECRET_PARAM = re.compile(
     r"api[-_]?key|secret|password|authorization|credentials|(?:access|auth|ad|session|id)[-_]token",
     re.IGNORECASE,
 )
-LONGEST_REFUSAL = 300  # characters of a model's refusal that a reason contains
+LONGEST_REFUSAL = 300  # the maximum number of characters of a model's refusal in a reason
 
 
 class PromptRejected(Rejected):
-    """The provider refuses the prompt: it is too long for the model, or against the policy."""
+    """The provider refuses the prompt: it is too long for the model, or violates a policy."""
 
 
 class Message(Struct, frozen=True):
@@ -50,10 +50,10 @@ class Request(Struct, frozen=True):
     """A request to a model: everything that can change the reply.
 
     `schema` requests a reply in JSON that matches the schema. `sample` is the index of the sample:
-    the fifth sample of a case is a different request from the first. `stand_in` replaces the first
-    message in the key of the cache (a pipeline's `cache.key_fields`). A request that is not
-    `cacheable` bypasses the cache. A `fresh` request ignores the cached reply, and the new reply
-    replaces the cached one.
+    the fifth sample of a case is a different request from the first. If `stand_in` is set (for a
+    pipeline's `cache.key_fields`), it replaces the first message in the cache key. A request that
+    is not `cacheable` bypasses the cache. A `fresh` request ignores the cached reply, and its new
+    reply replaces the cached reply.
     """
 
     model: str
@@ -71,7 +71,10 @@ class Request(Struct, frozen=True):
 
 
 class Usage(Struct, frozen=True):
-    """The tokens of one or more calls, as the provider counts them. `input` includes `cached`."""
+    """The token counts of one or more calls, as the provider reports them.
+
+    `cached` is the number of input tokens from the provider's cache. `input` includes them.
+    """
 
     input: int = 0
     output: int = 0
@@ -84,21 +87,21 @@ class Usage(Struct, frozen=True):
 
     @property
     def total(self) -> int:
-        """The number of input and output tokens together."""
+        """The sum of the input tokens and the output tokens."""
         return self.input + self.output
 
 
 class Completion(Struct, frozen=True):
     """The reply to a request.
 
-    `model` is the name of the model that the provider reports. `cost` is in USD, and None, never 0,
-    if the price is unknown. `latency` is in seconds, None for a cache hit, which has no waiting
-    time. A cache hit costs 0 and has `attempts` 0; its `usage` and `saved` (USD, None if unknown)
-    are those of the original call.
+    `model` is the name of the model that the provider reports. `cost` is in USD; if the price is
+    unknown, it is None, never 0. `latency` is in seconds, None for a cache hit. A cache hit has
+    `cost` 0 and `attempts` 0. Its `usage` and `saved` (the cost in USD, None if unknown) are those
+    of the original call.
 
     `ending` describes an incomplete reply: `length` (cut off at the maximum number of tokens),
     `refusal` (`text` is the model's refusal), `filter` (cut off by the provider's filter).
-    `replaced` counts the unpaired surrogates that were replaced by U+FFFD.
+    `replaced` is the number of unpaired surrogates that were replaced by U+FFFD.
     """
 
     text: str
@@ -116,7 +119,7 @@ class Completion(Struct, frozen=True):
     def refusal(self) -> str:
         """The reason why a policy prevented the answer, in one line; empty if the model answered.
 
-        The reason of a refusal is the model's own text.
+        If the model refused, the reason quotes the model's text.
         """
         if self.ending == "refusal":
             return f"the model refuses: {' '.join(self.text.split())}"[:LONGEST_REFUSAL]
@@ -128,11 +131,12 @@ class Completion(Struct, frozen=True):
 class CallTotals(Struct):
     """The sum of several calls.
 
-    `usage` counts the paid tokens, which exclude the tokens of cache hits. `cost` is in USD, None
-    if the price of a call is unknown. `saved` is the cost in USD that cache hits avoided, None if
-    it is unknown for a hit. `latency` is the waiting time in seconds, None if all replies are cache
-    hits. `calls` counts replies, and `hits` the replies from the cache; `cached` is true if all
-    replies are from the cache. `replaced` counts unpaired surrogates, as in Completion.
+    `usage` contains the tokens of all replies except cache hits. `cost` is in USD, None if the
+    price of a call is unknown. `saved` is the cost in USD that cache hits avoided, None if it is
+    unknown for a hit. `latency` is the waiting time in seconds, None if all replies are cache hits.
+    `calls` is the number of replies, and `hits` the number of replies from the cache. `cached` is
+    true if all replies are from the cache. `replaced` is the number of unpaired surrogates that
+    were replaced by U+FFFD.
     """
 
     usage: Usage = field(default_factory=Usage)
@@ -146,7 +150,7 @@ class CallTotals(Struct):
 
     @property
     def made(self) -> int:
-        """The number of calls that a provider answered: all calls except cache hits."""
+        """The number of replies from a provider: all replies except cache hits."""
         return self.calls - self.hits
 
     def add(self, completion: Completion) -> None:
@@ -166,9 +170,10 @@ class CallTotals(Struct):
 
 
 def is_same_model(asked: str, served: str) -> bool:
-    """Whether `served`, the name that a provider reports, is the requested model `asked`.
+    """Return whether the provider answered with the requested model `asked`.
 
-    A snapshot counts as the same model: `gpt-4o-2024-08-06` for `openai/gpt-4o`.
+    `served` is the name that the provider reports. It may also be a snapshot of the requested
+    model: `gpt-4o-2024-08-06` for `openai/gpt-4o`.
     """
     asked, served = (name.rpartition("/")[2].lower() for name in (asked, served))
     suffix = served.removeprefix(asked)
@@ -176,5 +181,5 @@ def is_same_model(asked: str, served: str) -> bool:
 
 
 def other_models(asked: str, served: Iterable[str]) -> list[str]:
-    """Return the names of the models that answered in place of the requested model."""
+    """Return the reported names that do not belong to the requested model, sorted."""
     return sorted({name for name in served if name and not is_same_model(asked, name)})

@@ -1,13 +1,16 @@
-"""Outages: a model has an outage after a number of consecutive lost calls."""
+"""Detects outages from consecutive lost calls.
+
+A call is lost if a cause outside Loom, such as the network, prevents the reply.
+"""
 
 from __future__ import annotations
 
 
 class LossStreak:
-    """Counts the consecutive lost calls since the last successful call.
+    """Counts the lost calls since the last successful call.
 
-    An outage begins after `collapse` lost calls, or after `outage` lost calls if no call ever
-    succeeded.
+    An outage begins after `collapse` consecutive lost calls. If no call ever succeeded, it begins
+    after `outage` lost calls.
     """
 
     def __init__(self, outage: int, collapse: int) -> None:
@@ -18,11 +21,11 @@ class LossStreak:
 
     @property
     def is_outage(self) -> bool:
-        """Whether the number of consecutive lost calls makes further calls pointless."""
+        """Whether so many consecutive calls were lost that further calls are pointless."""
         return self.losses >= (self._collapse if self._answered else self._outage)
 
     def record(self, *, lost: bool) -> None:
-        """Count one call."""
+        """Record whether a call was lost."""
         if lost:
             self.losses += 1
         else:

@@ -11,20 +11,23 @@ if TYPE_CHECKING:
 
 
 class DefinedCase(Protocol):
-    """A case with a definition: a hash of everything that decides how the case is scored."""
+    """A case with a definition: a hash of the input, the expectation and the evaluation settings.
+
+    Only results of the same definition can be compared.
+    """
 
     @property
     def definition(self) -> str:
-        """The hash of the input and the expectation."""
+        """The hash of the input, the expectation, the evaluators and the judge."""
         ...
 
 
 class PairedCases(Struct, frozen=True):
-    """The ids of the cases of two sides, in the order of the baseline.
+    """The ids of the cases of two sides, baseline and head.
 
-    `common` cases have the same definition on both sides, `changed` cases have different
-    definitions. `removed` cases are only in the baseline. `added` cases are only in the head, in
-    the order of the head.
+    `common` cases have the same definition on both sides, and `changed` cases have different
+    definitions. `removed` cases are only in the baseline, and `added` cases only in the head.
+    `added` is in the order of the head, and all others are in the order of the baseline.
     """
 
     common: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""Passages of documents for retrieval, and their text with the source."""
+"""Passages: pieces of documents that a retrieval finds, and their text with the source."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from loomgit.domain.values import as_text
 if TYPE_CHECKING:
     from loomgit.domain.values import Json, JsonObject
 
-RETRIEVED = "retrieved_documents"  # the default of the record's field for passages
+RETRIEVED = "retrieved_documents"  # the record's field that contains the retrieved passages
 
 
 class Passage(Struct, frozen=True):
     """A piece of a document.
 
-    `document` is the path of the document in the project, `number` the position of the piece in the
-    document, from 1.
+    `document` is the path of the document in the project. `number` is the position of the piece in
+    the document, starting at 1.
     """
 
     document: str
@@ -31,7 +31,10 @@ class Passage(Struct, frozen=True):
 
 
 def show_document(value: Json) -> str:
-    """Return a document of a record as text. A passage begins with its source: `[docs/a.md#2]`."""
+    """Return a document in a record as text.
+
+    The text of a passage begins with its source: `[docs/a.md#2]`.
+    """
     if isinstance(value, dict) and value.keys() == {"document", "number", "text"}:
         return f"[{as_text(value['document'])}#{as_text(value['number'])}] {as_text(value['text'])}"
     return as_text(value)

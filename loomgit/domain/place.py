@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
 
 class Place(Struct, frozen=True):
-    """A position in a text file.
+    """A position in a text file. Line and column numbers start at 1.
 
-    Line and column count from 1. `path` is spelled as the user spelled it.
+    `path` is the path as the user wrote it.
     """
 
     path: str
@@ -25,10 +25,10 @@ class Place(Struct, frozen=True):
 
 
 class Places(dict[str, Place]):
-    """The positions of the keys of a file.
+    """The positions of the keys of a file, by dotted key.
 
-    All Places are equal, because the position of a key does not change the meaning of the file. A
-    comparison of definitions therefore ignores the positions.
+    All `Places` are equal, so that a comparison of two definitions ignores the positions. The
+    position of a key does not change the meaning of the file.
     """
 
     __hash__ = None
@@ -44,7 +44,7 @@ class Places(dict[str, Place]):
 
 
 class Problem(Struct, frozen=True):
-    """A problem in a user's file: `file:line:column: message`, and an optional hint."""
+    """A problem in a user's file, with its position and an optional hint."""
 
     place: Place
     message: str
@@ -55,12 +55,15 @@ class Problem(Struct, frozen=True):
         return f"{line}\nhint: {self.hint}" if self.hint else line
 
     def document(self) -> JsonObject:
-        """Return the problem for a JSON document."""
+        """Return the problem as an object with the keys file, line, column, message and hint."""
         return describe_problem(self.message, self.hint, self.place)
 
 
 def describe_problem(message: str, hint: str | None, place: Place | None = None) -> JsonObject:
-    """Return a problem for a JSON document. File, line and column are null if unknown."""
+    """Return a problem as an object with the keys file, line, column, message and hint.
+
+    File, line and column are null if `place` is None.
+    """
     return {
         "file": place.path if place else None,
         "line": place.line if place else None,

@@ -1,4 +1,4 @@
-"""The ports: Protocols that the work packages use and the adapters implement."""
+"""The ports: protocols that the work packages (such as pipeline) use and the adapters implement."""
 
 from __future__ import annotations
 
@@ -19,14 +19,17 @@ if TYPE_CHECKING:
 
 
 class Gateway(Protocol):
-    """The only access to models. Gateways wrap each other."""
+    """Access to models. Loom calls models only through gateways. A gateway may wrap another one."""
 
     async def complete(self, request: Request) -> Completion:
-        """Return the reply. Raises a subclass of ModelError if there is no reply."""
+        """Return the reply to a request. Raises a subclass of ModelError if no reply arrives."""
         ...
 
     async def close(self) -> None:
-        """Close the connections, including those of the wrapped gateways. No request may follow."""
+        """Close all connections, including those of a wrapped gateway.
+
+        After this call, no request is allowed.
+        """
         ...
 
 
@@ -34,15 +37,16 @@ class Retriever(Protocol):
     """A search for the passages of documents that answer a question."""
 
     async def retrieve(self, question: str, count: int) -> Sequence[Passage]:
-        """Return at most `count` passages, best first. The result is deterministic.
+        """Return at most `count` passages, best first. Equal questions give equal passages.
 
-        Any text is a valid question, including the empty text. Raises WorldError.
+        Any text is a valid question, including the empty text. Raises WorldError if the search
+        fails.
         """
         ...
 
 
 class Evaluator(Protocol):
-    """A component that gives an output a score in [0, 1] with a reason. It keeps no state."""
+    """A component that scores an output in [0, 1] and gives a reason. It has no state."""
 
     async def score(self, subject: EvaluationInput) -> Score:
         """Judge one output.
@@ -54,9 +58,9 @@ class Evaluator(Protocol):
 
 
 class QueryValues(Struct, frozen=True):
-    """The values that a query may refer to.
+    """The values that a query of a source may refer to.
 
-    They are bound as parameters, never inserted as text.
+    They are bound as parameters, and never inserted into the text of the query.
     """
 
     execution_date: datetime
@@ -65,9 +69,9 @@ class QueryValues(Struct, frozen=True):
 
 
 class Source(Protocol):
-    """A source of rows, in its own order.
+    """A source of rows. The source defines their order.
 
-    Its methods block, so the event loop must not call them.
+    The methods block, so they must not be called in the thread of the event loop.
     """
 
     def check(self) -> None:
@@ -75,7 +79,7 @@ class Source(Protocol):
         ...
 
     def rows(self) -> Iterator[JsonObject | RefusedRow]:
-        """Stream the rows, with a RefusedRow for each row that cannot be kept exactly.
+        """Yield the rows one after another. A row that cannot be kept exactly becomes a RefusedRow.
 
         Memory use does not grow with the number of rows. Raises WorldError or UserError if the
         source as a whole cannot be read.
@@ -84,10 +88,10 @@ class Source(Protocol):
 
 
 class LoadReceipt(Struct, frozen=True):
-    """The effect of a load on the destination, in rows.
+    """The numbers of rows by the effect that a load had on the destination.
 
-    `duplicates` are rows with a key that occurs again later in the same run; the last row with the
-    key is stored. `kept_out` are rows that the destination itself rejects, by a trigger or
+    `duplicates` are rows with a key that occurs again later in the same run; only the last row with
+    the key is stored. `kept_out` are rows that the destination itself rejects, by a trigger or
     `ON CONFLICT IGNORE`.
     """
 
@@ -108,12 +112,12 @@ class LoadReceipt(Struct, frozen=True):
 
     @property
     def rows(self) -> int:
-        """The number of rows in the destination that result from this load."""
+        """The number of loaded rows that the destination contains after the load."""
         return self.inserted + self.updated + self.unchanged
 
 
 class Sink(Protocol):
-    """A destination of rows. Its methods block, and only one thread at a time may call them."""
+    """A destination of rows. The methods block. Only one thread at a time may call them."""
 
     def check(self) -> None:
         """Raise WorldError or UserError if the destination is not writable. Writes nothing."""
@@ -127,13 +131,16 @@ class Sink(Protocol):
         ...
 
     def load(self, part: int, rows: Sequence[JsonObject]) -> None:
-        """Accept one batch as a whole. If the call raises an exception, it accepts no row."""
+        """Accept one batch of rows. `part` is the number of the batch.
+
+        If this method raises an exception, it accepts no row of the batch.
+        """
         ...
 
     def commit(self) -> LoadReceipt:
-        """Make all accepted rows visible and return the changes. Called once, at the end."""
+        """Make all accepted rows visible, and return the effect. Called once, at the end."""
         ...
 
     def abort(self) -> None:
-        """Discard everything that `commit` has not made visible. Leaves no partial file."""
+        """Discard all rows that are not yet visible. No partial file remains."""
         ...

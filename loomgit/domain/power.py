@@ -1,4 +1,4 @@
-"""The required size of a comparison: the drop to detect, and the number of cases to detect it."""
+"""The number of cases that a comparison needs in order to detect a given drop."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ DEFAULT_SAMPLES = (1, 3, 5)  # samples per case if the user gives no number
 class PowerTarget(Struct, frozen=True):
     """The drop that a comparison must detect.
 
-    `drop` is a drop of the mean score, in [0, 1]. `max_drop` is the accepted drop, None for the
-    drop that the pipeline's tests accept.
+    `drop` is a drop of the mean score, in [0, 1]. `max_drop` is the accepted drop; None means the
+    value from the pipeline's tests. `samples` are the numbers of samples per case to consider.
+    `failures` is the cause of the drop: all outputs lose the same amount (`uniform`), single
+    outputs fail (`scattered`), or whole cases fail (`broken`).
     """
 
     drop: float
@@ -25,11 +27,11 @@ class PowerTarget(Struct, frozen=True):
 
 
 class RequiredSize(Struct, frozen=True):
-    """The size of a comparison that blocks the drop with a probability of 80 %.
+    """The size of a comparison that blocks a given drop with a probability of 80 %.
 
-    The size is `cases` with `samples` each. `cases` is None if no number of cases blocks the drop,
-    because the drop is not larger than the accepted one. `cost` is the cost of one side in USD,
-    None if it is unknown.
+    The comparison needs `cases` cases with `samples` replies each on both sides. `cases` is None if
+    no number of cases is sufficient, because the drop is not larger than the accepted drop. `cost`
+    is the cost of one side in USD, None if it is unknown.
     """
 
     samples: int
@@ -38,18 +40,18 @@ class RequiredSize(Struct, frozen=True):
 
     @property
     def replies(self) -> int | None:
-        """The number of replies on one side, or None if no number of cases blocks the drop."""
+        """The number of replies on one side, or None if no number of cases is sufficient."""
         return None if self.cases is None else self.cases * self.samples
 
 
 class MetricPower(Struct, frozen=True):
-    """The required size and the present power for one metric.
+    """The required sizes for one metric, and the power of the present test cases.
 
-    `deviation` is the standard deviation within cases. If no case has two samples, it is the
-    deviation of all scores, and `over_estimate` is true. `needs` are the required sizes. `power` is
-    the probability that the present `cases` block the drop. `detects` is the smallest drop that the
-    present cases block with a probability of 80 %, None if they block no drop with this
-    probability.
+    `needs` are the required sizes. `deviation` is the standard deviation within cases. If no case
+    has two samples, it is the deviation of all scores, and `over_estimate` is true. `power` is the
+    probability that the present `cases` with their mean number of `samples` block the drop.
+    `detects` is the smallest drop that they block with a probability of 80 %, or None if there is
+    no such drop.
     """
 
     metric: str
@@ -65,8 +67,8 @@ class MetricPower(Struct, frozen=True):
 class SizeEstimate(Struct, frozen=True):
     """The required size of a comparison of one pipeline.
 
-    `basis` names the results that the estimate uses. `max_drop` is the accepted drop in the
-    estimate.
+    `basis` describes the results that the estimate uses. `wish` is the drop to detect, as the user
+    gave it. `max_drop` is the accepted drop that the estimate assumes.
     """
 
     pipeline: str

@@ -1,7 +1,7 @@
-"""Import the model libraries without their side effects: downloads, `.env`, warnings.
+"""Imports the model libraries without their side effects: downloads, `.env`, warnings.
 
-Two adapters share this module: the one that calls litellm, and the bridge to Arbiter, which imports
-litellm.
+Two adapters use this module: the adapter that calls litellm, and the adapter for Arbiter, which
+imports litellm.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ _DURING_IMPORT = {
     "PYTHON_DOTENV_DISABLED": "1",
 }
 _PERMANENT = {
-    # The libraries also build pydantic models after the import. A pydantic plugin (logfire, which
-    # Arbiter installs) would then take a second.
+    # This stays set, because the libraries build pydantic models after the import, too. With the
+    # pydantic plugin logfire, which Arbiter installs, this would take a second.
     "PYDANTIC_DISABLE_PLUGINS": "__all__",
     "EXPERIMENTAL_OPENAI_BASE_LLM_HTTP_HANDLER": "true",  # litellm: 25 % less CPU time per call
 }
-_import_lock = threading.Lock()  # the environment belongs to the whole process
-_warn_lock = threading.Lock()  # `warnings.warn` belongs to the whole process, too
+_import_lock = threading.Lock()  # all threads share the environment
+_warn_lock = threading.Lock()  # all threads share `warnings.warn`, too
 
 
 @contextmanager
 def suppress_warnings() -> Iterator[None]:
-    """Drop the warnings of this thread. Warnings of other threads are not affected.
+    """Suppress the warnings of the current thread. Warnings of other threads are not affected.
 
     A warning filter is not sufficient. Filters apply to the whole process, and pytest replaces them
-    when a test begins or ends. This can happen while another thread is importing, which takes
-    seconds.
+    when a test begins or ends. This can happen during an import in another thread, because an
+    import takes seconds.
     """
     with _warn_lock:
         silenced_thread: int | None = threading.get_ident()
@@ -64,10 +64,10 @@ def suppress_warnings() -> Iterator[None]:
 
 
 def import_quietly(name: str, loggers: Sequence[str] = ()) -> ModuleType:
-    """Import a model library. The first import blocks for seconds.
+    """Import a model library. The first import takes seconds.
 
-    The library's `loggers` are silenced, because Loom reports each failure itself, once, from the
-    exception. Warnings during the import are dropped, because the user cannot fix their cause.
+    The library's `loggers` are silenced, because Loom itself reports each failure once. Warnings
+    during the import are suppressed, because the user cannot fix their cause.
     """
     with _import_lock:
         before = {variable: os.environ.get(variable) for variable in _DURING_IMPORT}

@@ -14,7 +14,7 @@ from loomgit.domain.values import Json, JsonMapping, JsonObject
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-EXAMPLES = 20  # records that show a destination the fields of the rows
+EXAMPLES = 20  # the number of records from which Loom learns the fields of the rows
 Stage = Literal["extract", "transform", "evaluate", "gate", "load"]
 Trouble = Literal["", "product", "infrastructure", "unrecorded", "budget"]
 
@@ -22,8 +22,8 @@ Trouble = Literal["", "product", "infrastructure", "unrecorded", "budget"]
 class RefusedRow(Struct, frozen=True):
     """A row that Loom cannot store exactly.
 
-    `place` is the file and the line, or the number of the row. `text` is the row as it is in the
-    source, if the source has text.
+    `place` is the file and line of the row, or its number. `text` is the original text of the row,
+    empty if the source is not a text file.
     """
 
     place: str
@@ -37,7 +37,7 @@ class RefusedRow(Struct, frozen=True):
 class Record(Struct, frozen=True):
     """One row of the source: its position in the extraction (from 0), its key, and its fields.
 
-    `refused` is the reason why the record cannot be processed; it is empty for all other records.
+    `refused` is the reason why the record cannot be processed. It is empty if the record is usable.
     """
 
     index: int
@@ -51,8 +51,8 @@ def make_record(
 ) -> Record:
     """Return the record of a row. `source` is the name of the source in messages.
 
-    The record is refused if the row is refused, or if a field of `key` has no value. Null and empty
-    text are not values, because a CSV file cannot distinguish them.
+    The record is refused if the row is refused, or if a field of `key` is null or empty text. Empty
+    text is treated like null, because a CSV file cannot distinguish them.
     """
     if isinstance(row, RefusedRow):
         shown: JsonObject = {"place": row.place, "text": row.text}
@@ -74,8 +74,8 @@ class Output(Struct, frozen=True):
 
     `text` is the reply without the model's `thinking`. `cost` is in USD, None if a price is
     unknown. `latency` is the waiting time for the model in seconds, None for a cache hit. `calls`
-    counts the calls that a provider answered, `hits` the replies from the cache. `replaced` counts
-    the unpaired surrogates that were replaced by U+FFFD.
+    is the number of calls that a provider answered, and `hits` the number of replies from the
+    cache. `replaced` is the number of unpaired surrogates that were replaced by U+FFFD.
     """
 
     fields: JsonObject
@@ -103,7 +103,8 @@ class EvaluationInput(Struct, frozen=True):
 class Score(Struct, frozen=True):
     """A number in [0, 1] with a reason.
 
-    `judge` is the name of the model that the provider reports, None if no model was involved.
+    `judge` is the judge model's name that the provider reports, None if no model was involved.
+    `cost` is in USD, None if a price is unknown. `latency` is in seconds.
     """
 
     value: float
@@ -120,7 +121,8 @@ class EvaluatorFailure(Exception):
     """An evaluator cannot judge the output. The text is the reason in one line.
 
     `spent` is the cost of the failed evaluation, None if no model was called. `product` is true if
-    the cause is the output (it lacks the field to judge), and not the evaluator or its judge.
+    the output is the cause (for example, it lacks the field to judge), and false if the evaluator
+    or its judge is the cause.
     """
 
     def __init__(
@@ -132,15 +134,16 @@ class EvaluatorFailure(Exception):
 
 
 class JudgeFailure(EvaluatorFailure):
-    """A judge gave no usable answer, so nothing was measured."""
+    """A judge model gave no usable answer, so the output has no score."""
 
 
 class Assessment(Struct, frozen=True):
     """The result of one evaluator for one record: a score or an error.
 
-    `spent` is the cost of an error; a score has its own cost. `trouble` is the cause of an error:
-    the output (`product`), a failure outside Loom or of a judge (`infrastructure`), a replay
-    without the judge's reply (`unrecorded`), or the evaluator itself (empty).
+    `spent` is the cost of an evaluation that ended with an error. The cost of a score is in
+    `score`. `trouble` is the cause of an error: the output (`product`), a failure outside Loom or
+    of a judge (`infrastructure`), a missing judge's reply in a replay (`unrecorded`), or the
+    evaluator itself (empty).
     """
 
     name: str
@@ -158,10 +161,10 @@ class Assessment(Struct, frozen=True):
 
 
 class RecordFailure(Struct, frozen=True):
-    """The failure of a record: the stage and the reason in one line.
+    """The failure of a record: the stage, and the reason in one line.
 
-    `infrastructure` is true for provider errors, network errors and judges without an answer.
-    `unrecorded` is true if a replay lacks the reply. The prompt is not the cause of either failure.
+    `infrastructure` is true for a provider error, a network error, or a judge without an answer.
+    `unrecorded` is true if a replay lacks the reply. In these cases, the prompt is not the cause.
     """
 
     stage: Stage
@@ -173,9 +176,9 @@ class RecordFailure(Struct, frozen=True):
 class RecordOutcome(Struct, frozen=True):
     """The final result of a record. The record is loaded if `failure` is None.
 
-    `evaluated` is false if `evaluate.sample` excluded the record. `replaced` is the original
-    failure if a fallback output was used. `discarded` are the assessments of earlier attempts,
-    which also have a cost.
+    `evaluated` is false if the record was not chosen for evaluation (`evaluate.sample`). `fallback`
+    is true if a fallback output is used; `replaced` is then the original failure. `discarded` are
+    the assessments of earlier attempts. They are kept because they have a cost.
     """
 
     record: Record

@@ -19,7 +19,7 @@ Cause = Literal["", "gate", "world", "user", "stopped"]
 
 
 class RunConfig(Struct, frozen=True):
-    """The configuration of a run: the names of the versions and their blobs.
+    """The configuration of a run: names of versions, and blobs (Git's ids of the contents).
 
     `fingerprint` is the hash of everything that can change the results.
     """
@@ -35,16 +35,21 @@ class RunConfig(Struct, frozen=True):
 
 
 class Results(Struct, frozen=True):
-    """The results of a run: the numbers of records by their outcome.
+    """The numbers of a run's records by outcome.
 
-    `records_validated` counts the records that passed the gate, and `records_rejected` all others.
-    `records_failed` counts the rejected records with a failed transform or evaluator; the other
-    rejected records have low scores. `records_validated` is the sum of the effects on the
-    destination: `inserted`, `updated`, `unchanged`, `duplicates` of a key, and `kept_out`, the rows
-    that the destination itself rejects. A record with a fallback output is rejected, but loaded.
-    `reasons` counts the reasons of rejected records. `cause` is the cause of a run that did not
-    succeed: its own thresholds (`gate`), a provider, disk or database (`world`), a mistake that the
-    user must correct (`user`), or a person who stopped the run (`stopped`).
+    `records_validated` records passed the gate, and `records_rejected` are all others.
+    `records_failed` are the rejected records with a failed transform or evaluator; the other
+    rejected records have low scores. `records_fallback` are rejected records that were loaded with
+    a fallback output.
+
+    The rows given to the destination are divided into `inserted`, `updated`, `unchanged`,
+    `duplicates` (rows with a key that occurs again later) and `kept_out` (rows that the destination
+    itself rejects). `reasons` maps the reasons of rejections to numbers of records. In a test run,
+    the records are the test cases.
+
+    `cause` is the cause if the run did not succeed: its own thresholds (`gate`), a provider, disk
+    or database (`world`), a mistake that the user must correct (`user`), or a person who stopped
+    the run (`stopped`).
     """
 
     status: Status
@@ -67,9 +72,11 @@ class Results(Struct, frozen=True):
 
 
 class ScoreSummary(Struct, frozen=True):
-    """The summary of one evaluator's scores in a run. `errors` counts records without a score.
+    """The summary of one evaluator's scores in a run.
 
-    `std` is the sample standard deviation (ddof 1). The statistics are None if there are no scores.
+    `n` is the number of scores, `errors` the number of records without a score, and `passed` the
+    number of scores that reach `threshold`. `std` is the sample standard deviation (ddof 1). The
+    statistics are None if there are no scores.
     """
 
     mean: float | None
@@ -85,11 +92,12 @@ class ScoreSummary(Struct, frozen=True):
 class ModelCost(Struct, frozen=True):
     """The calls, tokens and cost of one model at one stage.
 
-    `model` is the name that the provider reports, `asked` the name in Loom's request. `calls`
-    counts the replies that were paid for, `hits` the replies from the cache. The tokens do not
-    include those of the hits; `input` includes `cached`. `cost` is in USD, None if there are
-    `unpriced` calls, which have an unknown price. `known` is the known part of the cost. `saved` is
-    the original cost of the hits.
+    `model` is the name that the provider reports, and `asked` the name in Loom's request. `calls`
+    is the number of paid replies, and `hits` the number of replies from the cache. The token counts
+    do not include cache hits. `input` includes `cached`, the input tokens from the provider's
+    cache. `cost` is in USD, None if the price of a call is unknown. `unpriced` is the number of
+    such calls, and `known` is the cost of the other calls. `saved` is the original cost of the
+    hits.
     """
 
     stage: str
@@ -109,9 +117,10 @@ class ModelCost(Struct, frozen=True):
 class Cost(Struct, frozen=True):
     """The cost of a run in USD, with a `breakdown` by stage.
 
-    A sum is None if the price of a call is unknown; `known` is the known part. `models` splits the
-    cost by stage and model. It is empty for test runs, and for runs that an older version of Loom
-    stored without this split.
+    A sum is None if the price of a call is unknown. `known` is the cost of the calls with a known
+    price, and `unpriced` the number of the other calls. `cached` is the number of replies from the
+    cache. `models` is the cost by stage and model. It is empty for test runs, and for runs of older
+    versions of Loom that did not store it.
     """
 
     total: float | None
@@ -127,8 +136,8 @@ class Cost(Struct, frozen=True):
 class Performance(Struct, frozen=True):
     """The times of a run in seconds.
 
-    `duration` is the wall time of the run, `stages` the active time of each stage, and `latency`
-    the time of a model call.
+    `duration` is the wall time of the run. `stages` maps each stage to its active time. `latency`
+    maps `p50`, `p95` and `p99` to percentiles of the time that a record waited for the model.
     """
 
     duration: float
@@ -139,8 +148,10 @@ class Performance(Struct, frozen=True):
 class Case(Struct, frozen=True):
     """The result of one test case.
 
-    `key` is the hash of everything that can change its scores, `definition` the hash of the
-    question itself (`def` in JSON).
+    `key` is a hash of everything that can change the scores. `definition` (`def` in JSON) is a hash
+    of the input, the expectation and the evaluation settings only. `scores` maps each evaluator to
+    one score per sample, None if a score is missing. `passed` is the number of samples that pass
+    the gate. `cost` (USD) and `latency` (seconds) are means of the samples, None if unknown.
     """
 
     id: str
@@ -157,7 +168,7 @@ class TestRecord(Struct, frozen=True):
     """The stored result of one test.
 
     `name` is the name of the test within its file (`unit::obvious_positive`). `checks` are the
-    lines of the result (text, verdict, actual).
+    lines of the result, with the keys `text`, `verdict` and `actual`.
     """
 
     __test__ = False  # pytest must not collect this class
@@ -182,14 +193,17 @@ class RecordsFile(Struct, frozen=True):
 
 
 class Run(Struct, frozen=True):
-    """A run: the content of one run file, with everything that one invocation did at one revision.
+    """A run: the content of one run file.
 
-    `question` is the part of the evaluation that all cases share: evaluators and judge. `judges`
-    are the models that served each evaluator, and `served` the models that answered the prompt.
-    Both use the names that the providers report. `cases` has at most 1,000 cases; a larger run
-    stores its cases in its records file only. `limit` is the number of records after which the run
-    stopped reading, None if the run read all records. `question_from` is the commit that provided
-    the evaluators, tests and data in place of the run's own commit; it is empty for all other runs.
+    It contains everything that one invocation did at one revision. `question` contains the
+    evaluation settings that all cases share: evaluators, their code and the judge. `judges` maps
+    each evaluator to the models that answered as its judge. `served` are the models that answered
+    the prompt. The names of the models are those that the providers report.
+
+    `cases` has at most 1,000 cases; a larger run stores its cases in its records file only. `limit`
+    is the number of records after which the run stopped reading, None if the run read all records.
+    `question_from` is the commit that provided the evaluators, tests and data, if this is not the
+    run's own commit; else it is empty.
     """
 
     schema_version: int
@@ -226,12 +240,12 @@ class Run(Struct, frozen=True):
 
 
 class RunSummary(Struct, frozen=True):
-    """The entry of the run file at `path` in the index, and a line of `loom runs list`.
+    """A run in the index of runs, and a line of `loom runs list`.
 
-    `blobs` are the contents that the run used: prompt, context files, pipeline file, and their
-    included files. `scores` are the means by evaluator, None if there are no scores, and `scored`
-    is the number of scores of each evaluator. `limit` and `question_from` are the same as in the
-    run.
+    `path` is the path of the run file. `blobs` are Git's ids of the contents that the run used:
+    prompt, context files, pipeline file, and their included files. `scores` maps each evaluator to
+    its mean score, None if it has no scores. `scored` maps each evaluator to its number of scores.
+    `limit` and `question_from` are the same as in `Run`.
     """
 
     uid: str

@@ -1,9 +1,9 @@
-"""Make text from outside (replies, errors, data, addresses) safe to print or to store.
+"""Makes text from outside (replies, errors, data, addresses) safe to print or to store.
 
-Errors come from providers and databases. Safe text contains no secrets, and no characters or
-commands that a terminal or a CI system interprets. Loom recognises secrets in two ways. `remember`
-registers the secrets that Loom uses, for the whole process. Other secrets are recognised by their
-form: passwords in addresses, values of parameters such as `api_key=`, keys of well-known providers.
+Safe text contains no secrets, and no characters or commands that a terminal or a CI system
+interprets. Secrets are recognized in two ways. The secrets that Loom itself uses are registered
+with `remember`, for the whole process. Other secrets are recognized by their form: passwords in
+addresses, values of parameters such as `api_key=`, keys of well-known providers.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 Value = TypeVar("Value")
 
 HIDDEN = "***"
-# A secret with at least this many characters is also found inside words. A secret with at least
-# half as many is found as a whole word. For a secret of letters only, both numbers double.
+# A secret with at least this many characters is found everywhere, even inside words. A secret with
+# at least half as many is found as a whole word only. A shorter secret is not found. If a secret
+# consists of letters only, both limits are doubled, because it may be an ordinary word.
 SHORTEST = 8
 _FORMS = (
     re.compile(r"(?<=Bearer )[^\s\"'\\]+"),
@@ -43,13 +44,13 @@ _FORMS = (
 _CONTROLS = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]"
 )
-# Text that the runners of GitHub, Azure and TeamCity interpret as a command.
+# Text that the CI systems of GitHub, Azure and TeamCity interpret as a command.
 _COMMAND = re.compile(r"^(\s*)(::)|()(##)(?=\[|vso\[|teamcity\[)", re.MULTILINE)
 _COMMAND_IN_JSON = re.compile(r"##(?=\[|vso\[|teamcity\[)")  # no line of JSON begins with `::`
 
 
 class Secrets:
-    """The secrets that this process has used."""
+    """The secrets that Loom has used in this process."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -57,7 +58,7 @@ class Secrets:
         self._pattern: re.Pattern[str] | None = None
 
     def remember(self, *values: str | None) -> None:
-        """Hide these values from now on. Values that could be ordinary words are ignored."""
+        """Hide these values from now on. Values that may be ordinary words are ignored."""
         patterns = {pattern for value in values if value for pattern in _patterns(value.strip())}
         with self._lock:
             if not patterns <= self._patterns:
@@ -79,13 +80,13 @@ class Secrets:
                 self.remember(value, unquote(value))
 
     def hide(self, text: str) -> str:
-        """Return the text without the remembered secrets."""
+        """Return the text with each remembered secret replaced by `***`."""
         pattern = self._pattern
         return text if pattern is None else pattern.sub(HIDDEN, text)
 
 
 def _spellings(secret: str) -> Iterator[str]:
-    """Yield a secret as it is written in text, addresses, JSON, HTML and headers of Basic auth."""
+    """Yield a secret as it is spelled in text, addresses, JSON, HTML and headers for Basic auth."""
     yield from (secret, json.dumps(secret)[1:-1], json.dumps(secret)[1:-1].replace("/", "\\/"))
     for safe in ("", "/"):
         quoted = quote(secret, safe=safe)
@@ -116,7 +117,7 @@ hide_known = _SECRETS.hide
 
 
 def hide(text: str) -> str:
-    """Return the text without known secrets and without text that has the form of a secret."""
+    """Return the text with `***` in place of known secrets and of text in the form of a secret."""
     text = hide_known(text)
     for form in _FORMS:
         text = form.sub(_mask, text)
@@ -133,7 +134,7 @@ def _mask(match: re.Match[str]) -> str:
 def hide_in(value: Value) -> Value:
     """Return a JSON value with `hide` applied to all its texts and keys.
 
-    Keys matter because the results of a run have the reasons of failures as keys.
+    Keys may contain secrets, too: the results of a run have the reasons of failures as keys.
     """
     if isinstance(value, str):
         return hide(value)  # type: ignore[return-value]
@@ -163,7 +164,7 @@ def for_screen(text: str) -> str:
 def for_document(text: str) -> str:
     """Return a JSON document in a form that is safe to print.
 
-    Except for the hidden secrets, the parsed document does not change.
+    Secrets are hidden. Otherwise, the document still parses to the same value.
     """
     text = _COMMAND_IN_JSON.sub(r"#\\u0023", text)
     return _CONTROLS.sub(lambda match: f"\\u{ord(match[0]):04x}", hide(text))

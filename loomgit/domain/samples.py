@@ -1,4 +1,4 @@
-"""Samples: judged replies of a model to test cases, and the results of tests."""
+"""Samples (judged replies of a model to test cases), and the results of tests."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ if TYPE_CHECKING:
 
 
 UNIT_PREFIX = "unit::"  # the prefix of the case id of a unit test
-PYTHON_MARK = ".py::"  # a part of the pytest id of every Python test
+PYTHON_MARK = ".py::"  # part of the pytest id of every Python test, which is the id of its case
 Verdict = Literal["pass", "fail", "inconclusive", "error", "unverified"]
 
 
 class Judgement(Struct, frozen=True):
     """The result of one evaluator for one sample.
 
-    `value` is in [0, 1]. It is None if the evaluator failed; `reason` is then the error. `judge` is
-    the name of the model that the provider reports. `infrastructure` is true if the cause is a
-    failure outside Loom. `threshold` is the limit for the value, None if it is unknown.
+    `value` is the score in [0, 1]. It is None if the evaluator failed; `reason` is then the error,
+    and `infrastructure` is true if the cause is a failure outside Loom. `judge` is the judge
+    model's name that the provider reports. `threshold` is the limit for the value, None if it is
+    unknown.
     """
 
     value: float | None
@@ -37,16 +38,20 @@ class Judgement(Struct, frozen=True):
 
 
 class Sample(Struct, frozen=True):
-    """One judged reply to one case. `index` is its number (from 0) among the replies to the case.
+    """One judged reply to a test case. `index` is the number of the reply, from 0.
 
-    `score` is the weighted mean of the judgements, in which a product error counts 0. It is None
-    after a failure outside Loom, or if there are no evaluators. `trouble` is the reason for a
-    missing or unusable reply: `product` (unparseable, empty or refused; the prompt is the cause),
-    `infrastructure` (provider, network or judge; it says nothing about the prompt), `unrecorded`
-    (a replay lacks the reply), `budget` (the call could exceed the remaining budget, so it was not
-    made). `failure` is the reason in one line, also for a failed gate. `cost` is in USD, None if a
-    price is unknown, and includes `judge_cost`, the cost of the evaluators. `latency` is in
-    seconds, None for a reply from the cache. An earlier run paid for `reused` samples.
+    `score` is the weighted mean of the judgements, in which an unusable output scores 0. It is None
+    after a failure outside Loom, or if there are no evaluators. `failure` is the reason in one line
+    why the sample has no usable reply or does not pass the gate.
+
+    `trouble` is the type of the failure: `product` (the reply is unparseable, empty or refused, and
+    the prompt is the cause), `infrastructure` (a failure of the provider, network or judge,
+    unrelated to the prompt), `unrecorded` (a replay lacks the reply), `budget` (the call was not
+    made, because it could exceed the remaining budget).
+
+    `cost` is in USD, None if a price is unknown. It includes `judge_cost`, the cost of the
+    evaluators. `latency` is in seconds, None for a reply from the cache. `reused` is true if an
+    earlier run drew and paid for the sample.
     """
 
     index: int
@@ -70,8 +75,7 @@ class Sample(Struct, frozen=True):
     def lost(self) -> bool:
         """Whether the sample contains no information about the prompt.
 
-        The cause of a lost sample is a failure outside Loom, a missing reply in a replay, or the
-        budget.
+        The cause is a failure outside Loom, a reply that a replay lacks, or the budget.
         """
         return self.trouble in ("infrastructure", "unrecorded", "budget")
 
@@ -79,7 +83,7 @@ class Sample(Struct, frozen=True):
     def unjudged(self) -> str:
         """The reason why an evaluator has no score for this reply.
 
-        It is empty if all evaluators have a score, and for a lost or unusable reply.
+        It is empty if all evaluators have a score. It is also empty for a lost or unusable reply.
         """
         if self.lost or self.trouble == "product":
             return ""
@@ -90,8 +94,8 @@ class Sample(Struct, frozen=True):
 class CaseSamples(Struct, frozen=True):
     """A test case with its samples, in the order of their index.
 
-    `key` is the hash of everything that can change its scores, `definition` the hash of the
-    question alone (input, expectation, evaluators, judge).
+    `key` is a hash of everything that can change the scores. `definition` is a hash of the input,
+    the expectation, the evaluators and the judge only.
     """
 
     id: str
@@ -102,7 +106,10 @@ class CaseSamples(Struct, frozen=True):
 
 
 def stored_cases(cases: Sequence[CaseSamples]) -> list[Case]:
-    """Return the cases in the form of a run file. A lost sample has no score from any evaluator."""
+    """Return the cases as they are stored in a run file.
+
+    A lost sample has a missing score (None) for each evaluator of the cases.
+    """
     names = dict.fromkeys(
         name for case in cases for sample in case.samples for name in sample.judgements
     )
@@ -110,12 +117,13 @@ def stored_cases(cases: Sequence[CaseSamples]) -> list[Case]:
 
 
 def stored_case(case: CaseSamples, evaluators: Iterable[str] = ()) -> Case:
-    """Return a case in the form of a run file.
+    """Return a case as it is stored in a run file.
 
     Cost (USD) and latency (seconds) are means over the samples. A lost sample has a missing score
-    for each of the `evaluators`. For a unit or Python test, an evaluator is omitted if it could not
-    judge any sample and the cause is not a failure outside Loom. The reason is that the test may
-    lack the reference that the evaluator needs. For a record, such a score is missing.
+    (None) for each of the `evaluators`. For a unit or Python test, an evaluator is left out if it
+    could judge no sample and no failure outside Loom is the cause. The reason is that the test may
+    lack the reference that the evaluator needs. For a record of a data set, the scores are then
+    missing.
     """
     judged = dict.fromkeys(name for sample in case.samples for name in sample.judgements)
     names = dict.fromkeys((*judged, *(evaluators if any(s.lost for s in case.samples) else ())))
@@ -137,7 +145,10 @@ def stored_case(case: CaseSamples, evaluators: Iterable[str] = ()) -> Case:
 
 
 def is_data_case(identity: str) -> bool:
-    """Whether the case with this id is a record of a data set, not the input of a single test."""
+    """Return whether the case with this id is a record of a data set.
+
+    If not, the case is the input of a unit test or a Python test.
+    """
     return not identity.startswith(UNIT_PREFIX) and PYTHON_MARK not in identity
 
 
@@ -147,9 +158,9 @@ def _value(sample: Sample, name: str) -> float | None:
 
 
 def _cannot_judge(sample: Sample, name: str) -> bool:
-    """Whether a sample lacks an evaluator's score for a reason inside Loom or the test.
+    """Return whether an evaluator has no score for a sample, for a reason inside Loom or the test.
 
-    Lost samples and failures outside Loom do not count.
+    The result is False for a lost sample and for a failure outside Loom.
     """
     judgement = sample.judgements.get(name)
     if judgement is None:
@@ -165,12 +176,13 @@ def _mean(values: Sequence[float | None]) -> float | None:
 class CheckResult(Struct, frozen=True):
     """One line of a test's result: an assertion, a field of `expected`, or a limit.
 
-    `text` is the line as printed (`mean_score > 0.75`), and `written` the text in the test file if
-    the two texts differ. `actual` is the observed number or value as text (`0.87`). `low` and
-    `high` are the 90 % interval, if there is one; an end is None if the data do not bound it. `n`
-    is the number of values behind the interval. `weak` is true if the point estimate decided,
-    because the interval contains the threshold. `warns` is true for a warning, which never fails
-    the test. `note` is additional information.
+    `text` is the line as printed (`mean_score > 0.75`). `written` is the text in the test file, if
+    it differs from `text`. `actual` is the observed number or value as text (`0.87`). `low` and
+    `high` are the bounds of the 90 % interval, None if there is no interval or the data do not
+    bound the value. `n` is the number of values that the interval is based on.
+
+    `weak` is true if the interval contains the threshold, so that the point estimate decided.
+    `warns` is true for a warning, which never fails the test. `note` is additional information.
     """
 
     text: str
@@ -188,9 +200,9 @@ class CheckResult(Struct, frozen=True):
 class TestResult(Struct, frozen=True):
     """The result of one test. `checks` are its lines, and `verdict` follows from all of them.
 
-    `failures` are the samples to show, each with its case, worst first; `more` is the number of
-    failures that are not shown. `score` is the mean evaluation score of the judged samples, None if
-    no sample has a score.
+    `failures` are the samples to show, as pairs (case, sample), worst first. `more` is the number
+    of failures that are not shown. `score` is the mean evaluation score of the judged samples, None
+    if no sample has a score.
     """
 
     __test__ = False  # pytest must not collect this class

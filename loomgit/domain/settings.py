@@ -1,6 +1,6 @@
 """The settings of a project, from `.loom/config.yaml`.
 
-They define connections, defaults, models, hooks, channels, the baseline and the store.
+They include connections, defaults, models, hooks, alert channels, the baseline and the store.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ EMBEDDED_MODEL = "embedded/icl"
 class Secret(Struct, frozen=True):
     """Text with `${NAME}` references to environment variables.
 
-    The variables are read when Loom uses the text. `str()` returns the template and never a value,
-    so errors and logs may show it.
+    Loom reads the variables when it uses the text. `str()` returns the text with the references and
+    never a value, so it is safe in errors and logs.
     """
 
     template: str
@@ -33,7 +33,10 @@ class Secret(Struct, frozen=True):
 
     @property
     def source(self) -> str:
-        """The source of the value: the template, or the position of a text without references."""
+        """The source of the value, for messages: the text with its references.
+
+        For a text without references, it is the position in the settings file.
+        """
         return self.template if "${" in self.template else str(self.place)
 
 
@@ -54,7 +57,7 @@ class ModelSettings(Struct, frozen=True):
 
 
 class Defaults(Struct, frozen=True):
-    """The defaults for pipelines that do not set these options. `concurrency` None means `auto`."""
+    """The values for pipelines that do not set these options. `concurrency` None means `auto`."""
 
     model: str = EMBEDDED_MODEL
     judge_model: str | None = None
@@ -68,7 +71,7 @@ class Settings(Struct, frozen=True):
 
     `hooks_budget` is in USD, for one push or commit. Texts in `channels` may contain `${NAME}`
     references. `places` maps dotted keys (`channels.slack.url`) to their positions in the file.
-    Loom needs the positions to create a `Secret`.
+    Every `Secret` needs its position.
     """
 
     connections: Mapping[str, Secret] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""The cost of a pipeline: the spending of its stored runs, and the estimate for the next run."""
+"""The cost of a pipeline: the cost of its stored runs, and the estimate for the next run."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ Basis = Literal["runs", "max_tokens", "schema", "guess"]
 class RunCosts(Struct, frozen=True):
     """The sum of the costs of several runs.
 
-    `input`, `output` (tokens), `calls` and `hits` are None if one of the runs did not store them
-    separately. `cost` and `saved` (USD) are None if a price is unknown. `known` is the known part
-    of the cost, `unpriced` the number of calls with an unknown price.
+    `calls` is the number of paid replies, and `hits` the number of replies from the cache. `input`
+    and `output` are token counts. Each of these four is None if one of the runs did not store it.
+    `cost` and `saved` (USD, avoided by the cache) are None if a price is unknown. `known` is the
+    known part of the cost, and `unpriced` the number of calls with an unknown price.
     """
 
     runs: int = 0
@@ -29,10 +30,10 @@ class RunCosts(Struct, frozen=True):
 
 
 class SpendingReport(Struct, frozen=True):
-    """The spending of the stored runs of a pipeline. `tests` is the number of test runs.
+    """The cost of a pipeline's stored runs. `tests` is the number of test runs among them.
 
-    The keys of `models` are pairs of a stage and the name of the model that the provider reports.
-    The keys of `days` are dates in UTC, and the keys of `stages` are names.
+    `stages` maps the names of stages to their costs. The keys of `models` are pairs (stage, name of
+    the model that the provider reports). The keys of `days` are dates in UTC.
     """
 
     pipeline: str
@@ -53,10 +54,10 @@ class Price(Struct, frozen=True):
 
 
 class ReplySize(Struct, frozen=True):
-    """The assumed length of a model's replies in tokens, and the basis of the assumption.
+    """The assumed length of a model's replies in tokens, and the basis of this assumption.
 
-    The basis is `seen` replies of earlier `runs`, the configured maximum (`max_tokens`), the form
-    of the output (`schema`), or a `guess`.
+    `basis` is `runs` (the mean of `seen` replies in `runs` earlier runs), `max_tokens` (the
+    configured maximum), `schema` (the size of an example output) or `guess` (a constant).
     """
 
     tokens: float
@@ -68,9 +69,9 @@ class ReplySize(Struct, frozen=True):
 class StageEstimate(Struct, frozen=True):
     """The estimated calls of one stage to one model.
 
-    `price` and `cost` (USD) are None if they are unknown. `kept` is the share of the sampled
-    requests with a cached reply. Such replies cost nothing, but the estimate does not subtract
-    them.
+    `input` and `output` are token counts. `price` and `cost` (USD) are None if they are unknown.
+    `kept` is the fraction of the sampled requests for which the cache has a reply. In a run, cached
+    replies cost nothing, but `cost` treats them as paid calls.
     """
 
     model: str
@@ -86,10 +87,10 @@ class StageEstimate(Struct, frozen=True):
 class Estimate(Struct, frozen=True):
     """The expected cost of a run of all `records`, estimated from `sampled` records.
 
-    `unrendered` is the number of sampled records without a prompt; they cause no call. A stage that
-    calls no model has no entry. `budget` is in USD, None if the pipeline has no budget.
-    `judged_from` is the origin of the outputs in the prompts of the judges: earlier `runs`, or
-    artificial outputs of the declared form (`schema`).
+    `unrendered` is the number of sampled records for which no prompt could be made; they cause no
+    call. `transform` and `evaluate` have one estimate per model. `budget` is in USD, None if the
+    pipeline has no budget. `judged_from` is the source of the outputs in the judges' prompts:
+    earlier `runs`, or made-up outputs that match the `schema`.
     """
 
     pipeline: str
@@ -104,7 +105,7 @@ class Estimate(Struct, frozen=True):
 
     @property
     def parts(self) -> tuple[StageEstimate, ...]:
-        """The costs of all stages, in one list."""
+        """The estimates of all stages and models."""
         return (*self.transform, *self.evaluate)
 
     @property

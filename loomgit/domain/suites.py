@@ -18,9 +18,9 @@ StepStage = Literal["extract", "transform", "evaluate", "load"]
 
 
 class Assertion(Struct, frozen=True):
-    """An assertion: its text and its syntax tree.
+    """An assertion: its text, and the syntax tree of the text.
 
-    `place` is the position of its first character, without the quotes.
+    `place` is the position of the first character of the text, after an opening quote.
     """
 
     text: str
@@ -32,15 +32,17 @@ class Assertion(Struct, frozen=True):
 
 
 class Policy(Struct, frozen=True):
-    """The policy of a test: how it samples and decides.
+    """The settings of a test: how it draws samples, and how it decides.
 
-    Each value comes from the test, else from the `defaults` of the file, else from the defaults in
-    this class. `max_drop` is in points of score. `max_rise` is a share of the baseline (0.1 is 10
-    %); if it is None, cost and latency are not gated. `model` None means the pipeline's model.
-    `samples` is the number of replies to each case. If `max_samples` is given, a distributional
-    test samples until it is decided, up to this total number of replies. If `max_samples` is None,
-    the limit is the test's `sample_size`. `on_inconclusive` None means the default of the entry
-    point (`warn` in hooks, else `point`).
+    Each value comes from the test, else from the `defaults` of the test file, else from the
+    defaults in this class. `model` None means the pipeline's model. `samples` is the number of
+    replies to each case. If `max_samples` is given, a distributional test draws samples until it is
+    decided, up to this total number of replies. If it is None, the maximum is the test's
+    `sample_size`.
+
+    `max_drop` is in points of score. `max_rise` is relative to the baseline (0.1 is 10 %); if it is
+    None, cost and latency are not gated. `on_inconclusive` None means the default of the command
+    (`warn` in hooks, else `point`).
     """
 
     samples: int = 1
@@ -58,10 +60,11 @@ class Policy(Struct, frozen=True):
 
 
 class UnitCase(Struct, frozen=True):
-    """A unit test: one input with its expectation.
+    """A unit test: one input and its expected output.
 
-    In `expected`, `min_X` and `max_X` bound the field X of the output; any other key requires
-    equality. `min_pass` of the `policy.samples` replies must pass; None means all of them.
+    In `expected`, `min_X` and `max_X` bound the field X of the output. For any other key, the
+    values must be equal. `min_pass` is the number of the `policy.samples` replies that must pass;
+    None means all of them.
     """
 
     name: str
@@ -89,9 +92,9 @@ class Statistical(Struct, frozen=True):
 class HallucinationRate(Struct, frozen=True):
     """A test that limits hallucinations.
 
-    The share of outputs that fail a groundedness or factuality evaluator must be less than
-    `threshold`. `evaluator` None means the pipeline's own evaluator, else groundedness against the
-    input.
+    The fraction of outputs that fail the `evaluator` must be less than `threshold`. If `evaluator`
+    is None, the pipeline's groundedness or factuality evaluator is used. If the pipeline has
+    neither, a groundedness evaluator compares the outputs with the input.
     """
 
     name: str
@@ -113,7 +116,7 @@ class CostBudget(Struct, frozen=True):
 
 
 class LatencyLimit(Struct, frozen=True):
-    """A test that limits latency: its 95th percentile must be less than `p95` seconds."""
+    """A test that limits latency: the 95th percentile must be less than `p95` seconds."""
 
     name: str
     place: Place
@@ -125,7 +128,7 @@ class LatencyLimit(Struct, frozen=True):
 class Regression(Struct, frozen=True):
     """A regression test: the scores of paired cases must not drop by more than `policy.max_drop`.
 
-    `baseline` is a Git revision; None means the baseline of the invocation.
+    `baseline` is a Git revision; None means the baseline that pytest or the command uses.
     """
 
     name: str
@@ -136,10 +139,10 @@ class Regression(Struct, frozen=True):
 
 
 class Drift(Struct, frozen=True):
-    """A drift test: warns if the distribution of `field` differs from that of the baseline.
+    """A drift test: it warns if a distribution differs from that of the baseline, and never blocks.
 
-    It never blocks. `field` is a name such as `output.sentiment`; None means the scores and the
-    length of the output.
+    `field` is a name such as `output.sentiment`. If it is None, the test uses the scores and the
+    lengths of the outputs.
     """
 
     name: str
@@ -163,10 +166,11 @@ class IntegrationStep(Struct, frozen=True):
 
 
 class IntegrationCase(Struct, frozen=True):
-    """An integration test: it runs the whole pipeline and loads into a temporary destination.
+    """An integration test: it runs the whole pipeline and loads the outputs.
 
-    If the test sets `destination`, the pipeline loads into that destination. `records` is the first
-    number in the text of the extract step, None for all records.
+    `destination` is the destination of the outputs; None means a temporary destination. `records`
+    is the number of records to run, taken from the text of the extract step (its first number).
+    None means all records.
     """
 
     name: str
@@ -183,7 +187,7 @@ Group = Literal["unit", "distributional", "integration"]
 
 
 def group_of(test: AnyTest) -> Group:
-    """Return the group of a test file that contains tests of this type."""
+    """Return the group of a test file to which the test belongs."""
     if isinstance(test, UnitCase):
         return "unit"
     return "integration" if isinstance(test, IntegrationCase) else "distributional"
@@ -192,8 +196,8 @@ def group_of(test: AnyTest) -> Group:
 class Suite(Struct, frozen=True):
     """A suite: the content of one test file.
 
-    `path` and `dataset` are relative to the project. `dataset` None means the pipeline's extract.
-    `places` maps dotted keys (`unit_tests.0.input`) to their positions in the file.
+    `path` and `dataset` are relative to the project. `dataset` None means the source of the
+    pipeline. `places` maps dotted keys (`unit_tests.0.input`) to their positions in the file.
     """
 
     pipeline: str

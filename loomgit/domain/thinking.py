@@ -1,9 +1,9 @@
-"""Separate the thinking in a model's reply from the answer, by the marks of the public formats.
+"""Separates the thinking in a model's reply from the answer, by the marks of known formats.
 
-A mark is a tag (`<think>`, `[THINK]`, `◁think▷`), a pair of special tokens
-(`<|START_THINKING|>`), or a channel (`<|channel|>analysis<|message|>`, of gpt-oss). Servers remove
-some of these tokens. Therefore, all text before a closing tag without an opening tag is thinking,
-and so is all text after an opening tag without a closing tag.
+A mark is a tag (`<think>`, `[THINK]`, `◁think▷`), a pair of special tokens (`<|START_THINKING|>`),
+or a channel of gpt-oss (`<|channel|>analysis<|message|>`). Servers remove some of these tokens.
+Therefore, a closing tag without an opening tag ends thinking that begins at the start of the text.
+An opening tag without a closing tag begins thinking that lasts until the end.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _CHANNEL = re.compile(
     re.IGNORECASE,
 )
 _CHANNEL_END = re.compile(r"<\|(?:end|return|call)\|>")
-# The rest of the channels if a server removes the tokens: `analysis…assistantfinal{…}`.
+# What remains of the channels if a server removes the tokens: `analysis…assistantfinal{…}`.
 _BARE_CHANNELS = re.compile(r"\A\s*analysis(?!\s*:).*assistantfinal", re.DOTALL)
 # The marks of the answer that follows the thinking.
 _ANSWER = re.compile(
@@ -43,7 +43,10 @@ _ANSWER = re.compile(
 
 
 class SplitReply(Struct, frozen=True):
-    """A reply, split into answer and thinking. `unfinished` is true if it ends in its thinking."""
+    """A reply, split into answer and thinking.
+
+    `unfinished` is true if the reply ends before its thinking ends.
+    """
 
     answer: str
     thinking: str = ""
@@ -53,8 +56,8 @@ class SplitReply(Struct, frozen=True):
 def split_thinking(text: str, quoted: Sequence[tuple[int, int]] = ()) -> SplitReply:
     """Split a reply into its thinking and its answer.
 
-    Marks in the ranges `quoted` (start, end) do not count, because they are text in a string of the
-    answer.
+    Marks inside the ranges `quoted` (start, end) are ignored, because they are part of the answer,
+    for example in a string.
     """
     if match := _BARE_CHANNELS.match(text):
         return SplitReply(text[match.end() :].strip(), text[: match.end()].strip())
@@ -72,7 +75,7 @@ def split_thinking(text: str, quoted: Sequence[tuple[int, int]] = ()) -> SplitRe
     position, is_thinking = 0, False
     for match in marks:
         is_closing = _is_closing(match)
-        if is_closing and not is_thinking:  # without an opening mark, all text before is thinking
+        if is_closing and not is_thinking:  # all text before this mark is thinking
             thinking += answer
             answer = []
         target = thinking if is_thinking or is_closing else answer
@@ -92,7 +95,10 @@ def _is_closing(match: re.Match[str]) -> bool:
 
 
 def _split_channels(text: str) -> SplitReply:
-    """Split a reply of gpt-oss. All channels without the answer are thinking."""
+    """Split a reply of gpt-oss. The channels `final` and without a name contain the answer.
+
+    All other channels contain thinking.
+    """
     openings = list(_CHANNEL.finditer(text))
     if not openings:
         return SplitReply("", text.strip(), unfinished=True)
@@ -107,8 +113,10 @@ def _split_channels(text: str) -> SplitReply:
 
 
 def _marked_answer(text: str) -> str:
-    """Return the text that the model marks as its answer. If the reply has no such marks, return
-    the whole text."""
+    """Return the text that the model marks as its answer.
+
+    If the text has no such marks, return the whole text.
+    """
     answers = [match["tagged"] or match["response"] or match["solution"] for match in
                _ANSWER.finditer(text)]  # fmt: skip
     return (answers[-1] or "") if answers else text

@@ -1,6 +1,7 @@
 """Regular expressions from users: checked before use, and searched with a time limit.
 
-Python's `re` can take hours for a pattern of ten characters. `regex` supports a time limit.
+Python's `re` can take hours for a pattern of ten characters, and has no time limit. The package
+`regex` has one.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Protocol, cast
 from loomgit.errors import UserError
 
 MAX_LENGTH = 500  # characters of a pattern
-MAX_COPIES = 10_000  # copies of a part, because `regex` expands nested {n} to copies
+MAX_COPIES = 10_000  # copies of a subpattern; `regex` expands {n} to n copies
 TIME_LIMIT = 0.5  # time limit of one search in seconds
 _COUNT = re.compile(r"\{(\d*)(?:,(\d*))?\}")
 
@@ -49,7 +50,7 @@ def check_pattern(text: str) -> None:
 
 
 def matches(pattern: str, text: str) -> bool:
-    """Whether the text contains a match of the checked pattern.
+    """Return whether the text contains a match of a pattern that `check_pattern` accepts.
 
     Raises SearchTimeout after 0.5 s.
     """
@@ -62,7 +63,7 @@ def matches(pattern: str, text: str) -> bool:
 
 @lru_cache(maxsize=256)
 def _compile(text: str) -> _Compiled:
-    # The import takes 50 ms, and few suites have patterns. The library has no types.
+    # The import takes 50 ms, and few test files have patterns.
     import regex  # noqa: PLC0415
 
     with warnings.catch_warnings():

@@ -6,5 +6,5 @@ from datetime import UTC, datetime
 
 
 def in_utc(moment: datetime) -> datetime:
-    """Return a moment in UTC. A moment without a time zone counts as UTC."""
+    """Convert a moment to UTC. A moment without a time zone is assumed to be in UTC."""
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

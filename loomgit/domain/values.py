@@ -10,7 +10,7 @@ from msgspec.structs import asdict
 
 if TYPE_CHECKING:
     Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
-else:  # `inspect.signature` must be able to resolve the name in annotations of any module
+else:  # `inspect.signature` must be able to resolve `Json` in annotations of any module
     Json = ForwardRef(
         "bool | int | float | str | list[Json] | dict[str, Json] | None", module=__name__
     )
@@ -19,21 +19,20 @@ JsonMapping: TypeAlias = Mapping[str, Json]
 
 
 def to_json(value: object, *, option: int = 0) -> bytes:
-    """Return the JSON text of a value of the domain. NaN, which JSON does not have, becomes null.
+    """Return the JSON text of a definition, a result or a JSON value. NaN becomes null.
 
-    `option` is that of orjson. Raises TypeError if the value contains anything other than
-    definitions, results and JSON values.
+    `option` is passed to `orjson.dumps`. Raises TypeError if the value contains any other object.
     """
     return orjson.dumps(value, default=asdict, option=option)
 
 
 def to_plain(value: object) -> Any:  # noqa: ANN401 - each caller knows the type
-    """Convert a value of the domain to JSON types."""
+    """Convert a definition or a result to JSON types: dicts, lists, texts, numbers, null."""
     return orjson.loads(to_json(value))
 
 
 def as_text(value: Json) -> str:
-    """Return the value in readable form: text unchanged, any other value as compact JSON.
+    """Return the value as readable text: a text unchanged, any other value as compact JSON.
 
     Evaluators and templates use this function for values that may not be text.
     """

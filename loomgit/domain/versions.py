@@ -1,4 +1,4 @@
-"""Versions of files in Git. The content identifies a version; its name is only for display."""
+"""Versions of files in Git. The content identifies a version; the name is only for display."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ class FileVersion(Struct, frozen=True):
     `path` is relative to the project. `blob` is Git's id of the content. `name` is the displayed
     name of the version (`v2.3.0`, `v2.3.0+3.g1a2b3c4d`, `g1a2b3c4d`, each with an optional suffix
     `.dirty`). `revision` is the commit from which the content was read, None for the working tree.
-    `former_path` is the path of the file at that revision if the file was renamed later, else
-    empty.
+    If the file was renamed after that revision, `former_path` is its path at the revision; else it
+    is empty.
     """
 
     path: str

@@ -6,9 +6,9 @@ from pathlib import PurePosixPath
 
 
 def is_withheld(path: str) -> bool:
-    """Whether a path is a `.env` file (`.env`, `.env.local`, `.envrc`) or a path in `.git`.
+    """Return whether a path is a `.env` file (`.env`, `.env.local`, `.envrc`) or a path in `.git`.
 
-    The check also covers all spellings that a file system may treat as one of these names.
+    The check includes spellings that a file system may treat as equal, such as `.GIT` or `.git.`.
     """
     names = [part.casefold().rstrip(" .") for part in PurePosixPath(path).parts]
     return ".git" in names or any(name.startswith(".env") for name in names)

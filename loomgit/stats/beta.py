@@ -1,7 +1,7 @@
 """Quantiles of Beta distributions in plain Python.
 
-Many commands need only two quantiles, and the import of scipy.special takes as long as computing a
-hundred quantiles here.
+Many commands need only two quantiles. Importing scipy.special takes as long as computing a hundred
+quantiles with this module.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ MOST_STEPS = 100_000
 def beta_cdf(x: float, a: float, b: float) -> float:
     """Return P(Beta(a, b) <= x), by the continued fraction of Abramowitz & Stegun 26.5.8.
 
-    Lentz's method evaluates the fraction.
+    The fraction is evaluated by Lentz's method.
     """
     if x <= 0:
         return 0.0

@@ -1,4 +1,4 @@
-"""The bounded interval for a mean, computed from moments without arrays and NumPy."""
+"""Computes the interval of `bounded_mean` from moments, without arrays and NumPy."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def moments_bounded_mean(
 ) -> Interval:
     """Return the interval of `bounded_mean` for n values in [lo, hi], from their moments only.
 
-    `std` is the sample standard deviation (ddof 1), 0 for one value. `least` and `most` are the
-    extremes of the values.
+    `std` is the sample standard deviation (ddof 1), 0 if n is 1. `least` and `most` are the
+    smallest and the largest value.
     """
     scatter = std * math.sqrt(n - 1)
     low = lo + beta_bound(n, mean - lo, scatter, most - lo, alpha)
@@ -32,10 +32,12 @@ def moments_bounded_mean(
 def beta_bound(n: int, mean: float, scatter: float, largest: float, alpha: float) -> float:
     """Return the lower bound for the mean of n values >= 0, from their moments.
 
-    `scatter` is the root of the sum of squared deviations. One more value, at zero, joins the
-    values. m and v are the mean and the variance of their Dirichlet-weighted mean. The bound is the
-    alpha-quantile of the Beta distribution with this mean and variance. The sums are about the
-    mean, because sums of squares suffer from cancellation. Source: see `bounded_mean`.
+    `scatter` is the root of the sum of squared deviations from the mean. Deviations are used
+    because plain sums of squares suffer from cancellation. `largest` is the largest value.
+
+    The method adds the value 0 to the n values, and considers their mean under random (Dirichlet)
+    weights. This mean has the expectation m and the variance v. The bound is the alpha-quantile of
+    the Beta distribution with the same expectation and variance. Source: see `bounded_mean`.
     """
     if largest <= 0:
         return 0.0

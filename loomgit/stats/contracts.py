@@ -1,4 +1,7 @@
-"""Contracts for flaky tests: at least k of n replies pass. Exact probabilities and costs."""
+"""Contracts for flaky tests: at least k of n replies must pass.
+
+The probabilities and the expected numbers of calls are exact.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,7 @@ class Contract(Struct, frozen=True):
             raise OutOfRange(f"min_pass {self.min_pass} is outside [1, {self.samples}]")
 
     def decide(self, passes: int, failures: int) -> Outcome:
-        """Return the verdict if further replies cannot change it, else inconclusive."""
+        """Return `pass` or `fail` once the verdict is certain, else `inconclusive`."""
         if passes >= self.min_pass:
             return "pass"
         return "fail" if failures > self.samples - self.min_pass else "inconclusive"
@@ -40,19 +43,22 @@ class Contract(Struct, frozen=True):
     def pass_probability(self, p: float) -> float:
         """Return the exact probability that the contract holds.
 
-        Each reply passes with probability p.
+        `p` is the probability that a reply passes.
         """
         return 1.0 - self.flake_rate(p)
 
     def flake_rate(self, p: float) -> float:
-        """Return the exact probability that the contract fails.
+        """Return the exact probability that the contract does not hold.
 
-        Each reply passes with probability p.
+        `p` is the probability that a reply passes.
         """
         return binomial_cdf(self.min_pass - 1, self.samples, p)
 
     def expected_calls(self, p: float) -> float:
-        """Return the expected number of replies if sampling stops at the decision."""
+        """Return the expected number of replies if sampling stops once the verdict is certain.
+
+        `p` is the probability that a reply passes.
+        """
         spare = self.samples - self.min_pass
         calls = 0.0
         for n in range(self.min_pass, self.samples + 1):  # the n-th reply is the last required pass
@@ -64,9 +70,10 @@ class Contract(Struct, frozen=True):
 
 
 def suggest_min_pass(samples: int, p_good: float, flake: float = 0.01) -> int:
-    """Return the largest `min_pass` that a good prompt fails with probability at most `flake`.
+    """Return the largest `min_pass` at which a good prompt rarely breaks the contract.
 
-    `p_good` is the probability that one reply of the good prompt passes. The result is at least 1.
+    The probability that it breaks the contract is at most `flake`. `p_good` is the probability that
+    a reply to the good prompt passes. The result is at least 1.
     """
     return max(1, binomial_quantile(flake, samples, p_good))
 
@@ -74,7 +81,7 @@ def suggest_min_pass(samples: int, p_good: float, flake: float = 0.01) -> int:
 def pass_at_k(n: int, passes: int, k: int) -> float:
     """Return the unbiased estimate of the probability that at least one of k replies passes.
 
-    It is estimated from `passes` of n replies (Chen et al. 2021, arXiv 2107.03374). Raises
+    `passes` of n observed replies passed. Source: Chen et al. 2021, arXiv 2107.03374. Raises
     OutOfRange unless 1 <= k <= n.
     """
     _require(n, passes, k)
@@ -84,8 +91,8 @@ def pass_at_k(n: int, passes: int, k: int) -> float:
 def pass_hat_k(n: int, passes: int, k: int) -> float:
     """Return the unbiased estimate of the probability that all of k replies pass.
 
-    It is estimated from `passes` of n replies (Yao et al. 2024, tau-bench, arXiv 2406.12045);
-    (passes / n)^k would be biased upwards. Raises OutOfRange unless 1 <= k <= n.
+    `passes` of n observed replies passed. The estimate (passes / n)^k would be biased upwards.
+    Source: Yao et al. 2024, tau-bench, arXiv 2406.12045. Raises OutOfRange unless 1 <= k <= n.
     """
     _require(n, passes, k)
     return math.comb(passes, k) / math.comb(n, k)
@@ -99,12 +106,18 @@ def _require(n: int, passes: int, k: int) -> None:
 
 
 def mean_pass_at_k(cases: Sequence[tuple[int, int]], k: int) -> Interval:
-    """Return the mean pass@k of cases (n, passes), with bounds that hold for unseen cases."""
+    """Return the mean of `pass_at_k` over the cases (n, passes), with bounds for unseen cases.
+
+    Raises NoValues if there are no cases.
+    """
     return _average([pass_at_k(n, passes, k) for n, passes in cases])
 
 
 def mean_pass_hat_k(cases: Sequence[tuple[int, int]], k: int) -> Interval:
-    """Return the mean pass^k of cases (n, passes), with bounds that hold for unseen cases."""
+    """Return the mean of `pass_hat_k` over the cases (n, passes), with bounds for unseen cases.
+
+    Raises NoValues if there are no cases.
+    """
     return _average([pass_hat_k(n, passes, k) for n, passes in cases])
 
 

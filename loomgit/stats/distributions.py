@@ -1,4 +1,4 @@
-"""Probability distributions. This is the only module that imports scipy.special, at first use."""
+"""Probability distributions. Only this module imports scipy.special, and only when it is needed."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from typing import Protocol, cast
 from loomgit.stats import beta
 
 PLAIN_PYTHON_CALLS = (
-    20  # Beta quantiles for which plain Python is faster than the import of scipy.special
+    20  # this number of Beta quantiles takes less time than the import of scipy.special
 )
 _beta_calls = count()
-ALPHA = 0.05  # error rate of each one-sided bound and test; printed intervals are therefore 90 %
+ALPHA = 0.05  # error rate of each one-sided bound and test; two bounds form a 90 % interval
 Z = NormalDist().inv_cdf(1 - ALPHA)
 
 
 class _Special(Protocol):
-    """The types of the functions of scipy.special that this module uses. scipy has no types."""
+    """The functions of scipy.special that this module uses. scipy has no type annotations."""
 
     def betaincinv(self, a: float, b: float, y: float) -> float: ...
     def stdtr(self, df: float, t: float) -> float: ...
@@ -30,7 +30,7 @@ class _Special(Protocol):
 
 @cache
 def _special() -> _Special:
-    # The import takes 0.4 s, which commands without a verdict avoid. The library has no types.
+    # The import takes 0.4 s, so it is postponed until a command needs it. scipy has no types.
     from scipy import special  # type: ignore[import-untyped]  # noqa: PLC0415
 
     return cast("_Special", special)
@@ -47,10 +47,10 @@ def normal_quantile(p: float) -> float:
 
 
 def beta_quantile(p: float, a: float, b: float) -> float:
-    """Return the x with P(Beta(a, b) <= x) = p, to 12 decimal places.
+    """Return the x with P(Beta(a, b) <= x) = p, rounded to 12 decimal places.
 
-    The plain Python and the scipy implementation agree to 12 places only. The choice between them
-    depends on earlier computations of the process, so more places would not be reproducible.
+    The implementations in plain Python and in scipy agree to 12 places only. Which implementation
+    is used depends on earlier computations in the process, so further places are not reproducible.
     """
     if "scipy.special" not in sys.modules and next(_beta_calls) < PLAIN_PYTHON_CALLS:
         return round(beta.beta_quantile(p, a, b), 12)

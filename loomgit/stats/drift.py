@@ -1,4 +1,7 @@
-"""Distribution shift between two versions of the same cases: a warning, never a block."""
+"""Tests whether a distribution differs between two versions of the same cases.
+
+A difference causes a warning and never blocks a merge.
+"""
 
 from __future__ import annotations
 
@@ -18,17 +21,18 @@ if TYPE_CHECKING:
     from loomgit.stats.samples import Flags, Floats
 
 ROUNDS = 999
-MAX_P = 0.01  # the largest p that warns
-MIN_DISTANCE = 0.03  # the smallest distance that warns, in points of score or share of labels
-LARGE_RELATIVE = 0.1  # the smallest distance that warns, as a share of the baseline's mean
+MAX_P = 0.01  # the largest p at which a difference causes a warning
+MIN_DISTANCE = 0.03  # the smallest distance that causes a warning, for scores and labels
+LARGE_RELATIVE = 0.1  # the smallest shift of lengths that warns, relative to the baseline's mean
 
 
 class DriftReport(Struct, frozen=True):
-    """The distance between two distributions, which is a warning if it is significant and large.
+    """The distance between two distributions and its significance.
 
-    `distance` is the Wasserstein distance W1 in the unit of the metric, or, for labels, the total
-    variation in [0, 1]. `limit` is the smallest distance that causes a warning. If a side has fewer
-    than about 100 outputs, a warning is rare.
+    `distance` is the Wasserstein distance W1 in the unit of the metric or, for labels, the total
+    variation in [0, 1]. `p` is the p-value of a permutation test with `rounds` permutations.
+    `limit` is the smallest distance that causes a warning. `base` and `candidate` are the numbers
+    of outputs. If a side has fewer than about 100 outputs, a warning is rare.
     """
 
     statistic: Literal["W1", "total variation"]
@@ -41,19 +45,23 @@ class DriftReport(Struct, frozen=True):
 
     @property
     def warns(self) -> bool:
-        """Whether the shift is both significant and large."""
+        """Whether the difference is both significant and large."""
         return self.p <= MAX_P and self.distance >= self.limit - ROUNDING
 
 
 def score_drift(base: Grid, candidate: Grid, rng: np.random.Generator) -> DriftReport:
-    """Test whether the distribution of scores in [0, 1] differs. Rows are paired cases."""
+    """Test whether the distribution of scores in [0, 1] differs between two versions.
+
+    The i-th rows of both sides contain samples of the same case.
+    """
     return _numeric(pool(pair(base, candidate)), rng, MIN_DISTANCE)
 
 
 def length_drift(base: Grid, candidate: Grid, rng: np.random.Generator) -> DriftReport:
-    """Test whether the distribution of lengths (or other amounts >= 0) differs.
+    """Test whether the distribution of lengths (or other amounts >= 0) differs between versions.
 
-    Rows are paired cases. The limit is a tenth of the baseline's mean.
+    The i-th rows of both sides contain samples of the same case. The smallest distance that causes
+    a warning is a tenth of the baseline's mean.
     """
     pooled = pool(pair(base, candidate))
     limit = LARGE_RELATIVE * float(pooled.values[~pooled.candidate].mean())
@@ -63,10 +71,11 @@ def length_drift(base: Grid, candidate: Grid, rng: np.random.Generator) -> Drift
 def label_drift(
     base: Sequence[Sequence[str]], candidate: Sequence[Sequence[str]], rng: np.random.Generator
 ) -> DriftReport:
-    """Test whether the distribution of labels differs.
+    """Test whether the distribution of labels differs between two versions.
 
-    Rows are paired cases, with one label for each sample. The distance is the total variation of
-    the shares of the labels.
+    The i-th rows of both sides contain labels of the same case, one for each sample. The distance
+    is the total variation: half the sum of the differences between the labels' relative
+    frequencies.
     """
     distinct = sorted({label for side in (base, candidate) for row in side for label in row})
     codes = {label: float(code) for code, label in enumerate(distinct)}
@@ -94,8 +103,8 @@ def _numeric(pooled: Pool, rng: np.random.Generator, limit: float) -> DriftRepor
     step = 1 / sizes[0] + 1 / sizes[1]
 
     def wasserstein(labels: Flags) -> Floats:
-        # W1 is the area between the distribution functions. Between two neighbouring values the
-        # functions differ by a constant.
+        # W1 is the area between the two distribution functions. Between neighbouring values, both
+        # functions are constant, so the area is a sum of rectangles.
         difference = labels[:, order[:-1]] * step - 1 / sizes[0]
         distances: Floats = np.abs(np.cumsum(difference, axis=1)) @ gaps
         return distances

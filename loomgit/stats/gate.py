@@ -1,4 +1,4 @@
-"""The regression gate: decide whether a metric dropped significantly between two versions."""
+"""The regression gate: decides whether a metric dropped significantly between two versions."""
 
 from __future__ import annotations
 
@@ -38,21 +38,27 @@ if TYPE_CHECKING:
 ChangeOutcome = Literal["improved", "no_worse", "degraded", "inconclusive"]
 Scope = Literal["suite", "population"]
 
-MIN_SAMPLES_FOR_NO_WORSE = 50  # samples per side; fewer prove little, even if all scores are equal
-CONFIRMATION_P = 0.25  # the largest p of a fresh comparison that confirms a degradation
-MIN_RATIO_VALUE = 1e-9  # seconds or USD; smaller values count as this in a ratio
+MIN_SAMPLES_FOR_NO_WORSE = 50  # samples per side; with fewer, even equal scores prove little
+CONFIRMATION_P = 0.25  # the largest p at which a second comparison confirms a degradation
+MIN_RATIO_VALUE = 1e-9  # seconds or USD; smaller values are raised to this value in a ratio
 
 
 class MetricChange(Struct, frozen=True):
-    """The change of one metric and its outcome. A positive shift is an improvement.
+    """The change of one metric between two versions, and its outcome.
 
-    `interval` is the interval of the mean shift (for `compare_rise`, of minus the mean log ratio).
-    `p` is the one-sided p-value against a drop. `adjusted` is p adjusted within its family
-    (`decide_family`), and equal to p before that. `floor` is the lowest shift that the evidence
-    allows; it decides `no_worse`. `detects` is the smallest drop that the comparison detects with a
-    probability of 80 %, inf if no drop reaches this probability. `missing` counts the samples
-    without a value, and `missing_share` is their share on the side with the larger share.
-    `identical` is true if every case has the same scores on both sides.
+    A positive shift is an improvement. `interval` is the interval of the mean shift (for
+    `compare_rise`, of the negative mean log ratio). `p` is the one-sided p-value against a drop.
+    `adjusted` is the p-value after the adjustment for several metrics (`decide_family`), and equal
+    to `p` before it.
+
+    `floor` is the lowest shift that the evidence allows; it decides `no_worse`. `detects` is the
+    smallest drop that the comparison detects with a probability of 80 %, inf if it detects no drop
+    with this probability. `samples` is the number of samples on the side with fewer samples.
+    `excluded` is the number of cases without a sample on one side.
+
+    `missing` is the number of samples without a value. `missing_share` is the fraction of such
+    samples on the side with the larger fraction. `identical` is true if every case has the same
+    scores on both sides.
     """
 
     outcome: ChangeOutcome
@@ -71,12 +77,12 @@ class MetricChange(Struct, frozen=True):
 
     @property
     def delta(self) -> float:
-        """The mean shift."""
+        """The estimated mean shift. A positive shift is an improvement."""
         return self.interval.estimate
 
     @property
     def ratio(self) -> float:
-        """The ratio candidate / baseline. It is meaningful for a change of `compare_rise` only."""
+        """The ratio candidate / baseline. It is valid only for a result of `compare_rise`."""
         return math.exp(-self.delta)
 
 
@@ -90,13 +96,15 @@ def compare(
     span: float = 1.0,
     exact: np.random.Generator | None = None,
 ) -> MetricChange:
-    """Compare the samples of the same cases (i-th row with i-th row) under two versions.
+    """Compare the samples of the same cases under two versions.
 
-    A sample is missing if it is NaN or if its row is shorter. Scope `suite` tests these cases,
-    `population` tests unseen cases. `span` is the length of the metric's range. If `exact` is given
-    (scope `suite` only), p comes from permutations. If there are too many permutations to
-    enumerate, this generator draws a sample of them. Raises NoValues if no case has samples on both
-    sides, and OutOfRange if a shift exceeds `span`.
+    The i-th rows of both sides contain samples of the same case. Rows may differ in length, and a
+    sample may be missing (NaN). Scope `suite` tests the mean over these cases, `population` the
+    mean over unseen cases. `span` is the length of the metric's range.
+
+    If `exact` is given, p comes from a permutation test (scope `suite` only). If there are too many
+    permutations to enumerate, the generator `exact` draws some of them. Raises NoValues if no case
+    has samples on both sides, and OutOfRange if a shift exceeds `span` (scope `population` only).
     """
     paired = pair(base, candidate)
     worst = 0.0
@@ -108,11 +116,12 @@ def compare(
 def compare_rise(
     base: Grid, candidate: Grid, *, max_rise: float = 0.1, exact: np.random.Generator | None = None
 ) -> MetricChange:
-    """Compare latencies or costs (>= 0) by the mean log ratio; a rise of `max_rise` or more blocks.
+    """Compare latencies or costs (>= 0) by the mean log ratio of the cases.
 
-    `max_rise` is a share: 0.1 is 10 %. Zero counts as 1e-9. An infinite value (a timeout) counts as
-    the largest finite value of both sides. Raises OutOfRange for a negative value, and NoValues if
-    no value is finite.
+    The outcome is degraded if there is a significant rise of at least `max_rise` (0.1 is 10 %).
+    Values below 1e-9 are raised to 1e-9. Infinite values (timeouts) are replaced by the largest
+    finite value of both sides. Raises OutOfRange for a negative value. Raises NoValues if no value
+    is finite, or if no case has values on both sides.
     """
     sides = as_grid(base), as_grid(candidate)
     finite = np.concatenate([side[np.isfinite(side)] for side in sides])
@@ -139,8 +148,9 @@ def compare_unpaired(
 ) -> MetricChange:
     """Compare samples of different cases by Welch's t test on the means of the cases.
 
-    The test has much less power than a paired comparison. The metric is in [lo, hi]. The bounded
-    intervals of both sides at alpha / 2 decide `no_worse`. Raises NoValues if a side has no sample.
+    The test has much less power than a paired comparison. The metric is in [lo, hi]. The outcome
+    `no_worse` depends on the bounded intervals of both means at alpha / 2: their distance must
+    exclude a drop of `max_drop`. Raises NoValues if a side has no sample.
     """
     grids = [as_grid(side) for side in (base, candidate)]
     missing = measure_missing(base, candidate)
@@ -195,17 +205,17 @@ def _compare(
         paired.excluded,
         (paired.missing, paired.missing_share),
     )
-    # `detects` is a rate of failing outputs here. Cost and latency have no failing outputs.
+    # For equal scores, `detects` is a rate of failing outputs, which cost and latency do not have.
     return replace(change, detects=math.inf) if same and worst is None else change
 
 
 def _floor(shift: Shift, paired: Paired, worst: float) -> float:
     """Return the lowest shift that the evidence allows, as if one more output had failed.
 
-    If single outputs fail rarely, a suite may contain none of the failures. The standard error of
-    the normal bound comes from the observed scores only. In simulated suites, the bound without an
-    additional failure wrongly reports a drop of `max_drop` as no worse in 6 to 28 % of the suites.
-    With one more failure, the rate is at most 5.5 %. `worst` is the score of a failure.
+    `worst` is the score of a failed output. If outputs fail rarely, a small suite may contain no
+    failure. The standard error covers the observed scores only. In simulated suites with a drop of
+    `max_drop`, a bound without the additional failure gives `no_worse` in 6 to 28 % of the suites.
+    With it, the rate is at most 5.5 %.
     """
     failure = (float(np.nanmean(paired.base)) - worst) / paired.samples
     return shift.delta - failure - Z * math.hypot(shift.se, failure)
@@ -245,7 +255,7 @@ def _change(
 
 
 def _detects_failures(samples: int, max_drop: float) -> float:
-    """Return the smallest rate of failing outputs that gives a failure with probability 80 %.
+    """Return the smallest failure rate at which a failure is observed with a probability of 80 %.
 
     The rate is 1 - 0.2 ** (1 / samples), but at least `max_drop`.
     """
@@ -253,10 +263,10 @@ def _detects_failures(samples: int, max_drop: float) -> float:
 
 
 def decide(change: MetricChange) -> MetricChange:
-    """Return the change with the outcome that follows from its adjusted p, shift and bounds.
+    """Return the change with the outcome that follows from its adjusted p-value, shift and bounds.
 
-    Identical scores are `no_worse` only with at least 50 samples per side: three cases that are
-    correct before and after a change prove nothing.
+    If all scores are identical, `no_worse` requires at least 50 samples per side. For example,
+    three cases that are correct on both sides prove nothing.
     """
     if change.identical:
         enough = change.samples >= MIN_SAMPLES_FOR_NO_WORSE
@@ -272,9 +282,10 @@ def decide(change: MetricChange) -> MetricChange:
 
 
 def confirm(change: MetricChange, fresh: MetricChange) -> MetricChange:
-    """Return the change after a fresh run of both sides: degraded only if the fresh p <= 0.25.
+    """Return the change, corrected by a second measurement (`fresh`) of both sides.
 
-    If both versions are equally good, 1.3 % of the gates then block.
+    A degraded change becomes inconclusive if the p-value of `fresh` is above 0.25. If both versions
+    are equally good, the gate then blocks with a probability of 1.3 % (5 % x 25 %).
     """
     if change.outcome == "degraded" and fresh.p > CONFIRMATION_P:
         return replace(change, outcome="inconclusive")
@@ -282,8 +293,8 @@ def confirm(change: MetricChange, fresh: MetricChange) -> MetricChange:
 
 
 def blocks(change: MetricChange, *, strict: bool = False) -> bool:
-    """Whether the change fails the gate.
+    """Return whether the change fails the gate.
 
-    A degradation fails it. If `strict` is true, an inconclusive result fails it too.
+    A degraded change fails it. If `strict` is true, an inconclusive change fails it too.
     """
     return change.outcome == "degraded" or (strict and change.outcome == "inconclusive")

@@ -1,4 +1,4 @@
-"""The result of every measurement: an estimate between two one-sided bounds."""
+"""The result of every measurement: an estimate with a lower and an upper bound."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Interval(Struct, frozen=True):
 
     @property
     def level(self) -> float:
-        """The two-sided confidence level: 0.9 unless `alpha` is not 0.05."""
+        """The two-sided confidence level 1 - 2 * `alpha`. The default is 0.9."""
         return 1 - 2 * self.alpha
 
     @property
@@ -54,5 +54,8 @@ class Interval(Struct, frozen=True):
 
     @property
     def approximate(self) -> bool:
-        """Whether `alpha` holds for large n only. A printed interval must say so."""
+        """Whether the error rate `alpha` holds for large n only.
+
+        Reports must mark such an interval as approximate.
+        """
         return self.method in APPROXIMATE

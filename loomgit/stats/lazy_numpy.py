@@ -1,4 +1,4 @@
-"""NumPy, imported at its first use. All modules of Loom use this `np`.
+"""NumPy, imported at its first use. All modules of Loom import `np` from this module.
 
 The import takes a tenth of a second, and many commands and unit tests do not need NumPy.
 """

@@ -1,4 +1,8 @@
-"""Intervals for a mean: `bounded` for values in a known range; t and BCa on request."""
+"""Intervals for a mean.
+
+`bounded_mean` is the default for values in a known range. `t_mean` and `bca_mean` are alternatives
+that a test can select.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +21,7 @@ if TYPE_CHECKING:
 BCA_FROM = 100  # the smallest n for BCa; below it, BCa intervals are too narrow
 RESAMPLES = 9_999
 CHUNK = 2**20  # random numbers in one batch
-BUDGET = 100_000_000  # random numbers in total: one or two seconds
+BUDGET = 100_000_000  # random numbers in total; drawing them takes one or two seconds
 
 
 def bounded_mean(
@@ -25,10 +29,11 @@ def bounded_mean(
 ) -> Interval:
     """Return the mean of values in [lo, hi] with bounds that are valid for every n >= 1.
 
-    The bounds come from a Beta distribution fitted to the bound of Gaffke (2005) and Learned-Miller
-    & Thomas (2019, arXiv 1905.06208). They have a closed form and need no seed. For 0/1 values they
-    are those of Clopper and Pearson. If `hi` is infinite (cost, latency), there is no upper bound.
-    Raises OutOfRange for a value outside [lo, hi].
+    The bounds come from a Beta distribution that approximates the bound of Gaffke (2005) and
+    Learned-Miller & Thomas (2019, arXiv 1905.06208). They have a closed form and need no random
+    numbers. If all values are 0 or 1, they equal the bounds of Clopper and Pearson. If `hi` is
+    infinite (cost, latency), there is no upper bound. Raises OutOfRange for a value outside [lo,
+    hi], and NoValues if there are no values.
     """
     x = observed_in_range(values, lo, hi)
     estimate = float(x.mean())
@@ -38,9 +43,9 @@ def bounded_mean(
 
 
 def _lower_bound(distance: Floats, alpha: float) -> float:
-    """Return the lower bound for the mean distance (>= 0).
+    """Return the lower bound for the mean of distances >= 0.
 
-    Infinite distances count as the largest finite distance.
+    Infinite distances are replaced by the largest finite distance.
     """
     finite = distance[np.isfinite(distance)]
     largest = float(np.max(finite)) if finite.size else 0.0
@@ -54,7 +59,8 @@ def _lower_bound(distance: Floats, alpha: float) -> float:
 def t_mean(values: Values, alpha: float = ALPHA) -> Interval:
     """Return the mean with Student's t interval, which is too narrow for skewed scores if n < 100.
 
-    For one value the bounds are infinite. For equal values the interval has no width.
+    For a single value, the bounds are infinite. If all values are equal, both bounds equal the
+    mean.
     """
     x = observed(values)
     estimate = float(x.mean())
@@ -68,7 +74,7 @@ def bca_mean(values: Values, rng: np.random.Generator, alpha: float = ALPHA) -> 
     """Return the mean with the interval of the bias-corrected accelerated bootstrap (Efron 1987).
 
     The interval is approximate and suitable only for n >= 100. It uses 9,999 resamples, and fewer
-    for n > 10,000. For equal values it has no width.
+    for n > 10,000. If all values are equal, both bounds equal the mean.
     """
     x = observed(values)
     estimate = float(x.mean())
@@ -103,8 +109,9 @@ def _resampled_means(x: Floats, rng: np.random.Generator) -> Floats:
 def unbounded_mean(values: Values, rng: np.random.Generator, alpha: float = ALPHA) -> Interval:
     """Return the mean of values >= 0 without an upper limit, such as cost and latency.
 
-    For n >= 100, the result has the BCa interval, which is approximate. For smaller n, it has the
-    lower bound of `bounded_mean` and no upper bound, because a rare value can have any size.
+    For at least 100 finite values, the interval is the BCa interval, which is approximate.
+    Otherwise, it has the lower bound of `bounded_mean` and no upper bound, because a rare value can
+    have any size.
     """
     x = observed_in_range(values, 0.0, math.inf)
     if x.size < BCA_FROM or not np.isfinite(x).all():

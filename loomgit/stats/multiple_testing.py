@@ -1,4 +1,4 @@
-"""Adjust p-values for the number of metrics in a gate run, so that chance alone rarely blocks."""
+"""Adjusts p-values for the number of metrics, so that chance alone rarely makes the gate block."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 
 def adjust(p_values: Sequence[float]) -> tuple[float, ...]:
-    """Return adjusted p-values in the given order (Benjamini and Hochberg, JRSS B 57, 1995)."""
+    """Return the adjusted p-values in the order of `p_values`.
+
+    Source: Benjamini and Hochberg, JRSS B 57, 1995.
+    """
     p = np.asarray(p_values, dtype=np.float64)
     order = np.argsort(p)
     scaled = p[order] * p.size / np.arange(1, p.size + 1)
@@ -26,10 +29,10 @@ def adjust(p_values: Sequence[float]) -> tuple[float, ...]:
 
 
 def decide_family(changes: Sequence[MetricChange]) -> tuple[MetricChange, ...]:
-    """Decide all gated metrics of one gate run with p-values adjusted for their number.
+    """Decide several gated metrics with p-values that are adjusted for the number of metrics.
 
-    `changes` must contain every gated metric of every pipeline, including identical ones, and no
-    metric that is not gated. Each metric keeps its own `max_drop`.
+    `changes` must contain all gated metrics of all pipelines, including metrics with identical
+    scores, and no other metrics. Each metric keeps its own `max_drop`.
     """
     adjusted = adjust([change.p for change in changes])
     return tuple(

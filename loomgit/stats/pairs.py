@@ -1,4 +1,4 @@
-"""Paired cases of two versions, and the shift of their mean.
+"""Pairs the scores of two versions by case, and tests the shift of their mean.
 
 Arrays have the shape (..., cases, samples), with NaN for a missing sample.
 """
@@ -26,11 +26,12 @@ Grid: TypeAlias = "Sequence[Sequence[float]] | npt.NDArray[np.float64]"
 
 
 class Paired(Struct, frozen=True):
-    """The scores of the cases that both sides have: float arrays (cases, samples), NaN if missing.
+    """The scores of the cases that have samples on both sides.
 
-    `excluded` counts the cases that are left out because one side has no sample. `missing` counts
-    the samples given as NaN in all cases, and `missing_share` is their share on the side with the
-    larger share.
+    `base` and `candidate` are float arrays (cases, samples), with NaN for a missing sample.
+    `excluded` is the number of cases without a sample on one side. `missing` is the number of
+    samples given as NaN, including those of excluded cases. `missing_share` is the fraction of such
+    samples on the side with the larger fraction.
     """
 
     base: Floats
@@ -46,15 +47,15 @@ class Paired(Struct, frozen=True):
 
     @property
     def samples(self) -> int:
-        """The number of samples over all cases, on the side with fewer samples."""
+        """The number of samples in all cases, on the side with fewer samples."""
         return min(count_samples(self.base), count_samples(self.candidate))
 
 
 def pair(base: Grid, candidate: Grid) -> Paired:
-    """Pair two sides. Their i-th rows are samples of the same case, and may differ in length.
+    """Pair the samples of two sides. The i-th rows of both sides belong to the same case.
 
-    Raises NoValues if no case has a sample on both sides, and ValueError if the numbers of rows
-    differ or a value is infinite.
+    Rows may differ in length. Raises NoValues if no case has a sample on both sides. Raises
+    ValueError if the sides have different numbers of rows, or if a value is infinite.
     """
     sides = as_grid(base), as_grid(candidate)
     if sides[0].shape[0] != sides[1].shape[0]:
@@ -92,9 +93,10 @@ def count_samples(grid: Floats) -> int:
 
 
 def measure_missing(base: Grid, candidate: Grid) -> tuple[int, float]:
-    """Return the number of missing samples on both sides, and the larger of the two sides' shares.
+    """Return the number of missing samples on both sides, and the larger missing fraction.
 
-    The share of both sides together would hide half of the loss of one side.
+    The fraction is computed for each side, because a fraction of both sides together would hide
+    half of the loss of one side.
     """
     counts = [count_missing(rows) for rows in (base, candidate)]
     totals = [
@@ -109,17 +111,20 @@ def _is_flat(rows: Grid) -> bool:
 
 
 def count_missing(rows: Grid) -> int:
-    """Return the number of samples given as NaN. A shorter row alone has no missing samples."""
+    """Return the number of samples given as NaN.
+
+    Samples that are absent because a row is shorter than others are not counted.
+    """
     if isinstance(rows, np.ndarray):
         return int(np.count_nonzero(np.isnan(rows)))
     return sum(math.isnan(value) for row in rows for value in row)
 
 
 class Shift(Struct, frozen=True):
-    """The shift of a mean, with the evidence for a drop. A positive shift is an improvement.
+    """The shift of a mean, and the evidence for a drop. A positive shift is an improvement.
 
-    `p` is the one-sided p-value against a drop, [low, high] the 90 % interval, `se` the standard
-    error.
+    `delta` is the shift, `se` its standard error, and [`low`, `high`] its 90 % interval. `p` is the
+    one-sided p-value against a drop.
     """
 
     delta: float
@@ -130,7 +135,11 @@ class Shift(Struct, frozen=True):
 
 
 def has_equal_scores(paired: Paired) -> bool:
-    """Whether every case has the same scores on both sides, in any order."""
+    """Return whether every case has the same scores on both sides, in any order.
+
+    If all samples of a case have the same score, the two sides may have different numbers of
+    samples.
+    """
     base, candidate = np.sort(paired.base, axis=1), np.sort(paired.candidate, axis=1)
     if base.shape == candidate.shape:
         equal = np.abs(base - candidate) <= ROUNDING
@@ -142,16 +151,20 @@ def has_equal_scores(paired: Paired) -> bool:
 
 
 def case_shifts(base: Floats, candidate: Floats) -> Floats:
-    """Return the difference of the means of each case, shape (..., cases)."""
+    """Return the shift of each case: the candidate's mean score minus the base's mean score.
+
+    The array has the shape (..., cases).
+    """
     return _means(candidate)[0] - _means(base)[0]
 
 
 def suite_moments(base: Floats, candidate: Floats) -> tuple[Floats, Floats]:
-    """Return the mean shift and its standard error under relabelling within cases, shape (...).
+    """Return the shift of the mean and its standard error, as arrays of shape (...).
 
-    If the version makes no difference, each sample of a case can have either label. The variance of
-    the case's shift is then the pooled variance times 1/m_b + 1/m_c. For one 0/1 sample per side
-    this is McNemar's test, for several the test of Cochran, Mantel and Haenszel.
+    The standard error assumes that the version makes no difference, so each sample of a case could
+    come from either version. The variance of a case's shift is then the pooled variance times 1/m_b
+    + 1/m_c, where m_b and m_c are the numbers of samples. For one 0/1 sample per side, this is
+    McNemar's test. For several samples, it is the test of Cochran, Mantel and Haenszel.
     """
     (mean_b, count_b), (mean_c, count_c) = _means(base), _means(candidate)
     total = count_b + count_c
@@ -178,7 +191,10 @@ def _squares(deviations: Floats) -> Floats:
 
 
 def suite_shift(paired: Paired) -> Shift:
-    """Test for a drop of the mean over these cases. The samples vary, but the cases are fixed."""
+    """Test for a drop of the mean over these cases.
+
+    The samples are random, but the cases are fixed. The test says nothing about other cases.
+    """
     delta, se = (float(x) for x in suite_moments(paired.base, paired.candidate))
     if se == 0:
         return Shift(delta, 0.0, 1.0, delta, delta)
@@ -186,11 +202,12 @@ def suite_shift(paired: Paired) -> Shift:
 
 
 def population_shift(paired: Paired) -> Shift:
-    """Test for a drop of the mean over unseen cases: the paired t test on the means of the cases.
+    """Test for a drop of the mean over unseen cases: a paired t test on the means of the cases.
 
-    Source: Miller 2024, clustered errors. If all cases have the same shift, t is undefined. Then p
-    is the p-value of sign flips, 2^-n. If p is at most 5 %, the interval is a point. One case is no
-    evidence: p is 1, and the interval has no bounds.
+    Source: Miller 2024, clustered errors. If all cases have the same shift, t is undefined. The
+    p-value for a drop is then 2^-n, as in a test of the signs, and 1 if there is no drop. The
+    interval is a point for n >= 5, else it is unbounded. A single case proves nothing, so p is 1
+    and the interval is unbounded.
     """
     d = case_shifts(paired.base, paired.candidate)
     n, delta = d.size, float(d.mean())
@@ -206,8 +223,8 @@ def population_shift(paired: Paired) -> Shift:
 def welch_shift(base: Floats, candidate: Floats) -> Shift:
     """Test for a drop of the mean over different cases: Welch's t test on the means of the cases.
 
-    The sides are float arrays (cases, samples) with at least one sample per case. A side with one
-    case, or sides without any spread, are no evidence: p is 1, and the interval has no bounds.
+    The sides are float arrays (cases, samples) with at least one sample per case. If a side has
+    only one case, or if no side has any spread, p is 1 and the interval has no bounds.
     """
     sides = [_means(side)[0] for side in (base, candidate)]
     delta = float(sides[1].mean() - sides[0].mean())

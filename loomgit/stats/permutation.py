@@ -1,4 +1,8 @@
-"""Permutation tests: if the version makes no difference, labels can be exchanged within a case."""
+"""Permutation tests of the difference between two versions.
+
+If the version makes no difference, the labels `base` and `candidate` can be exchanged among the
+samples of a case. An assignment of the labels is called a labelling.
+"""
 
 from __future__ import annotations
 
@@ -17,17 +21,17 @@ if TYPE_CHECKING:
     from loomgit.stats.pairs import Paired
 
 CHUNK = 2**20  # labels in one batch
-RANDOM_LABELLINGS = 9_999  # random labellings if there are too many labellings to enumerate
-BUDGET = 20_000_000  # labels drawn in total
-MAX_LABELLINGS = 1_000  # the maximum for the enumeration of one case; m = 6 has 924
+RANDOM_LABELLINGS = 9_999  # random labellings to draw if there are too many labellings to enumerate
+BUDGET = 20_000_000  # the maximum number of labels to draw in total
+MAX_LABELLINGS = 1_000  # the most to enumerate for one case; 6 samples per side have 924
 MAX_SUMS = 50_000  # the maximum number of distinct sums in memory
-TIE_DECIMALS = 9  # decimal places to which two equal sums agree
+TIE_DECIMALS = 9  # decimal places to which sums are rounded, so that equal sums are equal
 
 
 class Pool(Struct, frozen=True):
     """The samples of both sides as flat arrays (samples,), in the order of the cases.
 
-    `case` is the case of each value, and `candidate` is true if the value is from the candidate.
+    `case` is the index of each sample's case. `candidate` is true for each sample of the candidate.
     """
 
     values: Floats
@@ -35,7 +39,11 @@ class Pool(Struct, frozen=True):
     candidate: Flags
 
     def relabelled(self, rounds: int, rng: np.random.Generator) -> Iterator[Flags]:
-        """Draw labels within cases, in batches: bool arrays (rounds, samples), true = candidate."""
+        """Yield `rounds` random labellings, in batches.
+
+        A batch is a bool array (labellings, samples), with true for the label `candidate`. Each
+        case keeps its number of candidate labels.
+        """
         n = self.values.size
         slots = np.flatnonzero(self.candidate)
         step = max(1, CHUNK // n)
@@ -43,8 +51,8 @@ class Pool(Struct, frozen=True):
             size = min(step, rounds - start)
             keys = rng.random((size, n))
             keys += self.case
-            # A sort by case and then by a random number puts a random sample of the case into each
-            # slot of the case.
+            # Sorting by case, then by a random number, shuffles the samples within each case. The
+            # samples that arrive at the candidate's positions get the candidate's label.
             order = np.argsort(keys, axis=1)
             labels = np.zeros((size, n), dtype=np.bool_)
             np.put_along_axis(labels, order[:, slots], True, axis=1)
@@ -52,7 +60,7 @@ class Pool(Struct, frozen=True):
 
 
 def pool(paired: Paired) -> Pool:
-    """Return the samples of both sides, without the missing ones."""
+    """Return the samples of both sides in one pool, without the missing samples."""
     grid = np.concatenate([paired.base, paired.candidate], axis=1)
     seen = ~np.isnan(grid)
     case = np.broadcast_to(np.arange(paired.cases)[:, None], grid.shape)
@@ -66,11 +74,12 @@ def upper_p(
     rng: np.random.Generator,
     rounds: int,
 ) -> tuple[float, float]:
-    """Return the statistic of the true labels, and the p-value.
+    """Return the statistic of the true labelling, and its p-value.
 
-    The p-value is the share of the labellings with at least this statistic. `statistic` maps labels
-    (rounds, samples) to (rounds,). The true labelling counts as one of the drawn labellings
-    (Phipson and Smyth 2010). p is therefore valid and at least 1 / (rounds + 1).
+    A labelling assigns the samples of each case to the two versions. `statistic` returns one number
+    for each row of an array of labellings. The p-value is the fraction of labellings with at least
+    the true statistic. The true labelling is included (Phipson and Smyth 2010). The p-value is
+    therefore valid, and at least 1 / (rounds + 1).
     """
     true = float(statistic(pooled.candidate[None, :])[0])
     as_large = sum(
@@ -81,10 +90,12 @@ def upper_p(
 
 
 def exact_p(paired: Paired, rng: np.random.Generator) -> float:
-    """Return the p-value of a permutation test: the proportion of relabellings in which the mean
-    drops at least as much as observed. Labels are exchanged within a case only. The p-value is
-    never underestimated. All labellings are enumerated if the scores are discrete or there are few
-    cases; otherwise up to 9,999 labellings are drawn.
+    """Return the p-value of a permutation test for a drop of the mean.
+
+    It is the proportion of labellings (assignments of a case's samples to the two versions) in
+    which the mean drops at least as much as observed. All labellings are enumerated if the scores
+    are discrete or there are few cases. Otherwise, up to 9,999 labellings are drawn. The p-value is
+    never too small.
     """
     enumerated = _enumerated_p(paired)
     if enumerated is not None:
@@ -92,7 +103,7 @@ def exact_p(paired: Paired, rng: np.random.Generator) -> float:
     pooled = pool(paired)
     count_c = np.bincount(pooled.case, pooled.candidate)
     count_b = np.bincount(pooled.case) - count_c
-    # Up to a constant, the drop is minus the weighted sum of the values with the label candidate.
+    # Except for a constant, the drop is the negative weighted sum of the candidate's values.
     weighted = pooled.values * (1 / count_b + 1 / count_c)[pooled.case] / paired.cases
     drops: Callable[[Flags], Floats] = lambda labels: -(labels @ weighted)  # noqa: E731 - one line
     rounds = min(RANDOM_LABELLINGS, max(999, BUDGET // pooled.values.size))
@@ -100,9 +111,9 @@ def exact_p(paired: Paired, rng: np.random.Generator) -> float:
 
 
 def _enumerated_p(paired: Paired) -> float | None:
-    """Return the exact p-value, or None if there are too many labellings.
+    """Return the exact p-value, or None if there are too many labellings to enumerate.
 
-    The distribution of the sum of shifts is built up case by case.
+    The distribution of the sum of the cases' shifts is extended by one case at a time.
     """
     sums, weights, true = np.zeros(1), np.ones(1), 0.0
     for base, candidate in zip(paired.base, paired.candidate, strict=True):
@@ -122,7 +133,7 @@ def _enumerated_p(paired: Paired) -> float | None:
 
 
 def _case_shifts(b: Floats, c: Floats) -> tuple[Floats, Floats]:
-    """Return the possible shifts of one case under relabelling, with their probabilities."""
+    """Return the possible shifts of one case over all its labellings, and their probabilities."""
     values = np.concatenate([b, c])
     chosen = np.array(list(combinations(range(values.size), c.size)))
     sums = values[chosen].sum(axis=1)

@@ -1,4 +1,7 @@
-"""The power of a gate: the number of cases that detects a drop, and the smallest drop to detect."""
+"""The power of a gate: the probability that it detects a drop of a certain size.
+
+From the power follow the number of cases that a drop requires, and the smallest detectable drop.
+"""
 
 from __future__ import annotations
 
@@ -21,12 +24,12 @@ Failures = Literal["uniform", "scattered", "broken"]
 
 
 def shift_variance(drop: float, sd_within: float, m: float, failures: Failures) -> float:
-    """Return the variance of the difference of one case's means, for a drop of `drop`.
+    """Return the variance of one case's shift (the difference of its two means).
 
-    The case has m samples. The variance is the noise plus a term that depends on the kind of
-    failures: zero if all outputs lose the same amount (`uniform`), a Bernoulli variance per output
-    if single outputs fail (`scattered`), and a Bernoulli variance per case if whole cases fail
-    (`broken`).
+    Each side of the case has m samples, and the true drop is `drop`. The variance is the noise plus
+    a term for the type of failures: zero if all outputs lose the same amount (`uniform`), a
+    Bernoulli variance per output if single outputs fail (`scattered`), and a Bernoulli variance per
+    case if whole cases fail (`broken`).
     """
     noise = 2 * sd_within**2 / m
     match failures:
@@ -45,9 +48,10 @@ def needed_cases(
     max_drop: float = 0.02,
     failures: Failures = "scattered",
 ) -> float:
-    """Return the number of cases that block a true drop of `drop` in [0, 1] with probability 80 %.
+    """Return the number of cases with which the gate probably blocks a drop.
 
-    The number is inf if drop <= max_drop, because no number of cases is then sufficient.
+    The probability is 80 % for a true drop of `drop` in [0, 1]. The number is inf if drop <=
+    max_drop, because no number of cases is then sufficient.
     """
     if drop <= max_drop:
         return math.inf
@@ -65,7 +69,10 @@ def power(
     max_drop: float = 0.02,
     failures: Failures = "scattered",
 ) -> float:
-    """Return the probability that n cases of m samples block a true drop of `drop` in [0, 1]."""
+    """Return the probability that the gate blocks a true drop of `drop` in [0, 1].
+
+    Each of the n cases has m samples per side.
+    """
     s = math.sqrt(shift_variance(drop, sd_within, m, failures) / n)
     if s == 0:
         return float(drop >= max_drop and drop > 0)
@@ -73,10 +80,11 @@ def power(
 
 
 def detectable_drop(n: int, noise: float, m: float, max_drop: float) -> float:
-    """Return the smallest drop, scattered over outputs, that n cases block with probability 80 %.
+    """Return the smallest drop that the gate blocks with a probability of 80 %, for n cases.
 
-    `noise` is the variance of the difference of one case if there is no drop. The result is inf if
-    even a drop of 1 is not detected.
+    The drop is caused by single outputs that fail. Each case has m samples per side. `noise` is the
+    variance of a case's shift if there is no drop. The result is inf if even a drop of 1 is not
+    detected.
     """
 
     def detected(drop: float) -> bool:
@@ -96,8 +104,8 @@ def within_deviation(scores: Floats | Sequence[Sequence[float]]) -> float:
     """Return the standard deviation within cases, from scores (cases, samples), NaN if missing.
 
     The deviation is the root of the mean variance of the cases with at least two samples. If no
-    case has two samples, it is the deviation of all scores, which is too large. Raises NoValues for
-    fewer than two scores.
+    case has two samples, it is the deviation of all scores, which is an overestimate. Raises
+    NoValues for fewer than two scores.
     """
     grid = np.asarray(scores, dtype=np.float64)
     seen = ~np.isnan(grid)

@@ -1,4 +1,4 @@
-"""Intervals for quantiles from order statistics, and for the extremes."""
+"""Intervals for quantiles (from order statistics), and the smallest and largest values."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def quantile_interval(values: Values, q: float, alpha: float = ALPHA) -> Interva
 
     The interval is exact (Conover, Practical Nonparametric Statistics, 3.2). A bound is infinite if
     n is too small: for q = 0.95, the upper bound is infinite below n = 59. Infinite values (the
-    latency of a timeout) count like other values. The estimate is the same as NumPy's.
+    latency of a timeout) are allowed. The estimate equals the default of `numpy.quantile`.
     """
     if not 0 < q < 1:
         raise OutOfRange(f"{q:g} is outside (0, 1)")
     x = np.sort(observed(values))
     n = x.size
-    tail = alpha * (1 + ROUNDING)  # a tail probability of alpha is allowed despite rounding errors
+    tail = alpha * (1 + ROUNDING)  # a rounding error must not exclude a tail probability of alpha
     below = binomial_quantile(tail, n, q)  # P(Bin(n, q) < below) <= alpha
     above = binomial_quantile(1 - tail, n, q) + 1  # P(Bin(n, q) >= above) <= alpha
     low = float(x[below - 1]) if below >= 1 else -math.inf
@@ -35,7 +35,7 @@ def quantile_interval(values: Values, q: float, alpha: float = ALPHA) -> Interva
 
 
 def _linear(ordered: Floats, q: float) -> float:
-    """Return the quantile of type 7 of Hyndman and Fan.
+    """Return the quantile by linear interpolation (type 7 of Hyndman and Fan).
 
     NumPy uses the same type, but returns NaN next to an infinite value.
     """
@@ -49,8 +49,8 @@ def _linear(ordered: Floats, q: float) -> float:
 def extreme(values: Values, which: Literal["min", "max"]) -> Interval:
     """Return the smallest or largest observed value.
 
-    A verdict on the extreme covers the observed values only, because the next output may exceed
-    them. `unseen_share` limits how often outputs beyond the extreme occur.
+    The interval covers the observed values only, because the next output may exceed them.
+    `unseen_share` returns the possible fraction of outputs beyond the extreme.
     """
     x = observed(values)
     value = float(np.min(x) if which == "min" else np.max(x))
@@ -58,8 +58,8 @@ def extreme(values: Values, which: Literal["min", "max"]) -> Interval:
 
 
 def unseen_share(n: int, alpha: float = ALPHA) -> float:
-    """Return the upper bound for the share of outputs beyond the extreme of n outputs.
+    """Return the upper bound for the fraction of outputs beyond the extreme of n observed outputs.
 
-    The bound is about 3/n.
+    If `alpha` is 0.05, the bound is about 3/n.
     """
     return 1.0 - math.pow(alpha, 1 / n)

@@ -1,4 +1,4 @@
-"""Intervals for a rate, and the number of perfect outputs that prove one."""
+"""Intervals for a rate, and the number of good outputs that proves a rate."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from loomgit.stats.interval import Interval
 
 
 def rate_interval(hits: int, n: int, alpha: float = ALPHA) -> Interval:
-    """Return the rate of `hits` among n with exact bounds.
+    """Return the rate hits / n with the exact bounds of Clopper and Pearson (Biometrika 26, 1934).
 
-    The bounds are those of Clopper and Pearson (Biometrika 26, 1934).
+    Raises NoValues if n is 0, and OutOfRange if `hits` is not in [0, n].
     """
     if n < 1:
         raise NoValues("no value was observed")
@@ -24,16 +24,17 @@ def rate_interval(hits: int, n: int, alpha: float = ALPHA) -> Interval:
 
 
 def smallest_sample(threshold: float, alpha: float = ALPHA) -> int:
-    """Return the number of outputs, all of them good, that prove a rate above `threshold`.
+    """Return the number of outputs, all of them good, that proves a rate above `threshold`.
 
-    `threshold` is in [0, 1). By symmetry, the same number of outputs without a bad one proves a
-    rate below 1 - threshold: 59 outputs for `rate < 0.05`.
+    `threshold` is in [0, 1). By symmetry, the same number of good outputs proves that the rate of
+    bad outputs is below 1 - threshold: 59 good outputs prove `rate < 0.05`. Raises OutOfRange if
+    `threshold` is not in [0, 1).
     """
     if not 0 <= threshold < 1:
         raise OutOfRange(f"{threshold:g} is outside [0, 1)")
     if threshold == 0:
         return 1
     n = max(1, math.floor(math.log(alpha) / math.log(threshold)))
-    # The quotient is off by one at most. A loop would not end near 1, where one step no longer
-    # changes the power.
+    # The quotient, rounded down, is too small by one at most. A loop that increments n would not
+    # end for a threshold near 1, because the rounded power no longer changes from step to step.
     return n if math.pow(alpha, 1 / n) > threshold else n + 1

@@ -1,4 +1,4 @@
-"""Convert measured values to arrays, in which NaN means missing, and check their range."""
+"""Converts measured values to arrays, in which NaN means missing, and checks their range."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Floats: TypeAlias = "npt.NDArray[np.float64]"
 Flags: TypeAlias = "npt.NDArray[np.bool_]"
 Values: TypeAlias = "Sequence[float] | npt.NDArray[np.generic]"
 
-ROUNDING = 1e-12  # numbers with a smaller difference are equal except for rounding errors
+ROUNDING = 1e-12  # differences up to this size are rounding errors
 
 
 def observed(values: Values) -> Floats:
@@ -32,7 +32,10 @@ def observed(values: Values) -> Floats:
 
 
 def observed_in_range(values: Values, lo: float, hi: float) -> Floats:
-    """Return the observed values. Raises OutOfRange if a value is not in [lo, hi]."""
+    """Return the values that are not missing (NaN) as a flat float array.
+
+    Raises NoValues if all are missing, and OutOfRange if a value is not in [lo, hi].
+    """
     flat = observed(values)
     least, most = float(np.min(flat)), float(np.max(flat))
     if least < lo or most > hi:

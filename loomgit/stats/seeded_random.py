@@ -8,10 +8,10 @@ from loomgit.stats.lazy_numpy import np
 
 
 def seed(test_id: str, metric: str) -> int:
-    """Return the seed, which is stored with a verdict that used random numbers."""
+    """Return the seed of the random numbers for a metric of a test."""
     return crc32(f"{test_id}\0{metric}".encode())
 
 
 def generator(test_id: str, metric: str) -> np.random.Generator:
-    """Return a generator that depends on the test and the metric only, not on commit or time."""
+    """Return a generator of random numbers. Its seed depends only on the test and the metric."""
     return np.random.Generator(np.random.SFC64(seed(test_id, metric)))

@@ -1,8 +1,8 @@
-"""Sequential tests of a mean: sample until the comparison is decided. Checks at any time are valid.
+"""Sequential tests of a mean: values are sampled until the verdict is certain.
 
-The test is a mixture of betting e-processes after Waudby-Smith and Ramdas (arXiv 2010.09686). By
-Ville's inequality, each wrong decision has a probability of at most alpha, for any number of
-checks.
+The test is a mixture of betting e-processes after Waudby-Smith and Ramdas (arXiv 2010.09686). The
+verdict may be checked after every value: by Ville's inequality, each wrong decision has a
+probability of at most alpha, for any number of checks.
 """
 
 from __future__ import annotations
@@ -27,16 +27,17 @@ if TYPE_CHECKING:
 
 @cache
 def _stakes() -> Floats:
-    """Return the stakes of the bets, as shares of the largest stake that cannot lose everything."""
+    """Return the stakes of the bets, as fractions of the stake that can lose everything at once."""
     return np.geomspace(0.01, 0.99, 20)
 
 
 class SequentialMean:
-    """A test of whether the mean of values in [lo, hi] satisfies a comparison, after any batch.
+    """A sequential test of whether the mean of values in [lo, hi] satisfies a comparison.
 
     The batches must be in the order of a seeded shuffle of the cases, not in the order of
-    completion, because latency and score are correlated. A decision is final. A missing value (NaN)
-    is skipped; pass the bad end of the range instead for a strict test. Memory use is constant.
+    completion, because latency and score are correlated. A decision is final. Missing values (NaN)
+    are skipped. For a strict test, replace them by the worst value in [lo, hi]. Memory use is
+    constant.
     """
 
     __slots__ = (
@@ -58,21 +59,21 @@ class SequentialMean:
         self.alpha = alpha
         self._comparison = comparison
         self._lo, self._hi = lo, hi
-        self._limit = math.log(2 / alpha)  # alpha / 2; the other half is for the closing interval
+        self._limit = math.log(2 / alpha)  # at alpha / 2; `close` uses the other half
         self._above = np.zeros_like(_stakes())
         self._below = np.zeros_like(_stakes())
         self._moments = Moments()
 
     @property
     def n(self) -> int:
-        """The number of values so far, without the missing ones."""
+        """The number of values so far, without missing values."""
         return self._moments.n
 
     def update(self, values: Values) -> Outcome:
         """Add a batch and return the outcome: pass, fail, or inconclusive if the test is undecided.
 
-        Raises OutOfRange for a value outside [lo, hi]. If the threshold is at or beyond an end of
-        the range, only `close` decides.
+        Raises OutOfRange for a value outside [lo, hi]. If the threshold is not strictly inside the
+        range, only `close` decides.
         """
         x = np.asarray(values, dtype=np.float64).ravel()
         x = x[~np.isnan(x)]
@@ -94,7 +95,7 @@ class SequentialMean:
         return self.outcome
 
     def interval(self) -> Interval:
-        """Return the bounded interval at alpha / 2 of all values so far.
+        """Return the interval of `bounded_mean` at alpha / 2 for all values so far.
 
         Raises NoValues if there are no values.
         """
@@ -110,8 +111,8 @@ class SequentialMean:
     def close(self) -> Outcome:
         """Return the final outcome. No more values may follow.
 
-        If `update` has decided the test, the outcome is that decision, else the outcome of the
-        closing interval.
+        If `update` has not decided the test, the outcome follows from `interval`. Raises NoValues
+        if there are no values.
         """
         if self.outcome == "inconclusive":
             self.outcome = judge(self.interval(), self._comparison, self.threshold)

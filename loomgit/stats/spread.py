@@ -15,9 +15,7 @@ if TYPE_CHECKING:
 
 ROUNDS = 2_000
 CHUNK = 2**20  # random numbers in one batch
-MAX_DISTINCT_VALUES = (
-    4_000  # the most distinct values; more are binned, with bins too narrow to matter
-)
+MAX_DISTINCT_VALUES = 4_000  # more values are grouped into this number of narrow bins
 
 
 def std_interval(
@@ -29,9 +27,9 @@ def std_interval(
 ) -> Interval:
     """Return the sample standard deviation (ddof 1) of values in [lo, hi], with an interval.
 
-    The bounds come from the Bayesian bootstrap (Rubin 1981). The upper bound includes one more
-    value, at the end of the range that is farther from the mean. It is infinite if that end is
-    infinite. The interval is approximate: the error rate is up to 6 % for n = 1,000.
+    The bounds come from the Bayesian bootstrap (Rubin 1981). For the upper bound, one more value is
+    added at the end of the range that is farther from the mean. If this end is infinite, the upper
+    bound is infinite. The interval is approximate: the error rate is up to 6 % for n = 1,000.
     """
     x = observed_in_range(values, lo, hi)
     estimate = float(x.std(ddof=1)) if x.size > 1 and np.min(x) < np.max(x) else 0.0
@@ -48,9 +46,9 @@ def std_interval(
 
 
 def far_end(mean: float, lo: float, hi: float) -> float:
-    """Return the end of the range at which one more value raises the standard deviation most.
+    """Return the end of the range that is farther from the mean. It may be infinite.
 
-    It is infinite if the range is infinite in that direction.
+    One more value at this end raises the standard deviation most.
     """
     return hi if hi - mean >= mean - lo else lo
 
@@ -58,10 +56,11 @@ def far_end(mean: float, lo: float, hi: float) -> float:
 def _weighted_stds(
     distinct: Floats, counts: np.ndarray, far: float, rng: np.random.Generator
 ) -> tuple[Floats, Floats]:
-    """Return standard deviations under Dirichlet weights, without and with one value at `far`.
+    """Return random standard deviations, without and with one more value at `far`.
 
-    A value that occurs c times has a weight from Gamma(c, 1). This is the distribution of the sum
-    of c weights, and the order of the values has no effect.
+    The values have Dirichlet weights. A value that occurs c times gets a weight from Gamma(c, 1),
+    which is the distribution of the sum of c single weights. Therefore, the order of the values has
+    no effect.
     """
     centre = float(distinct.mean())
     x = distinct - centre

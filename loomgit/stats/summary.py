@@ -12,8 +12,7 @@ if TYPE_CHECKING:
 class Moments:
     """The mean, standard deviation and extremes of a stream, in one pass and constant memory.
 
-    It uses Welford's recurrence (Technometrics 4(3), 1962), which avoids the cancellation of sums
-    of squares.
+    Welford's recurrence (Technometrics 4(3), 1962) avoids the cancellation of sums of squares.
     """
 
     __slots__ = ("_m2", "_mean", "max", "min", "n")
@@ -38,7 +37,7 @@ class Moments:
     def mean(self) -> float | None:
         """The arithmetic mean, or None if there are no values.
 
-        The mean is never beyond an extreme because of rounding.
+        The mean is always between `min` and `max`, despite rounding errors.
         """
         return min(max(self._mean, self.min), self.max) if self.n else None
 

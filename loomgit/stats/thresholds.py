@@ -8,7 +8,7 @@ Comparison = Literal[">", ">=", "<", "<="]
 
 
 def holds(value: float, comparison: Comparison, threshold: float) -> bool:
-    """Whether the value satisfies the comparison, without regard to uncertainty."""
+    """Return whether the value satisfies the comparison with the threshold."""
     match comparison:
         case ">":
             return value > threshold

@@ -1,4 +1,4 @@
-"""One-sample verdicts: compare an interval with a threshold for pass, fail or inconclusive."""
+"""Verdicts on one set of values: pass, fail or inconclusive, from an interval and a threshold."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Outcome = Literal["pass", "fail", "inconclusive"]
 class Verdict(Struct, frozen=True):
     """The verdict on one claim: `outcome` follows from the interval, `holds` from the estimate.
 
-    `missing` counts the missing values, which the interval does not include.
+    `missing` is the number of missing values. The interval does not cover them.
     """
 
     outcome: Outcome
@@ -38,7 +38,7 @@ class Verdict(Struct, frozen=True):
 def judge(interval: Interval, comparison: Comparison, threshold: float) -> Outcome:
     """Return pass if the whole interval satisfies the comparison, and fail if no point of it does.
 
-    Otherwise, the outcome is inconclusive.
+    In all other cases, return inconclusive.
     """
     is_minimum = comparison in (">", ">=")
     worst, best = (interval.low, interval.high) if is_minimum else (interval.high, interval.low)
@@ -56,10 +56,10 @@ def verdict(
 ) -> Verdict:
     """Judge the interval that `measure` returns for the values that are not missing (NaN).
 
-    A pass becomes inconclusive if it would not be a pass with `worst` in place of every missing
-    value. `worst` is the bad end of the metric's range (`worst_end`). Cost and latency have no such
-    end. Their `worst` is inf, so a mean with a missing value does not pass. Raises NoValues if all
-    values are missing.
+    If the outcome is pass, the values are judged again with `worst` in place of each missing value.
+    If the second outcome is not pass, the verdict is inconclusive. `worst` is the bad end of the
+    metric's range (`worst_end`), or inf for cost and latency, which have no maximum. Raises
+    NoValues if all values are missing.
     """
     x = np.asarray(values, dtype=np.float64).ravel()
     known = observed(x)
@@ -74,7 +74,7 @@ def verdict(
 
 
 def worst_end(comparison: Comparison, lo: float, hi: float) -> float:
-    """Return the end of [lo, hi] that is worst for the comparison."""
+    """Return the worst end of [lo, hi] for the comparison: `lo` for > and >=, else `hi`."""
     return lo if comparison in (">", ">=") else hi
 
 
@@ -86,12 +86,12 @@ def needed_n(
     hi: float = 1.0,
     alpha: float = ALPHA,
 ) -> float:
-    """Return the number of values that decide a mean like this one, for "needs n >= ...".
+    """Return the number of values that decide a mean like this one, for the hint `needs n >= ...`.
 
     The number is (1.645 s / |mean - threshold|)^2, where s is `deviation`, the standard deviation
-    of the values. If all values are equal, their mean is uncertain only because of unseen values at
-    the other end of [lo, hi]. The number for equal values is the minimum (59 for `rate < 0.05`
-    without a bad value). The number is inf if the mean equals the threshold.
+    of the values. It is at least the number that decides a mean of equal values, because unseen
+    values may lie at the other end of [lo, hi] (59 for `rate < 0.05` without a bad value). It is
+    inf if the mean equals the threshold.
     """
     margin = abs(estimate - threshold)
     if margin == 0:
