@@ -133,8 +133,7 @@ def _accept_changes(
     if not used:
         return comparison
     comparison = replace(comparison, accepted=tuple(dict.fromkeys((*comparison.accepted, *used))))
-    if comparison.outcome != "inconclusive" or comparison.is_doubtful or not comparison.metrics:
+    gated = [metric.outcome for metric in comparison.metrics if metric.gated]
+    if comparison.outcome != "inconclusive" or comparison.is_doubtful or not gated:
         return comparison
-    return replace(
-        comparison, outcome=worst_outcome([m.outcome for m in comparison.metrics if m.gated])
-    )
+    return replace(comparison, outcome=worst_outcome(gated))
