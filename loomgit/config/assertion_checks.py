@@ -1,4 +1,4 @@
-"""Checks whether an assertion fits its kind of test: the names, the types of values, the limits."""
+"""Check whether an assertion is valid in its type of test: its names, functions and value types."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from loomgit.domain.assertions import Condition, Kind, Operator, Value
 
 NUMBERS = ("score", "number")
-EXACT_STATISTICS = ("min", "max", "count")  # statistics without a confidence interval
+EXACT_STATISTICS = ("min", "max", "count")  # not estimates, so `==` and `!=` are allowed
 
 
 class AssertionProblem(Struct, frozen=True):
-    """An assertion that can be parsed but has no meaning in its kind of test."""
+    """A problem of an assertion that has valid syntax, but is not valid in its type of test."""
 
     place: Place
     message: str
@@ -41,14 +41,14 @@ class AssertionProblem(Struct, frozen=True):
 
 
 def find_problems(tree: Condition, kind: Kind) -> list[AssertionProblem]:
-    """Return all semantic problems of a parsed assertion."""
+    """Return all problems of a parsed assertion in a test of type `kind`."""
     return list(_check_condition(tree, kind, inside=""))
 
 
 def _check_condition(tree: Condition, kind: Kind, inside: str) -> Iterator[AssertionProblem]:
     """Yield the problems of a condition.
 
-    `inside` is the name of the enclosing function, or empty.
+    `inside` is the name of the function that contains the condition, or empty.
     """
     match tree:
         case ComparisonChain():
@@ -94,7 +94,10 @@ def _check_comparison(tree: ComparisonChain, kind: Kind, inside: str) -> Iterato
 
 
 def _check_value(value: Value, kind: Kind, inside: str) -> Iterator[AssertionProblem]:
-    """Yield the problems of one value at its position in the assertion."""
+    """Yield the problems of one value.
+
+    `inside` is the name of the function that contains the value, or empty.
+    """
     match value:
         case Name():
             if value_type_of(value, kind) is None:
@@ -138,7 +141,7 @@ def _check_argument(value: Statistic, kind: Kind) -> Iterator[AssertionProblem]:
 def _check_statistic(
     left: Value, operator: Operator, right: Value, kind: Kind
 ) -> Iterator[AssertionProblem]:
-    """Yield the problems of a comparison in which one side is a statistic."""
+    """Yield the problems of a comparison with a function call, such as `mean(costs) < 0.1`."""
     statistic, other = (
         (left, right) if isinstance(left, Statistic | ShareOfReplies) else (right, left)
     )
@@ -222,9 +225,9 @@ def _check_match(left: Value, right: Value, sort: ValueType) -> Iterator[Asserti
 
 
 def _check_range(sort: ValueType, name: str, other: Value) -> Iterator[AssertionProblem]:
-    """Yield a problem if a score is compared with a number outside 0 to 1.
+    """Yield a problem if a score is compared with a number below 0 or above 1.
 
-    A number such as 90 probably means 90%.
+    `name` describes the score in the message. For a number such as 90, the hint suggests 0.9.
     """
     if sort != "score" or not isinstance(other, Constant):
         return

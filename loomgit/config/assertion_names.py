@@ -1,4 +1,4 @@
-"""The names that an assertion can use in each kind of test, and the type of each name."""
+"""The names that an assertion can use in each type of test, and the value type of each name."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
     from loomgit.domain.assertions import Kind, Name
 
-# `score` is a number from 0 to 1. The type of an `any` value is unknown before the model replies.
+# `score` is a number from 0 to 1, and `truth` is true or false. `any` means that the type is
+# unknown before the model replies.
 ValueType: TypeAlias = Literal["score", "number", "text", "truth", "any"]
 
 _REPLY_NAMES: Mapping[str, ValueType] = {
@@ -71,7 +72,7 @@ REPLACEMENTS = {
 
 
 def value_type_of(name: Name, kind: Kind) -> ValueType | None:
-    """Return the type of a name in this kind of test, or None if the name is unknown there."""
+    """Return the value type of a name, or None if tests of type `kind` do not have this name."""
     sort = NAMES[kind].get(name.root)
     if sort is None or (name.root in _NEEDS_PATH and not name.path):
         return None
@@ -81,7 +82,7 @@ def value_type_of(name: Name, kind: Kind) -> ValueType | None:
 
 
 def name_hint(name: Name, kind: Kind) -> str | None:
-    """Return a hint for a name that does not exist in this kind of test."""
+    """Return a hint for a name that does not exist in tests of type `kind`."""
     known = NAMES[kind]
     if name.root in _NEEDS_PATH and name.root in known:
         return f"write {_PATH_SYNTAX[name.root]}"
@@ -101,7 +102,7 @@ def name_hint(name: Name, kind: Kind) -> str | None:
 
 
 def function_hint(word: str) -> str | None:
-    """Return a hint for an unknown function."""
+    """Return a hint for an unknown function: an equivalent, a similar name, or all functions."""
     if word in REPLACEMENTS:
         return f"write {REPLACEMENTS[word]}"
     return suggest_or_list(word, (*FUNCTIONS, *COUNT_FUNCTIONS), "the functions")

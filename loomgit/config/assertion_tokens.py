@@ -1,4 +1,4 @@
-"""Splits an assertion into words, and maps offsets in a scalar to lines and columns in the file."""
+"""Split an assertion into tokens, and find the line and column of a token in the YAML file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from loomgit.domain.place import Place
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-MAX_ASSERTION_LENGTH = 2_000  # characters of an assertion
+MAX_ASSERTION_LENGTH = 2_000  # characters
 KEYWORDS = ("and", "or", "not", "in", "contains", "matches", "true", "false", "null")
 
 TokenKind = Literal["number", "text", "name", "keyword", "sign", "end"]
@@ -27,7 +27,7 @@ _BREAK = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
 _FOLD = re.compile(r"[ \t]*(?:\r\n|[\r\n\x85\u2028\u2029])[ \t\r\n\x85\u2028\u2029]*")
 _ANCHOR = re.compile(r"[&!]\S+[ \t]+['\"]?")
 _ESCAPED_LENGTH = {"x": 4, "u": 6, "U": 10}
-# Syntax of other languages, and the equivalent syntax of assertions.
+# Signs that are not part of the assertion syntax, each with a hint for the user.
 _FOREIGN_SYNTAX = (
     ("&&", "write 'and'"),
     ("&", "write 'and'"),
@@ -52,9 +52,9 @@ _FOREIGN_SYNTAX = (
 
 
 class Token(Struct, frozen=True):
-    """One word of an assertion and its offset.
+    """One token of an assertion. `offset` is the index of its first character in the assertion.
 
-    The `text` of a quoted word is the value between the quotes.
+    If the token is quoted text, `text` is the value between the quotes.
     """
 
     kind: TokenKind
@@ -63,14 +63,14 @@ class Token(Struct, frozen=True):
 
     @property
     def shown(self) -> str:
-        """The word as it appears in a message."""
+        """The token as it appears in a message."""
         if self.kind == "end":
             return "the end"
         return "text" if self.kind == "text" else f"'{self.text[:40]}'"
 
 
 class AssertionSyntaxError(Exception):
-    """A syntax error at an offset of an assertion, with an optional hint."""
+    """A syntax error in an assertion. `offset` is the index of the character with the error."""
 
     def __init__(self, offset: int, message: str, hint: str | None = None) -> None:
         super().__init__(message)
@@ -80,10 +80,10 @@ class AssertionSyntaxError(Exception):
 
 
 def tokenize(text: str) -> list[Token]:
-    """Split an assertion into words; the last word has the kind `end`.
+    """Split an assertion into tokens. The last token has the kind `end`.
 
-    Raises AssertionSyntaxError for unknown characters, an unclosed quote, and an assertion that is
-    longer than MAX_ASSERTION_LENGTH characters.
+    Raises AssertionSyntaxError for an unknown character, an invalid number, an unclosed quote, or
+    an assertion that is longer than MAX_ASSERTION_LENGTH characters.
     """
     if len(text) > MAX_ASSERTION_LENGTH:
         raise AssertionSyntaxError(
@@ -127,10 +127,11 @@ def _unexpected(text: str, offset: int) -> AssertionSyntaxError:
 
 
 def _quoted(text: str, start: int) -> tuple[str, int]:
-    """Return the value of the quoted text at `start`, and the offset of its end.
+    """Return the value of the quoted text at `start`, and the offset after the closing quote.
 
-    A backslash escapes a quote, a backslash, n and t. Before any other character, a backslash is
-    literal, so that a regular expression needs no double backslashes.
+    A backslash escapes a quote or a backslash. Before `n` or `t`, it forms a line break or a tab.
+    Before any other character, it is literal, so regular expressions need no double backslashes.
+    Raises AssertionSyntaxError if the quote is not closed.
     """
     quote, position = text[start], start + 1
     value: list[str] = []
@@ -148,7 +149,7 @@ def _quoted(text: str, start: int) -> tuple[str, int]:
 
 
 class SourceLayout:
-    """Maps the characters of a file's scalars to their positions in the file."""
+    """Finds the position in a YAML file (line and column) of each character of a scalar."""
 
     __slots__ = ("_source", "_starts")
 
@@ -159,8 +160,9 @@ class SourceLayout:
     def place(self, begin: Place, text: str, offset: int) -> Place:
         """Return the position in the file of the character at `offset` in the scalar `text`.
 
-        The scalar begins at `begin`. Escapes, doubled quotes and folded lines are taken into
-        account. Returns `begin` if the text of the file does not match the scalar.
+        `begin` is the position where the scalar begins. In the file, escapes, doubled quotes and
+        folded lines have more characters than in `text`. The result takes this into account.
+        Returns `begin` if the file does not contain the scalar at this position.
         """
         source = self._source
         start = self._starts[min(begin.line, len(self._starts)) - 1] + begin.column - 1
@@ -183,9 +185,9 @@ class SourceLayout:
         return Place(begin.path, line, index - self._starts[line - 1] + 1)
 
     def _skip_anchor(self, start: int) -> int:
-        """Return the index of the scalar's text after an anchor or tag (`&name 'text'`).
+        """Return the index where the text begins after an anchor or a tag, as in `&name 'text'`.
 
-        Returns `start` if the scalar has neither.
+        Returns `start` if the scalar has no anchor and no tag.
         """
         for begin in (start, start - 1):
             if anchor := _ANCHOR.match(self._source, max(begin, 0)):
@@ -199,15 +201,20 @@ def _continuation_length(source: str, index: int) -> int:
 
 
 def _source_length(source: str, index: int, character: str, quote: str) -> int:
-    """Return how many characters of the file encode the next character of the text."""
+    """Return the number of characters in the file that encode `character`, from `index`.
+
+    For example, an escape has two or more characters. Returns 0 if the file has a different
+    character at `index`.
+    """
     skipped = _continuation_length(source, index) if quote == '"' else 0
     index += skipped
     if quote == '"' and source[index : index + 1] == "\\":
         return skipped + _ESCAPED_LENGTH.get(source[index + 1 : index + 2], 2)
     if quote == "'" and source[index : index + 2] == "''":
         return skipped + 2
-    # One fold covers a whole run of white space in the file. The text may contain several white
-    # space characters for it: the first one gets the full length, the others get length 0.
+    # A fold is a line break in the file and the white space around it. The text may have several
+    # white space characters for one fold. The first of them gets the length of the whole fold, and
+    # the others get the length 0.
     fold = _FOLD.match(source, index) if character.isspace() else None
     if fold:
         return skipped + fold.end() - index

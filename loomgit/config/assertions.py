@@ -1,4 +1,4 @@
-"""Parser of the assertion language: text -> tree, or problems with their positions."""
+"""Parse an assertion to a syntax tree, or report its problems with their positions."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ CONSTANTS: dict[str, bool | None] = {"true": True, "false": False, "null": None}
 def parse_assertion(
     text: str, place: Place, kind: Kind, layout: SourceLayout | None = None, *, within: str = ""
 ) -> Assertion:
-    """Parse an assertion for a test of this kind.
+    """Parse an assertion for a test of type `kind`.
 
-    `place` is the position of the text in the file that `layout` describes. If `layout` is None,
-    the text is on one line. `within` is the key that error messages name. Raises ProblemsFound with
-    all problems.
+    `place` is the position of `text` in its file, and `layout` finds the positions of characters.
+    If `layout` is None, the file is assumed to contain `text` unchanged. `within` is the dotted key
+    of the assertion for messages. Raises ProblemsFound with all problems.
     """
     layout = layout or SourceLayout("\n" * (place.line - 1) + " " * (place.column - 1) + text)
     prefix = f"{within}: " if within else ""
@@ -74,7 +74,11 @@ def parse_assertion(
 
 
 class _Parser:
-    """A recursive descent parser. A name, and text in brackets, can be a condition or a value."""
+    """A recursive descent parser of assertions.
+
+    A name or an expression in brackets can be a condition or a value. The parser decides this after
+    it has read the next token.
+    """
 
     def __init__(self, words: list[Token], place_of: Callable[[int], Place]) -> None:
         self._words = words
@@ -83,7 +87,7 @@ class _Parser:
         self._depth = 0
 
     def parse(self) -> Condition:
-        """Parse the whole text as one condition."""
+        """Parse all tokens as one condition. Raises AssertionSyntaxError if this fails."""
         if self._next.kind == "end":
             raise AssertionSyntaxError(0, "the assertion is empty",
                           "write a condition, for example evaluation_score > 0.9")  # fmt: skip
@@ -281,7 +285,7 @@ class _Parser:
         return call
 
     def _list_items(self) -> tuple[Constant, ...]:
-        """Parse the constants of a list, after the opening bracket."""
+        """Parse the constants of a list. The parser has already read the opening bracket."""
         items: list[Constant] = []
         while not self._next_is("]"):
             if items:

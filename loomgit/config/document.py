@@ -1,4 +1,4 @@
-"""A YAML file as plain values, with the file position of each key, list item and text."""
+"""The parsed content of a YAML file: its values, and the position of each value in the file."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ Tree: TypeAlias = "str | list[Tree] | dict[str, Tree]"
 Path: TypeAlias = tuple[str | int, ...]
 
 NULLS = frozenset(("", "~", "null", "Null", "NULL"))
-MAX_QUOTE_LENGTH = 40  # characters of a user's text in a message
+MAX_QUOTE_LENGTH = 40  # the maximum length of a user's text in a message, in characters
 
 
 class UnquotedScalar(str):
-    """A scalar without quotes. The field that contains the scalar determines its type."""
+    """A scalar without quotes, such as `0.8`. The field that contains it determines its type."""
 
     __slots__ = ()
 
@@ -25,9 +25,9 @@ class UnquotedScalar(str):
 class Document(Struct, frozen=True):
     """The content of one file. Every scalar is a `str`; an unquoted scalar is an `UnquotedScalar`.
 
-    `keys` maps paths to the positions of keys and list items. `texts` maps paths to the positions
-    where the text of a scalar begins, after the opening quote. `problems` contains the problems
-    that did not stop the parser, such as a duplicate key.
+    A path is a tuple of keys and list indexes. `keys` maps each path to the position of its key or
+    list item. `texts` maps each path to the position where its value begins, after any opening
+    quote. `problems` contains the problems that did not stop the parser, such as a duplicate key.
     """
 
     path: str
@@ -41,7 +41,7 @@ class Document(Struct, frozen=True):
         return path in self.keys
 
     def find(self, path: Path) -> Tree | None:
-        """Return the value at `path`; None if `path` does not exist or is null (`key:`)."""
+        """Return the value at `path`, or None if the path does not exist or the value is null."""
         if path not in self.keys:
             return None
         value: Tree = self.tree
@@ -53,38 +53,40 @@ class Document(Struct, frozen=True):
         return None if is_null(value) else value
 
     def place(self, path: Path) -> Place:
-        """Return the position of the longest prefix of `path` that exists in the file."""
+        """Return the position of `path`, or of its nearest parent if `path` does not exist."""
         while path not in self.keys and path:
             path = path[:-1]
         return self.keys.get(path, Place(self.path))
 
     def text_place(self, path: Path) -> Place:
-        """Return the position where the text at `path` begins, after an opening quote."""
+        """Return the position where the text at `path` begins, after any opening quote."""
         return self.texts.get(path) or self.place(path)
 
     def problem(self, path: Path, message: str, hint: str | None = None) -> Problem:
-        """Return a problem at `path`; the message starts with the dotted key."""
+        """Return a Problem at the position of `path`. Its message starts with the dotted path."""
         name = dotted(path)
         return Problem(self.place(path), f"{name}: {message}" if name else message, hint)
 
     def places(self) -> Places:
-        """Return the position (line and column) of each key. Keys are dotted paths, as definitions
-        use them."""
+        """Return a map from each dotted path, such as `load.mode`, to its position in the file."""
         return Places((dotted(path), place) for path, place in self.keys.items() if path)
 
 
 def dotted(path: Path) -> str:
-    """Return the path as a dotted key: `evaluate.evaluators.0.config`."""
+    """Return the path as text with dots, such as `evaluate.evaluators.0.config`."""
     return ".".join(shorten(str(step)) for step in path)
 
 
 def is_null(value: object) -> bool:
-    """Whether a value is null: `key:`, `key: ~`, `key: null`."""
+    """Whether a value is null, as in `key:`, `key: ~` and `key: null`."""
     return isinstance(value, UnquotedScalar) and value in NULLS
 
 
 def describe(value: object) -> str:
-    """Describe a value for a message: a map, a list, nothing, `'0.8'`, the text `'0.8'`."""
+    """Describe a value for a message: `a map`, `a list`, or `nothing` for null.
+
+    An unquoted scalar is described as `'0.8'`, and a quoted scalar as `the text '0.8'`.
+    """
     if isinstance(value, dict):
         return "a map"
     if isinstance(value, list):

@@ -1,4 +1,7 @@
-"""Variables of the environment and of a `.env` file; `${NAME}` is resolved only when it is used."""
+"""Environment variables, from the process and from a `.env` file.
+
+A `${NAME}` reference in a setting is resolved only when Loom uses the setting.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +21,8 @@ if TYPE_CHECKING:
 
     from loomgit.domain.settings import Secret
 
-# One assignment; a quoted value can span several lines. Loom does not use python-dotenv, because it
-# expands `$NAME` in values (which breaks passwords) and accepts malformed lines.
+# One assignment; a quoted value can span several lines. Loom does not use python-dotenv, because
+# python-dotenv expands `$NAME` in values (which breaks passwords) and accepts malformed lines.
 ASSIGNMENT = re.compile(
     r"""[ \t]*(?:export[ \t]+)?(?P<name>[A-Za-z_][A-Za-z0-9_.]*)[ \t]*=[ \t]*
         (?:'(?P<single>[^']*)'[ \t]*(?:\#[^\n]*)?
@@ -46,9 +49,10 @@ class Environment:
     def from_project(cls, root: Path, os_environ: Mapping[str, str]) -> Environment:
         """Combine the variables of the process with the variables of the project's `.env`.
 
-        The file `.env` may be absent. The process takes precedence, but an empty variable of the
-        process counts as unset. Raises ProblemsFound with the lines of `.env` that are not
-        assignments, and UserError if `.env` cannot be read.
+        The file `.env` may be absent. If the process and `.env` set the same variable, the value of
+        the process applies; if that value is empty, the value in `.env` applies. Raises
+        ProblemsFound if `.env` is not UTF-8 or has malformed lines, and UserError if `.env` cannot
+        be read.
         """
         path = root / ".env"
         if not path.is_file():
@@ -64,8 +68,8 @@ class Environment:
     def of(cls, variables: Mapping[str, str]) -> Environment:
         """Create an environment with these variables, and register their secrets.
 
-        From then on, Loom hides the values of variables that are named like secrets. If a value is
-        a URL, Loom hides the URL's password and parameters.
+        Loom hides registered secrets in its output. A value is a secret if its variable has a name
+        such as `OPENAI_API_KEY`. In a URL, the password and parameters such as `token` are secrets.
         """
         for name, value in variables.items():
             if SECRET_NAME.search(name):
@@ -75,11 +79,11 @@ class Environment:
         return cls(dict(variables))
 
     def reveal(self, secret: Secret) -> str:
-        """Return the text with every `${NAME}` replaced by the variable's value.
+        """Return the text of a secret, with every `${NAME}` replaced by the variable's value.
 
-        `${NAME:-default}` becomes the default if NAME is unset or empty. If a variable is unset,
-        raises UserError with its name and with the file and line of the reference. Errors never
-        contain values.
+        `${NAME:-default}` becomes the default if NAME is unset or empty. If a variable is unset and
+        has no default, raises UserError with the variable's name and the position of the reference.
+        Errors never contain values.
         """
 
         def resolve(reference: re.Match[str]) -> str:
@@ -97,11 +101,11 @@ class Environment:
 
 
 def parse_env(text: str, path: str) -> dict[str, str]:
-    """Parse `NAME=value` lines with comments, quotes and `export`.
+    """Parse `NAME=value` lines. They can contain comments, quotes and `export`.
 
-    If a name occurs several times, the last value applies. Only double quotes allow escapes. Raises
-    ProblemsFound for malformed lines. The messages do not contain the text of these lines, because
-    it may be a secret.
+    If a name occurs several times, the last value applies. Escapes such as a backslash before `n`
+    have an effect only in double quotes. Raises ProblemsFound for malformed lines. The messages do
+    not contain the text of these lines, because it may be a secret.
     """
     text = text.removeprefix("\ufeff").replace("\r\n", "\n")
     variables: dict[str, str] = {}
@@ -127,7 +131,7 @@ def parse_env(text: str, path: str) -> dict[str, str]:
 
 
 def _assignments(text: str) -> Iterator[tuple[int, re.Match[str] | None]]:
-    """Yield each assignment with its offset. For a line that is not an assignment, yield None."""
+    """Yield `(offset, match)` for each assignment, and `(offset, None)` for a malformed line."""
     offset = 0
     while offset < len(text):
         ignored = IGNORED.match(text, offset)

@@ -1,4 +1,4 @@
-"""Models of the evaluators in a file: the built-in types, and the `config` of each type."""
+"""Pydantic models of an evaluator in a file, and of the `config` of each built-in type."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ USER_FUNCTION = re.compile(r"[^:]+\.py:[A-Za-z_]\w*")
 
 
 class EvaluatorConfig(FileModel):
-    """The keys that every built-in type accepts."""
+    """The `config` keys of every built-in evaluator."""
 
     threshold: Share | None = Field(
         default=None, description="The same as `threshold` next to `config`"
@@ -51,7 +51,7 @@ class EvaluatorConfig(FileModel):
 
 
 class JudgedConfig(EvaluatorConfig):
-    """The keys that the types with a judge model accept."""
+    """The `config` keys of evaluators that call a judge model."""
 
     criteria: NonBlankText | None = Field(
         default=None, description="The same as `criteria` next to `config`"
@@ -62,7 +62,7 @@ class JudgedConfig(EvaluatorConfig):
 
 
 class SemanticConfig(JudgedConfig):
-    """semantic"""
+    """The `config` keys of `semantic`."""
 
     backend: Annotated[str, choice("backend", ("judge", "lexical", "embedding"))] | None = Field(
         default=None,
@@ -74,13 +74,13 @@ class SemanticConfig(JudgedConfig):
 
 
 class TextConfig(EvaluatorConfig):
-    """exact_match, similarity, rouge_l, bleu"""
+    """The `config` keys of `exact_match`, `similarity`, `rouge_l` and `bleu`."""
 
     ignore_case: Flag | None = Field(default=None, description="Ignore upper and lower case")
 
 
 class ContainsConfig(TextConfig):
-    """contains"""
+    """The `config` keys of `contains`."""
 
     value: Text | None = Field(
         default=None, description="The text that the output must contain; default: the reference"
@@ -88,13 +88,13 @@ class ContainsConfig(TextConfig):
 
 
 class RegexConfig(TextConfig):
-    """regex"""
+    """The `config` keys of `regex`."""
 
     pattern: Pattern = Field(description="The regular expression that the output must match")
 
 
 class SchemaConfig(EvaluatorConfig):
-    """json_schema"""
+    """The `config` keys of `json_schema`."""
 
     schema_: Annotated[dict[str, PydanticJson], Reader(read_schema, {"type": "object"})] = Field(
         alias="schema", description="The JSON Schema that the output must satisfy"
@@ -102,7 +102,7 @@ class SchemaConfig(EvaluatorConfig):
 
 
 class NumericConfig(EvaluatorConfig):
-    """numeric"""
+    """The `config` keys of `numeric`."""
 
     min: AnyNumber | None = Field(default=None, description="The smallest number that passes")
     max: AnyNumber | None = Field(default=None, description="The largest number that passes")
@@ -112,26 +112,26 @@ class NumericConfig(EvaluatorConfig):
 
 
 class LengthConfig(EvaluatorConfig):
-    """length"""
+    """The `config` keys of `length`."""
 
     min: CountFromZero | None = Field(default=None, description="The fewest characters that pass")
     max: CountFromZero | None = Field(default=None, description="The most characters that pass")
 
 
 class LatencyConfig(EvaluatorConfig):
-    """latency"""
+    """The `config` keys of `latency`."""
 
     max: Positive = Field(description="The longest latency that passes, in seconds")
 
 
 class CostConfig(EvaluatorConfig):
-    """cost"""
+    """The `config` keys of `cost`."""
 
     max: NotNegative = Field(description="The highest cost of one record that passes, in USD")
 
 
 class UserDefinedConfig(FileModel):
-    """A user-defined evaluator: `threshold`, `criteria` and any other keys."""
+    """The `config` of a user-defined evaluator: `threshold`, `criteria` and any other keys."""
 
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, JsonValue] = Field(init=False)
@@ -166,19 +166,22 @@ CONFIGS: dict[str, type[FileModel]] = {
     "cost": CostConfig,
 }
 
-# `config` must contain at least one of the keys listed here for its type.
+# Evaluator types whose `config` must contain at least one of the listed keys.
 REQUIRED_ONE_OF: dict[str, tuple[str, ...]] = {
     "length": ("min", "max"),
 }
 
 
 def config_model(kind: str) -> type[FileModel]:
-    """Return the model of a type's `config`. The model of a user-defined type accepts any keys."""
+    """Return the model of `config` for an evaluator type.
+
+    For a type that is not built in, the model accepts any keys.
+    """
     return CONFIGS.get(kind, UserDefinedConfig)
 
 
 def _config_conditions(schema: JsonObject) -> None:
-    """Add the keys of each type's `config` to the JSON Schema, for completion in editors."""
+    """Add the `config` keys of each type to the JSON Schema, so that editors can suggest them."""
     schema["allOf"] = [
         {
             "if": {"properties": {"type": {"const": kind}}, "required": ["type"]},

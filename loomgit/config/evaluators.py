@@ -1,4 +1,7 @@
-"""Type-specific checks of the evaluators in a file, and the conversion to definitions."""
+"""Check the evaluators in a file against the rules of their types, and convert them to definitions.
+
+The types and their `config` are in `loomgit.config.evaluator_model`.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,7 @@ KEYS_IN_CONFIG_OR_EVALUATOR = (
 def evaluator_problems(document: Document, path: Path, known: Collection[str]) -> Iterator[Problem]:
     """Yield the problems of the evaluator at `path` that its pydantic model cannot detect.
 
-    `known` contains the types of plugins.
+    `known` contains the evaluator types that plugins provide.
     """
     value = document.find(path)
     is_short_form = isinstance(value, str)
@@ -96,7 +99,8 @@ def duplicate_name_problems(
 ) -> Iterator[Problem]:
     """Yield a problem for each item that has the same name as an earlier item.
 
-    The name is the value at `key`, or the value at `otherwise` if `key` is absent.
+    If the item is text, this text is the name. If the item is a map, its value at `key` is the
+    name, or its value at `otherwise` if `key` is absent.
     """
     first: dict[str, Path] = {}
     for path in paths:
@@ -118,9 +122,9 @@ def duplicate_name_problems(
 
 
 def evaluator_spec(model: EvaluatorModel) -> EvaluatorSpec:
-    """Return the definition of an evaluator.
+    """Convert the model of an evaluator to a definition.
 
-    Does not check the evaluator; `evaluator_problems` does.
+    The caller must check the evaluator with `evaluator_problems` first.
     """
     config = _config(model)
     threshold, criteria = config.pop("threshold", None), config.pop("criteria", None)

@@ -1,4 +1,4 @@
-"""Base class of the models of files, and the conversion of pydantic's errors to Problems."""
+"""Base class for the models of project files, and conversion of pydantic's errors to Problems."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
     from loomgit.domain.place import Problem
 
-TAG_PREFIX = "\0"  # prefix of union tags: YAML excludes this character, so a tag cannot equal a key
+TAG_PREFIX = "\0"  # prefix of union tags; YAML forbids it, so no key in a file can equal a tag
 NO_PLUGINS = "PYDANTIC_DISABLE_PLUGINS"
 LIST, MAP, TEXT = f"{TAG_PREFIX}a list", f"{TAG_PREFIX}a map", f"{TAG_PREFIX}text"
 
 
 class FileModel(BaseModel):
-    """A map of a file: unknown keys are errors, and a known key with the value null is absent."""
+    """A map in a file. Unknown keys are errors. A known key with a null value is removed."""
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, protected_namespaces=(), defer_build=True
@@ -33,13 +33,16 @@ class FileModel(BaseModel):
 
     @classmethod
     def keys(cls) -> list[str]:
-        """Return the keys that the map can have in a file, which are the aliases of the fields."""
+        """Return the known keys of the map: the alias of each field, or its name."""
         return [field.alias or name for name, field in cls.model_fields.items()]
 
     @model_validator(mode="before")
     @classmethod
     def without_nulls(cls, data: object, info: ValidationInfo) -> object:
-        """Remove the known keys that are null, and record the model that validates this map."""
+        """Remove the known keys that are null.
+
+        Also record in the validation context that this model validates this map.
+        """
         if not isinstance(data, dict):
             return data
         if info.context is not None:
@@ -51,7 +54,7 @@ class FileModel(BaseModel):
 
 
 def union_tag(value: object) -> str:
-    """Return the tag of the union branch for a value: a map, a list or text."""
+    """Return the tag of the union branch for a value: MAP, LIST or TEXT."""
     if isinstance(value, dict):
         return MAP
     return LIST if isinstance(value, list) else TEXT
@@ -61,11 +64,12 @@ AnyPart = TypeVar("AnyPart", bound=FileModel)
 
 
 def build_model(model: type[AnyPart]) -> type[AnyPart]:
-    """Build the model at its first use, and return it.
+    """Build the pydantic model at its first use, and return it.
 
-    To build a model, pydantic loads its plugins. This takes 1.5 s if logfire is installed, which is
-    a dependency of arbiter-ai. These models need no plugins. Therefore plugins are disabled during
-    the build, and only then, so that other models in this process keep their plugins.
+    Before a build, pydantic loads its plugins. This takes 1.5 s if logfire, a dependency of
+    arbiter-ai, is installed. The models of files need no plugins, so plugins are disabled during
+    the build. They are enabled again afterwards, because other models in this process may need
+    plugins.
     """
     if not model.__pydantic_complete__:
         before = os.environ.get(NO_PLUGINS)
@@ -81,7 +85,7 @@ def build_model(model: type[AnyPart]) -> type[AnyPart]:
 
 
 def validate(model: type[AnyPart], document: Document, at: Path = ()) -> AnyPart | list[Problem]:
-    """Validate the map at `at`. Return an instance of the model, or all problems of the map."""
+    """Validate the map at path `at`. Return an instance of `model`, or all problems of the map."""
     models_by_id: dict[int, type[FileModel]] = {}
     tree = document.find(at)
     try:
@@ -97,7 +101,7 @@ def validate(model: type[AnyPart], document: Document, at: Path = ()) -> AnyPart
         return [
             _problem(detail, path, document, models_by_id)
             for detail, path in zip(details, paths, strict=True)
-            # Report a misspelt required key only as an unknown key, not also as a missing key.
+            # A misspelt required key is both unknown and missing. Report only the unknown key.
             if not (detail["type"] == "missing" and path in intended)
         ]
 
@@ -107,7 +111,7 @@ def _path(error: ErrorDetails, at: Path) -> Path:
 
 
 def _keys(document: Document, path: Path, models_by_id: dict[int, type[FileModel]]) -> list[str]:
-    """Return the keys of the model that validated the map that contains `path`."""
+    """Return the known keys of the map that contains the key at `path`."""
     model = models_by_id.get(id(document.find(path[:-1])))
     return model.keys() if model else []
 
@@ -116,7 +120,7 @@ def _problem(
     error: ErrorDetails, path: Path, document: Document, models_by_id: dict[int, type[FileModel]]
 ) -> Problem:
     kind, value = error["type"], error["input"]
-    context: dict[str, Any] = error.get("ctx", {})  # pydantic declares this type
+    context: dict[str, Any] = error.get("ctx", {})  # the type that pydantic declares
     wrong = context.get("error")
     if isinstance(wrong, InvalidValue):
         return document.problem((*path, *wrong.within), str(wrong), wrong.hint)
@@ -141,7 +145,10 @@ def _problem(
 
 
 def _no_matching_branch(document: Document, path: Path, value: object, tags: str) -> Problem:
-    """Return the problem of a value that fits no branch of a union."""
+    """Return the problem for a value that matches no branch of a union.
+
+    `tags` is pydantic's text with the tags of all branches.
+    """
     options = [tag.strip("'\" ").replace("\\x00", "").strip(TAG_PREFIX) for tag in tags.split(",")]
     if all(TAG_PREFIX + option in (LIST, MAP, TEXT) for option in options):
         return document.problem(path, f"expected {' or '.join(options)}, found {describe(value)}")
@@ -156,7 +163,7 @@ def _no_matching_branch(document: Document, path: Path, value: object, tags: str
 
 
 def unknown_key(document: Document, path: Path, keys: Iterable[str]) -> Problem:
-    """Return the problem of an unknown key; the hint is the nearest key or a list of all keys."""
+    """Return the problem for an unknown key. The hint is a similar key of `keys`, or all `keys`."""
     keys = list(keys)
     hint = did_you_mean(str(path[-1]), keys)
     if hint is None and keys:
@@ -165,9 +172,9 @@ def unknown_key(document: Document, path: Path, keys: Iterable[str]) -> Problem:
 
 
 def missing_key(document: Document, path: Path) -> Problem:
-    """Return the problem of a missing required key.
+    """Return the problem for a required key that is missing or null.
 
-    The position is that of the key if the key is null, else that of its parent.
+    The problem is at the position of the key if the key is null, else at the map without the key.
     """
     if document.has(path):
         return document.problem(path, "expected a value, found nothing")
@@ -175,6 +182,6 @@ def missing_key(document: Document, path: Path) -> Problem:
 
 
 def problems_error(problems: Iterable[Problem]) -> ProblemsFound:
-    """Return one error with all problems, without duplicates, in the order of the file."""
+    """Return one error with all problems, without duplicates, sorted by position in the file."""
     unique = dict.fromkeys(problems)
     return ProblemsFound(sorted(unique, key=lambda p: (p.place.line, p.place.column, p.message)))

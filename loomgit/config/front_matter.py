@@ -1,4 +1,4 @@
-"""Parser of the front matter of a prompt, the metadata between two `---` lines."""
+"""Parse the front matter of a prompt file: the metadata between two `---` lines."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ class FrontMatterModel(FileModel):
 def parse_front_matter(text: str, path: str, *, first_line: int = 2) -> FrontMatter:
     """Parse the YAML between the `---` lines of the prompt at `path`.
 
-    The YAML begins on line `first_line` of that file. Empty text gives an empty FrontMatter. Raises
-    ProblemsFound with all problems.
+    `text` begins on line `first_line` of the prompt file. If it is empty, return an empty
+    FrontMatter. Raises ProblemsFound with all problems.
     """
-    # The blank lines make the line numbers of problems those of the whole file.
+    # Prepend blank lines, so that problems have the line numbers of the prompt file.
     document = parse_yaml("\n" * (first_line - 1) + text, path, may_be_empty=True)
     model = validate(FrontMatterModel, document)
     if isinstance(model, list):

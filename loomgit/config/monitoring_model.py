@@ -1,4 +1,4 @@
-"""The `monitoring` section of a pipeline file."""
+"""The pydantic models of the `monitoring` section in a pipeline file."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ MULTIPLE = re.compile(r"([0-9]+(?:\.[0-9]+)?)x")
 
 
 class AlertThreshold(Struct, frozen=True):
-    """A threshold `0.7`, or `2x` for a multiple of the baseline."""
+    """The threshold of an alert: a number, such as `0.7`, or a multiple of the baseline (`2x`).
+
+    For a multiple, `relative` is True and `value` is the factor.
+    """
 
     value: float
     relative: bool
@@ -77,7 +80,7 @@ class AlertModel(FileModel):
 
 
 class MonitoringModel(FileModel):
-    """Limits that apply across runs"""
+    """Limits and alerts for the runs of a pipeline"""
 
     cost_budget: NotNegative | None = Field(default=None, description="USD")
     latency_sla: LatencySlaModel | None = None

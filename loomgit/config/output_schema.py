@@ -1,4 +1,4 @@
-"""Parser of output schemas: a JSON Schema, or a map `field: type` that becomes a JSON Schema."""
+"""Parse output schemas. Users write a JSON Schema, or a map `field: type`, which is converted."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ LOCAL_ONLY = "a schema can only refer to its own parts (#/$defs/...)"
 
 
 class FieldType(Struct, frozen=True):
-    """The JSON Schema of one field; `type?` means that the field can be null or absent."""
+    """The JSON Schema of one field. `required` is False for `type?`, an optional field."""
 
     schema: JsonObject
     required: bool = True
 
 
 def _form(value: object) -> str:
-    """Return whether a value is a JSON Schema or a map of fields.
+    """Return SCHEMA if a value is a JSON Schema, or FIELDS if it is a map `field: type`.
 
-    The key `type` alone does not identify a JSON Schema, because a map of fields can have a field
-    named `type`.
+    The key `type` alone does not identify a JSON Schema, because an output can have a field named
+    `type`.
     """
     if not isinstance(value, dict):
         return SCHEMA
@@ -59,9 +59,9 @@ def _form(value: object) -> str:
 
 
 def read_schema(value: object) -> JsonObject:
-    """Return the value if it is a JSON Schema that refers to no other document.
+    """Return the value as a JSON Schema.
 
-    Raises InvalidValue for any other value.
+    Raises InvalidValue if the value is not a valid JSON Schema or refers to another document.
     """
     import jsonschema_rs  # noqa: PLC0415 - the import takes 40 ms, and few files have schemas
 
@@ -79,16 +79,16 @@ def read_schema(value: object) -> JsonObject:
             raise InvalidValue(
                 f"the JSON Schema refers to {quote(external[0])}", LOCAL_ONLY
             ) from error
-        within = tuple(getattr(error, "instance_path", ()))  # only a ValidationError has it
+        within = tuple(getattr(error, "instance_path", ()))  # only ValidationError has a path
         message = getattr(error, "message", str(error))
         raise _schema_error(schema, within, message) from error
     return schema
 
 
 def _schema_error(schema: JsonObject, within: tuple[str | int, ...], message: str) -> InvalidValue:
-    """Return the error for an invalid part of a schema.
+    """Return the error for the invalid part of a schema. `within` is the path to this part.
 
-    The hint is for the most frequent error, a misspelt type.
+    If the part is an unknown type, such as a misspelt one, the error has a hint.
     """
     part: Json = schema
     for step in within:
@@ -121,9 +121,10 @@ def _read_output_schema(value: object) -> JsonObject:
 
 
 def object_schema(value: JsonObject | dict[str, FieldType]) -> JsonObject:
-    """Return the JSON Schema of an output, from a JSON Schema or from a map of fields.
+    """Return a JSON Schema unchanged, or convert a map of fields to a JSON Schema.
 
-    The fields of a map are required unless their type ends in `?`. Additional fields are allowed.
+    A field whose type ends in `?` is optional, and all other fields of the map are required. The
+    output can also have fields that the map does not contain.
     """
     if not any(isinstance(field, FieldType) for field in value.values()):
         return cast("JsonObject", value)
@@ -146,7 +147,7 @@ OutputSchema: TypeAlias = Annotated[
     WithJsonSchema(
         {
             "type": "object",
-            # The conditions of `_form`, as a JSON Schema.
+            # These conditions identify a JSON Schema, like the conditions in `_form`.
             "if": {
                 "anyOf": [
                     *({"required": [key]} for key in ("$schema", "$ref", "$defs")),

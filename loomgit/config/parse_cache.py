@@ -1,7 +1,7 @@
-"""The parse cache: parsed definitions in `.git/loom/parsed/`, so unchanged text is parsed once.
+"""Cache of parsed definitions in `.git/loom/parsed/`, so that unchanged text is parsed only once.
 
-The imports of the parsers (YAML, pydantic, JSON Schema) take a third of a second, which is more
-than the rest of most commands. The functions here import them only for text that is not cached.
+Importing the parsers (YAML, pydantic, JSON Schema) takes a third of a second, which is longer than
+the rest of most commands. Therefore, this module imports a parser only for text that is not cached.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-MAX_ENTRIES = 1_000  # definitions; if there are more, the cache removes the oldest half
+MAX_ENTRIES = 1_000  # cached definitions; if there are more, the oldest half is removed
 PACKAGE = Path(__file__).parents[1]
 
 
 class ParseCache:
     """Parses the files of a project and caches the results.
 
-    If `folder` is None, nothing is cached. A result is cached only if it has no problems, contains
-    no literal secret, and depends only on the text, not on installed plugins. An unreadable entry
-    counts as missing.
+    If `folder` is None, nothing is cached. A result is cached only if the file has no problems and
+    no literal secret, and if the result does not depend on installed plugins. An unreadable cache
+    entry is ignored, and the file is parsed again.
     """
 
     def __init__(self, folder: Path | None) -> None:
@@ -70,7 +70,7 @@ class ParseCache:
 
     def named_files(self, text: str, path: str) -> list[tuple[str, str, Place]]:
         """Return the result of `find_referenced_files`, which is never cached."""
-        from loomgit.config.pipelines import find_referenced_files  # noqa: PLC0415 - see above
+        from loomgit.config.pipelines import find_referenced_files  # noqa: PLC0415 - a slow import
 
         return find_referenced_files(text, path)
 
@@ -89,7 +89,7 @@ class ParseCache:
     def front_matter(self, text: str, path: str) -> FrontMatter:
         """Return the result of `parse_front_matter`, from the cache if possible.
 
-        Blank text gives an empty FrontMatter, and the parser is not imported.
+        If the text is blank, return an empty FrontMatter and do not import the parser.
         """
 
         def parse() -> FrontMatter:
@@ -128,7 +128,7 @@ class ParseCache:
 
 
 def _contains_secret(text: str, definition: object) -> bool:
-    """Whether a definition contains a literal key or password."""
+    """Whether `text`, or the definition parsed from it, may contain a literal key or password."""
     literals = REFERENCE.sub("", text)
     if hide(literals) != literals:
         return True
@@ -140,7 +140,7 @@ def _contains_secret(text: str, definition: object) -> bool:
 
 
 class _TrackedNames:
-    """A collection of names that records whether it was used."""
+    """A collection of names. `used` becomes True when the collection is read."""
 
     def __init__(self, names: Collection[str]) -> None:
         self._names = names
@@ -184,7 +184,7 @@ _PLAIN_TYPES = {
 
 @cache
 def _parser_state() -> str:
-    """Return a text that differs after any change to the parsers, domain types or Python."""
+    """Return a text that changes if the parsers, the domain types or the Python version change."""
     lines = [sys.version]
     for package in ("config", "domain"):
         with os.scandir(PACKAGE / package) as files:
@@ -195,7 +195,7 @@ def _parser_state() -> str:
 
 
 def _save(path: Path, definition: object) -> None:
-    """Save a definition if possible. If this fails, the next command parses the text again."""
+    """Save a definition. Errors are ignored, and the next command parses the text again."""
     try:
         content = pickle.dumps(definition, protocol=5)
     except (pickle.PicklingError, TypeError, AttributeError, RecursionError):

@@ -1,4 +1,4 @@
-"""The model of a pipeline file; `loomgit.config.pipelines` converts it to a definition."""
+"""The pydantic model of a pipeline file; `loomgit.config.pipelines` makes a definition from it."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ GateName: TypeAlias = Annotated[GateType, choice("gate", GATES)]
 
 
 class ContextField(Struct, frozen=True):
-    """A context `{{ field }}`, which is read from a field of the record."""
+    """The context of a prompt from a field of the record, written as `{{ field }}`."""
 
     field: str
 
@@ -131,7 +131,7 @@ Destination: TypeAlias = Annotated[str, Reader(_read_destination, {"type": "stri
 
 
 class IncrementalModel(FileModel):
-    """Extract only the records after the stored watermark"""
+    """Extract only records with a higher cursor value than in earlier runs"""
 
     cursor: FieldName = Field(description="A field with increasing values, such as created_at")
 
@@ -174,7 +174,7 @@ class CacheModel(FileModel):
 
 
 class RetrieveModel(FileModel):
-    """Document search for type rag, if the record contains no documents"""
+    """Document search for a transform of type rag, if the record contains no documents"""
 
     documents: tuple[NonBlankText, ...] = Field(
         min_length=1, description="Globs of the files to search"
@@ -189,7 +189,7 @@ class RetrieveModel(FileModel):
 
 
 class TransformModel(FileModel):
-    """How a record becomes an output"""
+    """How Loom creates an output from a record"""
 
     type: Annotated[TransformType, choice("type", ("ai", "rag", "program"))] = Field(
         default="ai", description="`program` runs a loop app instead of a model"
@@ -233,7 +233,7 @@ class TransformModel(FileModel):
 
 
 class GateModel(FileModel):
-    """The rule that decides from its scores whether a record passes"""
+    """The rule that decides whether a record passes, based on the scores of its output"""
 
     type: GateName
     threshold: Share | None = Field(
@@ -255,7 +255,7 @@ GATE_HELP = "all_pass, majority_pass (more than half), any_pass, or weighted wit
 
 
 class EvaluateModel(FileModel):
-    """The evaluators and the gate"""
+    """The evaluators and the quality gate"""
 
     evaluators: tuple[Evaluator, ...] = ()
     quality_gate: QualityGate | None = Field(default=None, description=GATE_HELP)

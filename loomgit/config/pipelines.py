@@ -1,4 +1,4 @@
-"""Parser of pipeline files: text -> definition, or all problems of the file."""
+"""Parse the text of a pipeline file to a definition, or report all problems of the file."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 _VERSION_OR_TEMPLATE = re.compile(r"@|\{\{")
 KEYS = frozenset(TransformModel.keys())
 
-# Keys that only some types of transform accept.
+# The keys that only some transforms accept, with the types of these transforms.
 TYPES_BY_KEY = {
     "retrieve": ("rag",),
     "app": ("program",),
@@ -76,7 +76,8 @@ def parse_pipeline(
 ) -> Pipeline:
     """Parse a pipeline; `path` is relative to the project and appears in messages.
 
-    `known_evaluators` are the evaluator types of plugins. Raises ProblemsFound with all problems.
+    `known_evaluators` contains the evaluator types that plugins provide. Raises ProblemsFound with
+    all problems.
     """
     document = parse_yaml(text, path)
     model = validate(PipelineModel, document)
@@ -89,7 +90,10 @@ def parse_pipeline(
 
 
 def evaluator_paths(document: Document) -> list[Path]:
-    """Return the paths of the evaluators, in both the short and the long form of `evaluate`."""
+    """Return the path of each evaluator.
+
+    `evaluate` can be a list of evaluators (short form) or a map with the key `evaluators`.
+    """
     evaluate = document.find(("evaluate",))
     path: Path = ("evaluate",) if isinstance(evaluate, list) else ("evaluate", "evaluators")
     items = document.find(path)
@@ -97,7 +101,7 @@ def evaluator_paths(document: Document) -> list[Path]:
 
 
 def _rules(document: Document, known: Collection[str]) -> Iterator[Problem]:
-    """Yield the problems that involve several keys."""
+    """Yield the problems that the pydantic model cannot detect, such as conflicts of keys."""
     yield from _transform_rules(document, ("transform",))
     if document.find(("load", "fallback", "value")) is None:
         yield from _transform_rules(document, ("load", "fallback"))
@@ -118,7 +122,10 @@ def _rules(document: Document, known: Collection[str]) -> Iterator[Problem]:
 
 
 def _param_rules(document: Document, path: Path, params: object) -> Iterator[Problem]:
-    """Yield a problem for each secret, at any depth, and each parameter that Loom sets itself."""
+    """Yield a problem for each parameter that is a secret or that Loom sets itself.
+
+    Secrets are found at any depth, other parameters only directly in `params`.
+    """
     if not isinstance(params, dict):
         return
     for name, value in params.items():
@@ -179,9 +186,10 @@ def _pipeline(model: PipelineModel, document: Document) -> Pipeline:
 
 
 def _places(document: Document) -> Places:
-    """Return the position of each dotted key.
+    """Return a map from each dotted path to its position in the file.
 
-    A key of a short form is also listed under the name that it has in the long form.
+    A path in a short form also has an entry for the long form, such as `evaluate.evaluators.0` for
+    `evaluate.0`.
     """
     places = document.places()
     if isinstance(document.find(("evaluate",)), list):
@@ -294,9 +302,10 @@ def _monitoring(model: MonitoringModel) -> Monitoring:
 
 
 def find_referenced_files(text: str, path: str) -> list[tuple[str, str, Place]]:
-    """Return the files that a pipeline refers to: for each, its dotted key, path and position.
+    """Return `(dotted key, value, position)` for each key of a pipeline that can name a file.
 
-    The pipeline can have other problems. Omits files with a version, such as `a.md@v1`. Raises
+    `path` is the path of the pipeline file, which can have other problems. A value can also be a
+    URL or a built-in evaluator. Values with `@` (such as `a.md@v1`) or `{{` are omitted. Raises
     ProblemsFound if the text is not YAML.
     """
     document = parse_yaml(text, path)

@@ -1,4 +1,4 @@
-"""Reads the files of a project as text."""
+"""Read the files of a project as text."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ _PIPELINE = re.compile(r"""^pipeline:[ \t]*(["']?)(?P<name>[\w.-]+)\1""", re.MUL
 
 
 def decode(data: bytes, path: str) -> str:
-    """Decode a file as UTF-8. Raises ProblemsFound with the position of the first invalid byte."""
+    """Decode the content of a file as UTF-8.
+
+    Raises ProblemsFound with the position of the first invalid byte in the file `path`.
+    """
     try:
         return data.decode()
     except UnicodeDecodeError as error:
@@ -32,19 +35,20 @@ def decode(data: bytes, path: str) -> str:
 
 
 def find_pipeline(text: str) -> str:
-    """Return the name of the pipeline that a test file tests.
+    """Return the name of the tested pipeline from the text of a test file.
 
-    Returns empty text if the name cannot be determined. The file may contain other errors.
+    Returns empty text if no name is found. Only the line `pipeline: NAME` must be valid.
     """
     key = _PIPELINE.search(text)
     return key["name"] if key else ""
 
 
 def read(path: Path, root: Path) -> tuple[str, str]:
-    """Return a file's text and its path for messages, which is relative to `root` if possible.
+    """Return the text of a file, and the path to show in messages.
 
-    Raises UserError if the file is missing, unreadable or not a regular file, ProblemsFound if it
-    is not UTF-8, and WorldError for other errors of the disk.
+    The shown path is relative to `root` if possible. Raises UserError if the file is missing, is
+    not a regular file, or cannot be read for lack of permission. Raises ProblemsFound if the file
+    is not UTF-8, and WorldError for other read errors.
     """
     file = root / path
     shown = (file.relative_to(root) if file.is_relative_to(root) else file).as_posix()

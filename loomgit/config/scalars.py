@@ -1,6 +1,6 @@
-"""Readers of scalars: text -> typed value, each with its JSON Schema for editors.
+"""Readers that convert the scalars of a file to typed values, each with a JSON Schema for editors.
 
-Types of scalars follow the core schema of YAML 1.2: `yes` and `1_000` are text.
+The types follow the core schema of YAML 1.2, so `yes` and `1_000` are text.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 from msgspec import Struct
-from pydantic import JsonValue as PydanticJson  # equals `Json`, but pydantic can inspect it
+from pydantic import JsonValue as PydanticJson  # like `Json`, but known to pydantic
 from pydantic_core import core_schema
 
 from loomgit.config.document import UnquotedScalar, describe, is_null, quote
@@ -38,18 +38,19 @@ FLAG_HINTS = {
 DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d|w)")
 SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 NAME = re.compile(r"[^\W.-][\w.-]*")
-NAME_PATTERN = r"^[^\s/\\.-][^\s/\\]*$"  # looser than NAME, but valid in all validators
-INTEGER_LIMIT = 2**63  # integers in Loom's JSON files have 64 bits
-MAX_COUNT = 1_000_000_000  # the largest count that a file can set
-MAX_INTEGER_DIGITS = 100  # includes leading zeros
+# Accepts more names than NAME, but all JSON Schema validators support its syntax.
+NAME_PATTERN = r"^[^\s/\\.-][^\s/\\]*$"
+INTEGER_LIMIT = 2**63  # integers must be smaller, because Loom's JSON files store 64 bits
+MAX_COUNT = 1_000_000_000  # the largest whole number that a field of a file accepts
+MAX_INTEGER_DIGITS = 100  # includes leading zeros, a sign and a prefix such as 0x
 
 TEXT_SCHEMA: JsonObject = {"type": ["string", "number", "boolean"]}
 
 
 class InvalidValue(ValueError):
-    """The value of a field is invalid. The message names the expected and the actual value.
+    """The value of a field is invalid. The message describes the value and the error.
 
-    `within` is the path from the value to its invalid part.
+    `within` is the path from the value to its invalid part; it is empty for the whole value.
     """
 
     def __init__(
@@ -61,9 +62,10 @@ class InvalidValue(ValueError):
 
 
 class Reader(Struct, frozen=True, eq=False):
-    """A function with which pydantic reads a field, and the field's JSON Schema.
+    """An annotation for a field of a pydantic model. `schema` is the field's JSON Schema.
 
-    The function raises InvalidValue for an invalid value.
+    Pydantic calls `function` to convert the field's value. `function` raises InvalidValue if the
+    value is invalid.
     """
 
     function: Callable[[object], object]
@@ -81,14 +83,14 @@ class Reader(Struct, frozen=True, eq=False):
 
 
 def expected(what: str, value: object, hint: str | None = None) -> InvalidValue:
-    """Return the error for a value of the wrong form: `expected X, found Y`."""
+    """Return an error with the message `expected WHAT, found VALUE`."""
     return InvalidValue(f"expected {what}, found {describe(value)}", hint)
 
 
 def read_text(value: object, what: str = "text") -> str:
-    """Return any scalar except null, as it is spelled in the file.
+    """Return a scalar as the user spelled it. Raises InvalidValue for null, a list or a map.
 
-    Raises InvalidValue for other values.
+    `what` describes the expected value in the message.
     """
     if not isinstance(value, str) or is_null(value):
         raise expected(what, value)
@@ -96,7 +98,10 @@ def read_text(value: object, what: str = "text") -> str:
 
 
 def read_nonblank_text(value: object, what: str = "text") -> str:
-    """Return text without surrounding white space. Raises InvalidValue for blank text."""
+    """Return a scalar as text, without surrounding white space.
+
+    Raises InvalidValue for null, blank text, a list or a map.
+    """
     text = read_text(value, what)
     if not text.strip():
         raise expected(what, value)
@@ -104,9 +109,9 @@ def read_nonblank_text(value: object, what: str = "text") -> str:
 
 
 def read_field(value: object, what: str = "text") -> str:
-    """Return the name of a field. Surrounding white space is kept only inside quotes.
+    """Return the name of a field. White space around the name is kept if the name is in quotes.
 
-    Raises InvalidValue for a blank name.
+    Raises InvalidValue for null, blank text, a list or a map.
     """
     text = read_text(value, what)
     if not text.strip():
@@ -115,7 +120,7 @@ def read_field(value: object, what: str = "text") -> str:
 
 
 def read_name(value: object) -> str:
-    """Return a name that can occur in file names, selections and assertions.
+    """Return a name, which must be valid in file names, command-line selections and assertions.
 
     Raises InvalidValue for other names.
     """
@@ -142,7 +147,8 @@ def read_flag(value: object) -> bool:
 def parse_number(text: str) -> int | float | None:
     """Return the number that `text` represents in YAML 1.2.
 
-    Returns None for text that is not a number, for infinity and NaN, and for integers from 2**63.
+    Returns None if the text is not a number, is infinity or NaN, or is an integer outside the range
+    of INTEGER_LIMIT.
     """
     if INTEGER.fullmatch(text):
         if len(text) > MAX_INTEGER_DIGITS:
@@ -168,7 +174,7 @@ def _number_hint(value: object, *, share: bool) -> str | None:
 
 
 class NumberReader(Reader, frozen=True, eq=False):
-    """Reads a number within limits; `above` is an exclusive lower limit."""
+    """Reads an unquoted number, and checks that it is within limits."""
 
     @classmethod
     def of(
@@ -179,7 +185,10 @@ class NumberReader(Reader, frozen=True, eq=False):
         above: float | None = None,
         whole: bool = False,
     ) -> NumberReader:
-        """Return a reader, with its JSON Schema, for these limits."""
+        """Return a reader of numbers from `low` to `high` (both inclusive) and above `above`.
+
+        A limit of None does not apply. If `whole` is True, the number must be an integer.
+        """
         limits = {"minimum": low, "maximum": high, "exclusiveMinimum": above}
         schema: JsonObject = {"type": "integer" if whole else "number"}
         schema |= {name: limit for name, limit in limits.items() if limit is not None}
@@ -210,7 +219,7 @@ class NumberReader(Reader, frozen=True, eq=False):
 
 
 def choice(noun: str, options: Sequence[str]) -> Reader:
-    """Return a reader for one of `options`; the error for other text is `unknown NOUN`."""
+    """Return a reader that accepts only `options`. For other text, the error is `unknown NOUN`."""
     article = "an" if noun[0] in "aeiou" else "a"
 
     def read(value: object) -> str:
@@ -225,7 +234,7 @@ def choice(noun: str, options: Sequence[str]) -> Reader:
 
 
 def read_json(value: object) -> Json:
-    """Read a free-form value. Unquoted scalars have the types of YAML 1.2's core schema.
+    """Convert any value of a file to JSON. An unquoted scalar gets its type from YAML 1.2.
 
     Raises InvalidValue for infinity, NaN and numbers that are too large for Loom's JSON files.
     """
@@ -249,16 +258,19 @@ def read_json(value: object) -> Json:
 
 
 def read_map(value: object) -> JsonObject:
-    """Read a free-form map like `read_json`. Raises InvalidValue for other values."""
+    """Convert a map with any keys and values to JSON, like `read_json`.
+
+    Raises InvalidValue if the value is not a map, or contains a number that `read_json` refuses.
+    """
     if not isinstance(value, dict):
         raise expected("a map", value)
     return {str(key): read_json(inner) for key, inner in value.items()}
 
 
 def read_raw_map(value: object) -> object:
-    """Read a map but keep its scalars as text; another reader determines their types later.
+    """Return a map unchanged, with its scalars as text. Another model converts them later.
 
-    Raises InvalidValue for other values.
+    Raises InvalidValue if the value is not a map.
     """
     if not isinstance(value, dict):
         raise expected("a map", value)
@@ -268,7 +280,7 @@ def read_raw_map(value: object) -> object:
 def read_duration(value: object) -> float:
     """Read a duration (`7d`, `12h`, `30s`, `5m`, `200ms`) and return it in seconds.
 
-    Raises InvalidValue for other values.
+    Raises InvalidValue for a duration of 0, and for other values.
     """
     duration = DURATION.fullmatch(value) if isinstance(value, str) else None
     if duration is None or float(duration[1]) == 0:
@@ -277,7 +289,7 @@ def read_duration(value: object) -> float:
 
 
 def read_seconds(value: object) -> float:
-    """Read a duration, or a number of seconds above 0, and return it in seconds.
+    """Return the number of seconds above 0 that a number, or a duration such as `30s`, represents.
 
     Raises InvalidValue for other values.
     """
@@ -290,9 +302,9 @@ def read_seconds(value: object) -> float:
 
 
 def read_relative_rise(value: object) -> float:
-    """Read a share such as `10%` or `0.1` and return it as a fraction, which can exceed 1.
+    """Read a relative rise, such as `10%` or `0.1`, and return it as a fraction (both are 0.1).
 
-    Raises InvalidValue for other values.
+    The fraction can be greater than 1. Raises InvalidValue for other values.
     """
     text = value.removesuffix("%") if isinstance(value, str) else ""
     number = parse_number(text) if isinstance(value, UnquotedScalar) else None
@@ -302,7 +314,7 @@ def read_relative_rise(value: object) -> float:
 
 
 def read_pattern(value: object) -> str:
-    """Read a regular expression. Raises InvalidValue if it does not compile."""
+    """Read a regular expression. Raises InvalidValue if `re` cannot compile it."""
     text = read_text(value, "a regular expression")
     try:
         with warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""JSON Schemas of the files, generated from their models, for validation in editors."""
+"""Generate JSON Schemas of project files from their models, so that editors can check the files."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ MODELS: dict[Kind, type[FileModel]] = {
 
 
 def json_schema(kind: Kind) -> JsonObject:
-    """Return the JSON Schema (draft 2020-12) of a kind of file, including all short forms.
+    """Return the JSON Schema (draft 2020-12) for one type of file, including all short forms.
 
-    The schema does not contain rules that involve several keys: for example, that type `ai` needs a
-    prompt, or that names are unique. Only Loom checks these rules.
+    The schema omits most rules about several keys, which only Loom checks. Examples of these rules:
+    a transform of type `ai` needs a prompt, and names are unique.
     """
     return {"$schema": DRAFT, **build_model(MODELS[kind]).model_json_schema(by_alias=True)}

@@ -1,4 +1,4 @@
-"""The model of `.loom/config.yaml`, and the parser that converts it to settings."""
+"""The pydantic model of `.loom/config.yaml`, and the parser that converts the file to Settings."""
 
 from __future__ import annotations
 
@@ -33,9 +33,10 @@ ALIAS = re.compile(r"[\w.-]+")
 
 
 def _read_secret(value: object) -> str:
-    """Read text with `${NAME}` references.
+    """Return a text that can contain `${NAME}` references to environment variables.
 
-    Errors do not contain the text, because the text may be a secret.
+    Raises InvalidValue for an incomplete reference, and for a value that is not text. The message
+    does not contain the value, because the value may be a secret.
     """
     if not isinstance(value, str) or is_null(value) or not value.strip():
         raise InvalidValue("expected text")
@@ -124,7 +125,7 @@ class SettingsModel(FileModel):
 
 
 def parse_settings(text: str, path: str) -> Settings:
-    """Parse the project's configuration; an empty file gives the default settings.
+    """Parse the project's configuration. If the file is empty, return the default settings.
 
     Raises ProblemsFound with all problems.
     """

@@ -1,4 +1,4 @@
-"""Parser of test files: text -> suite, or all problems of the file."""
+"""Parse the text of a test file to a suite, or report all problems of the file."""
 
 from __future__ import annotations
 
@@ -67,8 +67,8 @@ FIRST_NUMBER = re.compile(r"[0-9][0-9,_]*")
 def parse_suite(text: str, path: str, *, known_evaluators: Collection[str] = frozenset()) -> Suite:
     """Parse a test file; `path` is relative to the project and appears in messages.
 
-    `known_evaluators` are the evaluator types of plugins. Raises ProblemsFound with all problems,
-    including the problems of assertions.
+    `known_evaluators` contains the evaluator types that plugins provide. Raises ProblemsFound with
+    all problems, including the problems of assertions.
     """
     document = parse_yaml(text, path)
     model = validate(SuiteModel, document)
@@ -82,7 +82,7 @@ def parse_suite(text: str, path: str, *, known_evaluators: Collection[str] = fro
 
 
 def _rules(document: Document, known: Collection[str]) -> Iterator[Problem]:
-    """Yield the problems that involve several keys."""
+    """Yield the problems that the pydantic model cannot detect, such as conflicts of keys."""
     has_no_tests = all(document.find((group,)) is None for group in GROUPS)
     if has_no_tests and set(document.tree) <= set(SuiteModel.keys()):
         hint = f"add at least one of: {', '.join(GROUPS)}"
@@ -103,14 +103,16 @@ def _rules(document: Document, known: Collection[str]) -> Iterator[Problem]:
 
 
 class _ParsedAssertions(Struct):
-    """A file's valid assertions by the path of their test, and the problems of the other
-    assertions."""
+    """The valid assertions of a test file, and the problems of the invalid assertions.
+
+    `by_test` maps the path of a test, such as `("unit_tests", 0)`, to its valid assertions.
+    """
 
     by_test: dict[Path, list[Assertion]] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
 
     def of(self, path: Path) -> tuple[Assertion, ...]:
-        """Return the assertions of the test at `path`."""
+        """Return the valid assertions of the test at `path`."""
         return tuple(self.by_test.get(path, ()))
 
 
@@ -122,7 +124,7 @@ def _parse_assertions(document: Document, source: str) -> _ParsedAssertions:
             for path in _items(document, (*test, "assertions")):
                 text = document.find(path)
                 if not isinstance(text, str):
-                    continue  # the pydantic model already reports this
+                    continue  # the pydantic model already reports that this is not text
                 place = document.text_place(path)
                 try:
                     assertion = parse_assertion(text, place, kind, layout, within=dotted(path))
@@ -134,15 +136,15 @@ def _parse_assertions(document: Document, source: str) -> _ParsedAssertions:
 
 
 def _items(document: Document, path: Path) -> list[Path]:
-    """Return the paths of the items of the list at `path`."""
+    """Return the path of each item in the list at `path`; empty if `path` has no list."""
     items = document.find(path)
     return [(*path, index) for index in range(len(items))] if isinstance(items, list) else []
 
 
 def _check_order(document: Document, path: Path, smaller: str, larger: str) -> Iterator[Problem]:
-    """Yield a problem if the value of `smaller` is greater than the value of `larger`.
+    """Yield a problem if the value at key `smaller` is greater than the value at key `larger`.
 
-    If a test does not set a key, the file's default for this key applies.
+    If the test at `path` does not set a key, the value under `defaults` in the file applies.
     """
     keys = (smaller, larger)
     low, high = (parse_number(str(_value_or_default(document, path, key))) for key in keys)
@@ -181,7 +183,7 @@ def _check_single_stage(document: Document, path: Path) -> Iterator[Problem]:
 
 
 def _policy(model: PolicyModel, defaults: Policy) -> Policy:
-    """Return `defaults`, overridden by the values that are set in the model."""
+    """Return `defaults` with the changes from `model`: each value that is not None."""
     values = {
         name: value
         for name in PolicyModel.model_fields

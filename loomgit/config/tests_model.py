@@ -1,4 +1,4 @@
-"""The model of a test file; `loomgit.config.suites` converts it to definitions."""
+"""The pydantic model of a test file; `loomgit.config.suites` converts it to definitions."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ Title: TypeAlias = Annotated[str, Reader(_read_title, {"type": "string", "patter
 
 
 class PolicyModel(FileModel):
-    """How many samples tests draw, and how they reach a verdict"""
+    """The number of samples that tests draw, and the rules for their verdicts"""
 
     samples: Count | None = Field(
         default=None, description="The number of replies for each case; default: 1"
@@ -103,7 +103,7 @@ class UnitModel(PolicyModel):
 
 
 class DistributionalModel(PolicyModel):
-    """A test over many outputs"""
+    """A test of many outputs together"""
 
     name: Title
     sample_size: Count | None = Field(
@@ -121,7 +121,7 @@ class StatisticalModel(DistributionalModel):
 
 
 class HallucinationModel(DistributionalModel):
-    """The share of outputs that a groundedness or factuality evaluator fails"""
+    """A limit for the fraction of outputs that fail a groundedness or factuality evaluator"""
 
     type: Annotated[Literal["hallucination_rate"], choice("type", ("hallucination_rate",))]
     threshold: Share = Field(description="The share must stay below this threshold")
@@ -131,28 +131,28 @@ class HallucinationModel(DistributionalModel):
 
 
 class CostModel(DistributionalModel):
-    """The cost of 1,000 records"""
+    """A limit for the cost of 1,000 records"""
 
     type: Annotated[Literal["cost_budget"], choice("type", ("cost_budget",))]
     max_cost: NotNegative = Field(description="USD per 1,000 records")
 
 
 class LatencyModel(DistributionalModel):
-    """The 95th percentile of the latency"""
+    """A limit for the 95th percentile of the latency"""
 
     type: Annotated[Literal["latency"], choice("type", ("latency",))]
     p95: SecondsOrDuration = Field(description="The 95th percentile, in seconds")
 
 
 class RegressionModel(DistributionalModel):
-    """Compares scores with those of a baseline"""
+    """Compares scores with the scores of a baseline"""
 
     type: Annotated[Literal["regression"], choice("type", ("regression",))]
     baseline: NonBlankText | None = Field(default=None, description="A branch or any Git revision")
 
 
 class DriftModel(DistributionalModel):
-    """Compares the distribution of a field with that of a baseline; warns, but never blocks"""
+    """Compares the distribution of a field with its distribution in a baseline; only warns"""
 
     type: Annotated[Literal["drift"], choice("type", ("drift",))]
     baseline: NonBlankText | None = Field(default=None, description="A branch or any Git revision")
@@ -161,7 +161,7 @@ class DriftModel(DistributionalModel):
 
 def _kind(value: object) -> str | None:
     if not isinstance(value, dict):
-        return f"{TAG_PREFIX}?"  # no such branch, so the error is: expected a map
+        return f"{TAG_PREFIX}?"  # matches no branch, so the error is `expected a map`
     kind = value.get("type")
     return None if kind is None else f"{TAG_PREFIX}{kind}"
 
@@ -178,7 +178,7 @@ DistributionalTest: TypeAlias = Annotated[
 
 
 class StepModel(FileModel):
-    """One stage with its task"""
+    """One stage of the pipeline, with a description of the step"""
 
     model_config = ConfigDict(json_schema_extra={"minProperties": 1, "maxProperties": 1})
 
@@ -189,7 +189,7 @@ class StepModel(FileModel):
 
 
 class IntegrationModel(PolicyModel):
-    """A run of the whole pipeline, with a temporary destination"""
+    """A run of the whole pipeline; its destination is temporary by default"""
 
     name: Title
     steps: tuple[StepModel, ...] = ()

@@ -1,8 +1,8 @@
-"""Parser of YAML: text -> `Document`. The only module that imports PyYAML.
+"""Parse YAML text to a `Document`. Only this module imports PyYAML.
 
-The tree is built from the events of PyYAML's parser. PyYAML's own composer is not used: it recurses
-once per level of nesting, and it converts scalars, which must remain text until the reader of a
-field determines their types.
+This module builds the tree of values from the events of PyYAML's parser. It does not use PyYAML's
+loader, for two reasons. The loader recurses once per level of nesting. The loader also converts
+scalars, but in Loom, the field that contains a scalar determines its type.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ from loomgit.errors import ProblemsFound
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# The C parser is ten times as fast. Both parsers give the same events, but different messages.
+# The C parser is ten times faster than the Python parser. Both create the same events, but have
+# different error messages.
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 MAX_DEPTH = 64  # levels of nesting; files that people write have far fewer
-MAX_NODES = 50_000  # after aliases are expanded; protects against an "alias bomb"
+MAX_NODES = 50_000  # after aliases are expanded; a small file of nested aliases can become huge
 TEXT_TAGS = frozenset(("!", "tag:yaml.org,2002:str"))
 INVALID_CHARACTER = re.compile(
     "[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
@@ -35,7 +36,7 @@ TEMPLATE_HINT = 'put the template in quotes: "{{ ... }}"'
 
 
 class _Node(Struct):
-    """A value of the file. The `children` of a map are its keys and values in turn."""
+    """A value in the file. The `children` of a map are key, value, key, value and so on."""
 
     kind: str  # "text", "list" or "map"
     line: int
@@ -48,7 +49,7 @@ class _Node(Struct):
 
 
 class _ProblemList(Struct):
-    """The problems that were found in one file so far."""
+    """The problems found so far in one file."""
 
     path: str
     items: list[Problem] = field(default_factory=list)
@@ -57,17 +58,17 @@ class _ProblemList(Struct):
         self.items.append(Problem(Place(self.path, line, column), message, hint))
 
     def fatal(self, line: int, column: int, message: str, hint: str | None = None) -> ProblemsFound:
-        """Return an error for a problem that stops the parser, with all earlier problems."""
+        """Add a problem that stops the parser, and return an error with all problems so far."""
         self.add(line, column, message, hint)
         return ProblemsFound(self.items)
 
 
 def parse_yaml(text: str, path: str, *, may_be_empty: bool = False) -> Document:
-    """Parse one document that is a map at the top level; `path` appears in messages.
+    """Parse one YAML document whose top level is a map; `path` appears in messages.
 
-    Raises ProblemsFound if the text is unusable: it has a syntax error, is empty, contains several
-    documents, or exceeds the limits of nesting or aliases. Other problems are in
-    `Document.problems`.
+    Raises ProblemsFound for a syntax error, several documents, another value at the top level, or
+    a document above MAX_DEPTH or MAX_NODES. Empty text is an error if `may_be_empty` is False.
+    Problems that do not stop the parser, such as a duplicate key, are in `Document.problems`.
     """
     problems = _ProblemList(path)
     text = text.removeprefix("\ufeff")
@@ -98,7 +99,10 @@ _Event: TypeAlias = yaml.Event
 
 
 def _build_nodes(text: str, problems: _ProblemList) -> _Node | None:
-    """Build the root node from the parser's events, with a stack instead of recursion."""
+    """Build the tree of nodes from the parser's events, with a stack instead of recursion.
+
+    Returns the root node, or None if the text contains no document.
+    """
     root: _Node | None = None
     documents = 0
     stack: list[_Node] = []
@@ -164,7 +168,10 @@ def _node(
 
 
 def _text_position(event: yaml.ScalarEvent, text: str) -> tuple[int, int]:
-    """Return the line and column of the text: after a quote, or on the line below `|` or `>`."""
+    """Return the line and column where the text of a scalar begins.
+
+    Quoted text begins after the quote, and a block scalar on the line after `|` or `>`.
+    """
     line, column = _mark(event)
     if event.style in ("'", '"'):
         return line, column + 1
@@ -189,7 +196,10 @@ def _restore_template(node: _Node) -> None:
 
 
 def _build_document(root: _Node, problems: _ProblemList) -> Document:
-    """Return the values and positions of all nodes; aliases are expanded up to the limits."""
+    """Build the Document with the values and positions of all nodes, and expand aliases.
+
+    Raises ProblemsFound if the document exceeds MAX_DEPTH or MAX_NODES.
+    """
     tree: dict[str, Tree] = {}
     keys: dict[Path, Place] = {(): Place(problems.path, root.line, root.column)}
     texts: dict[Path, Place] = {}
@@ -217,7 +227,10 @@ def _build_document(root: _Node, problems: _ProblemList) -> Document:
 
 
 def _items(node: _Node) -> Iterator[tuple[str | int, _Node, _Node]]:
-    """Yield for each item of a list: its index, the node that has its position, and its value."""
+    """Yield `(index, node with the position, node with the value)` for each item of a list.
+
+    For list items, both nodes are the same.
+    """
     for index, child in enumerate(node.children):
         yield index, child, child
 
@@ -225,7 +238,10 @@ def _items(node: _Node) -> Iterator[tuple[str | int, _Node, _Node]]:
 def _entries(
     node: _Node, path: Path, problems: _ProblemList
 ) -> Iterator[tuple[str | int, _Node, _Node]]:
-    """Yield for each entry of a map: its key, the node that has its position, and its value."""
+    """Yield `(key, node with the position, node with the value)` for each entry of a map.
+
+    For invalid and duplicate keys, this adds a problem instead.
+    """
     seen: dict[str, int] = {}
     for key, value in zip(node.children[::2], node.children[1::2], strict=True):
         if key.kind != "text":
@@ -239,7 +255,7 @@ def _entries(
             yield str(key.text), key, value
 
 
-# For each message of PyYAML: Loom's message, and a hint.
+# Parts of PyYAML's messages, each with Loom's message and a hint.
 PYYAML_MESSAGES = (
     ("mapping values are not allowed", "unexpected ':'", INDENT_HINT),
     ("did not find expected key", "expected a key here", INDENT_HINT),

@@ -1,8 +1,7 @@
-"""The bridge to Arbiter. Only this module imports Arbiter.
+"""Adapter for Arbiter, a library of evaluators that call a model. Only this module imports Arbiter.
 
-Arbiter's evaluators judge the outputs, and Loom's gateway calls the model. Arbiter is imported when
-the first output is judged, because the import takes seconds. By default, the import also reads
-`.env`.
+Arbiter's evaluators judge the outputs, and Loom's gateway calls the model for them. Arbiter is
+imported when the first output is judged, because the import takes seconds.
 """
 
 from __future__ import annotations
@@ -31,14 +30,18 @@ if TYPE_CHECKING:
     from loomgit.evaluators.criteria import ContextReader
 
 LOGGERS = ("arbiter", "arbiter_ai", "LiteLLM", "LiteLLM Router", "LiteLLM Proxy")
-# If Arbiter calls a deterministic evaluator, the criteria text is the value of this option.
+# The main option of a deterministic evaluator. If Arbiter calls the evaluator with a criteria text,
+# this text is the value of the option.
 MAIN_OPTIONS = {"contains": "value", "regex": "pattern", "json_schema": "schema"}
 _loading_lock = threading.Lock()
 _loaded: list[_Arbiter] = []
 
 
 class _Arbiter(Struct, frozen=True):
-    """Arbiter's imported module. `client` creates a client that calls Loom's gateway."""
+    """The imported module of Arbiter, and a function that creates clients.
+
+    `client` takes a gateway, a model and a call log. It returns a client that calls this gateway.
+    """
 
     module: ModuleType
     client: Callable[[Gateway, str, CallLog], object]
@@ -47,7 +50,8 @@ class _Arbiter(Struct, frozen=True):
 class JudgedEvaluator(Struct, frozen=True):
     """Judges outputs with one of Arbiter's evaluators, which calls the model through `gateway`.
 
-    `read` returns the output as text, and the context, which the judge reads with the output.
+    `kind` is the name of the evaluator in Arbiter, and `judge` is the model. `read` returns two
+    texts: the output, and the context that the judge reads with the output (can be None).
     """
 
     kind: str
@@ -60,8 +64,9 @@ class JudgedEvaluator(Struct, frozen=True):
     async def score(self, subject: EvaluationInput) -> Score:
         """Judge one output. The score contains tokens, cost and latency from Loom's gateway.
 
-        Raises EvaluatorFailure if the output or the reference cannot be judged, JudgeFailure if the
-        judge gives no usable answer, and the ModelError of the gateway if a call fails.
+        Raises EvaluatorFailure if the output cannot be judged, for example because a field is
+        missing. Raises JudgeFailure if the judge gives no usable answer, and ModelError if a model
+        call fails.
         """
         output, beside = self.read(subject)
         arbiter = await _arbiter()
@@ -96,7 +101,10 @@ class JudgedEvaluator(Struct, frozen=True):
 def combine_readers(
     output: Callable[[EvaluationInput], Json], beside: ContextReader
 ) -> Callable[[EvaluationInput], Any]:
-    """Combine two functions, which return the output and the context, into one `read` function."""
+    """Return a function that returns the output, as text, and the context of an evaluation.
+
+    `output` reads the output, and `beside` reads the context.
+    """
 
     def read(subject: EvaluationInput) -> tuple[str, str | None]:
         return as_text(output(subject)), beside(subject)
@@ -105,16 +113,16 @@ def combine_readers(
 
 
 def load_arbiter() -> ModuleType:
-    """Import Arbiter without output and network access, and register Loom's evaluators in it.
+    """Import Arbiter, and register Loom's deterministic evaluators in Arbiter.
 
-    The first call blocks for seconds.
+    The import prints no warnings and does not use the network. The first call takes seconds.
     """
     return _load().module
 
 
 async def _arbiter() -> _Arbiter:
-    # Import in a thread. On the event loop, the import would block pending calls until they time
-    # out.
+    # The import takes seconds. It runs in a thread, because on the event loop it would block
+    # pending calls, and these calls could time out.
     return _loaded[0] if _loaded else await asyncio.to_thread(_load)
 
 
@@ -128,7 +136,7 @@ def _load() -> _Arbiter:
 
 
 def _client_class(arbiter: ModuleType) -> Callable[[Gateway, str, CallLog], object]:
-    """Return a subclass of Arbiter's client. It replaces the two methods that call a model."""
+    """Return a subclass of Arbiter's client that overrides the two methods that call a model."""
     responses = importlib.import_module("arbiter_ai.core.llm_client")
 
     base: Any = arbiter.LLMClient
@@ -144,11 +152,11 @@ def _client_class(arbiter: ModuleType) -> Callable[[Gateway, str, CallLog], obje
             self._call_log = call_log
 
         def create_agent(self, system_prompt: str, result_type: type[Any]) -> Judge[Any]:
-            """Return a judge, which replaces Arbiter's agent."""
+            """Return a judge that calls Loom's gateway, in place of Arbiter's own agent."""
             return Judge(self._gateway, self.model, system_prompt, result_type, self._call_log)
 
         async def complete(self, messages: list[dict[str, Any]], **_: object) -> object:
-            """Return a plain reply. Arbiter calls this method if it needs no structured answer."""
+            """Return a plain reply. Arbiter calls this method for answers without a structure."""
             turns = tuple(Message(turn["role"], turn["content"]) for turn in messages)
             request = Request(self.model, turns, temperature=0.0, purpose="evaluate")
             completion = await self._gateway.complete(request)
@@ -166,7 +174,7 @@ def _client_class(arbiter: ModuleType) -> Callable[[Gateway, str, CallLog], obje
 
 
 def register(arbiter: ModuleType) -> None:
-    """Register the deterministic evaluators in Arbiter under their names."""
+    """Register Loom's deterministic evaluators in Arbiter, unless their names are already known."""
     for name in FACTORIES:
         if name not in arbiter.AVAILABLE_EVALUATORS:
             arbiter.register_evaluator(name, _adapter(arbiter, name))
@@ -176,7 +184,7 @@ def _adapter(arbiter: ModuleType, kind: str) -> type:
     base: Any = arbiter.BaseEvaluator
 
     class Adapter(base):  # type: ignore[misc]  # the base class is known only after the import
-        """A deterministic evaluator with Arbiter's interface."""
+        """One of Loom's deterministic evaluators with the interface of Arbiter's evaluators."""
 
         @property
         def name(self) -> str:
@@ -186,7 +194,10 @@ def _adapter(arbiter: ModuleType, kind: str) -> type:
         async def evaluate(
             self, output: str, reference: str | None = None, criteria: str | None = None
         ) -> object:
-            """Score `output`. `criteria` is the config as JSON, or the main option as text."""
+            """Score `output`. Raises Arbiter's EvaluatorError if the output cannot be scored.
+
+            `criteria` is the evaluator's config as JSON, or the value of its main option.
+            """
             fields: dict[str, Json] = {} if reference is None else {"expected": reference}
             try:
                 score = FACTORIES[kind](_config(kind, criteria))(EvaluationInput(fields, output))
@@ -216,5 +227,8 @@ def _config(kind: str, criteria: str | None) -> dict[str, Json]:
 
 
 def _one_line(error: Exception) -> str:
-    """Return the error's text on one line. Uses Arbiter's `message`, which repeats no details."""
+    """Return the text of an error on one line.
+
+    For Arbiter's errors, this is `message`, because `str(error)` also contains technical details.
+    """
     return " ".join(str(getattr(error, "message", error)).split())

@@ -1,4 +1,7 @@
-"""Criteria of the judged evaluators, and the context that a judge reads with the output."""
+"""Criteria for evaluators that call a judge model, and the context that a judge reads.
+
+The context is text that the judge reads with the output, such as a reference or source documents.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,8 @@ ContextReader = Callable[
     ["EvaluationInput"], str | None
 ]  # returns the text that the judge reads with the output
 
-# The criteria of the presets. The `criteria` of a pipeline are appended to them.
+# The criteria of the built-in evaluators that use Arbiter's `custom_criteria`. If an evaluator in a
+# pipeline has its own `criteria`, Loom appends these to the preset.
 PRESETS: Mapping[str, str] = {
     "completeness": """\
 - Every point of the reference context that matters for the output's purpose is in the output
@@ -52,12 +56,15 @@ QUERIES = ("question", "query", "prompt")
 
 
 def configured(selector: FieldSelector, subject: EvaluationInput) -> str | None:
-    """Return the reference that the configuration defines, or None."""
+    """Return the reference as text, or None if the configuration defines no reference.
+
+    Raises EvaluatorFailure if the configured field is missing or null.
+    """
     return as_text(selector.reference(subject)) if selector.has_reference else None
 
 
 def documents(subject: EvaluationInput) -> str | None:
-    """Return the documents in the record, or None."""
+    """Return the text of the first non-empty field of the record that is in DOCUMENTS, or None."""
     return _first(subject.input, DOCUMENTS)
 
 
@@ -66,7 +73,7 @@ def source_context(selector: FieldSelector) -> ContextReader:
 
     The source is the configured reference, else the documents in the record, else the record
     without its expected values. The returned function raises EvaluatorFailure if the source is
-    empty, because the judge would evaluate the question instead.
+    empty, because the judge must compare the output with a source.
     """
 
     def beside(subject: EvaluationInput) -> str:
@@ -84,10 +91,11 @@ def source_context(selector: FieldSelector) -> ContextReader:
 
 
 def fact_context(selector: FieldSelector) -> ContextReader:
-    """Return a function that reads the text against which the facts in an output are checked.
+    """Return a function that reads the text with which the judge compares the facts in an output.
 
     The text is the configured reference, else the documents in the record, else the expected value
-    in the record, else the record itself. If the record is empty, the judge uses its own knowledge.
+    in the record, else the other fields of the record. The function returns None for an empty
+    record, and the judge then uses its own knowledge.
     """
 
     def beside(subject: EvaluationInput) -> str | None:
@@ -99,10 +107,10 @@ def fact_context(selector: FieldSelector) -> ContextReader:
 
 
 def question_context(selector: FieldSelector, config: JsonMapping) -> ContextReader:
-    """Return a function that reads the question that an output must answer.
+    """Return a function that reads the user's question that an output must answer.
 
-    The question is the field `query_field`, else the configured reference, else the question in the
-    record, else the record itself.
+    The question is the configured field `query_field`, else the configured reference, else a field
+    in QUERIES, else the record without its expected values.
     """
     query_field = config.get("query_field")
 
@@ -116,9 +124,9 @@ def question_context(selector: FieldSelector, config: JsonMapping) -> ContextRea
 
 
 def record_context(selector: FieldSelector) -> ContextReader:
-    """Return a function that reads the context for `criteria`: the reference, else the record.
+    """Return a function that reads the context for the evaluator `custom_criteria`.
 
-    The reference is the configured one. The record includes its expected values.
+    The context is the configured reference, else the record with its expected values.
     """
 
     def beside(subject: EvaluationInput) -> str | None:
@@ -128,7 +136,11 @@ def record_context(selector: FieldSelector) -> ContextReader:
 
 
 def fields(subject: EvaluationInput, *, expected: bool) -> str:
-    """Return the record's fields, one per line. If there is only one field, its name is omitted."""
+    """Return the non-empty fields of the record as text, with one line `name: value` per field.
+
+    The name is omitted if there is only one field. Fields with expected values are included only
+    if `expected` is True.
+    """
     shown = {
         name: value
         for name, value in subject.input.items()
@@ -152,7 +164,7 @@ def _first(record_fields: Mapping[str, Json], names: tuple[str, ...]) -> str | N
 
 
 def _joined(value: Json) -> str:
-    """Return the text of the documents, which blank lines separate."""
+    """Return the text of one document, or of a list of documents, separated by blank lines."""
     return (
         "\n\n".join(map(show_document, value)) if isinstance(value, list) else show_document(value)
     )

@@ -17,24 +17,24 @@ if TYPE_CHECKING:
 
 EXPECTED = "expected"
 EXPECTED_PREFIX = "expected_"
-TEXT_FIELD = "text"  # if an output is not JSON, this is its only field
+TEXT_FIELD = "text"  # the only field of an output that is not JSON
 MAX_SHOWN = 60
 
 
 class FieldValues(Struct, frozen=True):
-    """A value from the output, and the reference, which is the expected value."""
+    """A value of the output, and the reference that an evaluator compares it with."""
 
     output: Json
     reference: Json
 
 
 class FieldSelector(Struct, frozen=True):
-    """Selects the output value and the reference as configured. Dots select nested values.
+    """Selects the output value and the reference for an evaluator. Dots select nested values.
 
-    If `field` is missing, the value is the whole output, or its text if the output has only text.
     If no reference is configured, the reference is the record's field `expected_<field>` or
-    `expected`. If `field` is missing, the reference comes from `expected_X`, and the output has a
-    field X, the value is this field X.
+    `expected`. If `field` is None, the output value is the whole output, or its text if the output
+    has only the field `text`. There is one exception: if the reference is the record's field
+    `expected_X`, and the output has a field X, the output value is this field X.
     """
 
     field: str | None = None
@@ -64,7 +64,10 @@ class FieldSelector(Struct, frozen=True):
         return unwrap_text(subject.output)
 
     def reference(self, subject: EvaluationInput) -> Json:
-        """Return the configured reference. Raises EvaluatorFailure if its field is missing."""
+        """Return the configured reference, if `has_reference`.
+
+        Raises EvaluatorFailure if the field of the reference is missing or null.
+        """
         if self.constants:
             return self.constants[0]
         name = cast("str", self.reference_field)  # the caller has checked `has_reference`
@@ -74,7 +77,10 @@ class FieldSelector(Struct, frozen=True):
         return value
 
     def pair(self, subject: EvaluationInput) -> FieldValues:
-        """Return the output value and the reference. Raises EvaluatorFailure if one is missing."""
+        """Return the output value and the reference.
+
+        Raises EvaluatorFailure if the output value or the reference is missing.
+        """
         if self.constants:
             return FieldValues(self.output(subject), self.constants[0])
         if self.reference_field is not None:
@@ -122,16 +128,17 @@ class FieldSelector(Struct, frozen=True):
 
 
 def unwrap_text(output: Json) -> Json:
-    """Return the output, or its text if the output has only text."""
+    """Return the text of an output that has only the field `text`; else the output unchanged."""
     if isinstance(output, dict) and output.keys() == {TEXT_FIELD}:
         return output[TEXT_FIELD]
     return output
 
 
 def pick(value: Json | JsonMapping, path: str, what: str) -> Json:
-    """Return the value at a dotted path. A key that itself contains dots has precedence.
+    """Return the value at a dotted path, such as `items.0.price`.
 
-    Raises EvaluatorFailure, with the path and the available fields, if the path does not exist.
+    If a key is equal to the whole path, its value has precedence. Raises EvaluatorFailure if the
+    path does not exist. `what` describes `value` in the message.
     """
     if isinstance(value, dict) and path in value:
         return cast("Json", value[path])
@@ -157,7 +164,7 @@ def text_of(value: Json) -> str:
 
 
 def show(value: Json) -> str:
-    """Render a value for a reason: on one line, shortened, and in quotes if the value is text."""
+    """Format a value for the reason of a score: shortened, on one line, and text in quotes."""
     text = " ".join(as_text(value).split())
     if len(text) > MAX_SHOWN:
         text = text[: MAX_SHOWN - 1] + "…"

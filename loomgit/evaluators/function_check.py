@@ -1,4 +1,4 @@
-"""Checks user-defined evaluators statically: the code is read, but not run."""
+"""Check user-defined evaluators statically: the code is parsed, but not run."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def check_function(type_: str, root: Path) -> None:
     """Check the evaluator `path/to/file.py:function` of the project at `root` by reading its file.
 
     Raises UserError if the file is missing or is not Python, if it imports a module that is not
-    installed, or if it has no function with this name that takes two arguments. The check does not
-    find names that the code defines only at run time.
+    installed, or if it has no function with this name that takes two arguments. A function that the
+    code defines only at run time, for example with `globals()`, is reported as missing.
     """
     path, _, name = type_.rpartition(":")
     file = find_file(path, root)
@@ -47,18 +47,18 @@ def check_function(type_: str, root: Path) -> None:
 
 
 def _statements(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
-    """Yield the statements that run on import, including those inside `if`, `try` and loops."""
+    """Yield the statements that run on import, also those inside `if`, `try`, `match` and loops."""
     for statement in body:
         yield statement
         if not isinstance(statement, _Function | ast.ClassDef):
             for field in ("body", "orelse", "finalbody"):
                 yield from _statements(getattr(statement, field, ()))
-            for handler in getattr(statement, "handlers", ()):
-                yield from _statements(handler.body)
+            for part in (*getattr(statement, "handlers", ()), *getattr(statement, "cases", ())):
+                yield from _statements(part.body)
 
 
 def _names(statement: ast.stmt) -> Iterator[str]:
-    """Yield the names that a statement defines."""
+    """Yield the names that a statement defines in the module."""
     if isinstance(statement, _Function | ast.ClassDef):
         yield statement.name
     elif isinstance(statement, ast.Import | ast.ImportFrom):
@@ -71,7 +71,10 @@ def _names(statement: ast.stmt) -> Iterator[str]:
 
 
 def _check_imports(module: ast.Module, path: str, root: Path) -> None:
-    """Raise UserError if an unconditional import names a module that is not installed."""
+    """Raise UserError if an unconditional import names a module that is not installed.
+
+    Imports inside `if`, `try` or functions are not checked.
+    """
     for statement in module.body:
         if isinstance(statement, ast.Import):
             names = [alias.name for alias in statement.names]
@@ -88,7 +91,7 @@ def _check_imports(module: ast.Module, path: str, root: Path) -> None:
 
 
 def _check_arguments(type_: str, arguments: ast.arguments) -> None:
-    """Raise UserError if two arguments do not fit these parameters."""
+    """Raise UserError if a function with these parameters cannot take two positional arguments."""
     positional = [*arguments.posonlyargs, *arguments.args]
     required = len(positional) - len(arguments.defaults)
     kind, parameters = inspect.Parameter, []

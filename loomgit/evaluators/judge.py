@@ -1,4 +1,4 @@
-"""Judge: sends a prompt to a model through the gateway and parses a structured answer."""
+"""Judge: sends a prompt to a model through Loom's gateway, and parses the structured answer."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Answer = TypeVar("Answer", bound=BaseModel)
 
 
 class CallLog(Struct):
-    """The calls for one judgement, and the error if the calls gave no usable answer."""
+    """The model calls for one score. `fault` is the error if they gave no usable answer."""
 
     completions: list[Completion] = field(default_factory=list)
     fault: ModelError | JudgeFailure | None = None
@@ -58,7 +58,7 @@ class JudgeAnswer(Struct, Generic[Answer], frozen=True):
 
 
 class Judge(Generic[Answer]):
-    """Requests answers of one type from one model, with one instruction."""
+    """Requests answers of type `answer` from one model. `instruction` is the system message."""
 
     def __init__(
         self,
@@ -77,10 +77,10 @@ class Judge(Generic[Answer]):
     async def run(self, prompt: str) -> JudgeAnswer[Answer]:
         """Request an answer. If the reply does not match the schema, request one correction.
 
-        If the correction does not match either, and a reply came from the cache, both requests are
-        sent again and bypass the cache, so that an unusable reply does not remain in use.
+        If the correction does not match either, and a reply came from the cache, the judge starts
+        again and bypasses the cache. Otherwise, the cache would return the unusable reply forever.
 
-        Raises the errors of the gateway, or JudgeFailure if no reply matches the schema. The call
+        Raises ModelError if a call fails, and JudgeFailure if no reply matches the schema. The call
         log stores the error, because Arbiter passes on only the text of the error.
         """
         try:
@@ -100,9 +100,9 @@ class Judge(Generic[Answer]):
         return JudgeAnswer(answer, self._call_log.spent.usage)
 
     async def _request_answer(self, prompt: str, *, fresh: bool) -> Answer | str:
-        """Return the answer after at most one correction, or the problem as text.
+        """Return the answer, or a text that describes the problem of the last reply.
 
-        After a refusal, no correction is requested.
+        Requests at most one correction, and none if the model refuses to answer.
         """
         messages = (Message("system", self._instruction), Message("user", prompt))
         reply = await self._send(messages, fresh=fresh)
@@ -128,7 +128,7 @@ class Judge(Generic[Answer]):
 
 
 def _read(reply: Completion, answer: type[Answer]) -> Answer | str:
-    """Return the answer in a reply, or the problem as text."""
+    """Return the answer in a reply, or a text that describes the problem."""
     if reply.refusal:
         return reply.refusal
     if reply.ending == "length":
@@ -139,7 +139,7 @@ def _read(reply: Completion, answer: type[Answer]) -> Answer | str:
 
 
 def parse(text: str, answer: type[Answer]) -> Answer | str:
-    """Parse the answer in a reply, which follows the reasoning. Return a problem as text."""
+    """Return the answer that follows the reasoning in a reply's text, or the problem as text."""
 
     def fault_of(value: JsonObject) -> str:
         try:

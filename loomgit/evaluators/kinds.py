@@ -1,4 +1,4 @@
-"""Kinds of evaluators: which evaluators call a model, and which need a reference."""
+"""Properties of evaluator types: which types call a model, and which types need a reference."""
 
 from __future__ import annotations
 
@@ -21,13 +21,16 @@ BACKENDS = ("judge", "lexical")  # the backends of `semantic`
 
 
 def needs_judge(spec: EvaluatorSpec) -> bool:
-    """Whether the evaluator calls a model."""
+    """Whether the evaluator calls a judge model."""
     is_lexical = spec.type == "semantic" and spec.config.get("backend") == "lexical"
     return spec.type in JUDGED and not is_lexical
 
 
 def backend_of(spec: EvaluatorSpec) -> str:
-    """Return the backend of a judged evaluator. Raises UserError if the backend is unknown."""
+    """Return the backend of an evaluator: `judge`, or the configured backend of `semantic`.
+
+    Raises UserError if the backend is unknown.
+    """
     backend = str(spec.config.get("backend") or BACKENDS[0]) if spec.type == "semantic" else "judge"
     if backend not in BACKENDS:
         raise UserError(
@@ -37,7 +40,7 @@ def backend_of(spec: EvaluatorSpec) -> str:
 
 
 def needs_reference(spec: EvaluatorSpec) -> bool:
-    """Whether the evaluator needs a reference and its configuration defines none."""
+    """Whether the evaluator needs a reference in the record, because its config defines none."""
     config = spec.config
     if config.get("reference") is not None or config.get("reference_field") is not None:
         return False
@@ -50,5 +53,5 @@ def needs_reference(spec: EvaluatorSpec) -> bool:
 
 
 def is_built_in(spec: EvaluatorSpec) -> bool:
-    """Whether the evaluator is built in, so that Loom knows its configuration."""
+    """Whether the evaluator is built in. Loom knows the configuration of built-in evaluators."""
     return spec.type in JUDGED | WITH_REFERENCE | WITHOUT_REFERENCE

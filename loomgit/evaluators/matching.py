@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from loomgit.domain.records import EvaluationInput
     from loomgit.domain.values import Json, JsonMapping
 
-# Python's `re` has no timeout and cannot be interrupted. The pattern is as trusted as the project's
-# code, because it is part of the project, but the output is not trusted. At this length, quadratic
-# backtracking takes at most a few seconds.
+# The maximum length of an output in characters. It limits the time of a search, because Python's
+# `re` has no timeout and cannot be interrupted. The pattern is trusted, because it is part of the
+# project, but the output is not. For this length, quadratic backtracking takes a few seconds.
 MAX_REGEX_INPUT = 20_000
 MAX_LISTED_ERRORS = 2
 
@@ -30,7 +30,10 @@ def verdict(passed: bool, reason: str) -> Score:
 
 
 def exact_match(config: JsonMapping) -> Callable[[EvaluationInput], Score]:
-    """Score 1 if output and reference are the same text. Surrounding white space is ignored."""
+    """Return a function that scores 1 if the output and the reference are the same text, else 0.
+
+    White space at the start and end of both texts is ignored.
+    """
     selector, normalize_case = FieldSelector.parse(config), _case_normalizer(config)
 
     def score(subject: EvaluationInput) -> Score:
@@ -42,7 +45,10 @@ def exact_match(config: JsonMapping) -> Callable[[EvaluationInput], Score]:
 
 
 def contains(config: JsonMapping) -> Callable[[EvaluationInput], Score]:
-    """Score 1 if the output contains `value`. The reference replaces a missing `value`."""
+    """Return a function that scores 1 if the output contains the text `value`, else 0.
+
+    If `value` is not configured, the output must contain the reference.
+    """
     selector, normalize_case = FieldSelector.parse(config), _case_normalizer(config)
     value = config.get("value")
 
@@ -60,9 +66,10 @@ def contains(config: JsonMapping) -> Callable[[EvaluationInput], Score]:
 
 
 def regex(config: JsonMapping) -> Callable[[EvaluationInput], Score]:
-    """Score 1 if `pattern` (Python syntax) matches anywhere in the output.
+    """Return a function that scores 1 if `pattern` matches anywhere in the output, else 0.
 
-    The score function raises EvaluatorFailure if the output is too long.
+    `pattern` has the syntax of Python's `re`. Raises UserError if it is invalid. The returned
+    function raises EvaluatorFailure if the output is longer than MAX_REGEX_INPUT characters.
     """
     selector = FieldSelector.parse(config)
     source = str(config.get("pattern", ""))
@@ -88,7 +95,11 @@ def regex(config: JsonMapping) -> Callable[[EvaluationInput], Score]:
 
 
 def json_schema(config: JsonMapping) -> Callable[[EvaluationInput], Score]:
-    """Score 1 if the output matches `schema`. Text that is valid JSON is parsed first."""
+    """Return a function that scores 1 if the output matches the JSON Schema `schema`, else 0.
+
+    If the output is text that is valid JSON, the function parses the text first. Raises UserError
+    if the schema is invalid.
+    """
     import jsonschema_rs  # noqa: PLC0415 - the import takes 60 ms, and only this evaluator needs it
 
     selector = FieldSelector.parse(config)

@@ -15,14 +15,18 @@ if TYPE_CHECKING:
     from loomgit.domain.records import EvaluationInput, Score
     from loomgit.domain.values import Json, JsonMapping
 
-ROUNDING = 1e-9  # relative to the larger number, so that 0.3 is within 0.1 of 0.2
+# The allowed rounding error, as a fraction of the larger number. It ensures that 0.4 is within 0.1
+# of 0.3, although 0.4 - 0.3 is greater than 0.1 in floating-point arithmetic.
+ROUNDING = 1e-9
 
 
 def numeric(config: JsonMapping) -> Callable[[EvaluationInput], Score]:
-    """Score 1 if the output is a number from `min` to `max`, within `tolerance` of the reference.
+    """Return a function that scores 1 if the output is a number within all limits, else 0.
 
-    If `min`, `max` and `tolerance` are all missing, the output must equal the reference. Text
-    that contains only a number is a number.
+    `min` and `max` limit the number. `tolerance` (default: 0) limits its difference from the
+    reference. The reference is ignored if only `min` or `max` is configured. Text that contains
+    only a number is read as a number. The returned function raises EvaluatorFailure if the
+    reference is not a number.
     """
     selector = FieldSelector.parse(config)
     low, high = _limit(config, "min"), _limit(config, "max")
@@ -59,7 +63,7 @@ def numeric(config: JsonMapping) -> Callable[[EvaluationInput], Score]:
 
 
 def length(config: JsonMapping) -> Callable[[EvaluationInput], Score]:
-    """Score 1 if the output, as text, has between `min` and `max` characters."""
+    """Return a function that scores 1 if the output text has `min` to `max` characters, else 0."""
     selector, low, high = FieldSelector.parse(config), _limit(config, "min"), _limit(config, "max")
 
     def score(subject: EvaluationInput) -> Score:
@@ -71,7 +75,10 @@ def length(config: JsonMapping) -> Callable[[EvaluationInput], Score]:
 
 
 def latency(config: JsonMapping) -> Callable[[EvaluationInput], Score]:
-    """Score 1 if the output took at most `max` seconds. A cached reply took no time and passes."""
+    """Return a function that scores 1 if the model call took at most `max` seconds, else 0.
+
+    A reply from the cache has no latency and scores 1.
+    """
     high = _limit(config, "max")
 
     def score(subject: EvaluationInput) -> Score:
@@ -83,9 +90,9 @@ def latency(config: JsonMapping) -> Callable[[EvaluationInput], Score]:
 
 
 def cost(config: JsonMapping) -> Callable[[EvaluationInput], Score]:
-    """Score 1 if the output cost at most `max` USD.
+    """Return a function that scores 1 if the output cost at most `max` USD, else 0.
 
-    The score function raises EvaluatorFailure if the price of the model is unknown.
+    The returned function raises EvaluatorFailure if the price of the model is unknown.
     """
     high = _limit(config, "max")
 

@@ -1,7 +1,7 @@
-"""Evaluators that measure how similar the texts of output and reference are, without a model.
+"""Evaluators that compute the text similarity of output and reference. They call no model.
 
-The import of rapidfuzz takes 90 ms, and the import of sacrebleu 400 ms. Therefore both are imported
-when an evaluator that needs them is built.
+The import of rapidfuzz takes 90 ms, and the import of sacrebleu takes 400 ms. Therefore, each
+library is imported only when Loom builds an evaluator that needs the library.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ _WORD = re.compile(r"\w+")
 
 
 def similarity(config: JsonMapping) -> Callable[[EvaluationInput], Score]:
-    """Score the share of common characters: 1 - indel distance / sum of lengths.
+    """Return a function that scores how similar output and reference are, by characters.
 
-    This is `ratio` of rapidfuzz.
+    The score is `1 - indel distance / sum of both lengths`, which is `fuzz.ratio` of rapidfuzz
+    divided by 100. The indel distance is the number of characters to insert or delete.
     """
     from rapidfuzz import fuzz  # noqa: PLC0415 - see the module docstring
 
@@ -32,9 +33,10 @@ def similarity(config: JsonMapping) -> Callable[[EvaluationInput], Score]:
 
 
 def rouge_l(config: JsonMapping) -> Callable[[EvaluationInput], Score]:
-    """Score ROUGE-L: the F1 of the longest common subsequence of words. Case is ignored.
+    """Return a function that scores ROUGE-L. It ignores case.
 
-    Lin, "ROUGE: A Package for Automatic Evaluation of Summaries", 2004, section 3, with beta = 1.
+    ROUGE-L is the F1 score of the longest common subsequence of words. Source: Lin, "ROUGE: A
+    Package for Automatic Evaluation of Summaries", 2004, section 3, with beta = 1.
     """
     from rapidfuzz.distance import LCSseq  # noqa: PLC0415 - see the module docstring
 
@@ -42,7 +44,8 @@ def rouge_l(config: JsonMapping) -> Callable[[EvaluationInput], Score]:
         output_words, reference_words = _words(output), _words(reference)
         if not output_words or not reference_words:
             return float(output == reference)
-        # 2PR / (P + R) with P = common / output_words and R = common / reference_words
+        # This equals F1 = 2PR / (P + R) with the precision P = common words / output words and the
+        # recall R = common words / reference words.
         return (
             2
             * LCSseq.similarity(output_words, reference_words)
@@ -53,10 +56,11 @@ def rouge_l(config: JsonMapping) -> Callable[[EvaluationInput], Score]:
 
 
 def bleu(config: JsonMapping) -> Callable[[EvaluationInput], Score]:
-    """Score sentence BLEU, divided by 100. Short outputs use only the n-gram orders they contain.
+    """Return a function that scores sentence BLEU, divided by 100.
 
-    Tokenization and smoothing are the defaults of sacrebleu (Post, "A Call for Clarity in Reporting
-    BLEU Scores", 2018).
+    An output of fewer than four tokens has no n-grams of the higher orders. Its score uses only the
+    lower orders. Tokenization and smoothing are the defaults of sacrebleu (Post, "A Call for
+    Clarity in Reporting BLEU Scores", 2018).
     """
     from sacrebleu.metrics.bleu import BLEU  # noqa: PLC0415 - see the module docstring
 
@@ -71,10 +75,10 @@ def bleu(config: JsonMapping) -> Callable[[EvaluationInput], Score]:
 
 
 def lexical(config: JsonMapping) -> Callable[[EvaluationInput], Score]:
-    """Score the similarity of the words. Order, case and punctuation are ignored.
+    """Return a function that scores how similar the words are. It ignores order, case, punctuation.
 
-    This function implements `semantic` with `backend: lexical`, which needs no judge. The score
-    does not consider the meaning of the words, so its reason says "lexical similarity".
+    This is `semantic` with `backend: lexical`, which needs no judge. The score does not consider
+    the meaning of the words, so the reason of the score says "lexical similarity".
     """
     from rapidfuzz import fuzz  # noqa: PLC0415 - see the module docstring
     from rapidfuzz.utils import default_process  # noqa: PLC0415 - see the module docstring

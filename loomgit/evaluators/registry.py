@@ -1,4 +1,4 @@
-"""Registry of evaluators: builds and checks an evaluator by its `type` in a pipeline."""
+"""Build and check an evaluator by the `type` that a pipeline or a test gives it."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def build_evaluator(
     """Build the evaluator that `spec` describes. `judge` is the judge model.
 
     If the evaluator is a Python function, its file is imported from the project at `root`. Raises
-    UserError if the evaluator cannot be built because its type is unknown, the file does not
-    contain the function, or the criteria or the judge are missing.
+    UserError if the evaluator cannot be built: for example, if its type is unknown, the file does
+    not contain the function, or the evaluator needs criteria or a judge and has none.
     """
     try:
         return _build(spec, judge, gateway, root)
@@ -50,7 +50,7 @@ def build_evaluator(
 def check_evaluator(
     spec: EvaluatorSpec, *, judge: str | None, gateway: Gateway, root: Path
 ) -> None:
-    """Raise UserError if `build_evaluator` would raise it. Runs no code of the project."""
+    """Raise UserError if the evaluator cannot be built, without running the project's code."""
     if ".py:" not in spec.type:
         build_evaluator(spec, judge=judge, gateway=gateway, root=root)
         return
@@ -94,7 +94,7 @@ def _build_judged(spec: EvaluatorSpec, judge: str | None, gateway: Gateway) -> E
         kind, criteria = "custom_criteria", PRESETS[kind] + added
     if kind == "custom_criteria" and not (criteria or "").strip():
         raise UserError("custom_criteria needs criteria", hint="add `criteria:` to the evaluator")
-    from loomgit.evaluators.arbiter import JudgedEvaluator  # noqa: PLC0415 - it imports pydantic
+    from loomgit.evaluators.arbiter import JudgedEvaluator  # noqa: PLC0415 - a slow import
 
     return JudgedEvaluator(
         kind=kind,
@@ -109,7 +109,7 @@ def _build_judged(spec: EvaluatorSpec, judge: str | None, gateway: Gateway) -> E
 def _read_function(
     spec: EvaluatorSpec, selector: FieldSelector
 ) -> Callable[[EvaluationInput], tuple[str, str | None]]:
-    from loomgit.evaluators.arbiter import combine_readers  # noqa: PLC0415 - it imports pydantic
+    from loomgit.evaluators.arbiter import combine_readers  # noqa: PLC0415 - a slow import
 
     if spec.type == "semantic":
         return _pair_function(selector)

@@ -1,8 +1,8 @@
 """User-defined evaluators: functions in files of the project, and functions of plugins.
 
 The function receives the output and the fields of the record. It returns a score in [0, 1], or a
-score and its reason. The function may be `async`. A function that is not `async` runs on the event
-loop and should not block.
+tuple of a score and a reason. The function may be `async`. A function that is not `async` runs on
+the event loop, so it should return quickly.
 """
 
 from __future__ import annotations
@@ -37,16 +37,17 @@ SIGNATURE = "Loom calls it as function(output, record)"
 
 
 class UserEvaluator:
-    """Scores outputs with a user's function. Converts its exceptions to EvaluatorFailure."""
+    """Scores outputs with a user's function, and converts exceptions to EvaluatorFailure."""
 
     def __init__(self, name: str, function: Callable[..., object]) -> None:
         self._name = name
         self._function = function
 
     async def score(self, subject: EvaluationInput) -> Score:
-        """Call the function with copies, so that it cannot change the rows that the pipeline loads.
+        """Call the user's function with copies of the output and the record.
 
-        Raises EvaluatorFailure if the function raises an exception or returns an invalid score.
+        The copies ensure that the function cannot change the rows that the pipeline loads. Raises
+        EvaluatorFailure if the function raises an exception or returns an invalid score.
         """
         output, record = copy.deepcopy(subject.output), copy.deepcopy(dict(subject.input))
         try:
@@ -73,7 +74,7 @@ class UserEvaluator:
 
 
 def _file_of(function: Callable[..., object]) -> str | None:
-    """Return a function's source file, or None if the callable has none (such as a partial)."""
+    """Return the source file of a function, or None for a callable without source (a partial)."""
     try:
         return inspect.getsourcefile(inspect.unwrap(function))
     except TypeError:
@@ -81,7 +82,7 @@ def _file_of(function: Callable[..., object]) -> str | None:
 
 
 def plugin_names() -> frozenset[str]:
-    """Return the names of installed plugins' evaluators, as pipelines use these names."""
+    """Return the names of the evaluators that installed plugins provide."""
     return frozenset(point.name for point in entry_points(group=ENTRY_POINT_GROUP))
 
 
@@ -104,7 +105,7 @@ def load_function(type_: str, root: Path) -> UserEvaluator:
     """Load the evaluator `path/to/file.py:function` of the project at `root`.
 
     Raises UserError if the file does not exist, is outside the project or cannot be imported, or if
-    it has no function with this name and two arguments.
+    it has no function with this name that takes two arguments.
     """
     path, _, name = type_.rpartition(":")
     file = find_file(path, root)
@@ -118,7 +119,10 @@ def load_function(type_: str, root: Path) -> UserEvaluator:
 
 
 def find_file(path: str, root: Path) -> Path:
-    """Return the file of an evaluator. Raises UserError if the project has no such file."""
+    """Return the absolute path of an evaluator's file. `path` is relative to the project.
+
+    Raises UserError if the file does not exist or is outside the project at `root`.
+    """
     file = (root / path).resolve()
     if not file.is_relative_to(root.resolve()):
         raise UserError(
@@ -131,7 +135,7 @@ def find_file(path: str, root: Path) -> Path:
 
 
 def no_function(path: str, name: str, functions: list[str]) -> UserError:
-    """Return the error for a file that does not define the function that a pipeline needs."""
+    """Return the error for a file without the function `name`. The hint names other functions."""
     available = f"it has: {', '.join(functions)}" if functions else "it has no functions"
     return UserError(
         f"{path} has no function {name}", hint=did_you_mean(name, functions) or available
@@ -156,10 +160,11 @@ def _import(file: Path, path: str, root: Path) -> ModuleType:
 
 @contextmanager
 def _importable(root: Path) -> Iterator[None]:
-    """Make the modules of the project importable inside the block.
+    """Make the modules of the project at `root` importable inside the `with` block.
 
-    One process may judge two revisions of a project, which are in different folders. Therefore,
-    loaded modules that have the same names but other folders are hidden inside the block.
+    One process may evaluate two revisions of a project, whose modules have the same names in
+    different folders. Therefore, loaded modules of the other revision are removed from
+    `sys.modules` inside the block, and restored after it.
     """
     sys.path.insert(0, str(root))
     importlib.invalidate_caches()
@@ -183,29 +188,29 @@ def _top_level_names(root: Path) -> set[str]:
 
 
 def _loaded_modules(packages: set[str]) -> dict[str, ModuleType]:
-    """Return the loaded modules in these top-level packages, by their full names."""
+    """Return the loaded modules of these packages, as a map from full name to module."""
     return {
         name: module for name, module in sys.modules.items() if name.partition(".")[0] in packages
     }
 
 
 def _is_from_other_tree(package: str) -> bool:
-    """Whether the file of a loaded module differs from the file that an import would find."""
+    """Whether a loaded module of the package has a different file than an import would find."""
     return any(_has_other_file(name, module) for name, module in _loaded_modules({package}).items())
 
 
 def _has_other_file(name: str, module: ModuleType) -> bool:
     file: str | None = getattr(module, "__file__", None)
     spec = _find_spec(name)
-    if spec is None:  # a submodule that this tree lacks, or a top-level module without a file
+    if spec is None:  # an import finds no module; only a submodule can be from the other revision
         return file is not None and "." in name
-    if file is None or spec.origin is None:  # a namespace package, without `__init__.py`
+    if file is None or spec.origin is None:  # a namespace package, which has no `__init__.py`
         return file != spec.origin
     return os.path.realpath(file) != os.path.realpath(spec.origin)
 
 
 def _find_spec(name: str) -> ModuleSpec | None:
-    """Return the spec of the module that an import would find. Ignores loaded modules."""
+    """Return the spec of the module that an import would find, or None. Ignores loaded modules."""
     parent = name.rpartition(".")[0]
     if not parent:
         return PathFinder.find_spec(name)
@@ -221,7 +226,7 @@ def _check_signature(name: str, function: Callable[..., object]) -> None:
     except TypeError as error:
         raise UserError(f"{name}: {error}", hint=SIGNATURE) from error
     except ValueError:
-        return  # a function in C may have no signature; a wrong one causes an error at the call
+        return  # a C function may have no signature; wrong parameters cause an error at the call
 
 
 def describe(error: BaseException) -> str:

@@ -16,6 +16,7 @@ GOOD = {
     "after an exception": (
         "try:\n    import nowhere\nexcept ImportError:\n    def score(a, b):\n        return 1.0\n"
     ),
+    "in a match": "match 1:\n    case 1:\n        def score(a, b):\n            return 1.0\n",
     "assigned": "score = lambda output, record: 1.0\n",
     "assigned in a tuple": "score, other = (lambda a, b: 1.0), 2\n",
     "imported": "from beside import score\n",
