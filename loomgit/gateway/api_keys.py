@@ -1,4 +1,4 @@
-"""Finds the API keys and addresses of providers in the environment, and checks their form."""
+"""Finds the providers' API keys and server addresses in the environment, and checks their form."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from loomgit.errors import UserError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# The environment variables of each provider. The first is the one in the provider's documentation.
-# litellm knows the variables of more providers, but takes seconds to import.
+# The environment variables that may contain a provider's key. The first one is the variable in the
+# provider's documentation. litellm knows more providers, but its import takes seconds.
 VARIABLES = {
     "openai": ("OPENAI_API_KEY",),
     "anthropic": ("ANTHROPIC_API_KEY",),
@@ -31,9 +31,10 @@ KEYLESS_PROVIDERS = frozenset(("ollama", "ollama_chat"))
 
 
 def find_key(provider: str, environment: Mapping[str, str]) -> tuple[str | None, str]:
-    """Return the provider's key and the name of its variable.
+    """Return the provider's key, and the name of the variable that contains it.
 
-    If the environment contains no key, return None and the variable in which users usually set it.
+    If no variable contains a key, return None and the variable in which users usually set the key.
+    Raises UserError if the key is malformed.
     """
     names = key_variables(provider)
     name = next((name for name in names if environment.get(name, "").strip()), names[0])
@@ -41,26 +42,33 @@ def find_key(provider: str, environment: Mapping[str, str]) -> tuple[str | None,
 
 
 def needs_key(provider: str) -> bool:
-    """Return whether the provider is known to require a key from `VARIABLES`."""
+    """Return whether the provider is known to require a key.
+
+    The result is False for a provider that `VARIABLES` does not contain.
+    """
     return provider in VARIABLES and provider not in KEYLESS_PROVIDERS
 
 
 def key_variables(provider: str) -> tuple[str, ...]:
-    """Return the names of the variables that may contain the provider's key. At least one."""
+    """Return the names of the variables that may contain the provider's key (at least one name)."""
     return VARIABLES.get(provider, (f"{provider.upper()}_API_KEY",))
 
 
 def find_address(provider: str, environment: Mapping[str, str]) -> tuple[str, str]:
-    """Return the provider's address and the name of its variable, or "" and "" if none is set."""
+    """Return the address of the provider's server, and the name of its variable.
+
+    Both are "" if no variable is set. Raises UserError if the address is malformed.
+    """
     names = (f"{provider.upper()}_BASE_URL", f"{provider.upper()}_API_BASE")
     name = next((name for name in names if environment.get(name, "").strip()), "")
     return (read_address(environment[name], name) if name else ""), name
 
 
 def read_key(text: str, place: str) -> str | None:
-    """Return the key without surrounding whitespace, or None if no other text remains.
+    """Return the key without surrounding whitespace, or None if the text is blank.
 
-    Raises UserError if an HTTP header cannot carry the key. The message does not show the key.
+    `place` is the source of the key, for error messages. Raises UserError if the key contains a
+    character that an HTTP header cannot carry. The message does not show the key.
     """
     key = text.strip()
     remember(key)
@@ -76,7 +84,8 @@ def read_key(text: str, place: str) -> str | None:
 def read_address(text: str, place: str) -> str:
     """Return the address of a server without surrounding whitespace.
 
-    Raises UserError if the address has no scheme, or has a user, a password or a query. The message
+    `place` is the source of the address, for error messages. Raises UserError if the text is not an
+    HTTP address, or if the address contains a user, a password, a query or a fragment. The message
     does not show the address.
     """
     address = text.strip()

@@ -1,4 +1,7 @@
-"""Gateway that adds the charge for each call to the open bills. It wraps the lanes directly."""
+"""Gateway that adds the charge for each model call to all open bills.
+
+It wraps the lanes, which are the gateways that call models.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +18,16 @@ if TYPE_CHECKING:
 
 
 class BillingGateway:
-    """Passes calls on and adds the charges for them to the open bills, even if a call fails."""
+    """Passes calls on, and adds the charge for each call to all open bills.
+
+    A failed call also adds a charge if the provider charged it or may have charged it.
+    """
 
     def __init__(self, inner: Gateway) -> None:
         self._inner = inner
 
     async def complete(self, request: Request) -> Completion:
-        """Return the reply. Raises the ModelError with which the call failed."""
+        """Return the reply. If the call fails, its ModelError is raised."""
         purpose = request.purpose
         mark_sent()
         try:
@@ -33,7 +39,7 @@ class BillingGateway:
                 charge(Charge(purpose, Usage(), error.cost))
             raise
         except LoomError:
-            raise  # no request was sent
+            raise  # the error occurred before the request was sent
         except BaseException:
             charge(Charge(purpose, Usage(), 0.0, answered=False))
             raise

@@ -1,7 +1,7 @@
-"""Budgets: each call reserves its maximum cost before it is made.
+"""Budgets: before each call, the maximum cost of the call is reserved.
 
-One `Budget` covers one invocation: all gateways, event loops and threads reserve from this budget.
-If the budget's account is shared, several processes reserve from it.
+One `Budget` covers one invocation of Loom. All gateways, event loops and threads of the invocation
+reserve from this budget. If the budget has a shared account, other processes reserve from it too.
 """
 
 from __future__ import annotations
@@ -26,29 +26,29 @@ if TYPE_CHECKING:
     from loomgit.domain.ports import Gateway
 
 TOLERANCE = 1e-9  # USD: allows for rounding errors in sums
-NEGLIGIBLE = 1e-12  # USD: a smaller reservation counts as 0
+NEGLIGIBLE = 1e-12  # USD: a smaller sum of reservations is treated as 0
 POLL = 0.02  # seconds between two attempts to reserve while other processes hold reservations
-# Maximum tokens of a reply if neither the request nor the model has a limit.
+# Maximum number of tokens in a reply if neither the request nor the model has a limit.
 DEFAULT_MAX_TOKENS = 4096
 HINT = "raise the budget, or set transform.max_tokens: each call reserves its maximum cost"
 
 
 class PriceList(Protocol):
-    """Knows the prices of tokens and the maximum lengths of replies."""
+    """Provides the prices of tokens and the maximum lengths of replies."""
 
     def unit_price(
         self, model: str, served: str | None = None, *, prompt_tokens: int = 0
     ) -> UnitPrice | None:
-        """Return the price of one token, or None if the price is unknown."""
+        """Return the model's price per token, or None if the price is unknown."""
         ...
 
     def max_output_tokens(self, model: str) -> int | None:
-        """Return the maximum tokens of one reply, or None if the maximum is unknown."""
+        """Return the maximum number of tokens in one reply, or None if it is unknown."""
         ...
 
 
 class Account(Protocol):
-    """Stores the sums of a budget, in USD. All methods are atomic."""
+    """Stores the amount spent and the amount reserved, in USD. All methods are atomic."""
 
     @property
     def shared(self) -> bool:
@@ -56,19 +56,19 @@ class Account(Protocol):
         ...
 
     def reserve(self, amount: float, limit: float) -> tuple[float, float] | None:
-        """Reserve an amount and return None.
+        """Reserve `amount` and return None.
 
-        If the reservation would exceed the limit, reserve nothing, and return the amount that is
-        spent and the amount that is reserved.
+        If the total of spent and reserved amounts would exceed `limit`, reserve nothing. Instead,
+        return the amount spent and the amount reserved.
         """
         ...
 
     def settle(self, reserved: float, cost: float) -> None:
-        """End a reservation, and add the cost of the call to the amount spent."""
+        """End the reservation of `reserved` USD, and add `cost` to the amount spent."""
         ...
 
     def sums(self) -> tuple[float, float]:
-        """Return the amount that is spent and the amount that is reserved."""
+        """Return the amount spent and the amount reserved."""
         ...
 
 
@@ -106,10 +106,10 @@ class LocalAccount:
 class Budget:
     """The amount in USD that all gateways of an invocation may spend together.
 
-    `spent` is the amount that is paid. `reserved` is the amount that is set aside for calls in
-    flight. `unanswered` is the part of `spent` that was booked for calls without a reply. `refused`
-    counts the calls that the budget prevented. Raises UserError if the limit is negative or not a
-    number.
+    `spent` is the amount already paid. `reserved` is the amount set aside for calls in flight.
+    `unanswered` is the part of `spent` that was booked for calls without a reply. `refused` is the
+    number of calls that did not fit into the budget. Raises UserError if the limit is negative or
+    not a number.
     """
 
     def __init__(self, limit: float, account: Account | None = None) -> None:
@@ -124,12 +124,12 @@ class Budget:
 
     @property
     def spent(self) -> float:
-        """The amount that is paid, in USD."""
+        """The amount already paid, in USD."""
         return self._account.sums()[0]
 
     @property
     def reserved(self) -> float:
-        """The amount that is set aside for calls in flight, in USD."""
+        """The amount set aside for calls in flight, in USD."""
         return self._account.sums()[1]
 
     @property
@@ -138,14 +138,16 @@ class Budget:
         return max(0.0, self.limit - sum(self._account.sums()))
 
     async def reserve(self, amount: float, model: str, *, least: float | None = None) -> float:
-        """Reserve an amount and return it. Waits as long as calls in flight may release enough.
+        """Reserve `amount` USD for a call, and return the reserved amount.
 
-        If no call is in flight and the budget cannot cover the amount, reserves the rest of the
-        budget if the rest is at least `least`. Otherwise raises BudgetExceeded.
+        If the budget cannot cover the amount, wait until calls in flight release enough. If no call
+        is in flight, reserve the rest of the budget instead, but only if the rest is at least
+        `least`. Otherwise raise BudgetExceeded.
         """
         while True:
             settled = asyncio.get_running_loop().create_future()
-            with self._lock:  # before the attempt, because any later settlement must wake this call
+            # Register before the attempt: any settlement after the attempt must wake this call.
+            with self._lock:
                 self._waiting.add(settled)
             try:
                 sums = self._account.reserve(amount, self.limit)
@@ -166,7 +168,10 @@ class Budget:
                     self._waiting.discard(settled)
 
     def settle(self, reserved: float, cost: float, *, answered: bool = True) -> None:
-        """End a reservation, and add the cost of the call to the amount spent."""
+        """End the reservation of `reserved` USD, and add `cost` to the amount spent.
+
+        `answered` is false if the call was sent but received no reply.
+        """
         self._account.settle(reserved, cost)
         with self._lock:
             self.unanswered += 0.0 if answered else cost
@@ -200,7 +205,10 @@ _current_call: ContextVar[_Sent | None] = ContextVar("_current_call", default=No
 
 
 def mark_sent() -> None:
-    """Record that the call of this task is sent. From now on, the provider may charge for it."""
+    """Record that the current task sends its call now.
+
+    From now on, the provider may charge for the call.
+    """
     call = _current_call.get()
     if call is not None:
         call.sent = True
@@ -209,9 +217,10 @@ def mark_sent() -> None:
 class _ObservedCosts(Struct):
     """Observations from the calls to one model.
 
-    `known` is True if any call was observed. `ratio` is the highest number of tokens per byte of
-    input. `output` is the length of the longest reply in tokens. `factor` is the actual cost
-    divided by the expected cost. `probe` is the lock that the first call holds.
+    `price` is the listed price of the model. `known` is true after the first observed call; until
+    then, `probe` lets only one call run at a time. `ratio` is the highest ratio of counted input
+    tokens to the computed upper bound, at least 1. `output` is the length of the longest reply in
+    tokens. `factor` corrects the expected cost if a call costs more than expected, at least 1.
     """
 
     price: UnitPrice
@@ -225,17 +234,18 @@ class _ObservedCosts(Struct):
 class BudgetGateway:
     """Makes a call only if its maximum cost fits into the budget.
 
-    The maximum cost is the cost of the input (a token has at least one byte) plus the cost of the
-    longest possible reply. The length of this reply is `max_tokens`, else the model's own limit. It
-    is never less than the longest observed reply. If both limits are missing, the gateway limits
-    the reply to `DEFAULT_MAX_TOKENS` tokens, or to the number of tokens that the rest of the budget
-    can pay for. The first call to a model runs alone, so that later estimates use its observed
-    cost.
+    The maximum cost is the cost of the input plus the cost of the longest possible reply. The
+    number of input tokens is at most the number of bytes. The longest reply has `max_tokens` tokens
+    (from the request, otherwise from the model's settings or its entry in the price list). If a
+    longer reply was observed, its length is used instead. If no limit is known, the gateway limits
+    the reply to `DEFAULT_MAX_TOKENS` tokens, or to fewer tokens if the rest of the budget cannot
+    pay for so many. The first call to a model runs alone, so that later estimates can use its
+    observed cost.
 
-    The gateways for retries and for the cache wrap this gateway. Therefore each attempt makes its
-    own reservation, and a cached reply reserves nothing. If a reply has no token counts, or if a
-    call was sent and got no reply, the whole reservation is booked as spent. Therefore a small part
-    of a budget may remain unused.
+    The retry gateway and the cache gateway wrap this gateway. Therefore each attempt makes its own
+    reservation, and a cached reply reserves nothing. If a reply has no token counts, or if a call
+    was sent and got no reply, the whole reservation is booked as spent. The recorded sum may thus
+    exceed the real cost, and a small part of the budget may remain unused.
     """
 
     def __init__(self, inner: Gateway, budget: Budget, prices: PriceList) -> None:
@@ -245,8 +255,12 @@ class BudgetGateway:
         self._observed: dict[str, _ObservedCosts] = {}
 
     async def complete(self, request: Request) -> Completion:
-        """Return the reply. Raises BudgetExceeded if the call might cost too much, and Rejected if
-        the reply was cut off at the assumed limit."""
+        """Return the reply.
+
+        Raises BudgetExceeded if the call could exceed the budget. If the gateway limited the length
+        of the reply and the reply was cut off there, raises Rejected (at `DEFAULT_MAX_TOKENS`) or
+        BudgetExceeded (at a smaller limit).
+        """
         observed = self._observed.get(request.model) or self._costs_of(request.model)
         if observed.price.input == observed.price.output == 0:
             return await self._inner.complete(request)
@@ -261,7 +275,10 @@ class BudgetGateway:
         await self._inner.close()
 
     def check(self, model: str) -> None:
-        """Raise UserError if the model's price is unknown, because its costs cannot be counted."""
+        """Raise UserError if the price of the model is unknown.
+
+        A budget cannot limit costs that are unknown.
+        """
         self._costs_of(model)
 
     def _costs_of(self, model: str) -> _ObservedCosts:
@@ -298,7 +315,7 @@ class BudgetGateway:
     async def _make_call(
         self, request: Request, observed: _ObservedCosts, max_input: int, reserved: float
     ) -> Completion:
-        """Make the call, and book the cost of the call."""
+        """Make the call, then replace the reservation with the cost of the call."""
         cost, answered = 0.0, True
         call = _Sent()
         token = _current_call.set(call)
@@ -312,7 +329,7 @@ class BudgetGateway:
             cost = reserved if error.cost is None else error.cost
             raise
         except LoomError:
-            raise  # no request was sent
+            raise  # the error occurred before the request was sent
         except BaseException:  # the call was cancelled
             answered = not call.sent
             cost = reserved if call.sent else 0.0
@@ -331,7 +348,7 @@ class BudgetGateway:
         observed.ratio = max(observed.ratio, used.input / max_input)
         observed.output = max(observed.output, used.output)
         expected = self._max_cost(model, observed, max_input, 0)
-        if (completion.cost or 0.0) > expected > 0:  # the served model has another price
+        if (completion.cost or 0.0) > expected > 0:  # the served model costs more
             observed.factor *= (completion.cost or 0.0) / expected
 
     def _max_cost(
@@ -344,8 +361,9 @@ class BudgetGateway:
     ) -> float:
         """Return the maximum cost of a call in USD.
 
-        The assumed length of the reply is the larger of `limit` and `output`, in tokens. If
-        `output` is None, the length of the longest observed reply replaces `output`.
+        `max_input` is the upper bound of the input tokens. The assumed length of the reply is the
+        larger of `limit` and `output`, in tokens. If `output` is None, the length of the longest
+        observed reply is used for `output`.
         """
         tokens = ceil(max_input * observed.ratio)
         used = Usage(tokens, max(limit, observed.output if output is None else output))

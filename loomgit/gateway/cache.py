@@ -1,4 +1,4 @@
-"""Gateway that returns stored replies, and makes one call for equal concurrent requests."""
+"""Gateway that returns stored replies, and makes one call for equal requests at the same time."""
 
 from __future__ import annotations
 
@@ -22,14 +22,17 @@ POLL = 0.02  # seconds between two checks for the reply of another process
 
 
 class CacheGateway:
-    """Returns stored replies, and makes one call for equal concurrent requests.
+    """Returns stored replies, and makes one call for equal requests at the same time.
 
-    `rules` define for each purpose whether, and for how long, a reply is reused. If `locks` are
-    given, one process makes the call, and the other processes wait for the reply. If `refresh` is
-    True, only replies that this gateway stored are reused. A request that waits for another
-    request's call counts as a hit, and fails if the call fails. A `fresh` request always makes a
-    call and replaces the stored reply. Calls to the embedded model bypass the cache, because they
-    are as fast as the cache, cost nothing, and must not evict replies that were paid for.
+    `rules` maps a purpose (`transform`, `evaluate`) to its rule: whether stored replies are reused,
+    and for how many seconds. If `locks` is given, only one process makes a call for equal requests,
+    and the other processes wait for the stored reply. If `refresh` is true, only replies that this
+    gateway stored itself are reused.
+
+    A request that waits for the call of an equal request gets the reply as a cache hit. If the call
+    fails, the waiting request fails too. A `fresh` request ignores the stored reply, and the new
+    reply replaces it. Calls to the embedded model bypass the cache: they are as fast as the cache
+    and cost nothing, and their replies must not evict replies that were paid for.
     """
 
     def __init__(
@@ -65,7 +68,10 @@ class CacheGateway:
         return await self._flights.join(key, get_reply)
 
     async def _find_or_call(self, key: bytes, request: Request, ttl: float | None) -> Completion:
-        """Make the call. If another process makes the call already, wait for the reply."""
+        """Make the call and return its reply.
+
+        If another process already makes an equal call, wait for the reply of that call instead.
+        """
         locks = self._locks
         if locks is None:
             return await self._call(key, request)
@@ -75,7 +81,7 @@ class CacheGateway:
                 stored = self._store.find(key, ttl=ttl)
                 if stored is not None:
                     return stored
-        except OSError:  # the folder cannot be written: the store warns about this too
+        except OSError:  # the lock file cannot be created; the store warns about its folder
             return await self._call(key, request)
         try:
             # Another process may have stored the reply before this process acquired the lock.

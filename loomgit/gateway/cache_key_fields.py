@@ -1,4 +1,4 @@
-"""Cache keys from chosen fields of a record, as a pipeline's `cache.key_fields` define them."""
+"""Builds the part of a cache key that a pipeline defines with `cache.key_fields`."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ if TYPE_CHECKING:
 
     from loomgit.domain.values import JsonMapping
 
-# Every cache key contains these fields, even if the pipeline does not list them.
+# `key_fields` may contain these names, but they have no effect: every cache key contains the model
+# and the version of the prompt.
 ALWAYS = ("model", "prompt_version")
 
 
 class CacheKeyFields:
-    """Replaces a rendered prompt in the cache key with the inputs of the rendering.
+    """Returns a text that replaces the rendered prompt in the cache key.
 
-    The inputs are the chosen fields of the record, the blob ids of the prompt and of the context
-    files (by name), and the variables from `--vars`. `warn` receives a message about the first
-    record that lacks a chosen field.
+    The text contains the inputs of the prompt: the chosen fields of the record, the Git blob ids of
+    the prompt file and of the context files (by name), and the variables from `--vars`. `warn`
+    receives a message about the first record that lacks a chosen field.
     """
 
     def __init__(
@@ -43,7 +44,7 @@ class CacheKeyFields:
     def __call__(self, row: JsonMapping) -> str | None:
         """Return the text for `Request.stand_in`.
 
-        Return None if the record lacks a chosen field, because the reply must not be cached.
+        Return None if the record lacks a chosen field. The reply must then not be cached.
         """
         missing = [name for name in self._fields if name not in row]
         if not missing:

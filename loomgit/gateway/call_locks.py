@@ -1,4 +1,4 @@
-"""Locks between processes: one process makes a call, and the others wait for its reply."""
+"""Locks across processes: one process makes a call, and the others wait for its reply."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ _locked: set[tuple[str, bytes]] = set()
 
 
 class CallLocks:
-    """Locks keys. The lock of a key is a byte of one file, locked with fcntl.
+    """Locks the keys of requests across processes.
 
+    The lock of a key is an fcntl lock on one byte of a file; a hash of the key decides which byte.
     The operating system releases the locks of a process when the process ends or crashes. A lock
     also excludes other threads and gateways of the same process. On Windows, a lock does not
     exclude other processes.
@@ -42,7 +43,7 @@ class CallLocks:
             return True
 
     def release(self, key: bytes) -> None:
-        """Release a key. Does nothing if this process has not locked it."""
+        """Release the lock of a key. Does nothing if this process does not hold the lock."""
         with _guard:
             if (self._path, key) in _locked:
                 _locked.remove((self._path, key))
@@ -61,9 +62,9 @@ class CallLocks:
 
 @cache
 def _open(path: str) -> int:
-    """Return the descriptor of the file.
+    """Open the lock file and return its descriptor.
 
-    The file stays open, because closing a descriptor releases all locks of the process.
+    The file stays open. If it were closed, the process would lose all its locks on the file.
     """
     os.makedirs(os.path.dirname(path), exist_ok=True)  # noqa: PTH103, PTH120 - the path is a str
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)

@@ -1,4 +1,7 @@
-"""Cassettes: files with recorded replies as lines of JSON, which Git tracks and people review."""
+"""Cassettes: files with recorded replies, one JSON object per line.
+
+Git tracks the files, so that people can review changes to the replies.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,10 @@ REPAIR_HINT = "restore the file from Git, or delete the line and record the repl
 
 
 class CassetteEntry(Struct, frozen=True):
-    """One recorded reply and its `request`. `origin` is a hash of the prompt and the context."""
+    """One recorded reply and its `request`.
+
+    `key` is a hash of the request. `origin` is a hash of the prompt and the context.
+    """
 
     key: str
     origin: str
@@ -37,7 +43,10 @@ class CassetteEntry(Struct, frozen=True):
     reply: Completion
 
     def line(self) -> bytes:
-        """Return the entry as a line of the file. The reply comes first, to make reviews easy."""
+        """Return the entry as a line of the file.
+
+        The reply comes before the long request, which makes reviews easier.
+        """
         fields = {
             "key": self.key,
             "reply": render(self.reply),
@@ -48,9 +57,11 @@ class CassetteEntry(Struct, frozen=True):
 
 
 class Cassette:
-    """The entries of one file, by key. Entries in `elsewhere` are replayed too, but never saved.
+    """The recorded replies of one file.
 
-    Raises ProblemsFound with all damaged lines. A damaged line never counts as a missing entry.
+    `shown` is the path of the file in messages. `entries` maps keys to entries. The entries in
+    `elsewhere`, also by key, are replayed too, but never saved in this file. Raises ProblemsFound
+    with all damaged lines, because Loom must not treat a damaged line as a missing entry.
     """
 
     def __init__(
@@ -62,16 +73,17 @@ class Cassette:
         self.elsewhere = elsewhere or {}
 
     def save(self, changed: Iterable[CassetteEntry]) -> None:
-        """Write `changed` into the file, and keep entries that other processes wrote meanwhile.
+        """Write the entries in `changed` to the file, and keep all other entries of the file.
 
-        The file is complete at every moment. Raises WorldError if it cannot be written.
+        Other processes may have added entries in the meantime. A reader never sees an incomplete
+        file. Raises WorldError if the file cannot be written.
         """
         new_entries = {entry.key: entry for entry in changed}
         if new_entries:
             self.entries = self._rewrite(lambda current: {**current, **new_entries})
 
     def remove(self, keys: Iterable[str]) -> None:
-        """Remove entries from the file. Raises WorldError if the file cannot be written."""
+        """Remove entries from the file by key. Raises WorldError if the file cannot be written."""
         removed = set(keys)
         if removed:
             self.entries = self._rewrite(
@@ -83,7 +95,7 @@ class Cassette:
     ) -> dict[str, CassetteEntry]:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            # .loom/.gitignore excludes files with such names.
+            # `.loom/.gitignore` excludes this name: it starts with a dot and ends with `.tmp`.
             lock = self.path.with_name(f".{self.path.name}.lock.tmp")
             with FileLock(lock):
                 entries = change(load_entries(self.path, self.shown))
@@ -94,7 +106,7 @@ class Cassette:
 
 
 def load_entries(path: Path, shown: str) -> dict[str, CassetteEntry]:
-    """Return the entries of the file. The result is empty if the file does not exist.
+    """Return the entries of the file by key. The result is empty if the file does not exist.
 
     Raises ProblemsFound with all damaged lines, or UserError if the file cannot be read.
     """
@@ -108,7 +120,10 @@ def load_entries(path: Path, shown: str) -> dict[str, CassetteEntry]:
 
 
 def parse_entries(content: bytes, shown: str) -> dict[str, CassetteEntry]:
-    """Parse the content of a file. Raises ProblemsFound with all damaged lines."""
+    """Return the entries in the content of a cassette, by key.
+
+    `shown` is the path in messages. Raises ProblemsFound with all damaged lines.
+    """
     entries: dict[str, CassetteEntry] = {}
     problems = []
     for number, line in enumerate(content.splitlines(), 1):
@@ -128,7 +143,10 @@ def parse_entries(content: bytes, shown: str) -> dict[str, CassetteEntry]:
 
 
 def save_entries(path: Path, entries: Mapping[str, CassetteEntry]) -> None:
-    """Write the entries to the file, sorted by key, in one atomic step. Raises OSError."""
+    """Write the entries to the file, sorted by key, in one atomic step.
+
+    Raises OSError if the file cannot be written.
+    """
     with NamedTemporaryFile(
         dir=path.parent, prefix=f".{path.name}.", suffix=".tmp", delete=False
     ) as temporary:
@@ -145,9 +163,10 @@ def save_entries(path: Path, entries: Mapping[str, CassetteEntry]) -> None:
 
 
 def parse_entry(line: bytes) -> CassetteEntry:
-    """Parse an entry from a line. Raises ValueError if the line is damaged or was edited by hand.
+    """Return the entry in a line of a cassette.
 
-    An edit is detected because the key is the hash of the request.
+    Raises ValueError if the line is damaged, or if a person edited the key or the request. Such an
+    edit is detected because the key is the hash of the request.
     """
     value: Json = orjson.loads(line)
     match value:
@@ -159,7 +178,10 @@ def parse_entry(line: bytes) -> CassetteEntry:
 
 
 def hash_request(request: JsonObject) -> str:
-    """Return the key of a described request (`reply_codec.describe`), in hex."""
+    """Return the key of a request in hex.
+
+    `request` is the result of `reply_codec.describe`.
+    """
     return hashlib.sha256(canonical({"format": FORMAT, **request})).hexdigest()
 
 
@@ -169,5 +191,8 @@ def cassette_path(pipeline: str) -> str:
 
 
 def hash_origin(prompt: str, context: Mapping[str, str]) -> str:
-    """Return the `origin` of an entry: a hash of the blob ids of the prompt and the context."""
+    """Return the `origin` of an entry: a hash of the inputs of the prompt.
+
+    The inputs are the Git blob ids of the prompt file and of the context files (by name).
+    """
     return digest([prompt, sorted(context.items())])[:16]

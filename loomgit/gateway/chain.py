@@ -1,8 +1,8 @@
 """Builds the gateways of one run: fallback, cassette, cache, retry, budget, rate limit, lane.
 
-Each gateway wraps the next one. A lane is a gateway that calls models. The retry gateway
-wraps the budget, because each attempt may be charged. The cache wraps the budget too, because a
-cached reply costs nothing.
+Each gateway wraps the next one in this list. A lane is a gateway that calls models. The retry
+gateway wraps the budget gateway, because the provider may charge for each attempt. The cache
+gateway wraps the budget gateway too, because a cached reply costs nothing.
 """
 
 from __future__ import annotations
@@ -46,7 +46,11 @@ if TYPE_CHECKING:
 
 
 class Lanes(Struct, frozen=True):
-    """Opens the lanes to all models. Contains the models' settings, secrets and prices."""
+    """Opens the lanes, which are the gateways that call models.
+
+    `models` maps the names of models to their settings. `reveal` returns the value of a secret in
+    the settings. `environment` contains the environment variables.
+    """
 
     models: Mapping[str, ModelSettings]
     reveal: Callable[[Secret], str]
@@ -58,11 +62,11 @@ class Lanes(Struct, frozen=True):
         return Prices(self.models)
 
     def check(self, model: str) -> None:
-        """Raise Denied or UserError if a call to the model cannot succeed, for example because its
-        key is missing.
+        """Raise Denied or UserError if a call to the model cannot succeed.
 
-        If the lane uses litellm, only keys of the providers in `api_keys.VARIABLES` are checked.
-        litellm knows the variables of other providers, but is not loaded here.
+        An example is a missing key. For models that are called through litellm, only the keys of
+        the providers in `api_keys.VARIABLES` are checked. litellm knows the variables of other
+        providers, but is not imported here, because the import takes seconds.
         """
         settings = self.models.get(model)
         lane = choose_lane(model, settings)
@@ -88,7 +92,7 @@ class Lanes(Struct, frozen=True):
             raise missing_key(model, variable)
 
     def open(self) -> RoutingGateway:
-        """Return a gateway that opens each lane at its first use."""
+        """Return a gateway that opens each lane when a request first needs the lane."""
         prices = self.prices
 
         def embedded() -> Gateway:
@@ -112,7 +116,10 @@ class Lanes(Struct, frozen=True):
 
 
 class Recording(Struct, frozen=True):
-    """A cassette in use. `origin` is stored in the entries of this run (`cassette.hash_origin`)."""
+    """The cassette of a run, and the mode in which the run uses it.
+
+    New entries of this run contain `origin`, which is the result of `cassette.hash_origin`.
+    """
 
     cassette: Cassette
     mode: Replay
@@ -120,13 +127,16 @@ class Recording(Struct, frozen=True):
 
 
 class Chain(Struct, frozen=True):
-    """A complete gateway. If the run has a budget, `budget` counts the amount that is spent."""
+    """The complete gateway of a run.
+
+    `outermost` wraps all other gateways. `budget` is None if the run has no budget.
+    """
 
     outermost: Gateway
     budget: Budget | None = None
 
     async def complete(self, request: Request) -> Completion:
-        """Return a recorded, stored or new reply."""
+        """Return a reply: from the cassette, from the cache, or from a new call."""
         return await self.outermost.complete(request)
 
     async def close(self) -> None:
@@ -148,14 +158,17 @@ def build(
     models: Sequence[str] = (),
     outage: float | None = None,
 ) -> Chain:
-    """Build a chain of the given parts, in their fixed order.
+    """Build a chain from the given parts. Their order is fixed.
 
-    If `concurrency` is None, the number of concurrent calls adapts to the provider. `rules` define
-    for which purposes `store` is used. `claims` (in one test session) or `locks` (between all
-    processes) let several processes share one call. `models` are the models of the run. The circuit
-    of a model opens after `outage` seconds of failed attempts. If `outage` is None, the chain has
-    no circuit breaker, and each call retries on its own. Raises UserError if a budget is given and
-    the price of a model is unknown.
+    If `concurrency` is None, the number of concurrent calls adapts to the provider. `rules` maps
+    each purpose (`transform`, `evaluate`) to its rule for `store`. Several processes share one call
+    through `claims` (in one test session) or `locks` (all processes); `claims` has priority.
+    `models` are the models of the run. If a budget is given, raises UserError if the price of one
+    of these models is unknown.
+
+    If `outage` is given, the chain has a circuit breaker: after `outage` seconds of failed
+    attempts, all calls to the model fail at once. If `outage` is None, each call retries on its
+    own.
     """
     gateway: Gateway = FirstCallsGateway(BillingGateway(lanes.open()))
     breaker = None if outage is None else CircuitBreaker(outage)

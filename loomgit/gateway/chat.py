@@ -1,4 +1,4 @@
-"""Requests and replies of OpenAI's chat API, as HTTP transfers them."""
+"""Converts requests to the JSON of OpenAI's chat API, and the JSON of replies to values."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from loomgit.gateway.endpoints import ChatEndpoint
 
 
-UNKNOWN_ERROR = 500  # the status of an error without a status
+UNKNOWN_ERROR = 500  # the assumed HTTP status of an error that has no status
 
 
 class Payload(Struct, frozen=True):
-    """The JSON object in the body of a reply."""
+    """The JSON object in the body of an HTTP reply."""
 
     body: JsonObject
 
@@ -44,11 +44,11 @@ class ChatReply(Struct, frozen=True):
 
 
 def render(request: Request, endpoint: ChatEndpoint) -> bytes:
-    """Return the JSON of the request.
+    """Return the request as JSON for the body of an HTTP request.
 
-    Raises UserError if `params` contain a reserved name. If the model does not accept the
-    temperature, the temperature is omitted from the request of a judge; for other requests, raises
-    Rejected.
+    Raises UserError if `params` contain a reserved name. Some models accept only temperature 1. If
+    a request sets another temperature for such a model, a judge's request (purpose `evaluate`)
+    omits the temperature, and any other request raises Rejected.
     """
     fields: dict[str, Any] = render_body(
         request,
@@ -66,10 +66,11 @@ def render(request: Request, endpoint: ChatEndpoint) -> bytes:
 
 
 def read_body(content: bytes) -> Payload | None:
-    """Parse the JSON object of a body, or return None if the body contains no JSON object.
+    """Return the JSON object in the body of a reply, or None if the body contains no JSON object.
 
-    Accepts a byte order mark, values that JSON does not allow (infinities, unpaired surrogates),
-    and the event streams of servers that always stream.
+    Accepts a byte order mark, and values that JSON does not allow (infinities, unpaired
+    surrogates). Also accepts an event stream, because some servers always stream; the events are
+    joined into one object.
     """
     content = content.removeprefix(codecs.BOM_UTF8).strip()
     try:
@@ -86,7 +87,7 @@ def read_body(content: bytes) -> Payload | None:
 
 
 def parse(payload: Payload) -> ChatReply | None:
-    """Return the reply in a body, or None if the body has no choices."""
+    """Return the reply in the body, or None if the body has no choices."""
     choices = payload.body.get("choices")
     if not isinstance(choices, list) or not choices:
         return None
@@ -103,16 +104,20 @@ def parse(payload: Payload) -> ChatReply | None:
 
 
 def read_counts(payload: Payload | None) -> tuple[str, Usage]:
-    """Return the served model ("" if the server does not return its name) and the token counts."""
+    """Return the name of the served model, and the token counts.
+
+    The name is "" if the server does not return it.
+    """
     body = {} if payload is None else payload.body
     served = body.get("model")
     return served if isinstance(served, str) else "", _usage(_object(body.get("usage")))
 
 
 def find_error(payload: Payload) -> tuple[int, str] | None:
-    """Return the status and the text of an error in a reply, or None if the reply has no error.
+    """Return the HTTP status and the text of an error in a body, or None if the body has no error.
 
-    Some proxies send an error with status 200. The error is in the reply itself or in its choice.
+    Some proxies send an error with HTTP status 200. The error is then in the body itself, in its
+    first choice, or in the message of this choice.
     """
     body = payload.body
     choices = body.get("choices")
@@ -143,7 +148,7 @@ def _plain(error: Json) -> str:
 
 
 def _join_events(text: str) -> Payload | None:
-    """Join the events of a stream into one reply."""
+    """Join the events of a stream into one reply, or return None if this is impossible."""
     parts: list[str] = []
     body: JsonObject = {}
     ending: Json = None
@@ -169,11 +174,14 @@ def _join_events(text: str) -> Payload | None:
 
 
 def _text(choice: JsonObject) -> tuple[str, Ending]:
-    """Return the text (or the arguments of a tool call, or a refusal's text) and the ending."""
+    """Return the text of a choice, and its ending.
+
+    If the choice has no text, return the arguments of its tool call or the text of its refusal.
+    """
     message = _object(choice.get("message"))
     ending = ENDINGS.get(str(choice.get("finish_reason")), "")
     content = message.get("content")
-    if isinstance(content, list):  # a list of parts; parts with reasoning have no text
+    if isinstance(content, list):  # a list of parts; a part with reasoning has no `text`
         content = "".join(str(_object(part).get("text", "")) for part in content)
     if isinstance(content, str) and content:
         return content, ending
@@ -187,9 +195,9 @@ def _text(choice: JsonObject) -> tuple[str, Ending]:
 
 
 def _usage(usage: JsonObject) -> Usage:
-    """Return the tokens that the provider counted.
+    """Return the token counts of the provider.
 
-    All counts are 0 if the provider counted no tokens or reported a negative count.
+    All counts are 0 if the provider returned no counts or a negative count.
     """
     details = _object(usage.get("prompt_tokens_details"))
     counts = [

@@ -1,6 +1,6 @@
-"""Circuit breaker for unavailable models: once open, all waiting calls fail immediately.
+"""Circuit breaker for unavailable models: once it is open, all calls to the model fail at once.
 
-Without a circuit breaker, each call would repeat its attempts for half a minute.
+If there were no circuit breaker, each call would repeat its attempts for half a minute.
 """
 
 from __future__ import annotations
@@ -23,18 +23,19 @@ if TYPE_CHECKING:
 
 PATIENCE = 10.0  # seconds of failed attempts before the circuit opens
 FAILURE_THRESHOLD = (
-    ATTEMPTS  # failures in a row before the circuit opens; a single failed call has as many
+    ATTEMPTS  # failed attempts in a row before the circuit opens; equal to the attempts of one call
 )
 BUSY_AFTER = 1.0  # seconds; if a call is pending for longer, the model is probably processing it
 
 
 class _Circuit(Struct):
-    """The state of one model.
+    """The state of the circuit of one model.
 
-    `pending` maps the numbers of attempts in flight to their start times. `answered` is True if the
-    model ever answered. `failures` is the number of failed attempts since the model's last answer.
-    `since` is the start time of the first of these attempts. `reason` is set once the circuit is
-    open.
+    `opened` is completed when the circuit opens, and `reason` is then the last error. `pending`
+    maps the numbers of attempts in flight to their start times. `answered` is true if the model has
+    ever answered. `failures` is the number of failed attempts since the model's last answer.
+    `since` is the start time of the first of these attempts, or the time of the last answer if that
+    is later.
     """
 
     opened: asyncio.Future[None]
@@ -51,14 +52,16 @@ class _Circuit(Struct):
 
 
 class CircuitBreaker:
-    """Opens the circuit of a model that has failed for too long.
+    """Opens the circuit of a model that has been unavailable for too long.
 
-    The circuit of a model opens if three conditions are met: 8 consecutive attempts ended in an
-    outage (no connection, 5xx); these failures lasted at least `patience` seconds; and no call is
-    pending for a second or more, because the model may be processing such a call. If the model
-    answered before, `patience` is at least 10 seconds, because the model may recover. Any answer,
-    including a refusal, resets the count. An open circuit never closes. The object belongs to one
-    event loop.
+    A circuit opens if three conditions are met:
+    - At least 8 consecutive attempts ended in an outage (no connection, status 5xx).
+    - These failures lasted at least `patience` seconds, or at least 10 seconds if the model has
+      answered before, because it may recover.
+    - No call has been pending for a second or more, because the model may be processing the call.
+
+    Any answer, including a refusal, resets the number of failures. An open circuit never closes.
+    The object belongs to one event loop.
     """
 
     def __init__(
@@ -70,7 +73,7 @@ class CircuitBreaker:
         self._numbers = count()
 
     def line(self, model: str) -> _Circuit:
-        """Return the circuit of a model."""
+        """Return the circuit of a model. The first call for a model creates the circuit."""
         circuit = self._circuits.get(model)
         if circuit is None:
             circuit = _Circuit(asyncio.get_running_loop().create_future())
@@ -93,7 +96,10 @@ class CircuitBreaker:
         circuit.failures, circuit.since = 0, self._clock()
 
     def failed(self, circuit: _Circuit, began: float, reason: Unavailable) -> None:
-        """Record that an attempt that started at the time `began` ended in an outage."""
+        """Record an attempt that ended in an outage. This may open the circuit.
+
+        `began` is the start time of the attempt, and `reason` is its error.
+        """
         now = self._clock()
         if circuit.failures == 0:
             circuit.since = max(circuit.since, began)
@@ -111,14 +117,17 @@ class CircuitBreaker:
 
 
 class OutageDetector:
-    """Reports the result of each attempt to `outages`. The retry gateway wraps this gateway."""
+    """Reports the result of each attempt to the circuit breaker `outages`.
+
+    The retry gateway wraps this gateway, so each retry is reported separately.
+    """
 
     def __init__(self, inner: Gateway, outages: CircuitBreaker) -> None:
         self._inner = inner
         self._breaker = outages
 
     async def complete(self, request: Request) -> Completion:
-        """Return the reply. Raises the ModelError with which the call failed."""
+        """Return the reply. If the call fails, its ModelError is raised."""
         circuit = self._breaker.line(request.model)
         number = self._breaker.begin(circuit)
         try:
@@ -141,10 +150,10 @@ class OutageDetector:
 
 
 class CircuitBreakerGateway:
-    """Raises Unavailable, with the reason of the last attempt, once the circuit of a model is open.
+    """Raises Unavailable for all calls to a model once the circuit of the model is open.
 
-    The error ends calls that wait for their next attempt or for the rate limit, and all later
-    calls.
+    Calls that wait for their next attempt or for the rate limit fail too. The message comes from
+    the error that opened the circuit.
     """
 
     def __init__(self, inner: Gateway, outages: CircuitBreaker) -> None:

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 
 class SizedRequest(Struct, frozen=True):
-    """A request that was not sent.
+    """A request that a dry run recorded instead of sending it.
 
-    `tokens` is the estimated number of tokens. `key` is the cache key, or None if the cache cannot
-    answer the request.
+    `tokens` is the estimated number of tokens in the request. `key` is the cache key, or None if
+    the cache does not apply to the request.
     """
 
     request: Request
@@ -34,10 +34,10 @@ class SizedRequest(Struct, frozen=True):
 
 
 class DryRunGateway:
-    """Returns made-up replies from `reply`, and records the requests in `probed`.
+    """Returns made-up replies, which `reply` creates, and records the requests in `probed`.
 
-    `rules` define for which purposes replies are cached. Requests to repair a reply are not
-    recorded, because they concern a made-up reply.
+    `rules` maps each purpose (`transform`, `evaluate`) to its cache rule. A request that asks the
+    model to repair a reply is not recorded, because the repaired reply would be a made-up one.
     """
 
     def __init__(self, rules: Mapping[Purpose, CacheRule], reply: Callable[[Request], str]) -> None:
@@ -60,11 +60,11 @@ class DryRunGateway:
 
 
 def find_stored_keys(path: Path, keys: Mapping[bytes, float]) -> frozenset[bytes]:
-    """Return the keys for which the store at `path` contains a reply that is recent enough.
+    """Return the keys with a recent enough reply in the store at `path`.
 
-    `keys` maps each key to the earliest accepted creation time of the reply, in seconds since the
-    epoch. This function does not record that a reply was used. If the store is unreadable, the
-    result is empty.
+    `keys` maps each key to the earliest accepted creation time of its reply, in seconds since the
+    epoch. The function does not update the times at which replies were last used. If the store is
+    unreadable, the result is empty.
     """
     stored: set[bytes] = set()
     if not path.exists():

@@ -1,4 +1,4 @@
-"""The model `embedded/icl`: a small learner that uses only its prompt. It is no language model."""
+"""The model `embedded/icl`: a small classifier that learns from its prompt. It is not an LLM."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
     Word: TypeAlias = tuple[str, int, int, float, int]
 
-SIMILARITY = 0.2  # weight of the similarity to the examples, relative to a cue word
-NEITHER = 0.25  # initial score of the label for "neither", in cue words
-CERTAINTY = 2.0  # score -> log odds; calibrates the confidence to the share of correct answers
+SIMILARITY = 0.2  # weight of the similarity to the examples; the weight of a cue word is 1
+NEITHER = 0.25  # initial score of the label for "neither"; a cue word adds 1
+CERTAINTY = 2.0  # factor from score to log odds; makes the confidence match the accuracy
 TOKEN = re.compile(r"[^\W\d_]{1,6}|\d{1,3}|[^\w\s]|_")
 WORD = re.compile(r"\w+(?:['’]\w+)*|[^\w\s]")  # noqa: RUF001 - people type both apostrophes
 NEGATOR = re.compile(r"no|not|never|none|nobody|nothing|nor|cannot|without|hardly|\w*n\Wt")
@@ -58,7 +58,10 @@ SOURCE = re.compile(r"(?im)^[ \t#*-]*(?:\[([^\]\n]+)\]:?|source:[ \t]*(\S.*))")
 
 
 def _words(text: str) -> list[Word]:
-    """Return each word's stem, start, end, weight, and the start of its negator (-1 if none)."""
+    """Return a tuple for each word: its stem, start, end and weight, and the start of its negator.
+
+    The start of the negator is -1 if no negator applies to the word.
+    """
     words: list[Word] = []
     weight, negated, reach, since = 1.0, -1, 0, 0
     for match in WORD.finditer(text):
@@ -66,7 +69,7 @@ def _words(text: str) -> list[Word]:
         if word in ".,;:!?()":
             negated, since = -1, len(words) if word in ".!?" else since
             continue
-        if word in ("but", "however"):  # the words after this word weigh more
+        if word in ("but", "however"):  # halves the weight of the words before it
             negated, since = -1, max(since - 12 * (since == len(words)), len(words) - 40, 0)
             words[since:] = [(s, a, b, w * 0.5, n) for s, a, b, w, n in words[since:]]
         words.append((STEM.sub("", word), *match.span(), weight, negated))
@@ -96,9 +99,10 @@ def _plain(text: str) -> str:
 
 
 def _statements(text: str, labels: Sequence[str]) -> Iterator[tuple[int, str, str]]:
-    """Yield the statements about labels: the label's index, the kind and the text of a statement.
+    """Yield (label, type, statement) for each statement about a label.
 
-    The kind is "cue", "example" or "" (a definition).
+    `label` is the index of the label. The type is "cue" (a cue word), "example" or "" (a
+    definition).
     """
     names = {_plain(label): index for index, label in enumerate(labels)}
     label_names = "|".join(re.escape(name).replace(r"\ ", "[ _-]") for name in names)
@@ -133,7 +137,7 @@ def _statements(text: str, labels: Sequence[str]) -> Iterator[tuple[int, str, st
 
 
 class _TaughtField:
-    """A prompt's statements about the labels of one field, weighted once for many inputs."""
+    """The classifier for one output field, built once from a prompt and used for many inputs."""
 
     def __init__(self, labels: Sequence[str], *texts: str) -> None:
         self.labels, self.rest = labels, -1  # `rest`: the label for inputs that fit no other label
@@ -142,7 +146,7 @@ class _TaughtField:
         statements = (list(_statements(text, labels)) for text in texts)
         for label, part, statement in next(filter(None, statements), []):
             words = _words(statement)
-            if part == "cue":  # a cue that belongs to two labels is no evidence
+            if part == "cue":  # a cue word of two labels supports neither of them
                 phrase = " ".join(word[0] for word in words)
                 self.cues[phrase] = label if self.cues.get(phrase, label) == label else -1
             elif not part and re.search(r"(?i)\b(neither|otherwise|default|none of)\b", statement):
@@ -159,7 +163,7 @@ class _TaughtField:
             self.odds[f] = [SIMILARITY * (log - sum(logs) / len(logs)) for log in logs]
 
     def choose(self, text: str, temperature: float, seed: str) -> tuple[str, float, str]:
-        """Return the label for `text`, its probability, and the words that support this label."""
+        """Return the label for `text`, its probability, and the words that support the label."""
         words, cues, unmatched, place = _words(text), [], [], 0
         while place < len(words):
             size = min(5, len(words) - place)  # the longest cue has five words
@@ -184,7 +188,7 @@ class _TaughtField:
         pick = chances.index(1.0)
         if temperature > 0:
             weights = [chance ** (1 / temperature) for chance in chances]
-            pick = Random(seed).choices(range(len(chances)), weights)[0]  # noqa: S311 - not secret
+            pick = Random(seed).choices(range(len(chances)), weights)[0]  # noqa: S311 - no secret
         quoted = [f'"{phrase}"' for label, _, phrase in cues if label == pick][:3]
         reason = f"{self.labels[pick]}: {', '.join(quoted) or 'likest to its examples'}"
         return self.labels[pick], chances[pick] / math.fsum(chances), reason
@@ -205,7 +209,10 @@ def _fields(schema: Json) -> JsonObject:
 
 
 def _labels(schema: Json, *texts: str) -> dict[str, list[str]]:
-    """Return the labels by field: from enums, or from a list after `one of: …` in a text."""
+    """Return the labels of each output field.
+
+    They come from the enums of the schema, or from a list after `one of:` in a text.
+    """
     parts = [(n, part) for n, part in _fields(schema).items() if isinstance(part, dict)]
     enums = [(name, part["enum"]) for name, part in parts if "enum" in part]
     by_field = {n: [str(label) for label in enum] for n, enum in enums if isinstance(enum, list)}
@@ -218,16 +225,17 @@ def _labels(schema: Json, *texts: str) -> dict[str, list[str]]:
 
 
 def _overlap(first: str, second: str) -> float:
-    """Return the overlap coefficient (Szymkiewicz-Simpson) of two texts' words."""
+    """Return the overlap coefficient (Szymkiewicz-Simpson) of the words of two texts."""
     a, b = ({word[0] for word in _words(text)}.difference(STOP_WORDS) for text in (first, second))
     return len(a & b) / (min(len(a), len(b)) or 1)
 
 
 def _split(messages: Sequence[Message]) -> tuple[str, str, str]:
-    """Return the text before the input, the input, and the text after it.
+    """Return the text before the input, the input, and the text after the input.
 
-    The input starts at the first marker, such as `Input:`, that no answer follows. Markers in the
-    task section have priority.
+    The input starts after the first marker, such as `Input:`. A marker whose input already has an
+    answer (a solved example) is skipped. Markers in the task section have priority. If a prompt has
+    no marker, the last message is the input.
     """
     texts = ["\n" + message.content for message in messages]
     for place in reversed(range(len(texts))):
@@ -243,11 +251,11 @@ def _split(messages: Sequence[Message]) -> tuple[str, str, str]:
     return "\n".join(texts[:-1]), texts[-1], ""
 
 
-@lru_cache(maxsize=64)  # the fixed part of a prompt is parsed once for all its inputs
+@lru_cache(maxsize=64)  # parses the fixed part of a prompt once for all inputs
 class _TaughtPrompt:
-    """The content of a prompt without its input.
+    """The classifiers and the form of the reply that a prompt defines, except for its input.
 
-    The text before the input has priority, because authors of inputs cannot write there.
+    Definitions before the input have priority, because authors of inputs cannot write there.
     """
 
     def __init__(self, before: str, after: str, schema: bytes) -> None:
@@ -262,7 +270,7 @@ class _TaughtPrompt:
         self.tokens = len(TOKEN.findall(before)) + len(TOKEN.findall(after))
 
     def answer(self, text: str, temperature: float, seed: str) -> str:
-        """Return the reply to one input: JSON if the prompt defines a form, else plain text."""
+        """Return the reply to one input: JSON if the prompt defines fields, else plain text."""
         chosen = {n: field.choose(text, temperature, seed + n) for n, field in self.fields.items()}
         labels: JsonObject = {name: label for name, (label, _, _) in chosen.items()}
         confidence = min((chance for _, chance, _ in chosen.values()), default=1.0)
@@ -297,7 +305,10 @@ def _fill(schema: Json, name: str, labels: JsonObject, roles: JsonObject) -> Jso
 
 
 class EmbeddedGateway(Struct, frozen=True):
-    """Answers from the prompt alone. Equal requests get equal answers. `price` is in USD."""
+    """Answers requests with the embedded model, which reads only the prompt.
+
+    Equal requests get equal answers. `price` returns the cost of a call in USD, or None.
+    """
 
     price: Callable[[Usage], float | None] = lambda _: 0.0
     clock: Callable[[], float] = time.perf_counter

@@ -1,6 +1,7 @@
-"""Resolves a model of the direct lane, which calls OpenAI's chat API without litellm.
+"""Finds the server of a model that Loom calls over OpenAI's chat API, without litellm.
 
-The result contains the address, the name and the key of the model, and the features of its API.
+The result contains the address, the model's name on the server, the key, and the features of the
+API. These models use the lane `direct` (a lane is a gateway that calls models).
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ if TYPE_CHECKING:
     from loomgit.domain.settings import ModelSettings, Secret
 
 CHAT_PATH = "/chat/completions"
-# Providers for which `lane: direct` needs no base_url. Their default lane is litellm, except for
-# OpenAI's own models.
+# Providers for which the setting `lane: direct` needs no base_url. If `lane` is not set, only the
+# models of OpenAI use this lane; the models of the other providers are called through litellm.
 ADDRESSES = {
     OPENAI: "https://api.openai.com/v1",
     "groq": "https://api.groq.com/openai/v1",
@@ -48,12 +49,17 @@ ADDRESSES = {
     "cerebras": "https://api.cerebras.ai/v1",
     "ollama": "http://127.0.0.1:11434/v1",
 }
-# Headers that OpenAI's own clients send if these environment variables are set.
+# Environment variables, and the headers in which OpenAI's own clients send their values.
 ACCOUNT_HEADERS = {"OPENAI_ORGANIZATION": "OpenAI-Organization", "OPENAI_PROJECT": "OpenAI-Project"}
 
 
 class ChatEndpoint(Struct, frozen=True):
-    """A resolved model. `name` is its name on the server. `asked` is data for error messages."""
+    """The server of a model, and the features of the model.
+
+    `name` is the model's name on the server. `native_schema` is true if the provider can force
+    replies to match a JSON Schema. `temperature` is true if the model accepts temperatures other
+    than 1. `max_tokens` is the configured limit of a reply. `asked` is data for error messages.
+    """
 
     url: str
     name: str
@@ -74,8 +80,8 @@ def resolve(
 ) -> ChatEndpoint:
     """Return the endpoint of `model`.
 
-    Raises Denied if the key of the model is missing. Raises UserError if its address is unknown, or
-    if its settings name a variable that is not set.
+    Raises Denied if the key of the model is missing. Raises UserError if the address is unknown or
+    malformed, or if the settings refer to an environment variable that is not set.
     """
     known, name = split_provider(model)
     provider = known or OPENAI  # most servers with OpenAI's API use OpenAI's variables
@@ -111,7 +117,7 @@ def _base_url(
     reveal: Callable[[Secret], str],
     environment: Mapping[str, str],
 ) -> tuple[str, bool]:
-    """Return the address, and whether the user configured the address."""
+    """Return the address of the server, and whether the user configured the address."""
     if settings is not None and settings.base_url is not None:
         place = f"{settings.base_url.place}: base_url of {model}"
         return read_address(reveal(settings.base_url), place), True
@@ -136,7 +142,10 @@ def _key(
     *,
     own_server: bool,
 ) -> tuple[str | None, str]:
-    """Return the key, and a description of its source for error messages."""
+    """Return the key, and the source of the key for error messages.
+
+    Raises Denied if the key is required and missing.
+    """
     if settings is not None and settings.api_key is not None:
         place = f"{settings.api_key.place}: api_key of {model}"
         return read_key(reveal(settings.api_key), place), settings.api_key.source

@@ -18,15 +18,16 @@ if TYPE_CHECKING:
 
 
 class FallbackGateway:
-    """Calls the model, then its substitutes from `instead` in order, until one of them replies.
+    """Calls a model, then its substitutes in order, until one of them answers.
 
-    After an error or a refusal, the next model is called. After Denied (no key, no quota, no
-    budget), no other model is called, because a person must fix the cause. The returned reply
-    includes the cost of earlier refusals. A judge has no substitute, because scores of two judges
-    cannot be compared. `Completion.model` names the model that answered.
+    `instead` maps a model to its substitutes. After an error or a refusal, the next model is
+    called. After Denied (no key, no quota, no budget), no other model is called, because a person
+    must fix the cause. The returned reply includes the cost of earlier refusals. A judge has no
+    substitute, because scores of different judges cannot be compared. `Completion.model` names the
+    model that answered.
 
-    If no model answers, the last refusal is returned. If no model refused either, the last error is
-    raised. The message of this error starts with the message of the first error.
+    If no model answers, the last refusal is returned. If there was no refusal, the last error is
+    raised, and its message starts with the message of the first error.
     """
 
     def __init__(self, inner: Gateway, instead: Mapping[str, Sequence[str]]) -> None:
@@ -34,7 +35,7 @@ class FallbackGateway:
         self._instead = instead
 
     async def complete(self, request: Request) -> Completion:
-        """Return the first reply that is not a refusal."""
+        """Return the first reply that is not a refusal, or the last refusal."""
         substitutes = self._instead.get(request.model, ()) if request.purpose == "transform" else ()
         if not substitutes:
             return await self._inner.complete(request)
@@ -61,7 +62,7 @@ class FallbackGateway:
 
 
 def _add_costs(earlier: Sequence[Completion], reply: Completion) -> Completion:
-    """Add the usage, cost and latency of the earlier replies to the reply, and return it."""
+    """Return `reply` with the usage, cost and latency of the earlier replies added."""
     if not earlier:
         return reply
     spent = CallTotals()
@@ -79,9 +80,9 @@ def _add_costs(earlier: Sequence[Completion], reply: Completion) -> Completion:
 
 
 def _combine(failed: Sequence[ModelError]) -> ModelError:
-    """Return the last error with the messages of the first and the last error.
+    """Return a copy of the last error, with the messages of the first and the last error.
 
-    The result is a PromptRejected only if all errors are of this type.
+    If the last error is a PromptRejected and another error is not, the result is a Rejected.
     """
     last = copy(failed[-1])  # equal requests in flight share the error, so change only a copy
     last.message = f"{failed[0].message}; fallback: {last.message}"

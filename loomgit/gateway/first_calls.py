@@ -1,4 +1,4 @@
-"""Gateway that finds out whether a model is unavailable or only a single request is rejected."""
+"""Gateway that distinguishes a model that is not served from a single rejected request."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ if TYPE_CHECKING:
 
 
 class _Model:
-    """The first calls to one model: whether any call was answered, and how many are in flight."""
+    """The first calls to one model.
+
+    `answered` is true if a call got a reply. `open` is the number of calls in flight. `settled` is
+    set when a call gets a reply or when no call is in flight.
+    """
 
     def __init__(self) -> None:
         self.answered = False
@@ -26,11 +30,11 @@ class _Model:
 
 
 class FirstCallsGateway:
-    """Turns NotServed into Rejected once the model has answered another request.
+    """Raises Rejected instead of NotServed if the model has answered another request.
 
-    A call that failed with NotServed waits for the other calls in flight. If one of the other calls
-    is answered, only the failed request is at fault. If none is answered, the provider does not
-    serve the model.
+    If a first call fails with NotServed, the gateway waits for the other calls in flight. If
+    another call gets a reply, only the failed request is at fault. If no call gets a reply, the
+    provider does not serve the model.
     """
 
     def __init__(self, inner: Gateway) -> None:
@@ -38,14 +42,17 @@ class FirstCallsGateway:
         self._models: dict[str, _Model] = {}
 
     async def complete(self, request: Request) -> Completion:
-        """Return the reply. If the model answers other calls, Rejected replaces NotServed."""
+        """Return the reply.
+
+        Raises Rejected instead of NotServed if the model answers another call.
+        """
         model = self._models.setdefault(request.model, _Model())
         if model.answered:
             try:
                 return await self._inner.complete(request)
             except NotServed as error:
                 raise _rejected(error) from error
-        if model.settled.is_set():  # all earlier calls failed, so this call counts as a first call
+        if model.settled.is_set():  # all earlier calls failed; wait for new first calls
             model.settled = asyncio.Event()
         model.open += 1
         try:

@@ -1,7 +1,7 @@
 """The gateway that calls providers through litellm. Only this module imports litellm.
 
 litellm is imported at the first call, because the import takes seconds. By default, the import also
-reads `.env` and fetches a price list.
+reads `.env` and downloads a price list; `load_litellm` prevents both.
 """
 
 from __future__ import annotations
@@ -46,10 +46,11 @@ if TYPE_CHECKING:
     from loomgit.gateway.wire import Response
 
 PLACEHOLDER_KEY = (
-    "none"  # for a user's server that needs no key, because clients refuse to send an empty key
+    "none"  # for a user's server that needs no key: the clients do not accept an empty key
 )
-# Ollama's older API takes a prompt instead of messages, and so bypasses the model's own template.
-# Ollama accepts a schema for every model. litellm would call a local server to find this out.
+# Replacements for providers of litellm. `ollama` is Ollama's older API: it takes a prompt, not
+# messages, and so bypasses the model's own template. All models of Ollama accept a schema. This
+# module does not ask litellm about schemas, because litellm would call a local server.
 _CHATS = {"ollama": "ollama_chat"}
 # Errors that litellm's HTTP clients raise if a connection was never established.
 _NOT_SENT = ("ConnectError", "ConnectTimeout", "ClientConnectorError", "ConnectionTimeoutError")
@@ -58,7 +59,7 @@ _loaded: list[ModuleType] = []
 
 
 class Pricing(Protocol):
-    """Knows the cost of a call to a model."""
+    """Calculates the cost of a call to a model."""
 
     def cost(self, model: str, served: str, usage: Usage) -> float | None:
         """Return the cost in USD, or None if no price is known."""
@@ -66,7 +67,7 @@ class Pricing(Protocol):
 
 
 class _Target(Struct, frozen=True):
-    """A resolved model: its endpoint for litellm, and the data for error messages."""
+    """A model's endpoint for litellm, and the data for error messages."""
 
     endpoint: Endpoint
     asked: CallTarget
@@ -77,8 +78,8 @@ class LiteLlmGateway:
 
     The retry gateway wraps this gateway, so this gateway does not retry.
 
-    `reveal` returns the value of a configured secret at the moment of use. `environment` contains
-    the providers' usual variables (`OPENAI_API_KEY`).
+    `reveal` returns the value of a secret in the settings; it is called at the first call to the
+    model. `environment` contains the providers' usual variables, such as `OPENAI_API_KEY`.
     """
 
     def __init__(
@@ -103,8 +104,8 @@ class LiteLlmGateway:
         """Return the provider's reply.
 
         Raises RateLimited, Unavailable, Rejected or Denied. Denied is also raised if no provider
-        has the model, because no call can succeed. If a refusal arrives as a reply, it is returned
-        with its cost.
+        has the model, because no call can succeed. If the model refuses in a normal reply, this
+        reply is returned with its cost.
         """
         litellm = await _litellm()
         if request.model not in self._targets:
@@ -187,9 +188,8 @@ class LiteLlmGateway:
     ) -> tuple[str | None, str]:
         """Return the key in the provider's usual variable, and the name of the variable.
 
-        If the key is missing, litellm still sends the call, and reports status 500. Therefore this
-        method checks first whether a key is set. If the provider uses other credentials (a profile,
-        a login), the key is None.
+        Raises Denied if the key is missing, because litellm would send the call and report status
+        500. If the provider uses other credentials (a profile, a login), the key is None.
         """
         provider = name.partition("/")[0]
         key, variable = find_key(provider, self._environment)
@@ -210,20 +210,24 @@ class LiteLlmGateway:
         return None, variable
 
     def _refusal(self, error: Exception) -> Refusal:
-        # `status_code` is more exact than the type: APIError stands for 402, 403, 413 and 529.
+        # `status_code` is more exact than the type of the error: APIError is raised for 402, 403,
+        # 413 and 529.
         headers = getattr(error, "litellm_response_headers", None)
         body = getattr(error, "body", None)
         code = body.get("code") if isinstance(body, dict) else None
         return Refusal(
             status=getattr(error, "status_code", None),
-            text=f"{error} {code}" if code else str(error),  # the text may lack the code
+            text=f"{error} {code}" if code else str(error),  # the text may not contain the code
             retry_after=(read_wait(headers, self._wall_clock()) if headers else None)
             or read_delay(str(error)),
         )
 
 
 def _was_sent(error: BaseException) -> bool:
-    """Return whether the failed call was sent and got no reply. It may have been charged."""
+    """Return whether a failed call was sent but received no reply.
+
+    The provider may have charged such a call.
+    """
     status = getattr(error, "status_code", None)
     no_reply = (
         type(error).__name__ in ("Timeout", "APIConnectionError") or status in GATEWAY_TIMEOUTS
@@ -237,7 +241,10 @@ def _was_sent(error: BaseException) -> bool:
 
 
 def load_litellm() -> ModuleType:
-    """Import litellm without output and without network access. The first call takes seconds."""
+    """Import litellm and return the module. The first call takes seconds.
+
+    The import prints nothing and does not use the network.
+    """
     if not _loaded:
         litellm = import_quietly("litellm", _LOGGERS)
         for switch in ("suppress_debug_info", "disable_hf_tokenizer_download"):

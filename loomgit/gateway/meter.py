@@ -1,4 +1,4 @@
-"""Gateway that counts the calls, tokens and costs of each model at each stage."""
+"""Gateway that counts the calls, tokens and costs of each model in each stage."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STAGES = ("transform", "evaluate")
 
 
 class MeterGateway:
-    """Passes calls on, and counts the calls and replies."""
+    """Passes calls on, and counts the calls, tokens and costs by stage and model."""
 
     def __init__(self, inner: Gateway) -> None:
         self._inner = inner
@@ -69,7 +69,10 @@ class MeterGateway:
 
     @property
     def models(self) -> tuple[ModelCost, ...]:
-        """The counts so far: first transform, then evaluate; each sorted by name."""
+        """The counts so far, one entry for each stage, requested model and served model.
+
+        The entries for transform come before the entries for evaluate; each part is sorted by name.
+        """
         return tuple(
             self._counts[name].model_cost(*name)
             for name in sorted(self._counts, key=lambda n: (n[0] != "transform", n))
@@ -87,12 +90,12 @@ class _Count(Struct):
     saved: float | None = 0.0
 
     def add(self, completion: Completion | None, bill: Bill) -> None:
-        """Count a reply (None if the call failed), and add the calls that `bill` contains."""
+        """Add a reply (None if the call failed), and the charges in `bill`."""
         if completion is not None and completion.cached:
             self.hits += 1
             known = self.saved is not None and completion.saved is not None
             self.saved = (self.saved or 0.0) + (completion.saved or 0.0) if known else None
-        elif completion is not None and not bill.calls:  # the inner gateway adds no charges
+        elif completion is not None and not bill.calls:  # the inner gateway does not bill its calls
             bill.add(Charge("transform", completion.usage, completion.cost))
         self.calls += bill.calls
         self.input += bill.usage.input

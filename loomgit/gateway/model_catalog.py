@@ -1,4 +1,4 @@
-"""litellm's table of models, read as data because importing litellm takes seconds."""
+"""Reads litellm's table of models from a file, because importing litellm takes seconds."""
 
 from __future__ import annotations
 
@@ -20,12 +20,17 @@ PROVIDERS = "provider_endpoints_support_backup.json"
 OPENAI = "openai"
 _SNAPSHOT = re.compile(r"-\d{4}-\d{2}-\d{2}$")
 _TAKES_EVERY_SCHEMA = {"predibase", "fireworks_ai", "lm_studio", "nebius", "databricks"}
-# Reasoning models: they accept only temperature 1, and `max_tokens` has another name.
+# OpenAI's reasoning models. They accept only temperature 1, and they need `max_completion_tokens`
+# instead of `max_tokens`.
 _REASONING = re.compile(r"(?:ft:)?(?:o\d|gpt-(?!5-chat)(?:[5-9]|\d\d))")
 
 
 def find_entry(model: str, served: str) -> Mapping[str, Json]:
-    """Return the entry of the served model, else of the requested model, else an empty mapping."""
+    """Return the entry of the served model in litellm's table.
+
+    If the table has no such entry, return the entry of the requested model. If both are missing,
+    return an empty mapping.
+    """
     table = _table()
     for name in _names(model, served, table):
         if name in table:
@@ -34,10 +39,11 @@ def find_entry(model: str, served: str) -> Mapping[str, Json]:
 
 
 def split_provider(model: str) -> tuple[str, str]:
-    """Return the provider ("" if it is unknown) and the model's name without the provider.
+    """Return the provider, and the model's name without the provider.
 
-    The provider of `groq/llama3` is groq. If a name contains no provider, the table defines its
-    provider. A new snapshot of a listed model (`gpt-4o-2031-01-01`) has the provider of this model.
+    The provider of `groq/llama3` is groq. If the name contains no provider, litellm's table
+    supplies it. A snapshot that the table does not list (`gpt-4o-2031-01-01`) has the provider of
+    the listed model (`gpt-4o`). The provider is "" if it is unknown.
     """
     prefix, slash, bare = model.partition("/")
     if slash and prefix in _providers():
@@ -50,12 +56,12 @@ def split_provider(model: str) -> tuple[str, str]:
 
 
 def speaks_chat(model: str) -> bool:
-    """Return whether the model uses OpenAI's chat API. Some models use other APIs of OpenAI."""
+    """Return whether the model uses OpenAI's chat API. Some models of OpenAI use other APIs."""
     return find_entry(model, model).get("mode", "chat") == "chat"
 
 
 def takes_schema(provider: str, name: str) -> bool:
-    """Return whether the provider natively supports replies that match a JSON Schema."""
+    """Return whether the provider can force the model's replies to match a JSON Schema."""
     if provider in _TAKES_EVERY_SCHEMA:
         return True
     return find_entry(f"{provider}/{name}", name).get("supports_response_schema") is True
@@ -76,10 +82,10 @@ def takes_temperature(name: str) -> bool:
 
 
 def _names(model: str, served: str, table: Mapping[str, Mapping[str, Json]]) -> Iterator[str]:
-    """Yield the keys of the table to look up.
+    """Yield the keys to look up in the table, in this order.
 
-    If a name contains no provider, its entry is used only if the entry has the same provider,
-    because a local server may use any name for its model.
+    A key may be a name without its provider. Such a key is used only if its entry has the provider
+    of `model`, because a local server may use any name for its model.
     """
     prefix, slash, bare = model.partition("/")
     provider = prefix if slash else str(table.get(model, {}).get("litellm_provider", ""))

@@ -1,6 +1,6 @@
 """The gateway that calls endpoints with OpenAI's chat API over HTTP.
 
-It uses aiohttp directly, because a call then has a tenth of the overhead of a client library.
+It uses aiohttp directly, because a client library has ten times the overhead for each call.
 """
 
 from __future__ import annotations
@@ -37,14 +37,15 @@ if TYPE_CHECKING:
     from loomgit.domain.settings import ModelSettings, Secret
     from loomgit.gateway.litellm_lane import Pricing
 
-DNS_SECONDS = 300
+DNS_SECONDS = 300  # lifetime of a cached DNS answer
 
 
 def find_proxy(scheme: str, proxies: Mapping[str, str]) -> str | None:
-    """Return the proxy for a scheme, from `HTTP_PROXY`, `HTTPS_PROXY` or `ALL_PROXY`, or None.
+    """Return the address of the proxy for a scheme (`http` or `https`), or None.
 
-    A proxy address without a scheme is an HTTP proxy. Raises UserError for an unsupported kind of
-    proxy.
+    `proxies` maps schemes to addresses, from `HTTP_PROXY`, `HTTPS_PROXY` and `ALL_PROXY`. An
+    address without a scheme is an HTTP proxy. Raises UserError if the address of the proxy has a
+    scheme other than `http` or `https`.
     """
     proxy = (proxies.get(scheme) or proxies.get("all") or "").strip()
     if not proxy:
@@ -59,7 +60,7 @@ def find_proxy(scheme: str, proxies: Mapping[str, str]) -> str | None:
 
 
 class _Connection:
-    """A model's endpoint and the arguments for aiohttp, which are built once."""
+    """The endpoint of a model, and the arguments for aiohttp, which are built only once."""
 
     __slots__ = ("endpoint", "headers", "proxy", "timeout", "url")
 
@@ -72,7 +73,8 @@ class _Connection:
         self.timeout = http.ClientTimeout(
             total=None, sock_connect=min(CONNECT_TIMEOUT, wait), sock_read=wait
         )
-        # `trust_env` finds the same proxy, but reads the environment and ~/.netrc at every call.
+        # aiohttp's `trust_env` finds the same proxy, but reads the environment and ~/.netrc at
+        # every call.
         self.proxy = None if proxy_bypass(url.host) else find_proxy(url.scheme, getproxies())
 
 
@@ -81,9 +83,9 @@ class OpenAiHttpGateway:
 
     The retry gateway wraps this gateway, so this gateway does not retry.
 
-    `reveal` returns the value of a configured secret at the moment of use. `environment` contains
-    the usual variables (`OPENAI_API_KEY`). The connections belong to the event loop of the first
-    call. Close the gateway in that event loop.
+    `reveal` returns the value of a secret in the settings; it is called at the first call to the
+    model. `environment` contains the usual variables, such as `OPENAI_API_KEY`. The connections
+    belong to the event loop of the first call. Close the gateway in that event loop.
     """
 
     def __init__(
@@ -104,13 +106,14 @@ class OpenAiHttpGateway:
         self._wall_clock = wall_clock
         self._connections: dict[str, _Connection] = {}
         self._session: aiohttp.ClientSession | None = None
-        self._http: Any = None  # the module aiohttp, whose import takes a quarter of a second
+        self._http: Any = None  # aiohttp, imported at the first call; this takes 0.25 s
 
     async def complete(self, request: Request) -> Completion:
         """Return the endpoint's reply.
 
         Raises RateLimited, Unavailable, Rejected or Denied. Denied is also raised if the server
-        does not have the model. If a refusal arrives as a reply, it is returned with its cost.
+        does not have the model. If the model refuses in a normal reply, this reply is returned with
+        its cost.
         """
         session = self._session or self._open()
         connection = self._connections.get(request.model) or self._connect(request.model)
@@ -172,7 +175,7 @@ class OpenAiHttpGateway:
 
     def _open(self) -> aiohttp.ClientSession:
         self._http = importlib.import_module("aiohttp")
-        # RateLimitGateway limits the number of concurrent calls.
+        # No limit here, because RateLimitGateway limits the number of concurrent calls.
         connector = self._http.TCPConnector(limit=0, ttl_dns_cache=DNS_SECONDS)
         session: aiohttp.ClientSession = self._http.ClientSession(
             connector=connector,
@@ -211,7 +214,8 @@ class OpenAiHttpGateway:
     ) -> ModelError:
         """Return the error for a reply that is not a JSON object.
 
-        An empty reply is Unavailable, because the next attempt may succeed.
+        The error is Unavailable for an empty reply, because the next attempt may succeed. It is
+        NotServed for a web page, and Rejected for any other content.
         """
         kind = response.headers.get("content-type", "")
         message = f"{request.model}: {describe(response.status, kind, received)}"

@@ -1,4 +1,4 @@
-"""Prices of calls: the prices of the project first, then the price table of litellm."""
+"""Prices of calls: from the settings of the project, otherwise from litellm's price table."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _TIER = re.compile(r"input_cost_per_token_above_(\d+)k_tokens")
 
 
 class UnitPrice(Struct, frozen=True):
-    """The price of one token in USD, for input, output, and input that the provider cached."""
+    """The price of one token in USD: for input, output, and input that the provider cached."""
 
     input: float
     output: float
@@ -39,7 +39,7 @@ FREE = UnitPrice(0.0, 0.0, 0.0)
 
 
 class Prices:
-    """Prices of models, by a model's id in pipelines and its id at the provider."""
+    """Finds prices by the name of a model in pipelines and by its name at the provider."""
 
     def __init__(self, models: Mapping[str, ModelSettings]) -> None:
         self._models = models
@@ -47,8 +47,8 @@ class Prices:
     def cost(self, model: str, served: str, usage: Usage) -> float | None:
         """Return the cost of one call in USD. If no price is known, the result is None, never 0.
 
-        `model` is the requested id. `served` is the id that the provider reports, because a dated
-        snapshot may have its own price.
+        `model` is the requested name. `served` is the name that the provider reports, which may be
+        a dated snapshot with its own price.
         """
         price = self.unit_price(model, served, prompt_tokens=usage.input)
         return None if price is None else price.cost(usage)
@@ -58,7 +58,8 @@ class Prices:
     ) -> UnitPrice | None:
         """Return the price of one token, or None if the price is unknown.
 
-        Some providers charge more for prompts longer than a limit.
+        `prompt_tokens` is the length of the prompt. Some providers have higher prices for long
+        prompts.
         """
         settings = self._models.get(model)
         if settings is not None and settings.price_as is not None:
@@ -70,7 +71,7 @@ class Prices:
         return _local(settings, listed)
 
     def max_output_tokens(self, model: str) -> int | None:
-        """Return the maximum tokens of one reply of `model`, or None if the maximum is unknown."""
+        """Return the maximum number of tokens in one reply, or None if the maximum is unknown."""
         settings = self._models.get(model)
         if settings is not None and settings.max_output_tokens is not None:
             return settings.max_output_tokens
@@ -85,7 +86,10 @@ class Prices:
 
 
 def _local(settings: ModelSettings, listed: UnitPrice | None) -> UnitPrice | None:
-    """Return the project's prices. Listed prices replace missing ones. None if one is unknown."""
+    """Return the configured prices. A listed price replaces a configured price that is missing.
+
+    Return None if the price of the input or of the output is unknown.
+    """
     configured = settings.input_price, settings.output_price
     fallback = (listed.input, listed.output) if listed else (None, None)
     input_price, output_price = (
@@ -111,7 +115,8 @@ def _from_entry(entry: Mapping[str, Json], prompt_tokens: int) -> UnitPrice | No
 def _tier(entry: Mapping[str, Json], prompt_tokens: int) -> str:
     """Return the suffix of the table's keys for prompts of this length.
 
-    The suffix names the highest limit that the prompt exceeds.
+    An example is `_above_200k_tokens`: the highest limit that the prompt exceeds. The suffix is ""
+    if the prompt exceeds no limit.
     """
     limits = (int(match[1]) for key in entry if (match := _TIER.fullmatch(key)))
     exceeded = [limit for limit in limits if prompt_tokens > limit * 1000]

@@ -1,4 +1,7 @@
-"""Converts providers' error responses to ModelErrors. The remedy decides the type of the error."""
+"""Converts error responses of providers to ModelErrors.
+
+The type of the error depends on what the caller or the user can do about it.
+"""
 
 from __future__ import annotations
 
@@ -70,7 +73,7 @@ _OF_THE_MODEL = re.compile(
 )
 _PAGE = re.compile(r"\s*<(?:!doctype|html|head|body|\?xml)", re.IGNORECASE)
 _MODERATION = re.compile(r"moderat|flagged|safety|harmful|prohibited", re.IGNORECASE)
-# Text of Groq's error for a request that exceeds the account's rate limit.
+# Groq's error for a request that exceeds the account's limit per minute contains this text.
 _PER_MINUTE = re.compile(r"per minute", re.IGNORECASE)
 _DELAY = re.compile(r"[\"']retryDelay[\"']:\s*[\"'](\d+(?:\.\d+)?)s[\"']")
 _NO_PROVIDER = "LLM Provider NOT provided"
@@ -78,7 +81,8 @@ _LIBRARY = re.compile(r"^(?:(?:litellm\.)?\w*(?:Error|Exception|Timeout)\w*(?: E
 
 
 DESCRIPTION_LENGTH = 80  # characters in the description of a body that is not a chat reply
-# Timeouts of a proxy. The provider may have processed the call, and may charge for it.
+# HTTP statuses for the timeout of a proxy. The provider may have processed the call, and may charge
+# for it.
 GATEWAY_TIMEOUTS = frozenset((408, 504, 524))
 
 
@@ -95,7 +99,11 @@ class Refusal(Struct, frozen=True):
 
 
 class CallTarget(Struct, frozen=True):
-    """The target of a call: model, source of its key, address, and timeout in seconds."""
+    """The target of a call, for error messages.
+
+    `key_source` is the source of the key, usually a variable. `base_url` is the address of the
+    user's own server, otherwise None. `timeout` is in seconds.
+    """
 
     model: str
     key_source: str
@@ -104,7 +112,7 @@ class CallTarget(Struct, frozen=True):
 
 
 def read_wait(headers: Mapping[str, str], now: float) -> float | None:
-    """Return the wait in seconds that the headers request, or None.
+    """Return the time to wait in seconds that the response headers request, or None.
 
     The header is `retry-after-ms` or `Retry-After` (seconds or an HTTP date). `headers` must have
     lower-case names or ignore case. `now` is in seconds since the epoch.
@@ -123,13 +131,16 @@ def read_wait(headers: Mapping[str, str], now: float) -> float | None:
 
 
 def read_delay(text: str) -> float | None:
-    """Return the wait in seconds from `retryDelay` in an error body. Google sends no header."""
+    """Return the time to wait in seconds from `retryDelay` in the text of an error, or None.
+
+    Google sends this field instead of a header.
+    """
     match = _DELAY.search(text)
     return float(match[1]) if match else None
 
 
 def explain(refusal: Refusal, asked: CallTarget) -> ModelError:
-    """Return the error for `refusal`, with one line that names the model and has no secret."""
+    """Convert a refusal to an error. The message names the model and contains no secrets."""
     model, status, text = asked.model, refusal.status, refusal.text
     detail = clean(text)
     if _NO_PROVIDER in text:
@@ -181,7 +192,7 @@ def explain(refusal: Refusal, asked: CallTarget) -> ModelError:
 
 
 def _refused(status: int, text: str, message: str) -> ModelError:
-    """Return the error for a status that may concern a model, an address, or one request."""
+    """Return the error for status 3xx, 403 or 404. The model, address or request is at fault."""
     hint = "check the model's name, its base_url and the permissions of the key"
     if 300 <= status < 400:
         return NotServed(message, hint="set base_url to the address that the server redirects to")
@@ -193,7 +204,7 @@ def _refused(status: int, text: str, message: str) -> ModelError:
 
 
 def _asks_too_much(text: str) -> bool:
-    """Return whether the cause of an error is the number of requested tokens, not the prompt."""
+    """Return whether the requested number of output tokens, not the prompt, causes the error."""
     if not _MAX_TOKENS.search(text) or not _TOO_LARGE.search(text):
         return False
     context, match = _CONTEXT.search(text), _REQUESTED.search(text)
@@ -212,18 +223,21 @@ def describe(status: int, content_type: str, content: bytes) -> str:
 
 
 def is_page(content: bytes) -> bool:
-    """Return whether a reply is a web page."""
+    """Return whether the content of a reply is a web page (HTML or XML)."""
     return _PAGE.match(content[:200].decode("utf-8", "replace").lstrip("\ufeff")) is not None
 
 
 def mark_possibly_charged(error: ModelError) -> ModelError:
-    """Mark the error of a call without a reply as possibly charged, and return it."""
+    """Set the cost of an error to None (unknown), and return the error.
+
+    The call received no reply, but the provider may have charged for it.
+    """
     error.cost = None
     return error
 
 
 def missing_key(model: str, variable: str) -> Denied:
-    """Return the error for a model without a key."""
+    """Return the error for a model whose key is missing because `variable` is not set."""
     return Denied(
         f"{model}: no key: {variable} is not set",
         hint=f"set {variable} in the environment or in .env, or choose another model",
@@ -238,7 +252,7 @@ def clean(text: str) -> str:
 
 
 def _find_message(text: str) -> str | None:
-    """Return the `message` of the JSON error body in `text`, or None."""
+    """Return the `message` of the JSON error body in `text`, or None if `text` has no such body."""
     start = text.find("{")
     if start == -1:
         return None

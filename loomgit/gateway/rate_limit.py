@@ -23,30 +23,33 @@ if TYPE_CHECKING:
     from loomgit.domain.settings import ModelSettings
 
 PATIENCE = 120.0  # seconds; a call that would have to wait longer fails
-SPREAD = 0.1  # random extra share of a wait, so that waiting calls do not start together
+SPREAD = 0.1  # a wait becomes up to 10 % longer at random, so that calls do not start together
 START = 16  # initial number of concurrent calls if none is configured
 HIGHEST = 512  # maximum number of concurrent calls if none is configured
-WINDOW = 16  # minimum calls in a window, because a single refusal is weak evidence
-TURNS = 2  # turns of the event loop, to read and process data at the sockets
-# If at most NOISE_SHARE of a window's calls are refused, the refusals are noise. If more than
-# OVERLOAD_SHARE are refused, the provider is overloaded.
+WINDOW = 16  # minimum number of calls in a window, because a single refusal is weak evidence
+TURNS = 2  # iterations of the event loop that read and process the data of the sockets
+# Fractions of refused calls in a window. Up to NOISE_SHARE, refusals do not lower the limit. Above
+# OVERLOAD_SHARE, the provider is overloaded, and the limit halves.
 NOISE_SHARE, OVERLOAD_SHARE = 1 / 8, 1 / 4
 
 
 class RateLimitGateway:
-    """Limits the concurrent calls to a model to the number that the provider accepts.
+    """Limits the number of concurrent calls to each model. Further calls wait.
 
-    All other calls wait. The limit is adapted after each window, which is a number of completed
-    calls. The limit grows by one if it was reached in the window and no call was refused (429,
-    503). If the share of refused calls in the window is above 1/8, the limit shrinks by this share;
-    if the share is above 1/4, the limit halves. A smaller share changes nothing, because one call
-    in ten that fails at any rate must not stop the other calls. The limit starts at `concurrency`,
-    which is also its maximum. If `concurrency` is None, the limit starts at 16 and may grow to 512.
+    The limit starts at `concurrency`, which is also its maximum. If `concurrency` is None, the
+    limit starts at 16 and may grow to 512. A window ends after as many completed calls as the
+    limit, but at least 16. After each window, the limit changes according to the fraction of
+    refused calls (429, 503):
+    - no refusals: the limit grows by one if calls had to wait for it
+    - up to 1/8: no change, so that a provider that always refuses a few calls does not stop the
+      other calls
+    - up to 1/4: the limit shrinks by the fraction of refused calls
+    - above 1/4: the limit halves, even before the end of the window
 
-    The calls in any 60 seconds never exceed a model's `rpm` (calls per minute) and `tpm` (tokens
-    per minute). The tokens of a call are estimated in advance. A `Retry-After` applies to all calls
-    to the model. If the wait is longer than `patience` seconds, a call does not wait, but raises
-    RateLimited.
+    A model's settings `rpm` (calls per minute) and `tpm` (tokens per minute) limit the calls in any
+    60 seconds. The tokens of a call are estimated in advance. A `Retry-After` delays all calls to
+    the model. If a call would have to wait for more than `patience` seconds, it raises RateLimited
+    instead.
     """
 
     def __init__(
@@ -70,7 +73,7 @@ class RateLimitGateway:
         self._limits: dict[str, _RateLimit] = {}
 
     async def complete(self, request: Request) -> Completion:
-        """Return the reply. Waits until the call may run."""
+        """Wait until the call may start, and return its reply."""
         limit = self._limits.get(request.model) or self._create_limit(request.model)
         if not limit.enter():
             await limit.queue()
@@ -112,7 +115,10 @@ class RateLimitGateway:
         return self._limits.setdefault(model, limit)
 
     async def _wait_for_provider(self, model: str, limit: _RateLimit) -> None:
-        """Wait as long as the provider requests, even if the provider extends the wait."""
+        """Wait as long as the provider requests, even if the provider extends the wait.
+
+        Raises RateLimited if the wait is longer than `patience` seconds.
+        """
         while (wait := limit.not_before - self._clock()) > 0:
             if wait > self._patience:
                 raise RateLimited(
@@ -120,22 +126,21 @@ class RateLimitGateway:
                 )
             await self._sleep(wait * (1 + SPREAD * self._chance()))
             # Start the waiting calls one by one, and read the sockets in between. If all calls
-            # started together, dozens would be sent between the arrival and the reading of the
-            # next refusal.
+            # started together, dozens would be sent before the next refusal is read.
             async with limit.gate:
                 for _ in range(TURNS):
                     await asyncio.sleep(0)
 
 
 class _RateLimit:
-    """The state of one model: running and waiting calls, limits, and results in the window."""
+    """The state of one model: running and waiting calls, limits, and the results of the window."""
 
     def __init__(
         self, *, start: int, highest: int, calls: TokenBucket | None, tokens: TokenBucket | None
     ) -> None:
         self.concurrency = float(start)
-        # The number of times the limit was lowered. A refused call that started before the last
-        # time does not lower the limit again.
+        # The number of times the limit was lowered. The result of a call that started before the
+        # last reduction is ignored, so that the same overload does not lower the limit again.
         self.cuts = 0
         self.not_before = 0.0
         self.gate = asyncio.Lock()
@@ -149,7 +154,7 @@ class _RateLimit:
         self._reached = False
 
     def enter(self) -> bool:
-        """Take a slot and return True. Return False if no slot is free or if other calls wait."""
+        """Take a slot and return True. If no slot is free or other calls wait, return False."""
         if self._waiting or self._running >= int(self.concurrency):
             return False
         self._running += 1
@@ -177,7 +182,10 @@ class _RateLimit:
             self._waiting.popleft().set_result(None)
 
     async def pay(self, request: Request, sleep: Callable[[float], Awaitable[object]]) -> int:
-        """Wait until the limits per minute allow the call, and return the reserved tokens."""
+        """Wait until the limits per minute allow the call, and return the reserved tokens.
+
+        The result is 0 if the model has no limit of tokens.
+        """
         if self._calls is not None:
             await self._calls.take(1, sleep)
         if self._tokens is None:
@@ -187,19 +195,25 @@ class _RateLimit:
         return expected
 
     def settle(self, expected: int, completion: Completion | None) -> None:
-        """Give the reserved tokens that the call did not use back to the limit per minute."""
+        """Replace the reserved `expected` tokens with the tokens that the call used."""
         if self._tokens is not None:
             used = completion.usage if completion is not None else None
             self._tokens.give(expected - (used.total if used else 0))
             self._longest = max(self._longest, used.output if used else 0)
 
     def answered(self, cuts: int) -> None:
-        """Record the success of a call that started after the limit was lowered `cuts` times."""
+        """Record a successful call.
+
+        `cuts` is the number of times that the limit had been lowered when the call started.
+        """
         if cuts == self.cuts:
             self._count()
 
     def refused(self, error: ModelError, cuts: int, now: float) -> None:
-        """Record a failed call, and the wait that the provider requests. May lower the limit."""
+        """Record a failed call, and the wait that the provider requests. May lower the limit.
+
+        `cuts` is as in `answered`. `now` is the time in seconds.
+        """
         wait = error.retry_after if isinstance(error, RateLimited | Unavailable) else None
         if wait is not None:
             self.not_before = max(self.not_before, now + wait)

@@ -21,15 +21,18 @@ HINT = "to record a reply, repeat the command with replay `auto` or `record` and
 
 
 class CassetteGateway:
-    """Replays or records replies, as `mode` defines. New entries contain `origin`.
+    """Replays recorded replies from a cassette, and records new replies.
 
-    `auto` replays recorded replies, and records missing replies. `record` makes one call per
-    request, and replaces the recorded reply. `only` replays, and raises Unrecorded if a reply is
-    missing. `off` passes all requests on.
+    The `mode` is one of these:
+    - `auto` replays recorded replies, and records missing replies.
+    - `record` makes one call per request, and replaces the recorded reply.
+    - `only` replays recorded replies, and raises Unrecorded if a reply is missing.
+    - `off` passes all requests on.
 
-    Concurrent equal requests share one call, so that all of them return the recorded reply. A
-    `fresh` request replaces a reply that this gateway recorded, but never an earlier recording.
-    `close` writes the new recordings.
+    New entries contain `origin`, a hash of the prompt and the context. Concurrent equal requests
+    share one call, so that all of them return the recorded reply. A `fresh` request replaces a
+    reply that this gateway recorded, but not a reply from an earlier run. `close` writes the new
+    recordings.
     """
 
     def __init__(self, inner: Gateway, cassette: Cassette, mode: Replay, *, origin: str) -> None:
@@ -42,7 +45,10 @@ class CassetteGateway:
         self._flights = SingleFlight()
 
     async def complete(self, request: Request) -> Completion:
-        """Return the recorded reply as a cache hit, or a new reply."""
+        """Return the recorded reply as a cache hit, or a new reply.
+
+        Raises Unrecorded if the mode is `only` and no reply is recorded.
+        """
         if self._mode == "off":
             return await self._inner.complete(request)
         description = describe(request)

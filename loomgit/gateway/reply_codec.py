@@ -1,4 +1,4 @@
-"""The format of the cache and the cassettes: keys of requests, and stored replies as JSON."""
+"""Calculates keys of requests, and converts replies to JSON, for the cache and the cassettes."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ if TYPE_CHECKING:
     from loomgit.domain.models import Request
     from loomgit.domain.values import Json, JsonObject
 
-FORMAT = 1  # increase this number when the content of a key changes
+FORMAT = 1  # increase this number if the content of the keys changes
 _ENDINGS: dict[str, Ending] = {ending: ending for ending in get_args(Ending)}
 
 
 def request_key(request: Request) -> bytes:
-    """Return the sha256 of all properties of the request that can change the reply.
+    """Return the SHA-256 of all properties of the request that can change the reply.
 
-    The lane through which the model is called does not change the key.
+    The key is the same for calls through litellm and for direct calls.
     """
     return hashlib.sha256(canonical({"format": FORMAT, **describe(request)})).digest()
 
 
 def describe(request: Request) -> JsonObject:
-    """Return the request as JSON, without unset properties.
+    """Return the request as JSON. Unset properties are omitted.
 
     If the request has a `stand_in`, this text replaces the first message.
     """
@@ -50,7 +50,7 @@ def describe(request: Request) -> JsonObject:
 
 
 def as_hit(completion: Completion) -> Completion:
-    """Return the reply as a cache hit, which has cost 0 and no latency."""
+    """Return the reply as a cache hit: it has cost 0 and no latency."""
     return replace(
         completion, cost=0.0, saved=price(completion), latency=None, attempts=0, cached=True
     )
@@ -76,8 +76,8 @@ def render(completion: Completion) -> JsonObject:
 def parse(value: Json) -> Completion:
     """Return a stored reply as a cache hit. Raises ValueError if the value is not a reply.
 
-    If `ending` is missing, or unknown because a later version wrote it, the reply counts as
-    complete.
+    If `ending` is missing, the reply is complete. An unknown `ending`, from a later version of
+    Loom, is ignored.
     """
     match value:
         case {

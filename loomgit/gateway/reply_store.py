@@ -1,4 +1,4 @@
-"""Stores replies in one SQLite file, which processes may share. Damaged replies are ignored.
+"""Stores replies in one SQLite file, which several processes may share. Ignores damaged replies.
 
 Reads take microseconds on the caller's thread. A separate thread writes many replies per
 transaction, so that a slow disk blocks no caller.
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 FILE = "responses.sqlite"
 SCHEMA = 1
 LIMIT = 1 << 30  # bytes
-REMAINING_SHARE = 0.9  # share of the limit that stays in use after an eviction
+REMAINING_SHARE = 0.9  # fraction of the limit that remains in use after an eviction
 OVERHEAD = 120  # bytes that an entry needs in addition to its value
 USE_PRECISION = 3600.0  # seconds; the time of the last use is stored with this precision
 PATIENCE = 30.0  # seconds to wait while another process writes
@@ -61,8 +61,8 @@ DELETE FROM replies WHERE id IN (
 
 
 class StoreFigures(Struct, frozen=True):
-    """A store's replies: count, bytes on disk, cost in USD (as far as known), ages of the oldest
-    and the newest reply in seconds, and count and cost by model."""
+    """Statistics of a store. `cost` is the known cost in USD; `oldest` and `newest` are ages of
+    replies in seconds. `models` maps a model to its number of replies and their cost in USD."""
 
     entries: int
     bytes: int
@@ -75,8 +75,8 @@ class StoreFigures(Struct, frozen=True):
 class ReplyStore:
     """Stores completions by key. Processes and runs may share a store.
 
-    Evicts least recently used replies beyond `limit` bytes. A problem with the file is reported to
-    `warn` once. It raises no error, and causes at most the loss of the stored replies.
+    If the replies exceed `limit` bytes, evicts the least recently used replies. A problem with the
+    file raises no error: it is reported to `warn` once, and at most the stored replies are lost.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class ReplyStore:
         self._warned = False
 
     def find(self, key: bytes, *, ttl: float | None = None) -> Completion | None:
-        """Return the reply for `key` as a cache hit, unless it is older than `ttl` seconds."""
+        """Return the reply as a cache hit, or None if it is missing or older than `ttl` seconds."""
         pending = self._pending.get(key)
         if pending is not None:
             return as_hit(pending)
@@ -127,9 +127,9 @@ class ReplyStore:
     def put(
         self, key: bytes, completion: Completion, *, on_disk: Callable[[], None] = lambda: None
     ) -> None:
-        """Store the reply. `find` returns it immediately, in other processes once it is on disk.
+        """Store the reply. `find` returns it immediately; in other processes, once it is on disk.
 
-        Then another thread calls `on_disk`. If the file is unusable, `put` itself calls `on_disk`.
+        The writing thread then calls `on_disk`. If the file is unusable, `put` itself calls it.
         """
         if self._is_unusable():
             on_disk()
@@ -190,9 +190,9 @@ class ReplyStore:
         self._changes.put(change)
 
     def _write_all(self) -> None:
-        """Write the changes in batches, one transaction each. Runs in the writing thread."""
+        """Write the changes, one transaction per batch. Runs in the writing thread."""
         compressor = zstandard.ZstdCompressor(level=3, write_checksum=True)
-        unchecked = self._limit  # bytes written since the size was checked; unknown at first
+        unchecked = self._limit  # bytes since the last size check; forces a first check
         last = False
         try:
             with closing(connect(self._path, self._warn)) as database:
@@ -214,7 +214,7 @@ class ReplyStore:
                     call()
 
     def _gather(self) -> tuple[list[Change], bool]:
-        """Wait for changes. Return a batch of changes, and whether the batch is the last."""
+        """Wait for changes. Return a batch of changes, and whether it is the last batch."""
         changes: list[Change] = []
         change = self._changes.get()
         self._closing.wait(BATCH_DELAY)
@@ -253,14 +253,14 @@ class ReplyStore:
 
 
 def connect(path: Path, warn: Callable[[str], None]) -> sqlite3.Connection:
-    """Open the store's file. Creates a missing file, and replaces a file that is no database.
+    """Open the store's file. Creates a missing file, and replaces a file that is not a database.
 
     Raises sqlite3.Error or OSError.
     """
     try:
         return _connect(path)
     except sqlite3.OperationalError:
-        raise  # if it is locked, full or not permitted, the file may be intact
+        raise  # a lock, a full disk or missing permissions: the file may be intact
     except sqlite3.DatabaseError as error:
         with FileLock(_lock(path)):
             if _is_damaged(path):  # another process may have replaced the file by now
@@ -276,9 +276,9 @@ def _connect(path: Path) -> sqlite3.Connection:
     )
     try:
         if database.execute("PRAGMA user_version").fetchone()[0] != SCHEMA:
-            with FileLock(_lock(path)):  # SQLite's timeout does not apply to the change to WAL
+            with FileLock(_lock(path)):  # SQLite's timeout does not apply to the switch to WAL
                 _create(database)
-        # With WAL, a killed process loses no data, and a power failure loses only the last replies.
+        # In WAL mode, only a power failure loses data (the last replies), not a killed process.
         database.execute("PRAGMA synchronous = NORMAL")
     except BaseException:
         database.close()
@@ -316,7 +316,7 @@ def _lock(path: Path) -> Path:
 
 
 def evict(database: sqlite3.Connection, limit: int) -> int:
-    """Evict the least recently used replies beyond `limit` bytes, and return their number."""
+    """Evict the least recently used replies beyond `limit` bytes in total. Return their number."""
     total = database.execute("SELECT total(size) FROM replies").fetchone()[0]
     if total <= limit:
         return 0
@@ -327,7 +327,7 @@ def evict(database: sqlite3.Connection, limit: int) -> int:
 
 
 def read_figures(path: Path, now: float) -> StoreFigures:
-    """Return the figures of the store at `path`. Raises WorldError if the store is unreadable."""
+    """Return the statistics of a store. Raises WorldError if the store is unreadable."""
     if not path.exists():
         return StoreFigures(0, 0, 0.0, None, None, {})
     try:
@@ -355,7 +355,7 @@ def read_figures(path: Path, now: float) -> StoreFigures:
 
 
 def clear(path: Path) -> int:
-    """Remove all replies and return their number (0 if the file is damaged). Raises WorldError."""
+    """Remove all replies, return their number (0 if the file is damaged). May raise WorldError."""
     try:
         return _remove(path, lambda database: database.execute("DELETE FROM replies").rowcount)
     except WorldError as error:
@@ -367,9 +367,9 @@ def clear(path: Path) -> int:
 
 
 def prune(path: Path, *, before: float | None = None, limit: int = LIMIT) -> int:
-    """Remove replies from before the time `before`, then least recently used replies over `limit`.
+    """Remove replies that were created before `before`, then evict replies beyond `limit` bytes.
 
-    Returns the number of removed replies. Raises WorldError.
+    `before` is in epoch seconds. Returns the number of removed replies. May raise WorldError.
     """
 
     def remove(database: sqlite3.Connection) -> int:

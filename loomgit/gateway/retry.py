@@ -18,18 +18,19 @@ if TYPE_CHECKING:
     from loomgit.domain.ports import Gateway
 
 ATTEMPTS = 8  # fewer than 1 call in 10,000 fails even if 1 attempt in 5 fails
-FIRST_DELAY = 0.25  # seconds; the longest wait before the second attempt
-LONGEST_DELAY = 8.0  # seconds
+FIRST_DELAY = 0.25  # seconds; the maximum delay before the second attempt
+LONGEST_DELAY = 8.0  # seconds; the maximum delay before any attempt
 
 
 class RetryGateway:
     """Repeats calls that raise RateLimited or Unavailable. Other errors pass through.
 
-    Delays grow exponentially with full jitter: uniform in [0, min(longest, first * 2**n)] (AWS
-    Architecture Blog, "Exponential Backoff And Jitter", 2015). A `Retry-After` replaces the
-    delay. If the `Retry-After` is longer than `patience` seconds, the error is raised.
-    RateLimitGateway applies the `Retry-After` to other calls too. `Completion.attempts` counts all
-    attempts. `Completion.latency` is the latency of the last attempt.
+    Delay n (from 0) is random, uniform in [0, min(longest_delay, first_delay * 2**n)]: exponential
+    backoff with full jitter (AWS Architecture Blog, "Exponential Backoff And Jitter", 2015). A
+    `Retry-After` replaces the delay. If the `Retry-After` is longer than `patience` seconds, the
+    error is raised. RateLimitGateway applies the `Retry-After` to other calls too.
+    `Completion.attempts` is the number of all attempts. `Completion.latency` is the latency of the
+    last attempt.
     """
 
     def __init__(

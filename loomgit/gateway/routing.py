@@ -17,18 +17,18 @@ if TYPE_CHECKING:
     from loomgit.domain.settings import Lane, ModelSettings
 
 EMBEDDED_PREFIX = "embedded/"
-# litellm's providers for users' own servers, which have only OpenAI's API.
+# litellm's names for servers of users, which have only OpenAI's API. "" is an unknown provider.
 OPENAI_COMPATIBLE = frozenset(
     ("", "openai_like", "custom_openai", "hosted_vllm", "lm_studio", "llamafile", "litellm_proxy")
 )
 
 
 def choose_lane(model: str, settings: ModelSettings | None) -> Lane:
-    """Return the lane for `model`: "embedded" for `embedded/*`, else the configured lane.
+    """Return the lane for `model`.
 
-    If no lane is configured, the lane is "direct" for OpenAI's own models, and for servers with a
-    `base_url` and OpenAI's API. For all other models it is "litellm", which uses the providers' own
-    APIs.
+    The lane is "embedded" for `embedded/*`, otherwise the configured lane. If no lane is
+    configured, it is "direct" for OpenAI's own models, and for servers with a `base_url` and
+    OpenAI's API. For all other models it is "litellm", which uses the providers' own APIs.
     """
     if model.startswith(EMBEDDED_PREFIX):
         return "embedded"
@@ -44,9 +44,9 @@ def choose_lane(model: str, settings: ModelSettings | None) -> Lane:
 class RoutingGateway:
     """Sends each request through the lane (litellm, OpenAI's HTTP API, embedded) of its model.
 
-    `lanes` contains factories, so that a run with only the embedded model never loads the other
-    lanes. If `lanes` lacks the configured lane, the request goes through litellm, which reaches the
-    same endpoints.
+    `lanes` maps lanes to factories, so that a run with only the embedded model never loads the
+    other lanes. If `lanes` does not contain the lane of a model, the request goes through litellm,
+    which reaches the same endpoints.
     """
 
     def __init__(

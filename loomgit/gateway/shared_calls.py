@@ -17,21 +17,21 @@ if TYPE_CHECKING:
     from loomgit.domain.ports import Gateway
 
 POLL = 0.01  # seconds between two checks for the reply of another process
-ORPHAN_ROUNDS = 50  # checks before a process claims the call, because the owner may have ended
+ORPHAN_ROUNDS = 50  # checks before a process tries to claim the call, as its caller may have ended
 
 
 class CallClaims(Protocol):
-    """Decides which process makes a call."""
+    """Decides which of several processes makes a call. `key` identifies equal calls."""
 
     def claim_call(self, key: bytes) -> bool:
-        """Claim the call, and return whether this process must make the call.
+        """Try to claim the call, and return whether this process must make the call.
 
-        The result is True if no other process makes the call, or if the other process has ended.
+        The result is False while another running process makes the call.
         """
         ...
 
     def find_reply(self, key: bytes) -> bytes | None:
-        """Return the reply, or None if the call is in flight.
+        """Return the published reply, or None if the call is in flight.
 
         Raises KeyError if no process makes the call.
         """
@@ -47,11 +47,14 @@ class CallClaims(Protocol):
 
 
 class SharedCallGateway:
-    """Makes a call if no other process makes it, and returns replies of other processes as hits.
+    """Makes one call for equal requests from several processes.
 
-    The cache gateway wraps this gateway. `purposes` are the purposes that the cache serves. All
-    other requests and uncacheable requests are passed on. If a call fails, its error is raised only
-    in the process that made the call. A process that waited for the reply makes the call itself.
+    The other processes wait for the reply, and return it as a cache hit. The cache gateway wraps
+    this gateway. `purposes` are the purposes (`transform`, `evaluate`) for which the cache is
+    enabled. Requests for other purposes, and requests that are fresh or uncacheable, are passed on.
+
+    If a call fails, its error is raised only in the process that made the call. A process that
+    waited for the reply then makes the call itself.
     """
 
     def __init__(self, inner: Gateway, claims: CallClaims, purposes: Collection[Purpose]) -> None:
@@ -60,7 +63,7 @@ class SharedCallGateway:
         self._purposes = frozenset(purposes)
 
     async def complete(self, request: Request) -> Completion:
-        """Return the reply of the call, which another process may have made."""
+        """Return the reply. Another process may have made the call."""
         # The call of a fresh request is never shared.
         shareable = request.cacheable and not request.fresh
         shared = shareable and request.purpose in self._purposes

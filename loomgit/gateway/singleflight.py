@@ -1,4 +1,4 @@
-"""Makes one call for concurrent equal requests."""
+"""Makes one call for equal requests at the same time."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ class SingleFlight:
         self._flights: dict[object, asyncio.Future[Completion]] = {}
 
     async def join(self, key: object, ask: Callable[[], Awaitable[Completion]]) -> Completion:
-        """Return the reply of the call in flight for `key` as a cache hit, or the reply of `ask`.
+        """Return the reply for `key`.
 
-        If the call fails, its error is raised in all waiting tasks too. If the task that makes the
-        call is cancelled, a waiting task makes a new call.
+        If a call for `key` is in flight, wait for it and return its reply as a cache hit. Otherwise
+        make the call with `ask`. If the call fails, its error is raised in all waiting tasks too.
+        If the task that makes the call is cancelled, a waiting task makes a new call.
         """
         while (flight := self._flights.get(key)) is not None:
             try:
@@ -40,7 +41,7 @@ class SingleFlight:
             raise
         except BaseException as error:
             flight.set_exception(error)
-            flight.exception()  # if no task waits, asyncio would log an unretrieved error
+            flight.exception()  # read the error: if no task waits, asyncio would log it
             raise
         else:
             flight.set_result(completion)

@@ -1,4 +1,7 @@
-"""A token bucket: limits an amount per minute. At most a tenth of the amount may pass at once."""
+"""A token bucket: limits an amount per minute.
+
+At most a tenth of the amount may pass at once.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +11,15 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 MINUTE = 60.0
-BURST = 0.1  # share of the amount per minute that may pass at once
+BURST = 0.1  # fraction of the amount per minute that may pass at once
 
 
 class TokenBucket:
     """Lets at most `per_minute` pass in any 60 seconds.
 
-    The burst plus the refill in 60 seconds equals `per_minute`. The only exception is a single item
-    that is larger than the bucket. `clock` returns seconds.
+    The size of the bucket plus the refill in 60 seconds equals `per_minute` (if it is at least 2).
+    Only a single amount that is larger than the bucket can exceed the limit. `clock` returns
+    seconds.
     """
 
     def __init__(self, per_minute: int, clock: Callable[[], float]) -> None:
@@ -26,7 +30,10 @@ class TokenBucket:
         self._filled = clock()
 
     async def take(self, amount: float, sleep: Callable[[float], Awaitable[object]]) -> None:
-        """Take `amount` from the bucket when it is available. Calls are served in their order."""
+        """Wait until `amount` is available, and take it from the bucket.
+
+        Calls are served in the order in which they arrive. `sleep` takes seconds.
+        """
         now = self._clock()
         self._level = min(self._size, self._level + (now - self._filled) * self._rate)
         self._filled = now

@@ -1,4 +1,4 @@
-"""Counts a request's tokens without the model's tokenizer: an upper bound and an estimate."""
+"""Estimates the tokens of a request without the model's tokenizer, and calculates a maximum."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from loomgit.domain.models import Request
 
 FRAME = 16  # upper bound for the tokens that a provider adds to each message
-BYTES_PER_TOKEN = 4  # in English text
+BYTES_PER_TOKEN = 4  # average in English text
 
 
 def max_tokens_bound(request: Request) -> int:

@@ -19,12 +19,13 @@ if TYPE_CHECKING:
     from loomgit.domain.values import Json, JsonMapping
 
 CONNECT_TIMEOUT = 5.0  # seconds
-TIMEOUT = 60.0  # seconds without receiving any data
+TIMEOUT = 60.0  # seconds; a call fails if it receives no data for so long
 INSTRUCTION = (
     "Reply with one JSON value that fits this JSON Schema, and with nothing around it:\n{schema}"
 )
-UNPAIRED_SURROGATE = re.compile(r"[\ud800-\udfff]")  # an unpaired surrogate: half of a character
-# Finish reasons of incomplete replies. A reply with any other reason is complete.
+UNPAIRED_SURROGATE = re.compile(r"[\ud800-\udfff]")  # half of a UTF-16 surrogate pair
+# The providers' finish reasons for incomplete replies, and Loom's names for these reasons. A reply
+# with any other finish reason is complete.
 ENDINGS: dict[str, Ending] = {
     "length": "length",
     "max_tokens": "length",
@@ -33,7 +34,11 @@ ENDINGS: dict[str, Ending] = {
 
 
 class Endpoint(Struct, frozen=True):
-    """How litellm reaches a model. `name` is provider/model, `timeout` is in seconds."""
+    """The data with which litellm calls a model.
+
+    `name` is `provider/model`, and `timeout` is in seconds. `native_schema` is true if the provider
+    can force replies to match a JSON Schema. `max_tokens` is the configured limit of a reply.
+    """
 
     name: str
     base_url: str | None
@@ -53,7 +58,7 @@ class _Choice(Protocol):
 
 
 class Response(Protocol):
-    """The required fields of litellm's reply. Other fields are missing for some providers."""
+    """The fields that each reply of litellm has. For some providers, other fields are missing."""
 
     model: str | None
     choices: Sequence[_Choice]
@@ -62,10 +67,11 @@ class Response(Protocol):
 def render_body(
     request: Request, name: str, *, native_schema: bool, max_tokens: int | None
 ) -> dict[str, Any]:
-    """Return the request in the format of OpenAI's chat API.
+    """Return the request as the JSON body for OpenAI's chat API.
 
-    `max_tokens` applies if the request has no limit. Raises UserError if the request's `params`
-    contain a reserved name.
+    `name` is the model's name on the server. `max_tokens` is used if the request has no limit. If
+    `native_schema` is false, the system message contains the schema. Raises UserError if the
+    request's `params` contain a reserved name.
     """
     reserved = RESERVED_PARAMS & request.params.keys()
     if reserved:
@@ -93,7 +99,10 @@ def render_body(
 
 
 def litellm_arguments(request: Request, endpoint: Endpoint) -> dict[str, Any]:
-    """Return the arguments for `litellm.acompletion`. Raises the UserError of `render_body`."""
+    """Return the keyword arguments for `litellm.acompletion`.
+
+    Raises UserError if the request's `params` contain a reserved name.
+    """
     keywords = render_body(
         request,
         endpoint.name,
@@ -103,7 +112,8 @@ def litellm_arguments(request: Request, endpoint: Endpoint) -> dict[str, Any]:
     keywords |= {
         "max_retries": 0,  # num_retries stays unset, because litellm multiplies it with max_retries
         "timeout": _timeout(endpoint.timeout),
-        # litellm may drop a judge's temperature, which Loom sets, but no setting of the user.
+        # If the model does not support a temperature, litellm may drop the temperature of a judge,
+        # because Loom sets it. It must not drop a setting of the user.
         "drop_params": request.purpose == "evaluate",
     }
     optional = {"base_url": endpoint.base_url, "api_key": endpoint.api_key}
@@ -113,8 +123,9 @@ def litellm_arguments(request: Request, endpoint: Endpoint) -> dict[str, Any]:
 def fits_strict_mode(schema: Json | JsonMapping) -> bool:
     """Return whether OpenAI's strict mode accepts this schema.
 
-    In strict mode, the schema must close all objects and require all fields. Outside strict mode,
-    the schema guides the model, but the reply may not match the schema.
+    In strict mode, each object in the schema must forbid additional properties and require all its
+    properties, and defaults are not allowed. If strict mode is off, the schema guides the model,
+    but the reply may not match the schema.
     """
     if isinstance(schema, list):
         return all(fits_strict_mode(part) for part in schema)
@@ -131,8 +142,9 @@ def fits_strict_mode(schema: Json | JsonMapping) -> bool:
 
 
 def read_text(model: str, response: Response) -> tuple[str, Ending]:
-    """Return the text (or the arguments of a tool call, or a refusal's text) and the ending.
+    """Return the text of a reply, and its ending.
 
+    If the reply has no text, return the arguments of its tool call or the text of its refusal.
     Raises Unavailable if the reply has no choices or ended with an error.
     """
     if not response.choices:
@@ -152,9 +164,9 @@ def read_text(model: str, response: Response) -> tuple[str, Ending]:
 
 
 def read_usage(response: Response) -> Usage:
-    """Return the tokens that the provider counted.
+    """Return the token counts of the provider.
 
-    All counts are 0 if the provider counted no tokens or reported a negative count.
+    All counts are 0 if the provider returned no counts or a negative count.
     """
     usage = getattr(response, "usage", None)
     details = getattr(usage, "prompt_tokens_details", None)
@@ -183,8 +195,8 @@ def _response_format(schema: JsonMapping) -> dict[str, Any]:
 def _add_instruction(messages: list[dict[str, str]], schema: JsonMapping) -> list[dict[str, str]]:
     """Return the messages with the schema in the system message.
 
-    The result has at most one system message, because many chat templates of open models do not
-    support several.
+    The schema does not get its own system message, because the chat templates of many open models
+    support only one.
     """
     instruction = INSTRUCTION.format(schema=orjson.dumps(dict(schema)).decode())
     first, *rest = messages

@@ -1,4 +1,4 @@
-"""Render a bill as text and as JSON."""
+"""Render a bill (the cost of model calls) as text and as JSON."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 
 
 def bill_line(bill: Bill) -> str:
-    """Return `$0.0123 for 45 model calls`, and the number of calls that may have cost more."""
+    """Return the bill as one line, such as `$0.0123 for 45 model calls`.
+
+    The line also contains the number of calls with an unknown price, and of calls without a reply.
+    """
     calls = f"{bill.calls:,} model call{'s' if bill.calls != 1 else ''}"
     parts = [f"{money(bill.cost)} for {calls}"]
     if bill.unpriced:
@@ -24,7 +27,10 @@ def bill_line(bill: Bill) -> str:
 
 
 def bill_document(bill: Bill) -> JsonObject:
-    """Return the bill as JSON. `total` is in USD, null if the price of a call is unknown."""
+    """Return the bill as JSON, with amounts in USD.
+
+    `total` is null if the price of a call is unknown; `known` is the known part of the cost.
+    """
     return {
         "total": bill.cost,
         "known": bill.known,

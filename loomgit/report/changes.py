@@ -15,12 +15,15 @@ if TYPE_CHECKING:
     from loomgit.domain.values import JsonObject
 
 HEADER = ("DATE", "COMMIT", "AUTHOR", "FILE", "VERSION", "SCORES", "APPROVED", "SUBJECT")
-SUBJECT = 60  # the number of characters of a commit's subject in the table
+SUBJECT = 60  # the maximum length of a commit's subject in the table
 NO_APPROVAL = "no approval on record"
 
 
 def change_table(log: ChangeLog) -> Iterator[str]:
-    """Yield a line for each change, newest first, and the number of changes without approval."""
+    """Yield the lines of the table: a row for each change, newest first.
+
+    The last line is the number of changes without approval.
+    """
     since = f" since {log.since[:10]}" if log.since else ""
     if not log.changes:
         yield f"No prompt, context file or pipeline changed{since}."
@@ -43,7 +46,11 @@ def change_table(log: ChangeLog) -> Iterator[str]:
 
 
 def _rows(change: LoggedChange) -> Iterator[tuple[str, ...]]:
-    """Yield the row of a change, and a row for each of the newest results with other inputs."""
+    """Yield the row of a change, and a row for each recent result with other inputs.
+
+    Such a result has the new content of the file, but its other inputs differ from the inputs at
+    the change's commit.
+    """
     yield _row(change)
     for text in other_result_lines(change.measured):
         yield ("", "", "", "", "", text, "", "")
@@ -64,10 +71,10 @@ def _row(change: LoggedChange) -> tuple[str, ...]:
 
 
 def score_text(change: LoggedChange) -> str:
-    """Return `label 0.871, tone 0.500`, or "" if there are no results.
+    """Return the scores of a change, such as `label 0.871, tone 0.500`.
 
-    If several pipelines, or both tests and runs, measured the version, each has a prefix:
-    `demo, prompt tests: label 0.871; ...`.
+    If several pipelines measured the version, or both tests and runs, each group of scores starts
+    with its source: `demo, prompt tests: label 0.871; ...`. If no scores are stored, return "".
     """
     groups = [group for group in change.measured.own if group.scores]
     if len(groups) <= 1:
@@ -76,7 +83,7 @@ def score_text(change: LoggedChange) -> str:
 
 
 def other_result_lines(measured: StoredScores) -> list[str]:
-    """Return lines for the newest results with other inputs.
+    """Return lines for the newest results whose inputs differ from the version's commit.
 
     An example is `label 0.600 with context taxonomy g1a2b3c4d`.
     """
@@ -101,7 +108,10 @@ def _title(group: ResultGroup) -> str:
 
 
 def approval_text(change: LoggedChange) -> str:
-    """Return `merged by Grace; tagged v2.0 by Grace`, or `no approval on record`."""
+    """Return the approvals of a change, such as `merged by Grace; tagged v2.0 by Grace`.
+
+    If Git's history contains no approval, return `no approval on record`.
+    """
     return "; ".join(map(str, change.approvals)) or NO_APPROVAL
 
 

@@ -1,4 +1,4 @@
-"""Charts for HTML pages: matplotlib figures as inline SVG in the colours and fonts of the page."""
+"""Draws charts for HTML pages: matplotlib figures as inline SVG in the style of the page."""
 # ruff: noqa: PLC0415 - the import of matplotlib takes a second; only plotting needs it
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from loomgit.report.evidence import ScoreDistribution
     from loomgit.report.overview import Trend
 
-# Placeholders for the CSS variables of the page, which differ between light and dark mode.
+# Placeholder colours, which `_restyle` replaces with CSS variables. The values of the variables
+# differ between light mode and dark mode.
 INK, MUTED, LINE, BASE, HEAD = "#010101", "#010102", "#010103", "#010104", "#010105"
 GOOD, BAD, WARN = "#010106", "#010107", "#010108"
 SERIES = tuple(f"#0102{number:02x}" for number in range(1, 7))
@@ -59,11 +60,11 @@ STYLE: dict[str, object] = {
     "legend.frameon": False,
     "legend.fontsize": 11,
 }
-NARROW, WIDE = 316, 860  # widths in CSS pixels: the column of a phone, and the whole page
+NARROW, WIDE = 316, 860  # widths of charts in CSS pixels, for phones and for wide pages
 PIXELS = 72.0  # pixels per inch in matplotlib's SVG
 BINS = 10
-MAX_SINGLE_BARS = 6  # up to this number of different scores, each score has its own bar
-LONGEST = 34  # characters of a name in a chart
+MAX_SINGLE_BARS = 6  # maximum number of different scores for which each has its own bar
+LONGEST = 34  # maximum length of a name in a chart
 SHOWN_RUNS = 40
 SHOWN_POINTS = 60
 SVG_ELEMENT = re.compile(r"<svg[^>]*viewBox=\"([^\"]+)\"[^>]*>(.*)</svg>", re.DOTALL)
@@ -77,13 +78,16 @@ BACKGROUND = re.compile(r'<g id="patch_1">.*?</g>\s*', re.DOTALL)
 
 
 class Charts:
-    """The charts of one page. The ids in each chart have a prefix, so that they are unique."""
+    """Draws the charts of one page. A prefix makes the ids in each chart unique on the page."""
 
     def __init__(self) -> None:
         self._count = 0
 
     def spread(self, spread: ScoreDistribution) -> Markup:
-        """Return a chart of an evaluator's scores on both sides: shares of the cases by score."""
+        """Return a bar chart of one evaluator's scores on both sides.
+
+        The height of a bar is the percentage of the side's cases that have this score.
+        """
         descriptions = [
             f"{side}: mean {sum(values) / len(values):.3f} over {len(values):,} cases"
             for side, values in (("base", spread.base), ("head", spread.head))
@@ -97,9 +101,10 @@ class Charts:
         )
 
     def intervals(self, metrics: Sequence[Metric], about: str) -> Markup:
-        """Return a chart of the change of each metric with its 90 % interval.
+        """Return a chart with the change of each metric and its 90 % interval.
 
-        The shaded area contains the changes beyond the limit.
+        The shaded area shows the changes for the worse that exceed the metric's limit. `about` is
+        the title of the chart.
         """
         description = "; ".join(
             f"{metric.name}: {format_change(metric, metric.delta)}, "
@@ -111,9 +116,9 @@ class Charts:
         return self._svg(about, description, size, lambda axes: _draw_intervals(axes, metrics))
 
     def trend(self, trend: Trend) -> Markup:
-        """Return a chart of mean scores over commits, in a wide and a narrow version.
+        """Return a chart of the mean scores by commit, in a wide and a narrow version.
 
-        The page shows the version that fits.
+        The page shows the version that fits into the window.
         """
         points = trend.points[-SHOWN_POINTS:]
         names = dict.fromkeys(name for point in points for name in point.scores)
@@ -138,9 +143,9 @@ class Charts:
         return self._both(about, f"{span}: {description}", 200 + legend, draw)
 
     def costs(self, runs: Sequence[RunSummary]) -> Markup:
-        """Return a chart of the cost of each of the latest runs, oldest first.
+        """Return a bar chart with the costs of the latest runs, oldest first.
 
-        A run with an unknown cost has a `?`.
+        A `?` stands for an unknown cost.
         """
         latest = sorted(runs, key=lambda run: (run.started, run.uid))[-SHOWN_RUNS:]
         labels = [run.started[5:10] for run in latest]
@@ -187,9 +192,10 @@ def _render(figure: Figure) -> str:
 
 
 def _embed(svg: str, name: str, kind: str, about: str, description: str) -> Markup:
-    """Return the SVG in the colours and fonts of the page.
+    """Convert an SVG file of matplotlib to an element of the page.
 
-    The result lacks the parts that only a standalone file needs.
+    The element has the colours and fonts of the page. Parts that only a standalone SVG file needs
+    are removed.
     """
     match = SVG_ELEMENT.search(BACKGROUND.sub("", svg, count=1))
     assert match is not None  # matplotlib always writes this element
@@ -204,9 +210,10 @@ def _embed(svg: str, name: str, kind: str, about: str, description: str) -> Mark
 
 
 def _restyle(tag: str, name: str) -> str:
-    """Return a tag in the colours and fonts of the page.
+    """Return an SVG tag with the colours and fonts of the page.
 
-    Texts between tags do not change, because they come from the user.
+    `name` is the prefix for ids. This function gets only tags, because the texts between the tags
+    come from the user and must not change.
     """
     tag = FONT.sub(r"font: \1 var(--font)", IN_TAG.sub("", tag))
     tag = NAMES.sub(rf"\g<1>{name}-", tag).replace(" \n", " ").replace("\n", "")
@@ -244,10 +251,10 @@ def _draw_spread(axes: Axes, spread: ScoreDistribution) -> None:
 
 
 def _bins(values: Sequence[float]) -> tuple[list[float], dict[float, str]]:
-    """Return the score limits between bars, and the labels by position. A bar has the width 1.
+    """Return the scores that separate the bars, and the axis labels by x position.
 
-    If there are at most MAX_SINGLE_BARS different scores, each has a bar. Otherwise there are BINS
-    bars with labels between them.
+    Bar n is at x = n and has the width 1. If there are at most MAX_SINGLE_BARS different scores,
+    each has a bar. Otherwise there are BINS bars with labels between them.
     """
     distinct = sorted({round(value, 4) for value in values})
     if len(distinct) <= MAX_SINGLE_BARS:
@@ -280,7 +287,11 @@ def _draw_intervals(axes: Axes, metrics: Sequence[Metric]) -> None:
 
 
 def _limit(metric: Metric) -> float | None:
-    """Return the smallest change for the worse that exceeds the limit of the metric."""
+    """Return the change at the metric's limit, or None if the metric has no limit.
+
+    Changes beyond this value are worse than the limit. The value is negative for scores, and
+    positive for cost and latency.
+    """
     if metric.limit is None:
         return None
     return -metric.limit if metric.kind == "score" else metric.limit
@@ -327,7 +338,7 @@ def _draw_costs(axes: Axes, runs: Sequence[RunSummary]) -> None:
 
 
 def _label_ticks(axes: Axes, labels: Sequence[str]) -> None:
-    """Draw the labels under the axis, as many as fit into the width."""
+    """Draw as many labels under the axis as fit into its width."""
     width = axes.figure.get_figwidth() * PIXELS  # type: ignore[union-attr]  # a Figure here
     longest = max(len(label) for label in labels)
     most = max(int((width - 60) / (longest * 7.0 + 12)), 1)
@@ -338,7 +349,10 @@ def _label_ticks(axes: Axes, labels: Sequence[str]) -> None:
 
 
 def _short(name: str) -> str:
-    """Return a user's name for a chart: at most LONGEST characters, all of them printable."""
+    """Return a name for a chart, with at most LONGEST characters.
+
+    Names come from the user; a replacement character replaces each unprintable character.
+    """
     plain = "".join(
         letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in name
     )

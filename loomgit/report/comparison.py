@@ -44,14 +44,14 @@ HEADER = ("METRIC", "BASE", "HEAD", "Δ", "90% INTERVAL", "n", "p", "VERDICT")
 
 
 def table(comparison: Comparison, *, explain: bool = False) -> Iterator[str]:
-    """Yield the lines of the whole comparison. `explain` adds all inputs that differ."""
+    """Yield the lines of a comparison. If `explain` is true, list all inputs that differ."""
     return map(escape_control_characters, _lines(comparison, explain=explain))
 
 
 def escape_control_characters(line: str) -> str:
-    """Return the line with an escape for each character that is not printable.
+    """Return the line with an escape sequence for each unprintable character.
 
-    Data can therefore not add lines or send control characters to the terminal.
+    Data can therefore neither add lines nor send control characters to the terminal.
     """
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
 
@@ -70,12 +70,12 @@ def _lines(comparison: Comparison, *, explain: bool) -> Iterator[str]:
 
 
 def revision(which: Revision) -> str:
-    """Return `merge base with main (1a2b3c4d)`."""
+    """Return the name and the commit of a revision: `merge base with main (1a2b3c4d)`."""
     return f"{which.name or 'none'} ({which.commit[:8]})" if which.commit else which.name or "none"
 
 
 def sentence(comparison: Comparison) -> str:
-    """Return the verdict in one line, with the pipelines that caused it."""
+    """Return the verdict of a comparison in one line, with the pipelines that caused it."""
     compared = [result for result in comparison.pipelines if not result.new]
     if not compared:
         new = ", ".join(result.pipeline for result in comparison.pipelines)
@@ -94,7 +94,11 @@ def sentence(comparison: Comparison) -> str:
 
 
 def verdict_text(result: PipelineComparison) -> str:
-    """Return the verdict on a pipeline, or `new`. An accepted loss is `degraded, and accepted`."""
+    """Return the verdict on one pipeline.
+
+    The verdict is `new` if the baseline does not have the pipeline, and `degraded, and accepted` if
+    a person accepted the degradation.
+    """
     if result.is_accepted_loss:
         return "degraded, and accepted"
     return "new" if result.new else OUTCOME_TEXT[result.outcome]
@@ -131,7 +135,11 @@ def _pipeline(result: PipelineComparison, *, explain: bool) -> Iterator[str]:
 
 
 def remarks(result: PipelineComparison) -> Iterator[str]:
-    """Yield a line for each change to the question or to a limit."""
+    """Yield a line for each changed limit, and for each part of the question that differs.
+
+    The question is what a case is judged by: the evaluators, the quality gate and the expected
+    fields.
+    """
     for difference in result.differs:
         yield f"not comparable: {difference}"
     for difference in result.requestioned:
@@ -140,12 +148,15 @@ def remarks(result: PipelineComparison) -> Iterator[str]:
 
 
 def changed_parts(result: PipelineComparison) -> str:
-    """Return the names of the different files and settings that can cause the verdict."""
+    """Return the names of the files and settings that differ between the sides, as text."""
     return listed([line.partition(": ")[0] for line in result.inputs])
 
 
 def _changed_definitions(result: PipelineComparison) -> Iterator[str]:
-    """Yield a line for each change to the question, to a limit or to a case."""
+    """Yield the lines of `remarks`, and a line for each case that differs.
+
+    A case differs if its input or its expected output is not the same on both sides.
+    """
     yield from (f"  {line}" for line in remarks(result))
     for name in result.changed[:SHOWN_CASES]:
         yield f"  not comparable: case {name}: its input or expectation differs"
@@ -153,17 +164,17 @@ def _changed_definitions(result: PipelineComparison) -> Iterator[str]:
 
 
 def counted(count: int, noun: str = "case") -> str:
-    """Return `1 case`, `1,500 cases`."""
+    """Return a number and its noun, such as `1 case` or `1,500 cases`."""
     return f"{count:,} {noun}{'s' if count != 1 else ''}"
 
 
 def case_count(metric: Metric) -> str:
-    """Return the number of cases of a metric, as text."""
+    """Return the number of a metric's cases as text."""
     return counted(metric.cases)
 
 
 def listed(names: Sequence[str]) -> str:
-    """Return the first SHOWN_CASES names, and the number of the other names."""
+    """Return the first SHOWN_CASES names, and the number of the remaining names, as text."""
     more = f" and {len(names) - SHOWN_CASES:,} more" if len(names) > SHOWN_CASES else ""
     return f"{', '.join(names[:SHOWN_CASES])}{more}"
 
@@ -174,7 +185,7 @@ def _more(count: int, what: str) -> Iterator[str]:
 
 
 def versions(base: Side, head: Side) -> str:
-    """Return the versions of both sides.
+    """Return the versions of the prompt and the model on both sides, as text.
 
     An example is `prompt v2.3.0 -> v2.3.0+1.g1a2b3c4d, model gpt-4o-mini`.
     """
@@ -188,7 +199,7 @@ def versions(base: Side, head: Side) -> str:
 
 
 def render_case(change: CaseChange) -> str:
-    """Return `review 17  1.00 -> 0.00 (label 1.00 -> 0.00)`."""
+    """Return the scores of a case: `review 17  1.00 -> 0.00 (label 1.00 -> 0.00)`."""
     parts = ", ".join(
         f"{name} {before:.2f} -> {after:.2f}"
         for name, (before, after) in change.scores.items()
@@ -198,7 +209,7 @@ def render_case(change: CaseChange) -> str:
 
 
 def metric_cells(metric: Metric) -> tuple[str, ...]:
-    """Return the cells of a metric's table row."""
+    """Return the cells of a metric's row in the table of a comparison."""
     name = title(metric.name) if metric.kind == "score" else f"{metric.kind} a case"
     verdict = OUTCOME_TEXT[metric.outcome] if metric.gated else f"({OUTCOME_TEXT[metric.outcome]})"
     if metric.outcome == "not_comparable" or metric.delta is None:
@@ -217,7 +228,7 @@ def metric_cells(metric: Metric) -> tuple[str, ...]:
 
 
 def amount(metric: Metric, value: float | None) -> str:
-    """Return the mean of one side with its unit."""
+    """Return a metric's mean on one side as text: a score, a cost in USD or a latency."""
     if value is None:
         return "-"
     if metric.kind == "cost":
@@ -230,7 +241,7 @@ def amount(metric: Metric, value: float | None) -> str:
 
 
 def format_change(metric: Metric, value: float | None) -> str:
-    """Return a change as text: points for a score, percent for cost and latency."""
+    """Return a change as text: a difference for scores, a percentage for cost and latency."""
     if value is None:
         return "-"
     if math.isinf(value):
@@ -239,7 +250,7 @@ def format_change(metric: Metric, value: float | None) -> str:
 
 
 def align_columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Yield rows as lines with columns of equal width."""
+    """Yield each row as a line. Each column is as wide as its longest cell."""
     widths = [max(len(line[column]) for line in rows) for column in range(len(rows[0]))]
     for line in rows:
         yield "  ".join(

@@ -1,4 +1,4 @@
-"""Render the expected cost and the spending of a pipeline as text and as JSON."""
+"""Render the estimated cost of a pipeline, and its spending so far, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NOT_KEPT = "-"
 
 
 def estimate_lines(estimate: Estimate) -> Iterator[str]:
-    """Yield the lines of the estimate and then of its assumptions."""
+    """Yield the lines of a cost estimate. The assumptions come last."""
     tokens = sum(part.input for part in estimate.transform)
     yield f"Cost Estimate for: {estimate.pipeline}"
     yield ""
@@ -109,7 +109,10 @@ def _reply(part: StageEstimate) -> str:
 
 
 def price_hints(estimate: Estimate) -> Iterator[str]:
-    """Yield a line for each model with an unknown price: the entry to add to the configuration."""
+    """Yield a line for each model with an unknown price.
+
+    The line shows the entry that the user must add to the configuration.
+    """
     for model in estimate.unpriced:
         yield (
             f"the price of {model} is unknown; add it to .loom/config.yaml, in USD per "
@@ -151,7 +154,7 @@ def _part(part: StageEstimate) -> JsonObject:
 
 
 def spending_lines(spending: SpendingReport) -> Iterator[str]:
-    """Yield the lines of the spending: by stage and model, then by day."""
+    """Yield the lines of two tables: spending by stage and model, and spending by day."""
     since = f" since {spending.since}" if spending.since else ""
     total = spending.total
     if not total.runs:
@@ -189,7 +192,10 @@ def _figures(spend: RunCosts) -> tuple[str, ...]:
 
 
 def _spent(spend: RunCosts) -> str:
-    """Return the cost. If a price is unknown, return the known part: `$0.12 + unknown`."""
+    """Return the cost as text.
+
+    If a price is unknown, return the known part of the cost: `$0.12 + unknown`.
+    """
     if spend.cost is None:
         return f"{money(spend.known)} + {UNKNOWN}" if spend.known else UNKNOWN
     return money(spend.cost)

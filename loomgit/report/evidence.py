@@ -1,4 +1,4 @@
-"""The data behind a comparison for reports: the distributions of scores, and example replies."""
+"""The data behind a comparison, for reports: distributions of scores, and example replies."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 
 class ScoreDistribution(Struct, frozen=True):
-    """The scores of one evaluator on both sides, one mean for each case.
+    """The scores of one evaluator on both sides: the mean score of each case.
 
-    A side without results is empty.
+    The tuple of a side without results is empty.
     """
 
     name: str
@@ -35,7 +35,10 @@ class Reason(Struct, frozen=True):
 
 
 class Reply(Struct, frozen=True):
-    """A reply of the model with its scores; `failure` is the reason if the record failed."""
+    """A reply of the model, with the scores of all evaluators.
+
+    If the record failed, `failure` is the reason.
+    """
 
     text: str
     reasons: tuple[Reason, ...] = ()
@@ -43,7 +46,10 @@ class Reply(Struct, frozen=True):
 
 
 class Example(Struct, frozen=True):
-    """A case with one reply from each side; `input` is empty if the results do not contain it."""
+    """A case with one reply from each side.
+
+    `input` is empty if the stored results do not contain the input.
+    """
 
     id: str
     base: Reply | None = None
@@ -52,7 +58,11 @@ class Example(Struct, frozen=True):
 
 
 class ComparisonEvidence(Struct, frozen=True):
-    """The data behind the comparison of one pipeline. `examples` are by the id of the case."""
+    """The data behind the comparison of one pipeline.
+
+    `spreads` has the score distribution of each evaluator. `examples` maps the ids of cases to
+    example replies.
+    """
 
     spreads: tuple[ScoreDistribution, ...] = ()
     examples: Mapping[str, Example] = field(default_factory=dict)
@@ -61,9 +71,10 @@ class ComparisonEvidence(Struct, frozen=True):
 def score_distributions(
     base: MeasuredSide | None, head: MeasuredSide | None
 ) -> tuple[ScoreDistribution, ...]:
-    """Return the scores of both sides by evaluator.
+    """Return one score distribution for each evaluator.
 
-    If both sides have results, only the cases with the same definition count, as in the verdict.
+    If both sides have results, the distributions contain only cases with the same definition on
+    both sides, because the verdict also uses only these cases.
     """
     before = dict(base.cases) if base is not None else {}
     after = dict(head.cases) if head is not None else {}

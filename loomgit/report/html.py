@@ -1,6 +1,6 @@
-"""Render reports as single HTML files, which fetch nothing, run no scripts and escape all data.
+"""Render reports as single HTML files, which load no other files and run no scripts.
 
-The templates of the pages are in `pages/`.
+All data are escaped. The templates of the pages are in `pages/`.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ if TYPE_CHECKING:
     from loomgit.report.session import PipelineTable, TestLine
 
 PAGES = Path(__file__).parent / "pages"
-CARDS = 25  # better or worse cases with their replies
-ROWS = 2_000  # better or worse cases in total
-RUNS = 20  # runs of a pipeline
-LONGEST = 1_500  # characters of an input or a reply
+CARDS = 25  # maximum number of better or worse cases with their replies
+ROWS = 2_000  # maximum number of better or worse cases in total
+RUNS = 20  # maximum number of runs of a pipeline
+LONGEST = 1_500  # maximum length of an input or a reply
 NO_EVIDENCE = ComparisonEvidence()
 TONES = {
     "degraded": "bad", "improved": "good", "no_worse": "good", "unchanged": "calm",
@@ -70,11 +70,11 @@ def render_comparison(
     notes: Sequence[str] = (),
     generated: str = "",
 ) -> str:
-    """Return the page of a comparison.
+    """Return the HTML page of a comparison.
 
-    `evidence` has the data behind the verdicts, by pipeline. `notes` are additional lines, for
-    example about unverified tests. The page depends only on the arguments; `generated` is the time
-    to show, as text.
+    `evidence` maps pipelines to the data behind their verdicts. `notes` are additional lines, for
+    example about unverified tests. `generated` is the time of creation as text. Equal arguments
+    always give the same page.
     """
     accepted = any(result.accepted for result in comparison.pipelines)
     tone = TONES[comparison.outcome]
@@ -97,9 +97,9 @@ def render_session(
     commit: str = "",
     generated: str = "",
 ) -> str:
-    """Return the page of a session of prompt tests at `commit`.
+    """Return the HTML page of a session of prompt tests at `commit`.
 
-    The other arguments are those of `render_comparison`.
+    `evidence` and `generated` are as in `render_comparison`.
     """
     lines = [line for table in tables for line in table.lines]
     failed = sum(line.verdict in ("fail", "error") for line in lines)
@@ -118,9 +118,10 @@ def render_session(
 
 
 def render_overview(overview: Overview, *, generated: str = "") -> str:
-    """Return the page of a project: pipelines with runs, trends and cost.
+    """Return the HTML page of a project.
 
-    The page also has the latest comparison.
+    It shows the runs, trends and costs of all pipelines, and the latest comparison. `generated` is
+    as in `render_comparison`.
     """
     latest = [history.runs[0].status for history in overview.pipelines if history.runs]
     tones = [TONES[status] for status in latest]
@@ -132,7 +133,7 @@ def render_overview(overview: Overview, *, generated: str = "") -> str:
 
 
 def render_changes(log: ChangeLog, *, generated: str = "") -> str:
-    """Return the page of the changes to a pipeline's files and their approvals."""
+    """Return the HTML page with the changes to a pipeline's files and their approvals."""
     unapproved = sum(not change.approved for change in log.changes)
     count = len(log.changes)
     if not count:
@@ -219,9 +220,9 @@ def _way(delta: float) -> str:
 
 
 def _anchor(result: PipelineComparison) -> str:
-    """Return the id of the pipeline's section.
+    """Return the HTML id of the pipeline's section.
 
-    The id is unique and valid for every pipeline name.
+    The id contains the name of the pipeline in hex, so that the id is valid for every name.
     """
     return f"pipeline-{result.pipeline.encode('utf-8', 'surrogatepass').hex()}"
 
@@ -243,7 +244,10 @@ def _row(metric: Metric) -> tuple[str, ...]:
 
 
 def _moved(metric: Metric) -> str:
-    """Return the CSS class of a change; only a change beyond the noise has one."""
+    """Return the CSS class of a metric's change.
+
+    The class is "down" if the metric degraded, "up" if it improved, and "" otherwise.
+    """
     return {"degraded": "down", "improved": "up"}.get(metric.outcome, "")
 
 
@@ -260,7 +264,11 @@ def _is_shown(metric: Metric) -> bool:
 
 
 def _remarks(result: PipelineComparison) -> list[str]:
-    """Return the notes of a comparison: reasons, detectable changes, removed and new cases."""
+    """Return the notes on the comparison of a pipeline.
+
+    They are reasons for outcomes, changes that the cases can detect, and cases that the gate
+    ignores.
+    """
     remarks = [
         f"{title(metric.name)}: {metric.reason}" for metric in result.metrics if metric.reason
     ]
@@ -292,7 +300,7 @@ def _table_tone(table: PipelineTable) -> str:
 
 
 def _kinds(table: PipelineTable) -> Iterator[tuple[str, list[TestLine]]]:
-    """Yield the tests by kind, failed tests first."""
+    """Yield (heading, tests) for each type of test. Failed tests come first."""
     order = {"bad": 0, "warn": 1}
     for kind, heading in TITLES.items():
         lines = [line for line in table.lines if line.kind == kind]

@@ -19,14 +19,17 @@ if TYPE_CHECKING:
     )
     from loomgit.domain.values import Json, JsonObject
 
-SUBJECT = 60  # the number of characters of a commit's subject in the table
-OTHERS = 3  # the number of the newest results with other inputs for each version
+SUBJECT = 60  # the maximum length of a commit's subject in the table
+OTHERS = 3  # maximum number of results with other inputs that each version shows
 NOTHING = "-"
 KINDS = {"pipeline": "pipeline runs", "test": "prompt tests"}
 
 
 class SubLine(NamedTuple):
-    """A part of a version's results, with its description. `scores` are by evaluator."""
+    """A line below a version's line in the table, for a part of the version's results.
+
+    `about` describes this part. `scores` maps the evaluators to their mean scores.
+    """
 
     about: str
     group: ResultGroup
@@ -35,9 +38,10 @@ class SubLine(NamedTuple):
 
 
 def log_table(log: FileLog) -> Iterator[str]:
-    """Yield a line for each version, newest first, with lines for its separate results.
+    """Yield the lines of the table: a row for each version, newest first.
 
-    Notes follow the table.
+    Below a version are rows for results that the row of the version does not include. Notes follow
+    the table.
     """
     evaluators = _evaluators(log)
     head = ["VERSION", "COMMIT", "DATE", "AUTHOR", "RUNS", "CASES", *map(str.upper, evaluators)]
@@ -58,9 +62,10 @@ def log_table(log: FileLog) -> Iterator[str]:
 
 
 def series_scores(log: FileLog, entry: LogEntry) -> dict[str, float]:
-    """Return a version's own scores by evaluator.
+    """Return a version's mean scores by evaluator.
 
-    If the log has several pipelines or kinds of runs, the names contain them:
+    Results whose inputs differ from the version's commit are not included. If the log has results
+    of several pipelines, or of both tests and runs, the names of the scores contain the source:
     `label (demo, prompt tests)`.
     """
     if len(log.series) <= 1:
@@ -75,10 +80,12 @@ def series_scores(log: FileLog, entry: LogEntry) -> dict[str, float]:
 
 
 def sub_lines(log: FileLog, entry: LogEntry) -> Iterator[SubLine]:
-    """Yield the parts of a version's results that have their own lines.
+    """Yield the parts of a version's results that have their own rows in the table.
 
-    These are the results by pipeline and kind if the log has several, repeated runs with different
-    scores, and the newest results with other inputs.
+    These parts are:
+    - the results of each pipeline and type of run (pipeline run or test), if there are several
+    - repeated runs, if their scores differ
+    - the newest results whose inputs differ from the version's commit
     """
     several = len(log.series) > 1
     for group in entry.measured.own:
@@ -94,7 +101,7 @@ def sub_lines(log: FileLog, entry: LogEntry) -> Iterator[SubLine]:
 
 
 def _differs(group: ResultGroup, run: ScoredRun) -> bool:
-    """Whether a run's scores differ from its group's scores when rounded to three decimals.
+    """Return whether the scores of a run differ from the scores of its group in the table.
 
     The table shows three decimals.
     """
@@ -103,13 +110,16 @@ def _differs(group: ResultGroup, run: ScoredRun) -> bool:
 
 
 def _is_mixed(log: FileLog) -> bool:
-    """Whether the results come from several pipelines or kinds of runs."""
+    """Return whether the results come from several pipelines, or from both tests and runs."""
     groups = (group for entry in log.entries for group in entry.measured.groups)
     return len({(group.pipeline, group.kind) for group in groups}) > 1
 
 
 def _title(log: FileLog, group: ResultGroup) -> str:
-    """Return `prompt tests`, with the pipeline before it if the log has several pipelines."""
+    """Return the source of a group of results, such as `prompt tests`.
+
+    If the log has several pipelines, the source starts with the name of the pipeline.
+    """
     kind = KINDS.get(group.kind, group.kind)
     return (
         kind if len(log.pipelines) <= 1 else f"{replace_control_characters(group.pipeline)}, {kind}"
@@ -117,7 +127,7 @@ def _title(log: FileLog, group: ResultGroup) -> str:
 
 
 def _evaluators(log: FileLog) -> list[str]:
-    """Return the evaluators of all results in the table."""
+    """Return the names of all evaluators with a score in the table."""
     names: dict[str, None] = {}
     for entry in log.entries:
         names |= dict.fromkeys(entry.measured.scores)
@@ -173,9 +183,9 @@ def _notes(log: FileLog) -> Iterator[str]:
 
 
 def replace_control_characters(text: str) -> str:
-    """Return the text without control characters.
+    """Return the text with a replacement character for each unprintable character.
 
-    A commit can contain escape sequences for the terminal.
+    The texts of a commit may contain control sequences for the terminal.
     """
     return "".join(
         letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text
@@ -183,7 +193,7 @@ def replace_control_characters(text: str) -> str:
 
 
 def log_document(log: FileLog) -> JsonObject:
-    """Return the JSON document of `loom log`, with null for each `-` in the table."""
+    """Return the JSON document of `loom log`. A missing value is null."""
     pipelines: list[Json] = [*log.pipelines]
     return {
         "schema_version": 1,
@@ -222,7 +232,10 @@ def _version(entry: LogEntry) -> JsonObject:
 
 
 def result_documents(measured: StoredScores) -> list[Json]:
-    """Return the groups of a version's results as JSON. The version's own results are first."""
+    """Return a version's groups of results as JSON.
+
+    Results with the inputs of the version's commit come first.
+    """
     return [_group(group) for group in measured.groups]
 
 

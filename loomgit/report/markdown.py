@@ -37,14 +37,14 @@ LINKED = re.compile(r"[@#](?=\S)|:(?=//|[a-z_+-][a-z0-9_+-]*:)|\b[wW]{3}(?=\.)")
 def markdown(comparison: Comparison, *, cases: int = 20) -> str:
     """Return the whole comparison as Markdown.
 
-    Each pipeline has at most `cases` worse and `cases` better cases.
+    For each pipeline, it lists at most `cases` worse and `cases` better cases.
     """
     heading = f"## {MARKS[comparison.outcome]} Loom: {escape(sentence(comparison))}"
     return "\n".join([heading, "", *body(comparison, cases=cases)]) + "\n"
 
 
 def body(comparison: Comparison, *, cases: int = 20) -> Iterator[str]:
-    """Yield the lines below the heading."""
+    """Yield the Markdown lines of a comparison below the heading."""
     yield f"{escape(revision(comparison.base))} → {escape(revision(comparison.head))}"
     for pipeline in comparison.pipelines:
         yield ""
@@ -55,7 +55,7 @@ def body(comparison: Comparison, *, cases: int = 20) -> Iterator[str]:
 
 
 def section(result: PipelineComparison, cases: int) -> Iterator[str]:
-    """Yield the lines of one pipeline, with at most `cases` worse and `cases` better cases."""
+    """Yield the Markdown lines of one pipeline. `cases` is as in `markdown`."""
     yield f"### {escape(result.pipeline)}: {verdict_text(result)}"
     if result.base is not None and result.head is not None and result.metrics:
         yield ""
@@ -88,7 +88,7 @@ def section(result: PipelineComparison, cases: int) -> Iterator[str]:
 
 
 def _per_thousand(metrics: Sequence[Metric]) -> Iterator[str]:
-    """Yield the cost of 1,000 records and the total latency of their calls, on both sides."""
+    """Yield a line with the cost and the total latency of 1,000 records on both sides."""
     parts = []
     for metric in metrics:
         if metric.kind == "score" or metric.base is None or metric.head is None:
@@ -109,7 +109,7 @@ def _cases(changes: Sequence[CaseChange], most: int) -> list[str]:
 
 
 def details(summary: str, lines: Sequence[str]) -> Iterator[str]:
-    """Yield the lines of a collapsed block, which opens on a click."""
+    """Yield the lines of a collapsed block, which a click opens."""
     yield f"<details><summary>{escape(summary)}</summary>"
     yield ""
     yield from lines
@@ -118,7 +118,7 @@ def details(summary: str, lines: Sequence[str]) -> Iterator[str]:
 
 
 def render_table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Yield the lines of a table. The first row is the header."""
+    """Yield the lines of a Markdown table. The first row is the header."""
     head, *body = rows
     yield f"| {' | '.join(escape(cell) for cell in head)} |"
     yield f"|{'---|' * len(head)}"
@@ -131,5 +131,6 @@ def escape(text: str) -> str:
     plain = escape_control_characters(" ".join(text.split()))
     plain = plain.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     plain = NUMBER.sub(r"\1\\\2", MARKUP.sub(r"\\\g<0>", plain))
-    # GitHub turns these characters into links even after a backslash.
+    # After these characters, GitHub creates a link even if a backslash precedes them. Therefore add
+    # an invisible space.
     return LINKED.sub("\\g<0>\u200b", plain)

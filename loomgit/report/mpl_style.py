@@ -1,4 +1,4 @@
-"""The shared style of the matplotlib figures: equal values give equal bytes for every user."""
+"""The shared style of all matplotlib figures. Equal data give equal files for every user."""
 # ruff: noqa: PLC0415 - the import of matplotlib takes a second; only plotting needs it
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ MARKERS = "osD^vPX*"
 
 @contextmanager
 def plain_style(**settings: object) -> Iterator[None]:
-    """Apply matplotlib's defaults and `settings` in a `with` block, without the user's settings."""
+    """In a `with` block, apply matplotlib's defaults and `settings`, not the user's settings."""
     import matplotlib as mpl
 
     with mpl.rc_context(), warnings.catch_warnings():
@@ -33,18 +33,18 @@ def plain_style(**settings: object) -> Iterator[None]:
 def literal(text: str) -> str:
     """Return the text with escaped dollar signs.
 
-    Matplotlib parses text between dollar signs as math.
+    Matplotlib would parse text between dollar signs as math.
     """
     return text.replace("$", r"\$")
 
 
 def draw_lines(axes: Axes, series: Mapping[str, Sequence[float]], *, markers: str = "o") -> None:
-    """Draw a line for each name over 0, 1, ...; NaN is a gap.
+    """Draw one line for each name in `series`, at the x positions 0, 1, ...
 
-    The lines use the `markers` in turn.
+    NaN leaves a gap in the line. The lines use the characters of `markers` in turn.
     """
     for number, (name, values) in enumerate(series.items()):
-        # Matplotlib omits a label that begins with `_` from the legend.
+        # Add a space, because the legend omits labels that begin with `_`.
         label = literal(f" {name}" if name.startswith("_") else name)
         marker = markers[number % len(markers)]
         places = range(len(values))
@@ -52,9 +52,10 @@ def draw_lines(axes: Axes, series: Mapping[str, Sequence[float]], *, markers: st
 
 
 def score_range(series: Mapping[str, Sequence[float]]) -> tuple[float, float]:
-    """Return the range of the scores plus 0.1 on each side, within [-0.03, 1.03].
+    """Return the lowest and the highest score for the y axis.
 
-    A loss of 0.02 is visible in this range.
+    The range contains all scores and 0.1 on each side, within [-0.03, 1.03]. In this range, a loss
+    of 0.02 is visible.
     """
     scores = [value for values in series.values() for value in values if not math.isnan(value)]
     means = scores or [0.0, 1.0]

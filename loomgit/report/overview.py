@@ -27,11 +27,12 @@ SHOWN_RUNS = 5
 
 
 class PipelineHistory(Struct, frozen=True):
-    """The stored data of one pipeline: `runs` newest first, `log` the versions of its prompt.
+    """The stored data of one pipeline.
 
-    `note` is the reason if data is missing. `own` maps a commit to the pipeline's fingerprint at
-    this commit, if the commit has runs with several fingerprints. The value is None if the pipeline
-    cannot be read at the commit.
+    `runs` are newest first. `log` is the log of its prompt file. `note` is the reason if data is
+    missing. A fingerprint is a hash of everything that can change the results. If runs at a commit
+    have different fingerprints, `own` maps the commit to the fingerprint of the pipeline at this
+    commit, or to None if the pipeline cannot be read there.
     """
 
     name: str
@@ -44,7 +45,7 @@ class PipelineHistory(Struct, frozen=True):
 
     @property
     def cost(self) -> float:
-        """The cost in USD of all runs with a known cost."""
+        """The total cost in USD of all runs with a known cost."""
         return sum(run.cost for run in self.runs if run.cost is not None)
 
     @property
@@ -56,8 +57,9 @@ class PipelineHistory(Struct, frozen=True):
 class Overview(Struct, frozen=True):
     """A project at a commit: its pipelines, and a comparison of the stored results.
 
-    If the stored results allow no comparison, `comparison` is None and a note has the reason.
-    `since` is empty if the overview has no start date.
+    If the stored results allow no comparison, `comparison` is None, and `notes` contains the
+    reason. `evidence` maps pipelines to the data behind the comparison. `since` is the start date
+    of the overview, or empty.
     """
 
     project: str
@@ -70,9 +72,10 @@ class Overview(Struct, frozen=True):
 
 
 class Point(Struct, frozen=True):
-    """The scores of one run by evaluator.
+    """A point of a trend: the scores of one run by evaluator.
 
-    The run is the first complete one with its inputs at a commit.
+    If several complete runs at a commit have the same inputs, the point has the scores of the first
+    run.
     """
 
     commit: str
@@ -87,9 +90,10 @@ class Point(Struct, frozen=True):
 
 
 class Trend(Struct, frozen=True):
-    """Scores over commits, oldest first, of one kind of run.
+    """Scores over commits, oldest first.
 
-    Tests and runs have separate trends, because they have different cases.
+    `kind` is `pipeline` or `test`. Pipeline runs and tests have separate trends, because their
+    cases differ.
     """
 
     kind: str
@@ -97,24 +101,25 @@ class Trend(Struct, frozen=True):
 
     @property
     def title(self) -> str:
-        """The kind of run as a title, such as `pipeline runs`."""
+        """The title of the trend, such as `pipeline runs`."""
         return KINDS.get(self.kind, self.kind)
 
     @property
     def committed(self) -> tuple[Point, ...]:
         """The points without uncommitted changes, which show the development of the pipeline.
 
-        If every point has uncommitted changes, these are all points.
+        If all points have uncommitted changes, the result contains all points.
         """
         return tuple(point for point in self.points if not point.dirty) or self.points
 
 
 def trends(history: PipelineHistory) -> tuple[Trend, ...]:
-    """Return the scores by commit, in the order of the first run at each commit.
+    """Return the trend of the pipeline runs and the trend of the tests.
 
-    A commit has the scores of its own inputs; each state of uncommitted changes is a separate
-    point. If several runs have the same inputs, the first complete run counts. Runs with a limit on
-    the records do not count.
+    The points are in the order of their runs. A run without uncommitted changes has a point if it
+    used the inputs of its commit. Each state of uncommitted changes has its own point. If several
+    runs have the same inputs, only the first complete run has a point. Runs of a limited number of
+    records, and runs that were judged with the evaluators of another commit, have no point.
     """
     points: dict[str, list[Point]] = {}
     seen: set[tuple[str, str, bool, str]] = set()
@@ -132,7 +137,10 @@ def trends(history: PipelineHistory) -> tuple[Trend, ...]:
 
 
 def ambiguous_commits(runs: Sequence[RunSummary]) -> list[str]:
-    """Return the commits with runs that differ in their inputs but had no uncommitted changes."""
+    """Return the commits at which runs had different inputs.
+
+    Runs with uncommitted changes are ignored.
+    """
     inputs: dict[str, set[str]] = {}
     for run in runs:
         if _counts(run) and not run.dirty:
@@ -183,8 +191,8 @@ def _pipeline(pipeline: PipelineHistory) -> Iterator[str]:
 def first_and_last_scores(trend: Trend) -> dict[str, tuple[float, float]]:
     """Return the first and the last score of each evaluator.
 
-    Points with uncommitted changes count only if there are no others, because an experiment in the
-    working tree does not change the pipeline.
+    Points with uncommitted changes are ignored if the trend has other points, because an experiment
+    in the working tree does not change the pipeline.
     """
     points = trend.committed
     names = dict.fromkeys(name for point in points for name in point.scores)
@@ -193,7 +201,10 @@ def first_and_last_scores(trend: Trend) -> dict[str, tuple[float, float]]:
 
 
 def total_cost_text(pipeline: PipelineHistory) -> str:
-    """Return `$1.20 spent`, and the number of runs with an unknown cost."""
+    """Return the total cost of a pipeline, such as `$1.20 spent`.
+
+    The text also contains the number of runs with an unknown cost.
+    """
     unknown = f" (the cost of {pipeline.unpriced:,} runs is unknown)" if pipeline.unpriced else ""
     return f"{money(pipeline.cost)} spent{unknown}"
 

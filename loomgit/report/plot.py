@@ -1,4 +1,4 @@
-"""Plot the scores of a file's versions as a picture; equal values give equal bytes."""
+"""Plot the scores of a file's versions as an image. Equal data give the same image file."""
 # ruff: noqa: PLC0415 - the import of matplotlib takes a second; only plotting needs it
 
 from __future__ import annotations
@@ -16,16 +16,17 @@ if TYPE_CHECKING:
     from loomgit.domain.log import FileLog, LogEntry
 
 ImageFormat = Literal["png", "svg"]
-INCHES = 5.0  # the height
-FLAT = 4  # the number of labels that fit without rotation
-LABELS = 12  # versions with a label under the axis; more labels would overlap
+INCHES = 5.0  # height of the image
+FLAT = 4  # maximum number of labels that fit without rotation
+LABELS = 12  # maximum number of labels under the axis; more labels would overlap
 
 
 def plot_scores(log: FileLog, picture: ImageFormat) -> bytes:
-    """Return the bytes of a picture with each version's own scores by evaluator.
+    """Return the bytes of an image: a line of mean scores for each evaluator.
 
-    The oldest version is on the left. A version without a score is a gap in the line. The picture
-    does not depend on the user's matplotlib configuration or on the date.
+    Results whose inputs differ from the version's commit are not included. The oldest version is on
+    the left. A version without a score is a gap in the line. The image does not depend on the
+    user's matplotlib configuration or on the date.
     """
     from matplotlib.figure import Figure
 

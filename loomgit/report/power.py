@@ -1,4 +1,4 @@
-"""Render the number of cases that a comparison needs as text and as JSON."""
+"""Render a power analysis (how many cases a comparison needs) as text and as JSON."""
 
 from __future__ import annotations
 

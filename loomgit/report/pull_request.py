@@ -1,4 +1,4 @@
-"""Render the report of a pull request within a limit of characters, verdicts first."""
+"""Render the report of a pull request with a maximum length. The verdicts come first."""
 
 from __future__ import annotations
 
@@ -22,19 +22,24 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 UNKNOWN = "⚠️"
-SHOWN_NAMES = 20  # in a heading
-LINE_WIDTH = 500  # characters of a line of the diff
+SHOWN_NAMES = 20  # maximum number of pipelines in a heading
+LINE_WIDTH = 500  # maximum length of a line of the diff
 CUT = "\n\n(cut: too long)\n"
 
 
 class PullRequestFindings(Struct, frozen=True):
-    """The findings about a change.
+    """The results of the checks of a pull request.
 
-    `failures`, `accepted` (failed and accepted) and `unverified` are lines about tests. `unread`
-    has lines about pipelines that cannot be read at the head, `faults` about files with faults,
-    `lost` about tests and cases that the change removes. `unmeasured` is the reason if the
-    comparison failed, `diff` is the diff of the prompts, and `blocked` is the decision of the
-    gate.
+    These fields have one line of text for each item:
+    - `failures`: failed tests
+    - `accepted`: failed tests whose failure a person accepted
+    - `unverified`: tests without a verdict
+    - `unread`: pipelines that cannot be read at the head
+    - `faults`: problems in the project's files
+    - `lost`: tests and cases that the change removes
+
+    `unmeasured` is the reason if the comparison failed. `diff` is the diff of the prompts.
+    `blocked` is true if the gate blocks the change.
     """
 
     comparison: Comparison
@@ -51,10 +56,11 @@ class PullRequestFindings(Struct, frozen=True):
 
 
 class _Size(Struct, frozen=True):
-    """The limits on the parts of a report.
+    """The maximum sizes of the parts of a report.
 
-    They are the numbers of changed cases, of lines of the diff and of lines about tests, and
-    whether each pipeline has a table.
+    `cases` is the maximum number of worse cases, and of better cases, for each pipeline. `diff` is
+    the maximum number of lines of the diff. `tests` is the maximum number of lines in each list of
+    tests. `tables` is true if the report has tables.
     """
 
     cases: int
@@ -73,10 +79,11 @@ SIZES = (
 
 
 def report(findings: PullRequestFindings, *, limit: int) -> str:
-    """Return the report as Markdown of at most `limit` characters.
+    """Return the report as Markdown with at most `limit` characters.
 
-    If the report would be too long, it has fewer cases, a shorter diff and no tables, but all
-    verdicts.
+    A report that would be too long has fewer cases, a shorter diff and no tables, but all verdicts.
+    If it is still too long, it has only the names of the pipelines by verdict, and is cut off if
+    necessary.
     """
     text = ""
     for size in SIZES:
@@ -177,7 +184,7 @@ def _verdicts(comparison: Comparison) -> Iterator[str]:
 
 
 def _render_names(findings: PullRequestFindings) -> str:
-    """Return the names of the pipelines by verdict."""
+    """Return a short report: the names of the pipelines by verdict."""
     parts = [f"## {escape(heading(findings))}", ""]
     for outcome in WORST_FIRST:
         names = [p.pipeline for p in findings.comparison.pipelines if p.outcome == outcome]
@@ -188,7 +195,10 @@ def _render_names(findings: PullRequestFindings) -> str:
 
 
 def _diff(diff: str, most: int) -> list[str]:
-    """Return the diff in a code block with a fence that no line of the diff can close."""
+    """Return the diff as a Markdown code block.
+
+    The fence of the block is so long that no line of the diff can close the block.
+    """
     lines = diff.split("\n")
     shown_lines = [
         "\t".join(map(escape_control_characters, line[:LINE_WIDTH].split("\t")))
@@ -202,7 +212,7 @@ def _diff(diff: str, most: int) -> list[str]:
 
 
 def _longest_run(line: str) -> int:
-    """Return the length of the longest sequence of backticks."""
+    """Return the length of the longest sequence of backticks in the line."""
     longest = run = 0
     for character in line:
         run = run + 1 if character == "`" else 0

@@ -1,4 +1,4 @@
-"""Render a session of prompt tests: tables for pytest, lines for `loom test`, JSON, Markdown."""
+"""Render the results of prompt tests: tables for pytest, lines for `loom test`, JSON, Markdown."""
 
 from __future__ import annotations
 
@@ -35,9 +35,10 @@ TITLES = {
 
 
 class ScoreRow(Struct, frozen=True):
-    """The mean score of one evaluator over all samples, with its 90 % interval.
+    """The mean score of one evaluator over all samples.
 
-    It also has the change from the baseline.
+    `low` and `high` are the ends of its 90 % interval, and `n` is the number of scores. `moved` is
+    the change from the baseline, None if no comparison was made.
     """
 
     name: str
@@ -49,7 +50,10 @@ class ScoreRow(Struct, frozen=True):
 
 
 class TestLine(Struct, frozen=True):
-    """One test in a report. If `blocks` is true, the test makes the session fail."""
+    """The result of one test in a report.
+
+    `kind` is a key of TITLES. If `blocks` is true, the result makes the session fail.
+    """
 
     kind: str
     name: str
@@ -63,8 +67,9 @@ class TestLine(Struct, frozen=True):
 class PipelineTable(Struct, frozen=True):
     """The tests and scores of one pipeline in a session.
 
-    `reused` samples come from earlier runs, `cached` replies from the cache. `cost` is in USD, None
-    if a price is unknown. `unanswered` calls had no reply and may have been charged.
+    `reused` is the number of samples from earlier runs, and `cached` the number of replies from the
+    cache. `cost` is in USD, None if a price is unknown. `unanswered` is the number of calls without
+    a reply; the provider may have charged for them.
     """
 
     pipeline: str
@@ -80,7 +85,7 @@ class PipelineTable(Struct, frozen=True):
 
 
 def session_lines(tables: Sequence[PipelineTable]) -> Iterator[str]:
-    """Yield the lines of the tables at the end of a session."""
+    """Yield the lines of the tables that pytest prints at the end of a session."""
     for number, table in enumerate(tables):
         if number:
             yield ""
@@ -100,7 +105,7 @@ def session_lines(tables: Sequence[PipelineTable]) -> Iterator[str]:
 
 
 def counts(table: PipelineTable) -> str:
-    """Return `7 tests, 6 pass, 1 fail`."""
+    """Return the number of tests by verdict: `7 tests, 6 pass, 1 fail`."""
     by_verdict: dict[str, int] = {}
     for line in table.lines:
         by_verdict[line.verdict] = by_verdict.get(line.verdict, 0) + 1
@@ -110,7 +115,10 @@ def counts(table: PipelineTable) -> str:
 
 
 def cost_text(table: PipelineTable) -> str:
-    """Return `cost $0.02, 120 calls, 30 replies cached, 150 samples of earlier runs`."""
+    """Return the cost of a pipeline's tests as text.
+
+    An example is `cost $0.02, 120 model calls, 30 replies from the cache`.
+    """
     parts = [f"cost {money(table.cost)}", f"{table.calls:,} model calls"]
     if table.unanswered:
         parts.append(f"{table.unanswered:,} calls without a reply (they may have been charged)")
@@ -139,7 +147,7 @@ def _row(score: ScoreRow) -> tuple[str, ...]:
 
 
 def assertion_lines(tables: Sequence[PipelineTable], unfinished: str = "") -> Iterator[str]:
-    """Yield the lines of `loom test`: one line for each assertion, and finally their count.
+    """Yield the lines of `loom test`: one line for each assertion, then the total.
 
     `unfinished` describes the tests that did not run because the session was stopped.
     """
@@ -161,7 +169,10 @@ def assertion_lines(tables: Sequence[PipelineTable], unfinished: str = "") -> It
 
 
 def _closing(verdicts: Sequence[tuple[Verdict, bool]], *, complete: bool) -> str:
-    """Return `All tests passed (7/7)`, or the numbers of failed, passed and other tests."""
+    """Return the last line of `loom test`.
+
+    The line is `All tests passed (7/7)`, or the numbers of failed, passed and other tests.
+    """
     total = len(verdicts)
     passed = sum(verdict == "pass" for verdict, _ in verdicts)
     if passed == total and complete:
@@ -174,7 +185,7 @@ def _closing(verdicts: Sequence[tuple[Verdict, bool]], *, complete: bool) -> str
 
 
 def _assertions(line: TestLine) -> Iterator[tuple[str, str, Verdict]]:
-    """Yield the symbol, text and verdict of each line of a test.
+    """Yield (symbol, text, verdict) for each line of a test.
 
     A distributional test has a line for each check. Other tests have one line.
     """
@@ -198,7 +209,10 @@ def _assertions(line: TestLine) -> Iterator[tuple[str, str, Verdict]]:
 
 
 def _reason(line: TestLine) -> str:
-    """Return why a test did not pass: its message, else its failed checks, else its verdict."""
+    """Return the reason why a test did not pass: the first line of its message.
+
+    If the test has no message, return its failed checks, or its verdict if it has no checks.
+    """
     failed = [check for check in line.checks if check.verdict != "pass"]
     texts = [
         f"{check.text}{f' (actual: {check.actual})' if check.actual else ''}" for check in failed

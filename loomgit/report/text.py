@@ -17,20 +17,23 @@ UNKNOWN = "unknown"
 
 
 def run_heading(pipeline: str, version: str | None) -> Iterator[str]:
-    """Yield the lines before the first stage."""
+    """Yield the lines that `loom run` shows before the first stage."""
     yield f"Pipeline: {named(pipeline, version)}"
     yield "Status: Running..."
     yield ""
 
 
 def extracted(records: int, refused: int, duration: float) -> str:
-    """Return the line of the first stage. `refused` records cannot be stored exactly."""
+    """Return the line of the stage `Extract`.
+
+    `refused` is the number of records that cannot be stored exactly.
+    """
     mark, note = (BAD, f", {refused:,} of them refused") if refused else (OK, "")
     return f"Extract:   {mark} {records:,} records{note} ({seconds(duration)})"
 
 
 def run_result(run: Run) -> Iterator[str]:
-    """Yield the lines after the extraction.
+    """Yield the lines about a run that follow the extraction.
 
     They show stages or tests, results, scores, cost and performance.
     """
@@ -70,7 +73,7 @@ def _stages(run: Run) -> Iterator[str]:
 
 
 def _tests(run: Run) -> Iterator[str]:
-    """Yield the numbers of verdicts, and the tests that did not pass."""
+    """Yield the number of tests by verdict, and a line for each test that did not pass."""
     verdicts = [test.verdict for test in run.tests]
     counts = ", ".join(f"{verdicts.count(v):,} {v}" for v in dict.fromkeys(verdicts))
     selected = f" ({run.selected:,} of {run.total:,} selected)" if run.selected < run.total else ""
@@ -103,7 +106,10 @@ def _results(run: Run) -> Iterator[str]:
 
 
 def changes(run: Run) -> str:
-    """Return the changes to the destination: `3 new, 1 updated, 96 unchanged`, or `nothing`."""
+    """Return the changes to the destination as text.
+
+    Examples are `3 new, 1 updated, 96 unchanged` and `nothing`.
+    """
     results = run.results
     if not results.inserted and not results.updated:
         unchanged = f" ({results.unchanged:,} rows unchanged)" if results.unchanged else ""
@@ -120,7 +126,7 @@ def changes(run: Run) -> str:
 
 
 def ending(run: Run) -> str:
-    """Return the last line: success, or the status with its reason."""
+    """Return the last line about a run: success, or the status with its reason."""
     results = run.results
     if run.kind == "test":
         return f"{BAD} {results.message}" if results.message else f"{OK} All tests passed"
@@ -158,7 +164,7 @@ def run_list(rows: Sequence[RunSummary]) -> Iterator[str]:
 
 
 def run_lineage(run: Run) -> Iterator[str]:
-    """Yield the versions of a run's inputs, for `loom runs show`."""
+    """Yield lines with the versions of a run's inputs, for `loom runs show`."""
     commit = run.commit
     yield f"Run:       {run.run_id} ({run.uid})"
     where = f" on {commit.branch}" if commit.branch else ""
@@ -194,7 +200,7 @@ def validation(result: ValidationResult) -> Iterator[str]:
 
 
 def named(pipeline: str, version: str | None) -> str:
-    """Return `customer_sentiment (v2.1.0)`."""
+    """Return the name of a pipeline with its version: `customer_sentiment (v2.1.0)`."""
     if version is None:
         return pipeline
     return f"{pipeline} ({version if version.startswith('v') else f'v{version}'})"
@@ -206,7 +212,10 @@ def title(name: str) -> str:
 
 
 def score(summary: ScoreSummary) -> str:
-    """Return mean and standard deviation, `0.87 (±0.12)`, with the number of errors."""
+    """Return the mean and the standard deviation of a score: `0.87 (±0.12)`.
+
+    If evaluations failed, the text also contains the number of errors.
+    """
     if summary.mean is None:
         return f"no score ({summary.errors:,} errors)"
     spread = "" if summary.std is None else f" (±{summary.std:.2f})"
@@ -215,12 +224,15 @@ def score(summary: ScoreSummary) -> str:
 
 
 def share(count: int, total: int) -> str:
-    """Return `9,847 (98.5%)`."""
+    """Return a number with its percentage of `total`: `9,847 (98.5%)`."""
     return f"{count:,} ({count / total:.1%})" if total else f"{count:,}"
 
 
 def money(amount: float | None) -> str:
-    """Return an amount in USD with two decimals, or two significant digits below $0.10."""
+    """Return an amount in USD as text with two decimals.
+
+    An amount below $0.10 has two significant digits. An unknown amount (None) is `unknown`.
+    """
     if amount is None:
         return UNKNOWN
     if amount == 0 or amount >= 0.1:
@@ -229,12 +241,12 @@ def money(amount: float | None) -> str:
 
 
 def seconds(duration: float) -> str:
-    """Return `45.2s`."""
+    """Return a duration as text: `45.2s`."""
     return f"{duration:.1f}s"
 
 
 def latency(wait: float | None) -> str:
-    """Return `1.2s`, milliseconds below 0.1 s, or `-` if no call was made."""
+    """Return a latency as text: `1.2s`, `46ms` below 0.1 s, or `-` if no call was made."""
     if wait is None:
         return "-"
     return f"{wait:.1f}s" if wait >= 0.1 else f"{wait * 1000:.2g}ms"

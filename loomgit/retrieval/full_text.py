@@ -1,7 +1,7 @@
-"""Full-text search with SQLite's FTS5. An index of passages is on disk; BM25 ranks the matches.
+"""Full-text search in documents with SQLite's FTS5. BM25 ranks the matching passages.
 
-The name of an index is the hash of its content. The first process that needs an index builds the
-index in a temporary file and renames the file. After that, the index never changes.
+An index is a file; its name is a hash of the documents. The first process that needs an index
+builds it in a temporary file, and then renames this file. After that, the index never changes.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-FORMAT = 1  # increase this number when the cutting or the search of documents changes
-MAX_INDEXES = 8  # the number of indexes to keep; the most recently used are kept
-MOST_TERMS = 200  # maximum terms of a question to search for; later terms contribute little
+FORMAT = 1  # increase this number if documents are cut or indexed differently
+MAX_INDEXES = 8  # the number of indexes to keep; the least recently used are removed
+MOST_TERMS = 200  # maximum number of words in a search; later words of a question help little
 _WORD = re.compile(r"[^\W_]+")
 _TABLE = (
     "CREATE VIRTUAL TABLE passages USING fts5(document UNINDEXED, number UNINDEXED, text, "
@@ -41,10 +41,11 @@ _SEARCH = (
 
 
 class FullText:
-    """Searches documents for any of the words of a question.
+    """Searches documents for passages that contain any word of a question.
 
-    `documents` contains the documents' Git ids by path. `read` returns their texts by path, and is
-    called only if the index does not exist. `folder` contains the indexes.
+    A question is the text to search for. `documents` maps the paths of the documents to their Git
+    ids. `read` returns the texts of the documents by path; it is called only if the index does not
+    exist. `folder` contains the indexes.
     """
 
     def __init__(
@@ -57,7 +58,10 @@ class FullText:
         self._path = folder / f"{digest([FORMAT, sorted(documents.items())])}.sqlite"
 
     def prepare(self) -> None:
-        """Build the index if it does not exist. Raises the errors of `read`, or WorldError."""
+        """Build the index if it does not exist.
+
+        Raises WorldError if the index cannot be written. Also raises the errors of `read`.
+        """
         try:
             if self._path.is_file():
                 with contextlib.suppress(OSError):
@@ -68,11 +72,14 @@ class FullText:
             raise WorldError(f"the index of documents cannot be written: {error}") from error
 
     async def retrieve(self, question: str, count: int) -> Sequence[Passage]:
-        """Return up to `count` passages, the best first. The result is empty if no word matches."""
+        """Return up to `count` passages, best first. The result is empty if no word matches."""
         return await asyncio.to_thread(self.search, question, count)
 
     def search(self, question: str, count: int) -> list[Passage]:
-        """Return the result of `retrieve`. Blocks until the search ends."""
+        """Return the same result as `retrieve`, but block until the search ends.
+
+        Raises WorldError if the index cannot be read.
+        """
         query = render_query(question)
         if not query:
             return []
@@ -104,7 +111,8 @@ class FullText:
             for passage in cut(document, text)
         )
         try:
-            # In a Turkish locale, sqlite3 does not start transactions itself (Python < 3.13).
+            # Begin explicitly: before Python 3.13, sqlite3 starts no transaction in a Turkish
+            # locale.
             with closing(sqlite3.connect(temporary, isolation_level=None)) as database:
                 database.execute("PRAGMA journal_mode = OFF")
                 database.execute("PRAGMA synchronous = OFF")
@@ -119,7 +127,7 @@ class FullText:
         self._evict()
 
     def _evict(self) -> None:
-        """Remove the least recently used indexes, and temporary files of killed builds."""
+        """Remove the least recently used indexes, and the temporary files of killed processes."""
         with contextlib.suppress(OSError):  # another process may remove the same files
             indexes = sorted(
                 self._path.parent.glob("*.sqlite"), key=lambda file: file.stat().st_mtime
@@ -134,7 +142,7 @@ class FullText:
 
 
 def render_query(question: str) -> str:
-    """Return the FTS5 query that matches any word of a question.
+    """Return the FTS5 query for passages that contain any word of a question.
 
     Each word is in quotes, so that FTS5 does not treat it as an operator.
     """

@@ -1,4 +1,7 @@
-"""Cuts documents into passages: sections and paragraphs, joined up to a maximum length."""
+"""Cuts documents into passages.
+
+A passage consists of paragraphs of one section, up to a maximum length.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from loomgit.domain.passages import Passage
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-MAX_CHARACTERS = 1000  # maximum characters of a passage
+MAX_CHARACTERS = 1000  # maximum length of a passage
 _MARKDOWN = (".md", ".markdown", ".mdx")
 _HEADING = re.compile(r" {0,3}#{1,6}(?:[ \t]|$)")
 _FENCE = re.compile(r" {0,3}(```|~~~)")
@@ -32,7 +35,11 @@ def cut(document: str, text: str) -> list[Passage]:
 
 
 def _sections(lines: list[str]) -> Iterator[tuple[str, list[str]]]:
-    """Yield (heading, lines) of each section. Lines in code fences are not headings."""
+    """Yield (heading, lines) for each section of a Markdown document.
+
+    The heading is "" for the lines before the first heading. A line in a code block is not a
+    heading.
+    """
     heading, body, fence = "", list[str](), ""
     for line in lines:
         mark = _FENCE.match(line)
@@ -57,7 +64,7 @@ def _paragraphs(lines: list[str]) -> Iterator[str]:
 
 
 def _pack(heading: str, paragraphs: list[str]) -> Iterator[str]:
-    """Yield passages. Each contains the heading, and as many paragraphs as fit."""
+    """Yield the passages of a section: each has the heading and as many paragraphs as fit."""
     head = f"{heading}\n\n" if heading else ""
     room = MAX_CHARACTERS - len(head)
     if heading and not paragraphs:
@@ -74,7 +81,10 @@ def _pack(heading: str, paragraphs: list[str]) -> Iterator[str]:
 
 
 def _pieces(paragraph: str, room: int) -> Iterator[str]:
-    """Yield pieces of a paragraph. Cuts at ends of sentences, else between words, else anywhere."""
+    """Yield pieces of a paragraph with at most `room` characters.
+
+    A piece ends at the end of a sentence, otherwise between two words, otherwise anywhere.
+    """
     rest = paragraph.strip()
     while len(rest) > room:
         ends = [match.start() for match in _SENTENCE.finditer(rest, 0, room)]

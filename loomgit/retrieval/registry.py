@@ -1,4 +1,4 @@
-"""Opens retrievers by their names in pipelines: Loom's own, and retrievers from packages."""
+"""Opens the retriever that a pipeline names: Loom's own retriever or one from a package."""
 
 from __future__ import annotations
 
@@ -27,11 +27,12 @@ def open_retriever(
     read: Callable[[], Mapping[str, str]],
     folder: Path,
 ) -> Retriever:
-    """Return the retriever `name` for `documents` (Git ids by path), ready for queries.
+    """Return the retriever `name` for the documents, ready for queries.
 
-    If a package defines the retriever, its entry point is called with the texts by path, and
-    returns a Retriever. Raises UserError if the name is unknown or the retriever cannot be created,
-    and raises the errors of `read`.
+    `documents` maps the paths of the documents to their Git ids, and `read` returns their texts by
+    path. If a package defines the retriever, its entry point is called with the texts by path and
+    must return a Retriever. Raises UserError if the name is unknown or the retriever cannot be
+    created, and WorldError if the index cannot be written. Also raises the errors of `read`.
     """
     if name == FULL_TEXT:
         full_text = FullText(documents, read, folder)
@@ -63,7 +64,7 @@ def _find(name: str) -> EntryPoint:
 
 
 class _Guarded:
-    """Wraps a package's retriever. Converts its exceptions and invalid results to WorldError."""
+    """Wraps a package's retriever. Raises WorldError for its exceptions and invalid results."""
 
     def __init__(self, name: str, retriever: Retriever) -> None:
         self._name = name
