@@ -1,4 +1,7 @@
-"""Installs and removes Git hooks. Existing hooks are renamed and still run."""
+"""Installs and removes Loom's Git hooks.
+
+Loom renames a hook that exists already. Loom's own hook then runs the renamed hook.
+"""
 
 from __future__ import annotations
 
@@ -30,34 +33,35 @@ if TYPE_CHECKING:
 
 
 EXECUTABLE = stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH
-# A hook that reads its own file name (`$(basename "$0")`, `${0##*/}`, Ruby's `File.basename($0)`)
-# behaves differently, or does nothing, after it is renamed.
+# Matches hooks that read their own file name (`$(basename "$0")`, `${0##*/}`, Ruby's
+# `File.basename($0)`). Such hooks may not work after they are renamed.
 _READS_ITS_NAME = re.compile(rb"basename\W{1,8}(--\s+)?\$\{?0|\$\{0##")
 
 
 class HookedRepository(Protocol):
-    """The methods of a repository that this module uses."""
+    """The attributes and methods of a Git repository that this module uses."""
 
     @property
     def common_dir(self) -> Path:
-        """The `.git` folder that is common to all worktrees."""
+        """The `.git` folder that all worktrees share."""
         ...
 
     @property
     def worktree(self) -> Path:
-        """The folder of the checkout."""
+        """The root folder of the current worktree."""
         ...
 
     def plumbing(self, *arguments: str) -> bytes:
-        """Run a Git command and return its output."""
+        """Run `git` with these arguments, and return its standard output."""
         ...
 
 
 class HookState(Struct, frozen=True):
     """The state of one hook.
 
-    `installed` means that Loom's hook is installed, for `project`. `other` means that another hook
-    exists; Loom's hook runs it first.
+    `installed` is true if Loom's hook is installed at `path`. `project` is then the project folder
+    that this hook checks. `other` is true if a hook of another program exists. If both hooks exist,
+    Loom's hook runs the other hook first.
     """
 
     hook: Hook
@@ -68,14 +72,17 @@ class HookState(Struct, frozen=True):
 
 
 class Hooks:
-    """Manages the hooks of one repository."""
+    """Installs, lists and removes the hooks of one repository."""
 
     def __init__(self, git: HookedRepository) -> None:
         self._git = git
 
     def folder(self) -> Path:
-        """Return Git's hooks folder: `core.hooksPath` or the folder common to all worktrees."""
-        # A relative core.hooksPath starts at the root of the worktree.
+        """Return the folder in which Git looks for hooks.
+
+        This is `core.hooksPath` if it is set, else the `hooks` folder that all worktrees share.
+        """
+        # Git resolves a relative core.hooksPath in the current folder, so run Git in the worktree.
         top = ("-C", str(self._git.worktree))
         output = self._git.plumbing(
             *top, "rev-parse", "--path-format=absolute", "--git-path", "hooks"
@@ -83,7 +90,7 @@ class Hooks:
         return Path(output.decode("utf-8", "surrogateescape").rstrip("\n"))
 
     def states(self) -> list[HookState]:
-        """Return the states of all three hooks. Raises WorldError."""
+        """Return the state of each hook in `HOOKS`. Raises WorldError if a hook is unreadable."""
         folder = self.folder()
         states = []
         for hook in HOOKS:
@@ -106,11 +113,13 @@ class Hooks:
         strict: bool = False,
         reinstall: str = "",
     ) -> Path:
-        """Write a hook and return its path. Another existing hook is renamed and still runs.
+        """Write Loom's hook and return its path. An existing hook is renamed, but still runs.
 
-        Raises UserError if other repositories or tools use the hooks folder, if the installed hook
-        is for another project of this repository, or if the existing hook cannot be renamed. Raises
-        WorldError if the hook cannot be written.
+        The parameters are the same as in `script`.
+
+        Raises UserError if the hooks folder is outside this repository or belongs to husky. Also
+        raises UserError if a Loom hook is installed for another project of this repository, or if
+        the existing hook cannot be renamed. Raises WorldError if a hook cannot be read or written.
         """
         folder = self.folder()
         run = f'"{python}" {RUN_LOOM} hooks run {hook}'
@@ -140,7 +149,10 @@ class Hooks:
         return path
 
     def _check_folder(self, folder: Path, hook: Hook, line: str) -> None:
-        """Raise UserError if other repositories or another tool use the hooks folder."""
+        """Raise UserError if the hooks folder is outside this repository or belongs to husky.
+
+        The error shows `line`, the command that the user can add to the `hook` instead.
+        """
         real = folder.resolve()
         if real.parts[-2:] == (".husky", "_"):
             raise UserError(
@@ -163,9 +175,10 @@ class Hooks:
                 )
 
     def uninstall(self, hooks: Sequence[Hook] = HOOKS) -> list[Path]:
-        """Remove Loom's hooks and return their paths. Renamed hooks are restored unchanged.
+        """Remove Loom's hooks and return their paths. Renamed hooks get their old names back.
 
-        Raises WorldError.
+        If no hook of Loom remains, the list of watched files is also removed. Raises WorldError if
+        a hook cannot be read or removed.
         """
         folder = self.folder()
         removed: list[Path] = []
@@ -186,9 +199,11 @@ class Hooks:
         return removed
 
     def watch(self, seen: str, paths: Iterable[str]) -> None:
-        """Write the list of watched files, as of the commit `seen`.
+        """Write the list of watched files. Changes to other files are not tested.
 
-        `paths` are pathspecs relative to the root of the worktree. Raises WorldError.
+        `seen` is the commit to which the list belongs. `paths` are pathspecs relative to the root
+        of the worktree. If there are more than `MAX_WATCHED` paths, all files are watched. Raises
+        WorldError if the list cannot be written.
         """
         file = self._git.common_dir / WATCHED
         specs = sorted(set(paths))
@@ -218,7 +233,10 @@ def _check_other(path: Path, aside: Path, text: bytes, line: str) -> None:
 
 
 def _read(path: Path) -> bytes:
-    """Return the content of a hook, or nothing if the hook is missing or a broken link."""
+    """Return the content of a hook. The content is empty if the hook does not exist.
+
+    A broken link or a folder at `path` is not a hook. Raises WorldError if the hook is unreadable.
+    """
     try:
         return path.read_bytes()
     except (FileNotFoundError, IsADirectoryError):
@@ -228,11 +246,11 @@ def _read(path: Path) -> bytes:
 
 
 class RefUpdate(Struct, frozen=True):
-    """One ref of a push.
+    """The update of one ref at the remote by a push.
 
-    `name` is any local revision and `id` is its commit. `remote_name` is the name of the ref on the
-    remote, and `there` its commit on the remote, which is empty if the remote does not have the
-    ref.
+    `name` is the local revision that is pushed, and `id` is its object id. `remote_name` is the
+    name of the ref at the remote. `there` is the object id of the ref at the remote before the
+    push. It is empty if the remote does not have the ref.
     """
 
     name: str
@@ -242,7 +260,10 @@ class RefUpdate(Struct, frozen=True):
 
 
 def parse_updates(text: str) -> list[RefUpdate]:
-    """Parse the input that Git passes to a pre-push hook. Deletions are omitted."""
+    """Parse the lines that Git passes to a pre-push hook on standard input.
+
+    Refs that the push deletes are omitted.
+    """
     updates = []
     for line in text.split("\n"):
         fields = line.rsplit(" ", 3)

@@ -1,7 +1,7 @@
-"""The scripts of the Git hooks.
+"""Creates the shell scripts of Loom's Git hooks.
 
-They are plain `sh`, so that a push without relevant changes is delayed only by one `git diff
---quiet`.
+The scripts are plain `sh`. If no watched file has changed, they run only a few Git commands and do
+not start Python.
 """
 
 from __future__ import annotations
@@ -18,17 +18,18 @@ HOOKS: tuple[Hook, ...] = get_args(Hook)
 SKIP_HINT = "skip the hook with LOOM_SKIP=1 or --no-verify"
 MARKER = b"# loom-hook 1"
 RENAMED_SUFFIX = ".before-loom"
-# The arguments with which Python runs Loom. Because of -P, a module in the project folder cannot
-# replace a module that Loom imports. `-m loomgit` would be unsafe, because another package may have
-# replaced the files of `loomgit`.
+# The arguments that make Python run Loom. Because of -P, a module in the project folder cannot
+# replace a module that Loom imports. `-m loomgit` would be unsafe, because another project on PyPI
+# installs files into the same folder `loomgit`.
 RUN_LOOM = "-P -m loomgit_command"
-WATCHED = "loom/watched"  # in the common .git folder; the hooks read this file
-MAX_WATCHED = 1000  # more paths may not fit on a command line: then all files are watched
+WATCHED = "loom/watched"  # in the .git folder that all worktrees share
+MAX_WATCHED = 1000  # more paths may not fit on a command line
 _PROJECT = re.compile(rb"^project=(.*)$", re.MULTILINE)
 
-# Each process takes 2 ms, so the scripts use commands that are built into the shell. `read` reads
-# the input for the other hook and preserves every byte, including a missing final newline. `.`
-# runs the file of watched paths, which sets the paths as arguments.
+# Each new process takes about 2 ms, so the scripts prefer commands that are built into the shell.
+# `read` stores the standard input, which the renamed hook and Loom both need. The loop keeps the
+# text unchanged, even if the final newline is missing. `.` runs the file with the watched paths,
+# which sets the arguments ($1, $2, ...) to these paths.
 _HEAD = """\
 #!/bin/sh
 # loom-hook 1: written by `loom hooks install`; `loom hooks uninstall` restores the previous hook.
@@ -157,11 +158,13 @@ def script(
     strict: bool = False,
     reinstall: str = "",
 ) -> bytes:
-    """Return the text of a hook script.
+    """Return the script of a hook, as bytes.
 
-    `python` is the path of the interpreter, because desktop clients do not have the shell's PATH.
-    `project` is the path of the project folder in the worktree. `branches` are the possible names
-    of a remote's default branch. `reinstall` is the command that installs Loom again.
+    `python` is the path of the Python interpreter. The script cannot find it in PATH, because
+    desktop clients of Git do not have the PATH of the user's shell. `project` is the path of the
+    project folder in the worktree. `branches` are the possible names of the remote's default
+    branch, which only `pre-push` uses. If `strict` is true, a change that cannot be tested is
+    blocked. `reinstall` is the command that installs Loom again, for error messages.
     """
     push = hook == "pre-push"
     head = _HEAD.format(
@@ -188,21 +191,25 @@ def script(
 
 
 def is_loom_hook(text: bytes) -> bool:
-    """Whether a hook file was written by Loom."""
+    """Return whether Loom wrote the hook file with the content `text`."""
     return MARKER in text[:200]
 
 
 def project_of(text: bytes) -> str:
-    """Return the project that a Loom hook checks, as the path of its folder in the worktree."""
+    """Return the project folder that a Loom hook checks, as a path in the worktree.
+
+    `text` is the content of the hook file. The result is `.` if the file names no project.
+    """
     match = _PROJECT.search(text)
     words = shlex.split(match[1].decode("utf-8", "surrogateescape")) if match else []
     return words[0] if words else "."
 
 
 def watch_list(seen: str, paths: Iterable[str]) -> bytes:
-    """Return the content of the file that the hooks read: pathspecs and the commit `seen`.
+    """Return the content of the file of watched paths, a shell script that the hooks run.
 
-    The pathspecs belong to the tree of this commit.
+    The script sets `$seen` to the commit `seen`, and the shell's arguments to the pathspecs in
+    `paths`. The pathspecs are valid for the files at this commit.
     """
     words = " ".join(shlex.quote(path) for path in paths)
     return f"seen={seen}\nset -- {words}\n".encode("utf-8", "surrogateescape")

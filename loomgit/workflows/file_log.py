@@ -1,4 +1,4 @@
-"""The log of one file: its versions with their scores."""
+"""Reads the log of one file: its versions in Git, with their scores."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 def read_file_log(wiring: Wiring, path: str, pipeline: str | None, limit: int | None) -> FileLog:
-    """Read the newest `limit` versions of the project's file `path`, newest first.
+    """Return the newest `limit` versions of the project's file `path`, newest first.
 
-    If `pipeline` is given, only the results of that pipeline are included. Raises UserError if the
-    file or the pipeline never existed.
+    The versions have the scores of their results. If `pipeline` is given, only the results of that
+    pipeline are included. Raises UserError if the file or the pipeline never existed.
     """
     runs = wiring.store.search(pipeline=pipeline)
     if pipeline is not None and not runs:

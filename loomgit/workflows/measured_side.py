@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def measured_now(plan: Plan, cases: Sequence[CaseSamples], commit: str = "") -> MeasuredSide:
-    """Return the samples of a plan as one side of a comparison."""
+    """Return the samples in `cases`, drawn for `plan`, as one side of a comparison."""
     side = Side(commit, plan.fingerprint(), plan.prompt.name, plan.model, measured=True)
     judges = {name: tuple(models) for name, models in judge_models(cases).items()}
     return MeasuredSide(
@@ -29,7 +29,10 @@ def measured_now(plan: Plan, cases: Sequence[CaseSamples], commit: str = "") -> 
 
 
 def sample_amounts(cases: Iterable[CaseSamples]) -> dict[tuple[str, str], CaseAmounts]:
-    """Return the cost and latency of each sample, by id and definition of the case."""
+    """Return the costs (USD) and latencies (seconds) of each case, by (id, definition).
+
+    The amounts of a lost sample are None.
+    """
     return {
         (case.id, case.definition): CaseAmounts(
             cost=tuple(None if sample.lost else sample.cost for sample in case.samples),

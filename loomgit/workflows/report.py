@@ -1,4 +1,4 @@
-"""Builds reports of a project from stored runs, the history in Git and the latest comparison."""
+"""Builds reports about a project from its stored runs, its Git history and a comparison."""
 
 from __future__ import annotations
 
@@ -33,14 +33,17 @@ if TYPE_CHECKING:
     from loomgit.history.store import RunStore
     from loomgit.wiring.project import Wiring
 
-EXAMPLES = 25  # the maximum number of worse cases with replies, and of better cases
-VERSIONS = 20  # the maximum number of versions of a prompt
+EXAMPLES = 25  # the maximum number of worse (and of better) cases that are shown with replies
+VERSIONS = 20  # the maximum number of a prompt's versions that are shown
 WATCHED = ("prompts", "context", "pipelines")
 
 
 def report_overview(wiring: Wiring, *, since: datetime | None = None) -> Overview:
-    """Return the project's pipelines with their runs since `since`, and the comparison of the
-    stored results. An unreadable pipeline or comparison becomes a note and raises no error."""
+    """Return all pipelines with their runs since `since`, and the comparison with the baseline.
+
+    The comparison uses only stored results. If a pipeline or the comparison cannot be read, the
+    overview contains a note instead.
+    """
     names = wiring.catalog.pipeline_names()
     comparison, notes = _compare(wiring) if names else (None, ())
     known = {} if comparison is None else gather_evidence(wiring.store, comparison)
@@ -58,8 +61,9 @@ def report_overview(wiring: Wiring, *, since: datetime | None = None) -> Overvie
 def report_changes(wiring: Wiring, *, since: datetime | None = None) -> ChangeLog:
     """Return the changes to prompts, context and pipelines, with their authors and approvers.
 
-    The report covers these three folders, and other files that a pipeline of the working tree uses.
-    The reported scores are stored, so that the next report shows the same scores.
+    The report covers the folders in `WATCHED`, and prompts and context files elsewhere that a
+    pipeline of the working tree uses. The scores in the report are stored, so that the next report
+    shows the same scores.
     """
     paths = dict.fromkeys(WATCHED)
     for name in wiring.catalog.pipeline_names():
@@ -97,7 +101,7 @@ def _history(wiring: Wiring, name: str, since: datetime | None) -> PipelineHisto
 
 
 def _pipeline(wiring: Wiring, name: str) -> tuple[Pipeline | None, str]:
-    """Return the definition of a pipeline, or None and the reason."""
+    """Return (pipeline, ""), or (None, reason) if the pipeline cannot be read."""
     try:
         return wiring.catalog.pipeline(name), ""
     except LoomError as error:
@@ -118,10 +122,10 @@ def _compare(wiring: Wiring) -> tuple[Comparison | None, tuple[str, ...]]:
 
 
 def gather_evidence(store: RunStore, comparison: Comparison) -> dict[str, ComparisonEvidence]:
-    """Return the scores and replies behind a comparison, if this store has the runs and their
-    records.
+    """Return the scores and example replies behind a comparison, by pipeline name.
 
-    Only the cases that changed most, in both directions, have replies.
+    Runs and records that are missing in this store are left out. There are examples only for the
+    cases whose scores changed most, in both directions.
     """
     paths = {row.uid: store.folder / row.path for row in store.all()}
     return {result.pipeline: _evidence(store, result, paths) for result in comparison.pipelines}
@@ -147,7 +151,10 @@ def _evidence(
 
 
 def _measured(store: RunStore, side: Side | None, paths: Mapping[str, Path]) -> MeasuredSide | None:
-    """Return the results of a side. If several runs have a case, the first of these runs counts."""
+    """Return the stored results of a side, or None if no run can be read.
+
+    If several runs contain a case, the case comes from the first of these runs.
+    """
     first: MeasuredSide | None = None
     cases: dict[str, Case] = {}
     for uid in side.runs if side is not None else ():
@@ -156,7 +163,7 @@ def _measured(store: RunStore, side: Side | None, paths: Mapping[str, Path]) -> 
         try:
             run = store.load(paths[uid])
         except WorldError:
-            continue  # the run was removed or is damaged (the store warns about it)
+            continue  # the file was removed, or is damaged (then the store warns)
         run_cases = run.cases or (load_cases(store, run) if run.records is not None else ())
         run_side = to_side(run, run_cases)
         first = first or run_side
@@ -164,12 +171,14 @@ def _measured(store: RunStore, side: Side | None, paths: Mapping[str, Path]) -> 
     return None if first is None else replace(first, cases=cases)
 
 
-Replies = dict[str, list[tuple[int, float, Reply]]]  # by case: sample index, mean score, reply
+Replies = dict[str, list[tuple[int, float, Reply]]]  # case id -> (sample index, mean score, reply)
 
 
 def _replies(store: RunStore, side: MeasuredSide, ids: set[str]) -> Replies:
-    """Return the replies to these cases in the records of a side's runs. All replies to one case
-    come from the same run."""
+    """Return the replies to the cases in `ids` from the records of a side's runs.
+
+    All replies to a case come from the first run that has a reply to the case.
+    """
     replies: Replies = {}
     for uid in side.side.runs:
         of_run: Replies = {}
@@ -196,7 +205,10 @@ def _lines(path: Path) -> Iterator[JsonObject]:
 
 
 def _reply(line: Mapping[str, object], number: object) -> tuple[int, float, Reply]:
-    """Convert a line of a records file, a sample of a test or a record of a run, to a reply."""
+    """Convert a line of a records file to (sample index, mean score, reply).
+
+    The line is a sample of a test run or a record of a pipeline run. `number` is the sample index.
+    """
     reasons = tuple(_reasons(line))
     values = [reason.value for reason in reasons if reason.value is not None]
     failure = line.get("failure", "")
@@ -220,8 +232,12 @@ def _reasons(line: Mapping[str, object]) -> Iterable[Reason]:
 
 
 def _example(name: str, base: Replies, head: Replies) -> Example:
-    """Return the replies of both sides at the sample index where the mean score changed most. If
-    the sides have no common index, return the first sample of each side."""
+    """Return the replies of both sides to a case, at the sample index whose mean score changed
+    most.
+
+    If the sides have no common index, return the first reply of each side, or None for a side that
+    has no reply.
+    """
     before = {number: (mean, reply) for number, mean, reply in base.get(name, [])}
     after = {number: (mean, reply) for number, mean, reply in head.get(name, [])}
     both = sorted(before.keys() & after.keys())

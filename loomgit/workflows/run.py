@@ -93,8 +93,11 @@ class Execution:
         on_event: Callable[[Event], None],
         gateway: Gateway | None = None,
     ) -> None:
-        """Create the execution. The run closes `gateway`. If it is None, the run opens the gateway
-        of the plan."""
+        """Create the execution.
+
+        If `gateway` is None, the run opens the gateway that the plan defines. The run closes the
+        gateway in any case. `limit` is the maximum number of records; None means all.
+        """
         self._assembly = assembly
         self._plan = plan
         self._prompt = prompt
@@ -136,7 +139,7 @@ class Execution:
                         self._on_event(event)
         finally:
             await meter.close()
-        assert finished is not None  # the runner's last event sets it, unless the runner raises
+        assert finished is not None  # the last event of the runner is RunFinished
         return finished.run
 
     def _parts(
@@ -184,8 +187,11 @@ class Execution:
     def _check_fields(
         self, key: Sequence[str], fields: Sequence[str], filled: Collection[str]
     ) -> None:
-        """Raise ProblemsFound before the first call if the records lack fields that the pipeline
-        uses."""
+        """Raise ProblemsFound before the first call if the records lack necessary fields.
+
+        `key` and `fields` are the key fields and all fields of the records. `filled` are the fields
+        that have a value in at least one record.
+        """
         plan, pipeline = self._plan, self._plan.pipeline
         retrieve, field = pipeline.transform.retrieve, pipeline.transform.documents_field
         problems = [
@@ -202,7 +208,11 @@ class Execution:
 
     @contextlib.contextmanager
     def _interruptible(self, runner: Runner) -> Iterator[None]:
-        """Handle SIGINT and SIGTERM: the first signal stops the runner, the second cancels it."""
+        """Handle SIGINT and SIGTERM while the runner works.
+
+        After the first signal, the runner finishes the current calls and stops. The second signal
+        cancels the run and raises KeyboardInterrupt.
+        """
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
         assert task is not None
         signals = 0
@@ -225,7 +235,7 @@ class Execution:
             for number in (signal.SIGINT, signal.SIGTERM):
                 loop.add_signal_handler(number, interrupt)
         except (NotImplementedError, RuntimeError, ValueError):
-            yield  # Python handles Ctrl-C in another thread and on Windows
+            yield  # impossible on Windows and in other threads: Python's default applies
             return
         try:
             yield
@@ -282,7 +292,7 @@ class Rejections:
         self._run_id = run_id
 
     def add(self, outcomes: Sequence[RecordOutcome]) -> None:
-        """Append the failed records with their reasons."""
+        """Append the failed records to the quarantine, with their scores and the reasons."""
         for outcome in outcomes:
             failure = outcome.failure
             assert failure is not None  # the runner passes only failed records
@@ -311,7 +321,7 @@ class Rejections:
 
 @contextlib.contextmanager
 def _scratch(folder: Path) -> Iterator[None]:
-    """Create a folder, and remove it after the run."""
+    """Create a temporary folder, and remove it at the end of the context."""
     folder.mkdir(parents=True, exist_ok=True)
     try:
         yield

@@ -1,4 +1,4 @@
-"""The parts of a run's record that pipeline runs and test runs have in common."""
+"""Makes the record of a run, for pipeline runs and for test runs."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def make_run(
     uid: str,
     started: datetime,
     commit: Commit,
-    **results: Any,  # noqa: ANN401 - the other fields of Run, which checks them
+    **results: Any,  # noqa: ANN401 - fields of different types
 ) -> Run:
-    """Return the record of a run of `plan`. `results` are the fields that do not follow from the
-    plan."""
+    """Return the record of a run of `plan`. `results` are the fields of `Run` that the other
+    arguments do not define."""
     return Run(
         schema_version=SCHEMA_VERSION,
         run_id=run_id,
@@ -49,8 +49,10 @@ def make_run(
 
 
 def environment() -> dict[str, str]:
-    """Return the versions of the software that produced a result, read from package metadata
-    without imports."""
+    """Return the versions of Loom, Python and the libraries that can affect a result, by name.
+
+    The versions come from package metadata, because the libraries are slow to import.
+    """
     versions = {"loomgit": __version__, "python": ".".join(map(str, sys.version_info[:3]))}
     for name, package in (("litellm", "litellm"), ("arbiter", "arbiter-ai")):
         with contextlib.suppress(PackageNotFoundError):

@@ -23,8 +23,9 @@ def select_pipelines(
 ) -> PipelineSelection:
     """Select pipelines of the working tree, in the order in which they run.
 
-    `state:modified` compares with the same baseline as `loom compare`. Raises UserError or
-    ProblemsFound.
+    The pipelines in `names` and those that match `expressions` are selected, except those that
+    match `exclude`. In an expression, `state:modified` means that the pipeline differs from the
+    baseline of `loom compare`. Raises UserError or ProblemsFound.
     """
 
     def revisions() -> ComparedRevisions:

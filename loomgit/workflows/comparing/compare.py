@@ -1,5 +1,5 @@
-"""Compares two revisions: reads the stored results of both, measures missing results if requested,
-and applies the regression gate."""
+"""Compares two revisions: reads their stored results, measures missing results if requested, and
+applies the regression gate."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ def compare_revisions(
 
 
 def resolve_revisions(wiring: Wiring, options: CompareOptions) -> tuple[Revision, Revision, str]:
-    """Return the two revisions that `compare_revisions` compares, and the reason if there is no
-    baseline."""
+    """Return (base, head, reason): the revisions that `compare_revisions` compares. `reason` is the
+    reason if there is no base, else ""."""
     workflow = CompareWorkflow(wiring, ComparisonRequest(**options))
     revisions = workflow.revisions()
     tip = revisions.head or wiring.repository.head().id
@@ -84,25 +84,26 @@ class CompareWorkflow:
     ) -> None:
         """Create the workflow.
 
-        `quiet` suppresses the warnings about broken test files and the hints about `--run-missing`.
-        It is for callers that report broken test files themselves and have no such flag.
+        `quiet` is for callers that report broken test files themselves and have no flag
+        `--run-missing`. It suppresses warnings and the hints about this flag. If a revision cannot
+        be measured because it is untrusted, Untrusted is raised instead of noted.
         """
         self._wiring = wiring
         self._request = request
         self._progress = progress
         self._quiet = quiet
         self._baselines = Baselines(wiring.repository, wiring.settings.baseline, wiring.variables)
-        self._missing: MissingResults | None = None  # so that all measurements share a budget
+        self._missing: MissingResults | None = None  # created at the first measurement
 
     def revisions(self) -> ComparedRevisions:
-        """Return the two revisions. Raises UserError."""
+        """Return the two revisions. Raises UserError if they cannot be determined."""
         request = self._request
         if request.merged is not None:
             return self._baselines.merged(*request.merged)
         return self._baselines.choose(request.expression, request.head)
 
     def compare(self) -> Comparison:
-        """Return the comparison. Raises UserError, ProblemsFound or WorldError."""
+        """Compare the pipelines. Raises UserError, ProblemsFound or WorldError."""
         if self._request.trust_revision:
             self._wiring.trust.add_all()
         revisions = self.revisions()
@@ -135,8 +136,8 @@ class CompareWorkflow:
         bases: ProjectRevision,
         base: str,
     ) -> list[PipelineComparison]:
-        """Return the comparisons of all pipelines, decided together. `base` is the baseline's
-        commit."""
+        """Return the comparison of each pair. All outcomes are decided together. `base` is the
+        baseline's commit."""
         aa = self._request.aa
         comparable = [p for p in pairs if p.base is not None and (aa or not p.same)]
         self._read_suites(pairs, heads, bases)
@@ -160,8 +161,8 @@ class CompareWorkflow:
     def _accept(
         self, comparison: Comparison, removed: set[str], revisions: ComparedRevisions
     ) -> Comparison:
-        """Return the comparison without the losses that commits accept. If a pipeline was removed
-        and no commit accepts the removal, the comparison becomes inconclusive."""
+        """Return the comparison with an outcome that ignores the losses that commits accept. If a
+        pipeline was removed and no commit accepts this, the outcome is inconclusive at best."""
         needed = bool(removed) or any(map(needs_acceptance, comparison.pipelines))
         if self._request.aa or not needed:
             return comparison
@@ -179,7 +180,7 @@ class CompareWorkflow:
         heads: ProjectRevision,
         bases: ProjectRevision,
     ) -> None:
-        """Measure both sides of the degraded pipelines again, if their tests require it."""
+        """Measure degraded pipelines again, and update their results in `decided`."""
         for pair in pairs:
             result = decided[pair.name]
             if result.outcome != "degraded" or self._request.aa:
@@ -211,7 +212,7 @@ class CompareWorkflow:
 
     def _missing_results(self, heads: ProjectRevision, bases: ProjectRevision) -> MissingResults:
         if self._missing is None:
-            from loomgit.workflows.comparing.fill_missing import (  # noqa: PLC0415 - slow, for measuring
+            from loomgit.workflows.comparing.fill_missing import (  # noqa: PLC0415 - slow, only for measuring
                 MissingResults,
             )
 
@@ -226,8 +227,8 @@ class CompareWorkflow:
         return ProjectRevision(wiring, lazy=True)
 
     def _removed_pipelines(self, heads: ProjectRevision, bases: ProjectRevision) -> set[str]:
-        """Return the pipelines that only the baseline has. The result is empty if the request
-        selects pipelines."""
+        """Return the names of the pipelines that only the baseline has. The result is empty if the
+        request selects pipelines."""
         if self._request.pipelines or self._request.select:
             return set()
         return set(bases.catalog.pipeline_names()) - set(heads.catalog.pipeline_names())
@@ -268,7 +269,7 @@ class CompareWorkflow:
     def _read_suites(
         self, pairs: Sequence[PipelinePair], heads: ProjectRevision, bases: ProjectRevision
     ) -> None:
-        """Read the test files of the pipelines, and set the limits that they define."""
+        """Set the test files of each pair, and the limits that the test files define."""
         suites, broken = heads.catalog.readable_suites()
         names = {pair.name for pair in pairs}
         raise_or_warn(
@@ -285,7 +286,7 @@ class CompareWorkflow:
     def _compare_questions(
         self, pair: PipelinePair, heads: ProjectRevision, bases: ProjectRevision
     ) -> None:
-        """Find the cases of a pipeline that differ between the sides."""
+        """Set `pair.cases` to the cases that differ between the tests of the two sides."""
         assert pair.base is not None
         before = [
             suite for suite in bases.catalog.readable_suites()[0] if suite.pipeline == pair.name
@@ -295,7 +296,7 @@ class CompareWorkflow:
                 bases.suites(pair.name)
             except LoomError as error:
                 pair.notes.append(f"the baseline's own cases cannot be read: {error.first_problem}")
-            return  # the cases of a pipeline's first tests are not new cases
+            return  # if the baseline has no tests, no case is reported as added
         files = [*question_files(pair.base, before), *question_files(pair.head, pair.suites)]
         if not changed_files(heads, bases, files):
             return
@@ -305,10 +306,11 @@ class CompareWorkflow:
             pair.cases = CaseLists(fault=f"the cases cannot be compared: {error.first_problem}")
 
     def _find_results(self, pair: PipelinePair, base: str, rows: Sequence[RunSummary]) -> None:
-        """Find the stored results of both sides. `rows` are the runs of the pipeline.
+        """Set `pair.results` to the stored results of both sides. `rows` are the pipeline's runs.
 
-        For the baseline, results with today's question come first, then results with the baseline's
-        own question, then results of the baseline's ancestors.
+        For the baseline, results with the head's evaluation settings (evaluators and judge) come
+        first, then results with the baseline's own settings, then results of the baseline's
+        ancestors.
         """
         assert pair.base is not None
         run_missing = self._request.run_missing
@@ -321,7 +323,7 @@ class CompareWorkflow:
         results: list[tuple[MeasuredSide | None, MeasuredSide | None]] = []
         for kind in kinds:
             head = stored.find(pair.head.fingerprint, kind, whole=run_missing)
-            # Incomplete results of the same content rank above complete results of an ancestor.
+            # Prefer incomplete results of the baseline to complete results of its ancestors.
             searches = [(fingerprint, True) for fingerprint in fingerprints]
             searches += (
                 [] if run_missing else [(fingerprint, False) for fingerprint in fingerprints]
@@ -342,15 +344,15 @@ class CompareWorkflow:
                 pair.notes.append(f"baseline: {behind} commit{'s' if behind > 1 else ''} older")
         pair.results = best
         if best[1] is None:
-            pair.head.compiled()  # report an invalid prompt before missing results
+            pair.head.compiled()  # an invalid prompt is reported before missing results
 
     def _decide(self, pairs: Sequence[PipelinePair]) -> dict[str, PipelineComparison]:
         drafts = [_draft(pair, *pair.results) for pair in pairs]
         return {result.pipeline: result for result in decide(drafts)}
 
     def _annotate(self, result: PipelineComparison, pair: PipelinePair) -> PipelineComparison:
-        """Return the comparison with the notes of the pair and the current names of the
-        versions."""
+        """Return the comparison with the notes and changes of the pair, and with the current names
+        of the prompt versions."""
         notes = (*pair.notes, *result.notes)
         is_incomplete = None in (result.base, result.head)
         if (
@@ -380,7 +382,7 @@ class CompareWorkflow:
 def _draft(
     pair: PipelinePair, base: MeasuredSide | None, head: MeasuredSide | None
 ) -> ComparisonDraft:
-    """Return the comparison of a pair's sides, before all pipelines are decided together."""
+    """Compare the two sides of a pair. The outcome is decided later, for all pairs together."""
     if base is not None and not pair.limits.unpaired:
         base = with_own_cases(base, added=pair.cases.added, changed=pair.cases.changed)
     return compare_sides(pair.name, base, head, pair.limits, pair.evaluate)

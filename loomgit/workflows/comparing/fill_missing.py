@@ -21,8 +21,11 @@ if TYPE_CHECKING:
 
 
 class MissingResults:
-    """Measures the versions of pipeline pairs. `heads` is the revision that defines today's
-    question."""
+    """Measures the missing results of pipeline pairs.
+
+    Both sides are measured with the cases and the evaluation settings (evaluators, judge, gate) of
+    `heads`. `bases` is the baseline's revision.
+    """
 
     def __init__(
         self,
@@ -37,7 +40,10 @@ class MissingResults:
         self._progress = progress
 
     def compare_aa(self, pair: PipelinePair) -> None:
-        """Measure the baseline twice, with different samples each time."""
+        """Measure one version twice with different samples, and set the pair's results.
+
+        In such an A/A comparison, both sides of the pair are the baseline.
+        """
         heads = self._heads
         cases = heads.cases(pair.head, heads.questions(pair.head.plan.pipeline, pair.suites))
         _check_cases(heads, pair.head, cases)
@@ -62,7 +68,11 @@ class MissingResults:
         )
 
     def complete(self, pair: PipelinePair) -> None:
-        """Measure the missing results of both sides, with today's question."""
+        """Measure the missing results of both sides, and set the pair's results.
+
+        If no case has a field that the baseline's prompt needs, the baseline gets a note instead of
+        results.
+        """
         heads, bases = self._heads, self._bases
         if pair.by_runs and None not in pair.results:
             return
@@ -77,7 +87,7 @@ class MissingResults:
             return
         results = pair.results
         if pair.by_runs and pair.head.plan.pipeline.load.on_failure in ("retry", "fallback"):
-            results = None, None  # such a run may call the model again, unlike a test
+            results = None, None  # unlike tests, these runs process failed records again
         plans: dict[int, MeasurementPlan] = {}
         if not _covers(results[0], base_cases):
             removed = tuple(self._removed_cases(pair))
@@ -97,11 +107,11 @@ class MissingResults:
         pair.results = results
 
     def _storage_commit(self, commit: Callable[[], Commit]) -> Commit | None:
-        """Return the commit at which results are stored, or None if they are not stored."""
+        """Return `commit()`, under which results are stored, or None if results are not stored."""
         return commit() if self._request.keep else None
 
     def remeasure(self, pair: PipelinePair) -> tuple[MeasuredSide, MeasuredSide]:
-        """Measure both sides again with new samples. The results are not stored."""
+        """Measure both sides again with new samples. Return (base, head). Nothing is stored."""
         heads = self._heads
         assert pair.base is not None
         questions = list(heads.questions(pair.head.plan.pipeline, pair.suites))
@@ -114,8 +124,12 @@ class MissingResults:
         return base_side, head_side
 
     def _question_from(self, pair: PipelinePair, version: PipelineVersion) -> str:
-        """Return the head's commit if the head's question or cases differ from those of the
-        baseline, else "". `version` is the baseline with the head's question."""
+        """Return the head's commit if its cases or evaluation settings differ from the baseline's.
+
+        Otherwise, return "". The commit has the form of `commit_folder`: the id, with `-dirty` if
+        there are uncommitted changes. `version` is the baseline's version with the head's
+        evaluation settings.
+        """
         base = pair.base
         assert base is not None
         suites, _ = self._bases.catalog.readable_suites()
@@ -127,7 +141,10 @@ class MissingResults:
         return commit_folder(self._heads.commit(pair.head))
 
     def _removed_cases(self, pair: PipelinePair) -> Iterable[CaseSamples]:
-        """Return the cases in the baseline's tree that the head removed, without samples."""
+        """Yield the cases, without samples, that the head removed from the tests.
+
+        If the cases of both sides could not be compared, the pair gets a note.
+        """
         base, bases = pair.base, self._bases
         assert base is not None
         if pair.cases.fault:
@@ -142,8 +159,8 @@ class MissingResults:
 def _check_cases(
     heads: ProjectRevision, version: PipelineVersion, cases: Sequence[SampledCase]
 ) -> None:
-    """Raise UserError if there are no cases, and ProblemsFound if the prompt uses fields that are
-    missing in all cases."""
+    """Raise UserError if there are no cases. Raise ProblemsFound if the prompt or the search needs
+    a field that no case has."""
     if not cases:
         raise UserError(f"{version.plan.pipeline.name}: there are no cases to measure")
     if faults := heads.unanswerable(version, cases):
@@ -151,7 +168,7 @@ def _check_cases(
 
 
 def _covers(side: MeasuredSide | None, cases: Sequence[SampledCase]) -> bool:
-    """Whether the results of a side include all of these cases, each with enough samples."""
+    """Return whether a side has results of all `cases`, each with the minimum number of samples."""
     if side is None:
         return False
     counts = {case.key: case.samples for case in side.cases.values()}

@@ -1,4 +1,4 @@
-"""The limits that decide the comparison of a pipeline, and comparisons that need no results."""
+"""Sets the limits of a pipeline's comparison, and makes the comparisons that need no results."""
 
 from __future__ import annotations
 
@@ -33,10 +33,9 @@ if TYPE_CHECKING:
 def mark_changed_evaluators(
     comparison: PipelineComparison, pair: PipelinePair
 ) -> PipelineComparison:
-    """Return the comparison. If the head changed the evaluators, the comparison is inconclusive at
-    best.
+    """Make the comparison inconclusive at best if the head changed the evaluators.
 
-    The head's evaluators judge both sides, and they may be more lenient.
+    The head's evaluators judge both sides, and may be more lenient than the baseline's evaluators.
     """
     if pair.base is None or comparison.outcome == "not_comparable":
         return comparison
@@ -45,8 +44,10 @@ def mark_changed_evaluators(
 
 
 def without_results(pair: PipelinePair) -> PipelineComparison:
-    """Return the comparison of a pipeline that needs no results, because nothing differs or because
-    the baseline does not have the pipeline."""
+    """Return the comparison of a pair that needs no results.
+
+    Such a pair has equal versions, or the baseline has no usable version of the pipeline.
+    """
     if not pair.same:
         return PipelineComparison(pair.name, "inconclusive")
     plan, cases = pair.head.plan, pair.cases
@@ -72,8 +73,8 @@ def without_results(pair: PipelinePair) -> PipelineComparison:
 def set_limits(pair: PipelinePair, base: Sequence[Suite], request: ComparisonRequest) -> None:
     """Set the limits, thresholds and test files of a pair.
 
-    The stricter settings of both versions apply, unless the request overrides them. `base` are the
-    test files of the baseline.
+    Each setting gets the stricter of its two values at base and head. Limits in the request replace
+    the limits of the tests. `base` contains the baseline's test files.
     """
     limits = limits_of(pair.suites)
     name = pair.name
@@ -96,8 +97,11 @@ def set_limits(pair: PipelinePair, base: Sequence[Suite], request: ComparisonReq
 
 
 def limits_of(suites: Sequence[Suite]) -> Limits:
-    """Return the limits that test files define: those of the first regression test, else the
-    default limits of the first file."""
+    """Return the limits of the first regression test in the test files.
+
+    If there is no regression test, return the default limits of the first file. If there are no
+    files, return Loom's default limits.
+    """
     regressions = [
         test.policy
         for suite in suites

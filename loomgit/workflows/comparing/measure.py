@@ -1,5 +1,8 @@
-"""Measures one or two pipeline versions for a comparison. The draws of both versions alternate, so
-a change at a provider during the measurement affects both versions equally."""
+"""Measures one or two pipeline versions for a comparison.
+
+A draw is a request for one sample. The draws of both versions alternate, case by case, so that a
+change at a provider during the measurement affects both versions equally.
+"""
 
 from __future__ import annotations
 
@@ -37,14 +40,16 @@ if TYPE_CHECKING:
 
 
 class MeasurementPlan(Struct, frozen=True):
-    """The samples to draw of one version. The judge in the tree of `today` judges them.
+    """The plan to measure one pipeline version.
 
-    Each case gets its number of samples, from index `first` on. If `second` is true, the indices
-    start after those of a first measurement with the same number of samples. If `commit` is given,
-    the results are stored as a run at that commit, unless a complete run is already `stored` and no
-    sample had to be drawn. `removed` are cases that are no longer measured. They are stored without
-    samples, to show that they are missing. `question_from` is the commit of the question and the
-    cases if it differs from `commit`.
+    The tree of `today`, the newer version, defines the judge. For each case, samples from index
+    `first` on are drawn. If `second` is true, the indices start after those of a first measurement
+    with the same number of samples.
+
+    If `commit` is given, the results are stored as a run at that commit. They are not stored again
+    if `stored` is true (a complete run is in the store) and no sample had to be drawn. `removed`
+    are cases that the head removed from the tests. They are stored without samples. `question_from`
+    is the commit of the cases and evaluation settings, if it is not `commit`.
     """
 
     version: PipelineVersion
@@ -68,13 +73,15 @@ def measure(
     outage: float | None = None,
     progress: Callable[[int, int], None] = lambda *_: None,
 ) -> list[MeasuredSide]:
-    """Draw the samples of all plans. If `reuse` is true, samples of earlier runs replace draws.
+    """Execute the plans, and return the measured side of each plan.
 
-    Each plan has as many cases as the first plan. The circuit breaker of a model opens after
-    `outage` seconds of failed attempts. Samples that were drawn before Ctrl-C, or before a provider
-    refused a call, are stored and need no second call. Raises ProblemsFound or UserError before the
-    first call if an evaluator cannot be created, BudgetExceeded if the budget is too small for all
-    samples, and Denied or WorldError if no call returned a reply.
+    All plans have the same number of cases. If `reuse` is true, samples of earlier runs replace
+    draws. If a model does not answer for `outage` seconds, Loom stops calling it. After Ctrl-C or a
+    refused call, the drawn samples are stored, so that the next measurement can reuse them.
+
+    Raises ProblemsFound or UserError before the first call if an evaluator cannot be created.
+    Raises BudgetExceeded if the budget is too small for all samples, Denied if a provider refused a
+    call, and WorldError if a plan received no reply.
     """
     gateways = SharedGateways(replay, budget, outage=outage)
     rows = [_Measurement(revision, plan, gateways) for plan in plans]
@@ -114,28 +121,30 @@ def measure(
 
 
 def _sample_keys(rows: Sequence[_Measurement]) -> tuple[Pipeline, set[str], set[str]]:
-    """Return the pipeline, the fingerprints and the case keys of the samples to reuse."""
+    """Return (pipeline, fingerprints, case keys), which select the earlier samples to reuse."""
     pipeline = rows[0].plan.version.plan.pipeline
     keys = {sampled.case.key for row in rows for sampled in row.plan.cases}
     return pipeline, {row.plan.version.fingerprint for row in rows}, keys
 
 
 def _gateways_of(plan: MeasurementPlan, gateways: SharedGateways) -> tuple[Gateway, Gateway]:
-    """Return the gateway to the model, as configured in the version's own tree, and the gateway to
-    the judge."""
+    """Return (gateway to the model, gateway to the judge).
+
+    The version's own tree configures the model. The tree of `plan.today` configures the judge.
+    """
     today = plan.today
     judging = gateways.get(today.assembly, today.plan)
     assembly, version_plan = plan.version.assembly, plan.version.plan
     if assembly is today.assembly:
         return judging, judging
-    # The version's own tree may define neither today's judge nor the judge's key.
+    # The version's own tree may lack today's judge or its key, so its gateway has no judge.
     if shared_settings(assembly, version_plan) != shared_settings(today.assembly, today.plan):
         version_plan = replace(version_plan, judge=None)
     return gateways.get(assembly, version_plan), judging
 
 
 class _Measurement:
-    """The execution of one measurement plan."""
+    """Executes one measurement plan."""
 
     def __init__(
         self, revision: ProjectRevision, plan: MeasurementPlan, gateways: SharedGateways
@@ -147,7 +156,7 @@ class _Measurement:
         self._started = datetime.now(UTC)
 
     def draws(self, at: int) -> list[Draw]:
-        """Return the draws of one case."""
+        """Return the draws for the case at position `at` of the plan."""
         sampled = self.plan.cases[at]
         first = self.plan.first + (sampled.samples if self.plan.second else 0)
 
@@ -158,13 +167,13 @@ class _Measurement:
         return [draw(index) for index in range(first, first + sampled.samples)]
 
     def take(self, queue: SampleQueue, at: int) -> None:
-        """Wait for the samples of one case."""
+        """Wait for the samples of the case at position `at` of the plan, and keep them."""
         drawn = tuple(queue.take(draw) for draw in self.draws(at))
         self._taken.append(_case_samples(self.plan.cases[at].case, drawn))
 
     def finish(self, revision: ProjectRevision) -> MeasuredSide:
-        """Return the results as a side of the comparison. If the plan has a commit, they are stored
-        as a run."""
+        """Return the results as a side of the comparison. The results are also stored if the plan
+        requires it."""
         plan, version_plan = self.plan, self.plan.version.plan
         cases = [*self._taken, *plan.removed]
         new = not all(sample.reused for case in self._taken for sample in case.samples)
@@ -182,7 +191,10 @@ class _Measurement:
         return MeasuredSide(side, side_cases(cases), version_plan.question(), judges, served)
 
     def save_partial(self, revision: ProjectRevision, fresh: Mapping[Name, Sample]) -> int:
-        """Store the samples of an interrupted measurement, and return their number."""
+        """Store the drawn samples of an interrupted measurement if the plan has a commit.
+
+        Return the number of stored samples. `fresh` contains the drawn samples of all plans.
+        """
         cases = [
             _case_samples(sampled.case, drawn)
             for at, sampled in enumerate(self.plan.cases)
@@ -194,8 +206,8 @@ class _Measurement:
         return 0
 
     def check_replies(self) -> None:
-        """Raise BudgetExceeded if the budget refused a sample, and WorldError if all samples were
-        lost, because then no result is usable."""
+        """Raise BudgetExceeded if the budget refused a draw. Raise WorldError if all samples were
+        lost."""
         samples = [sample for case in self._taken for sample in case.samples]
         refused = [sample.failure for sample in samples if sample.trouble == "budget"]
         name = self.plan.version.plan.pipeline.name
@@ -208,7 +220,8 @@ class _Measurement:
     def _save(
         self, revision: ProjectRevision, cases: Sequence[CaseSamples], cause: Cause = ""
     ) -> str:
-        """Store the cases as a run, and return its uid."""
+        """Store the cases as a run, and return the run's uid. `cause` is the reason if the
+        measurement was interrupted."""
         assert self.plan.commit is not None
         writer = TestRunWriter(
             revision.wiring.store, self.plan.version, self.plan.commit, self._started

@@ -1,4 +1,4 @@
-"""The request for a comparison, and the pipelines that it compares."""
+"""The request for a comparison, and the pairs of pipeline versions that are compared."""
 
 from __future__ import annotations
 
@@ -41,14 +41,18 @@ class CompareOptions(TypedDict, total=False):
 
 
 class ComparisonRequest(Struct, frozen=True):
-    """The request for a comparison. If `max_drop` or `max_rise` is None, the tests define the
-    limit.
+    """The request for a comparison.
 
-    `pipelines` and the expressions of `select` choose pipelines. `aa` compares the baseline with
-    itself: the samples from index `aa_from` on, with the same number of following samples. `replay`
-    defines how measurements use cassettes, and `budget` limits their cost. The circuit breaker of a
-    model opens after `outage` seconds of failed attempts. If `keep` is false, measurements are not
-    stored. If `trust_revision` is true, untrusted revisions are measured too.
+    `expression`, `head` and `merged` define the two revisions, as in `loomgit.history.baselines`.
+    `pipelines` (names) and `select` (expressions) choose the pipelines; if both are empty, all
+    pipelines are compared. `aa` compares the baseline with itself: the samples from index `aa_from`
+    on with as many following samples.
+
+    If `max_drop` or `max_rise` is None, the tests define the limit. If `run_missing` is true,
+    missing results are measured. `replay` defines how the measurement uses cassettes, and `budget`
+    limits its cost. If a model does not answer for `outage` seconds, Loom stops calling it. If
+    `keep` is false, measured results are not stored. If `trust_revision` is true, untrusted
+    revisions are also measured.
     """
 
     expression: str | None = None
@@ -74,10 +78,11 @@ class ComparisonRequest(Struct, frozen=True):
 class PipelinePair(Struct):
     """Both versions of one pipeline, and the state of their comparison.
 
-    `results` are the measured sides, baseline first, and `kind` is the kind of their runs. `inputs`
-    are the files and settings that differ. `looser` are the settings that the head loosened.
-    `evaluate` has the thresholds, weights and gate that apply. If it is None, those of the head
-    apply.
+    `base` is None if the baseline has no usable version. `new` is true if the baseline does not
+    have the pipeline at all. `results` are the measured sides (baseline, head), and `kind` is the
+    type of their runs: `test` or `pipeline`. `inputs` are the files and settings that differ, and
+    `cases` are the cases that differ. `looser` are the settings that the head loosened. `evaluate`
+    contains the thresholds, weights and gate that apply. If it is None, those of the head apply.
     """
 
     head: PipelineVersion
@@ -100,10 +105,10 @@ class PipelinePair(Struct):
 
     @property
     def by_runs(self) -> bool:
-        """Whether the results come from runs of the pipeline instead of tests."""
+        """Whether the results come from pipeline runs. If not, they come from test runs."""
         return self.kind == RUN
 
     @property
     def same(self) -> bool:
-        """Whether everything that can change a result is equal on both sides."""
+        """Whether everything that can change a result, except the cases, is equal on both sides."""
         return self.base is not None and self.base.fingerprint == self.head.fingerprint

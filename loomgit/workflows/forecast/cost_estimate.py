@@ -1,4 +1,7 @@
-"""Estimates the cost of a pipeline's next run from the requests for a sample of its records."""
+"""Estimates the cost of a pipeline's next run.
+
+The requests for a sample of the records are rendered and measured, but not sent.
+"""
 
 from __future__ import annotations
 
@@ -47,21 +50,21 @@ if TYPE_CHECKING:
     from loomgit.pipeline.prompt import Prompt
     from loomgit.wiring.project import Wiring
 
-SAMPLE = 200  # records to render
-JUDGED = 20  # rendered records to judge; judging is slow
-OUTPUTS = 1000  # the maximum number of outputs of an earlier run to judge
-READ = 5  # the newest runs with paid calls, which show the length of replies
-LOOKED = 50  # the newest runs to search for runs with paid calls
-SEED = 0  # a constant, so that equal records result in an equal sample
+SAMPLE = 200  # the maximum number of records for which requests are rendered
+JUDGED = 20  # the maximum number of records for which judge requests are rendered (slow)
+OUTPUTS = 1000  # the maximum number of lines to read from the records file of a run
+READ = 5  # the maximum number of runs for the mean length of replies
+LOOKED = 50  # the maximum number of runs to search for runs with paid calls, newest first
+SEED = 0  # constant, so that the same records result in the same sample
 
 
 def estimate(
     wiring: Wiring, pipeline: Pipeline, variables: Mapping[str, str], *, limit: int | None = None
 ) -> Estimate:
-    """Estimate the cost of a run of the pipeline. Calls no model and stores no result.
+    """Estimate the cost of the pipeline's next run. No model is called, and nothing is stored.
 
-    Raises the errors that the run would raise before its first call: UserError, ProblemsFound or
-    WorldError.
+    `limit` is the maximum number of records; None means all. Raises the errors that the run would
+    raise before its first call: UserError, ProblemsFound or WorldError.
     """
     assembly = Assembly(wiring)
     plan, prompt = assembly.plan(pipeline, variables, datetime.now(UTC))
@@ -69,7 +72,7 @@ def estimate(
 
 
 class CostEstimator:
-    """Estimates the cost of one plan from its rendered requests."""
+    """Estimates the cost of one run of a plan from rendered requests."""
 
     def __init__(self, assembly: Assembly, plan: Plan, prompt: Prompt) -> None:
         self._assembly = assembly
@@ -79,7 +82,7 @@ class CostEstimator:
         self._gateway = DryRunGateway(assembly.cache_rules(pipeline), _made_up_reply)
         specs = pipeline.evaluate.evaluators
         judged = tuple(spec for spec in specs if needs_judge(spec))
-        # Evaluators without a judge cost nothing, and may be programs of the user.
+        # Leave out evaluators without a judge: they cost nothing, and may run the user's programs.
         self._judging = replace(
             plan, pipeline=replace(pipeline, evaluate=replace(pipeline.evaluate, evaluators=judged))
         )
@@ -88,7 +91,7 @@ class CostEstimator:
         self._rows = [row for row in reversed(rows) if row.processed][:LOOKED]
 
     async def estimate(self, limit: int | None) -> Estimate:
-        """Return the estimate, from a sample of the first `limit` records."""
+        """Return the estimate for the first `limit` records, from a sample of these records."""
         plan = self._plan
         pipeline = plan.pipeline
         count, sample = await asyncio.to_thread(self._sample, limit)
@@ -113,16 +116,20 @@ class CostEstimator:
         )
 
     def _sample(self, limit: int | None) -> tuple[int, list[Record]]:
-        """Return the number of records, and a random sample of them (reservoir sampling)."""
+        """Return the number of records, and a random sample of at most `SAMPLE` records.
+
+        Records that the run would refuse are left out. The method is reservoir sampling, which
+        keeps only the sample in memory.
+        """
         pipeline = self._plan.pipeline
         values = QueryValues(self._plan.execution_date, None, dict(self._plan.variables))
-        choice = random.Random(SEED)  # noqa: S311 - a sample, no secret
+        choice = random.Random(SEED)  # noqa: S311 - sampling needs no secure randomness
         count = 0
-        configured = pipeline.extract.key  # an automatic key is chosen from the sample below
+        configured = pipeline.extract.key  # if no key is set, `find_key` below chooses a key
         rows: list[tuple[int, JsonObject]] = []
         for row in self._assembly.source(pipeline, values, limit=limit).rows():
             if isinstance(row, RefusedRow) or make_record(0, row, configured).refused:
-                continue  # the record fails before any call
+                continue  # the run refuses the record before any call, so it costs nothing
             place = count if count < SAMPLE else choice.randrange(count + 1)
             if count < SAMPLE:
                 rows.append((count, row))
@@ -136,8 +143,11 @@ class CostEstimator:
         ]
 
     async def _transform(self, sample: Iterable[Record]) -> list[tuple[Record, Output]]:
-        """Return the records with the prompt's fields, each with a made-up output. Records without
-        a valid prompt are omitted."""
+        """Render the transform requests, and return the records with made-up outputs.
+
+        The records include the retrieved documents. A record is left out if its search fails or its
+        prompt cannot be rendered.
+        """
         plan = self._plan
         retrieval = self._assembly.retrieval(plan)
         transformer = self._assembly.transformer(
@@ -157,8 +167,11 @@ class CostEstimator:
     async def _judge(
         self, outputs: Sequence[tuple[Record, Output]]
     ) -> tuple[list[Record], Literal["runs", "schema", ""]]:
-        """Judge a part of the sample. Returns the judged records and the source of the judged
-        outputs."""
+        """Render the judge requests for a part of the outputs.
+
+        Return the judged records and the source of the judged outputs: `runs` (an earlier run),
+        `schema` (made up from the output schema) or "" (nothing is judged).
+        """
         if not self._judging.pipeline.evaluate.evaluators or not outputs:
             return [], ""
         earlier = self._earlier_outputs()
@@ -174,7 +187,7 @@ class CostEstimator:
         return [record for record, _ in chosen], "runs" if earlier else "schema"
 
     def _earlier_outputs(self) -> dict[str, JsonObject]:
-        """Return the outputs of the newest run that has outputs, by record key."""
+        """Return the outputs of the newest pipeline run that has outputs, by record key."""
         store = self._assembly.wiring.store
         for row in self._rows:
             path = store.records_path(row.uid)
@@ -188,7 +201,7 @@ class CostEstimator:
         return {}
 
     def _runs(self) -> list[Run]:
-        """Return the newest runs that had paid calls."""
+        """Return the newest runs with paid calls, at most `READ` runs."""
         runs: list[Run] = []
         wiring = self._assembly.wiring
         for row in self._rows:
@@ -198,7 +211,7 @@ class CostEstimator:
         return runs
 
     def _take_requests(self) -> list[SizedRequest]:
-        """Return the requests that were made since the last call of this method."""
+        """Return the requests that were rendered since the last call of this method."""
         requests = list(self._gateway.probed)
         self._gateway.probed.clear()
         return requests
@@ -234,7 +247,7 @@ class CostEstimator:
         return estimate_stage(calls, share=scale, replies=replies, price=price)
 
     def _cached_keys(self, requests: Sequence[SizedRequest]) -> frozenset[bytes]:
-        """Return the keys of the requests whose replies are in the cache."""
+        """Return the keys of the requests for which the cache has a reply that is not expired."""
         rules = self._assembly.cache_rules(self._plan.pipeline)
         now = time.time()
         oldest = {
@@ -249,7 +262,7 @@ def _key(row: JsonObject, key: tuple[str, ...]) -> str:
     try:
         return record_key(row, key)
     except KeyError:
-        return ""  # the run reports the error; the prompt's size does not depend on the key
+        return ""  # the run will report this error; the estimate does not need the key
 
 
 def _index(row: tuple[int, JsonObject]) -> int:
@@ -257,7 +270,7 @@ def _index(row: tuple[int, JsonObject]) -> int:
 
 
 def _made_up_reply(request: Request) -> str:
-    """Return a reply that has the requested schema."""
+    """Return an example of the requested schema, or filler text if the request has no schema."""
     if request.schema is None:
         return f"{WORDS} " * (DEFAULT_REPLY_TOKENS // 10)
     return as_text(example_value(request.schema))

@@ -1,4 +1,4 @@
-"""Computes from stored results how many cases a comparison of a pipeline needs."""
+"""Computes the number of cases that a comparison of a pipeline needs to detect a drop."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ if TYPE_CHECKING:
 
 
 def required_cases(wiring: Wiring, pipeline: str, wish: PowerTarget) -> SizeEstimate:
-    """Compute the required cases from the baseline's results, or from the results of today's
-    content if the baseline has none.
+    """Compute the number of cases that a comparison needs to detect the drop in `wish`.
 
-    Raises UserError if there are no results, or if they have fewer than two scores.
+    The computation uses the scores of the baseline. If the baseline has no results, it uses the
+    scores of the current version. Raises UserError if there are no results, or if no evaluator has
+    two scores.
     """
     revision = ProjectRevision(wiring)
     version = revision.version(pipeline)
@@ -38,7 +39,10 @@ def required_cases(wiring: Wiring, pipeline: str, wish: PowerTarget) -> SizeEsti
 
 
 def _max_drop(revision: ProjectRevision, pipeline: str) -> float:
-    """Return the smallest `max_drop` of the regression tests, else of the test files' defaults."""
+    """Return the smallest `max_drop` of the pipeline's regression tests.
+
+    If there are no regression tests, return the smallest default value of the test files.
+    """
     suites = revision.suites(pipeline)
     tests = [test for suite in suites for test in suite.distributional_tests]
     drops = [test.policy.max_drop for test in tests if isinstance(test, Regression)]

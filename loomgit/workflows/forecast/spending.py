@@ -1,4 +1,4 @@
-"""Adds up the cost of the stored runs of a pipeline."""
+"""Adds up the cost of a pipeline's stored runs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def spending(wiring: Wiring, pipeline: Pipeline, since: datetime | None) -> SpendingReport:
-    """Return the spending of the stored runs of a pipeline, including its test runs."""
+    """Return the cost of a pipeline's stored runs since `since`, including its test runs."""
     rows = wiring.store.search(pipeline=pipeline.name, since=since)
     start = None if since is None else f"{since.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
     return sum_runs(load_runs(wiring, rows), pipeline.name, pipeline.version, start)

@@ -1,5 +1,8 @@
-"""Finds the pipelines that a change affects. It compares the ids of all files that they depend
-on."""
+"""Finds the pipelines that a change affects.
+
+A change affects a pipeline if it changes any file that the pipeline depends on. Files are compared
+by their ids in Git.
+"""
 
 from __future__ import annotations
 
@@ -25,11 +28,13 @@ CONFIG = ".loom/config.yaml"
 def find_affected(
     heads: ProjectRevision, bases: ProjectRevision | None, suites: Sequence[Suite]
 ) -> tuple[list[str], tuple[str, ...]]:
-    """Find the pipelines that a change affects.
+    """Find the pipelines that the change from `bases` to `heads` affects.
 
-    Returns the names of the pipelines with a changed file (pipeline, prompt, context, tests, data,
-    configuration), and a line for each pipeline that cannot be read at the head. If no project file
-    changed, the lines are omitted. Raises ProblemsFound for faults in a changed pipeline.
+    `suites` are the head's test files. Returns the names of the affected pipelines, and a line for
+    each pipeline that cannot be judged. A pipeline is affected if one of its files changed
+    (pipeline, prompt, context, tests, data, configuration). A pipeline cannot be judged if it is
+    unreadable, or if it pins a file to a branch and the file changed. If no project file changed,
+    the lines are omitted. Raises ProblemsFound if a changed pipeline is invalid.
     """
     names = heads.catalog.pipeline_names()
     before = set() if bases is None else set(bases.catalog.pipeline_names())
@@ -65,17 +70,16 @@ def find_affected(
 
 
 def _pinned_files(heads: ProjectRevision, name: str) -> list[str]:
-    """Return the prompt and the context files of a pipeline, whatever versions the pipeline
-    pins."""
+    """Return a pipeline's prompt and context files, including files with a pinned version."""
     transform = heads.catalog.pipeline(name).transform
     return [transform.prompt or "", *(file.path for file in transform.context)]
 
 
 def _moving_version(heads: ProjectRevision, name: str) -> str:
-    """Return a line about the first pinned version that is a branch or relative to a branch, or ""
-    if all pinned versions of the pipeline are fixed.
+    """Return a line about the first pinned version that is a branch or relative to a branch.
 
-    A change to the pinned file takes effect when the branch moves, and cannot be tested earlier.
+    The line is "" if all pinned versions of the pipeline are fixed. A change to a file that is
+    pinned to a branch takes effect when the branch moves, so it cannot be tested earlier.
     """
     transform = heads.catalog.pipeline(name).transform
     versions = [("transform.prompt_version", transform.prompt_version)]
@@ -93,7 +97,10 @@ def _moving_version(heads: ProjectRevision, name: str) -> str:
 
 
 def _any_differs(heads: ProjectRevision, bases: ProjectRevision | None) -> bool:
-    """Whether any file in the project's folder may differ between the two trees."""
+    """Return whether any file in the project's folder may differ between the two trees.
+
+    The result is True if there is no baseline, or if the head is not a commit.
+    """
     head = heads.wiring.tree.revision
     if bases is None or not head:
         return True
@@ -105,7 +112,7 @@ def _any_differs(heads: ProjectRevision, bases: ProjectRevision | None) -> bool:
 
 
 def differ(heads: ProjectRevision, bases: ProjectRevision | None, paths: Iterable[str]) -> bool:
-    """Whether the id of any of these files differs between the two trees. True if there is no
+    """Return whether any of these files differs between the two trees. True if there is no
     baseline."""
     if bases is None:
         return True
@@ -120,14 +127,14 @@ def _files_by_pipeline(suites: Iterable[Suite]) -> dict[str, list[str]]:
 
 
 def files_of(version: PipelineVersion) -> list[str]:
-    """Return the project files that a pipeline depends on, including its source."""
+    """Return the project files that a pipeline version depends on, including its data source."""
     source = version.plan.pipeline.extract.source
     local = [path for path in local_files(source) if not Path(path).is_absolute()]
     return [*version.plan.dependencies(), *local]
 
 
 def datasets_of(suites: Iterable[Suite]) -> Iterable[str]:
-    """Return the project files in test files' settings: data sets and evaluators."""
+    """Yield the project files that test files refer to: data sets and evaluator code."""
     for suite in suites:
         yield from local_files(suite.dataset) if suite.dataset else ()
         for test in suite.distributional_tests:

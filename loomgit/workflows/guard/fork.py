@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 
 
 def is_fork(variables: Mapping[str, str]) -> bool:
-    """Whether the environment is that of a GitHub workflow for a fork's pull request. Such a
-    workflow has no keys."""
+    """Return whether a GitHub workflow runs for a pull request from a fork.
+
+    GitHub gives no secrets to such a workflow, so it has no API keys. `variables` are the
+    environment variables.
+    """
     workflow = parse_workflow(variables, read_event(variables))
     return workflow is not None and workflow.fork

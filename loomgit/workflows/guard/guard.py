@@ -1,5 +1,5 @@
-"""Decides whether the prompts of commits, or of the staged files, are good enough. Git hooks and
-`loom ci` use it."""
+"""Decides whether a change may pass: tests its pipelines, and compares them with the baseline. Git
+hooks and `loom ci` use this module."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from loomgit.wiring.project import Wiring
     from loomgit.workflows.testing.judge import JudgedTest
 
-# The paths of files that affect results, or that contain the names of such files.
+# Files and folders that affect results, or that name other files that affect results.
 DEFINING = ("pipelines", "prompts", "context", "tests", CONFIG)
 
 OWN_CASSETTE = (
@@ -52,9 +52,9 @@ SAME_COMMIT = (
 class GuardedChange(Struct, frozen=True):
     """A change to judge: the trees `base` and `head`, each with its display name.
 
-    `base` is a commit, or None if there is no base, and `why` is then the reason. `head` is a
-    commit, `""` for the index, or None for the working tree. `accepted` are the losses that commit
-    messages accept. `base_unknown` is true if a base may exist but could not be determined.
+    `base` is a commit, or None if there is no base; `why` is then the reason. `head` is a commit,
+    `""` for the index, or None for the working tree. `accepted` are the losses that commit messages
+    accept. `base_unknown` is true if a base may exist but could not be determined.
     """
 
     base: str | None
@@ -67,8 +67,8 @@ class GuardedChange(Struct, frozen=True):
 
 
 class FailedTest(Struct, frozen=True):
-    """A failed test: its stored outcome, its displayed result, the prompt with its version, and the
-    line of the test in its file."""
+    """A failed test. `outcome` is stored, and `result` is displayed. `prompt` is the prompt with
+    its version, and `line` is the line of the test in its file."""
 
     outcome: TestOutcome
     result: TestResult
@@ -79,13 +79,13 @@ class FailedTest(Struct, frozen=True):
 class GuardVerdict(Struct, frozen=True):
     """The verdict of the guard on a change.
 
-    In `comparison`, accepted losses do not block. `failures` are the failed tests, `accepted` are
-    lines for accepted failures and losses, and `unverified` are the tests without replies.
-    `touched` are the affected pipelines. `unmeasured` is the error if the comparison could not be
-    measured. `blocked` is true if the change must not pass. `reason` is the reason why no model
-    replied at all. It is empty if a model replied. `unread` has a line for each pipeline whose
-    effect is unknown, because it was removed or cannot be read at the head. `lost` has a line for
-    each test, expectation and list of cases that the change removes and no commit accepts.
+    `blocked` is true if the change must not pass. The outcome of `comparison` ignores accepted
+    losses. `failures` are the failed tests, and `unverified` are the tests without replies.
+    `accepted` has a line for each accepted failure or loss. `touched` are the names of the affected
+    pipelines. `unmeasured` is the error if the comparison could not be measured. `reason` is the
+    reason if no model replied, else "". `unread` has a line for each pipeline that could not be
+    judged, for example because it was removed. `lost` has a line for each removed test, removed
+    expectation and list of removed or changed cases that no commit accepts.
     """
 
     comparison: Comparison
@@ -101,7 +101,7 @@ class GuardVerdict(Struct, frozen=True):
 
     @property
     def is_denied(self) -> bool:
-        """Whether a key is missing or refused, so that no call can succeed."""
+        """Whether an API key is missing or refused, so that no call can succeed."""
         causes = [outcome.unanswered for outcome in self.unverified]
         return isinstance(self.unmeasured, Denied) or "denied" in causes
 
@@ -111,7 +111,8 @@ class GuardVerdict(Struct, frozen=True):
         return self.unmeasured is None and not self.unverified and not self.unread
 
     def unverified_lines(self, shown_reason: str) -> list[str]:
-        """Return a line for each unverified test. A reason equal to `shown_reason` is omitted."""
+        """Return a line for each unverified test. If the reason is `shown_reason`, it is left
+        out."""
         lines = (f"{o.file}::{o.full_name}: {' '.join(o.message.split())}" for o in self.unverified)
         return [line.removesuffix(shown_reason).removesuffix(": ") for line in lines]
 
@@ -119,9 +120,9 @@ class GuardVerdict(Struct, frozen=True):
 class Guard:
     """Judges the changes to one project.
 
-    If `strict` is true, every change that is not proven harmless is blocked. If `replay` is `auto`,
-    cassettes replace calls if they have the reply. `budget` in USD covers the tests and comparisons
-    of all changes. The circuit breaker of a model opens after `outage` seconds of failed attempts.
+    If `strict` is true, unknown effects and lost tests also block a change. If `replay` is `auto`,
+    recorded replies (cassettes) replace calls. `budget` (USD) limits the tests and comparisons of
+    all changes together. If a model does not answer for `outage` seconds, Loom stops calling it.
     """
 
     def __init__(
@@ -143,8 +144,8 @@ class Guard:
         self._progress = progress
 
     def watched(self, commit: str) -> list[str]:
-        """Return the pathspecs of all files that can change a commit's results, relative to the top
-        folder of the worktree."""
+        """Return pathspecs of all files that can change the results of a commit, relative to the
+        root of the worktree."""
         revision = ProjectRevision(self._wiring.at(commit))
         paths: dict[str, None] = dict.fromkeys(DEFINING)
         code: set[str] = set()
@@ -155,8 +156,8 @@ class Guard:
                 code |= version.plan.code.keys()
             paths |= dict.fromkeys(datasets_of(revision.catalog.readable_suites()[0]))
         except (ProblemsFound, UserError):
-            paths["."] = None  # an unreadable file may depend on any other file
-        # A new module or file in the same folder may replace another one.
+            paths["."] = None  # an unreadable pipeline may depend on any file
+        # Watch the folders of code, because a new file may replace an imported module.
         paths |= dict.fromkeys(str(PurePosixPath(path).parent) for path in code if "/" in path)
         in_repository = self._wiring.repository.in_repository
         names = [in_repository(path) for path in paths]
@@ -168,11 +169,10 @@ class Guard:
         return [*specs, *([":(top,glob)**/*.py"] if code else [])]
 
     def judge(self, change: GuardedChange) -> GuardVerdict:
-        """Return the verdict: test the affected pipelines on the change, and compare them with the
-        baseline.
+        """Test the affected pipelines, compare them with the baseline, and return the verdict.
 
-        If a model cannot be called, its replies come from cassettes that have them. Raises
-        LoomError if the project has errors that must be fixed first, or for an external error.
+        If a model cannot be called, recorded replies (cassettes) are used. Raises LoomError if the
+        project has errors that must be fixed first, or for an external error.
         """
         with ExitStack() as stack:
             wiring = self._tree(change.head, stack)
@@ -271,11 +271,10 @@ class Guard:
     def _compare(
         self, change: GuardedChange, touched: Sequence[str], outage: str
     ) -> tuple[Comparison, LoomError | None]:
-        """Return the comparison, and an error if it could not be measured.
+        """Return the comparison, and the error if it could not be measured (else None).
 
-        The comparison measures missing results, or replays them, or uses only stored results, in
-        this order of preference. `outage` is the reason why no model replied to the tests, empty if
-        one did.
+        Three methods are tried in this order: measure missing results, replay recorded replies, use
+        only stored results. `outage` is the reason if no model replied to the tests, else "".
         """
         if change.base is None:
             fault = UserError(change.why) if change.base_unknown else None
@@ -320,8 +319,8 @@ class Guard:
     def _test(
         self, wiring: Wiring, tests: Sequence[tuple[Suite, AnyTest]], change: GuardedChange
     ) -> tuple[list[tuple[JudgedTest, Suite, AnyTest]], str]:
-        """Return the judged tests, and the reason why no model replied at all, or "" if a model
-        replied."""
+        """Return the judged tests, and the reason if no model replied, else "". Tests without
+        replies are judged again with recorded replies."""
         judged, reason = self._run(wiring, tests, change, self._replay)
         if self._replay != "off":
             return judged, reason
@@ -344,7 +343,7 @@ class Guard:
         change: GuardedChange,
         replay: Replay,
     ) -> tuple[list[tuple[JudgedTest, Suite, AnyTest]], str]:
-        """Run tests on the content of the change, and store the results. Returns the same as
+        """Judge tests at the head of the change, and store the results. Returns the same values as
         `_test`."""
         baseline = OFF if change.base is None else f"{change.base}..{change.head or ''}"
         options = Options(
@@ -372,19 +371,19 @@ class Guard:
         return judged, _outage(judge.samples.values())
 
     def acceptances(self, base: str | None, head: str | None) -> list[Acceptance]:
-        """Return the acceptances in the commits between base and head that the clone has."""
+        """Return the losses that the messages of the commits between base and head accept."""
         return load_acceptances(self._wiring, base, head, self._wiring.warn)
 
 
 def _outage(samples: Iterable[Sample]) -> str:
-    """Return the reason why all new samples were lost, or "" if at least one was drawn."""
+    """Return the reason if an outage lost all new samples, else ""."""
     drawn = [sample for sample in samples if not sample.reused]
     reasons = [sample.failure for sample in drawn if sample.trouble == "infrastructure"]
     return reasons[0] if reasons and len(reasons) == len(drawn) else ""
 
 
 def _empty(change: GuardedChange, outcome: Literal["unchanged", "inconclusive"]) -> Comparison:
-    """Return a comparison without pipelines: no pipeline is affected, or there is no baseline."""
+    """Return a comparison without pipelines: no pipeline is affected, or there is no base."""
     notes = (f"no baseline: {change.why}",) if change.base is None else ()
     base, head = Revision(change.base_name, change.base or ""), Revision(change.head_name)
     if change.head:
@@ -393,7 +392,7 @@ def _empty(change: GuardedChange, outcome: Literal["unchanged", "inconclusive"])
 
 
 def _tests(suite: Suite) -> Iterable[AnyTest]:
-    """Yield the tests of a suite that need no baseline. All pipelines are compared later."""
+    """Yield all tests of a suite."""
     yield from suite.unit_tests
     yield from suite.distributional_tests
     yield from suite.integration_tests

@@ -1,4 +1,4 @@
-"""Reads patches of a change from Git: prompt differences and changed lines."""
+"""Reads the diff of a change from Git, to show the changed prompts and the changed lines."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _HUNK = re.compile(r"^@@ -\S+ \+(\d+)", re.MULTILINE)
 
 
 def _diff_arguments(change: GuardedChange) -> list[str]:
-    """Return the arguments of `git diff` for both sides of a change with a base."""
+    """Return the arguments of `git diff` that compare the base and the head of a change."""
     assert change.base is not None
     if change.head == "":
         return ["--cached", change.base]
@@ -29,7 +29,10 @@ def prompt_patch(wiring: Wiring, change: GuardedChange) -> str:
 
 
 def first_changed_line(wiring: Wiring, change: GuardedChange, path: str) -> int:
-    """Return the number of the first changed line, or 1 for a deleted file."""
+    """Return the number of the first changed line of the file `path` at the head.
+
+    The number is 1 if the file is deleted or unchanged.
+    """
     patch = _patch(wiring, "-U0", *_diff_arguments(change), "--", wiring.repository.pathspec(path))
     match = _HUNK.search(patch)
     return max(1, int(match[1])) if match else 1
@@ -41,6 +44,6 @@ def _patch(wiring: Wiring, *arguments: str) -> str:
 
 
 def changed_paths(inputs: tuple[str, ...]) -> list[str]:
-    """Return the paths among the changed inputs, prompts first."""
+    """Return the file paths in the lines of `PipelinePair.inputs`, prompts first."""
     paths = [line.partition(": ")[0] for line in inputs]
     return sorted((p for p in paths if "/" in p), key=lambda path: not path.startswith("prompts/"))

@@ -1,4 +1,4 @@
-"""Converts the refs of a push, or the index of a commit, to changes that the guard can judge."""
+"""Converts the refs of a push, or the staged files, to changes that the guard judges."""
 
 from __future__ import annotations
 
@@ -25,16 +25,15 @@ COMMON_BRANCHES = ("HEAD", "main", "master")
 
 
 def default_branches(wiring: Wiring) -> tuple[str, ...]:
-    """Return the possible names of the default branch at a remote."""
+    """Return the possible names of a remote's default branch."""
     configured = wiring.settings.baseline
     return (configured,) if configured else COMMON_BRANCHES
 
 
 def parse_framework(variables: Mapping[str, str]) -> RefUpdate | None:
-    """Return the ref that the pre-commit framework pushes, or None if another program calls the
-    hook.
+    """Return the pushed ref if the pre-commit framework calls the hook, else None.
 
-    The framework reads standard input itself and passes one ref in environment variables.
+    The framework reads the standard input itself, and passes one ref in environment variables.
     """
     if variables.get("PRE_COMMIT") != "1":
         return None
@@ -57,10 +56,10 @@ class PushChanges:
         self._remote = remote
 
     def changes(self, ref_lines: bytes) -> list[GuardedChange]:
-        """Return a change for each pair of commits. `ref_lines` is the standard input of Git's
-        hook.
+        """Return the changes in a push, one for each pair of base and head.
 
-        Tags of objects that are not commits, and commits that the remote already has, are omitted.
+        `ref_lines` is the standard input of Git's pre-push hook. Refs that are not commits, and
+        commits that the remote already has, are omitted.
         """
         update = parse_framework(os.environ)
         if update is None:
@@ -81,7 +80,8 @@ class PushChanges:
         return list(changes.values())
 
     def _missing_at_remote(self, heads: Sequence[str]) -> set[str]:
-        """Return the commits among `heads` that were missing at the remote at the last fetch."""
+        """Return `heads` and their ancestors, without the commits that the remote had at the last
+        fetch."""
         if not heads:
             return set()
         output = self._git.plumbing("rev-list", *heads, "--not", f"--remotes={self._remote}")
@@ -104,10 +104,10 @@ class PushChanges:
         )
 
     def _base_of_new(self, head: str) -> tuple[str | None, str, str, bool]:
-        """Find the base of a new ref.
+        """Return (commit, name, reason, unknown) of the base of a new ref.
 
-        Returns the base's commit and name, the reason if there is no base, and whether the remote
-        may have a base that could not be determined.
+        `commit` is None if there is no base; `reason` is then the reason. `unknown` is true if the
+        remote may have a base that could not be determined.
         """
         try:
             base, name = self._fork(head)
@@ -125,7 +125,8 @@ class PushChanges:
         name.
 
         The remote's default branch is tried first, then the default branch of comparisons. A local
-        default branch that contains the head itself is ignored.
+        default branch that contains the head itself is ignored. Return (None, "") if there is no
+        such commit.
         """
         for ref in self._default_refs():
             output = self._git.plumbing("merge-base", "--end-of-options", ref, head, good=(0, 1))
@@ -138,7 +139,7 @@ class PushChanges:
     def _default_refs(self) -> Iterator[str]:
         """Yield the remote's default branch, if it is known, and the default branch of comparisons.
 
-        Raises UserError if the default branch of comparisons is unknown.
+        Raises UserError in the cases in which `Baselines.default_branch` raises it.
         """
         names = default_branches(self._wiring)
         refs = [f"refs/remotes/{self._remote}/{name}" for name in names]
@@ -152,8 +153,9 @@ class PushChanges:
 def staged_changes(wiring: Wiring, message: str | None) -> list[GuardedChange]:
     """Return the staged files as a change to HEAD. The result is empty before the first commit.
 
-    `message` is the commit message, if it is known. Its trailers may accept losses, unless the
-    configuration requires that other people accept losses. Warns about a trailer without a reason.
+    `message` is the commit message, or None if it is unknown. Its `Loom-Accept` trailers accept
+    losses. If the configuration requires that other people accept losses, the trailers are ignored
+    with a warning. A trailer without a reason also causes a warning.
     """
     git = wiring.repository
     head = git.head()
@@ -169,8 +171,10 @@ def staged_changes(wiring: Wiring, message: str | None) -> list[GuardedChange]:
 
 
 def _trailers(git: Repository, message: str) -> list[str]:
-    """Return the values of a message's trailers by Git's rules, so comments and a diff are
-    ignored."""
+    """Return the values of the `Loom-Accept` trailers in a commit message.
+
+    Git parses the message, so comments and an appended diff are ignored.
+    """
     try:
         output = git.plumbing(
             "-c", "trailer.separators=:", "interpret-trailers", "--parse",

@@ -1,4 +1,4 @@
-"""Finds what a change removes from a project, and the cassettes that it adds or changes."""
+"""Finds removed pipelines and tests, and cassettes that a change adds or changes."""
 
 from __future__ import annotations
 
@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 def gone_pipelines(
     heads: ProjectRevision, bases: ProjectRevision | None, accepted: Sequence[Acceptance]
 ) -> tuple[str, ...]:
-    """Return a line for each pipeline that only the baseline has, unless a trailer accepts the
-    removal."""
+    """Return a line for each removed pipeline, except removals that a commit accepts."""
     before = () if bases is None else bases.catalog.pipeline_names()
     allowed = {*heads.catalog.pipeline_names(), *(acceptance.subject for acceptance in accepted)}
     hint = "if this is intended, add the trailer `Loom-Accept: {0}: REASON` to the commit message"
@@ -36,8 +35,11 @@ def lost_tests(
     pipelines: Iterable[str],
     accepted: Sequence[Acceptance],
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the lines about losses in these pipelines' tests: first the losses that no commit
-    accepts, then the accepted losses."""
+    """Return (open losses, accepted losses) in the tests of these pipelines, one line per loss.
+
+    A loss is a removed test or expectation, or a list of removed or changed cases. No commit
+    accepts an open loss.
+    """
     if bases is None:
         return (), ()
     changes = [find_suite_change(heads, bases, name) for name in pipelines]
@@ -48,8 +50,10 @@ def lost_tests(
 def own_cassettes(
     heads: ProjectRevision, bases: ProjectRevision | None, pipelines: Iterable[str]
 ) -> set[str]:
-    """Return the pipelines whose cassette the change adds or changes. Replies in such a cassette
-    cannot be trusted."""
+    """Return the pipelines whose cassette (file of recorded replies) the change adds or changes.
+
+    These replies are not trusted, because the author of the change may have written them.
+    """
     if bases is None:
         return set()
     return {name for name in pipelines if changed_files(heads, bases, [cassette_path(name)])}

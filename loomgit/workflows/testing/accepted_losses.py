@@ -21,11 +21,12 @@ OWN_CHANGE = (
 def load_acceptances(
     wiring: Wiring, base: str | None, head: str | None, warn: Callable[[str], None]
 ) -> list[Acceptance]:
-    """Return the acceptances in the commits between base and head that exist in the clone.
+    """Return the acceptances in the commit messages after `base`, up to `head`.
 
-    If `head` is None (the working tree) or empty (the index), the last commit is HEAD. Calls `warn`
-    for each trailer without a reason. If the configuration requires that other people accept
-    losses, the trailers of the change's own authors are ignored with a warning.
+    Only commits in the local clone are read. If `head` is None (the working tree) or empty (the
+    index), the last commit is HEAD. Calls `warn` for each trailer without a reason. If the
+    configuration requires that other people accept losses, the trailers of the change's own authors
+    are ignored with a warning.
     """
     span = (head or "HEAD") if base is None else f"{base}..{head or 'HEAD'}"
     trailers = f"%(trailers:key={TRAILER},valueonly,unfold,separator=%x00)"
@@ -54,7 +55,7 @@ def load_acceptances(
 
 
 def wants_others(wiring: Wiring, base: str | None) -> bool:
-    """Whether losses must be accepted by other people than the authors of the change.
+    """Return whether only people who are not authors of the change may accept its losses.
 
     The rule applies if the configuration of the project or of the base requires it, so a change
     cannot turn the rule off for itself.
@@ -64,8 +65,10 @@ def wants_others(wiring: Wiring, base: str | None) -> bool:
 
 
 def _authors(repository: Repository, span: str) -> set[str]:
-    """Return the e-mail addresses of the authors of the commits that change a file. A merge changes
-    a file if the file differs from the file in each parent."""
+    """Return the e-mail addresses of the authors who changed a file in the commits `span`.
+
+    A merge changes a file only if the result differs from the file in every parent.
+    """
     output = repository.plumbing(
         "log", "--no-show-signature", "--cc", "--name-only", "--format=%x01%ae%x00",
         "--end-of-options", span, "--",
@@ -77,8 +80,8 @@ def _authors(repository: Repository, span: str) -> set[str]:
 def read_acceptances(
     values: Iterable[str], warn: Callable[[str], None], commit: str = ""
 ) -> Iterator[Acceptance]:
-    """Yield the acceptances in a commit's trailers. Calls `warn` for each trailer without a
-    reason."""
+    """Yield the acceptances in the `values` of a commit's trailers. Calls `warn` for each value
+    without a reason."""
     for value in values:
         if accepted := parse_acceptance(value, commit):
             yield accepted

@@ -1,4 +1,4 @@
-"""The baselines that tests are compared with: earlier results of the same question."""
+"""Finds the baselines that tests are compared with: results of an earlier version."""
 
 from __future__ import annotations
 
@@ -25,15 +25,16 @@ if TYPE_CHECKING:
     from loomgit.domain.runs import Case
     from loomgit.domain.suites import Suite
 
-OFF = "none"  # the baseline that turns comparisons off
+OFF = "none"  # the value of `baseline` that turns comparisons off
 
 
 class TestBaseline(Struct, frozen=True):
-    """The baseline of a test.
+    """The baseline of a test. `name` is its display name.
 
-    `same` is true if the content of the baseline equals today's. Otherwise `measured` are the
-    baseline's results and `cases` are their samples. If `measured` is None, `note` is the reason.
-    `version` can be measured again. `fault` is the error if a named revision does not exist.
+    `same` is true if the baseline's version equals the current version, so that no results are
+    needed. Otherwise, `measured` contains the baseline's results, and `cases` contains their
+    samples. If `measured` is None, `note` is the reason. `version` is the baseline's version, which
+    can be measured again. `fault` is the error if the test names a revision that does not exist.
     """
 
     measured: MeasuredSide | None = None
@@ -46,8 +47,8 @@ class TestBaseline(Struct, frozen=True):
 
 
 class TestBaselines(Struct):
-    """Finds each baseline once. If `override` is given, this revision replaces the tests'
-    baselines."""
+    """Finds each baseline once. If `override` is given, it replaces the baselines that tests
+    name."""
 
     wiring: Wiring
     override: str | None = None
@@ -56,8 +57,11 @@ class TestBaselines(Struct):
     _revisions: dict[str, ProjectRevision] = field(default_factory=dict)
 
     def find(self, today: PipelineVersion, revision: str | None) -> TestBaseline:
-        """Return the baseline of a version at a revision. If `revision` is None, this is the
-        default baseline."""
+        """Return the baseline of the version `today`. Errors become the `note` or `fault` of the
+        result.
+
+        `revision` is the revision that the test names. If it is None, the default baseline is used.
+        """
         chosen = self.override if self.override is not None else revision
         name = today.fingerprint, chosen
         if name not in self._baselines:
@@ -71,8 +75,10 @@ class TestBaselines(Struct):
     def measured(
         self, today: PipelineVersion, revision: str | None, wanted: Collection[str]
     ) -> tuple[TestBaseline, MeasuredSide | None]:
-        """Return the baseline, and its results for the `wanted` cases (ids) from any of its
-        runs."""
+        """Return the baseline and its results, or (baseline, None) if there are no results.
+
+        `wanted` are ids of cases. Results of these cases also come from other runs of the baseline.
+        """
         baseline = self.find(today, revision)
         if baseline.measured is None:
             return baseline, None
@@ -80,8 +86,10 @@ class TestBaselines(Struct):
         return baseline, stored.completed(baseline.measured, wanted, "test")
 
     def find_base(self) -> ProjectRevision | None:
-        """Return the tree of the baseline, or None if there is no baseline or if it equals the
-        head. Raises UserError."""
+        """Return the project at the baseline's commit. Raises UserError.
+
+        Return None if comparisons are off, if there is no baseline, or if the baseline is the head.
+        """
         if self.override == OFF:
             return None
         revisions = self._compared_revisions(self._revision_chooser(), self.override)
@@ -90,8 +98,8 @@ class TestBaselines(Struct):
         return self._project_revision(revisions.base)
 
     def is_modified(self, today: PipelineVersion, suite: Suite) -> bool:
-        """Whether the version's inputs, the test file or its data set differ from the baseline.
-        True if there is no baseline."""
+        """Return whether the version's inputs, the test file or its data set differ from the
+        baseline. True if there is no baseline."""
         override = None if self.override == OFF else self.override
         revisions = self._compared_revisions(self._revision_chooser(), override)
         if revisions.base is None:
@@ -104,7 +112,7 @@ class TestBaselines(Struct):
         return self.wiring.tree.entries(paths) != bases.wiring.tree.entries(paths)
 
     def close(self) -> None:
-        """Remove the exported trees."""
+        """Remove the exported files of the baselines."""
         self._stack.close()
 
     def _revision_chooser(self) -> Baselines:
@@ -128,7 +136,7 @@ class TestBaselines(Struct):
         evaluate = today.plan.pipeline.evaluate
         with_question = ProjectRevision(self.wiring).with_question_of(base, today)
         fingerprints = dict.fromkeys((with_question.fingerprint, base.fingerprint))
-        # Incomplete results of the same content rank above complete results of an ancestor.
+        # Prefer incomplete results of the baseline to complete results of its ancestors.
         for whole in (True, False):
             for fingerprint in fingerprints:
                 measured = stored.find(fingerprint, "test", whole=whole)
@@ -159,8 +167,11 @@ class TestBaselines(Struct):
     def _make_baseline(
         self, measured: MeasuredSide, name: str, base: PipelineVersion, evaluate: Evaluate
     ) -> TestBaseline:
-        """Return a baseline with the samples of its runs, judged by the policy of `evaluate`. If
-        the records of a run are missing here, its samples have the scores in the run file."""
+        """Return a baseline with samples, judged by the thresholds, weights and gate in `evaluate`.
+
+        The samples come from the records files of the runs. If a case has no records here, its
+        samples are created from the scores in the run file.
+        """
         store = self.wiring.store
         files = (store.records_path(uid) for uid in measured.side.runs)
         keys = {case.key for case in measured.cases.values()}
@@ -183,7 +194,7 @@ class TestBaselines(Struct):
 
 
 def samples_of(case: Case) -> Iterable[Sample]:
-    """Yield a case's scores as samples without outputs."""
+    """Yield samples without outputs, made from the stored scores of a case."""
     for index in range(case.samples):
         values = {name: row[index] for name, row in case.scores.items() if index < len(row)}
         known = [value for value in values.values() if value is not None]

@@ -1,4 +1,4 @@
-"""Judges regression and drift tests, which compare today's samples with those of a baseline."""
+"""Judges regression and drift tests, which compare new samples with those of a baseline."""
 
 from __future__ import annotations
 
@@ -50,18 +50,20 @@ def compare_with_baseline(
     cases: Sequence[CaseSamples],
     limits: Limits,
 ) -> PipelineComparison:
-    """Compare today's samples with the results of the baseline, using the regression gate."""
+    """Compare the samples in `cases` with the baseline's results in `base`, by the regression
+    gate."""
     head = measured_now(version.plan, cases)
     (comparison,) = decide([compare_sides(version.plan.pipeline.name, base, head, limits)])
     if baseline.version is None:
         return comparison
-    # Added evaluators count too, because they may be more lenient than the others.
+    # Added evaluators are also a change, because they may be more lenient than the others.
     parts = question_differences(baseline.version.plan.judging(), version.plan.judging())
     return with_changed_question(comparison, parts)
 
 
 class BaselineTests(Struct, frozen=True):
-    """Judges tests that have a baseline. `remeasurer` draws both sides again."""
+    """Judges tests that compare with a baseline. `remeasurer` measures both sides again, to confirm
+    a degradation."""
 
     baselines: TestBaselines
     remeasurer: Remeasurer
@@ -75,11 +77,11 @@ class BaselineTests(Struct, frozen=True):
         cases: Sequence[CaseSamples],
         changed: CaseLists | None = None,
     ) -> tuple[TestResult, Iterable[Sample]]:
-        """Return the result for the cases of these records, and the samples that were drawn to
-        confirm it.
+        """Return the result of a test, and the samples that were drawn to confirm the result.
 
-        `changed` are the cases that are missing or different in the baseline's tests. They are not
-        compared, even if the baseline was measured with them. Raises LoomError.
+        `cases` contains the samples for `records`. `changed` are the cases that are missing or
+        different in the baseline's tests. They are not compared, even if the baseline has results
+        for them. Raises LoomError.
         """
         baseline = self.baselines.find(sampled.version, test.baseline)
         if baseline.fault is not None:
@@ -117,7 +119,8 @@ class BaselineTests(Struct, frozen=True):
         cases: Sequence[CaseSamples],
         changed: CaseLists | None,
     ) -> MeasuredSide | None:
-        """Return the results of the baseline for the cases that the test compares."""
+        """Return the baseline's results for the cases that the test compares, or None if there are
+        no results."""
         if baseline.same:
             return measured_now(sampled.version.plan, cases)
         if baseline.measured is None:
@@ -128,7 +131,7 @@ class BaselineTests(Struct, frozen=True):
         definitions = {case.id: case.definition for case in cases}
         data: dict[str, Case] = {}
         for case in base.cases.values():
-            # Two test files may have cases with the same id: prefer the one that the test has.
+            # If cases of two test files have the same id, prefer the case that this test has.
             is_own = case.definition == definitions.get(case.id)
             if is_data_case(case.id) and (is_own or case.id not in data):
                 data[case.id] = case
@@ -171,8 +174,11 @@ class BaselineTests(Struct, frozen=True):
         comparison: PipelineComparison,
         limits: Limits,
     ) -> tuple[PipelineComparison, Iterable[Sample]]:
-        """Measure both sides of the compared cases again. A degradation is confirmed only if both
-        measurements show it."""
+        """Measure both sides of the compared cases again.
+
+        Return the corrected comparison and the new samples. A degradation is confirmed only if both
+        measurements show it.
+        """
         definitions = {case.id: case.definition for case in base.cases.values()}
         compared = [
             record

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class CaseLists(Struct, frozen=True):
-    """The ids of cases that differ between baseline and head.
+    """The ids of cases that differ between the tests of baseline and head.
 
     `removed` are the cases that only the baseline has, `changed` the cases with different
     definitions, and `added` the cases that only the head has. `total` is the number of the
@@ -31,8 +31,8 @@ class CaseLists(Struct, frozen=True):
 
     @property
     def lost(self) -> float:
-        """The share of the baseline's cases that the head removed or changed, or 1 if it is
-        unknown."""
+        """The fraction of the baseline's cases that the head removed or changed. It is 1 if the
+        cases could not be read."""
         if self.fault:
             return 1.0
         return (len(self.removed) + len(self.changed)) / self.total if self.total else 0.0
@@ -41,8 +41,11 @@ class CaseLists(Struct, frozen=True):
 def own_cases(
     revision: ProjectRevision, version: PipelineVersion, suites: Sequence[Suite] | None = None
 ) -> list[SampledCase]:
-    """Return the cases of the version's own test files (or of `suites`), with complete data sets.
-    Raises LoomError."""
+    """Return all cases of the test files in the version's own revision. Raises LoomError.
+
+    If `suites` is given, it replaces these test files. Data sets are used completely, whatever
+    sample size the tests have.
+    """
     pipeline = version.plan.pipeline
     files = revision.suites(pipeline.name) if suites is None else suites
     return revision.cases(version, revision.questions(pipeline, files, whole=True))
@@ -55,11 +58,11 @@ def compare_questions(
     head: PipelineVersion,
     suites: Sequence[Suite],
 ) -> CaseLists:
-    """Find the cases that differ between two versions of the tests and data of one pipeline.
+    """Find the cases that differ between the tests and data of a pipeline at base and head.
 
-    `suites` are the test files of the head. Raises LoomError.
+    `suites` are the head's test files. Raises LoomError.
     """
-    base = heads.with_question_of(base, head)  # otherwise equal cases do not match
+    base = heads.with_question_of(base, head)  # case definitions depend on these settings
     before = {sampled.case.definition: sampled.case.id for sampled in own_cases(bases, base)}
     now = {sampled.case.definition: sampled.case.id for sampled in own_cases(heads, head, suites)}
     lost = [name for definition, name in before.items() if definition not in now]
@@ -73,7 +76,10 @@ def compare_questions(
 
 
 def question_files(version: PipelineVersion, suites: Iterable[Suite]) -> Sequence[str]:
-    """Return the project files that define the cases of a pipeline."""
+    """Return the project files that define the cases of a pipeline: test files and data sets.
+
+    The pipeline's source is used if a test file names no data set, or if there are no test files.
+    """
     suites = list(suites)
     data = [suite.dataset or version.plan.pipeline.extract.source for suite in suites]
     source = [] if suites else [version.plan.pipeline.extract.source]

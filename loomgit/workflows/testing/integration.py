@@ -32,11 +32,11 @@ def run_integration(
     *,
     gateway: Callable[[PipelineVersion], Gateway],
 ) -> Run:
-    """Run the pipeline as the test defines it. `gateway` opens the gateway of the run.
+    """Run the pipeline with the model, destination and number of records that the test defines.
 
-    The run is not stored. Its rows are kept only if the test names a destination. Raises UserError,
-    ProblemsFound, WorldError or Denied if the run cannot start, and KeyboardInterrupt if the run
-    was interrupted.
+    `gateway` opens the gateway for the run. The record of the run is not stored. The loaded rows
+    are kept only if the test names a destination. Raises UserError, ProblemsFound, WorldError or
+    Denied if the run cannot start, and KeyboardInterrupt if the run was interrupted.
     """
     if test.destination:
         revision.wiring.trust.check_destination(revision.wiring, test.destination)

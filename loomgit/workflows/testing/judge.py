@@ -1,6 +1,6 @@
-"""Decides the verdict of each prompt test of one project, and draws the samples for it.
+"""Judges the prompt tests of one project, and draws the samples that the tests need.
 
-This module does not depend on pytest. The plugin, the fixture and the hooks call it.
+This module does not depend on pytest. The pytest plugin, its fixture and the Git hooks call it.
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ class JudgedTest(Struct, frozen=True):
 
     `outcome` is stored and sent between processes. `prompt` is the prompt with its version.
     `seconds` is the duration of the slowest of the test's own samples, and `waited_seconds` is the
-    time that the test waited for samples. `refused` is true if the spent budget refused calls.
+    time that the test waited for samples. `refused` is true if calls were refused because the
+    budget was spent.
     """
 
     outcome: TestOutcome
@@ -66,10 +67,10 @@ class JudgedTest(Struct, frozen=True):
 
 
 class RegressionCheck(Struct, frozen=True):
-    """How the cases score worse than the baseline (`worse`), or why the comparison is `unknown`, in
-    one line each.
+    """The result of a comparison of cases with the baseline.
 
-    Both lines are empty if the cases do not score worse.
+    `worse` is a line with the degraded metrics. `unknown` is a line with the reason if the
+    comparison is impossible or inconclusive. Both are empty if the cases do not score worse.
     """
 
     worse: str = ""
@@ -87,8 +88,8 @@ class TestJudge:
         *,
         project: str = "",
     ) -> None:
-        """Create the judge. The judges of several projects share a `pool` and differ in `project`.
-        If `pool` is None, the judge has its own pool."""
+        """Create the judge. The judges of several projects share a `pool`, and `project` identifies
+        the project. If `pool` is None, the judge creates a pool."""
         self._wiring = wiring
         self.project = project
         self._pool = SamplePool(options) if pool is None else pool
@@ -118,8 +119,8 @@ class TestJudge:
         self._pool.start(draws, self.concurrency)
 
     def draws(self, suite: Suite, test: AnyTest) -> list[Draw]:
-        """Return the draws that a test certainly needs, or no draws if the test cannot be prepared.
-        `judge` then reports the error."""
+        """Return the draws that a test certainly needs. The list is empty if the test cannot be
+        prepared, because `judge` reports the error."""
         if isinstance(test, IntegrationCase):
             return []
         try:
@@ -135,7 +136,7 @@ class TestJudge:
 
     @property
     def concurrency(self) -> int:
-        """Return the maximum number of concurrent calls that the tests' pipelines allow."""
+        """The maximum number of concurrent calls that the tests' pipelines allow."""
         return self._pipelines.concurrency()
 
     def _first_cases(
@@ -151,7 +152,8 @@ class TestJudge:
     # -- one test
 
     def judge(self, suite: Suite, test: AnyTest) -> JudgedTest:
-        """Return the verdict on one test. Waits for the samples that the test needs."""
+        """Judge one test, after waiting for its samples. A LoomError becomes part of the
+        outcome."""
         outcome = TestOutcome(
             suite.path, test.name, group_of(test), suite.pipeline, "error",
             test.policy.model, project=self.project,
@@ -274,8 +276,8 @@ class TestJudge:
         return CaseSamples(case.id, case.key, case.definition, case.record.input, drawn)
 
     def _records(self, sampled: SampledPipeline, suite: Suite) -> list[Record]:
-        """Return the records of a test file's cases. Raises LoomError. If the data set of the test
-        file causes the error, the message contains the file and line that name the data set."""
+        """Return the records of a test file's data set. Raises LoomError. If the data set causes
+        the error, the message contains the position of the data set's name in the test file."""
         pipeline = sampled.version.plan.pipeline
         try:
             return self._pipelines.records(pipeline, suite.dataset)
@@ -288,7 +290,7 @@ class TestJudge:
     # -- the pipelines of tests
 
     def _sampled(self, suite: Suite, test: UnitCase | Distributional) -> SampledPipeline:
-        """Return the version that a test samples. Raises LoomError."""
+        """Return the prepared pipeline that a test samples. Raises LoomError."""
         self._pipelines.tested(suite)
         return self._pipelines.get(suite.pipeline, test.policy.model, self._extra(suite, test))
 
@@ -301,7 +303,7 @@ class TestJudge:
         evaluator = distributional.find_evaluator(test, evaluators)
         return None if evaluator in evaluators else evaluator
 
-    # -- the fixture
+    # -- for the pytest fixture
 
     def version(self, pipeline: str, model: str | None = None) -> PipelineVersion:
         """Return the current version of a pipeline. Raises UserError or ProblemsFound."""
@@ -310,7 +312,8 @@ class TestJudge:
     def draw_case(
         self, pipeline: str, model: str | None, identity: str, fields: JsonObject, samples: int
     ) -> CaseSamples:
-        """Draw samples of one case of a pipeline. Raises LoomError."""
+        """Draw samples of a pipeline for one input (`fields`). `identity` is the id of the case.
+        Raises LoomError."""
         sampled = self._pipelines.get(pipeline, model)
         return self._take(sampled, sampled.input(identity, fields), samples)
 
@@ -323,7 +326,7 @@ class TestJudge:
         max_drop: float,
         baseline: str | None,
     ) -> RegressionCheck:
-        """Check whether these cases score worse than with the baseline. Raises LoomError."""
+        """Check whether these cases score worse than the baseline's results. Raises LoomError."""
         version = self.version(pipeline, model)
         names = {case.id for case in cases}
         test_baseline, measured = self.baselines.measured(version, baseline, names)
@@ -357,7 +360,7 @@ class TestJudge:
         )
 
     def is_modified(self, suite: Suite) -> bool:
-        """Whether any input of the tests of a suite differs from the baseline."""
+        """Return whether any input of the tests in a suite differs from the baseline."""
         try:
             version = self._pipelines.revision.version(suite.pipeline)
         except LoomError:

@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 
 
 class Remeasurement(Struct, frozen=True):
-    """The new samples of both sides. `why` is the reason if the measurement is incomplete."""
+    """The new samples of both sides. The candidate is the changed version.
+
+    `why` is the reason if the measurement is incomplete, else empty.
+    """
 
     candidate: tuple[CaseSamples, ...] = ()
     baseline: tuple[CaseSamples, ...] = ()
@@ -45,8 +48,8 @@ class Remeasurement(Struct, frozen=True):
 
 
 class Remeasurer(Struct, frozen=True):
-    """Measures both sides of a comparison again. The baseline is measured as its own tree defines
-    it."""
+    """Measures both sides of a comparison again. The baseline is sampled with the settings of its
+    own tree."""
 
     pipelines: SampledPipelines
     pool: SamplePool
@@ -58,7 +61,11 @@ class Remeasurer(Struct, frozen=True):
         policy: Policy,
         baseline: TestBaseline,
     ) -> Remeasurement:
-        """Draw new samples of each compared case. The policy defines the number of samples."""
+        """Draw new samples for each record that has results in the baseline.
+
+        `policy` defines the number of samples. If the baseline cannot be measured, or a draw raises
+        UserError, the result contains the reason.
+        """
         if baseline.version is None:
             return Remeasurement(why="the baseline cannot be measured again")
         try:
@@ -102,7 +109,7 @@ class Remeasurer(Struct, frozen=True):
 
 
 def _loss(side: Sequence[CaseSamples], max_error_rate: float) -> str:
-    """Return the reason if too many samples of a side are lost, else ""."""
+    """Return the failure of a sample if too many samples of a side are lost, else ""."""
     samples = [sample for case in side for sample in case.samples]
     lost = [sample for sample in samples if sample.lost]
     return lost[0].failure if len(lost) > max_error_rate * len(samples) else ""
@@ -114,8 +121,10 @@ def _pairs(
     records: Sequence[Record],
     baseline: TestBaseline,
 ) -> Iterator[tuple[TestCase, TestCase, int]]:
-    """Yield each case that has results in the baseline, in the form of both sides, with the first
-    index that has no sample in the baseline."""
+    """Yield (head case, base case, index) for each record that has results in the baseline.
+
+    `index` is the first sample index without a sample in the baseline.
+    """
     measured = {(case.id, case.definition): case for case in baseline.cases}
     for record in records:
         head_case = sampled.case(record)

@@ -1,5 +1,4 @@
-"""The results of a test session. Collects outcomes from one or more processes, and stores them as
-runs at the end."""
+"""Collects the outcomes of a test session from all its processes, and stores them as runs."""
 
 from __future__ import annotations
 
@@ -46,11 +45,12 @@ class SessionResults(Struct):
         self.outcomes.append(outcome)
 
     def pipelines(self) -> list[str]:
-        """Return the tested pipelines, in order."""
+        """Return the names of the tested pipelines, in the order of their first tests."""
         return list(dict.fromkeys(outcome.pipeline for outcome in self.outcomes))
 
     def version(self, pipeline: str, model: str | None = None) -> PipelineVersion:
-        """Return the version of a pipeline after the tests, read once. Raises LoomError."""
+        """Return the version of a pipeline at the end of the tests. `model` replaces the pipeline's
+        model. Raises LoomError if the pipeline cannot be read."""
         name = pipeline, model
         if name not in self._pipelines:
             try:
@@ -65,7 +65,10 @@ class SessionResults(Struct):
     def cases(
         self, outcomes: Sequence[TestOutcome], samples: Mapping[Name, Sample]
     ) -> list[CaseSamples]:
-        """Return the cases that these tests used. Each case has all of its samples."""
+        """Return the cases that these tests used. Each case has the samples of all these tests.
+
+        `samples` maps (case key, sample index) to samples.
+        """
         cases: dict[str, tuple[str, str, set[int]]] = {}
         for outcome in outcomes:
             for identity, key, definition, indices in outcome.cases:
@@ -82,11 +85,11 @@ class SessionResults(Struct):
         ]
 
     def find_lost(self, options: Options) -> list[str]:
-        """Return a line for each test, expectation and list of cases that the change removes from
-        the tested pipelines, unless a commit accepts the loss.
+        """Return a line for each loss in the tests of the tested pipelines that no commit accepts.
 
-        Warns about the settings that the change loosens, unless the stricter settings apply
-        according to `options`.
+        A loss is a removed test or expectation, or a list of removed or changed cases. If the
+        settings of the change apply (`options.is_stricter` is false), each setting that the change
+        loosens causes a warning. If the baseline cannot be read, return no lines and warn.
         """
         baselines, warn = TestBaselines(self.wiring, options.baseline), self.wiring.warn
         try:
@@ -108,7 +111,7 @@ class SessionResults(Struct):
             baselines.close()
 
     def is_whole(self, pipeline: str) -> bool:
-        """Whether all tests that draw samples of a pipeline, in any test file, have run."""
+        """Return whether all unit and distributional tests of a pipeline have run."""
         try:
             suites = ProjectRevision(self.wiring).suites(pipeline)
         except LoomError:
@@ -123,17 +126,17 @@ class SessionResults(Struct):
     def save(
         self, samples: Mapping[Name, Sample], *, selected: int, total: int, finished: bool
     ) -> list[Run]:
-        """Write a run of each sampled version.
+        """Write one run for each tested version of each pipeline, and return the runs.
 
         `selected` of `total` tests were selected, and `finished` is true if all selected tests ran.
-        A run is complete only if also all tests in the pipeline's test files ran, because a part of
-        the tests does not measure the pipeline. If a pipeline can no longer be read, or changed
-        while the tests ran, no run is written. Raises WorldError if the store cannot be written.
+        A run is complete only if all unit and distributional tests of its pipeline ran and no
+        sample was lost. No run is written for a pipeline that can no longer be read or that changed
+        during the tests. Raises WorldError if the store cannot be written.
         """
         runs: list[Run] = []
         for pipeline in self.pipelines():
             outcomes = [outcome for outcome in self.outcomes if outcome.pipeline == pipeline]
-            # The results of a test with an evaluator of its own belong to another question.
+            # Leave out tests with their own evaluator: their evaluation settings are different.
             sampled = [outcome for outcome in outcomes if outcome.fingerprint and not outcome.extra]
             whole = finished and self.is_whole(pipeline)
             groups: dict[str, list[TestOutcome]] = {}
@@ -146,7 +149,7 @@ class SessionResults(Struct):
                 except LoomError:
                     continue
                 if group and version.fingerprint != group[0].fingerprint:
-                    continue  # the version of these results is unknown
+                    continue  # the pipeline changed during the tests
                 cases = self.cases(group, samples)
                 runs.append(self._save_run(version, cases, outcomes, selected, total, whole=whole))
         return runs

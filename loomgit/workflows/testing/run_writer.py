@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from loomgit.history.store import RunStore
     from loomgit.wiring.revision import PipelineVersion
 
-KEPT_CASES = 1000  # the maximum in a run file; larger runs have cases only in their records
+KEPT_CASES = 1000  # a run with more cases stores them only in its records file
 
 
 class TestRunWriter:
-    """Writes a test run of one version. Several threads may add samples."""
+    """Writes one test run of a pipeline version. Several threads may add samples."""
 
     def __init__(
         self, store: RunStore, version: PipelineVersion, commit: Commit, now: datetime
@@ -48,7 +48,7 @@ class TestRunWriter:
         self._log = self._open.__enter__()
 
     def add(self, case: CaseSamples, sample: Sample) -> None:
-        """Write one sample to the records."""
+        """Write one sample of a case to the records file."""
         with self._lock:
             self._log.write([to_line(case, sample)])
 
@@ -66,11 +66,11 @@ class TestRunWriter:
         tests: Sequence[TestRecord] = (),
         question_from: str = "",
     ) -> Run:
-        """Write the run file.
+        """Write the run file, and return the run.
 
-        `selected` is the number of tests that ran, out of `total`; by default, all ran.
-        `question_from` is the commit that the evaluators and the cases come from, if it is not the
-        run's commit.
+        `selected` of `total` tests or cases were measured; the default of both is the number of
+        `cases`. `question_from` is the commit of the cases and evaluation settings, if it is not
+        the run's commit.
         """
         plan = self._version.plan
         records = self._log.finish()
@@ -102,7 +102,7 @@ class TestRunWriter:
         return run
 
     def abandon(self) -> None:
-        """Store no run, because nothing was measured."""
+        """Store no run, and remove the records file if it is not finished yet."""
         error = RuntimeError("nothing was measured")
         try:
             self._open.__exit__(RuntimeError, error, None)

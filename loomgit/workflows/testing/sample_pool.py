@@ -1,4 +1,4 @@
-"""The samples of one test session, drawn with one queue, one budget and shared gateways."""
+"""Draws the samples of one test session, with one queue, one budget and shared gateways."""
 
 from __future__ import annotations
 
@@ -27,9 +27,10 @@ if TYPE_CHECKING:
 class SamplePool:
     """Draws the samples for the tests of all projects in a session.
 
-    `workers` processes share the draws and the budget through `shared_draws`. If `budget` is given,
-    it is shared with other work and replaces the budget in `options`. `samples` are the samples
-    that tests have taken, and `waited` is the time in seconds that tests waited for them.
+    `workers` is the number of processes. They share the draws and the budget through
+    `shared_draws`. If `budget` is given, it replaces the budget in `options`, and other work may
+    use it too. `samples` are the samples that tests have taken. `waited` is the time in seconds
+    that tests waited for samples.
     """
 
     def __init__(
@@ -59,11 +60,15 @@ class SamplePool:
 
     @property
     def bills(self) -> dict[tuple[str, str], Bill]:
-        """The costs in this process by project and pipeline. Empty if workers share the draws."""
+        """The bills of this process by (project, pipeline).
+
+        Empty if `shared_draws` is given, because the bills are then in the shared file.
+        """
         return self._session_budget.bills
 
     def billed(self, gateway: Gateway, version: PipelineVersion) -> Gateway:
-        """Return the gateway, with its costs added to the bill of the version's pipeline."""
+        """Return a gateway that adds the costs of its calls to the bill of the version's
+        pipeline."""
         project = str(version.assembly.wiring.root)
         payer = self._session_budget.payer(project, version.plan.pipeline.name)
         return BilledGateway(gateway, payer)
@@ -71,9 +76,10 @@ class SamplePool:
     def gateway(self, version: PipelineVersion, today: PipelineVersion | None = None) -> Gateway:
         """Return the gateway to the model and the judge of a version.
 
-        For a baseline that is measured again, `today` is the version whose cassette records the
-        replies. Replies in the cassette of the baseline's own tree are used first. Raises UserError
-        for a budget with a model of unknown price, and ProblemsFound for a damaged cassette.
+        If the version is a baseline that is measured again, `today` is the current version. The
+        cassette of `today` then records the replies, but replies in the cassette of the baseline's
+        own tree are used first. Raises UserError if there is a budget and a model's price is
+        unknown. Raises ProblemsFound if a cassette is damaged.
         """
         recording = None
         if today is not None and self._options.replay != "off":
@@ -82,12 +88,13 @@ class SamplePool:
         return self._gateways.get(version.assembly, version.plan, recording)
 
     def hold(self, samples: Mapping[str, Mapping[int, Sample]]) -> None:
-        """Use samples of earlier runs instead of draws. `samples` are by case key and index."""
+        """Add samples of earlier runs, which then replace draws. `samples` maps case keys to
+        mappings from index to sample."""
         for key, by_index in samples.items():
             self._earlier.setdefault(key, {}).update(by_index)
 
     def start(self, draws: Sequence[Draw], concurrency: int) -> None:
-        """Begin to draw in this order, with at most `concurrency` draws at the same time."""
+        """Start to make these draws in order, with at most `concurrency` draws at the same time."""
         queue = self._open(concurrency)
         queue.plan(draws)
         queue.start()
@@ -112,8 +119,9 @@ class SamplePool:
         return self._queue.seconds(name) or sample.latency or 0.0
 
     def open_separately(self) -> Callable[[PipelineVersion], Gateway]:
-        """Return a function that opens a gateway for a whole run, with the same replies and budget.
+        """Return a function that opens a gateway for the run of a pipeline.
 
+        The gateway uses the stored replies and the budget of this pool, but is closed by the run.
         The function raises Denied if it is known that the model cannot be called.
         """
         queue = self._open()
@@ -129,8 +137,8 @@ class SamplePool:
 
     @property
     def unanswered(self) -> Literal["denied", "lost"]:
-        """Return the reason why replies are missing: `denied` (a key is missing or refused) or
-        `lost` (calls failed)."""
+        """The reason why replies are missing: `denied` (a key is missing or refused) or `lost`
+        (calls failed)."""
         is_denied = self._queue is not None and self._queue.denied is not None
         return "denied" if is_denied else "lost"
 
@@ -159,5 +167,8 @@ class SamplePool:
 
 
 def party_of(version: PipelineVersion) -> str:
-    """Return the party of a version's draws, which is the model that they call."""
+    """Return the `party` of a version's draws: the model that they call.
+
+    An outage stops all draws of a party.
+    """
     return version.plan.sampling.model

@@ -29,9 +29,10 @@ T = TypeVar("T")
 
 
 class SampledPipeline(Struct):
-    """A pipeline version to draw samples of, with its sampler and its cases.
+    """A pipeline version that tests draw samples of, with its sampler and its cases.
 
-    `identify` returns the key and the definition of a record's case. `party` names the provider.
+    `identify` returns the (key, definition) of a record's case. `party` identifies the provider
+    that the draws call. `cases` are the known cases, by (test file, test) or ("", record key).
     """
 
     version: PipelineVersion
@@ -56,18 +57,18 @@ class SampledPipeline(Struct):
         return self.cases[name]
 
     def case(self, record: Record) -> TestCase:
-        """Return the case of a record of a data set."""
+        """Return the case for one record of a data set."""
         name = "", record.key
         if name not in self.cases or self.cases[name].record.input != record.input:
             self.cases[name] = data_case(record, self.identify)
         return self.cases[name]
 
     def input(self, identity: str, fields: JsonObject) -> TestCase:
-        """Return the case of an input that belongs to no test file."""
+        """Return the case for an input from no test file. `identity` is the id of the case."""
         return data_case(Record(0, identity, fields), self.identify)
 
     def draw(self, case: TestCase, index: int) -> Draw:
-        """Return the draw of a case's sample at `index`."""
+        """Return the draw (request) for the sample of a case at `index`."""
         return Draw(
             case.key,
             index,
@@ -90,9 +91,9 @@ class SampledPipelines:
     ) -> None:
         """Create the collection.
 
-        `policy` returns the thresholds, weights and gate that replace those of a pipeline, by name,
-        or None to use the pipeline's own. If `store` is true, samples of earlier runs replace
-        draws.
+        `policy` returns, for the name of a pipeline, the thresholds, weights and gate that replace
+        the pipeline's own. It returns None if the pipeline's own apply. If `store` is true, samples
+        of earlier runs replace draws.
         """
         self.revision = ProjectRevision(wiring)
         self._policy = policy
@@ -116,8 +117,8 @@ class SampledPipelines:
         return _value(self._pipelines[name])
 
     def tested(self, suite: Suite) -> Pipeline:
-        """Return the pipeline that a test file names. Raises UserError with the file and line of
-        the name, or ProblemsFound."""
+        """Return the pipeline that a test file names. Raises ProblemsFound, or UserError with the
+        position of the name in the test file."""
         try:
             return self.pipeline(suite.pipeline)
         except ProblemsFound:
@@ -129,8 +130,11 @@ class SampledPipelines:
     def get(
         self, name: str, model: str | None = None, extra: EvaluatorSpec | None = None
     ) -> SampledPipeline:
-        """Return a pipeline, with `model` instead of its own model and with the `extra` evaluator
-        of a test. Raises LoomError."""
+        """Return a prepared pipeline. Raises LoomError.
+
+        If `model` is given, it replaces the pipeline's model. `extra` is an evaluator that a test
+        adds.
+        """
         for *identity, result in self._made:
             if identity == [name, model, extra]:
                 return _value(result)
@@ -166,10 +170,13 @@ class SampledPipelines:
         )
 
     def get_baseline(self, base: PipelineVersion, today: SampledPipeline) -> SampledPipeline:
-        """Return the version of the baseline. It is sampled with the settings of its own revision
-        and judged by today's evaluators. Raises LoomError."""
+        """Return the baseline's version, ready to be sampled. Raises LoomError.
+
+        It is sampled with the settings of its own revision, but judged by the evaluators of
+        `today`.
+        """
         version = self.revision.with_question_of(base, today.version)
-        # The baseline's own revision may define neither today's judge nor the judge's key.
+        # The baseline's revision may lack today's judge or its key, so its gateway has no judge.
         unjudged = replace(version, plan=replace(version.plan, judge=None))
         gateway = self._pool.gateway(unjudged, today.version)
         gateway = self._pool.billed(gateway, today.version)
@@ -184,7 +191,10 @@ class SampledPipelines:
         )
 
     def records(self, pipeline: Pipeline, dataset: str | None) -> list[Record]:
-        """Return the records of a data set, shuffled. Raises LoomError."""
+        """Return the records of a data set, shuffled. Raises LoomError.
+
+        If `dataset` is None, the records come from the pipeline's source.
+        """
         name = pipeline.name, dataset
         if name not in self._records:
             try:
@@ -194,7 +204,7 @@ class SampledPipelines:
         return _value(self._records[name])
 
     def concurrency(self) -> int:
-        """Return the maximum number of concurrent calls that any prepared pipeline allows."""
+        """Return the highest concurrency of the prepared pipelines, at least 1."""
         prepared = [result for *_, result in self._made if isinstance(result, SampledPipeline)]
         allowed = (
             self.revision.assembly.concurrency(sampled.version.plan.pipeline)

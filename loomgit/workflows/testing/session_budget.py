@@ -1,5 +1,8 @@
-"""The budget of a session of prompt tests, and a bill for each pipeline. The workers of a parallel
-session share the budget and the bills through a board (`loomgit.history.shared_draws`)."""
+"""The budget of a test session, and a bill for each pipeline.
+
+The processes of a parallel session share the budget and the bills through a file, which is called
+the board (`loomgit.history.shared_draws`).
+"""
 
 from __future__ import annotations
 
@@ -21,33 +24,34 @@ if TYPE_CHECKING:
 
 
 class SharedAccount(Struct, frozen=True):
-    """The account of a budget. Processes share the account through a board."""
+    """The spent and reserved amounts of a budget, which processes share through the board."""
 
     board: SharedDraws
     shared: bool = True
 
     def reserve(self, amount: float, limit: float) -> tuple[float, float] | None:
-        """Reserve an amount, as `loomgit.gateway.budget.Account` does."""
+        """Reserve an amount (USD) and return None. If the limit would be exceeded, reserve nothing
+        and return (spent, reserved)."""
         return self.board.reserve(amount, limit)
 
     def settle(self, reserved: float, cost: float) -> None:
-        """End a reservation."""
+        """End a reservation, and add the actual cost (USD) to the spent amount."""
         self.board.settle_cost(reserved, cost)
 
     def sums(self) -> tuple[float, float]:
-        """Return the spent amount and the reserved amount."""
+        """Return (spent, reserved) in USD."""
         return self.board.sums()
 
 
 class SharedBill(Struct, frozen=True):
-    """The bill of one pipeline. Processes share the bill through a board."""
+    """The bill of one pipeline, which processes share through the board."""
 
     board: SharedDraws
     project: str
     pipeline: str
 
     def add(self, charge: Charge) -> None:
-        """Add a charge."""
+        """Add a charge to the bill."""
         self.board.add_charge(self.project, self.pipeline, charge)
 
 
@@ -59,7 +63,7 @@ class BilledGateway:
         self._payer = payer
 
     async def complete(self, request: Request) -> Completion:
-        """Return the reply."""
+        """Return the reply of the wrapped gateway, and bill the call."""
         with billed_to(self._payer):
             return await self._inner.complete(request)
 
@@ -69,8 +73,11 @@ class BilledGateway:
 
 
 def unreported(bills: Mapping[tuple[str, str], Bill], reported: Collection[tuple[str, str]]) -> str:
-    """Return a line with the cost of the pipelines that have no finished test, or "" if the cost is
-    0."""
+    """Return a line with the cost of the pipelines that have no finished test, or "" if it is 0.
+
+    `bills` and `reported` identify a pipeline by (project, pipeline). `reported` contains the
+    pipelines with a finished test.
+    """
     whole = Bill()
     for name, bill in bills.items():
         if name not in reported:
@@ -81,11 +88,14 @@ def unreported(bills: Mapping[tuple[str, str], Bill], reported: Collection[tuple
 
 
 class SessionBudget:
-    """The budget of a session, and the bills of its pipelines by project and name."""
+    """The budget of a session, and the bills of its pipelines by (project, pipeline)."""
 
     def __init__(self, limit: float | None, board: SharedDraws | None, workers: int) -> None:
-        """Create the budget. `workers` processes share it on the `board`. Without a board, each
-        process has an equal part of the budget."""
+        """Create the budget. `limit` is in USD; None means that there is no budget.
+
+        If `board` is given, the processes share the whole budget. Otherwise, each of the `workers`
+        processes gets an equal part of the limit.
+        """
         self._board = board
         self.bills: dict[tuple[str, str], Bill] = {}
         self.budget: Budget | None = None
@@ -95,7 +105,7 @@ class SessionBudget:
             self.budget = Budget(limit / workers)
 
     def payer(self, project: str, pipeline: str) -> Payer:
-        """Return the bill of a pipeline."""
+        """Return the bill of a pipeline, which receives the pipeline's charges."""
         if self._board is not None:
             return SharedBill(self._board, project, pipeline)
         return self.bills.setdefault((project, pipeline), Bill())

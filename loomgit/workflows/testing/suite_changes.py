@@ -32,17 +32,17 @@ if TYPE_CHECKING:
     from loomgit.wiring.project import Wiring
 
 Test = TypeVar("Test", bound=Struct)
-SHOWN = 5  # the maximum number of cases in a line
+SHOWN = 5  # the maximum number of case names in a line
 
 
 class SuiteChange(Struct, frozen=True):
-    """The changes to one pipeline's tests.
+    """The changes to one pipeline's tests between base and head.
 
     `suites` are the head's test files by path, with the stricter settings of both versions.
     `evaluate` has the stricter thresholds, weights and gate, or is None if the head loosened none
     of these. `looser` are the settings that the head loosened. `losses` are the tests and
-    expectations that the head removed, and the tests with an evaluator of their own that the head
-    changed. `cases` are the cases that the head removed, changed or added.
+    expectations that the head removed, and the tests whose own evaluator the head changed. `cases`
+    are the cases that the head removed, changed or added.
     """
 
     pipeline: str
@@ -53,7 +53,7 @@ class SuiteChange(Struct, frozen=True):
     cases: CaseLists = CaseLists()
 
     def stricter(self, suite: Suite, test: Test) -> Test:
-        """Return a test with the stricter settings of both versions."""
+        """Return the test with the stricter settings of both versions."""
         stricter = self.suites.get(suite.path)
         if stricter is None:
             return test
@@ -64,13 +64,15 @@ class SuiteChange(Struct, frozen=True):
         return test
 
     def accepted_losses(self, accepted: Sequence[Acceptance]) -> tuple[str, ...]:
-        """Return a line for each accepted loss."""
+        """Return a line for each loss that `accepted` covers; see `lost`."""
         open_losses = self.lost(accepted)
         return tuple(line for line in self.lost() if line not in open_losses)
 
     def lost(self, accepted: Iterable[Acceptance] = ()) -> tuple[str, ...]:
-        """Return a line for each removed test, expectation and list of cases that is not
-        accepted."""
+        """Return a line for each loss that is not accepted.
+
+        A loss is an item of `losses`, or a list of removed or changed cases.
+        """
         accepted = list(accepted)
         lines = [
             str(loss)
@@ -92,7 +94,8 @@ class SuiteChanges:
     """Finds the changes to a project's tests. Each pipeline is examined at its first use.
 
     `find_base` returns the tree of the baseline, or None if there is no baseline. If `counts` is
-    false, the settings of the head apply.
+    true, the stricter settings of baseline and head apply. If it is false, the settings of the head
+    apply.
     """
 
     def __init__(
@@ -109,7 +112,7 @@ class SuiteChanges:
             try:
                 bases = self._find_base()
             except LoomError:
-                bases = None  # tests against a baseline report the error
+                bases = None  # the tests that need the baseline report this error
             change = None if bases is None else find_suite_change(self._heads, bases, pipeline)
             self._changes[pipeline] = change
         return self._changes[pipeline]
@@ -121,13 +124,14 @@ class SuiteChanges:
         return None if change is None else change.evaluate
 
     def stricter(self, suite: Suite, test: Test) -> Test:
-        """Return a test with the settings that apply."""
+        """Return the test with the settings that apply: the head's settings or the stricter
+        ones."""
         change = self.of(suite.pipeline) if self._counts else None
         return test if change is None else change.stricter(suite, test)
 
 
 def find_suite_change(heads: ProjectRevision, bases: ProjectRevision, pipeline: str) -> SuiteChange:
-    """Find the changes to a pipeline's tests. Unreadable files are not compared."""
+    """Return the changes to a pipeline's tests. Unreadable test files are not compared."""
     before = _suites_of(bases, pipeline)
     now = _suites_of(heads, pipeline)
     base, head = try_load(bases, pipeline), try_load(heads, pipeline)
@@ -174,7 +178,7 @@ def _listed(names: Sequence[str]) -> str:
 def _changed_evaluators(
     bases: ProjectRevision, before: Iterable[Suite], heads: ProjectRevision
 ) -> Iterator[LostExpectation]:
-    """Yield the tests of the base that have an evaluator of their own, if the head changed its
+    """Yield a loss for each base test with its own evaluator, if the head changed the evaluator's
     code."""
     for suite in before:
         for test in suite.distributional_tests:

@@ -1,5 +1,5 @@
-"""The summary of a session of prompt tests. It has a table per pipeline: scores, intervals, the
-change from the baseline, cost and calls."""
+"""Summarizes a test session in a table for each pipeline: scores, intervals, changes from the
+baseline, costs and calls."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 class Summary(Struct):
     """The tables of one session. They are computed at the first use.
 
-    `bills` are the costs by project and pipeline, including samples that no finished test used.
+    `bills` are the costs by (project, pipeline). They include samples that no finished test used.
+    If `baseline` is None, the default baseline applies.
     """
 
     results: Sequence[SessionResults]
@@ -47,7 +48,7 @@ class Summary(Struct):
     _sides: dict[str, tuple[MeasuredSide, MeasuredSide]] = field(default_factory=dict)
 
     def tables(self) -> list[PipelineTable]:
-        """Return a table of each tested pipeline, project by project."""
+        """Return a table for each tested pipeline, project by project."""
         if self._tables is None:
             self._tables = [
                 table for result in self.results for table in self._project_tables(result)
@@ -129,7 +130,8 @@ class Summary(Struct):
         cases: Sequence[CaseSamples],
         baselines: TestBaselines,
     ) -> tuple[str | None, Mapping[str, Metric], str]:
-        """Return the version of the pipeline, the change of each metric by name, and a note."""
+        """Return (pipeline version, changes by score, note). The version is None if the pipeline
+        cannot be read."""
         try:
             version = result.version(pipeline, main[0].model if main else None)
         except LoomError as error:
@@ -160,7 +162,7 @@ class Summary(Struct):
 
 
 def _bounded(values: Sequence[float]) -> tuple[float, float, float]:
-    """Return the mean with its 90 % interval."""
+    """Return (mean, low, high), the mean of the values with its 90 % interval."""
     moments = Moments()
     for value in values:
         moments.add(value)

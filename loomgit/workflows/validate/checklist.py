@@ -1,4 +1,5 @@
-"""Makes the checklist of `loom validate`: the file, its prompt, its context and its connections."""
+"""Makes the checklist of `loom validate`: the pipeline file, prompts, context, documents, tests and
+connections."""
 
 from __future__ import annotations
 
@@ -39,17 +40,17 @@ if TYPE_CHECKING:
     from loomgit.domain.versions import FileVersion
     from loomgit.wiring.project import Wiring
 
-_MOST_ROWS = 1000  # rows to read to determine the fields of the records
-_OWN_FIELDS = (".json", ".jsonl", ".ndjson")  # each record may have its own fields
-_KEYED = re.compile(r"[\w.]+: ")  # starts a message about a key, not one about YAML syntax
+_MOST_ROWS = 1000  # the maximum number of rows that are read to determine the fields
+_OWN_FIELDS = (".json", ".jsonl", ".ndjson")  # file types whose records may have different fields
+_KEYED = re.compile(r"[\w.]+: ")  # the start of a message about a key
 
 
 class _Report(Struct):
     """The sections of the checklist that are complete so far."""
 
     sections: list[CheckSection] = field(default_factory=list)
-    changeable: bool = False  # there is an error that the user can fix
-    unreachable: bool = False  # there is an external error
+    changeable: bool = False  # true after an error that the user can fix
+    unreachable: bool = False  # true after an external error, such as an unreachable server
 
     def add(self, title: str, checks: Sequence[ValidationCheck]) -> None:
         self.sections.append(CheckSection(title, tuple(checks)))
@@ -64,8 +65,11 @@ class _Report(Struct):
 
 
 class _Records(Struct, frozen=True):
-    """The first valid records of the source, the key, all their fields, and the fields that have a
-    value in at least one record."""
+    """The records of a source, as far as they were read.
+
+    `first` are the first valid records, and `key` are the names of the key fields. `fields` are the
+    names of all fields. `filled` are the fields that have a value in at least one record.
+    """
 
     first: tuple[Record, ...]
     key: tuple[str, ...]
@@ -81,10 +85,11 @@ def validate_pipeline(
     variables: Mapping[str, str] | None,
     execution_date: datetime,
 ) -> ValidationResult:
-    """Check a pipeline, its tests and, unless `offline` is true, its source and destination.
+    """Check a pipeline and its tests. If `offline` is false, also check its source and destination.
 
-    `variables` and `execution_date` are those of a run. Missing variables are reported only if at
-    least one variable is given. Raises UserError if the pipeline does not exist.
+    `variables` and `execution_date` have the same meaning as for a run. Missing variables are
+    reported only if at least one variable is given. Raises UserError if the pipeline does not
+    exist.
     """
     assembly = Assembly(wiring)
     values = QueryValues(in_utc(execution_date), None, variables)
@@ -140,7 +145,7 @@ def _definition(report: _Report, problems: Sequence[Problem]) -> list[Validation
 
 
 def _fallback(assembly: Assembly, pipeline: Pipeline, report: _Report) -> None:
-    """Check the files of `load.fallback`, which has its own prompt and context."""
+    """Check that the prompt and context files of `load.fallback` can be read."""
     fallback = pipeline.load.fallback
     if fallback is None or fallback.transform is None or fallback.transform.prompt is None:
         return
@@ -163,7 +168,7 @@ def _fallback(assembly: Assembly, pipeline: Pipeline, report: _Report) -> None:
 
 
 def _named_files(assembly: Assembly, name: str, report: _Report) -> None:
-    """Report the missing files of a pipeline that has other faults."""
+    """Report the missing files that an invalid pipeline file names."""
     problems = [
         Problem(place, f"{key}: {path}: no such file")
         for key, text, place in assembly.wiring.catalog.named_files(name)
@@ -175,8 +180,10 @@ def _named_files(assembly: Assembly, name: str, report: _Report) -> None:
 
 
 def _path_in(key: str, text: str) -> tuple[str, ...]:
-    """Return the path of the file in the value of a key, or no path for a database or a built-in
-    name."""
+    """Return the file path in `text`, the value of `key`, as a tuple of at most one path.
+
+    The tuple is empty if the value names a server or a built-in evaluator instead of a local file.
+    """
     if key == "extract.source":
         endings = (*FORMATS, *DATABASE_EXTENSIONS)
         return tuple(path for path in local_files(text) if path.lower().endswith(endings))[:1]
@@ -232,8 +239,8 @@ def _prompt(
 def _read(
     assembly: Assembly, pipeline: Pipeline, key: str, path: str, version: str | None
 ) -> FileVersion:
-    """Read a prompt or context file. Raises ProblemsFound if the file is missing or may not be sent
-    to a model."""
+    """Read a prompt or context file, which the setting `key` names. Raises ProblemsFound if the
+    file is missing or must not be sent to a model."""
     place = pipeline.place(key)
     if reason := assembly.withheld(path, version):
         raise ProblemsFound([Problem(place, reason)])
@@ -290,8 +297,8 @@ def _tests(
 ) -> None:
     """Report the test files of a pipeline that cannot be read or do not fit the pipeline.
 
-    A broken file that does not name a pipeline may belong to any pipeline. `pipeline` is None if
-    the pipeline itself is broken.
+    An unreadable file that names no pipeline is also reported, because it may belong to this
+    pipeline. `pipeline` is None if the pipeline file is invalid.
     """
     suites, broken = assembly.wiring.catalog.readable_suites()
     checks = [
@@ -328,7 +335,8 @@ def _connections(
 ) -> tuple[list[ValidationCheck], _Records | None]:
     """Return the checks of the source and the destination, and the first records.
 
-    The records are None if the source has no records, or if they could not be read.
+    The records are None if the source has no records or cannot be read. If `offline` is true,
+    nothing is opened, and the checks have no result.
     """
     source_text = f"Source: {pipeline.extract.source} reachable"
     sink_text = f"Destination: {pipeline.load.destination} writable"
@@ -345,7 +353,7 @@ def _connections(
                 records = _inspect_records(pipeline, source.rows())
             except LoomError as error:
                 unread = error
-            source.check()  # may raise an error about the key even if the records were read
+            source.check()  # may find an error in the key although the records could be read
             if unread is not None:
                 raise unread
         checks.append(ValidationCheck(source_text))
@@ -363,8 +371,11 @@ def _connections(
 def _inspect_records(
     pipeline: Pipeline, rows: Iterable[JsonObject | RefusedRow]
 ) -> _Records | None:
-    """Read the first records and their fields. If each record may have its own fields, read all
-    records."""
+    """Read the first records, and determine the fields of the records.
+
+    All records are read if the file format allows different fields in each record. Return None if
+    there is no valid record.
+    """
     first: list[JsonObject] = []
     field_names = FieldNames()
     source = pipeline.extract.source

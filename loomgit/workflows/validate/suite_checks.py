@@ -22,8 +22,7 @@ if TYPE_CHECKING:
 
 
 def unknown_evaluators(suite: Suite, pipeline: Pipeline) -> list[Problem]:
-    """Return a problem for each `score.NAME` in a test file that names no evaluator of its
-    pipeline."""
+    """Return a problem for each unknown evaluator in the `score.NAME` terms of a test file."""
     names = [spec.name for spec in pipeline.evaluate.evaluators]
     return [
         Problem(
@@ -38,8 +37,7 @@ def unknown_evaluators(suite: Suite, pipeline: Pipeline) -> list[Problem]:
 
 
 def find_misfits(suite: Suite, catalog: Catalog, planning: Planning) -> list[Problem]:
-    """Return the problems if a test file does not fit its pipeline or if the pipeline contradicts
-    itself.
+    """Return the contradictions between a test file and its pipeline, and within the pipeline.
 
     The result is empty if the pipeline cannot be read, because that is not a fault of the test
     file.
@@ -56,7 +54,7 @@ def find_misfits(suite: Suite, catalog: Catalog, planning: Planning) -> list[Pro
 
 
 def load_suite(wiring: Wiring, path: str) -> Suite:
-    """Read the test file at the project's `path`, and check that it fits its pipeline.
+    """Read the project's test file at `path`, and check that it fits its pipeline.
 
     Raises UserError or ProblemsFound.
     """
@@ -66,7 +64,7 @@ def load_suite(wiring: Wiring, path: str) -> Suite:
 
 
 def require_fit(suites: Iterable[Suite], wiring: Wiring) -> None:
-    """Raise ProblemsFound if a test file does not fit its pipeline."""
+    """Raise ProblemsFound if a test file does not fit its pipeline; see `find_misfits`."""
     catalog, planning = wiring.catalog, Planning(wiring)
     problems = [problem for suite in suites for problem in find_misfits(suite, catalog, planning)]
     if problems:
