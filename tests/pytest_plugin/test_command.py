@@ -143,7 +143,7 @@ def test_without_test_files_it_says_what_to_write(tmp_path):
     [
         (["--", "--no-such-flag"], 2, "unrecognized arguments: --no-such-flag"),
         (["--", "-k", "nothing_is_called_so"], 2, "deselected"),
-        (["--budget", "0"], 2, "Invalid value for '--budget'"),
+        (["--budget", "-1"], 2, "Invalid value for '--budget'"),
         (["--samples", "x"], 2, "Invalid value for '--samples'"),
         (["--report", "out.txt"], 2, "out.txt: must end in .html, .md, .json"),
     ],

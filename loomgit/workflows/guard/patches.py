@@ -9,6 +9,11 @@ if TYPE_CHECKING:
     from loomgit.wiring.project import Wiring
     from loomgit.workflows.guard.guard import GuardedChange
 
+# A line of `PipelinePair.inputs` about a file. Lines about settings have the same form, but other
+# values: `models.openai/gpt-4o.timeout: 30 -> 60`.
+_CHANGED_FILE = re.compile(
+    r"(.+): (?:added|removed|mode \d{6} -> \d{6}|[0-9a-f]{8} -> [0-9a-f]{8})"
+)
 _HUNK = re.compile(r"^@@ -\S+ \+(\d+)", re.MULTILINE)
 
 
@@ -45,5 +50,5 @@ def _patch(wiring: Wiring, *arguments: str) -> str:
 
 def changed_paths(inputs: tuple[str, ...]) -> list[str]:
     """Return the file paths in the lines of `PipelinePair.inputs`, prompts first."""
-    paths = [line.partition(": ")[0] for line in inputs]
-    return sorted((p for p in paths if "/" in p), key=lambda path: not path.startswith("prompts/"))
+    matches = [match for line in inputs if (match := _CHANGED_FILE.fullmatch(line))]
+    return sorted((match[1] for match in matches), key=lambda path: not path.startswith("prompts/"))
