@@ -1,4 +1,4 @@
-"""Parses the addresses of sources and destinations: the URLs and paths in pipeline files."""
+"""Parses addresses: the URLs and paths of sources and destinations in pipeline files."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _FORMS = "sqlite://PATH/TABLE, file://PATH, or the path of a .csv, .json, .jsonl
 
 @dataclass(frozen=True, slots=True)
 class FileAddress:
-    """The address of a file with rows; `path` is absolute or relative to the project."""
+    """The address of a data file. `path` is absolute, or relative to the project folder."""
 
     path: Path
     format: Format
@@ -48,9 +48,9 @@ class FileAddress:
 class SqliteAddress:
     """The address of a SQLite database and a table.
 
-    `table` is None if the URL names only the database. `alias` is the name of the connection that
-    defines the database. Messages show the alias instead of the path, because the path may contain
-    a secret.
+    `table` is None if the URL names only the database. If a connection of the project defines the
+    database, `alias` is the name of this connection. Messages then show the alias instead of the
+    path, because the path may contain a secret.
     """
 
     path: Path
@@ -67,14 +67,15 @@ Address: TypeAlias = FileAddress | SqliteAddress
 
 
 def no_connections(_alias: str) -> str | None:
-    """Return None for every alias, as in a project without `connections:`."""
+    """Return None for every connection name, as in a project that defines no `connections:`."""
     return None
 
 
 def local_files(source: str) -> tuple[str, ...]:
-    """Return the relative paths of the files to which a source may refer.
+    """Return the relative paths at which the file of a source may be.
 
-    For a database URL, every leading part of its path may be the file.
+    The result is empty for an absolute path or an unknown scheme. For `sqlite://a/b/c`, it contains
+    the parents `a/b` and `a`, because the URL does not show where the path of the database ends.
     """
     matched = _SCHEME.fullmatch(source)
     scheme, location = (
@@ -88,12 +89,15 @@ def local_files(source: str) -> tuple[str, ...]:
 
 
 def parse_address(text: str, connections: Callable[[str], str | None] = no_connections) -> Address:
-    """Parse `text` as an address.
+    """Parse a `file://` or `sqlite://` URL, or a path.
 
-    A bare path is used literally. In `file://` and `sqlite://` URLs, percent escapes are decoded.
-    `connections` returns the URL of an alias and None for other names. It is called with the first
-    part of `sqlite://ALIAS/TABLE`, unless this part has the extension of a database file. Raises
-    UserError without file and line; the caller adds them.
+    Percent escapes such as `%20` are decoded in URLs, but not in paths. `connections` is a function
+    that returns the URL of a connection name, or None for an unknown name. For
+    `sqlite://NAME/TABLE` and `sqlite://NAME`, it is called with NAME, except if NAME has the
+    extension of a database file.
+
+    Raises UserError if the address is invalid. The caller adds the position in the pipeline file to
+    the message.
     """
     if not text.strip():
         raise UserError("the source or destination is empty", hint=_FORMS)
@@ -145,7 +149,7 @@ def _file(path: str, text: str) -> FileAddress:
 
 def _sqlite(location: str, text: str, connections: Callable[[str], str | None]) -> SqliteAddress:
     database, slash, table = location.rstrip("/").rpartition("/")
-    if table.lower().endswith(DATABASE_EXTENSIONS):  # no table, for `extract.query`
+    if table.lower().endswith(DATABASE_EXTENSIONS):  # the URL of a database without a table
         return SqliteAddress(_path(location.rstrip("/")), None)
     if not slash or not database or not table:
         url = connections(table or database)
@@ -162,7 +166,7 @@ def _sqlite(location: str, text: str, connections: Callable[[str], str | None]) 
 
 
 def _connection_address(url: str, alias: str, table: str | None) -> SqliteAddress:
-    """Return the address of the database that the connection `alias` defines, with `table`."""
+    """Return the address of `table` in the database at `url`, the URL of the connection `alias`."""
     matched = _SCHEME.fullmatch(url)
     if matched is None or matched[1].lower() != "sqlite" or not matched[2]:
         # The message does not show the URL, because the URL may contain a secret.

@@ -1,4 +1,4 @@
-"""Chooses column types for SQL queries: types that can store every value of a column exactly."""
+"""Chooses the DuckDB types for columns of JSON values, so that no value changes."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ if TYPE_CHECKING:
 
     from loomgit.domain.values import Json, JsonObject
 
-ColumnType: TypeAlias = "str | ListType | StructType | None"  # None: all values are null
+ColumnType: TypeAlias = "str | ListType | StructType | None"  # None if all values are null
 
 
 class ListType(Struct, frozen=True):
-    """The type of lists; all items have the type `item`."""
+    """The type of a list whose items all have the type `item`."""
 
     item: ColumnType
 
 
 class StructType(Struct, frozen=True):
-    """The type of objects that have exactly these names, in this order."""
+    """The type of an object. `fields` are pairs of a key and its type, in the order of the keys."""
 
     fields: tuple[tuple[str, ColumnType], ...]
 
@@ -34,12 +34,13 @@ _INTEGERS = frozenset({"BIGINT", "UBIGINT", "HUGEINT"})
 
 
 class ColumnTypes:
-    """Determines the type of each column from all values of the column.
+    """Determines the type of each column from all values of the column. Null fits every type.
 
-    If all values of a column have the same kind, the column has the type of this kind: VARCHAR,
-    BOOLEAN, an integer type, DOUBLE, a LIST of one type, or a STRUCT if all objects have the same
-    keys in the same order. All other columns are JSON. A column of integers and fractions is JSON
-    too, because DOUBLE would change large integers.
+    A column is VARCHAR if all values are text or all are null, BOOLEAN if all are booleans, DOUBLE
+    if all are floats, and BIGINT, UBIGINT or HUGEINT if all are integers. It is a LIST if all
+    values are lists and their items have one type. It is a STRUCT if all values are objects that
+    have the same keys in the same order. All other columns are JSON. A column of integers and
+    floats is also JSON, because DOUBLE would change large integers.
     """
 
     def __init__(self) -> None:
@@ -60,8 +61,8 @@ class ColumnTypes:
     def sql(self, shown: str) -> Mapping[str, str]:
         """Return the SQL type of each column, by name, in order of first appearance.
 
-        Raises UserError if SQL cannot distinguish two names, if a name is empty, or if a name
-        contains a NUL character.
+        Raises UserError if a name is empty or contains a NUL character, or if two names differ only
+        in upper and lower case.
         """
         if any(not name or "\0" in name for name in self._types):
             raise UserError(
@@ -102,7 +103,7 @@ def _object_type(fields: tuple[tuple[str, ColumnType], ...]) -> ColumnType:
 
 
 def _merge(first: ColumnType, second: ColumnType) -> ColumnType:
-    """Return the type that represents the values of both types exactly."""
+    """Return a type that represents all values of the types `first` and `second` exactly."""
     if first is None or second is None:
         return first or second
     if first == second:

@@ -1,4 +1,4 @@
-"""CSV files: reads rows together with their original text, and writes lines."""
+"""CSV files: reads rows together with their original text, and renders rows as lines."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
     from loomgit.domain.values import Json, JsonObject
 
-# Without a limit, an unclosed quote would read the rest of the file into memory as one field. The
-# default limit of the csv module (128 KiB) is too small for long documents. The limit applies to
-# the whole process.
+# A limit is needed, because a field with an unclosed quote extends to the end of the file and could
+# fill the memory. The default limit of the csv module (128 KiB) is too small for long documents.
+# The csv module has only one limit, which applies to the whole process.
 LONGEST_FIELD = 64 * 1024 * 1024
 csv.field_size_limit(LONGEST_FIELD)
 
@@ -28,18 +28,19 @@ BOM = b"\xef\xbb\xbf"
 
 
 class CsvRow(NamedTuple):
-    """The fields of a row, and the text of the row's lines including the line ends."""
+    """The fields of a row, and `raw`: the original text of the row, with its line ends."""
 
     fields: list[str]
     raw: str
 
 
 class CsvFile:
-    """A comma-separated file in UTF-8 with a header line.
+    """A CSV file in UTF-8 with a header line. All values are text.
 
-    A byte order mark and all kinds of line ends are accepted. All values are text. Blank lines are
-    skipped. Raises UserError with the line number for all other deviations: a row with more or
-    fewer fields than the header, a missing or duplicate column name, another encoding.
+    The file may start with a byte order mark, and its lines may end with `\\n`, `\\r\\n` or `\\r`.
+    Blank lines are skipped. Each method raises UserError for any other deviation: a row with more
+    or fewer fields than the header, an empty or duplicate column name, invalid quotes, or another
+    encoding. The message contains the line number.
     """
 
     def __init__(self, path: Path, shown: str) -> None:
@@ -47,7 +48,7 @@ class CsvFile:
         self._shown = shown
 
     def header(self) -> tuple[str, ...]:
-        """Return the names of the columns."""
+        """Return the column names. Raises UserError if the file is empty."""
         for row in self._records():
             return self._column_names(row.fields)
         raise UserError(
@@ -56,7 +57,7 @@ class CsvFile:
         )
 
     def rows(self) -> Iterator[JsonObject]:
-        """Stream the rows as objects with the column names as keys."""
+        """Yield each row as an object whose keys are the column names."""
         names: tuple[str, ...] = ()
         for row in self._records():
             if names:
@@ -67,7 +68,7 @@ class CsvFile:
             self.header()
 
     def records(self) -> Iterator[CsvRow]:
-        """Stream all rows, including the header as the first row."""
+        """Yield all rows with their original text. The first row is the header."""
         return self._records()
 
     def _records(self) -> Iterator[CsvRow]:
@@ -96,7 +97,10 @@ class CsvFile:
                 raise self._encoding_error() from fault
 
     def _lines(self, file: TextIO, lines: list[str]) -> Iterator[str]:
-        """Stream the lines of `file` and collect them in `lines`, which the caller clears."""
+        """Yield each line of `file`, and also append it to `lines`.
+
+        The caller clears `lines` after each row, so that `lines` contains the text of one row.
+        """
         for number, line in enumerate(file, 1):
             if "\0" in line:
                 raise UserError(
@@ -141,9 +145,9 @@ class CsvFile:
         )
 
     def _encoding_error(self) -> UserError:
-        """Return the error for the first byte that is not UTF-8.
+        """Return an error with the position of the first byte that is not UTF-8.
 
-        Reads the file again to find the byte.
+        To find this byte, the method reads the file again.
         """
         with self._path.open("rb") as file:
             for number, line in enumerate(file, 1):
@@ -159,15 +163,15 @@ class CsvFile:
 
 
 def cell(value: Json) -> str:
-    """Render the value as a CSV field. Text is unchanged, null is empty, other values are JSON."""
+    """Return the text of a CSV field: text unchanged, null as empty text, other values as JSON."""
     return "" if value is None else as_text(value)
 
 
 class CsvWriter:
-    """Renders rows as the lines of a CSV file; each line ends with `line_end`.
+    """Renders rows as lines of a CSV file. Each line ends with `line_end`.
 
-    The class does not use the writer of the csv module, because that writer does not quote a lone
-    carriage return.
+    The writer of the csv module is not used, because it does not quote a field that contains `\\r`
+    without `\\n`.
     """
 
     def __init__(self, names: Sequence[str], line_end: str, shown: str) -> None:
@@ -180,14 +184,14 @@ class CsvWriter:
         return self._line(self._names)
 
     def line(self, row: JsonObject) -> bytes:
-        """Return the line of one row, in the order of the names. A missing field is empty."""
+        """Return the line of one row, with the fields in column order. A missing field is empty."""
         return self._line([cell(row.get(name)) for name in self._names])
 
     def _line(self, fields: Sequence[str]) -> bytes:
         text = ",".join([_quoted(field) if _SPECIAL.search(field) else field for field in fields])
         if "\0" in text:
             raise UserError(f"{self._shown}: a CSV file cannot contain a NUL character")
-        if not text:  # quoted, because readers would skip a blank line
+        if not text:  # one empty field: written as "", because readers skip blank lines
             text = '""'
         return (text + self._end).encode()
 
@@ -197,7 +201,7 @@ def _quoted(field: str) -> str:
 
 
 def require_names(fields: Iterable[str], names: Sequence[str], shown: str) -> None:
-    """Raise UserError for the first field that is not a column of the file."""
+    """Raise UserError for the first name in `fields` that is not a column name in `names`."""
     for field in fields:
         if field not in names:
             raise UserError(

@@ -1,4 +1,4 @@
-"""DuckDB, embedded: opens connections, and streams the rows of a SELECT as JSON values."""
+"""Embedded DuckDB: opens connections, and converts the result of a SELECT to JSON values."""
 
 from __future__ import annotations
 
@@ -29,14 +29,15 @@ if TYPE_CHECKING:
     from loomgit.rows.query import BoundQuery
 
 BATCH = 1000  # rows per fetch
-_LONGEST_OBJECT = 256 * 1024 * 1024  # bytes of one JSON object; the default of DuckDB is 16 MiB
+_LONGEST_OBJECT = 256 * 1024 * 1024  # bytes of one JSON object; DuckDB's default is 16 MiB
 _UNCONVERTED = frozenset(
     {"BOOLEAN", "VARCHAR", "TINYINT", "SMALLINT", "INTEGER", "BIGINT"}
     | {"UTINYINT", "USMALLINT", "UINTEGER"}
 )
-# Types that are cast to text in SQL, because Python cannot represent nanoseconds, infinite
-# dates or intervals of months. The pattern skips field names: a quoted name, or a name before its
-# type (`STRUCT(DATE DATE)`).
+# Types that SQL casts to text, because Python's date and time types cannot represent nanoseconds,
+# infinite dates or intervals of months. Field names are not types: the pattern consumes quoted
+# names, and it does not match an unquoted name before a type (the first DATE in
+# `STRUCT(DATE DATE)`).
 _CAST_TO_TEXT = re.compile(
     r"\"(?:[^\"]|\"\")*\"|\b(?P<type>DATE|INTERVAL|TIME(?:_NS|STAMP(?:_S|_MS|_NS)?)?"
     r"(?: WITH TIME ZONE)?)(?=[\[\](),]|$)"
@@ -48,13 +49,15 @@ _GLOB = re.compile(r"([*?\[])")
 def connect(
     root: Path, shown: str, readable: Sequence[Path] | None = None
 ) -> Iterator[DuckDBPyConnection]:
-    """Open a database in memory that uses UTC, downloads no extensions and translates errors.
+    """Open a database in memory. Its time zone is UTC, and it downloads no extensions.
 
-    Relative paths inside SQL are relative to `root`. If `readable` is given, SQL can read only
-    these folders and files. The connection uses one thread and no cache of files, so that memory
-    does not grow with the number of rows; one thread is fast enough for extraction. Sorts that do
-    not fit into memory use the temporary folder of the system. Raises WorldError for errors of the
-    disk, of memory and inside DuckDB, and UserError for other errors.
+    Relative paths in SQL refer to `root`. If `readable` is given, SQL can read only these folders
+    and files. The connection uses one thread and no file cache, so that the memory use does not
+    grow with the number of rows; one thread is fast enough for extraction. Sorts that do not fit
+    into memory use the temporary folder of the system.
+
+    DuckDB errors in the block are converted: disk errors, lack of memory and internal errors to
+    WorldError, all other errors to UserError.
     """
     import duckdb  # noqa: PLC0415 - the import takes 0.3 s, and few runs need it
 
@@ -91,7 +94,7 @@ def _hint(fault: Exception) -> str | None:
     for line in str(fault).splitlines()[1:]:
         if line.startswith(("Did you mean", "Candidate bindings")):
             return line[0].lower() + line[1:]
-    if "explicit" in str(fault):  # the message of DuckDB suggests an explicit cast
+    if "explicit" in str(fault):  # DuckDB suggests an explicit cast
         return (
             "columns of CSV files are text, and columns of mixed JSON values are JSON; "
             "write a cast, such as CAST(rating AS INTEGER)"
@@ -105,25 +108,26 @@ def literal(text: str) -> str:
 
 
 def file_literal(path: Path) -> str:
-    """Return `path` as an SQL literal.
+    """Return `path` as an SQL string literal that matches only this file.
 
-    The characters `*`, `?` and `[` are escaped, so that DuckDB does not expand them.
+    DuckDB treats a path as a pattern, so the characters `*`, `?` and `[` are escaped.
     """
     return literal(_GLOB.sub(r"[\1]", str(path)))
 
 
 def parquet_reader(path: Path) -> str:
-    """Return a call of the table function that reads one Parquet file.
+    """Return the SQL expression that reads the Parquet file at `path` as a table.
 
-    The function does not turn folder names such as `year=2026` into columns.
+    A folder name such as `year=2026` in the path does not become a column.
     """
     return f"read_parquet({file_literal(path)}, hive_partitioning = false)"
 
 
 def json_lines_reader(path: Path, types: Mapping[str, str]) -> str:
-    """Return a call of the table function that reads the columns `types` from a JSON lines file.
+    """Return the SQL expression that reads the JSON lines file at `path` as a table.
 
-    The function does not turn folder names into columns.
+    `types` maps each column name to its SQL type. A folder name such as `year=2026` in the path
+    does not become a column.
     """
     columns = ", ".join(f"{quote(name)}: {literal(kind)}" for name, kind in types.items())
     return (
@@ -135,12 +139,13 @@ def json_lines_reader(path: Path, types: Mapping[str, str]) -> str:
 def select(
     connection: DuckDBPyConnection, query: BoundQuery, shown: str
 ) -> Iterator[JsonObject | RefusedRow]:
-    """Stream the rows of a SELECT as JSON values.
+    """Run a SELECT and yield its rows as JSON values.
 
-    Dates, times and timestamps become text in SQL notation (`2026-03-04 05:06:07`; if the column
-    has a time zone, in UTC with `+00`). A decimal becomes a number if a float equals it exactly,
-    and text otherwise. An integer of more than 64 bits becomes text. A row that contains bytes, NaN
-    or an infinity is refused.
+    Dates, times, timestamps and intervals become text in SQL notation, such as
+    `2026-03-04 05:06:07`. Timestamps with a time zone are converted to UTC and end with `+00`. A
+    decimal becomes a number if a float represents it exactly, and text otherwise. An integer that
+    does not fit into 64 bits becomes text. A row that contains bytes, NaN or an infinite number
+    becomes a RefusedRow. Raises UserError if two columns have the same name.
     """
     parameters = list(query.parameters)
     connection.execute(query.text, parameters)
@@ -169,14 +174,18 @@ def select(
 
 
 def _text_type(kind: str) -> str:
-    """Return the type `kind` with VARCHAR in place of each date or time type."""
+    """Return the SQL type `kind`, in which VARCHAR replaces each date and time type."""
     return _CAST_TO_TEXT.sub(lambda match: "VARCHAR" if match["type"] else match[0], kind)
 
 
 def _converted(
     row: JsonObject, converters: Sequence[tuple[str, Callable[[object], Json]]], place: str
 ) -> JsonObject | RefusedRow:
-    """Return the row with converted values, or a refused row if a value cannot be converted."""
+    """Convert the values of the row in place, and return the row.
+
+    `converters` are pairs of a column and its conversion function. If a conversion fails, return a
+    RefusedRow.
+    """
     for name, convert in converters:
         if row[name] is not None:
             try:
@@ -191,7 +200,7 @@ def _json(text: object) -> Json:
 
 
 def to_json(value: object) -> Json:
-    """Convert a value of DuckDB to JSON.
+    """Convert a Python value that DuckDB returned to a JSON value.
 
     Raises ValueError with the reason if JSON cannot represent the value.
     """

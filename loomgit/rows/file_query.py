@@ -1,4 +1,4 @@
-"""SQL queries over one file: Loom reads the file, and DuckDB queries the rows."""
+"""SQL queries over one file: Loom reads the rows of the file, and DuckDB runs the query."""
 
 from __future__ import annotations
 
@@ -30,14 +30,15 @@ if TYPE_CHECKING:
 
     from loomgit.domain.values import JsonObject
 
-_CHECKED = 20000  # number of JSON rows that `check` reads; in a CSV file, it reads the header
+_CHECKED = 20000  # JSON rows that `check` reads; of a CSV file, `check` reads only the header
 _ANY_ROWS = BoundQuery("SELECT * FROM data")
 
 
 class SourceFile(Struct, frozen=True):
-    """A CSV, JSON or JSON lines file.
+    """A CSV, JSON or JSON lines file as a source.
 
-    Loom reads the file in the same way, whether or not the pipeline has a query.
+    Pipelines with a query and pipelines without a query both read their file through this class, so
+    that they see the same rows.
     """
 
     path: Path
@@ -47,12 +48,12 @@ class SourceFile(Struct, frozen=True):
     def header(self) -> tuple[str, ...]:
         """Return the columns of a CSV file.
 
-        The result is empty for JSON, because each JSON row has its own fields.
+        The result is empty for a JSON file, because each row of JSON has its own fields.
         """
         return CsvFile(self.path, self.shown).header() if self.form == "csv" else ()
 
     def rows(self) -> Iterator[JsonObject | RefusedRow]:
-        """Stream the rows. The values of a CSV file are text. A JSON array is read into memory."""
+        """Yield the rows. All values of a CSV file are text. A JSON array is read into memory."""
         require_file(self.path, self.shown)
         if self.form == "csv":
             yield from CsvFile(self.path, self.shown).rows()
@@ -64,14 +65,14 @@ class SourceFile(Struct, frozen=True):
 
 
 class FileQuery:
-    """A query over one file, which is available in SQL as the table `data` and by its file name.
+    """An SQL query over one file as a source.
 
-    Loom reads CSV and JSON files in the same way, whether or not there is a query. Therefore,
-    `SELECT * FROM data` returns the same records, except that a missing field of a JSON row is
-    null. A column of a CSV file is text. A column of a JSON file has the type of its values (see
-    `ColumnTypes`) or is JSON. Rows with values that Loom cannot represent exactly are not in the
-    table; `rows` yields them first, as refused rows. Parquet files, and other files that are named
-    in the SQL, are read by DuckDB, and `select` converts their values.
+    In SQL, the file is a table with two names: `data`, and the file name in lower case without the
+    extension. Loom reads a CSV or JSON file itself. Therefore, `SELECT * FROM data` returns the
+    same records as a pipeline that has no query, except that missing fields of JSON rows are null.
+    The columns of a CSV file are text. The values of a JSON column determine its type (see
+    `ColumnTypes`). A row that Loom cannot represent exactly is not in the table; `rows` yields it
+    first, as a RefusedRow. DuckDB reads Parquet files, and all other files that the SQL names.
     """
 
     def __init__(
@@ -85,7 +86,11 @@ class FileQuery:
         needed: Sequence[str],
         confined: bool = False,
     ) -> None:
-        """If `confined`, the query reads only this file and the files under `root`."""
+        """Create the source. `needed` are the columns that the result of the query must have.
+
+        If `query` is None, all rows are returned. If `confined`, the query can read only this file
+        and the files under `root`.
+        """
         self._file = SourceFile(path, shown, form)
         self._root = root
         self._confined = confined
@@ -95,13 +100,13 @@ class FileQuery:
     def check(self) -> None:
         """Raise UserError or WorldError if the query cannot run.
 
-        This is the case if the file, a table or column of the query, or a required column is
-        missing.
+        Examples are a missing file, an unknown table or column in the query, and a result that
+        lacks a required column.
         """
         shown = self._file.shown
         with self._table() as table:
             for _ in table.fill(whole=False):
-                pass  # a refused row does not stop the run
+                pass  # refused rows are not an error of the source
             with self._connect(table) as connection:
                 if not table.attach(connection):
                     return
@@ -112,7 +117,7 @@ class FileQuery:
                 require_columns(self._needed, unique_names(description, shown), shown)
 
     def rows(self) -> Iterator[JsonObject | RefusedRow]:
-        """Stream the refused rows of the file, then the rows of the query in its order."""
+        """Yield the refused rows of the file, then the result of the query in its order."""
         with self._table() as table:
             yield from table.fill(whole=True)
             with self._connect(table) as connection:
@@ -141,10 +146,11 @@ class FileQuery:
 
 
 class _QueryTable:
-    """A table in DuckDB with the rows of a file: a copy as JSON lines, with a type for each column.
+    """A DuckDB table that contains the rows of a file.
 
-    DuckDB does not read CSV and JSON files directly, because its rules for headers, line ends and
-    types differ from Loom's. A Parquet file needs no copy.
+    Loom copies the rows of a CSV or JSON file to a JSON lines file in `folder`, and determines the
+    type of each column. DuckDB reads this copy, because its own rules for headers, line ends and
+    types differ from Loom's. It reads a Parquet file directly.
     """
 
     def __init__(self, file: SourceFile, folder: Path) -> None:
@@ -155,10 +161,13 @@ class _QueryTable:
         self._count = 0
 
     def fill(self, *, whole: bool) -> Iterator[RefusedRow]:
-        """Copy all rows if `whole`, else only the first rows. Yield the refused rows."""
+        """Copy the rows of the file, and yield the refused rows, which are not copied.
+
+        If `whole` is false, copy only the first rows of a JSON file, and no row of a CSV file.
+        """
         if self._file.form == "parquet":
             return
-        # The header defines the order of the columns. A file without rows has columns too.
+        # The header is added first, because it defines the columns if the file has no rows.
         self._types.add(dict.fromkeys(self._file.header()))
         rows: Iterable[JsonObject | RefusedRow] = self._file.rows()
         if not whole:
@@ -173,7 +182,10 @@ class _QueryTable:
                 self._count += 1
 
     def attach(self, connection: DuckDBPyConnection) -> bool:
-        """Create the table in `connection`. Return False if the file has no rows and no columns."""
+        """Create the table in `connection`. Return False if the file has no rows and no columns.
+
+        Raises UserError if the file has rows, but no row has a field.
+        """
         from_clause = f"FROM {parquet_reader(self._file.path)}"
         if self._file.form != "parquet":
             types = self._types.sql(self._file.shown)

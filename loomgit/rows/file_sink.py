@@ -1,4 +1,4 @@
-"""File destinations: stages the rows of a run, then replaces the file with one rename."""
+"""File destinations: collects the rows of a run on disk, then replaces the file in one step."""
 
 from __future__ import annotations
 
@@ -35,11 +35,14 @@ LOCK_TIMEOUT = 60.0  # seconds to wait for another run that writes the same file
 class FileSink:
     """A CSV, JSON, JSON lines or Parquet file as a destination.
 
-    The rows become visible with `commit`, which merges them with the file's content at that time,
-    so that concurrent runs do not lose rows. Existing rows stay in their order, and new rows follow
-    them. If no row changes, `commit` does not write the file. In mode `upsert`, the fields of the
-    new row are written, and the other fields of the existing row do not change. A file that is not
-    in the format of its extension is an error and stays unchanged, except in mode `replace`.
+    `load` stores the rows in a stage: a temporary database. `commit` merges the staged rows with
+    the current rows of the file, so that concurrent runs do not lose rows. The existing rows keep
+    their order, and new rows follow them. In mode `upsert`, a new row with an existing key updates
+    only its own fields; the other fields of the existing row do not change. If no row changes,
+    `commit` does not write the file.
+
+    Except in mode `replace`, a file whose content does not match its extension stays unchanged, and
+    an error is raised.
     """
 
     def __init__(
@@ -54,8 +57,8 @@ class FileSink:
         stage: Path,
     ) -> None:
         self._shown = str(address)
-        # The path is resolved, so that the rename replaces the target of a symbolic link, not the
-        # link.
+        # `commit` renames a new file to this path. The path is resolved, because the rename must
+        # replace the target of a symbolic link, not the link.
         self._path = (root / address.path).resolve()
         self._mode = mode
         self._key = key if mode != "append" else ()
@@ -68,10 +71,10 @@ class FileSink:
         self._stage = Stage(stage, name)
 
     def check(self) -> None:
-        """Raise UserError or WorldError if `commit` would fail.
+        """Raise UserError or WorldError if a load into the file would fail.
 
-        This is the case if the file cannot be written, cannot be read for the merge, lacks a column
-        of the rows, or cannot store any of the examples.
+        A load fails if the file cannot be written, if its existing rows cannot be read, if it lacks
+        a required column, or if it can store none of the example rows exactly.
         """
         require_place(self._path, self._shown)
         names = dict.fromkeys(name for example in self._examples for name in example)
@@ -80,7 +83,7 @@ class FileSink:
         self._require_columns((*self._key, *schema_fields(self._schema), *names))
         if self._mode != "replace" and not isinstance(self._layout, ParquetLayout):
             for _ in self._layout.held() if self._has_content() else ():
-                pass  # read the whole file, so that errors in the file appear before the run
+                pass  # the loop only reads, to find an invalid row before the run starts
         reasons = [self.refusal(example) for example in self._examples]
         if reasons and all(reasons):
             raise UserError(f"{self._shown}: {reasons[0]}")
@@ -93,7 +96,7 @@ class FileSink:
         return self._layout.refusal(row, fresh=self._mode == "replace" or not self._has_content())
 
     def load(self, part: int, rows: Sequence[JsonObject]) -> None:
-        """Stage one batch; a part that is already staged is ignored."""
+        """Store one batch of rows until `commit`. A stored batch with the same `part` is kept."""
         if self._stage.finished() is not None:
             return
         keys: list[str | None] = [None] * len(rows)
@@ -105,9 +108,10 @@ class FileSink:
         self._stage.add(part, rows, keys)
 
     def commit(self) -> LoadReceipt:
-        """Write the file.
+        """Write the staged rows to the file, and return the receipt (the numbers of rows).
 
-        If an earlier process has already written the file, return the receipt of that process.
+        If the run resumes after a crash and its earlier process has already written the file, only
+        return the receipt of that process.
         """
         receipt = self._stage.finished()
         if receipt is not None:
@@ -123,11 +127,11 @@ class FileSink:
         return receipt
 
     def abort(self) -> None:
-        """Delete the staged rows; the file stays unchanged."""
+        """Delete the staged rows. The destination file stays unchanged."""
         self._stage.close()
         if self._stage.finished() is None:
             self._stage.discard()
-        if self._temporary.exists():  # a killed process left the file, or another run uses it
+        if self._temporary.exists():  # from a killed process, or in use by a run that has the lock
             with (
                 suppress(WorldError),
                 self._lock_file(patience=0),
@@ -140,7 +144,7 @@ class FileSink:
 
     @cached_property
     def _columns(self) -> tuple[str, ...]:
-        """The columns of the file, cached at the first access; `commit` reads them again."""
+        """The columns of the existing file; empty if its rows may have any fields. Cached."""
         if self._mode == "replace" or not self._has_content():
             return ()
         return self._layout.columns()
@@ -189,7 +193,10 @@ class FileSink:
         return receipt
 
     def _fields(self, has_content: bool) -> tuple[str, ...] | None:
-        """Return the columns of a new file, or None if it would have neither rows nor columns."""
+        """Return the columns of a new file.
+
+        The result is None if there are no columns, and the format requires at least one.
+        """
         names = dict.fromkeys((*(self._stage.fields() or self._key), *schema_fields(self._schema)))
         if not names and has_content:
             names = dict.fromkeys(self._layout.columns())
@@ -230,7 +237,7 @@ class FileSink:
         with self._temporary.open("rb") as file:
             os.fsync(file.fileno())
         self._temporary.replace(self._path)
-        if os.name == "posix":  # the rename is durable only after an fsync of the folder
+        if os.name == "posix":  # a crash can undo the rename until the folder is synced
             folder = os.open(self._path.parent, os.O_RDONLY)
             try:
                 os.fsync(folder)
@@ -239,7 +246,7 @@ class FileSink:
 
 
 def schema_fields(schema: JsonMapping | None) -> tuple[str, ...]:
-    """Return the properties that a JSON Schema defines."""
+    """Return the property names that a JSON Schema defines at its top level."""
     properties = (schema or {}).get("properties")
     return tuple(properties) if isinstance(properties, dict) else ()
 

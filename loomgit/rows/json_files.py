@@ -1,4 +1,4 @@
-"""Reads rows from JSON lines and JSON arrays. Errors name the line."""
+"""Reads rows from JSON files and JSON lines files. Error messages contain the line number."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ _BOM = b"\xef\xbb\xbf"
 
 
 class JsonLine(NamedTuple):
-    """A row, and the bytes of its line without the line end."""
+    """A row, and `raw`: the bytes of its line, without surrounding white space."""
 
     row: JsonObject | RefusedRow
     raw: bytes
 
 
 def read_lines(path: Path, shown: str) -> Iterator[JsonLine]:
-    """Stream the objects of a JSON lines file; blank lines are skipped.
+    """Yield the objects of a JSON lines file. Blank lines are skipped.
 
     An object that Loom cannot represent exactly becomes a RefusedRow. Raises UserError with the
-    line number if a line is not a JSON object (NaN is not JSON).
+    line number if a line is not a JSON object; NaN is not valid JSON.
     """
     with translate_os_errors(shown), path.open("rb") as file:
         for number, line in enumerate(file, 1):
@@ -58,11 +58,12 @@ def read_lines(path: Path, shown: str) -> Iterator[JsonLine]:
 
 
 def read_array(path: Path, shown: str, *, one: bool = True) -> list[JsonObject | RefusedRow]:
-    """Return the rows of a JSON file.
+    """Return the rows of a JSON file that contains an array of objects.
 
-    The file is an array of objects or, if `one`, may also be a single object. The function reads
-    the whole file into memory and needs about five times the file's size. JSON lines are streamed
-    instead. Raises UserError if the file is empty, is not JSON, or contains other values.
+    If `one`, the file may also contain a single object. An object that Loom cannot represent
+    exactly becomes a RefusedRow. The whole file is read into memory, which needs about five times
+    the size of the file. Raises UserError if the file is empty, is not JSON, or contains other
+    values.
     """
     with translate_os_errors(shown):
         raw = path.read_bytes().removeprefix(_BOM)
@@ -87,7 +88,10 @@ def read_array(path: Path, shown: str, *, one: bool = True) -> list[JsonObject |
 
 
 def _parse_items(raw: bytes, shown: str) -> Iterator[Json | RefusedRow]:
-    """Parse the items of a JSON array one by one; a single object is one item."""
+    """Yield the items of a JSON array, or a single object as the only item.
+
+    An item that Loom cannot represent exactly becomes a RefusedRow.
+    """
     for start, text in split_array(raw) if raw.lstrip().startswith(b"[") else [(0, raw)]:
         line = raw.count(b"\n", 0, start) + 1
         try:
@@ -101,7 +105,7 @@ def _refused(raw: bytes, place: str, fault: NotExactError) -> RefusedRow:
 
 
 def require_exact(row: JsonObject | RefusedRow) -> JsonObject:
-    """Return the row. Raises UserError if it is a refused row."""
+    """Return `row` unchanged. Raises UserError if `row` is a RefusedRow."""
     if isinstance(row, RefusedRow):
         raise UserError(str(row))
     return row

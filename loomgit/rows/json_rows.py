@@ -1,4 +1,4 @@
-"""Renders rows as JSON text for messages, and splits a JSON array into its items."""
+"""Renders rows as JSON text for messages, and splits the text of a JSON array into items."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{},]')
 
 
 def show_row(row: Mapping[str, object]) -> str:
-    """Render the row as JSON text for display.
+    """Return the row as JSON text for a message.
 
-    Bytes appear as their length, such as `<3 bytes>`. Values of other types appear as text.
+    Bytes are shown as their length, such as `<3 bytes>`. Values of other types that are not JSON
+    are shown as text.
     """
     return orjson.dumps(row, default=_description, option=orjson.OPT_NON_STR_KEYS).decode()
 
@@ -26,7 +27,10 @@ def _description(value: object) -> str:
 
 
 def split_array(raw: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield the offset and the text of each item of a JSON array. `raw` must be valid JSON."""
+    """Yield the byte offset and the text of each item of a JSON array.
+
+    `raw` must be the text of a valid array.
+    """
     depth = 0
     start = raw.index(b"[") + 1
     for token in _TOKEN.finditer(raw):

@@ -1,4 +1,4 @@
-"""Layouts of destination files: read a file's existing rows and write its next version."""
+"""File layouts: each layout reads and writes the destination files of one format."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 
 
 class StoredRow(NamedTuple):
-    """A row of the existing file with its bytes.
+    """A row of the existing file, and `raw`: the bytes of the row in the file.
 
-    If the row does not change, the same bytes are written again.
+    If a load does not change the row, the same bytes are written to the new file. `raw` is empty
+    for Parquet, which has no bytes per row.
     """
 
     row: JsonObject
@@ -32,7 +33,7 @@ class StoredRow(NamedTuple):
 
 
 class RowWriter(Protocol):
-    """Writes the rows of the next version of a file, in order."""
+    """Writes the rows of the new file, which then replaces the existing file."""
 
     def keep(self, stored: StoredRow) -> None:
         """Write an existing row unchanged."""
@@ -44,14 +45,14 @@ class RowWriter(Protocol):
 
 
 class FileLayout(Protocol):
-    """One destination file in one format. Callers treat an empty file as a missing file."""
+    """Access to one destination file. Callers treat an empty file as a missing file."""
 
     def columns(self) -> tuple[str, ...]:
-        """Return the columns of the existing file; empty if rows may have any fields."""
+        """Return the columns of the existing file; empty if its rows may have any fields."""
         ...
 
     def held(self) -> Iterator[StoredRow]:
-        """Stream the rows of the existing file. Raises UserError if the format is invalid."""
+        """Yield the rows of the existing file. Raises UserError if its content is invalid."""
         ...
 
     def merged(self, old: JsonObject, new: JsonObject) -> JsonObject | None:
@@ -59,44 +60,45 @@ class FileLayout(Protocol):
         ...
 
     def refusal(self, row: JsonObject, *, fresh: bool) -> str:
-        """Return the reason why the format or the existing file cannot store the row exactly.
+        """Return the reason why the file cannot store the row exactly; empty if it can.
 
-        The reason is empty if the row can be stored.
+        If `fresh`, the existing file is ignored, because a new file will replace it.
         """
         ...
 
     def key_value(self, value: Json) -> Json:
-        """Return the value of a key field in the form in which the file stores the value."""
+        """Return a key value in the form in which the file stores it: as text in a CSV file."""
         ...
 
     def writer(
         self, temporary: Path, fields: Sequence[str], *, fresh: bool
     ) -> AbstractContextManager[RowWriter]:
-        """Write a new file at `temporary`.
+        """Create the file `temporary`, and give the `with` block a writer for its rows.
 
-        If `fresh`, the existing file is ignored, and `fields` are the columns of the new file.
+        If `fresh`, the columns of the new file are `fields`. Otherwise, they are the columns of the
+        existing file.
         """
         ...
 
 
 class JsonLinesLayout:
-    """JSON lines: one object per line. The lines of unchanged rows are copied byte by byte."""
+    """A JSON lines file: one object per line. The lines of unchanged rows keep their bytes."""
 
     def __init__(self, path: Path, shown: str) -> None:
         self._path = path
         self._shown = shown
 
     def columns(self) -> tuple[str, ...]:
-        """Return no columns, because a line may have any fields."""
+        """Return an empty tuple, because each row may have any fields."""
         return ()
 
     def held(self) -> Iterator[StoredRow]:
-        """Stream the lines."""
+        """Yield the rows. Raises UserError if Loom cannot represent a line exactly."""
         for line in read_lines(self._path, self._shown):
             yield StoredRow(require_exact(line.row), line.raw)
 
     def merged(self, old: JsonObject, new: JsonObject) -> JsonObject | None:
-        """Update the row. Rows are compared as data: 1 equals 1.0, and white space is ignored."""
+        """Return `old` updated with `new`, or None if no data changes (1 equals 1.0)."""
         return merge_json(old, new)
 
     def refusal(self, row: JsonObject, *, fresh: bool) -> str:
@@ -110,14 +112,17 @@ class JsonLinesLayout:
 
     @contextmanager
     def writer(self, temporary: Path, fields: Sequence[str], *, fresh: bool) -> Iterator[RowWriter]:
-        """Write the lines."""
+        """Create the file, and yield a writer that adds one line per row."""
         del fields, fresh
         with temporary.open("xb") as file:
             yield _JsonLinesWriter(file)
 
 
 def merge_json(old: JsonObject, new: JsonObject) -> JsonObject | None:
-    """Return `old` updated with the fields of `new`, or None if the result equals `old` as data."""
+    """Return `old` updated with the fields of `new`, or None if this changes no data.
+
+    Equal data can have different notations: 1 and 1.0 are equal.
+    """
     merged = old | new
     return None if is_same_data(old, merged) else merged
 
@@ -134,23 +139,26 @@ class _JsonLinesWriter:
 
 
 class JsonArrayLayout:
-    """A JSON array, written with one object per line. The existing file is read into memory."""
+    """A JSON file with an array of objects, written as one object per line.
+
+    The existing file is read into memory.
+    """
 
     def __init__(self, path: Path, shown: str) -> None:
         self._path = path
         self._shown = shown
 
     def columns(self) -> tuple[str, ...]:
-        """Return no columns, because an object may have any fields."""
+        """Return an empty tuple, because each object may have any fields."""
         return ()
 
     def held(self) -> Iterator[StoredRow]:
-        """Stream the objects of the array."""
+        """Yield the objects. Raises UserError if Loom cannot represent an object exactly."""
         for row in read_array(self._path, self._shown, one=False):
             yield StoredRow(require_exact(row), orjson.dumps(row))
 
     def merged(self, old: JsonObject, new: JsonObject) -> JsonObject | None:
-        """Update the row. Rows are compared as data."""
+        """Return `old` updated with `new`, or None if no data changes (1 equals 1.0)."""
         return merge_json(old, new)
 
     def refusal(self, row: JsonObject, *, fresh: bool) -> str:
@@ -164,7 +172,7 @@ class JsonArrayLayout:
 
     @contextmanager
     def writer(self, temporary: Path, fields: Sequence[str], *, fresh: bool) -> Iterator[RowWriter]:
-        """Write the array."""
+        """Create the file, and yield a writer that adds objects to the array."""
         del fields, fresh
         with temporary.open("xb") as file:
             items = _JsonArrayWriter(file)
@@ -186,10 +194,10 @@ class _JsonArrayWriter:
 
 
 class CsvLayout:
-    """Comma-separated values. Values are compared by their text.
+    """A CSV file (comma-separated values). Two values are equal if they have the same text.
 
-    The bytes of unchanged rows, the byte order mark and the line ends do not change. The lines of
-    a new file end with `\\n`.
+    A load changes neither the bytes of unchanged rows nor the byte order mark. Other rows get the
+    line end of the header line. In a new file, each line ends with `\\n`.
     """
 
     def __init__(self, path: Path, shown: str) -> None:
@@ -202,7 +210,7 @@ class CsvLayout:
         return self._file.header()
 
     def held(self) -> Iterator[StoredRow]:
-        """Stream the rows; all values are text."""
+        """Yield the rows. All values are text."""
         records = self._file.records()
         names = self.columns()
         next(records)
@@ -210,13 +218,16 @@ class CsvLayout:
             yield StoredRow(dict(zip(names, record.fields, strict=True)), record.raw.encode())
 
     def merged(self, old: JsonObject, new: JsonObject) -> JsonObject | None:
-        """Update the row. Values are compared by their text."""
+        """Return `old` updated with `new`, or None if this changes the text of no value.
+
+        Raises UserError if the file has no column for a field of `new`.
+        """
         require_names(new, tuple(old), self._shown)
         updated = old | {name: cell(value) for name, value in new.items()}
         return None if updated == old else updated
 
     def refusal(self, row: JsonObject, *, fresh: bool) -> str:
-        """Return the reason if a name or a value contains a NUL character."""
+        """Return an error text if a name or a value contains a NUL character, else empty text."""
         del fresh
         for name, value in row.items():
             if "\0" in name or (value is not None and "\0" in cell(value)):
@@ -224,12 +235,12 @@ class CsvLayout:
         return ""
 
     def key_value(self, value: Json) -> Json:
-        """Return the text of the value, so that 7.0 and 7 are different keys."""
+        """Return the value as text, or None for null. The keys 7 and 7.0 have different texts."""
         return None if value is None else cell(value)
 
     @contextmanager
     def writer(self, temporary: Path, fields: Sequence[str], *, fresh: bool) -> Iterator[RowWriter]:
-        """Write the header line and the rows."""
+        """Create the file with its header line, and yield a writer that adds rows."""
         if not fresh:
             fields = self.columns()
             with translate_os_errors(self._shown), self._path.open("rb") as existing:

@@ -1,4 +1,4 @@
-"""Parquet destinations: rows are written as JSON lines, and DuckDB converts them to Parquet."""
+"""Parquet destinations: writes rows as JSON lines, which DuckDB then converts to Parquet."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ _OF_SCHEMA = {
 class ParquetLayout:
     """A Parquet file as a destination.
 
-    The types of the columns come from the existing file, else from `load.schema`, else from the
-    values of all rows: BOOLEAN, BIGINT, UBIGINT, DECIMAL(20,0), DOUBLE, VARCHAR, lists of these
-    types, and JSON for all other values. A value is refused if its column cannot store the value
-    exactly.
+    The column types of an existing file do not change. In a new file, a column has the type that
+    `load.schema` defines. If the schema does not define a type, the values of all rows determine
+    it: BOOLEAN, BIGINT, UBIGINT, DECIMAL(20,0), DOUBLE, VARCHAR, a list of one of these types, or
+    JSON for all other values. A value is refused if its column cannot store it exactly.
     """
 
     def __init__(self, path: Path, shown: str, *, root: Path, schema: JsonMapping | None) -> None:
@@ -54,7 +54,7 @@ class ParquetLayout:
         self._shown = shown
         self._root = root
         self._schema = schema
-        self._column_types: dict[str, str] | None = None  # read at the first access
+        self._column_types: dict[str, str] | None = None  # None until their first use
 
     def columns(self) -> tuple[str, ...]:
         """Return the columns of the existing file."""
@@ -68,17 +68,17 @@ class ParquetLayout:
             return {str(row[0]): str(row[1]) for row in description}
 
     def held(self) -> Iterator[StoredRow]:
-        """Stream the rows as JSON values."""
+        """Yield the rows as JSON values. `raw` is empty, because Parquet has no bytes per row."""
         with connect(self._root, self._shown) as connection:
             query = BoundQuery(f"FROM {parquet_reader(self._path)}")
             for row in select(connection, query, self._shown):
                 yield StoredRow(require_exact(row), b"")
 
     def merged(self, old: JsonObject, new: JsonObject) -> JsonObject | None:
-        """Update the row.
+        """Return `old` updated with the fields of `new`, or None if this changes no data.
 
-        Values are compared as data of their column types: two notations of one point in time are
-        equal.
+        Equal data can have different notations: 1 and 1.0 are equal, and so are two texts for the
+        same time in a date or time column. Raises UserError if the file has no column for a field.
         """
         require_names(new, tuple(old), self._shown)
         types = self._column_types or self._existing_types()
@@ -88,9 +88,10 @@ class ParquetLayout:
         return old | new
 
     def refusal(self, row: JsonObject, *, fresh: bool) -> str:
-        """Return the reason why the row cannot be stored exactly, or an empty text if it can.
+        """Return the reason why the file cannot store the row exactly; empty if it can.
 
-        The reason names a column of the file or of `load.schema`.
+        The column types come from `load.schema` if `fresh`, else from the existing file. A column
+        whose type is not known yet is not checked.
         """
         if self._column_types is None:
             self._column_types = _schema_types(self._schema) if fresh else self._existing_types()
@@ -110,7 +111,11 @@ class ParquetLayout:
 
     @contextmanager
     def writer(self, temporary: Path, fields: Sequence[str], *, fresh: bool) -> Iterator[RowWriter]:
-        """Write the rows as JSON lines beside `temporary`, then convert them to Parquet."""
+        """Yield a writer for a JSON lines file, and then convert this file to Parquet.
+
+        The JSON lines file is in the folder of `temporary`, and is deleted at the end. Raises
+        UserError if the Parquet file would not store a value exactly.
+        """
         types = _schema_types(self._schema) if fresh else self._existing_types()
         lines = temporary.with_suffix(".jsonl")
         try:
@@ -133,7 +138,7 @@ class ParquetLayout:
             )
 
     def _compare(self, lines: Path, temporary: Path, names: Sequence[str]) -> None:
-        """Raise UserError if the value of a column in `names` differs from the JSON lines."""
+        """Raise UserError if the Parquet file and the JSON lines differ in a column in `names`."""
         if not names:
             return
         with connect(self._root, self._shown) as connection, lines.open("rb") as expected_lines:
@@ -175,7 +180,7 @@ def _schema_type(schema: Json) -> str | None:
 
 
 class _TypedWriter:
-    """Writes rows as JSON lines and collects the kinds of values in each column."""
+    """Writes rows as JSON lines, and collects for each column the types of its values."""
 
     def __init__(
         self, file: BinaryIO, types: Mapping[str, str], fields: Sequence[str], shown: str
@@ -204,7 +209,7 @@ class _TypedWriter:
         self.keep(StoredRow(row, b""))
 
     def types(self) -> dict[str, str]:
-        """Return the type of each column."""
+        """Return the type of each column, by name: the declared type, or a type for all values."""
         return {
             name: self._declared_types.get(name) or common_type(kinds).replace(LONG, "BIGINT")
             for name, kinds in self._kinds.items()
@@ -220,9 +225,10 @@ def _is_compared(kind: str) -> bool:
 
 
 def _same_data(old: Json, new: Json, kind: str = "") -> bool:
-    """Whether two values are equal as data.
+    """Whether two values of a column with the type `kind` are equal as data.
 
-    A missing field equals null. Text in a column of dates and times is compared as a point in time.
+    1 equals 1.0. In objects, a missing field equals null. In a date or time column, two texts are
+    equal if they mean the same time.
     """
     if isinstance(old, dict) and isinstance(new, dict):
         return all(_same_data(old.get(name), new.get(name)) for name in old | new)

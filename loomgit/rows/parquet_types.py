@@ -1,4 +1,4 @@
-"""Chooses the types of Parquet columns, and decides which values a type can store."""
+"""Chooses the types of Parquet columns, and checks whether a type can store a value exactly."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from loomgit.domain.values import Json
 
-LONG = "LONG"  # a kind, not a type: integers that a DOUBLE cannot store exactly
-_ANY_INTEGER = "DECIMAL(20,0)"  # Parquet has no integers of 128 bits
+LONG = "LONG"  # a signed 64-bit integer beyond 2**53, which DOUBLE may change
+_ANY_INTEGER = "DECIMAL(20,0)"  # fits BIGINT and UBIGINT; Parquet has no 128-bit integers
 _INTEGERS = ("BIGINT", LONG, "UBIGINT")
 _BITS = {
     name: (0 if name.startswith("U") else -(2 ** (bits - 1)), 2 ** (bits - (name[0] != "U")))
@@ -24,7 +24,7 @@ _BITS = {
         128: ("HUGEINT", "UHUGEINT"),
     }.items()
     for name in names
-}  # the smallest integer, and the first integer above the range
+}  # for each type: the smallest integer, and the first integer above the range
 _DECIMAL = re.compile(r"DECIMAL\((?P<digits>\d+),(?P<scale>\d+)\)")
 _FROM_TEXT = ("DATE", "TIME", "DECIMAL", "UUID", "ENUM", "INTERVAL")
 _PLAIN_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?")
@@ -34,12 +34,16 @@ _MOMENT = re.compile(
     r"(?P<time>\d\d:\d\d(:\d\d)?)?(\.(?P<fraction>\d+))?(?P<zone>Z|[+-]\d\d(:?\d\d)?)?"
 )
 _INFINITE = ("infinity", "-infinity")
-_DIGITS = {"_S": 0, "_MS": 3, "_NS": 9}  # digits of fractions of a second; other types have 6
+_DIGITS = {"_S": 0, "_MS": 3, "_NS": 9}  # digits of a fraction of a second; other types have 6
 VERIFIED_TYPES = ("STRUCT", "MAP", "UNION", "ENUM", "INTERVAL")  # compared after writing
 
 
 def kind_of(value: Json) -> str:
-    """Return the kind of a value: a column type, LONG, or `*[]` for an empty list."""
+    """Return the type of a value: a DuckDB type, LONG, or a list of these such as `BIGINT[]`.
+
+    LONG is a signed 64-bit integer beyond 2**53, which DOUBLE may change. `*[]` is a list that has
+    no items except null. Objects, lists of lists and mixed lists are JSON.
+    """
     if isinstance(value, bool):
         return "BOOLEAN"
     if isinstance(value, int):
@@ -58,7 +62,10 @@ def kind_of(value: Json) -> str:
 
 
 def common_type(kinds: set[str]) -> str:
-    """Return the column type for values of all these kinds. The kind `*[]` is an empty list."""
+    """Return the type that can store values of all `kinds` exactly.
+
+    `kinds` are value types as returned by `kind_of`. The result LONG means BIGINT.
+    """
     lists = {kind.removesuffix("[]") for kind in kinds if kind.endswith("[]")}
     if lists:
         if len(lists) < len(kinds):
@@ -79,8 +86,8 @@ def common_type(kinds: set[str]) -> str:
 def holds_exactly(value: Json, column_type: str) -> bool:
     """Whether a column of the type `column_type` can store `value` exactly.
 
-    The function does not check values inside objects. Columns of the types in `VERIFIED_TYPES` are
-    compared after they are written.
+    The values inside an object are not checked. Therefore, columns of the types in `VERIFIED_TYPES`
+    are compared with the input after they are written.
     """
     return _fits(kind_of(value), column_type) and _is_exact(value, column_type)
 
@@ -119,7 +126,7 @@ def _is_exact(value: Json, column_type: str) -> bool:
         return bool(low <= value < high)
     if column_type == "DOUBLE":
         return isinstance(value, float) or int(float(value)) == value
-    if column_type == "FLOAT":  # 32 bits
+    if column_type == "FLOAT":  # a float of 32 bits
         return abs(value) < 3e38 and float(struct.unpack("f", struct.pack("f", value))[0]) == value
     return True
 
@@ -129,7 +136,7 @@ def _fits_decimal(value: Json, column_type: str) -> bool:
     if match is None or isinstance(value, bool) or not isinstance(value, int | float | str):
         return False
     if isinstance(value, str) and not _PLAIN_NUMBER.fullmatch(value):
-        return False  # a code such as "007"
+        return False  # text such as "007" is a code, which a number would change
     digits, scale = int(match["digits"]), int(match["scale"])
     try:
         number = Decimal(value if isinstance(value, str) else repr(value))
@@ -141,10 +148,10 @@ def _fits_decimal(value: Json, column_type: str) -> bool:
 
 
 def _is_exact_text(value: str, column_type: str) -> bool:
-    """Whether the text has the same value when it is read from the column.
+    """Whether a column of the type `column_type` stores the text without a loss.
 
-    Dates and times may be read in a different notation (a space for `T`, added seconds), but not as
-    a different point in time, and not without a digit or an offset.
+    A date or time column may change only the notation: a space instead of `T`, or added seconds. It
+    must not change the time, remove digits of a fraction, or remove the UTC offset.
     """
     if column_type == "UUID":
         return _UUID.fullmatch(value) is not None
@@ -180,10 +187,10 @@ def _is_valid(day: str | None, clock: str | None) -> bool:
 
 
 def normalize_moment(text: str, kind: str) -> str:
-    """Return a date or time text in one notation.
+    """Return the text of a date or time in a standard notation, for comparisons.
 
-    The result is equal for all texts that mean the same point in time in a column of this type. It
-    is empty for other texts and types.
+    Two texts that mean the same time in a column of the type `kind` have the same result. The
+    result is empty if `text` is not a date or time, or if `kind` is not a date or time type.
     """
     if not kind.startswith(("DATE", "TIME")):
         return ""

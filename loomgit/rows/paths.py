@@ -1,4 +1,4 @@
-"""Checks paths before reading and writing. Errors name the path in the user's spelling."""
+"""Checks paths before reading and writing. Messages show a path as the user wrote it."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 def require_file(path: Path, shown: str) -> None:
     """Raise UserError or WorldError if `path` is not a readable file.
 
-    `shown` is the path in the user's spelling. If `shown` is the name of a connection, the messages
-    do not contain the path.
+    Messages show the text `shown` instead of `path`: the path as the user wrote it, or the name of
+    a connection. If `shown` is the name of a connection, no message contains the path.
     """
     shows_path = shown.endswith(path.name)
     with translate_os_errors(shown):
@@ -31,7 +31,7 @@ def require_file(path: Path, shown: str) -> None:
             raise UserError(f"{shown}: is a link to a file that does not exist")
         if not path.exists():
             raise UserError(f"{shown}: no such file", hint=_nearest(path) if shows_path else None)
-        if not path.is_file():  # a pipe must not be opened, because that would wait for a writer
+        if not path.is_file():  # for example a named pipe, which would block when it is opened
             raise UserError(f"{shown}: is not a regular file")
         with path.open("rb"):
             pass
@@ -49,9 +49,9 @@ def _nearest(path: Path) -> str | None:
 
 
 def require_place(path: Path, shown: str) -> None:
-    """Raise UserError or WorldError if a file at `path` cannot be written or created.
+    """Raise UserError or WorldError if the file `path` cannot be created or overwritten.
 
-    The function creates nothing.
+    The function creates no file and no folder. Messages show the text `shown` instead of `path`.
     """
     with translate_os_errors(shown):
         target = path.resolve()
@@ -70,14 +70,14 @@ def require_place(path: Path, shown: str) -> None:
 
 
 def make_folder(folder: Path, shown: str) -> None:
-    """Create `folder` and its parents. Raises WorldError if this fails."""
+    """Create `folder` and its missing parents. Raises WorldError if a folder cannot be created."""
     with translate_os_errors(shown):
         folder.mkdir(parents=True, exist_ok=True)
 
 
 @contextmanager
 def translate_os_errors(shown: str) -> Iterator[None]:
-    """Convert OSError to WorldError. The message names the file as `shown`."""
+    """Convert each OSError in the block to a WorldError. The message starts with `shown`."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Quarantine: stores failed records as JSON lines, so that users can inspect them."""
+"""The quarantine: a JSON lines file of failed records, which users can inspect."""
 
 from __future__ import annotations
 
@@ -22,10 +22,12 @@ if TYPE_CHECKING:
 
 
 class QuarantineEntry(Struct, frozen=True):
-    """One failed record, with its run, the stage, the reason and the scores.
+    """One failed record: its input fields, the stage that failed, the reason and the scores.
 
-    `error` is the text of the exception; it is None if a quality gate rejected the record. In
-    `scores`, the value of a failed evaluator is None. `at` is ISO 8601 in UTC.
+    `scores` and `reasons` have the evaluator names as keys. The score of a failed evaluator is
+    None, and its reason is the error. `error` is the text of all errors, None if the record failed
+    only because its scores are too low. `output` is the object of fields from the model, None if
+    the record has no output. `at` is the time in UTC, as ISO 8601 text.
     """
 
     run_id: str
@@ -46,11 +48,11 @@ _ORDER = (*_REQUIRED[:5], "scores", "reasons", "error", "output", *_REQUIRED[5:]
 
 
 class Quarantine:
-    """Appends entries to a file.
+    """A writer that appends entries to a JSON lines file.
 
-    Each line is written in one step, so that the lines of concurrent runs are not mixed. The first
-    entry creates the file. If a crash cut off the last line of the file, the next entry starts on a
-    new line.
+    The first entry creates the file. Each line is written by one system call, so that concurrent
+    runs do not mix their lines. If the last line is incomplete because of a crash, the next entry
+    starts on a new line.
     """
 
     def __init__(self, path: Path) -> None:
@@ -102,8 +104,9 @@ class Quarantine:
 class QuarantineFile(Struct, frozen=True):
     """The current entries of a quarantine file: the latest entry of each record, oldest first.
 
-    Iteration reads the entries from disk one by one; only the positions of the entries are in
-    memory. `damaged` is the number of unreadable lines, which are skipped.
+    Only `offsets`, the byte positions of these entries, are in memory. Iteration reads one entry
+    after another from disk. `damaged` is the number of lines that were skipped because they cannot
+    be read.
     """
 
     path: Path
@@ -125,7 +128,10 @@ class QuarantineFile(Struct, frozen=True):
 
 
 def load_entries(path: Path) -> QuarantineFile:
-    """Load the current entries of the file at `path`; a missing file has no entries."""
+    """Find the latest entry of each record in the file at `path`.
+
+    The result is empty if the file is missing. Raises WorldError if the file cannot be read.
+    """
     latest: dict[tuple[str, str], int] = {}
     damaged = offset = 0
     if not path.exists():

@@ -1,4 +1,4 @@
-"""SQL queries whose template values are bound as parameters."""
+"""The result of rendering an SQL template: the SQL text and the values of its parameters."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Scalar: TypeAlias = "bool | int | float | str | None"
 
 
 class BoundQuery(Struct, frozen=True):
-    """One SQL statement with a `?` for each parameter, without comments and without a final `;`."""
+    """One SQL statement with a `?` for each parameter. It has no comments and no final `;`."""
 
     text: str
     parameters: tuple[Scalar, ...] = ()

@@ -1,4 +1,4 @@
-"""Opens the destination that the `load` section of a pipeline names."""
+"""Opens the destination that is configured in the `load` section of a pipeline."""
 
 from __future__ import annotations
 
@@ -30,13 +30,16 @@ def open_sink(
     examples: Sequence[JsonObject] = (),
     connections: Callable[[str], str | None] = no_connections,
 ) -> Sink:
-    """Return the sink for the destination that `load` names.
+    """Return the sink for the destination that `load` configures.
 
-    `key` is empty if the source has no records. `examples` are typical rows; a null in an example
-    is an unknown value. `stage` is a folder for the staged rows, which exists until the run ends.
-    `stage` and `run` must belong to one pipeline. A caller may load a part again, for example after
-    a crash; each sink loads it once. The sink opens no file before `check` or `load`. Raises
-    UserError if the URL is not a valid destination.
+    `key` lists the fields that identify a row; it may be empty if there are no rows. `examples` are
+    rows such as those to load; null in an example stands for an unknown value. `root` is the
+    project folder, to which relative paths refer. `stage` is a folder for temporary files. `run` is
+    the id of the run. Two pipelines must not use the same `stage` or `run`. If a caller loads a
+    batch of rows again, for example after a crash, the sink writes the batch only once.
+
+    The returned sink opens no file before its methods are called. Raises UserError if the address
+    is not a valid destination.
     """
     address = parse_address(load.destination, connections)
     if isinstance(address, FileAddress):

@@ -1,4 +1,4 @@
-"""Opens the source that the `extract` section of a pipeline names."""
+"""Opens the source that is configured in the `extract` section of a pipeline."""
 
 from __future__ import annotations
 
@@ -31,12 +31,14 @@ def open_source(
     connections: Callable[[str], str | None] = no_connections,
     confined: bool = False,
 ) -> Source:
-    """Return the source that `extract` names.
+    """Return the source that `extract` configures, with its query and its row limit.
 
-    The parameters of the query are bound to `values`, and the limit of the pipeline is applied.
-    The source reads no data before `check` or `rows`. If `confined`, a query reads only the source
-    and files under `root`. Raises UserError if the URL is not a valid source, and QueryError if the
-    query is invalid.
+    `root` is the project folder, to which relative paths refer. `values` are the values that the
+    query can use as parameters. `connections` returns the URL of a connection name, or None for an
+    unknown name. If `confined`, a query over a file can read only this file and the files under
+    `root`. The returned source reads no data before a call of `check` or `rows`.
+
+    Raises UserError if the address is not a valid source, and QueryError if the query is invalid.
     """
     address = parse_address(extract.source, connections)
     query = _bind(extract.query, values)
@@ -79,7 +81,7 @@ def _open(
 
 
 class FileSource:
-    """The rows of a CSV, JSON or JSON lines file."""
+    """A CSV, JSON or JSON lines file as a source. `needed` are the required columns."""
 
     def __init__(self, file: SourceFile, *, needed: Sequence[str]) -> None:
         self._file = file
@@ -88,14 +90,14 @@ class FileSource:
     def check(self) -> None:
         """Raise UserError or WorldError if the file cannot be read.
 
-        For a CSV file, also raise UserError if a required column is missing.
+        In a CSV file, a missing required column is also a UserError.
         """
         require_file(self._file.path, self._file.shown)
         if header := self._file.header():
             require_columns(self._needed, header, f"{self._file.shown}:1")
 
     def rows(self) -> Iterator[JsonObject | RefusedRow]:
-        """Stream the rows."""
+        """Yield the rows of the file."""
         return self._file.rows()
 
 

@@ -1,6 +1,7 @@
-"""The spool: the extracted rows of a run on disk, as JSON lines compressed with zstandard.
+"""The spool: a file with the extracted rows of a run, as JSON lines compressed with zstandard.
 
-A run writes its spool once, and every later stage reads it.
+A run extracts the rows from its source once and writes them to the spool. All later stages read the
+spool instead of the source.
 """
 
 from __future__ import annotations
@@ -23,20 +24,22 @@ if TYPE_CHECKING:
 
     from loomgit.domain.values import JsonObject
 
-_CHUNK = 1024 * 1024  # bytes that are hashed and compressed in one step
-_COMPRESSED = 4096  # bytes per read; repetitive rows can expand by a factor of more than 100
+_CHUNK = 1024 * 1024  # bytes of lines that are hashed and compressed at once
+_COMPRESSED = 4096  # bytes per read; small, because the lines can be 100 times larger
 _LEVEL = 3
 
 
 class Spool(Struct, frozen=True):
-    """The extracted rows of a run.
+    """The extracted rows of a run, in the file at `path`.
 
-    The line of a refused row is an array of three values: the position of the row, the reason and
-    the text. `count` is the number of rows, including the `refused` rows. `sha256` is the hash of
-    the lines before compression, so that equal rows in equal order have the same snapshot id.
-    `fields` are the names of all fields, in order of first appearance. `filled` are the fields that
-    have a value in at least one row; null and empty text are not values. `bytes` is the size of the
-    lines before compression.
+    A row is stored as a line with an object. A refused row (a row that Loom cannot store exactly)
+    is stored as a line with an array of three values: its position, the reason and its text.
+
+    `count` is the number of all rows, `refused` the number of refused rows. `sha256` is the hash of
+    the lines before compression, so that it is the same for the same rows in the same order.
+    `bytes` is the size of the lines before compression. `fields` are the names of all fields, in
+    order of first appearance. `filled` are the fields that have a value in at least one row; null
+    and empty text are not values.
     """
 
     path: Path
@@ -49,7 +52,11 @@ class Spool(Struct, frozen=True):
 
     @classmethod
     def write(cls, path: Path, rows: Iterable[JsonObject | RefusedRow]) -> Spool:
-        """Write all `rows` to a new spool at `path`. If `rows` raises, no file is created."""
+        """Write all `rows` to a spool at `path`, and return the spool.
+
+        If reading `rows` or writing fails, `path` stays unchanged. Raises WorldError if the spool
+        cannot be written.
+        """
         temporary = path.with_name(f".{path.name}.part")
         with translate_os_errors(str(path)):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -68,8 +75,8 @@ class Spool(Struct, frozen=True):
         count = refused = size = 0
         lines = bytearray()
         compressor = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True)
-        # Sources translate the errors of their own files, so that only errors of the spool remain.
-        # The stream must be closed inside the block, because closing the stream writes too.
+        # An OSError in this block comes from the spool: sources translate the errors of their own
+        # files. The stream is closed before the file, because closing it writes the last bytes.
         with translate_os_errors(str(path)), temporary.open("wb") as file:
             with compressor.stream_writer(file, closefd=False) as stream:
 
@@ -99,9 +106,9 @@ class Spool(Struct, frozen=True):
 
     @classmethod
     def load(cls, path: Path) -> Spool:
-        """Load the spool that an earlier run wrote at `path`.
+        """Return the spool that an earlier process wrote at `path`.
 
-        All rows are read once. Raises WorldError if the spool is missing or damaged.
+        The method reads all rows. Raises WorldError if the spool is missing or damaged.
         """
         fields = FieldNames()
         sha256 = hashlib.sha256()
@@ -120,7 +127,7 @@ class Spool(Struct, frozen=True):
         )
 
     def rows(self) -> Iterator[JsonObject | RefusedRow]:
-        """Stream the rows. Raises WorldError if the file has changed since it was written."""
+        """Yield the rows in order. Raises WorldError if the lines no longer match `sha256`."""
         sha256 = hashlib.sha256()
         for line in _lines(self.path):
             sha256.update(line)
@@ -130,14 +137,14 @@ class Spool(Struct, frozen=True):
 
 
 class FieldNames:
-    """Collects the names of fields from rows, and the names of fields that have a value."""
+    """Collects the field names of rows, and records which fields have a value in some row."""
 
     def __init__(self) -> None:
         self.names: dict[str, None] = {}
         self._empty: set[str] = set()
 
     def add(self, row: JsonObject) -> None:
-        """Add the fields of a row."""
+        """Record the field names of a row, and which of the fields have a value."""
         if not row.keys() <= self.names.keys():
             self._empty |= row.keys() - self.names.keys()
             self.names.update(dict.fromkeys(row))
@@ -145,12 +152,15 @@ class FieldNames:
             self._empty -= {name for name in self._empty if row.get(name) not in (None, "")}
 
     def filled(self) -> frozenset[str]:
-        """The fields that have a value in at least one row; null and empty text are not values."""
+        """Return the fields that have a value in at least one row.
+
+        Null and empty text are not values.
+        """
         return frozenset(self.names.keys() - self._empty)
 
 
 def _lines(path: Path) -> Iterator[bytes]:
-    """Stream the lines with their line ends. Raises WorldError if the last line is incomplete."""
+    """Yield each line with its line end. Raises WorldError if the file is damaged or cut off."""
     decompressor = zstandard.ZstdDecompressor().decompressobj()
     remainder = b""
     try:

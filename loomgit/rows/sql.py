@@ -1,4 +1,4 @@
-"""SQL templates with Jinja: each `{{ value }}` becomes a bound parameter, never SQL text."""
+"""SQL templates in Jinja: each `{{ value }}` becomes a bound parameter, never SQL text."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ _MISSING = re.compile(r"attribute '([^']+)'")
 
 
 class QueryError(UserError):
-    """An error in a query; `line` is the line inside the query, counted from 1."""
+    """An error in a query. `line` is the number of the line in the query, from 1."""
 
     def __init__(self, line: int, message: str, *, hint: str | None = None) -> None:
         super().__init__(f"query line {line}: {message}", hint=hint)
@@ -71,18 +71,20 @@ class QueryError(UserError):
 
 
 def bind(query: str, values: QueryValues) -> BoundQuery:
-    """Render `query` and bind its `{{ }}` values as parameters.
+    """Render the template `query` and bind each `{{ }}` value as a parameter.
 
-    `execution_date` is a datetime in UTC. It is bound as the text `YYYY-MM-DD HH:MM:SS`, with a
-    fraction of a second only if the fraction is not zero. The date functions of SQLite use this
-    format, and DuckDB converts the text for comparisons with dates and timestamps. For columns in
-    other formats, use the methods of `execution_date`: `{{ execution_date.date() }}`,
-    `.isoformat()`, `.timestamp()`. A list becomes `?, ?, ?`, so that `IN ({{ vars.ids }})` works,
-    also for an empty list. `{% if %}`, `{% for %}` and `{% set %}` are available. Identifiers and
-    quoted text cannot be templated.
+    The template can use `execution_date`, `watermark`, `vars` and the statements `{% if %}`,
+    `{% for %}` and `{% set %}`. A value cannot be inside quotes or replace the name of a table or
+    column. A list becomes `?, ?, ?`, so that `IN ({{ vars.ids }})` is valid SQL. This also works
+    for an empty list.
 
-    Raises QueryError for an invalid query, and also for `column > {{ watermark }}` if the watermark
-    is null, because no row would match.
+    `execution_date` is a datetime in UTC. It is bound as the text `YYYY-MM-DD HH:MM:SS`, followed
+    by the fraction of the second if the fraction is not zero. SQLite's date functions use this
+    format, and DuckDB converts the text in comparisons with dates and timestamps. For columns in
+    other formats, use a method: `{{ execution_date.date() }}`, `.isoformat()` or `.timestamp()`.
+
+    Raises QueryError for an invalid query. A query such as `column > {{ watermark }}` is also an
+    error if the value is null, because no row would match.
     """
     if "\0" in query:
         raise QueryError(
@@ -120,7 +122,7 @@ def bind(query: str, values: QueryValues) -> BoundQuery:
 
 class _QueryEnvironment(ImmutableSandboxedEnvironment):
     def getattr(self, obj: object, attribute: str) -> object:
-        # `vars.items` is a user's variable, not the method of dict.
+        # If a user defines the variable `items`, `vars.items` is its value, not the method of dict.
         if isinstance(obj, Mapping) and attribute in obj:
             return obj[attribute]
         return super().getattr(obj, attribute)
@@ -132,21 +134,24 @@ class _Bound(Struct, frozen=True):
 
 
 class _ValueCollector:
-    """Collects the values that the template outputs, with the line of each value."""
+    """Collects each value that the template outputs, and the line of the value in the query."""
 
     def __init__(self, variables: Mapping[str, object]) -> None:
         self.bound: list[_Bound] = []
         self._variables = variables
 
     def take(self, value: object, line: int) -> str:
-        """Store `value` and return its placeholder for the rendered text."""
+        """Store `value` and return its placeholder for the rendered text.
+
+        Raises QueryError if the value is undefined or cannot be a parameter.
+        """
         if isinstance(value, jinja2.Undefined):
             name = str(value._undefined_name)
             full_name = f"vars.{name}" if value._undefined_obj is self._variables else name
             raise _unknown(line, full_name, self._variables)
         if isinstance(value, list | tuple):
             if not value:
-                return "SELECT NULL WHERE 1 = 0"  # an empty set, because `IN ()` is invalid SQL
+                return "SELECT NULL WHERE 1 = 0"  # a set without rows; `IN ()` is not standard SQL
             return ", ".join(self._mark(item, line) for item in value)
         return self._mark(value, line)
 
@@ -188,7 +193,7 @@ def _collector_call(node: nodes.Expr) -> nodes.Expr:
 
 
 def _check(tree: nodes.Template, variables: Mapping[str, object]) -> None:
-    """Raise QueryError for a forbidden Jinja statement or an unknown name."""
+    """Raise QueryError if the template has a forbidden Jinja statement or an unknown variable."""
     for forbidden in tree.find_all(_FORBIDDEN):
         raise QueryError(
             forbidden.lineno,
@@ -218,7 +223,7 @@ def _unknown(line: int, name: str, variables: Mapping[str, object]) -> QueryErro
 
 def _query_error(fault: Exception, variables: Mapping[str, object]) -> QueryError:
     line, traceback = 1, fault.__traceback__
-    while traceback is not None:  # Jinja's tracebacks contain the lines of the template
+    while traceback is not None:  # the innermost frame of the template has the line of the error
         if traceback.tb_frame.f_code.co_filename == _FILE:
             line = traceback.tb_lineno
         traceback = traceback.tb_next
@@ -228,7 +233,11 @@ def _query_error(fault: Exception, variables: Mapping[str, object]) -> QueryErro
 
 
 def _place_parameters(rendered: str, collector: _ValueCollector) -> BoundQuery:
-    """Replace each placeholder by `?`. Raises QueryError if a value is in an invalid position."""
+    """Replace each placeholder with `?`, and remove comments and the final `;`.
+
+    Raises QueryError if the SQL is empty, has several statements, contains a `?` of its own, or
+    has a value at a position where SQL allows no parameter.
+    """
     bound = collector.bound
     text = ""
     used: list[_Bound] = []
@@ -316,10 +325,11 @@ def _identifier_error(line: int) -> QueryError:
 
 
 def _reject_null_comparison(used: list[_Bound], compared: list[bool]) -> None:
-    """Raise QueryError if all null parameters are direct operands of comparisons.
+    """Raise QueryError if each null parameter directly follows a comparison operator.
 
-    A comparison with null is never true. If a query also uses the null in another position, such as
-    `{{ watermark }} IS NULL OR ...` or `coalesce`, the query can handle the null itself.
+    Such a comparison is never true. If a null parameter is also in another position, as in
+    `{{ watermark }} IS NULL OR ...` or `coalesce(...)`, the query may handle null itself.
+    `compared` has one item per parameter: whether the parameter follows a comparison operator.
     """
     nulls = [
         (value, direct) for value, direct in zip(used, compared, strict=True) if value.value is None

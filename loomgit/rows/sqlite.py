@@ -1,4 +1,4 @@
-"""SQLite for sources and destinations: connections, quoted names, and error messages."""
+"""Functions for SQLite databases: connections, transactions, names and error messages."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ _NO_SUCH = re.compile(r"no such (table|column): (\S+)")
 
 
 def connect(path: Path, *, writing: bool = False) -> sqlite3.Connection:
-    """Open the database, read-only by default. If `writing`, a missing database is created.
+    """Open the database for reading, or for reading and writing if `writing`.
 
-    The caller begins transactions explicitly. Different threads may use the connection, but only
-    one thread at a time.
+    If `writing`, a missing database is created. The connection begins no transactions by itself.
+    Several threads may use the connection, but not at the same time. Raises sqlite3.Error, or
+    WorldError if another program's changes cannot be read in a read-only folder.
     """
     if writing:
         return _open(path, "mode=rwc")
@@ -33,8 +34,9 @@ def connect(path: Path, *, writing: bool = False) -> sqlite3.Connection:
         connection.close()
         if not _is_read_only(fault):
             raise
-        # A database in WAL mode needs additional files in its folder. If the write-ahead log is
-        # missing or empty, no program is writing, and SQLite may open the file as immutable.
+        # To read a database in WAL mode (write-ahead log), SQLite creates files in its folder. In
+        # a read-only folder, only immutable access works. It ignores the log, so the log must be
+        # missing or empty.
         if _has_log(path):
             raise WorldError(
                 f"{path.name}: has changes in {path.name}-wal, which cannot be read in a read-only "
@@ -75,9 +77,10 @@ def quote(name: str) -> str:
 
 @contextmanager
 def translate_errors(shown: str, connection: sqlite3.Connection | None = None) -> Iterator[None]:
-    """Convert errors of SQLite to UserError or WorldError; the message names the database.
+    """Convert each SQLite error in the block to UserError or WorldError.
 
-    `connection` is used to find similar names for hints.
+    The message starts with `shown`, the name of the database. If the error is an unknown table or
+    column, `connection` is used to suggest a similar name.
     """
     try:
         yield
@@ -87,10 +90,10 @@ def translate_errors(shown: str, connection: sqlite3.Connection | None = None) -
 
 @contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
-    """Run the block in one transaction, which is rolled back if the block raises.
+    """Run the block in one transaction, which is rolled back if the block raises an error.
 
-    The transaction acquires the write lock at the start, so that later statements do not fail on a
-    lock.
+    The transaction acquires the write lock first, so that the statements in the block do not fail
+    because of a lock.
     """
     connection.execute("BEGIN IMMEDIATE")
     try:
@@ -124,7 +127,7 @@ def _translate(
 
 
 def tables(connection: sqlite3.Connection) -> list[str]:
-    """Return the names of all tables and views, without the internal tables of SQLite."""
+    """Return the names of all tables and views, except the internal tables of SQLite."""
     rows = connection.execute(
         "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') "
         "AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name"
@@ -163,7 +166,7 @@ def require_table(connection: sqlite3.Connection, table: str, shown: str) -> Non
 def require_distinct(names: Iterable[str], shown: str) -> None:
     """Raise UserError if two names differ only in upper and lower case.
 
-    DuckDB and SQLite ignore the case of names, so that a table cannot have both columns.
+    DuckDB and SQLite ignore the case of column names, so a table cannot have two such columns.
     """
     folded: dict[str, str] = {}
     for name in names:
@@ -177,14 +180,14 @@ def require_distinct(names: Iterable[str], shown: str) -> None:
 
 
 def fold_case(name: str) -> str:
-    """Return the name with ASCII letters in lower case and all other characters unchanged."""
+    """Return the name with its ASCII letters in lower case, as SQLite compares names."""
     return "".join(letter.lower() if letter.isascii() else letter for letter in name)
 
 
 def require_columns(required: Sequence[str], present: Sequence[str], shown: str) -> None:
-    """Raise UserError for the first required column that is not present."""
+    """Raise UserError for the first column in `required` that is not in `present`."""
     for name in required:
-        if name not in present:  # in records, names are case-sensitive
+        if name not in present:  # an exact comparison, because field names are case-sensitive
             raise UserError(
                 f"{shown}: no column '{name}'", hint=suggest_or_list(name, present, "there are")
             )

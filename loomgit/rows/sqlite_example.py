@@ -1,4 +1,4 @@
-"""Inserts example rows into a copy of a SQLite table, so that errors appear before the load."""
+"""Inserts example rows into an empty copy of a SQLite table to find errors before a load."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ def try_example(
 ) -> None:
     """Raise UserError if the table would refuse or change a row like `example`.
 
-    A null in the example is an unknown value. If the table already contains the key, the row is an
-    update, and columns that the update does not set are ignored. CHECK constraints and triggers are
-    not tested, because the values are only examples.
+    Null in the example stands for an unknown value. If the table already contains the key of the
+    example, the load would update this row. Then columns that the example does not set cannot cause
+    an error. CHECK constraints and triggers are not tested, because the values are only examples.
     """
     definition = connection.execute(
         "SELECT sql FROM sqlite_master WHERE type = 'table' AND name = ? COLLATE NOCASE", (table,)
@@ -65,7 +65,7 @@ def try_example(
             copy.execute(str(definition[0]))
             copy.execute("PRAGMA ignore_check_constraints = ON")
         except sqlite3.Error:
-            return  # the table is virtual, or needs an extension
+            return  # cannot be copied: it is virtual or needs an extension
         try:
             names = ", ".join(map(quote, row))
             values = ", ".join("?" * len(row))
@@ -73,7 +73,7 @@ def try_example(
         except sqlite3.IntegrityError as error:
             _raise_refusal(str(error), table, shown)
         except sqlite3.Error:
-            return  # the load reports it
+            return  # not an error of the values; the load reports it
 
 
 def _value(name: str, value: Json, column: Affinity, shown: str) -> Stored:

@@ -1,4 +1,4 @@
-"""Replaces the rows of a SQLite table: rows are staged on disk and written in one transaction."""
+"""Replaces all rows of a SQLite table in one transaction at the end of a run."""
 
 from __future__ import annotations
 
@@ -18,13 +18,15 @@ if TYPE_CHECKING:
     from loomgit.domain.values import JsonObject
     from loomgit.rows.sqlite_table import DestinationTable
 
-_SAMPLE = 1000  # number of rows that determine the column types of a new table
+_SAMPLE = 1000  # rows that determine the column types of a new table
 
 
 class SqliteReplaceSink:
     """A SQLite table as a destination. After `commit`, the table contains only this run's rows.
 
-    The definition, indexes and triggers of the table stay unchanged. All rows count as inserted.
+    `load` stores the rows in a stage: a temporary database. `commit` copies them to the table. The
+    definition, the indexes and the triggers of the table do not change. The receipt reports all
+    rows of the table as inserted.
     """
 
     def __init__(self, table: DestinationTable, *, stage: Path) -> None:
@@ -32,7 +34,7 @@ class SqliteReplaceSink:
         self._stage = Stage(stage, destination_id(table.path, table.name))
 
     def check(self) -> None:
-        """Raise UserError or WorldError if the table cannot be written or would refuse the rows."""
+        """Raise UserError or WorldError if a load into the table would fail."""
         self._table.check(updates=False)
 
     def refusal(self, row: JsonObject) -> str:
@@ -43,16 +45,17 @@ class SqliteReplaceSink:
         return self._table.refusal_at_rest(row)
 
     def load(self, part: int, rows: Sequence[JsonObject]) -> None:
-        """Stage one batch; a part that is already staged is ignored."""
+        """Store one batch of rows until `commit`. A stored batch with the same `part` is kept."""
         if self._stage.finished() is None:
             key = self._table.key
             keys = [key_text(row, key, self._table.shown) if key else None for row in rows]
             self._stage.add(part, rows, keys)
 
     def commit(self) -> LoadReceipt:
-        """Replace the rows.
+        """Replace the rows of the table with the staged rows, and return the receipt.
 
-        If an earlier process has already replaced them, return the receipt of that process.
+        If the run resumes after a crash and its earlier process has already replaced the rows, only
+        return the receipt of that process.
         """
         receipt = self._stage.finished()
         if receipt is None:
@@ -61,7 +64,7 @@ class SqliteReplaceSink:
         return receipt
 
     def abort(self) -> None:
-        """Delete the staged rows; the table stays unchanged."""
+        """Delete the staged rows. The table stays unchanged."""
         self._stage.close()
         if self._stage.finished() is None:
             self._stage.discard()
@@ -83,7 +86,7 @@ class SqliteReplaceSink:
             connection.execute(f"DELETE FROM {quote(table.name)}")  # noqa: S608 - quoted
             numbers = count()
             staged = (row for row, _ in zip(chain(sample, rows), numbers, strict=False))
-            # If the table treats two keys as equal, the last row replaces the first.
+            # The table may treat two staged keys as equal (NOCASE). Then the last row is kept.
             replacing = table.key if has_unique_key(connection, table.name, table.key) else ()
             insert(connection, table.name, staged, table.shown, replacing=replacing)
             inserted = count_rows(connection, table.name)

@@ -1,4 +1,4 @@
-"""SQLite destinations: each batch is one transaction and is visible immediately."""
+"""SQLite destinations: writes each batch of rows in one transaction, visible immediately."""
 
 from __future__ import annotations
 
@@ -36,16 +36,17 @@ _CREATE_SEEN = "CREATE TEMP TABLE IF NOT EXISTS _loom_seen (key TEXT PRIMARY KEY
 
 
 class SqliteSink:
-    """Appends rows to a table, or upserts them by key.
+    """Appends rows to a SQLite table, or upserts them by key. A part is a numbered batch of rows.
 
-    In mode `append`, each part (batch of rows) is recorded in the table `_loom_loads`, in the same
-    transaction as its rows. A part that is already recorded is skipped, and the receipt contains
-    the recorded count. Therefore, `run` must be unique to this pipeline.
+    In mode `append`, the table `_loom_loads` records each part in the same transaction as its rows.
+    If a part is already recorded, it is not written again, and its recorded number of rows is added
+    to the receipt. The records are found by `run`, the table name and the part number. Therefore,
+    `run` must be different for each run and each pipeline.
 
-    Mode `upsert` does not need an index on the key. If there is no index, SQLite reads the whole
-    table once per batch. An upsert writes the fields of the new row, keeps all other fields, and
-    updates only rows that differ. Values are compared after the conversion to the type of the
-    column: 1 and 1.0 are equal, and in an INTEGER column also "1".
+    In mode `upsert`, a new row with an existing key updates only its own fields, and only if a
+    value differs. Values are compared after their conversion to the column type: 1 and 1.0 are
+    equal, and in an INTEGER column also "1". The key needs no index, but if it has none, SQLite
+    reads the whole table once per batch.
     """
 
     def __init__(self, table: DestinationTable, *, mode: LoadMode, run: str) -> None:
@@ -56,7 +57,7 @@ class SqliteSink:
         self._connections: list[sqlite3.Connection] = []
 
     def check(self) -> None:
-        """Raise UserError or WorldError if the table cannot be written or would refuse the rows."""
+        """Raise UserError or WorldError if a load into the table would fail."""
         self._table.check(updates=not self._is_append)
 
     def refusal(self, row: JsonObject) -> str:
@@ -64,7 +65,7 @@ class SqliteSink:
         return self._table.refusal(self._connection(), row)
 
     def load(self, part: int, rows: Sequence[JsonObject]) -> None:
-        """Write one batch in one transaction."""
+        """Write one batch of rows in one transaction. `part` is the number of the batch."""
         if not rows:
             return
         connection = self._connection()
@@ -76,12 +77,12 @@ class SqliteSink:
         self._receipt += receipt
 
     def commit(self) -> LoadReceipt:
-        """Close the database and return the receipt; the batches are already visible."""
+        """Close the database and return the receipt. All batches are already visible."""
         self._close()
         return self._receipt
 
     def abort(self) -> None:
-        """Close the database. The batches that were already written remain."""
+        """Close the database. The batches that `load` has written remain in the table."""
         self._close()
 
     def _connection(self) -> sqlite3.Connection:
@@ -124,7 +125,7 @@ class SqliteSink:
         self._table.shape(connection, rows, unique=True)
         connection.execute(_CREATE_SEEN)
         first_seen: list[JsonObject] = []
-        seen_before: list[JsonObject] = []  # rows whose keys were counted in an earlier part
+        seen_before: list[JsonObject] = []  # rows whose keys the receipt already includes
         for text, row in last_rows.items():
             inserted = connection.execute(
                 "INSERT OR IGNORE INTO _loom_seen VALUES (?) RETURNING 1", (text,)
@@ -139,7 +140,7 @@ class SqliteSink:
 
 
 def by_fields(rows: Iterable[JsonObject]) -> dict[tuple[str, ...], list[JsonObject]]:
-    """Group the rows by their field names."""
+    """Group rows that have the same field names in the same order. The keys are these names."""
     groups: dict[tuple[str, ...], list[JsonObject]] = {}
     for row in rows:
         groups.setdefault(tuple(row), []).append(row)
@@ -147,7 +148,7 @@ def by_fields(rows: Iterable[JsonObject]) -> dict[tuple[str, ...], list[JsonObje
 
 
 def may_drop_rows(connection: sqlite3.Connection, table: str) -> bool:
-    """Whether a trigger or `ON CONFLICT` may make the table drop rows without an error."""
+    """Whether the table has a trigger or an `ON CONFLICT` clause, which may silently drop rows."""
     cursor = connection.execute(
         "SELECT 1 FROM sqlite_master WHERE tbl_name = ? COLLATE NOCASE "
         "AND (type = 'trigger' OR sql LIKE '%ON CONFLICT%') LIMIT 1",
@@ -157,7 +158,7 @@ def may_drop_rows(connection: sqlite3.Connection, table: str) -> bool:
 
 
 def count_rows(connection: sqlite3.Connection, table: str) -> int:
-    """Return the number of rows of a table."""
+    """Return the number of rows in the table."""
     (number,) = connection.execute(f"SELECT count(*) FROM {quote(table)}").fetchone()  # noqa: S608
     return int(number)
 
@@ -170,15 +171,15 @@ def insert(
     *,
     replacing: Sequence[str] = (),
 ) -> int:
-    """Insert the rows in order, and return the number of inserted rows.
+    """Insert the rows in order, and return the number of rows that SQLite has changed.
 
-    A missing field is null. A new row replaces an existing row that has the same values in the
-    columns `replacing`; the table must have a unique index on these columns. Raises UserError if a
-    column would change a value.
+    A column that is missing from a row gets its default value. If `replacing` is not empty, a new
+    row updates the existing row that has the same values in these columns. The table must then have
+    a unique index on these columns. Raises UserError if a column would change a value.
     """
     affinities = column_affinities(connection, table)
-    # The rowcount of the cursor is unreliable: before Python 3.13, sqlite3 does not recognize
-    # INSERT in a Turkish locale, in which the lower case of I is not i.
+    # `cursor.rowcount` is not used: before Python 3.13, sqlite3 does not recognize INSERT in a
+    # Turkish locale, where the lower case of I is not i, and the rowcount is then wrong.
     before = connection.total_changes
     for fields, group in groupby(rows, key=tuple):
         columns = [affinities.get(fold_case(name), "BLOB") for name in fields]
@@ -191,9 +192,9 @@ def insert(
 
 
 def _conflict_clause(fields: Sequence[str], replacing: Sequence[str]) -> str:
-    """Return the ON CONFLICT clause that replaces rows with the same key.
+    """Return the ON CONFLICT clause that updates the existing row with the same key.
 
-    The clause is empty if there is no key.
+    `replacing` are the key columns. The clause is empty if `replacing` is empty.
     """
     if not replacing:
         return ""
@@ -204,7 +205,7 @@ def _conflict_clause(fields: Sequence[str], replacing: Sequence[str]) -> str:
 
 
 def has_unique_key(connection: sqlite3.Connection, table: str, key: Sequence[str]) -> bool:
-    """Whether a primary key or a unique index of the table makes `key` unique."""
+    """Whether the table has a primary key or a unique index on exactly the columns `key`."""
     key_columns = {fold_case(name) for name in key}
     primary_key = {
         fold_case(str(row[1]))
@@ -243,8 +244,8 @@ def _upsert(
 ) -> LoadReceipt:
     """Upsert rows that have the same `fields` and different keys.
 
-    The rows are first inserted into a temporary table with the column types of the destination, so
-    that both operands of a comparison have the same conversions.
+    The rows are first inserted into a temporary table that has the column types of the destination.
+    Thus, SQLite converts new values to the column types before it compares them.
     """
     target, names = quote(table.name), [quote(name) for name in fields]
     columns = ", ".join(names)
@@ -268,8 +269,8 @@ def _upsert(
     may_drop, dropped = may_drop_rows(connection, table.name), 0
     if others and matched:
         changes = ", ".join(f"{name} = _loom_incoming.{name}" for name in others)
-        # SQLite compares with the collation of the left operand. The temporary column is on the
-        # left, because its collation is BINARY.
+        # SQLite compares text by the collation of the left operand. The temporary column is on the
+        # left, because its collation is BINARY: "a" and "A" must be different values.
         differs = " OR ".join(f"_loom_incoming.{name} IS NOT {target}.{name}" for name in others)
         if may_drop:
             (dropped,) = connection.execute(
@@ -298,11 +299,11 @@ def _upsert(
 
 
 def _drop_equal_keys(connection: sqlite3.Connection, table: DestinationTable) -> int:
-    """Delete all incoming rows with equal keys except the last; return the number of deleted rows.
+    """Keep only the last incoming row of each key. Return the number of deleted rows.
 
-    The table's column types define which keys are equal: "a" and "A" are equal in a column with
-    NOCASE, and "1" and "1.0" in an INTEGER column. A compound SELECT compares values according to
-    the columns of its first part. Here, these are the columns of the table.
+    The key columns of the destination table define which keys are equal: "a" and "A" are equal in a
+    NOCASE column, and "1" and "1.0" in an INTEGER column. The query uses UNION ALL, because SQLite
+    then compares by the columns of the first SELECT, which are the columns of the table.
     """
     keys = ", ".join(quote(name) for name in table.key)
     return connection.execute(

@@ -1,4 +1,4 @@
-"""SQLite sources: streams the rows of a table or a query."""
+"""SQLite sources: reads the rows of a table or of a query."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ _MAY_BE_REFUSED = (float, bytes)
 
 
 class SqliteSource:
-    """A table of a database, or a query over the database, which is opened read-only.
+    """A table of a SQLite database, or a query, as a source. The database is opened read-only.
 
-    A row with a blob is refused, because JSON has no bytes, and base64 text would cost many tokens
-    in a prompt. A row with text that is not UTF-8, or with an infinity, is refused too. NaN cannot
-    occur, because SQLite stores NaN as null.
+    A row becomes a RefusedRow if it contains a blob, an infinite number, or text that is not UTF-8.
+    JSON cannot represent bytes, and base64 text would cost many tokens in a prompt. NaN does not
+    occur, because SQLite stores NaN as null. `needed` are the required columns.
     """
 
     def __init__(
@@ -52,8 +52,7 @@ class SqliteSource:
     def check(self) -> None:
         """Raise UserError or WorldError if the source cannot be read.
 
-        This is the case if the file, the table or a required column is missing, or if the query is
-        invalid.
+        Examples are a missing file, table or required column, and an invalid query.
         """
         require_file(self._path, self._shown)
         with closing(self._connect()) as connection, translate_errors(self._shown, connection):
@@ -67,7 +66,7 @@ class SqliteSource:
             )
 
     def rows(self) -> Iterator[JsonObject | RefusedRow]:
-        """Stream the rows in the order in which SQLite returns them."""
+        """Yield the rows in the order in which SQLite returns them."""
         require_file(self._path, self._shown)
         with closing(self._connect()) as connection, translate_errors(self._shown, connection):
             connection.text_factory = _decode
@@ -105,7 +104,7 @@ class SqliteSource:
 
 
 def _decode(raw: bytes) -> str | bytes:
-    """Decode UTF-8 text. If the bytes are not UTF-8, return them, so that the row is refused."""
+    """Decode UTF-8 text. Return other bytes unchanged, so that the row is refused later."""
     try:
         return raw.decode()
     except UnicodeDecodeError:
@@ -113,7 +112,7 @@ def _decode(raw: bytes) -> str | bytes:
 
 
 def _reason_to_refuse(row: JsonObject) -> str:
-    """Return the reason why JSON cannot represent a value of the row; empty if it can."""
+    """Return the reason why JSON cannot represent the row; empty if it can."""
     for name, value in row.items():
         if isinstance(value, bytes):
             return (
@@ -126,10 +125,13 @@ def _reason_to_refuse(row: JsonObject) -> str:
 
 
 def unique_names(description: Sequence[Sequence[object]], shown: str) -> tuple[str, ...]:
-    """Return the column names of a result. Raises UserError if two names are equal."""
+    """Return the column names of a query result. Raises UserError if two names are equal.
+
+    `description` has one item per column, which starts with the name, as in `Cursor.description`.
+    """
     names = tuple(str(column[0]) for column in description)
     for index, name in enumerate(names):
-        # In the result of a subquery, SQLite renames the second column `a` to `a:1`.
+        # If a subquery returns two columns `a`, SQLite renames the second column to `a:1`.
         for duplicate in (name, _DUPLICATE_SUFFIX.sub("", name)):
             if duplicate in names[:index]:
                 raise UserError(

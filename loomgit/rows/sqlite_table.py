@@ -1,4 +1,4 @@
-"""SQLite tables as destinations: creates and checks tables, and refuses unsuitable rows."""
+"""SQLite tables as destinations: creates and checks tables, and finds rows that do not fit."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ if TYPE_CHECKING:
     from loomgit.domain.values import JsonMapping, JsonObject
     from loomgit.rows.sqlite_values import Affinity
 
-LOADED_PARTS_TABLE = "_loom_loads"  # the table in the user's database that records the loaded parts
+LOADED_PARTS_TABLE = "_loom_loads"  # the table in the user's database that lists the loaded batches
 
 
 class DestinationTable:
     """A table of a SQLite database as a destination.
 
-    The database stays closed until `check`, `refusal_at_rest` or `open` is called.
+    The object opens the database only in `check`, `refusal_at_rest` and `open`.
     """
 
     def __init__(
@@ -62,14 +62,14 @@ class DestinationTable:
         self._types = schema_types(schema)
         self._examples = examples
         self._was_created = False
-        self._affinities: dict[str, Affinity] | None = None  # None until the affinities are read
+        self._affinities: dict[str, Affinity] | None = None  # None until they are read
         self._strict = False
 
     def check(self, *, updates: bool) -> None:
         """Raise UserError or WorldError if a load into the table would fail.
 
-        This is the case if the table cannot be written, lacks a column of the rows, or would refuse
-        all examples. If `updates`, rows with existing keys are updated.
+        A load fails if the table cannot be written, lacks a column of the example rows, or refuses
+        all example rows. `updates` is true if the load updates existing rows with the same key.
         """
         require_place(self.path, self.shown)
         self._reject_reserved_name()
@@ -108,8 +108,8 @@ class DestinationTable:
     def refusal(self, connection: sqlite3.Connection | None, row: JsonObject) -> str:
         """Return the reason why the table cannot store the row exactly.
 
-        The reason is empty if the table can store the row, or does not exist yet. `connection` may
-        be None after the first call, which reads the columns.
+        The reason is empty if the table can store the row, or does not exist yet. The first call
+        reads the columns of the table. For later calls, `connection` may be None.
         """
         if self._affinities is None:
             assert connection is not None
@@ -130,9 +130,9 @@ class DestinationTable:
         return ""
 
     def refusal_at_rest(self, row: JsonObject) -> str:
-        """Return the same reason as `refusal`, without an open connection.
+        """Return the same reason as `refusal`. The caller needs no open connection.
 
-        The first call opens the database, reads the columns and closes the database.
+        To read the columns of the table, the first call opens and closes the database.
         """
         if self._affinities is None:
             if not self.path.exists():
@@ -142,7 +142,10 @@ class DestinationTable:
         return self.refusal(None, row)
 
     def open(self) -> sqlite3.Connection:
-        """Open the database for writing. A missing database and its folder are created."""
+        """Open the database for writing, and create the database and its folder if necessary.
+
+        Raises UserError if the table name is reserved or belongs to a view.
+        """
         self._reject_reserved_name()
         require_place(self.path, self.shown)
         make_folder(self.path.parent, self.shown)
@@ -158,11 +161,11 @@ class DestinationTable:
     def shape(
         self, connection: sqlite3.Connection, rows: Sequence[JsonObject], *, unique: bool
     ) -> None:
-        """Create the table with the columns of `rows`, or check that it has all of these columns.
+        """Create the table for `rows`, or ensure that the existing table has all their columns.
 
-        If `unique`, the key becomes the primary key. If this object created the table, later calls
-        add missing columns. A table that existed before is never altered; a missing column then
-        raises UserError.
+        If `unique`, the key becomes the primary key of a new table. If this object has created the
+        table, missing columns are added. Any other table is never altered: if it lacks a column,
+        UserError is raised.
         """
         names = dict.fromkeys(name for row in rows for name in row)
         exists = self._require_writable(connection)
@@ -170,7 +173,7 @@ class DestinationTable:
         if not missing:
             return
         kinds = {name: {value_type(row.get(name)) for row in rows} for name in missing}
-        self._affinities = None  # the columns will change
+        self._affinities = None  # read again, because the columns change now
         if not exists:
             self._create(connection, kinds, unique=unique)
             return
@@ -204,7 +207,7 @@ class DestinationTable:
         return f"ALTER TABLE {quote(self.name)} ADD COLUMN {self._column_definition(name, kinds)}"
 
     def _require_writable(self, connection: sqlite3.Connection) -> bool:
-        """Whether the table exists. Raises UserError if the name belongs to a view."""
+        """Return whether the table exists. Raises UserError if the name belongs to a view."""
         kind = object_kind(connection, self.name)
         if kind == "view":
             raise UserError(

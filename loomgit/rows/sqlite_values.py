@@ -1,6 +1,7 @@
-"""Values in SQLite: column types, the stored form of values, and conversions that lose data.
+"""Converts JSON values for SQLite, chooses column types, and detects conversions that lose data.
 
-The conversions follow the rules of column affinity (SQLite, "Datatypes In SQLite", section 3).
+The affinity of a column is the type to which SQLite converts its values. It follows from the
+declared type of the column (SQLite documentation, "Datatypes In SQLite", section 3).
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _OF_SCHEMA = {
     "object": "TEXT",
     "array": "TEXT",
 }
-# The order is that in which SQLite searches a declared type for these words.
+# SQLite searches a declared type for these words in this order. The first match decides.
 _AFFINITIES: tuple[tuple[tuple[str, ...], Affinity], ...] = (
     (("INT",), "INTEGER"),
     (("CHAR", "CLOB", "TEXT"), "TEXT"),
@@ -40,14 +41,15 @@ _AFFINITIES: tuple[tuple[tuple[str, ...], Affinity], ...] = (
 _NUMERIC: tuple[Affinity, ...] = ("INTEGER", "REAL", "NUMERIC")
 _NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*")
 _PLAIN_NUMBER = re.compile(r"(?!-0(\.0*)?$)-?(0|[1-9]\d*)(\.\d+)?")
-_LONGEST_SHOWN = 60  # maximum number of characters of a value in a message
-_LONGEST_INTEGER = 20  # maximum number of characters of a 64-bit integer
+_LONGEST_SHOWN = 60  # characters of a value in a message
+_LONGEST_INTEGER = 20  # characters of a 64-bit integer, with its sign
 
 
 def schema_types(schema: JsonMapping | None) -> dict[str, str]:
-    """Return the column type of each property.
+    """Return the SQLite column type for each property of a JSON Schema, by property name.
 
-    The type is empty if the schema does not define exactly one type for the property.
+    The type is empty text if the types that the schema allows, other than null, do not lead to
+    exactly one column type.
     """
     properties = (schema or {}).get("properties")
     if not isinstance(properties, dict):
@@ -63,9 +65,9 @@ def _schema_type(schema: Json) -> str:
 
 
 def value_type(value: Json) -> str:
-    """Return the storage class of a value; empty for null.
+    """Return the type in which SQLite stores the value: INTEGER, REAL, TEXT, or empty for null.
 
-    Integers beyond 64 bits are stored as text.
+    The type is TEXT for an integer that does not fit into 64 bits, and for lists and objects.
     """
     if value is None:
         return ""
@@ -75,17 +77,20 @@ def value_type(value: Json) -> str:
 
 
 def common_type(kinds: set[str]) -> str:
-    """Return the declared type for a column with values of all these kinds.
+    """Return the type to declare for a column, given the storage types of its values.
 
-    The type is TEXT if all values are text, and empty otherwise. A column without a type stores
-    every value unchanged, including the values of later rows. A numeric column would change some
-    values, such as `"1.50"`.
+    The type is TEXT if all values are stored as TEXT, and empty otherwise. A column that has no
+    declared type stores every value unchanged, including the values of later rows. A numeric column
+    would change some values, such as `"1.50"`.
     """
     return "TEXT" if kinds == {"TEXT"} else ""
 
 
 def affinity(declared: str) -> Affinity:
-    """Return the affinity of a column with this declared type."""
+    """Return the affinity of a column: the type to which SQLite converts its values.
+
+    `declared` is the type in the definition of the table, and may be empty.
+    """
     upper = declared.upper()
     for words, column_affinity in _AFFINITIES:
         if any(word in upper for word in words):
@@ -94,11 +99,12 @@ def affinity(declared: str) -> Affinity:
 
 
 def to_sqlite(value: Json, column: Affinity = "BLOB") -> Scalar:
-    """Convert the value to the form in which SQLite stores the value.
+    """Convert a JSON value to a parameter for a column with the affinity `column`.
 
-    Lists and objects become JSON text, and integers beyond 64 bits become text. In a TEXT column, a
-    float becomes its shortest exact text, because SQLite writes only 15 digits, and true becomes
-    `true`. In other columns, true becomes 1, because SQLite has no boolean type.
+    Lists and objects become JSON text. Integers that do not fit into 64 bits become decimal text.
+    For a TEXT column, booleans become `true` or `false`, and a float becomes its shortest exact
+    text, because SQLite itself would write only 15 digits. For other columns, Python's sqlite3
+    stores booleans as 1 and 0, because SQLite has no boolean type.
     """
     if isinstance(value, dict | list):
         return orjson.dumps(value).decode()
@@ -110,10 +116,10 @@ def to_sqlite(value: Json, column: Affinity = "BLOB") -> Scalar:
 
 
 def would_change(value: Json, column: Affinity) -> bool:
-    """Whether a column of this affinity would store a different number, or a code as a number.
+    """Whether a column with the affinity `column` would store a different value.
 
-    Equal numbers are not a change: 1, 1.0, "1" and "1.0". In a numeric column, codes such as the
-    texts "007" and "1e5" would change.
+    A different notation of the same number is not a change: 1, 1.0, "1" and "1.0" are equal. Text
+    such as "007" or "1e5" is treated as a code, which a numeric column would change to a number.
     """
     if column not in _NUMERIC or value is None or isinstance(value, bool):
         return False
@@ -122,7 +128,7 @@ def would_change(value: Json, column: Affinity) -> bool:
             return True
         return column == "REAL" and int(float(value)) != value
     if not isinstance(value, str) or not _NUMBER.fullmatch(value):
-        return False  # text that is not a number stays text
+        return False  # a numeric column stores text that is not a number unchanged
     if not _PLAIN_NUMBER.fullmatch(value):
         return True
     if column != "REAL" and "." not in value:
@@ -135,14 +141,14 @@ def _fits_64_bits(value: int) -> bool:
 
 
 def loss_reason(name: str, column: Affinity, value: Json) -> str:
-    """Return the reason for refusing a value that its column would change."""
+    """Return a message for a value that the column `name` cannot store unchanged."""
     shown = as_text(value)
     shown = shown if len(shown) <= _LONGEST_SHOWN else f"{shown[:_LONGEST_SHOWN]}…"
     return f"column '{name}' is {column} and cannot hold {shown} without a change"
 
 
 def column_affinities(connection: sqlite3.Connection, table: str) -> dict[str, Affinity]:
-    """Return the affinity of each column, by the column's name in lower case.
+    """Return the affinity of each column. The keys are the column names, folded by `fold_case`.
 
     The result is empty if the table does not exist.
     """
@@ -154,7 +160,7 @@ def column_affinities(connection: sqlite3.Connection, table: str) -> dict[str, A
 
 
 def is_strict(connection: sqlite3.Connection, table: str) -> bool:
-    """Whether the table is a STRICT table, which refuses values of other types."""
+    """Whether the table is a STRICT table, which refuses values that do not match a column type."""
     cursor = connection.execute(
         "SELECT 1 FROM pragma_table_list WHERE name = ? COLLATE NOCASE AND strict", (table,)
     )
@@ -162,7 +168,7 @@ def is_strict(connection: sqlite3.Connection, table: str) -> bool:
 
 
 def is_refused_by_strict(value: Json, column: Affinity) -> bool:
-    """Whether a STRICT table refuses the value in a column of this type."""
+    """Whether a STRICT table refuses the value in a column with the affinity `column`."""
     if column not in ("INTEGER", "REAL") or value is None:
         return False
     if isinstance(value, float):

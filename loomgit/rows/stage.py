@@ -1,6 +1,7 @@
-"""Stores the rows for destinations that are written at the end of a run.
+"""The stage: a temporary database that collects the rows of a run.
 
-Rows arrive in parts: a part is one numbered batch of rows.
+A destination that is written only at the end of a run needs a stage. The rows arrive in parts. A
+part is a numbered batch of rows.
 """
 
 from __future__ import annotations
@@ -43,14 +44,14 @@ _LAST_UNMATCHED = f"{_LAST} AND key NOT IN (SELECT key FROM matched)"  # noqa: S
 
 
 def destination_id(path: Path, table: str = "") -> str:
-    """Return a short name for a destination. The name is the same in every process."""
+    """Return a short id of a destination for file names. It is the same in every process."""
     return hashlib.sha256(f"{path}\n{table}".encode()).hexdigest()[:16]
 
 
 def key_text(row: JsonMapping, key: Sequence[str], shown: str) -> str:
-    """Return the values of the key as one text. 7, 7.0 and "7" have the same text.
+    """Return the values of the key fields as one text. 7, 7.0 and "7" give the same text.
 
-    Raises UserError if the row lacks a value.
+    Raises UserError if a key field is missing from the row or is null.
     """
     parts = [_value_text(row.get(name)) for name in key]
     for name, part in zip(key, parts, strict=True):
@@ -63,9 +64,9 @@ def key_text(row: JsonMapping, key: Sequence[str], shown: str) -> str:
 
 
 def find_key_text(row: JsonMapping, key: Sequence[str]) -> str | None:
-    """Return the same text as `key_text`, or None if the row lacks a value.
+    """Return the same text as `key_text`, or None if a key field is missing, null or empty text.
 
-    An empty CSV field counts as missing.
+    Empty text is treated like null, because a CSV file cannot distinguish them.
     """
     parts = [_value_text(row.get(name)) for name in key]
     return None if None in parts or "" in parts else orjson.dumps(parts).decode()
@@ -80,12 +81,13 @@ def _value_text(value: Json) -> str | None:
 
 
 class Stage:
-    """The rows that a sink has received but not published.
+    """The rows that a sink has received but not yet written to its destination, in a SQLite file.
 
-    A part that is already staged is ignored, and staged parts survive a crash, so that a resumed
-    run can continue. The rows are ordered by the number of their part and by their position in the
-    part, independent of the order of the calls. If several rows have the same key, the last row in
-    this order replaces the others. After `finish`, only the receipt remains.
+    A part is a numbered batch of rows. The rows are ordered by the number of their part and their
+    position in the part, not by the time of the calls. If several rows have the same key, only the
+    last row in this order is written. Staged parts survive a crash, so that a resumed run can
+    continue: a part that is already staged is not added again. `finish` replaces the rows with a
+    receipt: the numbers of written rows.
     """
 
     def __init__(self, folder: Path, name: str) -> None:
@@ -95,7 +97,10 @@ class Stage:
         self._connection: sqlite3.Connection | None = None
 
     def add(self, part: int, rows: Sequence[JsonObject], keys: Sequence[str | None]) -> None:
-        """Stage all rows of a part in one transaction."""
+        """Add all rows of a part in one transaction. If the part is already staged, do nothing.
+
+        `keys` has one item per row: the text of its key, or None.
+        """
         with self._transaction() as connection:
             if connection.execute("SELECT 1 FROM parts WHERE part = ?", (part,)).fetchone():
                 return
@@ -120,17 +125,17 @@ class Stage:
             )
 
     def rows(self) -> Iterator[JsonObject]:
-        """Stream the rows in order.
+        """Yield the rows in order.
 
-        A row is left out if a later row with the same key replaces it.
+        If several rows have the same key, yield only the last of them.
         """
         yield from self._select(_LAST)
 
     @contextmanager
     def matching(self) -> Iterator[None]:
-        """The context in which `find` and `unmatched` are called.
+        """Provide the context in which `find` and `unmatched` must be called.
 
-        At its end, the record of matched rows is discarded.
+        At the end of the block, the list of the keys that `find` has found is deleted.
         """
         with translate_errors(self._shown):
             connection = self._open()
@@ -141,7 +146,7 @@ class Stage:
                 connection.execute("ROLLBACK")
 
     def find(self, key: str) -> JsonObject | None:
-        """Return the last row with this key, or None. `unmatched` skips each returned row."""
+        """Return the last row with this key, or None. `unmatched` will skip the returned row."""
         connection = self._open()
         stored = connection.execute(
             "SELECT row FROM rows WHERE key = ? ORDER BY part DESC, at DESC LIMIT 1", (key,)
@@ -153,7 +158,7 @@ class Stage:
         return row
 
     def unmatched(self) -> Iterator[JsonObject]:
-        """Stream the rows that `find` has not returned, in the order of `rows`."""
+        """Yield the rows that `rows` yields, except those that `find` has returned."""
         yield from self._select(_LAST_UNMATCHED)
 
     def _select(self, condition: str) -> Iterator[JsonObject]:
@@ -164,7 +169,7 @@ class Stage:
                 yield orjson.loads(row)
 
     def duplicates(self) -> int:
-        """Return the number of rows that are replaced by a later row with the same key."""
+        """Return the number of rows that have the same key as a later row."""
         with self._reading() as connection:
             counted = connection.execute(
                 "SELECT count(key) - count(DISTINCT key) FROM rows WHERE key IS NOT NULL"
@@ -172,7 +177,10 @@ class Stage:
             return int(counted[0])
 
     def intend(self, sha256: str, receipt: LoadReceipt) -> None:
-        """Record the hash of the new content before the destination is replaced."""
+        """Store the hash and the receipt of the new file before it replaces the destination.
+
+        After a crash, the hash shows whether the destination was replaced.
+        """
         with self._transaction() as connection:
             connection.execute("DELETE FROM published")
             connection.execute(
@@ -180,16 +188,16 @@ class Stage:
             )
 
     def intended(self) -> tuple[str, LoadReceipt] | None:
-        """Return the hash and the receipt that `intend` recorded, or None.
+        """Return the hash and the receipt that `intend` stored, or None if it was not called.
 
-        A resumed run uses them after a crash between `intend` and `finish`.
+        A resumed run needs them if the earlier process crashed between `intend` and `finish`.
         """
         with self._reading() as connection:
             stored = connection.execute("SELECT sha256, receipt FROM published").fetchone()
             return None if stored is None else (stored[0], LoadReceipt(**orjson.loads(stored[1])))
 
     def finish(self, receipt: LoadReceipt) -> None:
-        """Store `receipt` for later calls of `finished`, and delete the rows."""
+        """Delete the staged rows, and store `receipt`, which `finished` returns from now on."""
         temporary = self._receipt_path.with_suffix(".part")
         make_folder(self._receipt_path.parent, self._shown)
         with translate_os_errors(self._shown):
@@ -198,20 +206,20 @@ class Stage:
         self._delete_rows()
 
     def finished(self) -> LoadReceipt | None:
-        """Return the receipt if the rows are already published, else None."""
+        """Return the receipt if the rows are already in the destination, else None."""
         with translate_os_errors(self._shown):
             if not self._receipt_path.exists():
                 return None
             return LoadReceipt(**orjson.loads(self._receipt_path.read_bytes()))
 
     def close(self) -> None:
-        """Close the files. The files remain on disk for a resumed run."""
+        """Close the database. Its file remains on disk for a resumed run."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
 
     def discard(self) -> None:
-        """Delete the rows and the receipt."""
+        """Delete the staged rows and the receipt from disk."""
         self._delete_rows()
         with translate_os_errors(self._shown):
             self._receipt_path.unlink(missing_ok=True)

@@ -1,7 +1,7 @@
-"""The source of this installation of Loom, as a requirement that pip can install again.
+"""Finds the source of this Loom installation, so that other machines can install the same Loom.
 
-pip, uv and pipx record the source of a direct installation in `direct_url.json` (PEP 610). They
-record nothing for a package that came from an index.
+If a package is installed from a URL or a path, pip, uv and pipx store this source in the file
+`direct_url.json` (PEP 610). If a package comes from an index such as PyPI, the file is missing.
 """
 
 from __future__ import annotations
@@ -22,9 +22,11 @@ URL_CHARACTERS = "/:@%+~._-=&?!,;"  # other characters are percent-encoded, so a
 
 
 class InstallSource(Struct, frozen=True):
-    """A requirement for pip: a repository and commit, an archive, an index and version, or a path.
+    """The source of an installation of Loom.
 
-    `is_local` means that only this machine has the source, such as a local path.
+    `requirement` is the text for `pip install`: a version (`name==1.0`), the URL of a repository
+    with a commit, the URL of an archive, or a path. `is_local` is true if other machines cannot
+    install the requirement, for example because it is a path.
     """
 
     requirement: str
@@ -32,14 +34,14 @@ class InstallSource(Struct, frozen=True):
 
     @property
     def command(self) -> str:
-        """The shell command that installs Loom again."""
+        """The shell command that installs Loom from this source."""
         return f"python -m pip install {shlex.quote(self.requirement)}"
 
 
 def find_install_source() -> InstallSource:
-    """Return the source of the running installation.
+    """Return the source of the running installation of Loom.
 
-    A source tree without package metadata counts as a local folder.
+    If Loom runs from a folder and is not installed as a package, the source is this folder.
     """
     try:
         installed = distribution(DISTRIBUTION)
@@ -49,11 +51,12 @@ def find_install_source() -> InstallSource:
 
 
 def parse_install_source(direct_url: str | None, version: str = __version__) -> InstallSource:
-    """Return the source that is recorded in the text of a `direct_url.json`; None means an index.
+    """Return the source that `direct_url`, the text of a `direct_url.json` file, describes.
 
-    The credentials and the query of a URL are left out, because a query may contain a secret too.
-    The user name of an SSH URL is kept. Damaged text counts as a local installation, because its
-    source is unknown.
+    If the text is None, `version` was installed from a package index. The password, the user name
+    and the query are removed from a URL, because they may contain a secret; an SSH URL without a
+    password keeps its user name. If the text is damaged, the source is unknown, and the result is
+    the local folder of the code.
     """
     if direct_url is None:
         return InstallSource(f"{DISTRIBUTION}=={version}")
@@ -77,7 +80,10 @@ def parse_install_source(direct_url: str | None, version: str = __version__) -> 
 
 
 def _public(address: str) -> str:
-    """Return the URL without its credentials, query and fragment."""
+    """Return the URL with its user name, password, query and fragment removed.
+
+    An SSH URL that has no password keeps its user name.
+    """
     url = urlsplit(address)
     userinfo, separator, host = url.netloc.rpartition("@")
     if separator and "ssh" in url.scheme and ":" not in userinfo:

@@ -1,5 +1,5 @@
-"""The files of a new project: an example pipeline that runs without changes, the configuration,
-and the files that GitHub and the pre-commit framework need to check the project."""
+"""The files of a new project: the configuration, a complete example pipeline, and the files with
+which GitHub and the pre-commit framework check the project."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from loomgit.scaffold.install_source import InstallSource
 
 EXAMPLE = "reviews"  # the name of the example pipeline
-# The pipeline file is written last. `loom init` adds no example to a project that has a pipeline.
-# Because of this order, `loom init` can complete an example after an interruption.
+# The keys are paths in the project, the values are names of templates. `loom init` adds the example
+# only to a project that has no pipeline. Therefore, the pipeline file must be the last item: if
+# `loom init` is interrupted, the next call can add the missing files.
 EXAMPLE_FILES = {
     "prompts/classify_review.txt": "prompt.txt",
     "context/sentiment.md": "context.md",
@@ -41,9 +42,9 @@ FRAMEWORK_FILES = {".pre-commit-config.yaml": "pre-commit.yaml"}
 
 
 class NewFile(Struct, frozen=True):
-    """A file to write: its path and content.
+    """A file to create: its path and its text.
 
-    The path is relative to the top folder of the repository if `top` is true, else to the project.
+    The path is relative to the project folder, or to the top folder of the repository if `top`.
     """
 
     path: str
@@ -52,9 +53,9 @@ class NewFile(Struct, frozen=True):
 
 
 def project_files(*, example: bool) -> Iterator[NewFile]:
-    """Yield the configuration and the schemas of a project.
+    """Yield the configuration file and the JSON Schema files of a project.
 
-    If `example` is true, also yield the files of the example pipeline.
+    If `example` is true, first yield the files of the example pipeline.
     """
     for path, name in ((EXAMPLE_FILES if example else {}) | CONFIG_FILES).items():
         yield NewFile(path, _template(name))
@@ -64,10 +65,10 @@ def project_files(*, example: bool) -> Iterator[NewFile]:
 
 
 def github_files(project: str, source: InstallSource) -> Iterator[NewFile]:
-    """Yield the GitHub workflows; `project` is the path of the project folder in its repository.
+    """Yield the GitHub workflow files, which install Loom from `source`.
 
-    The workflows install Loom from `source`. If only this machine has the source, the workflows
-    contain a line that the user must complete.
+    `project` is the path of the project folder in its repository. If other machines cannot install
+    from `source`, the workflows contain a line that the user must complete.
     """
     package = FILL_IN if source.is_local else json.dumps(source.requirement)
     folder = "" if project == "." else f"{project}/"
@@ -80,10 +81,11 @@ def github_files(project: str, source: InstallSource) -> Iterator[NewFile]:
 
 
 def framework_files(project: str, source: InstallSource) -> Iterator[NewFile]:
-    """Yield the configuration of the pre-commit framework.
+    """Yield the configuration file of the pre-commit framework, which runs Loom before a push.
 
-    The framework installs Loom from `source`. If only this machine has the source, the framework's
-    hook runs the `loom` command on the PATH.
+    `project` is the path of the project folder in its repository. The framework installs Loom from
+    `source`. If other machines cannot install from `source`, the framework runs the `loom` command
+    that it finds on the PATH.
     """
     language = "        language: system # the installed `loom`\n"
     if not source.is_local:
@@ -97,9 +99,9 @@ def framework_files(project: str, source: InstallSource) -> Iterator[NewFile]:
 
 
 def write_if_absent(file: Path, text: str) -> bool:
-    """Write a new file and return True, or return False if the file exists.
+    """Create the file and return True. If the file exists, leave it unchanged and return False.
 
-    An existing file does not change. Raises WorldError if the file cannot be written.
+    Raises WorldError if the file cannot be created.
     """
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
