@@ -75,7 +75,7 @@ def local_files(source: str) -> tuple[str, ...]:
     """Return the relative paths at which the file of a source may be.
 
     The result is empty for an absolute path or an unknown scheme. For `sqlite://a/b/c`, it contains
-    the parents `a/b` and `a`, because the URL does not show where the path of the database ends.
+    `a/b/c`, `a/b` and `a`, because the URL does not show where the path of the database ends.
     """
     matched = _SCHEME.fullmatch(source)
     scheme, location = (
@@ -85,7 +85,8 @@ def local_files(source: str) -> tuple[str, ...]:
         return ()
     if scheme == "file":
         return (location,)
-    return tuple(str(path) for path in PurePosixPath(location).parents if path.name)
+    path = PurePosixPath(location)
+    return tuple(str(each) for each in (path, *path.parents) if each.name)
 
 
 def parse_address(text: str, connections: Callable[[str], str | None] = no_connections) -> Address:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,10 @@ def show_row(row: Mapping[str, object]) -> str:
     Bytes are shown as their length, such as `<3 bytes>`. Values of other types that are not JSON
     are shown as text.
     """
-    return orjson.dumps(row, default=_description, option=orjson.OPT_NON_STR_KEYS).decode()
+    try:
+        return orjson.dumps(row, default=_description, option=orjson.OPT_NON_STR_KEYS).decode()
+    except TypeError:  # orjson refuses integers of more than 64 bits and unpaired surrogates
+        return json.dumps(row, default=_description)
 
 
 def _description(value: object) -> str:

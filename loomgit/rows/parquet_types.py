@@ -31,7 +31,7 @@ _PLAIN_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _MOMENT = re.compile(
     r"(?P<date>\d{4}-\d\d-\d\d)?(?P<gap>[ T])?"
-    r"(?P<time>\d\d:\d\d(:\d\d)?)?(\.(?P<fraction>\d+))?(?P<zone>Z|[+-]\d\d(:?\d\d)?)?"
+    r"(?P<time>\d\d:\d\d(:\d\d)?)?(\.(?P<fraction>\d+))?(?P<zone>Z|[+-]\d\d(:?[0-5]\d)?)?"
 )
 _INFINITE = ("infinity", "-infinity")
 _DIGITS = {"_S": 0, "_MS": 3, "_NS": 9}  # digits of a fraction of a second; other types have 6
@@ -170,9 +170,12 @@ def _is_exact_text(value: str, column_type: str) -> bool:
         and not (parts["time"] and kind == "DATE")
         and (parts["gap"] is not None) == bool(parts["date"] and parts["time"])
         and (parts["zone"] is None or "WITH TIME ZONE" in column_type)
+        and (parts["fraction"] is None or parts["time"] is not None)
         and len((parts["fraction"] or "").rstrip("0")) <= digits
     )
-    return exact and _is_valid(parts["date"], parts["time"])
+    if not exact or not _is_valid(parts["date"], parts["time"]):
+        return False
+    return parts["zone"] is None or bool(normalize_moment(value, column_type))
 
 
 def _is_valid(day: str | None, clock: str | None) -> bool:
@@ -190,7 +193,8 @@ def normalize_moment(text: str, kind: str) -> str:
     """Return the text of a date or time in a standard notation, for comparisons.
 
     Two texts that mean the same time in a column of the type `kind` have the same result. The
-    result is empty if `text` is not a date or time, or if `kind` is not a date or time type.
+    result is empty if `text` is not a date or time, if its UTC offset is invalid, if it is outside
+    the years 1 to 9999 in UTC, or if `kind` is not a date or time type.
     """
     if not kind.startswith(("DATE", "TIME")):
         return ""
@@ -203,6 +207,9 @@ def normalize_moment(text: str, kind: str) -> str:
     if "WITH TIME ZONE" in kind and day is not None:
         zone = (parts["zone"] or "+00").replace("Z", "+00")
         zone = f"{zone[:3]}:{zone[3:].lstrip(':') or '00'}"
-        utc = datetime.fromisoformat(f"{day} {clock}{zone}").astimezone(UTC)
+        try:
+            utc = datetime.fromisoformat(f"{day} {clock}{zone}").astimezone(UTC)
+        except (ValueError, OverflowError):
+            return ""
         return f"{utc:%Y-%m-%d %H:%M:%S}.{fraction}"
     return f"{day} {clock}.{fraction}"

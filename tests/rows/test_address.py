@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loomgit.errors import UserError
-from loomgit.rows.address import FileAddress, SqliteAddress, parse_address
+from loomgit.rows.address import FileAddress, SqliteAddress, local_files, parse_address
 
 
 @pytest.mark.parametrize(
@@ -32,6 +32,23 @@ from loomgit.rows.address import FileAddress, SqliteAddress, parse_address
 )
 def test_a_source_is_read_as_its_address(text, address):
     assert parse_address(text) == address
+
+
+@pytest.mark.parametrize(
+    ("source", "paths"),
+    [
+        ("data/a.csv", ("data/a.csv",)),
+        ("file://data/a%20b.csv", ("data/a b.csv",)),
+        ("sqlite://data/app.db/scores", ("data/app.db/scores", "data/app.db", "data")),
+        ("sqlite://data/app.db", ("data/app.db", "data")),
+        ("sqlite://app.db", ("app.db",)),
+        ("sqlite:///srv/app.db/scores", ()),
+        ("/srv/a.csv", ()),
+        ("postgres://server/table", ()),
+    ],
+)
+def test_the_files_of_a_source_include_a_database_without_a_table(source, paths):
+    assert local_files(source) == paths
 
 
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "s3", "http", "https", "pipeline"])

@@ -7,6 +7,7 @@ import duckdb
 import orjson
 import pytest
 
+from loomgit.domain.records import RefusedRow
 from loomgit.errors import UserError
 from loomgit.rows.duck import to_json
 
@@ -116,6 +117,15 @@ def test_what_is_no_table_is_an_error_under_a_query_too(source, tmp_path, text, 
     with pytest.raises(UserError) as caught:
         list(source("a.csv", "SELECT * FROM data").rows())
     assert caught.value.message == message
+
+
+def test_a_row_that_is_refused_may_have_large_integers(source, reviews):
+    for column in ("'nan'::DOUBLE AS a", "'ab'::BLOB AS a"):
+        query = f"SELECT {column}, 170141183460469231731687303715884105727::HUGEINT AS b FROM data"
+        rows = list(source(reviews, query).rows())
+        assert rows
+        assert all(isinstance(row, RefusedRow) for row in rows)
+        assert all("170141183460469231731687303715884105727" in row.text for row in rows)
 
 
 def test_a_json_column_has_the_type_of_all_its_values(source, tmp_path):

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loomgit.errors import UserError
-from loomgit.rows.parquet_types import common_type, kind_of
+from loomgit.rows.parquet_types import common_type, holds_exactly, kind_of
 
 
 def types(path):
@@ -218,6 +218,22 @@ def test_a_file_in_a_folder_with_a_name_and_a_value(tmp_path, put, source):
     assert put("id=7/o.parquet", rows) == (2, 0, 0, 0)
     assert put("id=7/o.parquet", rows) == (0, 0, 2, 0)
     assert list(source("id=7/o.parquet").rows()) == rows
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("TIMESTAMP WITH TIME ZONE", "2026-03-04 05:06:07+25"),
+        ("TIMESTAMP WITH TIME ZONE", "2026-03-04 05:06:07+02:75"),
+        ("TIMESTAMP WITH TIME ZONE", "0001-01-01 00:00:00+05"),
+        ("TIMESTAMP WITH TIME ZONE", "9999-12-31 23:00:00-05"),
+        ("DATE", "2020-01-01.5"),
+        ("TIMESTAMP", "2020-01-01.5"),
+    ],
+)
+def test_a_text_that_is_no_moment_is_refused(kind, text):
+    assert not holds_exactly(text, kind)
+    assert holds_exactly("2020-01-01", kind)
 
 
 SPELLINGS = {
