@@ -320,12 +320,12 @@ def _comment(console: Console, workflow: Workflow, text: str, project: str) -> s
     If this fails, only a warning is printed, because the verdict is still valid.
     """
     if not workflow.token:
-        console.warn("no comment: GITHUB_TOKEN is not set")
+        console.warn("the comment was not written: GITHUB_TOKEN is not set")
         return ""
     try:
         return asyncio.run(Comments(workflow, project).publish(text))
     except WorldError as error:
-        console.warn(f"no comment: {error.message}")
+        console.warn(f"the comment was not written: {error.message}")
         return ""
 
 

@@ -201,10 +201,10 @@ def _continuation_length(source: str, index: int) -> int:
 
 
 def _source_length(source: str, index: int, character: str, quote: str) -> int:
-    """Return the number of characters in the file that encode `character`, from `index`.
+    """Return how many characters of the YAML text, from `index` on, represent `character`.
 
-    For example, an escape has two or more characters. Returns 0 if the file has a different
-    character at `index`.
+    `character` is a character of the parsed scalar. The result is 1 for a plain character, and 2 or
+    more for an escape or a continued line. It is 0 if the text has another character at `index`.
     """
     skipped = _continuation_length(source, index) if quote == '"' else 0
     index += skipped

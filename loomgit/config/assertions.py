@@ -278,7 +278,7 @@ class _Parser:
                 raise AssertionSyntaxError(
                     self._next.offset,
                     f"{word.text}() takes a number, not a condition",
-                    "write rate(...) for the share that meets it",
+                    "write rate(CONDITION) for the share of replies that meet the condition",
                 )
         self._expect(")")
         self._depth -= 1

@@ -42,15 +42,16 @@ class TagScopes:
                 self._scoped.setdefault(stem, []).append(ScopedTag(version, tag))
 
     def of(self, stems: Sequence[str]) -> list[ScopedTag]:
-        """Return the tags of the file with these stems, `stem@version` before `stem/version`.
+        """Return the tags of one file. Tags `stem@version` come before tags `stem/version`.
 
-        A stem is the file's path without its suffix.
+        `stems` are the path of the file without its suffix: in the repository and, if the project
+        is a subfolder, also in the project.
         """
         tags = [scoped for stem in stems for scoped in self._scoped.get(stem, ())]
         return sorted(tags, key=lambda scoped: not scoped.tag.name.endswith(f"@{scoped.version}"))
 
     def others(self, stems: Sequence[str]) -> dict[str, list[ScopedTag]]:
-        """Return the tags of all files except the file with these stems, by stem."""
+        """Return the tags of all other files by stem. `stems` are those of the excluded file."""
         return {stem: tags for stem, tags in self._scoped.items() if stem not in stems}
 
 

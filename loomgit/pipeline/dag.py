@@ -173,7 +173,10 @@ def _select_term(dag: Dag, term: Term, facts: SelectionFacts) -> dict[str, list[
 
 
 def _roots(dag: Dag, term: Term, facts: SelectionFacts) -> dict[str, str]:
-    """Return the pipelines that match a term if its `+` signs are ignored, each with the reason."""
+    """Return the pipelines that match the term itself, without the pipelines that its `+` adds.
+
+    The values say why a pipeline matches, such as `tag daily`.
+    """
     if term.method == "state":
         return {name: f"modified: {', '.join(diffs)}" for name, diffs in facts.modified.items()}
     if term.method == "tag":

@@ -302,8 +302,10 @@ def _drop_equal_keys(connection: sqlite3.Connection, table: DestinationTable) ->
     """Keep only the last incoming row of each key. Return the number of deleted rows.
 
     The key columns of the destination table define which keys are equal: "a" and "A" are equal in a
-    NOCASE column, and "1" and "1.0" in an INTEGER column. The query uses UNION ALL, because SQLite
-    then compares by the columns of the first SELECT, which are the columns of the table.
+    NOCASE column, and "1" and "1.0" in an INTEGER column. The temporary table has the types of the
+    destination table, but not its collations. Therefore, the query begins with a SELECT from the
+    destination table that returns no rows: SQLite groups a UNION ALL by the collations of its first
+    SELECT.
     """
     keys = ", ".join(quote(name) for name in table.key)
     return connection.execute(

@@ -207,7 +207,8 @@ def _lines(path: Path) -> Iterator[JsonObject]:
 def _reply(line: Mapping[str, object], number: object) -> tuple[int, float, Reply]:
     """Convert a line of a records file to (sample index, mean score, reply).
 
-    The line is a sample of a test run or a record of a pipeline run. `number` is the sample index.
+    The line is a sample of a test run or a record of a pipeline run. `number` becomes the sample
+    index, because a record has none.
     """
     reasons = tuple(_reasons(line))
     values = [reason.value for reason in reasons if reason.value is not None]

@@ -454,7 +454,7 @@ def test_a_comment_that_cannot_be_written_is_said_and_the_gate_still_answers(for
     forge.server.fail["POST"] = [status] * 9
     done = forge.ci(forge.checkout())
     assert done.returncode == 1
-    assert f"warning: no comment: GitHub responded with {status}" in done.stderr
+    assert f"warning: the comment was not written: GitHub responded with {status}" in done.stderr
     assert "❌ Loom: Degraded: demo" in forge.summary_text
 
 
@@ -462,7 +462,7 @@ def test_without_a_token_there_is_no_comment(forge):
     forge.propose(NEUTRAL)
     done = forge.ci(forge.checkout(), GITHUB_TOKEN="")
     assert done.returncode == 0
-    assert "no comment: GITHUB_TOKEN is not set" in done.stderr
+    assert "the comment was not written: GITHUB_TOKEN is not set" in done.stderr
 
 
 # -- anywhere

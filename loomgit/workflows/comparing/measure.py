@@ -42,14 +42,15 @@ if TYPE_CHECKING:
 class MeasurementPlan(Struct, frozen=True):
     """The plan to measure one pipeline version.
 
-    The tree of `today`, the newer version, defines the judge. For each case, samples from index
-    `first` on are drawn. If `second` is true, the indices start after those of a first measurement
-    with the same number of samples.
+    `today` is the head's version of the pipeline; the tree that contains it configures the judge.
 
-    If `commit` is given, the results are stored as a run at that commit. They are not stored again
-    if `stored` is true (a complete run is in the store) and no sample had to be drawn. `removed`
-    are cases that the head removed from the tests. They are stored without samples. `question_from`
-    is the commit of the cases and evaluation settings, if it is not `commit`.
+    The samples of a case have consecutive indices, starting at `first`. If `second` is true, the
+    plan repeats a measurement: its indices start after those of the first measurement.
+
+    If `commit` is given, the results are stored as a run at that commit. If `stored` is true, the
+    store already has a complete run, and the results are stored only if a new sample was drawn.
+    `removed` are the cases that the head removed from the tests; they are stored without samples.
+    `question_from` is the commit of the cases and evaluation settings, if it is not `commit`.
     """
 
     version: PipelineVersion
