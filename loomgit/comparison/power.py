@@ -27,11 +27,10 @@ def plan_metrics(
     samples: Sequence[int] = DEFAULT_SAMPLES,
     failures: Failures = "scattered",
 ) -> list[MetricPower]:
-    """Return the required cases and samples for each evaluator that has at least two scores.
+    """Return the required number of cases, for each evaluator that has at least two scores.
 
     `drop` is the drop to detect, and `max_drop` is the accepted drop, both in points of score in
-    [0, 1]. `samples` are the numbers of samples per case for which the required cases are
-    calculated.
+    [0, 1]. The number of cases is calculated for each number of samples per case in `samples`.
     """
     names = dict.fromkeys(name for case in cases.values() for name in case.scores)
     price = _mean_cost(cases.values())

@@ -137,7 +137,7 @@ class Sync:
         try:
             schema.from_json(content)
         except schema.NewerRun:
-            return True  # a newer version of Loom can read it
+            return True  # the format of a newer Loom, which can read the file
         except schema.DamagedRun as error:
             self._warn(f"{name} is damaged and was skipped: {error}")
             return False

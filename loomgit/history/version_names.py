@@ -111,7 +111,7 @@ class VersionNames:
     def _load(
         self, contents: Sequence[FileContent], paths: Iterable[str]
     ) -> tuple[dict[FileContent, _RevisionState], dict[str, TaggedContents]]:
-        """Return the revision state of each content, and the tagged contents of each path.
+        """Return the state of the revision of each file content, and the tagged contents by path.
 
         Runs one or two Git processes.
         """

@@ -56,8 +56,9 @@ class Versions:
     def read_all(self, items: Sequence[tuple[str, str | None]]) -> list[FileVersion | UserError]:
         """Return the file, or the error that `read` would raise, for each (path, version).
 
-        The order is that of `items`. One Git process reads all files that have a version. If a file
-        has no version, or if its version is not a tag, the processes of `names` also run.
+        `items` are pairs of a path and a version, and the results have their order. One Git process
+        reads all files with an explicit version. If an item has no version, or if its version is
+        not a tag, the Git processes of the method `names` run too.
         """
         current = [path for path, version in items if version is None]
         pinned = [(path, version) for path, version in items if version is not None]

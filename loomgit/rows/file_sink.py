@@ -96,7 +96,8 @@ class FileSink:
         return self._layout.refusal(row, fresh=self._mode == "replace" or not self._has_content())
 
     def load(self, part: int, rows: Sequence[JsonObject]) -> None:
-        """Store one batch of rows until `commit`. A stored batch with the same `part` is kept."""
+        """Store one batch of rows until `commit`. A batch whose `part` is already stored is
+        ignored."""
         if self._stage.finished() is not None:
             return
         keys: list[str | None] = [None] * len(rows)

@@ -177,11 +177,11 @@ class ProjectRevision:
         return [suite for suite in suites if suite.pipeline == pipeline]
 
     def records(self, pipeline: Pipeline, dataset: str | None, limit: int | None) -> list[Record]:
-        """Return the records of a data set, shuffled. If `limit` is a number, return the first
-        `limit` records in their original order.
+        """Return the records of a data set.
 
-        If `dataset` is None, the records come from the pipeline's `extract`. Raises UserError or
-        WorldError.
+        If `limit` is a number, these are the first `limit` records in the order of the data set.
+        Otherwise, these are all records in the order of `shuffled`. If `dataset` is None, the
+        records come from the pipeline's `extract`. Raises UserError or WorldError.
         """
         if dataset is not None:
             extract = replace(pipeline.extract, source=dataset, query=None, limit=None)

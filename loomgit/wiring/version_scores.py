@@ -88,7 +88,7 @@ class VersionScores:
         return replace(log, entries=tuple(entries))
 
     def fill_changes(self, log: ChangeLog) -> ChangeLog:
-        """Return the changes with the results of each version."""
+        """Return all changes, and add the results of the version to each change."""
         self._prefetch((c.path, c.blob, c.commit) for c in log.changes if c.blob)
         changes = tuple(
             replace(change, measured=self.measured(change.path, change.blob, change.commit))

@@ -153,7 +153,7 @@ DISTRIBUTIONAL_FAULTS = [
     ("average(cost) > 0.5", 0, "unknown function 'average'", "write mean"),
     ("men(cost) > 0.5", 0, "unknown function 'men'", "did you mean 'mean'?"),
     ("mean() > 0.5", 4, "mean() has no argument", "write mean(evaluation_scores)"),
-    ("mean(cost < 1) > 0.5", 10, "mean() takes a number, not a condition", "write rate(...)"),
+    ("mean(cost < 1) > 0.5", 10, "mean() takes a number, not a condition", "write rate(CONDITION)"),
     ("mean(mean(cost)) > 1", 5, "expected a name in mean()", "write mean"),
     ("rate(mean(cost) > 1) > 1", 5, "mean() cannot be used inside rate()", None),
     ("mean(passed) > 0.5", 5, "passed is not a number", "write rate(passed)"),

@@ -124,11 +124,12 @@ class MissingResults:
         return base_side, head_side
 
     def _question_from(self, pair: PipelinePair, version: PipelineVersion) -> str:
-        """Return the head's commit if its cases or evaluation settings differ from the baseline's.
+        """Return the commit of the head if the baseline is measured with settings of the head.
 
-        Otherwise, return "". The commit has the form of `commit_folder`: the id, with `-dirty` if
-        there are uncommitted changes. `version` is the baseline's version with the head's
-        evaluation settings.
+        This is the case if the cases or the evaluation settings of the head differ from those of
+        the baseline; otherwise, the result is "". `version` is the version to measure: the prompt
+        of the baseline with the evaluation settings of the head. The commit has the form of
+        `commit_folder`: the id, with `-dirty` if there are uncommitted changes.
         """
         base = pair.base
         assert base is not None
