@@ -22,8 +22,9 @@ from loomgit.history.baselines import Baselines, read_event
 from loomgit.report.bill import bill_document, bill_line
 from loomgit.report.comparison import document, escape_control_characters, metric_cells, table
 from loomgit.report.pull_request import PullRequestFindings, report
+from loomgit.wiring.changed_inputs import changed_paths
 from loomgit.workflows.guard.guard import Guard, GuardedChange
-from loomgit.workflows.guard.patches import changed_paths, first_changed_line, prompt_patch
+from loomgit.workflows.guard.patches import first_changed_line, prompt_patch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from loomgit.comparison.differences import differences
 from loomgit.wiring.revision import try_load
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from loomgit.wiring.revision import PipelineVersion, ProjectRevision
+
+# A line of `changed_inputs` about a file. A line about a setting has other values, such as
+# `models.openai/gpt-4o.timeout: 30 -> 60`.
+_CHANGED_FILE = re.compile(
+    r"(.+): (?:added|removed|mode \d{6} -> \d{6}|[0-9a-f]{8} -> [0-9a-f]{8})"
+)
 
 
 def modified(bases: ProjectRevision, head: PipelineVersion) -> tuple[str, ...]:
@@ -41,6 +50,12 @@ def changed_inputs(base: PipelineVersion, head: PipelineVersion) -> tuple[str, .
             changes.append(f"{path}: {old[1][:8]} -> {new[1][:8]}")
     settings = differences(_configured(base), _configured(head))
     return (*changes, *(str(difference) for difference in settings))
+
+
+def changed_paths(lines: Iterable[str]) -> list[str]:
+    """Return the paths of the files in lines of `changed_inputs`, prompts first."""
+    matches = [match for line in lines if (match := _CHANGED_FILE.fullmatch(line))]
+    return sorted((match[1] for match in matches), key=lambda path: not path.startswith("prompts/"))
 
 
 def _configured(version: PipelineVersion) -> dict[str, object]:

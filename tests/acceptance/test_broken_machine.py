@@ -137,13 +137,13 @@ NUMBERS = {
     "a limit of twenty digits": (["run", "demo", "--limit", "9" * 20], "not in the range"),
     "a negative limit": (["run", "demo", "--limit", "-1"], "not in the range"),
     "no number": (["run", "demo", "--limit", "1e3"], "not a valid integer"),
-    "a drop that is none": (["power", "--drop", "nan"], "not a share"),
-    "an endless drop": (["power", "--drop", "inf"], "not a share"),
-    "a budget that is none": (["run", "demo", "--budget", "nan"], "not a number"),
-    "an endless budget": (["compare", "--run-missing", "--budget", "inf"], "not a number"),
+    "a drop that is not a number": (["power", "--drop", "nan"], "not a share"),
+    "an infinite drop": (["power", "--drop", "inf"], "not a share"),
+    "a budget that is not a number": (["run", "demo", "--budget", "nan"], "not a number"),
+    "an infinite budget": (["compare", "--run-missing", "--budget", "inf"], "not a number"),
     "a budget of ci": (["ci", "--budget", "nan"], "not a number"),
-    "calls without end": (["test", "--concurrency", "1000000"], "not in the range"),
-    "samples without end": (["test", "--samples", "9" * 30], "not in the range"),
+    "too many concurrent calls": (["test", "--concurrency", "1000000"], "not in the range"),
+    "too many samples": (["test", "--samples", "9" * 30], "not in the range"),
 }
 
 

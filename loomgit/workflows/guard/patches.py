@@ -9,11 +9,6 @@ if TYPE_CHECKING:
     from loomgit.wiring.project import Wiring
     from loomgit.workflows.guard.guard import GuardedChange
 
-# A line of `PipelinePair.inputs` about a file. Lines about settings have the same form, but other
-# values: `models.openai/gpt-4o.timeout: 30 -> 60`.
-_CHANGED_FILE = re.compile(
-    r"(.+): (?:added|removed|mode \d{6} -> \d{6}|[0-9a-f]{8} -> [0-9a-f]{8})"
-)
 _HUNK = re.compile(r"^@@ -\S+ \+(\d+)", re.MULTILINE)
 
 
@@ -46,9 +41,3 @@ def first_changed_line(wiring: Wiring, change: GuardedChange, path: str) -> int:
 def _patch(wiring: Wiring, *arguments: str) -> str:
     plain = ("--no-color", "--no-ext-diff", "--no-textconv")
     return wiring.repository.plumbing("diff", *plain, *arguments).decode("utf-8", "replace")
-
-
-def changed_paths(inputs: tuple[str, ...]) -> list[str]:
-    """Return the file paths in the lines of `PipelinePair.inputs`, prompts first."""
-    matches = [match for line in inputs if (match := _CHANGED_FILE.fullmatch(line))]
-    return sorted((match[1] for match in matches), key=lambda path: not path.startswith("prompts/"))

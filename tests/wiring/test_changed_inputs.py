@@ -1,6 +1,6 @@
 """The changed files among the inputs of a comparison."""
 
-from loomgit.workflows.guard.patches import changed_paths
+from loomgit.wiring.changed_inputs import changed_paths
 
 
 def test_files_are_listed_prompts_first_and_settings_are_not():
