@@ -189,8 +189,9 @@ def _parser_state() -> str:
     for package in ("config", "domain"):
         with os.scandir(PACKAGE / package) as files:
             for file in files:
-                status = file.stat()
-                lines.append(f"{package}/{file.name} {status.st_mtime_ns} {status.st_size}")
+                if file.name.endswith(".py"):  # __pycache__ changes when a module is compiled
+                    status = file.stat()
+                    lines.append(f"{package}/{file.name} {status.st_mtime_ns} {status.st_size}")
     return "\n".join(sorted(lines))
 
 

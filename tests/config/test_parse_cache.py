@@ -157,3 +157,15 @@ def test_where_nothing_can_be_kept_everything_is_parsed(tmp_path):
 def test_no_front_matter_needs_no_parser(tmp_path):
     assert ParseCache(tmp_path).front_matter(" \n", "p.txt") == FrontMatter()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_compiled_module_does_not_change_the_keys(monkeypatch, tmp_path):
+    for package in ("config", "domain"):
+        (tmp_path / package / "__pycache__").mkdir(parents=True)
+        (tmp_path / package / "model.py").write_text("", "utf-8")
+    monkeypatch.setattr(parse_cache, "PACKAGE", tmp_path)
+    before = parse_cache._parser_state.__wrapped__()
+    os.utime(tmp_path / "config" / "__pycache__", (1, 1))
+    assert parse_cache._parser_state.__wrapped__() == before
+    os.utime(tmp_path / "domain" / "model.py", (1, 1))
+    assert parse_cache._parser_state.__wrapped__() != before
