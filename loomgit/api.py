@@ -60,8 +60,8 @@ __all__ = [
     "render_overview",
 ]
 
-# Names of the public API that are imported when they are first used, with their modules. Some of
-# these modules need matplotlib and Jinja2, which load slowly.
+# Maps public names to the modules that define them. A module is imported when one of its names is
+# first used, because some of the modules need matplotlib and Jinja2, which load slowly.
 _LAZY = {
     "gather_evidence": "loomgit.workflows.report",
     "render_changes": "loomgit.report.html",
@@ -102,8 +102,8 @@ class Project:
     ) -> Project:
         """Find the project that contains `start` (default: the current folder).
 
-        The project is the nearest folder, from `start` upwards, with `.loom/` or `pipelines/`.
-        Raises UserError if there is no project.
+        The project is the nearest folder that contains `.loom/` or `pipelines/`. The search begins
+        at `start` and continues in its parent folders. Raises UserError if there is no project.
         """
         here = Path(start or Path.cwd()).resolve()
         for folder in (here, *here.parents):
@@ -116,7 +116,7 @@ class Project:
 
     @property
     def wiring(self) -> Wiring:
-        """The project's adapters, for the commands and the pytest plugin."""
+        """The project's adapters (Git, stored runs, models); commands and tests use them."""
         return self._wiring
 
     # -- pipelines
@@ -162,8 +162,8 @@ class Project:
     ) -> ValidationResult:
         """Check a pipeline. If `offline` is false, also connect to its source and destination.
 
-        `variables` and `execution_date` are the same as for `run`. Missing variables are reported
-        only if at least one variable is given.
+        `variables` and `execution_date` have the same meaning as in `run`. Missing variables are
+        reported only if at least one variable is given.
         """
         from loomgit.workflows.validate.checklist import validate_pipeline
 
@@ -187,10 +187,11 @@ class Project:
     ) -> Run:
         """Run a pipeline and return its record, which is also stored in `.loom/runs`.
 
-        `budget` is in USD, or a `Budget` that several runs share. Before the cost would exceed the
-        budget, the run stops with the status `budget_exceeded`. If a run fails, its record has a
-        status and a cause. After the first Ctrl-C, the run takes no new records and keeps its
-        results so far.
+        `variables` and `execution_date` (default: now) are the values of `{{ vars.NAME }}` and
+        `{{ execution_date }}`. `budget` is in USD, or a `Budget` that several runs share. Before
+        the cost would exceed the budget, the run stops with the status `budget_exceeded`. If a run
+        fails, its record has a status and a cause. After the first Ctrl-C, the run starts no
+        further records and keeps the results that it has.
 
         Raises UserError, ProblemsFound or WorldError if the run cannot start, and KeyboardInterrupt
         after a second Ctrl-C.
@@ -247,9 +248,10 @@ class Project:
     def gc(self, *, days: int = 90, keep: int = 20, dry_run: bool = False) -> GcResult:
         """Remove old runs and their records; return what was removed.
 
-        A run is removed if it is older than `days`, if it is not among the last `keep` runs of its
-        branch, pipeline and kind, and if its commit is unreachable from all refs or was dirty. If
-        `dry_run` is true, nothing is removed. Raises WorldError if a file cannot be removed.
+        A run is removed only if it is older than `days`, and it is not among the last `keep` runs
+        with the same branch, pipeline and kind, and its commit is unreachable from all refs or the
+        run used uncommitted changes. If `dry_run` is true, nothing is removed. Raises WorldError if
+        a file cannot be removed.
         """
         from loomgit.history.gc import collect
 
@@ -320,9 +322,9 @@ class Project:
         return compare_revisions(self._wiring, wanted, on_progress)
 
     def resolve(self, **wanted: Unpack[CompareOptions]) -> tuple[Revision, Revision, str]:
-        """Return the base and the head that `compare` would compare, without comparing them.
+        """Return (base, head, reason): the two revisions that `compare` would compare.
 
-        The third value is the reason why there is no baseline. It is empty if a baseline exists.
+        `reason` states why there is no baseline. It is empty if a baseline exists.
         """
         from loomgit.workflows.comparing.compare import resolve_revisions
 
@@ -384,8 +386,8 @@ class Project:
     def _relative(self, path: str) -> str:
         """Return a path relative to the root.
 
-        `path` is relative to the current folder or to the root. If it names no existing file of the
-        project, it is returned as it is.
+        `path` is relative to the current folder or to the root. A path that names no existing file
+        of the project is returned unchanged.
         """
         typed = Path(path)
         for base in (Path.cwd(), self.root):

@@ -24,8 +24,8 @@ from loomgit.errors import LoomError, UserError, WorldError, error_lines
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# Name: (module in loomgit.commands, short help). `loom --help` reads only this table and imports
-# no command.
+# Maps the name of each command to (its module in loomgit.commands, its short help). `loom --help`
+# reads only this table and imports no command.
 COMMANDS = {
     "init": ("init", "Create a small example project that runs offline."),
     "run": ("run", "Run pipelines: extract, transform, evaluate, gate, load."),
@@ -98,8 +98,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Exit codes: 0 success, 1 negative result (a gate or a test failed), 2 usage or configuration
     error, 3 bug in Loom, 4 failure outside Loom (provider, database, disk, Git), 130 interrupted.
     """
-    # Otherwise pydantic loads all installed plugins. logfire, a dependency of arbiter-ai, is such a
-    # plugin and takes 0.5 s.
+    # Without this variable, pydantic loads all installed plugins. One of them is logfire, which
+    # arbiter-ai installs and which takes 0.5 s to load.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     os.environ.setdefault(
         "GIT_PYTHON_REFRESH", "quiet"

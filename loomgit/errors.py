@@ -83,17 +83,17 @@ class WorldError(LoomError):
 
 
 class ModelError(WorldError):
-    """A failed call to a model. The subclasses distinguish the possible reactions.
+    """A failed call to a model. The subclasses differ in what can be done about the failure.
 
     `cost` is the amount in USD that the provider charged for the failed call. It is None if the
-    amount is unknown, because the request was sent and no reply arrived.
+    amount is unknown, for example because the request was sent and no reply arrived.
     """
 
     cost: float | None = 0.0
 
 
 class Unrecorded(ModelError):
-    """A replay has no recorded reply to the request and may not call the model."""
+    """No reply to the request is recorded, and the replay mode does not allow a call."""
 
 
 class RateLimited(ModelError):
@@ -140,7 +140,7 @@ class NotServed(Denied):
 
 
 class Untrusted(Denied):
-    """A revision may not use the keys or run its own code, so Loom did not measure it."""
+    """An unverified revision may not use the keys or run its code, so Loom did not measure it."""
 
 
 class BudgetExceeded(Denied):
@@ -150,7 +150,7 @@ class BudgetExceeded(Denied):
 
 
 def error_lines(error: LoomError) -> list[tuple[str, str | None]]:
-    """Return the lines that a terminal shows, one for each problem, each with its hint."""
+    """Return a pair for each problem: the line that a terminal shows, and the hint or None."""
     if not isinstance(error, ProblemsFound):
         return [(error.message, error.hint)]
     return [(f"{problem.place}: {problem.message}", problem.hint) for problem in error.problems]

@@ -107,7 +107,7 @@ GOOD: dict[str, str] = {
     },
 }  # fmt: skip
 
-INNER = "inside of"
+INNER = "inside"
 BAD: dict[str, tuple[str, str]] = {
     "inside of a key without quotes": (f"{{final-answer: {A}}}", INNER),
     "inside of a key and no space": (f"{{draft:{A}}}", INNER),
@@ -215,9 +215,9 @@ BAD: dict[str, tuple[str, str]] = {
     ),
     "half an escape": ('{"label": "\\u12", "confidence": 0.9}', "a backslash that escapes nothing"),
     "an unquoted text": ('{"label": a, "confidence": 0.9}', "a value is missing before"),
-    "NaN": ('{"label": "a", "confidence": NaN}', "NaN is no JSON"),
-    "Infinity": ('{"label": "a", "confidence": Infinity}', "Infinity is no JSON"),
-    "a negative infinity": ('{"label": "a", "confidence": -Infinity}', "-Infinity is no JSON"),
+    "NaN": ('{"label": "a", "confidence": NaN}', "NaN is not JSON"),
+    "Infinity": ('{"label": "a", "confidence": Infinity}', "Infinity is not JSON"),
+    "a negative infinity": ('{"label": "a", "confidence": -Infinity}', "-Infinity is not JSON"),
     "a number beyond all floats": ('{"label": "a", "confidence": 1e999}', "too large"),
     "an integer beyond 64 bits": (
         '{"label": "a", "confidence": 18446744073709551616}',
@@ -230,11 +230,11 @@ BAD: dict[str, tuple[str, str]] = {
     ),
     "a key twice": (
         '{"label": "a", "label": "b", "confidence": 0.9}',
-        "'label' stands there twice",
+        "'label' occurs twice",
     ),
     "an inner key twice": (
         '{"label": "a", "confidence": 0.9, "x": {"y": 1, "y": 2}}',
-        "'y' stands there twice",
+        "'y' occurs twice",
     ),
     "half of a character": ('{"label": "\\ud83d", "confidence": 0.9}', "an unpaired surrogate"),
     "half of one in a list": (

@@ -52,7 +52,7 @@ def stats(options: Common) -> None:
 @command.command("clear")
 @common
 def clear(options: Common) -> None:
-    """Remove all replies. The next runs call the models, and pay, again."""
+    """Remove all replies. The next runs call the models again, which costs money again."""
     from loomgit.gateway.reply_store import clear as remove  # noqa: PLC0415 - keeps `--help` fast
 
     _print_removed(options, remove(_path(options)))
@@ -66,7 +66,7 @@ def clear(options: Common) -> None:
     "--max-size",
     metavar="MB",
     type=WholeNumber(min=0),
-    help="Then remove the least recently used replies beyond this size.",
+    help="Then remove the least recently used replies until the cache has at most this size.",
     show_default="1074, the limit of the cache",
 )
 @common

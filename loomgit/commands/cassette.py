@@ -53,8 +53,8 @@ def verify(options: Common, pipelines: tuple[str, ...]) -> None:
 def prune(options: Common, dry_run: bool, pipelines: tuple[str, ...]) -> None:
     """Remove replies that the current prompt and context do not use.
 
-    Run the tests with `--replay auto` first, because such a session marks the replies that it uses.
-    If a pipeline does not exist, its whole cassette is removed.
+    Run the tests with `--replay auto` first, because this marks the replies that the tests use. If
+    a pipeline no longer exists, its whole cassette is removed.
     """
     project, console = options.project(), options.console
     wiring = project.wiring
@@ -77,7 +77,7 @@ def prune(options: Common, dry_run: bool, pipelines: tuple[str, ...]) -> None:
 
 
 def _open(project: Project, names: tuple[str, ...]) -> dict[str, Cassette]:
-    """Return the cassettes by the name of their pipeline.
+    """Open the cassettes of the pipelines `names` (all if empty); return them by pipeline name.
 
     Raises UserError if a pipeline has no cassette, and ProblemsFound if cassettes are damaged.
     """

@@ -37,7 +37,7 @@ def command(
 ) -> int:
     """Check the changes of this checkout and publish the result on the pull request.
 
-    Exit codes: 0 not degraded, 1 degraded, a test failed, or over budget, 2 usage or configuration
+    Exit codes: 0 not degraded, 1 degraded or over budget or a test failed, 2 usage or configuration
     error, 4 not measured or unverified. The report is published in each of these cases.
     """
     from loomgit.commands.pull_request_check import check  # noqa: PLC0415 - keeps `--help` fast

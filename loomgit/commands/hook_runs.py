@@ -26,9 +26,10 @@ if TYPE_CHECKING:
     from loomgit.wiring.project import Wiring
     from loomgit.workflows.guard.guard import GuardedChange, GuardVerdict
 
-# If a model is unavailable, its calls fail after this time, because a person waits for the hook.
+# If a model does not answer for this time, Loom stops calling it. The time is short, because a
+# person waits for the hook.
 OUTAGE_SECONDS = 2.0
-MAX_LINES = 10  # the maximum length of the lists of unverified tests and of removed tests
+MAX_LINES = 10  # print at most this many unverified tests, and this many removed tests and cases
 # Git sets these variables for hooks. The user's evaluators and programs must not inherit them,
 # because Git commands that they run in another repository would use the wrong repository.
 GIT_VARIABLES = (

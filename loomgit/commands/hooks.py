@@ -60,7 +60,7 @@ def uninstall(options: Common) -> None:
 @command.command("status")
 @common
 def status(options: Common) -> None:
-    """Show which hooks are installed, and whether other hooks exist."""
+    """Show which of Loom's hooks are installed, and whether hooks of other programs exist."""
     states = Hooks(options.project().wiring.repository).states()
     for state in states:
         status_text = "installed" if state.installed else "not installed"
@@ -96,8 +96,8 @@ def status(options: Common) -> None:
 def run(options: Common, hook: Hook, arguments: tuple[str, ...], strict: bool) -> int:
     """Run a hook. Git calls this command through the hook script.
 
-    Exit codes: 0 Git continues, 1 blocked, 130 interrupted. If Loom fails, the exit code is 0, or
-    2, 3 or 4 with --strict.
+    Exit codes: 0 Git continues, 1 blocked, 130 interrupted. If Loom fails, the exit code is 0. With
+    --strict, it is then 2, 3 or 4.
     """
     console = options.console
     if os.environ.get("LOOM_SKIP") == "1":

@@ -20,7 +20,7 @@ def command(options: Common, github: bool, hooks: bool, pre_commit: bool) -> Non
     """Create a small example project that runs offline.
 
     Existing files do not change. If the folder is not in a Git repository, a repository is created.
-    If the folder has pipelines, the example is omitted.
+    If the folder has pipelines, the example is not created.
     """
     from loomgit.commands.new_project import create_project  # noqa: PLC0415 - keeps `--help` fast
 

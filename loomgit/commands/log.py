@@ -40,8 +40,9 @@ def command(
     """List the versions of a prompt, context file or pipeline, newest first.
 
     Each line shows the scores, the cost per record and the latest run of a version. The scores are
-    those of the first complete run that used the files of the version's commit. Results with
-    another context, model or judge have separate lines. Renames are followed.
+    those of the first complete run that used the files of the version's commit. If runs of a
+    version used different contexts, models or judges, their results have separate lines. Versions
+    from before a file was renamed are included.
     """
     image_format = None if plot is None else _parse_format(plot)
     log = options.project().log(path, pipeline=pipeline, limit=limit)

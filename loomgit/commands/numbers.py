@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 MAX_INTEGER = 1_000_000_000  # the maximum number of records, cases or samples
-MAX_CONCURRENCY = 10_000  # each concurrent call uses memory and a connection
+MAX_CONCURRENCY = 10_000  # limits concurrent calls, because each uses memory and a connection
 
 
 class WholeNumber(click.IntRange):

@@ -59,8 +59,9 @@ class Console(Struct):
         try:
             echo(text)
         except BrokenPipeError:
-            # The reader closed the pipe (`| head`), and the command continues. stdout gets a valid
-            # descriptor, because otherwise Python reports the broken pipe again at exit.
+            # The program that reads stdout (for example `head`) closed the pipe. The command
+            # continues, with stdout connected to the null device. Otherwise, Python would report
+            # the broken pipe again at exit.
             self._deaf = True
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
@@ -91,11 +92,11 @@ class Console(Struct):
 
     @property
     def progresses(self) -> bool:
-        """Whether progress is displayed: stderr is a terminal, and --quiet is not set."""
+        """Whether progress is displayed, that is, stderr is a terminal and --quiet is not set."""
         return sys.stderr.isatty() and not self.quiet
 
     def progress(self, line: str) -> None:
-        """Replace the progress line."""
+        """Display `line` in place of the previous progress line."""
         if self.progresses:
             width = os.get_terminal_size(sys.stderr.fileno()).columns
             click.echo(f"\r\x1b[K{for_screen(line)[: max(width - 1, 10)]}", err=True, nl=False)
@@ -115,7 +116,7 @@ class Common(Struct, frozen=True):
     console: Console
 
     def project(self) -> Project:
-        """Return the project that contains the current folder, or the folder of --project."""
+        """Return the project that contains the folder --project (default: the current folder)."""
         from loomgit.api import Project  # noqa: PLC0415 - keeps `--help` fast
 
         return Project.find(self.folder, warn=self.console.warn)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     "--max-drop",
     type=Share(max=1),
     metavar="SHARE",
-    help="Drop that a comparison accepts.",
+    help="Largest drop that a comparison accepts.",
     show_default="max_drop of the pipeline's tests",
 )
 @click.option(
@@ -61,7 +61,7 @@ def command(
     "Detect" means that the comparison blocks the drop in 4 of 5 attempts. The calculation uses the
     variance of the stored results.
 
-    Exit codes: 0 success, 2 no stored results, or usage or configuration error.
+    Exit codes: 0 success, 2 no stored results, usage error or configuration error.
     """
     from loomgit.workflows.forecast.required_cases import required_cases  # noqa: PLC0415 - keeps `--help` fast
 

@@ -35,8 +35,10 @@ if TYPE_CHECKING:
     from loomgit.wiring.project import Wiring
     from loomgit.workflows.guard.guard import FailedTest, GuardVerdict
 
-RESERVED_CHARACTERS = 400  # for the parts of the comment that are not the report
-MAX_ANNOTATIONS = 10  # for each level (error, warning); GitHub shows at most 10 for one step
+RESERVED_CHARACTERS = 400  # kept free in a comment for the text that is added to the report
+# The maximum number of annotations for each kind of finding. GitHub shows at most 10 errors and 10
+# warnings for one step.
+MAX_ANNOTATIONS = 10
 _MENTION = re.compile(r"[@#](?=\w)")
 FORK_NOTICE = "<sub>From a fork: written by a run of the fork's code, without secrets.</sub>\n\n"
 
@@ -52,8 +54,8 @@ def check(
 ) -> int:
     """Check the changes of the checkout, publish the result, and return the exit code.
 
-    If `publish` is a path, nothing is checked. Instead, the comment in this file, which another run
-    wrote, is published. Raises LoomError.
+    If `publish` is a path, nothing is checked. Instead, the text of this file, which another run
+    wrote, is published as the comment. Raises LoomError.
     """
     workflow = parse_workflow(os.environ, read_event(os.environ))
     console = options.console
@@ -64,7 +66,7 @@ def check(
     guard = Guard(
         wiring,
         strict=strict,
-        replay="auto" if fork else "off",  # a fork has no API keys; recorded replies need none
+        replay="auto" if fork else "off",  # replayed replies need no API keys; a fork has none
         budget=budget,
         progress=lambda n, of: console.progress(f"{n:,}/{of:,}"),
     )
@@ -94,7 +96,10 @@ def check(
 
 @contextmanager
 def _trusted(wiring: Wiring, change: GuardedChange, *, fork: bool) -> Iterator[None]:
-    """Trust both revisions of a change, or only the base if the pull request is from a fork."""
+    """Allow both revisions of a change to run their own code and to use the API keys.
+
+    If the pull request is from a fork, only the base is allowed to do so.
+    """
     if not fork:
         wiring.trust.add(*filter(None, [change.base, change.head]))
         yield
@@ -128,7 +133,7 @@ def _find_change(wiring: Wiring, guard: Guard, workflow: Workflow | None) -> Gua
     expression, head, name = None, None, None
     if workflow is not None:
         head = "HEAD"
-        # False if GitHub checked out a merge of the pull request into its base.
+        # GitHub may instead have checked out a merge of the pull request into its base.
         is_pushed_commit = workflow.head == repository.head().id
         known = workflow.base and repository.objects([f"{workflow.base}^{{commit}}"])[0]
         if known and (is_pushed_commit or workflow.pull is None):
@@ -196,7 +201,7 @@ class _Publisher:
         lines = list(table(verdict.comparison))
         marks = list(self._annotations(change, verdict))
         address = self._publish(findings, lines, marks)
-        if self._workflow is None and not self._dry_run:  # no annotations show the reasons
+        if self._workflow is None and not self._dry_run:  # the reasons are not in annotations
             self._print_reasons(findings)
         body: JsonObject = {
             **document(verdict.comparison, blocked=verdict.blocked),
@@ -352,8 +357,8 @@ def _publish_foreign(console: Console, workflow: Workflow | None, file: Path) ->
 def _read_plain(path: Path, size: int) -> bytes:
     """Return the first `size` bytes of a file that the code of a fork created.
 
-    Raises UserError if the path is a symbolic link, or if a relative path contains a symbolic link,
-    because a link could disclose another file.
+    Raises UserError if `path` is a symbolic link, or if it is relative and leads through a symbolic
+    link, because such a link could disclose another file.
     """
     real = Path.cwd().resolve() / path
     if path.is_symlink() or (not path.is_absolute() and real.resolve() != real):

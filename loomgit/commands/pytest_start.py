@@ -17,7 +17,7 @@ from loomgit_pytest import OPTIONS
 
 NO_CONFTEST = "--noconftest"
 ADDOPTS = "--override-ini=required_plugins="
-# When pytest starts again, it would warn that the plugins are already imported.
+# Suppresses a warning: when pytest starts again in this process, its plugins are already imported.
 QUIET = "-Wignore:Module already imported:pytest.PytestAssertRewriteWarning"
 
 if TYPE_CHECKING:
@@ -80,7 +80,8 @@ class _CannotStartError(Exception):
         _, _, usage = str(cause).partition(": error: ")
         super().__init__(" ".join((usage or str(cause) or type(cause).__name__).split()))
         self.options = options
-        # Only ConftestImportFailure has such a path, but the class is not in pytest's public API.
+        # If the attribute `path` of the error is a conftest.py, the error is a
+        # ConftestImportFailure. This class is not in pytest's public API.
         self.is_conftest = getattr(getattr(cause, "path", None), "name", "") == "conftest.py"
 
 

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from loomgit.domain.changes import ChangeLog
     from loomgit.report.overview import Overview
 
-# A report's lines of text, its JSON document, and the function that renders its HTML page.
+# A report in three forms: its lines of text, its JSON document, and a function that renders its
+# HTML page. The argument of the function is the time that the page shows.
 Report: TypeAlias = tuple[Iterable[str], JsonObject, Callable[[str], str]]
 
 

@@ -105,8 +105,8 @@ def show_run(options: Common, run: str) -> None:
 def collect(options: Common, dry_run: bool, days: int, keep: int) -> None:
     """Remove old runs and their records.
 
-    A run is kept if its commit is reachable from a branch, tag or remote branch and it had no
-    uncommitted changes, or if --days or --keep keeps it.
+    A run is kept if --days or --keep keeps it. It is also kept if it used no uncommitted changes
+    and its commit is reachable from a branch, tag or remote branch.
     """
     result = options.project().gc(days=days, keep=keep, dry_run=dry_run)
     console = options.console

@@ -10,14 +10,14 @@ from loomgit.domain.safe_text import escape_controls, for_document, for_screen, 
 
 
 def echo(text: str, *, err: bool = False) -> None:
-    """Print text, which may be untrusted, to stdout, or to stderr if `err` is true."""
+    """Print text to stdout, or to stderr if `err` is true. The text may be untrusted."""
     click.echo(for_screen(text), err=err)
 
 
 def echo_file(text: str) -> None:
     """Print a file's text to stdout. If stdout is a terminal, control characters are escaped."""
     shown = for_screen(text) if sys.stdout.isatty() else text
-    # `color=True`: click must not remove escape codes if stdout is not a terminal.
+    # Without `color=True`, click would remove escape codes if stdout is not a terminal.
     click.echo(shown, nl=not text.endswith("\n"), color=True)
 
 

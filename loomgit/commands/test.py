@@ -65,7 +65,9 @@ class _WithPytest(click.Command):
 @click.command("test", cls=_WithPytest)
 @click.argument("pipelines", nargs=-1, metavar="[PIPELINE|FILE...] [-- PYTEST ARGS]")
 @click.option("--watch", is_flag=True, help="Run the tests again when a file changes.")
-@click.option("--strict", is_flag=True, help="Also fail inconclusive and unverified tests.")
+@click.option(
+    "--strict", is_flag=True, help="Also count inconclusive and unverified tests as failed."
+)
 @click.option("--baseline", metavar="REF", help="Revision to compare with, or `none`.")
 @click.option("--samples", type=WholeNumber(min=1), metavar="N", help="Replies per case.")
 @click.option(
@@ -116,8 +118,8 @@ def command(
 
     Arguments after `--` are passed to pytest: `loom test -- -k refund -x`.
 
-    Exit codes: 0 no test failed, 1 a test failed, 2 usage or configuration error, or missing key,
-    4 no model responded, 130 interrupted.
+    Exit codes: 0 no test failed, 1 a test failed, 2 usage error, configuration error or missing API
+    key, 4 no model responded, 130 interrupted.
     """
     project = options.project()
     if watch:
@@ -142,9 +144,9 @@ def command(
 def _files(project: Project, names: tuple[str, ...]) -> list[str]:
     """Return the absolute paths of the test files to run.
 
-    `names` contains paths of test files, and pipelines whose test files are run. If `names` is
-    empty, all test files of the project are run. Raises UserError if no test file exists, and
-    ProblemsFound if a test file is invalid.
+    Each of `names` is the path of a test file, or the name of a pipeline, which stands for all its
+    test files. If `names` is empty, all test files of the project are run. Raises UserError if no
+    test file exists, and ProblemsFound if a test file is invalid.
     """
     suites = project.suites()
     chosen = [] if names else [suite.path for suite in suites]
@@ -184,7 +186,7 @@ class _SessionObserver:
         self.session: PromptTestSession | None = None
         self.failures: list[tuple[str, str]] = []
         self.stopped = False
-        self._done = self._total = 0  # for the progress line
+        self._done = self._total = 0  # numbers of finished tests and of all tests, for progress
 
     @pytest.hookimpl(trylast=True)
     def pytest_configure(self, config: pytest.Config) -> None:
@@ -207,7 +209,10 @@ class _SessionObserver:
 
     @property
     def unfinished(self) -> str:
-        """How many tests did not run, as text. If all ran: `stopped` after Ctrl-C, else empty."""
+        """A text that states how many tests did not run.
+
+        If all tests ran, the text is `stopped` after Ctrl-C, and empty otherwise.
+        """
         ran, _, total = self.session.counts if self.session is not None else (0, 0, 0)
         if ran < total:
             return f"{total - ran:,} of {total:,} did not run"
@@ -241,7 +246,7 @@ def _print_results(console: Console, observer: _SessionObserver, code: int, outp
             )
         return code
     assert observer.session is not None
-    if code == 0:  # not reliable, because a conftest.py can change pytest's exit code
+    if code == 0:  # a conftest.py can change pytest's exit code to 0, so check the results
         ran, selected, _ = observer.session.counts
         code = int(
             observer.session.has_failures
@@ -266,7 +271,7 @@ def _print_results(console: Console, observer: _SessionObserver, code: int, outp
 
 
 def _is_fork() -> bool:
-    """Whether this is a CI workflow for a pull request from a fork, and so has no API keys."""
+    """Whether Loom runs in a CI workflow for a pull request from a fork (without API keys)."""
     from loomgit.workflows.guard.fork import is_fork  # noqa: PLC0415 - rarely needed
 
     return is_fork(os.environ)

@@ -1,4 +1,4 @@
-"""Accepts losses by the trailer `Loom-Accept: <pipeline or metric>: <reason>`.
+"""Applies trailers `Loom-Accept: <pipeline or metric>: <reason>`, by which people accept losses.
 
 A trailer is a line `NAME: VALUE` at the end of a commit message. All reports show the accepted
 losses.
@@ -82,9 +82,9 @@ def needs_acceptance(comparison: PipelineComparison) -> bool:
 def _accept(comparison: PipelineComparison, accepted: Sequence[Acceptance]) -> PipelineComparison:
     """Return a pipeline's comparison with an outcome that ignores the accepted losses.
 
-    An acceptance with the pipeline as its subject accepts all losses of the pipeline. Other
-    subjects are a metric, `evaluators` (the evaluators that the head changed), and `cases` (the
-    cases that the head removed or changed).
+    If the subject of an acceptance is the pipeline, all losses of the pipeline are accepted. The
+    subject can also be a metric, `evaluators` (accepts that the head changed evaluators), or
+    `cases` (accepts that the head removed or changed cases).
     """
     comparison = _accept_changes(comparison, accepted)
     used: dict[str, None] = {}
@@ -101,7 +101,7 @@ def _accept(comparison: PipelineComparison, accepted: Sequence[Acceptance]) -> P
         return comparison
     outcome = worst_outcome([metric.outcome for metric in remaining])
     if outcome in ("improved", "unchanged"):
-        outcome = "no_worse"  # an accepted loss is not an improvement
+        outcome = "no_worse"  # a metric has a loss, so the pipeline is not improved or unchanged
     if outcome == "no_worse" and comparison.is_doubtful:
         outcome = "inconclusive"
     return replace(
@@ -112,7 +112,7 @@ def _accept(comparison: PipelineComparison, accepted: Sequence[Acceptance]) -> P
 def _accept_changes(
     comparison: PipelineComparison, accepted: Sequence[Acceptance]
 ) -> PipelineComparison:
-    """Return the comparison with the accepted changes to evaluators and cases applied.
+    """Return the comparison with an outcome that ignores accepted changes to evaluators and cases.
 
     If these changes were the only reason for an inconclusive outcome, the new outcome is the worst
     outcome of the gated metrics.

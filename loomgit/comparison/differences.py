@@ -33,10 +33,11 @@ def question_differences(
 
 
 def changed_parts(base: Mapping[str, Any], head: Mapping[str, Any]) -> list[QuestionDifference]:
-    """Return the changes to the base's question that can affect the scores of its evaluators.
+    """Return the differences that can change the scores of the evaluators in `base`.
 
-    New evaluators of the head are left out, because they do not affect the other evaluators. New
-    code is included, because it can replace code of the other evaluators.
+    Evaluators and judges that only `head` has are left out, because they do not affect the
+    evaluators in `base`. Code files that only `head` has are included, because they can replace
+    code of these evaluators.
     """
     known = base.get("evaluators", {})
     added = {name: spec for name, spec in head.get("evaluators", {}).items() if name not in known}

@@ -59,7 +59,7 @@ def compare_sides(
     limits: Limits,
     evaluate: Evaluate | None = None,
 ) -> ComparisonDraft:
-    """Compare the results of both sides of one pipeline. `decide` turns drafts into outcomes.
+    """Compare the results of both sides of one pipeline. `decide` later decides the outcome.
 
     If the evaluators, their code or the judge differ, nothing is compared, and the draft lists the
     differences. Cases with a different input or expectation are not compared. If `evaluate` is
@@ -108,8 +108,8 @@ def with_own_cases(
     """Return the baseline's results, restricted to the cases in the baseline's own tests.
 
     `added` are the cases that the head added. They are left out, because many easy new cases would
-    hide losses in other cases. `changed` are the cases that the head changed. They keep their
-    results but lose their definition, so the comparison reports them as changed.
+    hide losses in other cases. `changed` are the cases that the head changed. Their results remain,
+    but their definition becomes empty, so that the comparison reports them as changed.
     """
     cases = {
         name: replace(case, definition="") if name in changed else case
@@ -122,9 +122,10 @@ def with_own_cases(
 def _changed_cases(
     base: Mapping[str, Case], head: Mapping[str, Case], names: Iterable[str], *, worse: bool
 ) -> tuple[CaseChange, ...]:
-    """Return the cases with a lower (`worse`) or a higher mean score, largest change first.
+    """Return the cases whose mean score differs between `base` and `head`, largest change first.
 
-    The mean is taken over the evaluators that scored the case on both sides.
+    If `worse` is true, these are the cases with a lower score in `head`, else those with a higher
+    score. The mean is taken over the evaluators that scored the case on both sides.
     """
     changes: list[CaseChange] = []
     for name in names:
@@ -149,10 +150,10 @@ def _means(case: Case) -> dict[str, float]:
 
 
 def _model_notes(base: MeasuredSide, head: MeasuredSide) -> Iterable[str]:
-    """Yield a note for each side on which another model than the requested model answered.
+    """Yield a note for each side whose replies came from a model that was not requested.
 
-    A last note follows if different models answered on the two sides, although the same model was
-    requested.
+    If both sides requested the same model, but different models answered, also yield a note about
+    this difference.
     """
     for name, side in (("base", base), ("head", head)):
         if other := other_models(side.side.model, side.served):
@@ -180,7 +181,7 @@ def confirm(first: PipelineComparison, second: ComparisonDraft) -> PipelineCompa
 
     A degraded metric becomes inconclusive if the new samples do not show the drop (one-sided p >
     0.25). It stays degraded if too many of the new samples are missing. If both versions are
-    equally good, the gate with confirmation blocks with a probability of 1.3 % (5 % x 25 %).
+    equally good, the probability that the gate still blocks is 1.3 % (5 % x 25 %).
     """
     second_results = {_identity(result.metric): result for result in second.results}
     metrics = [
@@ -202,9 +203,10 @@ def _identity(metric: Metric) -> tuple[str, bool, str]:
 
 
 def without_confirmation(comparison: PipelineComparison, reason: str) -> PipelineComparison:
-    """Return a comparison for which no new samples could be drawn.
+    """Return the comparison, marked as not confirmed, because no new samples could be drawn.
 
-    Degraded metrics stay degraded, with a note that contains the `reason` for the missing samples.
+    Degraded metrics stay degraded. Their reason becomes a text with `reason`, which states why
+    there are no new samples.
     """
     metrics = tuple(
         replace(metric, reason=f"not confirmed: {reason}")
@@ -261,7 +263,7 @@ def _count_cases(cases: int) -> str:
 
 
 def _check_missing(metric: Metric, change: MetricChange, limits: Limits) -> Metric:
-    """Return the metric, as inconclusive if too many of its scores are missing.
+    """Return the metric, with the outcome inconclusive if too many of its values are missing.
 
     A degraded metric stays degraded.
     """

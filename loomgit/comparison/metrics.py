@@ -25,13 +25,15 @@ if TYPE_CHECKING:
     from loomgit.domain.pairing import PairedCases
     from loomgit.domain.runs import Case
 
-SHOWN_RISE = 0.1  # the shown limit of cost and latency (0.1 is 10 %) if `max_rise` is not set
+# If `max_rise` is not set, cost and latency are not gated. They are then compared with this rise
+# (0.1 is 10 %), and the result is only shown.
+SHOWN_RISE = 0.1
 PASSES = "pass_rate"
 Row = list[float]
 
 
 class MetricResult(Struct, frozen=True):
-    """The values of a metric on both sides, and its statistical change.
+    """The values of a metric on both sides, and the statistics of the change between them.
 
     `change` is None if the metric could not be compared.
     """
@@ -119,8 +121,8 @@ def _passes(case: Case, evaluate: Evaluate | None) -> Row:
 def _amounts(side: MeasuredSide, case: Case, kind: MetricKind) -> Row:
     """Return the cost or latency of each sample of a case.
 
-    If only the mean of the case is known, return the mean. If nothing is known, return an empty
-    row.
+    If only the mean of the case is known, the row contains only the mean. If the mean is also
+    unknown, the row is empty.
     """
     if (amounts := side.amounts.get((case.id, case.definition))) is not None:
         values = amounts.cost if kind == "cost" else amounts.latency
@@ -167,9 +169,10 @@ def _compare_amounts(
 
 
 def _ratio(shift: float) -> float:
-    """Convert a bound for the negative mean log ratio to a relative rise (0.1 is 10 %).
+    """Convert a bound of the confidence interval to a relative rise (0.1 is 10 %).
 
-    An infinite bound stays infinite.
+    `shift` is the bound for -mean(log(head / base)). If it is below -700, the rise is infinite,
+    because the exponential would be too large for a float.
     """
     return math.inf if shift < -700 else math.exp(-shift) - 1.0
 

@@ -1,4 +1,4 @@
-"""Estimates the numbers of cases and samples with which a comparison detects a drop.
+"""Estimates how many cases and samples a comparison needs to detect a drop of the mean score.
 
 The estimates use the variation of the scores in earlier results.
 """
@@ -27,10 +27,11 @@ def plan_metrics(
     samples: Sequence[int] = DEFAULT_SAMPLES,
     failures: Failures = "scattered",
 ) -> list[MetricPower]:
-    """Return the required number of cases, for each evaluator that has at least two scores.
+    """Return the number of required cases for each evaluator that has at least two scores.
 
-    `drop` is the drop to detect, and `max_drop` is the accepted drop, both in points of score in
-    [0, 1]. The number of cases is calculated for each number of samples per case in `samples`.
+    `drop` is the drop of the mean score to detect, and `max_drop` is the drop that the comparison
+    accepts. Scores are from 0 to 1. Each item of `samples` is a number of samples per case, for
+    which a separate number of cases is calculated.
     """
     names = dict.fromkeys(name for case in cases.values() for name in case.scores)
     price = _mean_cost(cases.values())

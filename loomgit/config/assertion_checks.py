@@ -1,4 +1,4 @@
-"""Check whether an assertion is valid in its type of test: its names, functions and value types."""
+"""Check whether an assertion uses only names, functions and value types that its test allows."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from loomgit.domain.assertions import Condition, Kind, Operator, Value
 
 NUMBERS = ("score", "number")
-EXACT_STATISTICS = ("min", "max", "count")  # not estimates, so `==` and `!=` are allowed
+EXACT_STATISTICS = ("min", "max", "count")  # their values are exact, so `==` and `!=` are allowed
 
 
 class AssertionProblem(Struct, frozen=True):
-    """A problem of an assertion that has valid syntax, but is not valid in its type of test."""
+    """A problem of an assertion with valid syntax, such as a name that its type of test lacks."""
 
     place: Place
     message: str

@@ -51,7 +51,8 @@ def parse_assertion(
 
     `place` is the position of `text` in its file, and `layout` finds the positions of characters.
     If `layout` is None, the file is assumed to contain `text` unchanged. `within` is the dotted key
-    of the assertion for messages. Raises ProblemsFound with all problems.
+    of the assertion; if it is given, messages start with it. Raises ProblemsFound with all
+    problems.
     """
     layout = layout or SourceLayout("\n" * (place.line - 1) + " " * (place.column - 1) + text)
     prefix = f"{within}: " if within else ""

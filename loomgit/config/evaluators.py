@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 KEYS_IN_CONFIG_OR_EVALUATOR = (
     "threshold",
     "criteria",
-)  # may be set in the evaluator or in its `config`, but not in both
+)  # each key may be set in the evaluator or in its `config`, but not in both
 
 
 def evaluator_problems(document: Document, path: Path, known: Collection[str]) -> Iterator[Problem]:
@@ -70,7 +70,7 @@ def _repeated_keys(document: Document, path: Path) -> Iterator[Problem]:
         if None not in (document.find((*path, key)), document.find((*path, "config", key))):
             yield document.problem(
                 (*path, "config", key),
-                f"'{key}' is also set next to config",
+                f"'{key}' is set twice: in the evaluator and in its config",
                 "remove one of them",
             )
 

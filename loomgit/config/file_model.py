@@ -120,7 +120,7 @@ def _problem(
     error: ErrorDetails, path: Path, document: Document, models_by_id: dict[int, type[FileModel]]
 ) -> Problem:
     kind, value = error["type"], error["input"]
-    context: dict[str, Any] = error.get("ctx", {})  # the type that pydantic declares
+    context: dict[str, Any] = error.get("ctx", {})  # pydantic declares `ctx` with this type
     wrong = context.get("error")
     if isinstance(wrong, InvalidValue):
         return document.problem((*path, *wrong.within), str(wrong), wrong.hint)
@@ -163,7 +163,10 @@ def _no_matching_branch(document: Document, path: Path, value: object, tags: str
 
 
 def unknown_key(document: Document, path: Path, keys: Iterable[str]) -> Problem:
-    """Return the problem for an unknown key. The hint is a similar key of `keys`, or all `keys`."""
+    """Return the problem for an unknown key.
+
+    The hint names the most similar key of `keys`, or all `keys` if none is similar.
+    """
     keys = list(keys)
     hint = did_you_mean(str(path[-1]), keys)
     if hint is None and keys:

@@ -29,8 +29,8 @@ class FrontMatterModel(FileModel):
 def parse_front_matter(text: str, path: str, *, first_line: int = 2) -> FrontMatter:
     """Parse the YAML between the `---` lines of the prompt at `path`.
 
-    `text` begins on line `first_line` of the prompt file. If it is empty, return an empty
-    FrontMatter. Raises ProblemsFound with all problems.
+    `text` is this YAML, which begins on line `first_line` of the file. If `text` is empty, return
+    an empty FrontMatter. Raises ProblemsFound with all problems.
     """
     # Prepend blank lines, so that problems have the line numbers of the prompt file.
     document = parse_yaml("\n" * (first_line - 1) + text, path, may_be_empty=True)

@@ -1,4 +1,7 @@
-"""Parse output schemas. Users write a JSON Schema, or a map `field: type`, which is converted."""
+"""Parse output schemas. A user writes a JSON Schema, or a map `field: type`.
+
+Loom converts such a map to a JSON Schema.
+"""
 
 from __future__ import annotations
 
@@ -42,10 +45,10 @@ class FieldType(Struct, frozen=True):
 
 
 def _form(value: object) -> str:
-    """Return SCHEMA if a value is a JSON Schema, or FIELDS if it is a map `field: type`.
+    """Return FIELDS for a map `field: type`, and SCHEMA for a JSON Schema and for all other values.
 
-    The key `type` alone does not identify a JSON Schema, because an output can have a field named
-    `type`.
+    A map that contains the key `type` is not always a JSON Schema, because an output can have a
+    field named `type`.
     """
     if not isinstance(value, dict):
         return SCHEMA
@@ -79,7 +82,7 @@ def read_schema(value: object) -> JsonObject:
             raise InvalidValue(
                 f"the JSON Schema refers to {quote(external[0])}", LOCAL_ONLY
             ) from error
-        within = tuple(getattr(error, "instance_path", ()))  # only ValidationError has a path
+        within = tuple(getattr(error, "instance_path", ()))  # only a ValidationError has it
         message = getattr(error, "message", str(error))
         raise _schema_error(schema, within, message) from error
     return schema
@@ -88,7 +91,7 @@ def read_schema(value: object) -> JsonObject:
 def _schema_error(schema: JsonObject, within: tuple[str | int, ...], message: str) -> InvalidValue:
     """Return the error for the invalid part of a schema. `within` is the path to this part.
 
-    If the part is an unknown type, such as a misspelt one, the error has a hint.
+    If this part is an unknown type, for example a misspelt type, the error has a hint.
     """
     part: Json = schema
     for step in within:
@@ -147,7 +150,7 @@ OutputSchema: TypeAlias = Annotated[
     WithJsonSchema(
         {
             "type": "object",
-            # These conditions identify a JSON Schema, like the conditions in `_form`.
+            # Like `_form`, these conditions decide whether the value is a JSON Schema.
             "if": {
                 "anyOf": [
                     *({"required": [key]} for key in ("$schema", "$ref", "$defs")),

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-MAX_ENTRIES = 1_000  # cached definitions; if there are more, the oldest half is removed
+# The maximum number of cached definitions. If there are more, the older half of them is removed.
+MAX_ENTRIES = 1_000
 PACKAGE = Path(__file__).parents[1]
 
 
@@ -189,7 +190,8 @@ def _parser_state() -> str:
     for package in ("config", "domain"):
         with os.scandir(PACKAGE / package) as files:
             for file in files:
-                if file.name.endswith(".py"):  # __pycache__ changes when a module is compiled
+                # Ignore the folder __pycache__, which changes when a module is compiled.
+                if file.name.endswith(".py"):
                     status = file.stat()
                     lines.append(f"{package}/{file.name} {status.st_mtime_ns} {status.st_size}")
     return "\n".join(sorted(lines))

@@ -51,7 +51,7 @@ GateName: TypeAlias = Annotated[GateType, choice("gate", GATES)]
 
 
 class ContextField(Struct, frozen=True):
-    """The context of a prompt from a field of the record, written as `{{ field }}`."""
+    """The field of the record that contains the context of a prompt, written as `{{ field }}`."""
 
     field: str
 
@@ -81,7 +81,7 @@ def _read_context(value: object) -> ContextField | tuple[ContextFile, ...]:
     return (_read_context_file(value),)
 
 
-MAX_CONCURRENCY = 10_000  # concurrent calls; each needs memory and a connection
+MAX_CONCURRENCY = 10_000  # the maximum; each concurrent call needs memory and a connection
 
 
 def _read_concurrency(value: object) -> int | None:
@@ -131,7 +131,7 @@ Destination: TypeAlias = Annotated[str, Reader(_read_destination, {"type": "stri
 
 
 class IncrementalModel(FileModel):
-    """Extract only records with a higher cursor value than in earlier runs"""
+    """Extract only the records that have a higher cursor value than all records of earlier runs"""
 
     cursor: FieldName = Field(description="A field with increasing values, such as created_at")
 
@@ -174,7 +174,7 @@ class CacheModel(FileModel):
 
 
 class RetrieveModel(FileModel):
-    """Document search for a transform of type rag, if the record contains no documents"""
+    """The search for documents in a transform of type rag, if the records contain no documents"""
 
     documents: tuple[NonBlankText, ...] = Field(
         min_length=1, description="Globs of the files to search"
@@ -295,7 +295,9 @@ Fallback: TypeAlias = Annotated[
 class LoadModel(FileModel):
     """The destination of the outputs, and the handling of failed records"""
 
-    destination: Destination = Field(description="As for sources, except http and pipeline")
+    destination: Destination = Field(
+        description="The same forms as extract.source, except http(s):// and pipeline://"
+    )
     mode: Annotated[LoadMode, choice("mode", ("upsert", "append", "replace"))] = Field(
         default="upsert", description="upsert by extract.key, append, or replace all rows"
     )

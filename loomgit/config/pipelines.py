@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 _VERSION_OR_TEMPLATE = re.compile(r"@|\{\{")
 KEYS = frozenset(TransformModel.keys())
 
-# The keys that only some transforms accept, with the types of these transforms.
+# The keys that only some types of transforms accept. Each key is mapped to these types.
 TYPES_BY_KEY = {
     "retrieve": ("rag",),
     "app": ("program",),
@@ -124,7 +124,8 @@ def _rules(document: Document, known: Collection[str]) -> Iterator[Problem]:
 def _param_rules(document: Document, path: Path, params: object) -> Iterator[Problem]:
     """Yield a problem for each parameter that is a secret or that Loom sets itself.
 
-    Secrets are found at any depth, other parameters only directly in `params`.
+    Secrets are found at any depth. Parameters that Loom sets itself are found only at the top level
+    of `params`.
     """
     if not isinstance(params, dict):
         return
@@ -304,9 +305,9 @@ def _monitoring(model: MonitoringModel) -> Monitoring:
 def find_referenced_files(text: str, path: str) -> list[tuple[str, str, Place]]:
     """Return `(dotted key, value, position)` for each key of a pipeline that can name a file.
 
-    `path` is the path of the pipeline file, which can have other problems. A value can also be a
-    URL or a built-in evaluator. Values with `@` (such as `a.md@v1`) or `{{` are omitted. Raises
-    ProblemsFound if the text is not YAML.
+    `path` is the path of the pipeline file. The text must be YAML, but can be an invalid pipeline.
+    Some of the values name no file, but a URL or a built-in evaluator. Values that contain `@`
+    (such as `a.md@v1`) or `{{` are omitted. Raises ProblemsFound if the text is not YAML.
     """
     document = parse_yaml(text, path)
     keys: list[Path] = []

@@ -37,7 +37,8 @@ def decode(data: bytes, path: str) -> str:
 def find_pipeline(text: str) -> str:
     """Return the name of the tested pipeline from the text of a test file.
 
-    Returns empty text if no name is found. Only the line `pipeline: NAME` must be valid.
+    Returns empty text if no name is found. Only the line `pipeline: NAME` is read, so the rest of
+    the file can be invalid.
     """
     key = _PIPELINE.search(text)
     return key["name"] if key else ""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 from msgspec import Struct
-from pydantic import JsonValue as PydanticJson  # like `Json`, but known to pydantic
+from pydantic import JsonValue as PydanticJson  # like `Json`, but pydantic supports it
 from pydantic_core import core_schema
 
 from loomgit.config.document import UnquotedScalar, describe, is_null, quote
@@ -38,11 +38,13 @@ FLAG_HINTS = {
 DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d|w)")
 SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 NAME = re.compile(r"[^\W.-][\w.-]*")
-# Accepts more names than NAME, but all JSON Schema validators support its syntax.
+# Replaces NAME in a JSON Schema. It accepts more names, but all validators support its syntax.
 NAME_PATTERN = r"^[^\s/\\.-][^\s/\\]*$"
-INTEGER_LIMIT = 2**63  # integers must be smaller, because Loom's JSON files store 64 bits
+# Integers are between -INTEGER_LIMIT and INTEGER_LIMIT, because Loom's JSON files store 64 bits.
+INTEGER_LIMIT = 2**63
 MAX_COUNT = 1_000_000_000  # the largest whole number that a field of a file accepts
-MAX_INTEGER_DIGITS = 100  # includes leading zeros, a sign and a prefix such as 0x
+# The maximum length of an integer as text, including leading zeros, a sign and a prefix such as 0x.
+MAX_INTEGER_DIGITS = 100
 
 TEXT_SCHEMA: JsonObject = {"type": ["string", "number", "boolean"]}
 
@@ -50,7 +52,8 @@ TEXT_SCHEMA: JsonObject = {"type": ["string", "number", "boolean"]}
 class InvalidValue(ValueError):
     """The value of a field is invalid. The message describes the value and the error.
 
-    `within` is the path from the value to its invalid part; it is empty for the whole value.
+    `within` is the path from the value to its invalid part. It is empty if the whole value is
+    invalid.
     """
 
     def __init__(
@@ -147,8 +150,8 @@ def read_flag(value: object) -> bool:
 def parse_number(text: str) -> int | float | None:
     """Return the number that `text` represents in YAML 1.2.
 
-    Returns None if the text is not a number, is infinity or NaN, or is an integer outside the range
-    of INTEGER_LIMIT.
+    Returns None for text that is not a number, for infinity and NaN, and for numbers that are too
+    large (for integers, see INTEGER_LIMIT and MAX_INTEGER_DIGITS).
     """
     if INTEGER.fullmatch(text):
         if len(text) > MAX_INTEGER_DIGITS:
@@ -185,7 +188,7 @@ class NumberReader(Reader, frozen=True, eq=False):
         above: float | None = None,
         whole: bool = False,
     ) -> NumberReader:
-        """Return a reader of numbers from `low` to `high` (both inclusive) and above `above`.
+        """Return a reader that accepts numbers >= `low`, <= `high` and > `above`.
 
         A limit of None does not apply. If `whole` is True, the number must be an integer.
         """
@@ -268,7 +271,7 @@ def read_map(value: object) -> JsonObject:
 
 
 def read_raw_map(value: object) -> object:
-    """Return a map unchanged, with its scalars as text. Another model converts them later.
+    """Return a map unchanged. Its scalars remain text, which another model converts later.
 
     Raises InvalidValue if the value is not a map.
     """

@@ -26,7 +26,7 @@ MODELS: dict[Kind, type[FileModel]] = {
 def json_schema(kind: Kind) -> JsonObject:
     """Return the JSON Schema (draft 2020-12) for one type of file, including all short forms.
 
-    The schema omits most rules about several keys, which only Loom checks. Examples of these rules:
-    a transform of type `ai` needs a prompt, and names are unique.
+    The schema does not contain most of the rules that involve several keys. Only Loom checks these
+    rules, for example that a transform of type `ai` needs a prompt, and that names are unique.
     """
     return {"$schema": DRAFT, **build_model(MODELS[kind]).model_json_schema(by_alias=True)}

@@ -183,7 +183,7 @@ def _check_single_stage(document: Document, path: Path) -> Iterator[Problem]:
 
 
 def _policy(model: PolicyModel, defaults: Policy) -> Policy:
-    """Return `defaults` with the changes from `model`: each value that is not None."""
+    """Return `defaults`, but with each value that `model` sets. A value of None is not set."""
     values = {
         name: value
         for name in PolicyModel.model_fields

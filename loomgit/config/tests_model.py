@@ -47,7 +47,7 @@ class PolicyModel(FileModel):
     )
     max_samples: Count | None = Field(
         default=None,
-        description="The maximum number of replies for each case while a verdict is inconclusive",
+        description="The maximum number of replies of a test with an inconclusive verdict",
     )
     model: NonBlankText | None = Field(default=None, description="Replaces the pipeline's model")
     scope: Annotated[Scope, choice("scope", ("suite", "population"))] | None = Field(
@@ -124,7 +124,9 @@ class HallucinationModel(DistributionalModel):
     """A limit for the fraction of outputs that fail a groundedness or factuality evaluator"""
 
     type: Annotated[Literal["hallucination_rate"], choice("type", ("hallucination_rate",))]
-    threshold: Share = Field(description="The share must stay below this threshold")
+    threshold: Share = Field(
+        description="The fraction of failing outputs must be less than this threshold"
+    )
     evaluator: Evaluator | None = Field(
         default=None, description="Default: the evaluator of the pipeline"
     )
@@ -152,7 +154,7 @@ class RegressionModel(DistributionalModel):
 
 
 class DriftModel(DistributionalModel):
-    """Compares the distribution of a field with its distribution in a baseline; only warns"""
+    """Warns if the distribution of a field differs from the distribution in a baseline"""
 
     type: Annotated[Literal["drift"], choice("type", ("drift",))]
     baseline: NonBlankText | None = Field(default=None, description="A branch or any Git revision")
@@ -161,7 +163,7 @@ class DriftModel(DistributionalModel):
 
 def _kind(value: object) -> str | None:
     if not isinstance(value, dict):
-        return f"{TAG_PREFIX}?"  # matches no branch, so the error is `expected a map`
+        return f"{TAG_PREFIX}?"  # no model has this tag, so the error is `expected a map`
     kind = value.get("type")
     return None if kind is None else f"{TAG_PREFIX}{kind}"
 
@@ -189,7 +191,7 @@ class StepModel(FileModel):
 
 
 class IntegrationModel(PolicyModel):
-    """A run of the whole pipeline; its destination is temporary by default"""
+    """A run of the whole pipeline; by default, it loads into a temporary destination"""
 
     name: Title
     steps: tuple[StepModel, ...] = ()

@@ -1,8 +1,9 @@
 """Parse YAML text to a `Document`. Only this module imports PyYAML.
 
 This module builds the tree of values from the events of PyYAML's parser. It does not use PyYAML's
-loader, for two reasons. The loader recurses once per level of nesting. The loader also converts
-scalars, but in Loom, the field that contains a scalar determines its type.
+loader, for two reasons. The loader recurses once per level of nesting. The loader also chooses the
+type of each scalar by itself. In Loom, the field that contains a scalar determines the scalar's
+type.
 """
 
 from __future__ import annotations
@@ -24,8 +25,10 @@ if TYPE_CHECKING:
 # different error messages.
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
-MAX_DEPTH = 64  # levels of nesting; files that people write have far fewer
-MAX_NODES = 50_000  # after aliases are expanded; a small file of nested aliases can become huge
+MAX_DEPTH = 64  # the maximum number of levels of nesting; usual files have far fewer levels
+# The maximum number of values in a file whose aliases are expanded. A small file with nested
+# aliases can expand to a huge number of values.
+MAX_NODES = 50_000
 TEXT_TAGS = frozenset(("!", "tag:yaml.org,2002:str"))
 INVALID_CHARACTER = re.compile(
     "[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
@@ -66,8 +69,8 @@ class _ProblemList(Struct):
 def parse_yaml(text: str, path: str, *, may_be_empty: bool = False) -> Document:
     """Parse one YAML document whose top level is a map; `path` appears in messages.
 
-    Raises ProblemsFound for a syntax error, several documents, another value at the top level, or
-    a document above MAX_DEPTH or MAX_NODES. Empty text is an error if `may_be_empty` is False.
+    Raises ProblemsFound for a syntax error, several documents, a top level that is not a map, or a
+    document above MAX_DEPTH or MAX_NODES. Empty text is an error if `may_be_empty` is False.
     Problems that do not stop the parser, such as a duplicate key, are in `Document.problems`.
     """
     problems = _ProblemList(path)
@@ -138,7 +141,7 @@ def _events(text: str) -> Iterator[_Event]:
 
 def _mark(event: _Event) -> tuple[int, int]:
     mark = event.start_mark
-    assert mark is not None  # every event from the parser has a mark, PyYAML's line and column
+    assert mark is not None  # every event from the parser has a mark (its line and column)
     return mark.line + 1, mark.column + 1
 
 

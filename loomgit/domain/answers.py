@@ -1,8 +1,9 @@
 """Finds the answer in a model's reply: the one complete JSON object after the thinking.
 
 Transforms and judges use the same parser. The parser refuses an object that never ends, an object
-inside such an object, an object that is not valid JSON, and several different objects that all fit.
-Each refusal has a reason, which the repair call states to the model.
+that is not valid JSON, and an object inside brackets whose content is not JSON. It also refuses
+several different objects that are all acceptable answers. Each refusal has a reason, which the
+repair call sends to the model.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ if TYPE_CHECKING:
 
     from loomgit.domain.values import Json
 
-MAX_OBJECTS = 200  # the maximum in one reply
-QUOTED_LENGTH = 24  # characters of an object that are quoted in a message
-# An object begins with `{` before a key, a list of objects with `[{`. Other braces are prose or
-# code. A reply may also be just `{}`.
+MAX_OBJECTS = 200  # a reply that contains this many objects or more is refused
+QUOTED_LENGTH = 24  # the number of characters of an object that a message quotes
+# A `{` before a key begins an object, and `[{` begins a list of objects. All other braces belong to
+# prose or code. The only exception is a reply that consists of an empty object `{}`.
 _OPENING = re.compile(r"\{(?=\s*(?:[\"'\u201c]|[A-Za-z_]\w*\s*:\s))|\[(?=\s*\{\s*[\"'])")
 _EMPTY = re.compile(r"(?:```\w*\s*)?\{\s*\}(?:\s*```)?")
 _BRACKETS = {"{": "}", "[": "]"}
@@ -36,8 +37,9 @@ _BRACKET = re.compile(r"[\[\]{}]")
 class ParsedReply(Struct, frozen=True):
     """The result of parsing a reply.
 
-    `value` is the answer, or None. `fault` is the reason why there is no answer. It is empty if the
-    reply contains no object at all. `text` is the reply without the thinking.
+    `value` is the answer, or None. `fault` is the reason why there is no answer. `fault` is empty
+    if there is an answer, or if the reply contains no object at all. `text` is the reply without
+    the thinking.
     """
 
     value: JsonObject | None
@@ -49,9 +51,9 @@ class ParsedReply(Struct, frozen=True):
 class _Piece(Struct, frozen=True):
     """A part of a reply that begins like an object or a list of objects.
 
-    `values` are the objects in the piece. If there are none, `fault` is the reason. `ends` is False
-    if the piece never ends. `quotes` is True if the piece begins with a key in double quotes, as
-    JSON requires.
+    `values` are the objects in the piece. If `values` is empty, `fault` is the reason. `ends` is
+    False if the closing bracket is missing. `quotes` is True if the first key is in double quotes,
+    as JSON requires.
     """
 
     start: int
@@ -98,7 +100,7 @@ def _choose(
     good = [piece for piece in pieces if piece.values]
     bad = [piece for piece in pieces if not piece.values and (piece.quotes or not good)]
     if bad and (not good or bad[-1].start > good[-1].start):
-        return None, bad[-1].fault  # the last object is the model's final answer
+        return None, bad[-1].fault  # the last piece is the model's final answer
     values = [value for piece in pieces for value in piece.values]
     if not values:
         return None, ""
@@ -174,12 +176,13 @@ def _open_bracket(text: str, start: int, end: int) -> int | None:
 
 
 def _enclosing_piece(text: str, start: int) -> _Piece:
-    """Return the piece of a text that is not JSON but contains an object.
+    """Return the piece that begins with the bracket at `start`. It has a fault and no values.
 
-    The object is not used, because it is only a part of the model's answer.
+    The piece is not JSON, but contains an object. This object is not used, because it is only a
+    part of the model's answer.
     """
     shown = " ".join(text[start : start + QUOTED_LENGTH].split())
-    fault = f"the object stands inside of {shown}, which is not JSON"
+    fault = f"the object is inside {shown}, which is not JSON"
     end = _find_end(text, start)
     return _Piece(start, len(text) if end is None else end, fault=fault, ends=end is not None)
 
@@ -231,13 +234,13 @@ def _parse_object(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
     fields: dict[str, Json] = {}
     for key, value in pairs:
         if key in fields and _canonical(fields[key]) != _canonical(value):
-            raise NotExactError(f"the key '{key}' stands there twice, with different values")
+            raise NotExactError(f"the key '{key}' occurs twice, with different values")
         fields[key] = value
     return fields
 
 
 def _refuse_constant(text: str) -> Json:
-    raise NotExactError(f"{text} is no JSON: write a number or null")
+    raise NotExactError(f"{text} is not JSON: write a number or null")
 
 
 _DECODER = json.JSONDecoder(
@@ -280,14 +283,15 @@ def _explain(error: json.JSONDecodeError, text: str, start: int) -> str:
 
 
 def _common_mistake(before: str, rest: str) -> str:
-    """Return the name of a common mistake, or an empty text if it is another mistake.
+    """Return a description of the mistake if it is a common one, else an empty text.
 
     `before` and `rest` are the text before and after the position where the parser stopped.
     """
     after = rest.lstrip()
     if before.endswith(",") and after[:1] in ("}", "]"):
         return f"a comma before {after[:1]}"
-    if after.startswith(",") and after[1:].lstrip()[:1] in ("}", "]"):  # Python 3.13 stops earlier
+    # The parser of Python 3.13 and later stops before the comma.
+    if after.startswith(",") and after[1:].lstrip()[:1] in ("}", "]"):
         return f"a comma before {after[1:].lstrip()[:1]}"
     if match := _PYTHON.match(after):
         return f"{match[0]} is Python, JSON has {_JSON_WORDS[match[0]]}"

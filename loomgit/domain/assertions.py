@@ -34,7 +34,7 @@ _NOWHERE = Place("")
 
 
 class Operand(Struct, frozen=True, eq=False):
-    """A part of an assertion. `place` is its position (line and column); equality ignores it."""
+    """A part of an assertion. `place` is its position (line, column). Equality ignores `place`."""
 
     def _content(self) -> tuple[object, ...]:
         names = (name for name in self.__struct_fields__ if name != "place")
@@ -192,7 +192,7 @@ def _render_constant(value: bool | float | str | None) -> str:
 
 
 def names_in(condition: Condition) -> Iterator[Name]:
-    """Yield the names in a condition in their order, with repetitions."""
+    """Yield the names in a condition from left to right. A name can occur several times."""
     match condition:
         case ComparisonChain(first, links):
             for value in (first, *(value for _, value in links)):
@@ -213,9 +213,9 @@ def names_in(condition: Condition) -> Iterator[Name]:
 
 
 def evaluators_in(condition: Condition) -> Iterator[tuple[str, Name]]:
-    """Yield (evaluator, node) for each `score.NAME` and `scores.NAME` in a condition.
+    """Yield (evaluator, name) for each `score.NAME` and `scores.NAME` in a condition.
 
-    The `place` of the node is the position of the reference.
+    The evaluator is the text `NAME`. The `place` of the name is its position in the condition.
     """
     for name in names_in(condition):
         if name.root in ("score", "scores"):

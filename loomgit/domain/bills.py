@@ -96,10 +96,10 @@ _open_payers: ContextVar[tuple[Payer, ...]] = ContextVar("_open_payers", default
 
 @contextmanager
 def billed_to(payer: Payer) -> Iterator[None]:
-    """Add the charges of the `with` block to `payer`, in addition to the bills already open.
+    """Within the `with` block, add each charge to `payer` and to the payers of outer blocks.
 
-    The charges are those of the current task, of its subtasks, and of threads that copy the task's
-    context.
+    This includes the charges of the current task, of its subtasks, and of threads that copy the
+    task's context.
     """
     token = _open_payers.set((*_open_payers.get(), payer))
     try:
@@ -109,6 +109,6 @@ def billed_to(payer: Payer) -> Iterator[None]:
 
 
 def charge(entry: Charge) -> None:
-    """Add a charge to all bills that are open in this context."""
+    """Add a charge to all payers of the enclosing `billed_to` blocks."""
     for payer in _open_payers.get():
         payer.add(entry)

@@ -28,16 +28,16 @@ WORST_FIRST: tuple[Outcome, ...] = (
     "improved",
     "unchanged",
 )
-MAX_LOST_SHARE = (
-    0.1  # removed or changed fraction of the cases; above it, the rest may be the easy cases
-)
+# The maximum fraction of the cases that may be removed or changed. If it is exceeded, the other
+# cases may be easier.
+MAX_LOST_SHARE = 0.1
 
 
 class Side(Struct, frozen=True):
     """One side of a comparison: the source of its results.
 
-    `commit` is the commit of the results. `fingerprint` is a hash of everything that can change
-    them. `runs` are the uids of the runs that contain the results. `behind` is the number of
+    `commit` is the commit of the results. `fingerprint` is a hash of everything that can change the
+    results. `runs` are the uids of the runs that contain the results. `behind` is the number of
     commits by which the results are older than the requested revision. `measured` is true if Loom
     produced the results for this comparison.
     """
@@ -95,7 +95,7 @@ def cases_by_id(cases: Iterable[Case]) -> dict[str, Case]:
 
 
 class QuestionDifference(Struct, frozen=True):
-    """A difference between the settings of both sides.
+    """A difference between the evaluation settings of the two sides.
 
     `part` is the dotted name of the setting. `base` and `head` are its values as text.
     """
@@ -113,12 +113,12 @@ class Metric(Struct, frozen=True):
 
     For scores, `base` and `head` are means in [0, 1], and `delta` is head - base. For cost (USD per
     case) and latency (seconds per case), `delta` is head / base - 1. [`low`, `high`] is the 90 %
-    interval of `delta`. `p` is the one-sided p-value against a change for the worse. `adjusted` is
-    the p-value after the adjustment for the number of gated metrics.
+    interval of `delta`. `p` is the p-value of a one-sided test for a change for the worse.
+    `adjusted` is this p-value after the adjustment for the number of gated metrics.
 
     `limit` is the smallest change for the worse that matters: a drop of the score, or a relative
     rise of cost or latency (0.1 is 10 %). `detects` is the smallest such change that the comparison
-    detects with a probability of 80 %, or None if it detects none with this probability.
+    detects with a probability of 80 %, or None if there is no such change.
     """
 
     name: str
@@ -142,7 +142,7 @@ class Metric(Struct, frozen=True):
 
 
 class CaseChange(Struct, frozen=True):
-    """A case with a lower or higher mean score on the head.
+    """A case with different mean scores on the two sides.
 
     `base` and `head` are the mean scores over the evaluators. `scores` maps each evaluator to its
     scores (base, head).
@@ -163,9 +163,9 @@ class Limits(Struct, frozen=True):
     """The settings that decide a comparison. `loomgit.domain.suites.Policy` describes most fields.
 
     If `max_rise` is None, cost and latency are shown but not gated. If `unpaired` is true, the
-    means over different cases are compared. If `confirm` is true, a degradation blocks only if new
-    samples of both sides confirm it. If `strict` is true, a comparison blocks if it does not prove
-    that the head is no worse.
+    means over all cases of each side are compared, even if the sides have different cases. If
+    `confirm` is true, a degradation blocks only if new samples of both sides confirm it. If
+    `strict` is true, a comparison blocks unless it proves that the head is no worse.
     """
 
     scope: Literal["suite", "population"] = "suite"
@@ -182,17 +182,17 @@ class PipelineComparison(Struct, frozen=True):
     """The comparison of one pipeline. `base` or `head` is None if that side has no results.
 
     `new` is true if the baseline does not have the pipeline, so that a comparison is impossible.
-    `inputs` are the files and settings that differ. `differs` are the evaluation settings that
-    differ; if there are any, nothing is compared.
+    `inputs` are the pipeline's files and settings that differ between the sides. `differs` are the
+    evaluation settings that differ. If there are any, nothing is compared.
 
     `removed` cases are only in the baseline, and `added` cases only in the head. `changed` cases
-    have different definitions (input, expectation) on the two sides. The gate ignores all of them.
-    `may_lose` is true if removed and changed cases are accepted.
+    have different definitions (input, expectation) on the two sides. The metrics do not include
+    removed, added and changed cases. `may_lose` is true if removed and changed cases are accepted.
 
-    `requestioned` are the evaluation settings that the head changed, if both sides are judged with
-    the head's settings. If there are any, the outcome is inconclusive at best. `looser` has one
-    line for each limit that the head loosened. `strict` is true if the pipeline's tests block every
-    change that is not proven harmless.
+    If both sides are judged with the head's evaluation settings, `requestioned` are the settings
+    that the head changed. If the head changed any, the outcome is inconclusive at best. `looser`
+    has one line for each limit that the head loosened. `strict` is true if the pipeline's tests
+    block every change that is not proven harmless.
     """
 
     pipeline: str
@@ -220,7 +220,7 @@ class PipelineComparison(Struct, frozen=True):
     def is_doubtful(self) -> bool:
         """Whether the outcome is inconclusive at best, whatever the metrics show.
 
-        The reason is that the head changed evaluation settings, or too many cases.
+        This is true if the head changed evaluation settings, or removed or changed too many cases.
         """
         return bool(self.requestioned) or (self.lost > MAX_LOST_SHARE and not self.may_lose)
 
@@ -241,8 +241,8 @@ class PipelineComparison(Struct, frozen=True):
         """Return whether the comparison blocks a merge.
 
         A degradation blocks unless a person accepted it. If the caller or the pipeline sets
-        `strict`, an inconclusive or not comparable outcome blocks too. Removed or changed cases
-        then block as well, unless `may_lose` is set. A new pipeline never blocks.
+        `strict`, an inconclusive or not comparable outcome blocks too. With `strict`, removed or
+        changed cases also block, unless `may_lose` is true. A new pipeline never blocks.
         """
         if self.new:
             return False

@@ -20,9 +20,9 @@ AlertType = Literal["score_degradation", "cost_spike", "latency_sla", "batch_qua
 
 
 class Incremental(Struct, frozen=True):
-    """Incremental extraction: only records with a higher value in the field `cursor` than before.
+    """Incremental extraction: only records with a higher value of `cursor` than in earlier runs.
 
-    Loom parses this setting, but does not support it yet.
+    `cursor` is the name of a field. Loom parses this setting, but does not support it yet.
     """
 
     cursor: str
@@ -146,7 +146,7 @@ class EvaluatorSpec(Struct, frozen=True):
 
 
 class Gate(Struct, frozen=True):
-    """The quality gate: the rule that decides from the scores of a record whether it passes.
+    """The quality gate: the rule that decides from a record's scores whether the record passes.
 
     `threshold` applies to the type `weighted` only.
     """
@@ -251,7 +251,7 @@ class Pipeline(Struct, frozen=True):
     places: Places = field(default_factory=Places)
 
     def place(self, key: str) -> Place:
-        """Return the position of `key`, or of the nearest key above it that the file contains."""
+        """Return the position of `key`. If the file lacks `key`, use the nearest parent key."""
         while key:
             if key in self.places:
                 return self.places[key]

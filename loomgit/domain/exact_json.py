@@ -12,9 +12,11 @@ import orjson
 if TYPE_CHECKING:
     from loomgit.domain.values import Json
 
-MAX_DEPTH = 200  # levels; orjson writes 254 at most, and Loom stores records inside other objects
+# The maximum number of levels of nesting. orjson writes at most 254 levels, and Loom stores records
+# inside other objects, which adds levels.
+MAX_DEPTH = 200
 LARGEST, SMALLEST = 2**64 - 1, -(2**63)  # the range of integers that every stage keeps exactly
-_SHOWN = 24  # characters of a number or a key in a message
+_SHOWN = 24  # the number of characters of a number or a key that a message shows
 _LARGE = 9e18  # a larger float may be an integer beyond 64 bits, which orjson parses as a float
 _SPACE_BEFORE_COLON = (b" :", b"\t:", b"\n:", b"\r:")
 _KEY_END = re.compile(rb'"\s*:')
@@ -62,7 +64,7 @@ def parse_exact(raw: bytes) -> Json:
 def _survey(value: Json) -> tuple[int, bool]:
     """Return the number of keys in all objects of the value, and whether it contains large floats.
 
-    In the text, a large float may be an integer.
+    A float is large if its absolute value is at least _LARGE. In the text, it may be an integer.
     """
     if isinstance(value, dict):
         keys, items = len(value), iter(value.values())
@@ -93,7 +95,10 @@ def _may_repeat_a_key(raw: bytes, keys: int) -> bool:
 
 
 def _is_json(raw: bytes) -> bool:
-    """Return whether the text follows the grammar of JSON, for any values and any depth."""
+    """Return whether the text follows the grammar of JSON.
+
+    Too large numbers, unpaired surrogates and deep nesting are allowed here.
+    """
     try:
         json.loads(raw.decode(), parse_int=len, parse_float=len, parse_constant=_refuse_constant)
     except RecursionError:

@@ -43,9 +43,9 @@ def matches(glob: str, path: str) -> bool:
 
 
 def _skip_double_stars(states: set[int], parts: tuple[re.Pattern[str] | None, ...]) -> set[int]:
-    """Add the state after each reachable `**`, because `**` also matches zero folders.
+    """Return `states`, and also the states reached if a `**` matches zero folders.
 
-    A state is an index into `parts`, in which `**` is None.
+    A state is the index in `parts` of the next part to match. In `parts`, `**` is None.
     """
     reachable = set(states)
     for index, part in enumerate(parts):

@@ -82,9 +82,10 @@ class ResultGroup(Struct, frozen=True):
 class StoredScores(Struct, frozen=True):
     """The stored results of one version of a file, in groups of runs with the same inputs.
 
-    The version's own groups are measured with the inputs at the version's own commit. `scores` are
-    the scores of the first of them. `runs`, `complete` (number of complete runs), `cases`, `latest`
-    and `cost_per_record` (USD, None if no cost is known) cover the runs of all groups.
+    A group is the version's own if its runs had the inputs of the version's own commit. `scores`
+    are the scores of the first own group. The other fields cover all groups: `runs` and `complete`
+    are the numbers of runs and of complete runs, `cases` is the number of cases, and
+    `cost_per_record` is in USD, None if no cost is known.
     """
 
     runs: int = 0
@@ -133,7 +134,7 @@ class LogEntry(Struct, frozen=True):
 
 
 class FileLog(Struct, frozen=True, dict=True):
-    """The log of a file. `entries` are the newest of its `total` contents.
+    """The log of a file. `total` is the number of its contents, `entries` are the newest of them.
 
     `shallow` is true if the history of the clone is truncated.
     """

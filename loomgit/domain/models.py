@@ -27,12 +27,13 @@ RESERVED_PARAMS = frozenset(
         *("max_retries", "num_retries", "fallbacks", "cache", "caching", "callbacks", "logger_fn"),
     )
 )
-# Parameters and headers that contain a secret. Loom refuses them, because it stores all `params`.
+# The names of parameters and headers that contain a secret. Loom refuses them, because it stores
+# all `params`.
 SECRET_PARAM = re.compile(
     r"api[-_]?key|secret|password|authorization|credentials|(?:access|auth|ad|session|id)[-_]token",
     re.IGNORECASE,
 )
-LONGEST_REFUSAL = 300  # the maximum number of characters of a model's refusal in a reason
+LONGEST_REFUSAL = 300  # the maximum length of a reason that quotes a model's refusal
 
 
 class PromptRejected(Rejected):

@@ -27,7 +27,7 @@ class PairedCases(Struct, frozen=True):
 
     `common` cases have the same definition on both sides, and `changed` cases have different
     definitions. `removed` cases are only in the baseline, and `added` cases only in the head.
-    `added` is in the order of the head, and all others are in the order of the baseline.
+    `added` is in the order of the head. The other three are in the order of the baseline.
     """
 
     common: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""Passages: pieces of documents that a retrieval finds, and their text with the source."""
+"""Passages (pieces of documents that a retriever finds), and the text in which they are shown."""
 
 from __future__ import annotations
 

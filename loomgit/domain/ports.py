@@ -1,4 +1,4 @@
-"""The ports: protocols that the work packages (such as pipeline) use and the adapters implement."""
+"""The ports: protocols that packages such as `loomgit.pipeline` use and adapters implement."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Gateway(Protocol):
 
 
 class Retriever(Protocol):
-    """A search for the passages of documents that answer a question."""
+    """Searches documents for the passages that answer a question."""
 
     async def retrieve(self, question: str, count: int) -> Sequence[Passage]:
         """Return at most `count` passages, best first. Equal questions give equal passages.
@@ -88,7 +88,7 @@ class Source(Protocol):
 
 
 class LoadReceipt(Struct, frozen=True):
-    """The numbers of rows by the effect that a load had on the destination.
+    """The effect of a load on the destination: a number of rows for each type of effect.
 
     `duplicates` are rows with a key that occurs again later in the same run; only the last row with
     the key is stored. `kept_out` are rows that the destination itself rejects, by a trigger or
@@ -138,7 +138,10 @@ class Sink(Protocol):
         ...
 
     def commit(self) -> LoadReceipt:
-        """Make all accepted rows visible, and return the effect. Called once, at the end."""
+        """Make all accepted rows visible, and return the effect of the load.
+
+        Called once, at the end.
+        """
         ...
 
     def abort(self) -> None:

@@ -48,10 +48,11 @@ class MetricPower(Struct, frozen=True):
     """The required sizes for one metric, and the power of the present test cases.
 
     `needs` are the required sizes. `deviation` is the standard deviation within cases. If no case
-    has two samples, it is the deviation of all scores, and `over_estimate` is true. `power` is the
-    probability that the present `cases` with their mean number of `samples` block the drop.
-    `detects` is the smallest drop that they block with a probability of 80 %, or None if there is
-    no such drop.
+    has two samples, `deviation` is the standard deviation of all scores, which is too high, and
+    `over_estimate` is true. `cases` is the present number of cases, and `samples` their mean number
+    of samples. `power` is the probability that a comparison of this size blocks the drop.
+    `detects` is the smallest drop that it blocks with a probability of 80 %, or None if there is no
+    such drop.
     """
 
     metric: str

@@ -24,12 +24,12 @@ _DURING_IMPORT = {
     "PYTHON_DOTENV_DISABLED": "1",
 }
 _PERMANENT = {
-    # This stays set, because the libraries build pydantic models after the import, too. With the
-    # pydantic plugin logfire, which Arbiter installs, this would take a second.
+    # This stays set, because the libraries also build pydantic models after the import. Building
+    # them with the pydantic plugin logfire, which Arbiter installs, would take a second.
     "PYDANTIC_DISABLE_PLUGINS": "__all__",
     "EXPERIMENTAL_OPENAI_BASE_LLM_HTTP_HANDLER": "true",  # litellm: 25 % less CPU time per call
 }
-_import_lock = threading.Lock()  # all threads share the environment
+_import_lock = threading.Lock()  # all threads share the environment variables
 _warn_lock = threading.Lock()  # all threads share `warnings.warn`, too
 
 
@@ -50,7 +50,7 @@ def suppress_warnings() -> Iterator[None]:
             category: type[Warning] | None = None,
             stacklevel: int = 1,
             source: object = None,
-            **since_3_12: tuple[str, ...],  # skip_file_prefixes
+            **since_3_12: tuple[str, ...],  # Python 3.12 added `skip_file_prefixes`
         ) -> None:
             if threading.get_ident() != silenced_thread:
                 warn(message, category, stacklevel + 1, source, **since_3_12)

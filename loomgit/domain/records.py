@@ -22,8 +22,8 @@ Trouble = Literal["", "product", "infrastructure", "unrecorded", "budget"]
 class RefusedRow(Struct, frozen=True):
     """A row that Loom cannot store exactly.
 
-    `place` is the file and line of the row, or its number. `text` is the original text of the row,
-    empty if the source is not a text file.
+    `place` is the file and line of the row, or the number of the row. `text` is the original text
+    of the row, empty if the source is not a text file.
     """
 
     place: str
@@ -142,7 +142,7 @@ class Assessment(Struct, frozen=True):
 
     `spent` is the cost of an evaluation that ended with an error. The cost of a score is in
     `score`. `trouble` is the cause of an error: the output (`product`), a failure outside Loom or
-    of a judge (`infrastructure`), a missing judge's reply in a replay (`unrecorded`), or the
+    of a judge (`infrastructure`), a judge's reply that a replay lacks (`unrecorded`), or the
     evaluator itself (empty).
     """
 

@@ -9,7 +9,7 @@ from typing import Literal
 
 from msgspec import Struct, field
 
-# The store decodes JSON into these classes, so it needs the type at run time.
+# The store decodes JSON into these classes, so the type `Commit` is needed at run time.
 from loomgit.domain.versions import Commit
 
 SCHEMA_VERSION = 1
@@ -35,21 +35,21 @@ class RunConfig(Struct, frozen=True):
 
 
 class Results(Struct, frozen=True):
-    """The numbers of a run's records by outcome.
+    """The number of a run's records for each outcome.
 
-    `records_validated` records passed the gate, and `records_rejected` are all others.
-    `records_failed` are the rejected records with a failed transform or evaluator; the other
-    rejected records have low scores. `records_fallback` are rejected records that were loaded with
-    a fallback output.
+    `records_validated` is the number of records that passed the gate, and `records_rejected` the
+    number of all others. `records_failed` counts the rejected records with a failed transform or
+    evaluator; the other rejected records have low scores. `records_fallback` counts the rejected
+    records that were loaded with a fallback output.
 
     The rows given to the destination are divided into `inserted`, `updated`, `unchanged`,
     `duplicates` (rows with a key that occurs again later) and `kept_out` (rows that the destination
     itself rejects). `reasons` maps the reasons of rejections to numbers of records. In a test run,
     the records are the test cases.
 
-    `cause` is the cause if the run did not succeed: its own thresholds (`gate`), a provider, disk
-    or database (`world`), a mistake that the user must correct (`user`), or a person who stopped
-    the run (`stopped`).
+    If the run did not succeed, `cause` is one of: the run's own thresholds (`gate`), a provider,
+    disk or database (`world`), a mistake that the user must correct (`user`), or a person who
+    stopped the run (`stopped`).
     """
 
     status: Status
@@ -243,8 +243,9 @@ class RunSummary(Struct, frozen=True):
     """A run in the index of runs, and a line of `loom runs list`.
 
     `path` is the path of the run file. `blobs` are Git's ids of the contents that the run used:
-    prompt, context files, pipeline file, and their included files. `scores` maps each evaluator to
-    its mean score, None if it has no scores. `scored` maps each evaluator to its number of scores.
+    prompt, context files, pipeline file, and files that these include. `scores` maps each evaluator
+    to its mean score, None if it has no scores. `scored` maps each evaluator to its number of
+    scores.
     `limit` and `question_from` are the same as in `Run`.
     """
 

@@ -23,8 +23,9 @@ Value = TypeVar("Value")
 
 HIDDEN = "***"
 # A secret with at least this many characters is found everywhere, even inside words. A secret with
-# at least half as many is found as a whole word only. A shorter secret is not found. If a secret
-# consists of letters only, both limits are doubled, because it may be an ordinary word.
+# at least half this many characters is found as a whole word only. A shorter secret is not found.
+# For a secret that consists of letters only, both limits are doubled, because it may be an ordinary
+# word.
 SHORTEST = 8
 _FORMS = (
     re.compile(r"(?<=Bearer )[^\s\"'\\]+"),
@@ -86,7 +87,7 @@ class Secrets:
 
 
 def _spellings(secret: str) -> Iterator[str]:
-    """Yield a secret as it is spelled in text, addresses, JSON, HTML and headers for Basic auth."""
+    """Yield the spellings of a secret in text, addresses, JSON, HTML and headers for Basic auth."""
     yield from (secret, json.dumps(secret)[1:-1], json.dumps(secret)[1:-1].replace("/", "\\/"))
     for safe in ("", "/"):
         quoted = quote(secret, safe=safe)
@@ -117,7 +118,7 @@ hide_known = _SECRETS.hide
 
 
 def hide(text: str) -> str:
-    """Return the text with `***` in place of known secrets and of text in the form of a secret."""
+    """Return the text with `***` in place of known secrets and of text that looks like one."""
     text = hide_known(text)
     for form in _FORMS:
         text = form.sub(_mask, text)
@@ -146,7 +147,7 @@ def hide_in(value: Value) -> Value:
 
 
 def escape_controls(text: str) -> str:
-    r"""Replace the characters that a terminal interprets with escapes such as `\x1b`.
+    r"""Replace each character that a terminal interprets by an escape such as `\x1b`.
 
     Line breaks and tabs do not change.
     """
@@ -164,7 +165,7 @@ def for_screen(text: str) -> str:
 def for_document(text: str) -> str:
     """Return a JSON document in a form that is safe to print.
 
-    Secrets are hidden. Otherwise, the document still parses to the same value.
+    Secrets are hidden. Apart from them, the document still parses to the same value.
     """
     text = _COMMAND_IN_JSON.sub(r"#\\u0023", text)
     return _CONTROLS.sub(lambda match: f"\\u{ord(match[0]):04x}", hide(text))

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 
 UNIT_PREFIX = "unit::"  # the prefix of the case id of a unit test
-PYTHON_MARK = ".py::"  # part of the pytest id of every Python test, which is the id of its case
+# The id of a Python test's case is the pytest id of the test, which contains this text.
+PYTHON_MARK = ".py::"
 Verdict = Literal["pass", "fail", "inconclusive", "error", "unverified"]
 
 
@@ -41,8 +42,8 @@ class Sample(Struct, frozen=True):
     """One judged reply to a test case. `index` is the number of the reply, from 0.
 
     `score` is the weighted mean of the judgements, in which an unusable output scores 0. It is None
-    after a failure outside Loom, or if there are no evaluators. `failure` is the reason in one line
-    why the sample has no usable reply or does not pass the gate.
+    after a failure outside Loom, if an evaluator has no score, or if there are no evaluators.
+    `failure` is the reason in one line why the sample has no usable reply or fails the gate.
 
     `trouble` is the type of the failure: `product` (the reply is unparseable, empty or refused, and
     the prompt is the cause), `infrastructure` (a failure of the provider, network or judge,
@@ -50,8 +51,8 @@ class Sample(Struct, frozen=True):
     made, because it could exceed the remaining budget).
 
     `cost` is in USD, None if a price is unknown. It includes `judge_cost`, the cost of the
-    evaluators. `latency` is in seconds, None for a reply from the cache. `reused` is true if an
-    earlier run drew and paid for the sample.
+    evaluators. `latency` is in seconds, None for a reply from the cache. `reused` is true if the
+    sample comes from an earlier run, which paid for it.
     """
 
     index: int
@@ -120,10 +121,12 @@ def stored_case(case: CaseSamples, evaluators: Iterable[str] = ()) -> Case:
     """Return a case as it is stored in a run file.
 
     Cost (USD) and latency (seconds) are means over the samples. A lost sample has a missing score
-    (None) for each of the `evaluators`. For a unit or Python test, an evaluator is left out if it
-    could judge no sample and no failure outside Loom is the cause. The reason is that the test may
-    lack the reference that the evaluator needs. For a record of a data set, the scores are then
-    missing.
+    (None) for each of the `evaluators`.
+
+    If an evaluator could judge no sample, and the cause is not a failure outside Loom, the result
+    depends on the test. For a unit or Python test, the evaluator is left out, because the test may
+    lack the reference that the evaluator needs. For a record of a data set, all scores of the
+    evaluator are missing (None).
     """
     judged = dict.fromkeys(name for sample in case.samples for name in sample.judgements)
     names = dict.fromkeys((*judged, *(evaluators if any(s.lost for s in case.samples) else ())))

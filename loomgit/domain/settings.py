@@ -70,8 +70,8 @@ class Settings(Struct, frozen=True):
     """The settings of a project. Every setting has a default, so the settings file is optional.
 
     `hooks_budget` is in USD, for one push or commit. Texts in `channels` may contain `${NAME}`
-    references. `places` maps dotted keys (`channels.slack.url`) to their positions in the file.
-    Every `Secret` needs its position.
+    references. `places` maps dotted keys (`channels.slack.url`) to their positions in the file. A
+    `Secret` needs the position of its text.
     """
 
     connections: Mapping[str, Secret] = field(default_factory=dict)

@@ -14,8 +14,8 @@ class RunCosts(Struct, frozen=True):
 
     `calls` is the number of paid replies, and `hits` the number of replies from the cache. `input`
     and `output` are token counts. Each of these four is None if one of the runs did not store it.
-    `cost` and `saved` (USD, avoided by the cache) are None if a price is unknown. `known` is the
-    known part of the cost, and `unpriced` the number of calls with an unknown price.
+    `cost` and `saved` (the cost that the cache avoided) are in USD, None if a price is unknown.
+    `known` is the known part of the cost, and `unpriced` the number of calls with an unknown price.
     """
 
     runs: int = 0
@@ -90,7 +90,8 @@ class Estimate(Struct, frozen=True):
     `unrendered` is the number of sampled records for which no prompt could be made; they cause no
     call. `transform` and `evaluate` have one estimate per model. `budget` is in USD, None if the
     pipeline has no budget. `judged_from` is the source of the outputs in the judges' prompts:
-    earlier `runs`, or made-up outputs that match the `schema`.
+    outputs of an earlier run (`runs`), or made-up outputs that match the output schema (`schema`).
+    It is empty if nothing is judged.
     """
 
     pipeline: str

@@ -20,7 +20,7 @@ StepStage = Literal["extract", "transform", "evaluate", "load"]
 class Assertion(Struct, frozen=True):
     """An assertion: its text, and the syntax tree of the text.
 
-    `place` is the position of the first character of the text, after an opening quote.
+    `place` is the position of the first character of the text. An opening quote does not count.
     """
 
     text: str
@@ -36,9 +36,9 @@ class Policy(Struct, frozen=True):
 
     Each value comes from the test, else from the `defaults` of the test file, else from the
     defaults in this class. `model` None means the pipeline's model. `samples` is the number of
-    replies to each case. If `max_samples` is given, a distributional test draws samples until it is
-    decided, up to this total number of replies. If it is None, the maximum is the test's
-    `sample_size`.
+    replies to each case. If `max_samples` is given, a distributional test draws samples until its
+    verdict is decided, but at most this total number of replies. If `max_samples` is None, the test
+    uses at most `sample_size` cases.
 
     `max_drop` is in points of score. `max_rise` is relative to the baseline (0.1 is 10 %); if it is
     None, cost and latency are not gated. `on_inconclusive` None means the default of the command
@@ -62,9 +62,9 @@ class Policy(Struct, frozen=True):
 class UnitCase(Struct, frozen=True):
     """A unit test: one input and its expected output.
 
-    In `expected`, `min_X` and `max_X` bound the field X of the output. For any other key, the
-    values must be equal. `min_pass` is the number of the `policy.samples` replies that must pass;
-    None means all of them.
+    In `expected`, `min_X` and `max_X` bound the field X of the output. Any other key is the name of
+    an output field, which must equal the expected value. `min_pass` is the number of replies that
+    must pass, of the `policy.samples` replies; None means all of them.
     """
 
     name: str
@@ -169,8 +169,8 @@ class IntegrationCase(Struct, frozen=True):
     """An integration test: it runs the whole pipeline and loads the outputs.
 
     `destination` is the destination of the outputs; None means a temporary destination. `records`
-    is the number of records to run, taken from the text of the extract step (its first number).
-    None means all records.
+    is the number of records to run, which is the first number in the text of the extract step. None
+    means all records.
     """
 
     name: str

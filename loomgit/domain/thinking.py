@@ -33,7 +33,7 @@ _CHANNEL = re.compile(
 _CHANNEL_END = re.compile(r"<\|(?:end|return|call)\|>")
 # What remains of the channels if a server removes the tokens: `analysis…assistantfinal{…}`.
 _BARE_CHANNELS = re.compile(r"\A\s*analysis(?!\s*:).*assistantfinal", re.DOTALL)
-# The marks of the answer that follows the thinking.
+# The marks before and after the answer, which follows the thinking.
 _ANSWER = re.compile(
     r"<(?P<tag>answer|final_answer)>(?P<tagged>.*?)(?:</(?P=tag)>|\Z)"
     r"|<\|START_(?:RESPONSE|TEXT)\|>(?P<response>.*?)(?:<\|END_(?:RESPONSE|TEXT)\|>|\Z)"
@@ -95,7 +95,7 @@ def _is_closing(match: re.Match[str]) -> bool:
 
 
 def _split_channels(text: str) -> SplitReply:
-    """Split a reply of gpt-oss. The channels `final` and without a name contain the answer.
+    """Split a reply of gpt-oss. The channel `final` and channels without a name contain the answer.
 
     All other channels contain thinking.
     """

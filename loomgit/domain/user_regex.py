@@ -13,8 +13,8 @@ from typing import Protocol, cast
 
 from loomgit.errors import UserError
 
-MAX_LENGTH = 500  # characters of a pattern
-MAX_COPIES = 10_000  # copies of a subpattern; `regex` expands {n} to n copies
+MAX_LENGTH = 500  # the maximum number of characters in a pattern
+MAX_COPIES = 10_000  # the maximum number of copies of a subpattern; `regex` expands {n} to n copies
 TIME_LIMIT = 0.5  # time limit of one search in seconds
 _COUNT = re.compile(r"\{(\d*)(?:,(\d*))?\}")
 
@@ -32,7 +32,10 @@ class _Compiled(Protocol):
 
 
 def check_pattern(text: str) -> None:
-    """Raise InvalidPattern unless `text` is a regular expression in the syntax of Python's `re`."""
+    """Raise InvalidPattern unless `text` is a regular expression in the syntax of Python's `re`.
+
+    Raises InvalidPattern also if the pattern exceeds MAX_LENGTH or MAX_COPIES.
+    """
     if len(text) > MAX_LENGTH:
         raise InvalidPattern(f"longer than {MAX_LENGTH} characters")
     copies = 1

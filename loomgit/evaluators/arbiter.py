@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from loomgit.evaluators.criteria import ContextReader
 
 LOGGERS = ("arbiter", "arbiter_ai", "LiteLLM", "LiteLLM Router", "LiteLLM Proxy")
-# The main option of a deterministic evaluator. If Arbiter calls the evaluator with a criteria text,
-# this text is the value of the option.
+# Maps a deterministic evaluator to its main option. If Arbiter calls the evaluator with a criteria
+# text, this text is the value of the option.
 MAIN_OPTIONS = {"contains": "value", "regex": "pattern", "json_schema": "schema"}
 _loading_lock = threading.Lock()
 _loaded: list[_Arbiter] = []
@@ -101,7 +101,7 @@ class JudgedEvaluator(Struct, frozen=True):
 def combine_readers(
     output: Callable[[EvaluationInput], Json], beside: ContextReader
 ) -> Callable[[EvaluationInput], Any]:
-    """Return a function that returns the output, as text, and the context of an evaluation.
+    """Return a function that reads two texts for a judge: the output, and the context (or None).
 
     `output` reads the output, and `beside` reads the context.
     """
@@ -156,7 +156,7 @@ def _client_class(arbiter: ModuleType) -> Callable[[Gateway, str, CallLog], obje
             return Judge(self._gateway, self.model, system_prompt, result_type, self._call_log)
 
         async def complete(self, messages: list[dict[str, Any]], **_: object) -> object:
-            """Return a plain reply. Arbiter calls this method for answers without a structure."""
+            """Return a plain reply. Arbiter calls this method if the answer has no schema."""
             turns = tuple(Message(turn["role"], turn["content"]) for turn in messages)
             request = Request(self.model, turns, temperature=0.0, purpose="evaluate")
             completion = await self._gateway.complete(request)
@@ -174,7 +174,7 @@ def _client_class(arbiter: ModuleType) -> Callable[[Gateway, str, CallLog], obje
 
 
 def register(arbiter: ModuleType) -> None:
-    """Register Loom's deterministic evaluators in Arbiter, unless their names are already known."""
+    """Register Loom's deterministic evaluators in Arbiter, if Arbiter has none of the same name."""
     for name in FACTORIES:
         if name not in arbiter.AVAILABLE_EVALUATORS:
             arbiter.register_evaluator(name, _adapter(arbiter, name))

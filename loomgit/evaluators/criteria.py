@@ -1,6 +1,7 @@
 """Criteria for evaluators that call a judge model, and the context that a judge reads.
 
-The context is text that the judge reads with the output, such as a reference or source documents.
+The context is text that the judge reads together with the output, such as a reference or source
+documents.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 ContextReader = Callable[
     ["EvaluationInput"], str | None
-]  # returns the text that the judge reads with the output
+]  # returns the text that the judge reads together with the output
 
 # The criteria of the built-in evaluators that use Arbiter's `custom_criteria`. If an evaluator in a
 # pipeline has its own `criteria`, Loom appends these to the preset.
@@ -64,7 +65,7 @@ def configured(selector: FieldSelector, subject: EvaluationInput) -> str | None:
 
 
 def documents(subject: EvaluationInput) -> str | None:
-    """Return the text of the first non-empty field of the record that is in DOCUMENTS, or None."""
+    """Return the text of the first field in DOCUMENTS that has a value in the record, or None."""
     return _first(subject.input, DOCUMENTS)
 
 
@@ -109,8 +110,8 @@ def fact_context(selector: FieldSelector) -> ContextReader:
 def question_context(selector: FieldSelector, config: JsonMapping) -> ContextReader:
     """Return a function that reads the user's question that an output must answer.
 
-    The question is the configured field `query_field`, else the configured reference, else a field
-    in QUERIES, else the record without its expected values.
+    The question is the field with the name `query_field`, if `query_field` is configured; else the
+    configured reference, else a field in QUERIES, else the record without its expected values.
     """
     query_field = config.get("query_field")
 
@@ -164,7 +165,7 @@ def _first(record_fields: Mapping[str, Json], names: tuple[str, ...]) -> str | N
 
 
 def _joined(value: Json) -> str:
-    """Return the text of one document, or of a list of documents, separated by blank lines."""
+    """Return the text of a document. The documents of a list are separated by blank lines."""
     return (
         "\n\n".join(map(show_document, value)) if isinstance(value, list) else show_document(value)
     )

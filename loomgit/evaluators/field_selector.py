@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 EXPECTED = "expected"
 EXPECTED_PREFIX = "expected_"
-TEXT_FIELD = "text"  # the only field of an output that is not JSON
+TEXT_FIELD = "text"  # the only field of the output if the reply is not JSON
 MAX_SHOWN = 60
 
 
@@ -64,7 +64,7 @@ class FieldSelector(Struct, frozen=True):
         return unwrap_text(subject.output)
 
     def reference(self, subject: EvaluationInput) -> Json:
-        """Return the configured reference, if `has_reference`.
+        """Return the configured reference. Call this only if `has_reference` is true.
 
         Raises EvaluatorFailure if the field of the reference is missing or null.
         """

@@ -22,7 +22,7 @@ Answer = TypeVar("Answer", bound=BaseModel)
 
 
 class CallLog(Struct):
-    """The model calls for one score. `fault` is the error if they gave no usable answer."""
+    """The model calls for one score. `fault` is the error if no call gave a usable answer."""
 
     completions: list[Completion] = field(default_factory=list)
     fault: ModelError | JudgeFailure | None = None

@@ -24,9 +24,9 @@ def numeric(config: JsonMapping) -> Callable[[EvaluationInput], Score]:
     """Return a function that scores 1 if the output is a number within all limits, else 0.
 
     `min` and `max` limit the number. `tolerance` (default: 0) limits its difference from the
-    reference. The reference is ignored if only `min` or `max` is configured. Text that contains
-    only a number is read as a number. The returned function raises EvaluatorFailure if the
-    reference is not a number.
+    reference. The reference is ignored if `min` or `max` is configured, and neither `tolerance` nor
+    a reference is configured. Text that contains only a number is read as a number. The returned
+    function raises EvaluatorFailure if the reference is not a number.
     """
     selector = FieldSelector.parse(config)
     low, high = _limit(config, "min"), _limit(config, "max")

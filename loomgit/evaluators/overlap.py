@@ -25,7 +25,8 @@ def similarity(config: JsonMapping) -> Callable[[EvaluationInput], Score]:
     """Return a function that scores how similar output and reference are, by characters.
 
     The score is `1 - indel distance / sum of both lengths`, which is `fuzz.ratio` of rapidfuzz
-    divided by 100. The indel distance is the number of characters to insert or delete.
+    divided by 100. The indel distance is the smallest number of characters to insert or delete that
+    turns one text into the other.
     """
     from rapidfuzz import fuzz  # noqa: PLC0415 - see the module docstring
 
@@ -58,9 +59,9 @@ def rouge_l(config: JsonMapping) -> Callable[[EvaluationInput], Score]:
 def bleu(config: JsonMapping) -> Callable[[EvaluationInput], Score]:
     """Return a function that scores sentence BLEU, divided by 100.
 
-    An output of fewer than four tokens has no n-grams of the higher orders. Its score uses only the
-    lower orders. Tokenization and smoothing are the defaults of sacrebleu (Post, "A Call for
-    Clarity in Reporting BLEU Scores", 2018).
+    An output of fewer than four tokens has no 4-grams, so its score uses only shorter n-grams.
+    Tokenization and smoothing are the defaults of sacrebleu (Post, "A Call for Clarity in Reporting
+    BLEU Scores", 2018).
     """
     from sacrebleu.metrics.bleu import BLEU  # noqa: PLC0415 - see the module docstring
 
@@ -75,10 +76,11 @@ def bleu(config: JsonMapping) -> Callable[[EvaluationInput], Score]:
 
 
 def lexical(config: JsonMapping) -> Callable[[EvaluationInput], Score]:
-    """Return a function that scores how similar the words are. It ignores order, case, punctuation.
+    """Return a function that scores how similar the words of the output and the reference are.
 
-    This is `semantic` with `backend: lexical`, which needs no judge. The score does not consider
-    the meaning of the words, so the reason of the score says "lexical similarity".
+    It ignores order, case and punctuation. This is the evaluator `semantic` with `backend:
+    lexical`, which needs no judge. The score does not consider the meaning of the words, so the
+    reason of the score says "lexical similarity".
     """
     from rapidfuzz import fuzz  # noqa: PLC0415 - see the module docstring
     from rapidfuzz.utils import default_process  # noqa: PLC0415 - see the module docstring

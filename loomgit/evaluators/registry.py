@@ -1,4 +1,4 @@
-"""Build and check an evaluator by the `type` that a pipeline or a test gives it."""
+"""Builds and checks evaluators. The `type` in a pipeline or a test selects the evaluator."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def build_evaluator(
 def check_evaluator(
     spec: EvaluatorSpec, *, judge: str | None, gateway: Gateway, root: Path
 ) -> None:
-    """Raise UserError if the evaluator cannot be built, without running the project's code."""
+    """Raise UserError if the evaluator cannot be built. Does not run the project's code."""
     if ".py:" not in spec.type:
         build_evaluator(spec, judge=judge, gateway=gateway, root=root)
         return

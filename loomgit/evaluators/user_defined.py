@@ -74,7 +74,7 @@ class UserEvaluator:
 
 
 def _file_of(function: Callable[..., object]) -> str | None:
-    """Return the source file of a function, or None for a callable without source (a partial)."""
+    """Return the source file of a function, or None if it has none, such as a `partial`."""
     try:
         return inspect.getsourcefile(inspect.unwrap(function))
     except TypeError:
@@ -188,7 +188,7 @@ def _top_level_names(root: Path) -> set[str]:
 
 
 def _loaded_modules(packages: set[str]) -> dict[str, ModuleType]:
-    """Return the loaded modules of these packages, as a map from full name to module."""
+    """Return the loaded modules that belong to `packages`, as a map from full name to module."""
     return {
         name: module for name, module in sys.modules.items() if name.partition(".")[0] in packages
     }
@@ -202,7 +202,7 @@ def _is_from_other_tree(package: str) -> bool:
 def _has_other_file(name: str, module: ModuleType) -> bool:
     file: str | None = getattr(module, "__file__", None)
     spec = _find_spec(name)
-    if spec is None:  # an import finds no module; only a submodule can be from the other revision
+    if spec is None:  # this revision lacks the module; a loaded submodule is from the other one
         return file is not None and "." in name
     if file is None or spec.origin is None:  # a namespace package, which has no `__init__.py`
         return file != spec.origin

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 class BillingGateway:
     """Passes calls on, and adds the charge for each call to all open bills.
 
-    A failed call also adds a charge if the provider charged it or may have charged it.
+    A bill is open inside the block `with billed_to(bill)`. A failed call also adds a charge if the
+    provider charged it or may have charged it.
     """
 
     def __init__(self, inner: Gateway) -> None:

@@ -114,7 +114,7 @@ class Budget:
 
     def __init__(self, limit: float, account: Account | None = None) -> None:
         if not limit >= 0:
-            raise UserError(f"a budget of {limit} USD: expected 0 or more")
+            raise UserError(f"the budget must be 0 USD or more, not {limit}")
         self.limit = limit
         self.refused = 0
         self.unanswered = 0.0
@@ -146,7 +146,7 @@ class Budget:
         """
         while True:
             settled = asyncio.get_running_loop().create_future()
-            # Register before the attempt: any settlement after the attempt must wake this call.
+            # Register before the attempt to reserve, so that a settlement after it wakes this call.
             with self._lock:
                 self._waiting.add(settled)
             try:
@@ -218,9 +218,10 @@ class _ObservedCosts(Struct):
     """Observations from the calls to one model.
 
     `price` is the listed price of the model. `known` is true after the first observed call; until
-    then, `probe` lets only one call run at a time. `ratio` is the highest ratio of counted input
-    tokens to the computed upper bound, at least 1. `output` is the length of the longest reply in
-    tokens. `factor` corrects the expected cost if a call costs more than expected, at least 1.
+    then, `probe` lets only one call run at a time. `ratio` (at least 1) is the highest ratio of the
+    input tokens that the provider counted to the upper bound that Loom computed. `output` is the
+    length of the longest reply in tokens. The expected cost of later calls is multiplied by
+    `factor` (at least 1), which grows if a call costs more than expected.
     """
 
     price: UnitPrice
@@ -348,7 +349,7 @@ class BudgetGateway:
         observed.ratio = max(observed.ratio, used.input / max_input)
         observed.output = max(observed.output, used.output)
         expected = self._max_cost(model, observed, max_input, 0)
-        if (completion.cost or 0.0) > expected > 0:  # the served model costs more
+        if (completion.cost or 0.0) > expected > 0:  # the served model has a higher price
             observed.factor *= (completion.cost or 0.0) / expected
 
     def _max_cost(
@@ -362,8 +363,8 @@ class BudgetGateway:
         """Return the maximum cost of a call in USD.
 
         `max_input` is the upper bound of the input tokens. The assumed length of the reply is the
-        larger of `limit` and `output`, in tokens. If `output` is None, the length of the longest
-        observed reply is used for `output`.
+        larger of `limit` and `output`, in tokens. `output` defaults to the length of the longest
+        observed reply.
         """
         tokens = ceil(max_input * observed.ratio)
         used = Usage(tokens, max(limit, observed.output if output is None else output))

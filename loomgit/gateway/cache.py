@@ -1,4 +1,4 @@
-"""Gateway that returns stored replies, and makes one call for equal requests at the same time."""
+"""Gateway that returns stored replies, and makes only one call for concurrent equal requests."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ POLL = 0.02  # seconds between two checks for the reply of another process
 
 
 class CacheGateway:
-    """Returns stored replies, and makes one call for equal requests at the same time.
+    """Returns stored replies, and makes only one call for concurrent equal requests.
 
     `rules` maps a purpose (`transform`, `evaluate`) to its rule: whether stored replies are reused,
     and for how many seconds. If `locks` is given, only one process makes a call for equal requests,
@@ -81,7 +81,7 @@ class CacheGateway:
                 stored = self._store.find(key, ttl=ttl)
                 if stored is not None:
                     return stored
-        except OSError:  # the lock file cannot be created; the store warns about its folder
+        except OSError:  # the lock file cannot be created; the store warns about the folder
             return await self._call(key, request)
         try:
             # Another process may have stored the reply before this process acquired the lock.

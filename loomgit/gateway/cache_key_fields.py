@@ -42,9 +42,9 @@ class CacheKeyFields:
         self._warn: Callable[[str], None] | None = warn
 
     def __call__(self, row: JsonMapping) -> str | None:
-        """Return the text for `Request.stand_in`.
+        """Return the text for `Request.stand_in`, or None if the record lacks a chosen field.
 
-        Return None if the record lacks a chosen field. The reply must then not be cached.
+        If the result is None, the caller must not cache the reply.
         """
         missing = [name for name in self._fields if name not in row]
         if not missing:

@@ -59,9 +59,10 @@ class CassetteEntry(Struct, frozen=True):
 class Cassette:
     """The recorded replies of one file.
 
-    `shown` is the path of the file in messages. `entries` maps keys to entries. The entries in
-    `elsewhere`, also by key, are replayed too, but never saved in this file. Raises ProblemsFound
-    with all damaged lines, because Loom must not treat a damaged line as a missing entry.
+    `shown` is the path of the file in messages. `entries` maps keys to entries. `elsewhere` maps
+    keys to further entries, which are replayed too, but never saved in this file. Raises
+    ProblemsFound with all damaged lines, because Loom must not treat a damaged line as a missing
+    entry.
     """
 
     def __init__(
@@ -95,7 +96,7 @@ class Cassette:
     ) -> dict[str, CassetteEntry]:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            # `.loom/.gitignore` excludes this name: it starts with a dot and ends with `.tmp`.
+            # Git ignores the lock file, because `.loom/.gitignore` excludes `.*.tmp`.
             lock = self.path.with_name(f".{self.path.name}.lock.tmp")
             with FileLock(lock):
                 entries = change(load_entries(self.path, self.shown))

@@ -58,7 +58,7 @@ class CircuitBreaker:
     - At least 8 consecutive attempts ended in an outage (no connection, status 5xx).
     - These failures lasted at least `patience` seconds, or at least 10 seconds if the model has
       answered before, because it may recover.
-    - No call has been pending for a second or more, because the model may be processing the call.
+    - No call in flight is older than one second, because the model may be processing such a call.
 
     Any answer, including a refusal, resets the number of failures. An open circuit never closes.
     The object belongs to one event loop.

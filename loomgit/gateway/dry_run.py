@@ -37,7 +37,7 @@ class DryRunGateway:
     """Returns made-up replies, which `reply` creates, and records the requests in `probed`.
 
     `rules` maps each purpose (`transform`, `evaluate`) to its cache rule. A request that asks the
-    model to repair a reply is not recorded, because the repaired reply would be a made-up one.
+    model to repair a reply is not recorded, because only a made-up reply caused this request.
     """
 
     def __init__(self, rules: Mapping[Purpose, CacheRule], reply: Callable[[Request], str]) -> None:

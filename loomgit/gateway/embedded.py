@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     Word: TypeAlias = tuple[str, int, int, float, int]
 
 SIMILARITY = 0.2  # weight of the similarity to the examples; the weight of a cue word is 1
-NEITHER = 0.25  # initial score of the label for "neither"; a cue word adds 1
-CERTAINTY = 2.0  # factor from score to log odds; makes the confidence match the accuracy
+NEITHER = 0.25  # initial score of the label for inputs that fit no other label; a cue word adds 1
+CERTAINTY = 2.0  # converts a score to log odds; chosen so that the confidence matches the accuracy
 TOKEN = re.compile(r"[^\W\d_]{1,6}|\d{1,3}|[^\w\s]|_")
 WORD = re.compile(r"\w+(?:['’]\w+)*|[^\w\s]")  # noqa: RUF001 - people type both apostrophes
 NEGATOR = re.compile(r"no|not|never|none|nobody|nothing|nor|cannot|without|hardly|\w*n\Wt")
@@ -58,9 +58,9 @@ SOURCE = re.compile(r"(?im)^[ \t#*-]*(?:\[([^\]\n]+)\]:?|source:[ \t]*(\S.*))")
 
 
 def _words(text: str) -> list[Word]:
-    """Return a tuple for each word: its stem, start, end and weight, and the start of its negator.
+    """Return a tuple for each word: stem, start, end, weight, and the start of the negator.
 
-    The start of the negator is -1 if no negator applies to the word.
+    A negator is a word such as `not`. Its start is -1 if no negator applies to the word.
     """
     words: list[Word] = []
     weight, negated, reach, since = 1.0, -1, 0, 0
@@ -111,7 +111,7 @@ def _statements(text: str, labels: Sequence[str]) -> Iterator[tuple[int, str, st
     )
     verdict = re.compile(rf"(?i).*:\s*[\"']?({label_names})[\"']?\s*(?:[,}}.]|$)")
     label, part, level, example_input, gap = -1, "", 0, "", False
-    # Remove emphasis. Join a line that ends in a comma with the next line.
+    # Remove `**` and backticks. Join a line that ends in a comma with the next line.
     for line in re.sub(r"\*\*|`|(?<=,)[ \t]*\n(?=[ \t]*\w)", "", text).split("\n"):
         row, _, name = re.sub("->|→|=>", "|", line).strip(" |").rpartition("|")
         target, kind, words = label, part, "" if row else line
@@ -146,7 +146,7 @@ class _TaughtField:
         statements = (list(_statements(text, labels)) for text in texts)
         for label, part, statement in next(filter(None, statements), []):
             words = _words(statement)
-            if part == "cue":  # a cue word of two labels supports neither of them
+            if part == "cue":  # a cue word that two labels share supports neither of them
                 phrase = " ".join(word[0] for word in words)
                 self.cues[phrase] = label if self.cues.get(phrase, label) == label else -1
             elif not part and re.search(r"(?i)\b(neither|otherwise|default|none of)\b", statement):
@@ -166,7 +166,7 @@ class _TaughtField:
         """Return the label for `text`, its probability, and the words that support the label."""
         words, cues, unmatched, place = _words(text), [], [], 0
         while place < len(words):
-            size = min(5, len(words) - place)  # the longest cue has five words
+            size = min(5, len(words) - place)  # a cue has at most five words
             stems = [word[0] for word in words[place : place + size]]
             while size and (label := self.cues.get(" ".join(stems[:size]), -1)) < 0:
                 size -= 1
@@ -179,7 +179,7 @@ class _TaughtField:
             unmatched += words[place : place + (not size)]  # words that belong to no cue
             place += size or 1
         scores = [math.fsum(w for of, w, _ in cues if of == i) for i in range(len(self.labels))]
-        if self.rest >= 0:  # evidence for two labels at once supports `rest`
+        if self.rest >= 0:  # if cues support two different labels, this supports `rest`
             scores[self.rest] += NEITHER + sorted([0.0, 0.0, *scores])[-2]
         for feature, weight in _features(unmatched):
             for label, odds in enumerate(self.odds.get(feature, ())):
@@ -190,7 +190,7 @@ class _TaughtField:
             weights = [chance ** (1 / temperature) for chance in chances]
             pick = Random(seed).choices(range(len(chances)), weights)[0]  # noqa: S311 - no secret
         quoted = [f'"{phrase}"' for label, _, phrase in cues if label == pick][:3]
-        reason = f"{self.labels[pick]}: {', '.join(quoted) or 'likest to its examples'}"
+        reason = f"{self.labels[pick]}: {', '.join(quoted) or 'most similar to its examples'}"
         return self.labels[pick], chances[pick] / math.fsum(chances), reason
 
 
@@ -253,9 +253,10 @@ def _split(messages: Sequence[Message]) -> tuple[str, str, str]:
 
 @lru_cache(maxsize=64)  # parses the fixed part of a prompt once for all inputs
 class _TaughtPrompt:
-    """The classifiers and the form of the reply that a prompt defines, except for its input.
+    """The classifiers and the form of the reply, as defined by the text around the input.
 
-    Definitions before the input have priority, because authors of inputs cannot write there.
+    Text before the input has priority over text after it, because an input can contain text that
+    looks like the part after it.
     """
 
     def __init__(self, before: str, after: str, schema: bytes) -> None:
@@ -280,7 +281,8 @@ class _TaughtPrompt:
             sections = [*SECTION.split(text.join(self.around))[1:], "", ""]
             confidence, extract = _overlap(*sections[:2]), ""
             reason = (
-                f"only words compared: {confidence:.0%} of the shorter text's stand in the other"
+                f"compared by words only: {confidence:.0%} of the words of the shorter text "
+                "are in the other text"
             )
         elif not chosen and len(cut := SOURCE.split("\n".join(self.around))) > 3:
             parts = zip(cut[1::3], cut[2::3], cut[3::3], strict=True)

@@ -49,7 +49,7 @@ ADDRESSES = {
     "cerebras": "https://api.cerebras.ai/v1",
     "ollama": "http://127.0.0.1:11434/v1",
 }
-# Environment variables, and the headers in which OpenAI's own clients send their values.
+# Maps environment variables to the headers in which OpenAI's own clients send the values.
 ACCOUNT_HEADERS = {"OPENAI_ORGANIZATION": "OpenAI-Organization", "OPENAI_PROJECT": "OpenAI-Project"}
 
 
@@ -84,7 +84,7 @@ def resolve(
     malformed, or if the settings refer to an environment variable that is not set.
     """
     known, name = split_provider(model)
-    provider = known or OPENAI  # most servers with OpenAI's API use OpenAI's variables
+    provider = known or OPENAI  # OpenAI's variables are also usual for other servers
     base_url, own_server = _base_url(model, provider, settings, reveal, environment)
     api_key, source = _key(model, provider, settings, reveal, environment, own_server=own_server)
     headers = {"Content-Type": "application/json"}

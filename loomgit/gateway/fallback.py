@@ -82,7 +82,7 @@ def _add_costs(earlier: Sequence[Completion], reply: Completion) -> Completion:
 def _combine(failed: Sequence[ModelError]) -> ModelError:
     """Return a copy of the last error, with the messages of the first and the last error.
 
-    If the last error is a PromptRejected and another error is not, the result is a Rejected.
+    The result is a Rejected if the last error is a PromptRejected, but an earlier error is not.
     """
     last = copy(failed[-1])  # equal requests in flight share the error, so change only a copy
     last.message = f"{failed[0].message}; fallback: {last.message}"

@@ -32,9 +32,9 @@ class _Model:
 class FirstCallsGateway:
     """Raises Rejected instead of NotServed if the model has answered another request.
 
-    If a first call fails with NotServed, the gateway waits for the other calls in flight. If
-    another call gets a reply, only the failed request is at fault. If no call gets a reply, the
-    provider does not serve the model.
+    If a call fails with NotServed before any call to the model got a reply, the gateway waits for
+    the other calls in flight. If one of them gets a reply, only the failed request is at fault. If
+    none of them gets a reply, the provider does not serve the model.
     """
 
     def __init__(self, inner: Gateway) -> None:
@@ -52,7 +52,7 @@ class FirstCallsGateway:
                 return await self._inner.complete(request)
             except NotServed as error:
                 raise _rejected(error) from error
-        if model.settled.is_set():  # all earlier calls failed; wait for new first calls
+        if model.settled.is_set():  # all earlier calls failed, so start again
             model.settled = asyncio.Event()
         model.open += 1
         try:

@@ -48,9 +48,9 @@ if TYPE_CHECKING:
 PLACEHOLDER_KEY = (
     "none"  # for a user's server that needs no key: the clients do not accept an empty key
 )
-# Replacements for providers of litellm. `ollama` is Ollama's older API: it takes a prompt, not
-# messages, and so bypasses the model's own template. All models of Ollama accept a schema. This
-# module does not ask litellm about schemas, because litellm would call a local server.
+# Maps a provider of litellm to the provider that is used instead. `ollama` is Ollama's older API,
+# which takes a prompt, not messages, and so bypasses the model's own template. All models of Ollama
+# accept a schema. litellm is not asked whether they do, because it would call a local server.
 _CHATS = {"ollama": "ollama_chat"}
 # Errors that litellm's HTTP clients raise if a connection was never established.
 _NOT_SENT = ("ConnectError", "ConnectTimeout", "ClientConnectorError", "ConnectionTimeoutError")

@@ -20,8 +20,8 @@ PROVIDERS = "provider_endpoints_support_backup.json"
 OPENAI = "openai"
 _SNAPSHOT = re.compile(r"-\d{4}-\d{2}-\d{2}$")
 _TAKES_EVERY_SCHEMA = {"predibase", "fireworks_ai", "lm_studio", "nebius", "databricks"}
-# OpenAI's reasoning models. They accept only temperature 1, and they need `max_completion_tokens`
-# instead of `max_tokens`.
+# Matches OpenAI's reasoning models. They need `max_completion_tokens` instead of `max_tokens`. Most
+# of them accept only temperature 1 (see `takes_temperature`).
 _REASONING = re.compile(r"(?:ft:)?(?:o\d|gpt-(?!5-chat)(?:[5-9]|\d\d))")
 
 
@@ -82,7 +82,7 @@ def takes_temperature(name: str) -> bool:
 
 
 def _names(model: str, served: str, table: Mapping[str, Mapping[str, Json]]) -> Iterator[str]:
-    """Yield the keys to look up in the table, in this order.
+    """Yield the keys to look up in the table, the most exact key first.
 
     A key may be a name without its provider. Such a key is used only if its entry has the provider
     of `model`, because a local server may use any name for its model.

@@ -39,7 +39,7 @@ FREE = UnitPrice(0.0, 0.0, 0.0)
 
 
 class Prices:
-    """Finds prices by the name of a model in pipelines and by its name at the provider."""
+    """Finds the price of a model by its name in the pipeline and its name at the provider."""
 
     def __init__(self, models: Mapping[str, ModelSettings]) -> None:
         self._models = models
@@ -86,9 +86,10 @@ class Prices:
 
 
 def _local(settings: ModelSettings, listed: UnitPrice | None) -> UnitPrice | None:
-    """Return the configured prices. A listed price replaces a configured price that is missing.
+    """Return the configured prices. A price that is not configured comes from `listed`.
 
-    Return None if the price of the input or of the output is unknown.
+    If the price of cached input is not configured, it is the price of the input. Return None if the
+    price of the input or of the output is unknown.
     """
     configured = settings.input_price, settings.output_price
     fallback = (listed.input, listed.output) if listed else (None, None)
@@ -115,8 +116,8 @@ def _from_entry(entry: Mapping[str, Json], prompt_tokens: int) -> UnitPrice | No
 def _tier(entry: Mapping[str, Json], prompt_tokens: int) -> str:
     """Return the suffix of the table's keys for prompts of this length.
 
-    An example is `_above_200k_tokens`: the highest limit that the prompt exceeds. The suffix is ""
-    if the prompt exceeds no limit.
+    The suffix names the highest limit that the prompt exceeds, for example `_above_200k_tokens`. It
+    is "" if the prompt exceeds no limit.
     """
     limits = (int(match[1]) for key in entry if (match := _TIER.fullmatch(key)))
     exceeded = [limit for limit in limits if prompt_tokens > limit * 1000]

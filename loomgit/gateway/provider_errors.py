@@ -131,7 +131,7 @@ def read_wait(headers: Mapping[str, str], now: float) -> float | None:
 
 
 def read_delay(text: str) -> float | None:
-    """Return the time to wait in seconds from `retryDelay` in the text of an error, or None.
+    """Return the waiting time in seconds that `retryDelay` in an error text requests, or None.
 
     Google sends this field instead of a header.
     """
@@ -199,7 +199,7 @@ def _refused(status: int, text: str, message: str) -> ModelError:
     if status == 403 and (_POLICY.search(text) or _MODERATION.search(text)):
         return PromptRejected(message)
     if status == 403 and (_PAGE.match(text) or not _OF_THE_MODEL.search(text)):
-        return Rejected(message, hint=hint)  # the cause is a firewall or unknown
+        return Rejected(message, hint=hint)  # a firewall, or an unknown cause
     return NotServed(message, hint=hint)
 
 
@@ -230,7 +230,7 @@ def is_page(content: bytes) -> bool:
 def mark_possibly_charged(error: ModelError) -> ModelError:
     """Set the cost of an error to None (unknown), and return the error.
 
-    The call received no reply, but the provider may have charged for it.
+    The call received no usable reply, but the provider may have charged for it.
     """
     error.cost = None
     return error

@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from loomgit.domain.ports import Gateway
     from loomgit.domain.settings import ModelSettings
 
-PATIENCE = 120.0  # seconds; a call that would have to wait longer fails
+PATIENCE = 120.0  # seconds; a call fails if the provider requests a longer wait
 SPREAD = 0.1  # a wait becomes up to 10 % longer at random, so that calls do not start together
 START = 16  # initial number of concurrent calls if none is configured
 HIGHEST = 512  # maximum number of concurrent calls if none is configured
-WINDOW = 16  # minimum number of calls in a window, because a single refusal is weak evidence
-TURNS = 2  # iterations of the event loop that read and process the data of the sockets
+WINDOW = 16  # a window has at least this many calls, because one refusal alone is weak evidence
+TURNS = 2  # event loop iterations between two calls' starts, in which it can receive replies
 # Fractions of refused calls in a window. Up to NOISE_SHARE, refusals do not lower the limit. Above
 # OVERLOAD_SHARE, the provider is overloaded, and the limit halves.
 NOISE_SHARE, OVERLOAD_SHARE = 1 / 8, 1 / 4
@@ -48,7 +48,7 @@ class RateLimitGateway:
 
     A model's settings `rpm` (calls per minute) and `tpm` (tokens per minute) limit the calls in any
     60 seconds. The tokens of a call are estimated in advance. A `Retry-After` delays all calls to
-    the model. If a call would have to wait for more than `patience` seconds, it raises RateLimited
+    the model. If the remaining delay is longer than `patience` seconds, a call raises RateLimited
     instead.
     """
 

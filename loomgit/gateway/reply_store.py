@@ -61,8 +61,9 @@ DELETE FROM replies WHERE id IN (
 
 
 class StoreFigures(Struct, frozen=True):
-    """Statistics of a store. `cost` is the known cost in USD; `oldest` and `newest` are ages of
-    replies in seconds. `models` maps a model to its number of replies and their cost in USD."""
+    """Statistics of a store. `cost` is the known cost in USD. `oldest` and `newest` are the ages of
+    the oldest and the newest reply, in seconds. `models` maps a model to the number of its replies
+    and their cost in USD."""
 
     entries: int
     bytes: int
@@ -127,9 +128,9 @@ class ReplyStore:
     def put(
         self, key: bytes, completion: Completion, *, on_disk: Callable[[], None] = lambda: None
     ) -> None:
-        """Store the reply. `find` returns it immediately; in other processes, once it is on disk.
+        """Store the reply. Other processes find it only when it is on disk, this process at once.
 
-        The writing thread then calls `on_disk`. If the file is unusable, `put` itself calls it.
+        When it is on disk, the writing thread calls `on_disk`; if the file is unusable, `put` does.
         """
         if self._is_unusable():
             on_disk()
@@ -192,7 +193,7 @@ class ReplyStore:
     def _write_all(self) -> None:
         """Write the changes, one transaction per batch. Runs in the writing thread."""
         compressor = zstandard.ZstdCompressor(level=3, write_checksum=True)
-        unchecked = self._limit  # bytes since the last size check; forces a first check
+        unchecked = self._limit  # bytes since the last size check; the first write triggers a check
         last = False
         try:
             with closing(connect(self._path, self._warn)) as database:
@@ -278,7 +279,7 @@ def _connect(path: Path) -> sqlite3.Connection:
         if database.execute("PRAGMA user_version").fetchone()[0] != SCHEMA:
             with FileLock(_lock(path)):  # SQLite's timeout does not apply to the switch to WAL
                 _create(database)
-        # In WAL mode, only a power failure loses data (the last replies), not a killed process.
+        # In WAL mode, a killed process loses nothing. A power failure loses the last replies.
         database.execute("PRAGMA synchronous = NORMAL")
     except BaseException:
         database.close()
@@ -316,7 +317,7 @@ def _lock(path: Path) -> Path:
 
 
 def evict(database: sqlite3.Connection, limit: int) -> int:
-    """Evict the least recently used replies beyond `limit` bytes in total. Return their number."""
+    """If replies exceed `limit` bytes, evict the least recently used ones. Return their number."""
     total = database.execute("SELECT total(size) FROM replies").fetchone()[0]
     if total <= limit:
         return 0

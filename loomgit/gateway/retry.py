@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from loomgit.domain.models import Completion, Request
     from loomgit.domain.ports import Gateway
 
-ATTEMPTS = 8  # fewer than 1 call in 10,000 fails even if 1 attempt in 5 fails
+ATTEMPTS = 8  # attempts per call; if 1 attempt in 5 fails, fewer than 1 call in 10,000 fails
 FIRST_DELAY = 0.25  # seconds; the maximum delay before the second attempt
 LONGEST_DELAY = 8.0  # seconds; the maximum delay before any attempt
 

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from loomgit.domain.settings import Lane, ModelSettings
 
 EMBEDDED_PREFIX = "embedded/"
-# litellm's names for servers of users, which have only OpenAI's API. "" is an unknown provider.
+# litellm's provider names for servers that users run themselves. These servers offer only OpenAI's
+# API. The name "" stands for an unknown provider.
 OPENAI_COMPATIBLE = frozenset(
     ("", "openai_like", "custom_openai", "hosted_vllm", "lm_studio", "llamafile", "litellm_proxy")
 )
@@ -27,8 +28,9 @@ def choose_lane(model: str, settings: ModelSettings | None) -> Lane:
     """Return the lane for `model`.
 
     The lane is "embedded" for `embedded/*`, otherwise the configured lane. If no lane is
-    configured, it is "direct" for OpenAI's own models, and for servers with a `base_url` and
-    OpenAI's API. For all other models it is "litellm", which uses the providers' own APIs.
+    configured, it is "direct" for OpenAI's own chat models, and for models with a `base_url` whose
+    server offers only OpenAI's API. For all other models it is "litellm", which uses the providers'
+    own APIs.
     """
     if model.startswith(EMBEDDED_PREFIX):
         return "embedded"
@@ -44,9 +46,9 @@ def choose_lane(model: str, settings: ModelSettings | None) -> Lane:
 class RoutingGateway:
     """Sends each request through the lane (litellm, OpenAI's HTTP API, embedded) of its model.
 
-    `lanes` maps lanes to factories, so that a run with only the embedded model never loads the
-    other lanes. If `lanes` does not contain the lane of a model, the request goes through litellm,
-    which reaches the same endpoints.
+    `lanes` maps each lane to a function that opens it. Thus, a run that uses only the embedded
+    model never loads the other lanes. If `lanes` does not contain the lane of a model, the request
+    goes through litellm, which can call the same servers.
     """
 
     def __init__(

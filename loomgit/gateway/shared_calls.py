@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from loomgit.domain.ports import Gateway
 
 POLL = 0.01  # seconds between two checks for the reply of another process
-ORPHAN_ROUNDS = 50  # checks before a process tries to claim the call, as its caller may have ended
+# After this many checks, a waiting process tries to claim the call, because the process that makes
+# the call may have ended.
+ORPHAN_ROUNDS = 50
 
 
 class CallClaims(Protocol):
@@ -51,7 +53,8 @@ class SharedCallGateway:
 
     The other processes wait for the reply, and return it as a cache hit. The cache gateway wraps
     this gateway. `purposes` are the purposes (`transform`, `evaluate`) for which the cache is
-    enabled. Requests for other purposes, and requests that are fresh or uncacheable, are passed on.
+    enabled. Each process makes its own call for a request with another purpose, for a fresh or
+    uncacheable request, and for a request to the embedded model.
 
     If a call fails, its error is raised only in the process that made the call. A process that
     waited for the reply then makes the call itself.

@@ -1,4 +1,4 @@
-"""Makes one call for equal requests at the same time."""
+"""Makes only one call if equal requests are made at the same time."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class SingleFlight:
             raise
         except BaseException as error:
             flight.set_exception(error)
-            flight.exception()  # read the error: if no task waits, asyncio would log it
+            flight.exception()  # mark the error as read, because asyncio logs unread errors
             raise
         else:
             flight.set_result(completion)

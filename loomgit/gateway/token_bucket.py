@@ -1,6 +1,6 @@
-"""A token bucket: limits an amount per minute.
+"""A token bucket, which limits the amount (such as the number of requests) that passes per minute.
 
-At most a tenth of the amount may pass at once.
+At most a tenth of the amount per minute may pass at once.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ BURST = 0.1  # fraction of the amount per minute that may pass at once
 class TokenBucket:
     """Lets at most `per_minute` pass in any 60 seconds.
 
-    The size of the bucket plus the refill in 60 seconds equals `per_minute` (if it is at least 2).
-    Only a single amount that is larger than the bucket can exceed the limit. `clock` returns
-    seconds.
+    The size of the bucket plus the refill in 60 seconds equals `per_minute`, if `per_minute` is at
+    least 2. The limit is exceeded only if one call takes more than the size of the bucket. `clock`
+    returns seconds.
     """
 
     def __init__(self, per_minute: int, clock: Callable[[], float]) -> None:
@@ -32,7 +32,7 @@ class TokenBucket:
     async def take(self, amount: float, sleep: Callable[[float], Awaitable[object]]) -> None:
         """Wait until `amount` is available, and take it from the bucket.
 
-        Calls are served in the order in which they arrive. `sleep` takes seconds.
+        Calls are served in the order in which they arrive. The argument of `sleep` is in seconds.
         """
         now = self._clock()
         self._level = min(self._size, self._level + (now - self._filled) * self._rate)

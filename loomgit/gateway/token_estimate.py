@@ -1,4 +1,7 @@
-"""Estimates the tokens of a request without the model's tokenizer, and calculates a maximum."""
+"""Estimates the number of tokens in a request, and computes an upper bound for this number.
+
+Neither function needs the model's tokenizer.
+"""
 
 from __future__ import annotations
 

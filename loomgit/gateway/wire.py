@@ -58,7 +58,7 @@ class _Choice(Protocol):
 
 
 class Response(Protocol):
-    """The fields that each reply of litellm has. For some providers, other fields are missing."""
+    """The fields that every reply of litellm has. All other fields depend on the provider."""
 
     model: str | None
     choices: Sequence[_Choice]
@@ -112,8 +112,8 @@ def litellm_arguments(request: Request, endpoint: Endpoint) -> dict[str, Any]:
     keywords |= {
         "max_retries": 0,  # num_retries stays unset, because litellm multiplies it with max_retries
         "timeout": _timeout(endpoint.timeout),
-        # If the model does not support a temperature, litellm may drop the temperature of a judge,
-        # because Loom sets it. It must not drop a setting of the user.
+        # If true, litellm drops the temperature if the model does not support it. This is allowed
+        # only for a judge, because Loom sets its temperature. A user's setting is never dropped.
         "drop_params": request.purpose == "evaluate",
     }
     optional = {"base_url": endpoint.base_url, "api_key": endpoint.api_key}
@@ -142,7 +142,7 @@ def fits_strict_mode(schema: Json | JsonMapping) -> bool:
 
 
 def read_text(model: str, response: Response) -> tuple[str, Ending]:
-    """Return the text of a reply, and its ending.
+    """Return (text, ending) of a reply. The ending is "" if the reply is complete.
 
     If the reply has no text, return the arguments of its tool call or the text of its refusal.
     Raises Unavailable if the reply has no choices or ended with an error.

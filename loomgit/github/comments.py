@@ -83,9 +83,10 @@ class Comments:
     async def _update(
         self, session: aiohttp.ClientSession, comments: Sequence[int], body: str
     ) -> str | None:
-        """Update the first comment that exists and that the token may change.
+        """Update the first of `comments` (comment ids) that can be updated.
 
-        Returns the comment's URL, or None if no comment can be updated.
+        Comments that were deleted or that the token may not change are skipped. Returns the URL of
+        the updated comment, or None if no comment can be updated.
         """
         for comment_id in comments:
             url = f"{self._repository}/issues/comments/{comment_id}"
@@ -153,8 +154,8 @@ class Comments:
     async def _find_pull(self, session: aiohttp.ClientSession) -> int:
         """Return the number of the open pull request whose head is the workflow's commit.
 
-        The event `workflow_run` contains a commit and a branch, but not the number. The other
-        workflow could pass the number in an artifact, but an attacker could forge that number.
+        The event `workflow_run` contains a commit and a branch, but not the number. The workflow
+        that caused the event could pass the number in an artifact, but an attacker could forge it.
         Raises WorldError if no pull request has this head.
         """
         workflow = self._workflow

@@ -1,7 +1,8 @@
 """Describes the GitHub workflow in which Loom runs, and renders workflow commands.
 
-A workflow command is a line of output that GitHub interprets, such as `::error::message`. GitHub's
-documentation describes the environment variables in "Store information in variables".
+A workflow command is a line of output that GitHub interprets, such as `::error::message`. The
+environment variables that this module reads are described on the page "Store information in
+variables" of GitHub's documentation.
 """
 
 from __future__ import annotations

@@ -56,8 +56,8 @@ class Statement(Struct, frozen=True):
 
     `text` is the line as printed. `written` is the assertion in the test file if it differs from
     `text`, else "". `condition` is the syntax tree of the assertion. It is None if the line is not
-    an assertion but a single claim, such as a cost limit. `unit` (as in `$2`) precedes the shown
-    value.
+    an assertion but a single claim, such as a cost limit. `unit` (such as `$`) is printed before
+    the value.
     """
 
     text: str
@@ -137,7 +137,9 @@ def _claims(condition: Condition, *, negated: bool) -> Iterator[Claim]:
             for part in parts:
                 yield from _claims(part, negated=negated)
         case _:
-            raise AssertionError(f"not a claim about many replies: {render(condition)}")
+            raise AssertionError(
+                f"the condition has no statistic such as mean(...): {render(condition)}"
+            )
 
 
 def _claim(left: Value, operator: Operator, right: Value, *, negated: bool) -> Claim:
@@ -218,7 +220,9 @@ def _combine(condition: Condition | None, judged: Iterator[JudgedClaim]) -> _Com
         case Disjunction(parts):
             return _any([_combine(part, judged) for part in parts])
         case _:
-            raise AssertionError(f"not a claim about many replies: {render(condition)}")
+            raise AssertionError(
+                f"the condition has no statistic such as mean(...): {render(condition)}"
+            )
 
 
 def _single(judged: JudgedClaim) -> _CombinedVerdict:

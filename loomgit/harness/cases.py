@@ -80,8 +80,8 @@ def with_references(unit: UnitCase, evaluators: Iterable[EvaluatorSpec]) -> Json
 def _expected_value(expected: Mapping[str, Json], field: str) -> tuple[Json] | None:
     """Return a tuple with the expected value of a field, or None if `expected` lacks the field.
 
-    The tuple distinguishes an expected null from a missing field. The prefix `expected_` of the
-    name is optional.
+    The tuple distinguishes an expected null from a missing field. If there is no field with exactly
+    this name, the name is also searched with the prefix `expected_`, and then without it.
     """
     names = (field, f"{PREFIX}{field}", field.removeprefix(PREFIX))
     return next(((expected[name],) for name in names if name in expected), None)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 Operator: TypeAlias = "Comparison | Literal['==', '!=']"
 Quantity: TypeAlias = "Callable[[CaseSamples, Sample], float | Absent | Unmeasured]"
 QUANTILES = {"median": 0.5, "p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
-# Statistics of a condition. The value of a reply is 1 if the condition holds, else 0.
+# The statistics whose quantity is a condition: it is 1 for a reply if the condition holds, else 0.
 CONDITION_STATISTICS = ("rate", "count")
 MAX_SHOWN_COUNT = 1_000_000  # a larger number of required replies is not shown exactly
 MIN_DISTANCE = 1e-9  # a smaller distance from the threshold is a rounding error
@@ -91,8 +91,9 @@ class Observations(Struct):
 
         NaN stands for a missing value. If the policy's scope is `suite` or the statistic is
         `count`, the array contains all values. Otherwise, it contains one value for each case. For
-        means and rates, this is the mean of the case's row. For all other statistics, it is the
-        first known value of the row, because means vary less than single values.
+        means and rates, this is the mean of the case's row. For all other statistics, such as
+        percentiles, it is the first known value of the row. The mean of the row would distort these
+        statistics, because means vary less than single values.
         """
         if policy.scope == "suite" or claim.statistic == "count":
             flat = [value for row in self.rows for value in row]
@@ -164,7 +165,9 @@ class JudgedClaim(Struct, frozen=True):
 
 
 class SequentialClaim:
-    """A claim that is tested after each batch of cases. Repetition does not raise the error rate.
+    """A claim that is tested after each batch of cases.
+
+    The method of the test ensures that repeated tests do not raise the error rate.
 
     The claim passes only if it also passes after each missing value is replaced by the worst
     possible value.
@@ -255,7 +258,7 @@ def _without_rounding(claim: Claim, result: Verdict) -> JudgedClaim:
 
 
 def _worst_value(claim: Claim) -> float:
-    if claim.statistic == "std":  # an extreme value increases a spread, and `hi` is extreme
+    if claim.statistic == "std":  # an extreme value, such as `hi`, increases a standard deviation
         return claim.hi
     return worst_end(claim.comparison, claim.lo, claim.hi)
 
@@ -268,7 +271,10 @@ def _without_values(claim: Claim, observations: Observations) -> JudgedClaim:
 
 
 def _judge_observed(claim: Claim, values: Floats, observations: Observations) -> JudgedClaim:
-    """Judge a claim by the observed values alone, because extremes and counts have no interval."""
+    """Judge a claim about a minimum, a maximum or a count by the observed values alone.
+
+    These statistics have no confidence interval.
+    """
     known = values[~np.isnan(values)]
     if claim.statistic == "count":
         total = float(known.sum())
@@ -286,7 +292,10 @@ def _judge_observed(claim: Claim, values: Floats, observations: Observations) ->
     if claim.statistic != "count":
         side = "below" if claim.statistic == "min" else "above"
         share = f"{unseen_share(known.size):.2g}"
-        notes = (f"as observed: up to {share} of all replies may lie {side}", *notes)
+        notes = (
+            f"judged by the observed replies only: up to {share} of all replies may lie {side}",
+            *notes,
+        )
     return JudgedClaim(claim, "pass" if is_met else "fail", is_met, interval, notes)
 
 

@@ -160,8 +160,9 @@ def conclude(
 ) -> TestResult:
     """Return the result of a test from its lines `checks` and its failing replies `failures`.
 
-    If too many replies or scores are missing, the verdict of all lines becomes `error` (or
-    `unverified`). Cost and latency tests do not need scores.
+    If too many scores are missing, the verdict of all lines becomes `error`. If too many replies
+    are missing, it becomes the verdict that `missing_replies` returns. Cost and latency tests do
+    not need scores.
     """
     if (missing := missing_replies(cases, test.policy)) is not None:
         verdict, message = missing

@@ -16,8 +16,9 @@ Name: TypeAlias = tuple[str, int]  # the key of a case, and the index of a sampl
 
 
 class Draw(Struct, frozen=True):
-    """A request for one sample: the reply number `index` (from 0) to the case with this `key`.
+    """A request for one sample, which is one reply to a test case.
 
+    `key` identifies the case, and `index` is the number of the reply to this case, counted from 0.
     `call` draws the sample. All draws with the same `party` call the same provider. If the provider
     denies a draw or has an outage, the remaining draws of the party are not attempted.
     """

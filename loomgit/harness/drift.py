@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from loomgit.domain.values import Json
     from loomgit.stats.drift import DriftReport
 
-MIN_REPLIES = 100  # per side; fewer replies rarely show a shift
+MIN_REPLIES = 100  # replies per side; a test with fewer replies rarely detects a shift
 ABSENT = "(absent)"  # the value for a reply that lacks the field
 Sides = tuple[Sequence[CaseSamples], Sequence[CaseSamples]]
 
@@ -108,7 +108,7 @@ def _report(
     if len(numbers) < len([value for value in known if value != ABSENT]) or not numbers:
         labels = [[[as_text(value) for value in row] for row in side] for side in (base, candidate)]
         return label_drift(labels[0], labels[1], rng)
-    least = min(0.0, *numbers, 0.0)  # subtracted from all values, because they must be >= 0
+    least = min(0.0, *numbers, 0.0)  # subtracted from all numbers, so that each result is >= 0
     sides = [
         [[float(v) - least for v in row if isinstance(v, int | float)] for row in side]
         for side in (base, candidate)

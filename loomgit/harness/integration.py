@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from loomgit.domain.suites import IntegrationCase
 
 SUCCEEDS = "the run succeeds"
-SHOWN_REASONS, REASON_LENGTH = 3, 160  # the length is in characters
+# A result shows at most this many rejection reasons, each cut to this number of characters.
+SHOWN_REASONS, REASON_LENGTH = 3, 160
 _VERDICTS: dict[Answer, Verdict] = {
     Answer.YES: "pass",
     Answer.NO: "fail",

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from loomgit.errors import LoomError, UserError
 
 OUTAGE = 3  # a party that has never answered is stopped after this many consecutive lost draws
-COLLAPSE = 10  # a party that has answered before is stopped after this many consecutive lost draws
+COLLAPSE = 10  # the same number for a party that has answered at least once
 
 
 class ProviderOutages:

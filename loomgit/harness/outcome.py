@@ -9,7 +9,8 @@ from msgspec import Struct
 from loomgit.domain.samples import CheckResult, Verdict
 from loomgit.domain.values import to_plain
 
-CHANGED_EVALUATORS = "judged by evaluators that the change modified"  # begins a test's message
+# A test's message starts with this text if the change modified evaluators that judge the test.
+CHANGED_EVALUATORS = "judged by evaluators that the change modified"
 
 
 class TestOutcome(Struct, frozen=True):

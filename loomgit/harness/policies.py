@@ -161,19 +161,20 @@ def policy_limits(policy: Policy) -> Limits:
 def stricter_limits(
     where: str, base: Limits, head: Limits
 ) -> tuple[Limits, tuple[LoosenedSetting, ...]]:
-    """Return the stricter value of each comparison limit, and the limits that the head loosened.
+    """Choose the stricter value of each comparison limit.
 
-    `where` names the pipeline.
+    Returns (these limits, the limits that the head loosened). `where` names the pipeline.
     """
     return _stricter(where, base, head, {name: POLICY[name] for name in LIMITS})
 
 
 def stricter_suite(base: Iterable[Suite], head: Suite) -> tuple[Suite, tuple[LoosenedSetting, ...]]:
-    """Return the head's suite with the stricter value of each setting, and the loosened settings.
+    """Choose the stricter value of each setting in the head's suite.
 
-    `base` contains the base's test files of the same pipeline. Each test is compared with the base
-    test that has the same type and name. If the base has a file with the head's path, only this
-    file is searched; otherwise all files are searched.
+    Returns (the suite with these values, the settings that the head loosened). `base` contains the
+    base's test files of the same pipeline. Each test is compared with the base test that has the
+    same type and name. If the base has a file with the head's path, only this file is searched;
+    otherwise all files are searched.
     """
     same = {suite.path: suite for suite in base}
     files = [same[head.path]] if head.path in same else same.values()
@@ -206,9 +207,10 @@ def stricter_suite(base: Iterable[Suite], head: Suite) -> tuple[Suite, tuple[Loo
 def _stricter_min_pass(
     where: str, base: UnitCase, head: UnitCase, test: UnitCase
 ) -> tuple[UnitCase, tuple[LoosenedSetting, ...]]:
-    """Return `test` with the stricter `min_pass`, and the setting `min_pass` if it was loosened.
+    """Choose the stricter `min_pass`, which requires a larger fraction of the samples to pass.
 
-    The stricter `min_pass` requires a larger fraction of the samples to pass.
+    Returns two values. The first is `test` with this `min_pass`. The second contains the setting
+    `min_pass` if the head loosened it, and is empty otherwise.
     """
     shares = [
         1.0 if version.min_pass is None else version.min_pass / version.policy.samples
@@ -230,7 +232,10 @@ def _stricter_min_pass(
 def stricter_evaluate(
     where: str, base: Evaluate, head: Evaluate
 ) -> tuple[Evaluate, tuple[LoosenedSetting, ...]]:
-    """Return the head's evaluators and gate with stricter settings, and the loosened settings."""
+    """Choose the stricter value of each setting of the head's evaluators and gate.
+
+    Returns (`head` with these values, the settings that the head loosened).
+    """
     base_specs = {spec.name: spec for spec in base.evaluators}
     loosened: list[LoosenedSetting] = []
     specs = []
@@ -303,8 +308,10 @@ def _stricter(
     head: Settings,
     rules: Rules,
 ) -> tuple[Settings, tuple[LoosenedSetting, ...]]:
-    """Return the head with the stricter value of each setting in `rules`, and the loosened
-    settings."""
+    """Choose the stricter value of each setting in `rules`.
+
+    Returns (`head` with these values, the settings that the head loosened).
+    """
     used: dict[str, object] = {}
     for name, choose in rules.items():
         old, new = getattr(base, name), getattr(head, name)

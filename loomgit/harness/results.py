@@ -24,7 +24,7 @@ def _value(sample: Sample, name: str) -> float | None:
 
 
 def judge_models(cases: Iterable[CaseSamples]) -> dict[str, list[str]]:
-    """Return the sorted names of the models that judged for each evaluator, by evaluator name.
+    """Map each evaluator's name to the sorted names of the models that it used as judges.
 
     Evaluators that do not call a model are left out.
     """

@@ -30,8 +30,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 POLL = 0.01  # seconds between two checks for samples of other processes
-ORPHAN_ROUNDS = 50  # checks before the queue tries to take over draws of other processes
-AHEAD = 4  # draws beyond the last taken draw, as a multiple of the concurrency
+# After this many checks, the queue tries to take over the draws of other processes, because these
+# processes may have ended.
+ORPHAN_ROUNDS = 50
+AHEAD = 4  # the queue makes at most AHEAD * concurrency draws beyond the last taken draw
 COST_TOLERANCE = 1e-12  # USD; a smaller difference is a rounding error
 
 
@@ -40,7 +42,7 @@ class SampleQueue:
 
     `find_known` returns samples that already exist and need no draw. The queue calls `on_drawn` in
     its thread for each drawn sample. At the end, it awaits the functions in `closing`, which close
-    gateways. `board` shares the draws with other processes; None means that there are none.
+    gateways. `board` shares the draws with other processes. It is None if only this process draws.
     """
 
     def __init__(
@@ -68,7 +70,7 @@ class SampleQueue:
         self._claimed_elsewhere: dict[Name, Draw] = {}
         self._seconds: dict[Name, float] = {}
         self._limit = AHEAD * concurrency
-        self._limit_reached = False  # true if draws wait beyond the limit
+        self._limit_reached = False  # true if a draw waits until `take` raises `_limit`
         self._running = 0
         self._stopping = False
         self._end_error: BaseException | None = None  # set at the end of the loop
@@ -175,8 +177,8 @@ class SampleQueue:
     def _end(self, error: BaseException | None) -> None:
         if error is not None and self._board is not None:
             self._board.leave()
-        # Set the error before the futures fail: `plan` adds its future before it reads the error,
-        # so one of the two threads makes the future fail.
+        # The error must be set before the loop below. `plan`, in another thread, adds its future
+        # and then reads the error. If the loop misses this future, `plan` makes it fail.
         self._end_error = error or RuntimeError("the queue is closed")
         for future in list(self._futures.values()):
             _fail(future, self._end_error)
@@ -233,7 +235,9 @@ class SampleQueue:
         place = self._places[draw.name]
         if place < self._limit:
             return False
-        self._limit_reached = True  # set before the check below: `take` may raise the limit now
+        # The flag must be set before the limit is read again. `take`, in another thread, raises the
+        # limit and then reads the flag.
+        self._limit_reached = True
         return place >= self._limit
 
     def _hurry(self, draw: Draw) -> None:

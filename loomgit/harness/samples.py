@@ -19,8 +19,8 @@ def missing_replies(cases: Sequence[CaseSamples], policy: Policy) -> tuple[Verdi
     """Return a verdict and its reason if too many replies are missing to judge the test, else None.
 
     Too many replies are missing if their fraction exceeds `policy.max_error_rate`. The verdict is
-    `unverified` if all replies are missing, or if all missing replies are missing from a replay.
-    Otherwise, the verdict is `error`. It is also `error` if there are no samples.
+    `unverified` if all replies are missing, or if each missing reply was to be replayed but was
+    never recorded. Otherwise, the verdict is `error`. It is also `error` if there are no samples.
     """
     samples = [sample for case in cases for sample in case.samples]
     lost = [sample for sample in samples if sample.lost]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from loomgit.harness.claims import Claim, Observations
     from loomgit.stats.verdicts import Verdict
 
-BATCH = 10  # cases between two checks of a claim; a sequential test allows many checks
+BATCH = 10  # cases per batch; sequential claims are checked after each batch
 AnyCase = TypeVar("AnyCase", bound="CaseSamples")
 
 
@@ -30,11 +30,11 @@ def in_draw_order(cases: Sequence[CaseSamples]) -> list[CaseSamples]:
 def drawn_cases(
     head: Collection[str], base: Collection[str], sample_size: int | None
 ) -> frozenset[str]:
-    """Return the case ids of both sides, in draw order up to the last case of the head.
+    """Return the ids of the cases to compare, from both sides.
 
-    `head` contains the drawn cases of the change, `base` the cases of the baseline. If the test
-    draws only the first `sample_size` cases, later cases of the baseline are left out. Otherwise,
-    they would look like removed cases.
+    `head` contains the drawn cases of the change, `base` the cases of the baseline. If the head has
+    all `sample_size` cases that the test may draw, the baseline's cases that come after them in
+    draw order are left out. Otherwise, they would look like removed cases.
     """
     order = [record.key for record in shuffled([Record(0, id_, {}) for id_ in {*head, *base}])]
     if sample_size is None or len(head) < sample_size:
@@ -56,7 +56,7 @@ def _max_cases(policy: Policy) -> int:
 
 
 class SamplingPlan:
-    """Plans the batches of cases that one test draws, until all its claims are decided.
+    """Plans the batches of cases that one test draws. It stops when all claims are decided.
 
     After the first batch, only undecided claims about bounded means and rates request another
     batch. Other claims (about a spread, an extreme, a cost) do not. If the policy has no

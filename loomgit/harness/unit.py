@@ -115,8 +115,10 @@ def _verdict(
     *,
     strict: bool,
 ) -> tuple[Verdict, str, bool]:
-    """Return the verdict, a message about missing replies (or ""), and whether the verdict is
-    weak."""
+    """Return (verdict, message, whether the verdict is weak). `settle` explains weak verdicts.
+
+    The message is about missing replies or unmeasured values, or "".
+    """
     outcome = _outcome(case, replies)
     if outcome != "inconclusive":
         return outcome, "", False
@@ -169,7 +171,7 @@ def _lines(case: UnitCase, measured: CaseSamples, sample: Sample) -> Iterator[_A
 
 
 def _texts(case: UnitCase) -> list[str]:
-    """Return the text of each check. It is shown if the test has no replies."""
+    """Return the text of each check. The texts are shown if the test has no replies."""
     texts = [e.text for e in expectations(case.expected)]
     texts += [" ".join(assertion.text.split()) for assertion in case.assertions]
     return texts or [GATE]

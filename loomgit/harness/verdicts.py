@@ -30,9 +30,10 @@ def inconclusive_policy(
 def settle(outcome: Outcome, *, holds: bool, inconclusive: OnInconclusive) -> tuple[Verdict, bool]:
     """Return the verdict for an outcome, and whether the verdict is weak.
 
-    If the outcome is inconclusive, `inconclusive` is the rule: `warn` returns `inconclusive`,
-    `fail` returns `fail`, and `point` returns a weak verdict. A weak verdict depends only on
-    `holds`: whether the point estimate satisfies the claim.
+    `holds` states whether the point estimate satisfies the claim. The parameter `inconclusive` is
+    the rule for an inconclusive outcome. For the rule `warn`, the verdict is `inconclusive`. For
+    `fail`, it is `fail`. For `point`, it is `pass` if `holds` is true, else `fail`, and it is weak,
+    because it depends only on the point estimate.
     """
     if outcome != "inconclusive" or inconclusive == "warn":
         return outcome, False

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-STALE_SECONDS = 3600.0  # an older temporary file was left by a killed process
+# A temporary file older than this is assumed to be left over from a killed process.
+STALE_SECONDS = 3600.0
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
 _ATTEMPTS = 5
 

@@ -246,8 +246,8 @@ class Baselines:
 
         The candidates are the upstream of the current branch, then the remote's `main` and
         `master`. The upstream is a candidate only if its name differs from that of the current
-        branch. A local `main` is not a candidate, because it may be older than the rename of
-        `missing`. Raises UserError if no candidate exists.
+        branch. A local `main` is not a candidate, because it may be outdated: it may have existed
+        before the remote renamed `missing`. Raises UserError if no candidate exists.
         """
         output = self._git.plumbing(
             "for-each-ref", "--format=%(HEAD)%(refname:lstrip=2)%00%(upstream)", "refs/heads"

@@ -31,7 +31,7 @@ class _Person(NamedTuple):
     email: str
 
     def is_same(self, other: _Person) -> bool:
-        """Whether both are the same person: their names or their email addresses are equal.
+        """Whether the two persons have the same name or the same email address.
 
         One match is sufficient, because a person may use several names and addresses.
         """
@@ -266,10 +266,10 @@ def _by_tags(
     blobs: Mapping[tuple[str, str], str],
     stems: Sequence[str],
 ) -> Iterator[Approval]:
-    """Yield an approval for each of the file's own tags at which the file is `blob`.
+    """Yield an approval for each of the file's own tags at which the file has the content `blob`.
 
-    Of the repository-wide tags (such as `v1`) at which the file is `blob`, only the oldest gives an
-    approval.
+    Also yield an approval for the oldest repository-wide tag (such as `v1`) at which the file has
+    this content.
     """
     has_plain = False
     for tag in tags:

@@ -90,9 +90,10 @@ def _follow(
 ) -> int:
     """Pass `bits` on to the parents. Return the bits of the files that `commit` changes.
 
-    If a file is the same at a relevant parent, its bit goes only to the first such parent. If not,
-    its bit goes to all parents. The ancestors of a span's start (`since`) are irrelevant parents.
-    The rules are those of `try_to_simplify_commit` in Git's revision.c.
+    A parent is irrelevant to a file if it is an ancestor of the start (`since`) of the file's span.
+    All other parents are relevant. If a relevant parent has the same file as `commit`, the file's
+    bit goes only to the first such parent. Otherwise, the bit goes to all parents. These rules are
+    those of `try_to_simplify_commit` in Git's revision.c.
     """
     if not parents:
         return bits & changed[commit, ""]

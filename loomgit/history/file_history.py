@@ -30,9 +30,10 @@ class HistoryCommit(NamedTuple):
 
 
 class ContentChange(NamedTuple):
-    """A change that introduced a content of the file: no parent of the commit `step` has it.
+    """A change that introduced a content of the file.
 
-    `path` is the path in the repository, and `blob` is the id of the content.
+    `step` is the commit of the change; no parent of this commit has the content. `path` is the path
+    in the repository, and `blob` is the id of the content.
     """
 
     step: HistoryCommit
@@ -56,7 +57,10 @@ class FileHistory:
         self._blobs: dict[str, dict[str, str]] = {}  # commit -> path -> blob id
 
     def arrivals(self) -> list[ContentChange]:
-        """Return the commits that introduced a content, newest first, children before parents."""
+        """Return the changes that introduced a content, newest first.
+
+        A commit always comes before its parents, even if the date of a parent is newer.
+        """
         checked: set[str] = set()
         while True:
             steps = self._load()

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 DAYS = 90
 KEEP = 20
-ORPHAN_AGE = timedelta(days=1)  # a younger records file may belong to a run in progress
+ORPHAN_AGE = timedelta(days=1)  # records files younger than this may belong to running runs
 _ID = re.compile(r"[0-9a-f]{40,64}")
 
 
@@ -87,8 +87,8 @@ def choose_removals(
     """Return (runs to remove, oldest first; number of runs that are kept for safety).
 
     A run is kept if its commit is reachable and it used no uncommitted changes, if it is younger
-    than `days`, or if it is one of the last `keep` runs with its branch, pipeline and type. In a
-    shallow clone, a run is kept for safety if its commit may be reachable.
+    than `days`, or if it is among the last `keep` runs that have the same branch, pipeline and
+    type. In a shallow clone, a run is kept for safety if its commit may be reachable.
     """
     ordered = sorted(rows, key=lambda row: (row.started, row.uid))
     counts: dict[tuple[str, str, str], int] = {}

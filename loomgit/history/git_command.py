@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
     from loomgit.errors import LoomError
 
-# The variables that `git rev-parse --local-env-vars` lists, and those that change the meaning of a
-# pathspec. Variables that pass configuration are missing here, because `git -c` and CI use them.
+# Loom removes these variables: those that `git rev-parse --local-env-vars` lists, and those that
+# change the meaning of a pathspec. Variables that pass configuration are not removed, because
+# `git -c` and CI use them.
 _LOCAL = frozenset({
     "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_COMMON_DIR", "GIT_CONFIG", "GIT_DIR",
     "GIT_GLOB_PATHSPECS", "GIT_GRAFT_FILE", "GIT_ICASE_PATHSPECS", "GIT_IMPLICIT_WORK_TREE",
@@ -43,8 +44,8 @@ NO_VARIABLES: Mapping[str, str] = MappingProxyType({})
 class GitCommand:
     """Runs `git` in `folder`.
 
-    Git receives the variables in `environment`, except those that select a repository, and also all
-    variables in `kept`.
+    Git receives the variables in `environment`. Variables that select a repository or change the
+    meaning of a pathspec are removed, but all variables in `kept` are passed to Git.
     """
 
     def __init__(

@@ -2,9 +2,9 @@
 
 TinyDB's own storage is damaged if two processes write it, or if a process is killed while it
 writes. Also, each insert rewrites the whole file. Therefore, a writer only appends a line to a
-journal. A reader adds the runs in the journal to the table. In the same batch, it adds the run
-files that are in neither the table nor the journal. If necessary, it then replaces the index file
-atomically.
+journal. A reader adds two kinds of runs to the table with one insert: the runs in the journal, and
+the run files that are in neither the table nor the journal. If necessary, it then replaces the
+index file atomically.
 """
 
 from __future__ import annotations

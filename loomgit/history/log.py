@@ -112,7 +112,8 @@ def _entry(
 def _shallow_boundary(repository: Repository) -> frozenset[str]:
     """Return the ids of the oldest commits in a shallow clone. In a full clone, return no ids.
 
-    An earlier commit, which was not fetched, may have introduced the content at one of these.
+    If a content first appears in one of these commits, an earlier commit that was not fetched may
+    have introduced it.
     """
     with contextlib.suppress(FileNotFoundError):
         return frozenset((repository.common_dir / "shallow").read_text("ascii").split())

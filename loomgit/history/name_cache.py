@@ -23,7 +23,8 @@ class NameCache:
     """A cache of version names by key, shared by all worktrees and by concurrent processes.
 
     The cache file is ignored if it is damaged, has another format, or was written when the
-    repository had other tags. If the file cannot be written, names are computed again each time.
+    repository had other tags or another part of its history. If the file cannot be written, names
+    are computed again each time.
     """
 
     def __init__(self, common_dir: Path, tags: Iterable[Tag]) -> None:
@@ -31,7 +32,8 @@ class NameCache:
         shallow = common_dir / "shallow"
         state = hashlib.sha256()
         with contextlib.suppress(OSError):
-            # More fetched history changes the numbers in the names, but not the tags.
+            # If a shallow clone fetches older commits, the numbers in the version names change, but
+            # the tags do not. Therefore, the list of its oldest commits is part of the state.
             state.update(shallow.read_bytes())
         for tag in tags:
             state.update(f"\n{tag.name} {tag.commit}".encode("utf-8", "surrogateescape"))

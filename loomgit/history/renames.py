@@ -76,8 +76,9 @@ class Renames:
     def find_at(self, commit: str, version: str) -> FormerPath | None:
         """Find the file at a commit where it had another path. Return None if it is not found.
 
-        The file is identified by its `id:`, else by renames that kept the content unchanged, else
-        by its content. Raises UserError if several files match.
+        Three criteria are tried in this order, until one matches: a file with the same `id:`; a
+        former path, according to renames that kept the content unchanged; a file with the same
+        content. Raises UserError if several files match.
         """
         files = self._repository.tree_files(commit)
         paths = self._with_id(files, commit)
@@ -110,10 +111,10 @@ class Renames:
     def find_tagged(
         self, scopes: TagScopes, stems: Sequence[str], version: str
     ) -> FormerPath | None:
-        """Find the file at a tag for `version` that is named after a former path of the file.
+        """Find the file by a tag whose name contains a former path of the file and `version`.
 
         Returns None if no tag matches. Raises UserError if several tags match. `stems` are the
-        file's current stems (the path without its suffix), which are not considered.
+        file's current stems (the path without its suffix). Tags with these stems are ignored.
         """
         tagged = [
             (self._path_of(stem), scoped)
@@ -149,9 +150,9 @@ class Renames:
         ]
 
     def _confirmed(self, candidates: Sequence[FormerPath]) -> list[FormerPath]:
-        """Return the candidates that are this file.
+        """Return the candidates that are earlier paths of this file.
 
-        A candidate is this file if Git detected a rename from the candidate to this file, or if
+        A candidate is such a path if Git detected a rename from the candidate to this file, or if
         both have the same id. If this file has no id, the same content is sufficient, except if the
         candidate's path still exists: one file may then be a copy of the other file.
         """

@@ -62,7 +62,7 @@ class ReportedScores:
         known: dict[tuple[str, str], dict[Series, ScoredRun]] = {}
         try:
             lines = self._path.read_bytes().splitlines()
-        except OSError:  # the file is missing, or it is unreadable and `add` raises the error
+        except OSError:  # the file is missing; if it is unreadable, `add` raises the error
             return known
         for line in lines:
             try:

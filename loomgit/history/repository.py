@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
 UNBORN = "unborn"
-MAX_PATHSPECS = 500  # for more paths, Git lists all files and Loom filters the output
+MAX_PATHSPECS = 500  # maximum per command; if more, Git lists all files and Loom filters them
 _UNSUPPORTED = re.compile(r"[\n\0]|@\{|:\.\./")
 
 
@@ -60,9 +60,9 @@ class Repository:
         """Open the repository that contains `root`.
 
         The variable `GIT_DIR`, which Git sets for hooks, is ignored. `GIT_INDEX_FILE` is used if it
-        belongs to this repository: in the hooks of `git commit -a`, it names the index to commit.
-        Raises UserError if `root` is in no repository or in a bare repository, and WorldError if
-        Git is not installed.
+        belongs to this repository, because in the hooks of `git commit -a`, it names the index to
+        commit. Raises UserError if `root` is in no repository or in a bare repository, and
+        WorldError if Git is not installed.
         """
         try:
             repo = git.Repo(root, search_parent_directories=True, expand_vars=False)
@@ -100,15 +100,15 @@ class Repository:
         return ":(top)" if inside == "." else f":(top,literal){inside}"
 
     def stems(self, path: str) -> tuple[str, ...]:
-        """Return the prefixes of a file's tags: its path in the repository, without its suffix.
+        """Return the prefixes that the names of a file's tags can have.
 
-        If the project is a subfolder, the path in the project is a second prefix, because users may
-        create such tags by hand.
+        The first is the file's path in the repository, without suffix. If the project is a
+        subfolder, the path in the project is the second, for tags that users create by hand.
         """
         return tuple(dict.fromkeys(stem_of(name) for name in (self.in_repository(path), path)))
 
     def of_stem(self, stem: str) -> str:
-        """Convert a prefix that `stems` returns to a path in the project, still without suffix."""
+        """Return the path in the project (without suffix) for a prefix from `stems`."""
         inside = self._prefix != "." and stem.startswith(f"{self._prefix}/")
         return self.in_project(stem) if inside else stem
 
@@ -141,7 +141,7 @@ class Repository:
 
     @cached_property
     def is_shallow(self) -> bool:
-        """Whether this is a shallow clone, which lacks commits and therefore cannot count them."""
+        """Whether this is a shallow clone, in which commits are missing and cannot be counted."""
         return self._git("rev-parse", "--is-shallow-repository").strip() == "true"
 
     @cached_property
@@ -156,7 +156,7 @@ class Repository:
     def head(self, dependencies: Sequence[str] = ()) -> Commit:
         """Return the commit at HEAD.
 
-        The commit is dirty if a tracked file is changed or if a dependency is untracked.
+        The commit is dirty if a tracked file is changed, or one of `dependencies` is untracked.
         """
         output = self._git(
             "status", "--porcelain=v2", "--branch", "--no-ahead-behind", "-z",
@@ -201,7 +201,7 @@ class Repository:
     def contents(self, names: Sequence[str]) -> list[GitObject | None]:
         """Return each object with its content. Names have the same form as in `objects`.
 
-        An object is read once for each time that its name occurs.
+        If a name occurs several times, its object is read several times.
         """
         return self._batch("--batch", names, contents=True)
 
@@ -224,8 +224,8 @@ class Repository:
         Git's line-end conversion and filters are applied. Paths that are not files are left out.
         """
         files = [path for path in paths if "\n" not in path and (self.root / path).is_file()]
-        # The paths are relative to the repository, because the patterns of `.gitattributes` are.
-        # Git would unquote a line that starts with a quote.
+        # The rules in `.gitattributes` apply to paths relative to the repository. Lines that start
+        # with a quote are quoted, because Git unquotes them.
         names = [self.in_repository(path) for path in files]
         lines = [_quoted(name) if name.startswith('"') else name for name in names]
         if not lines:
@@ -263,9 +263,9 @@ class Repository:
     def tree_entries(self, revision: str | None, paths: Sequence[str]) -> dict[str, TreeEntry]:
         """Return the mode and blob id of those `paths` that are files at `revision`.
 
-        If `revision` is None, the files are those of the working tree, including untracked files. A
-        symbolic link has its own mode and the blob of its target, because a program that reads the
-        path gets the target's content.
+        If `revision` is None, the files are those of the working tree, including untracked files.
+        For a symbolic link, the mode is that of the link, but the blob is that of its target,
+        because a program that reads the path gets the target's content.
         """
         return self._working(paths) if revision is None else self._committed(revision, paths)
 
@@ -313,8 +313,8 @@ class Repository:
     def _mode(self, path: str, indexed: str) -> str:
         """Return the mode that `git add` would record.
 
-        If the disk does not support modes, Git would record the mode `indexed`, which the file has
-        in the index.
+        `indexed` is the file's mode in the index. Git would record this mode if the disk does not
+        support modes.
         """
         status = (self.root / path).lstat()
         if stat.S_ISLNK(status.st_mode):

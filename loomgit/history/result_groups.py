@@ -29,8 +29,8 @@ def group_results(
 
     The scores of a group are those of its reported run, even if the run file no longer exists. If
     no run was reported, the scores are those of the first complete run that has scores. Therefore,
-    later runs do not change them. The version's own groups come first, in the order in which they
-    were reported or measured. The other groups follow, newest first.
+    later runs do not change the scores of a group. The version's own groups come first, in the
+    order in which they were reported or measured. The other groups follow, newest first.
     """
     shown = reported or {}
     members_of: dict[tuple[object, ...], list[tuple[RunSummary, tuple[str, ...]]]] = {

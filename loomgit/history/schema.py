@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     Migration = Callable[[JsonObject], JsonObject]
 
 
-# The migration from each format to the next one, for example {1: migrate_1_to_2}. Empty, because
-# only one format exists.
+# Maps the number of each format to the function that converts a run to the next format, for example
+# {1: migrate_1_to_2}. The mapping is empty, because only one format exists.
 MIGRATIONS: Mapping[int, Migration] = {}
 
 
@@ -44,7 +44,7 @@ def to_json(run: Run) -> bytes:
 
 
 def as_object(run: Run) -> JsonObject:
-    """Return the run as a JSON object. The field `definition` of a case has the key `def`."""
+    """Return the run as a JSON object, in which the `definition` of a case has the key `def`."""
     document: JsonObject = to_plain(run)
     cases = document["cases"]
     assert isinstance(cases, list)
@@ -63,9 +63,9 @@ def from_json(
 ) -> Run:
     """Return the run in `text`, migrated to the format `current`.
 
-    If `cases` is false, the cases are left out, which halves the time. Summaries need no cases.
-    Raises DamagedRun if `text` contains no valid run, and NewerRun if its format is newer than
-    `current`.
+    If `cases` is false, the cases are left out, because summaries do not need them. This halves the
+    time of this function. Raises DamagedRun if `text` contains no valid run, and NewerRun if the
+    format of the run is newer than `current`.
     """
     try:
         document = orjson.loads(text)
@@ -87,6 +87,7 @@ def from_json(
             if "def" in case:
                 case["definition"] = case.pop("def")
         return msgspec.convert(document, Run)
-    # A migration, or a case with an unexpected shape, raises the errors after MsgspecError.
+    # If the JSON has an unexpected shape, `convert` raises MsgspecError. The lines before `convert`
+    # raise the other errors.
     except (msgspec.MsgspecError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise DamagedRun(" ".join(str(error).split())) from error

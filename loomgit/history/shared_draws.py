@@ -41,8 +41,10 @@ SELECT key, number, sample FROM draws WHERE sample IS NOT NULL AND (key, number)
     SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?)
 )
 """
-SUM_TOLERANCE, BUDGET_TOLERANCE = 1e-12, 1e-9  # USD; rounding errors in one sum and in a budget
-WRITE_TIMEOUT = 30.0  # seconds to wait until another process has written
+# Rounding errors in USD: a reservation below the first amount counts as 0, and the session may
+# exceed its budget by the second amount.
+SUM_TOLERANCE, BUDGET_TOLERANCE = 1e-12, 1e-9
+WRITE_TIMEOUT = 30.0  # maximum time in seconds to wait while another process writes
 
 
 class _ClaimTable(NamedTuple):
@@ -75,7 +77,7 @@ class SharedDraws:
 
     @property
     def _connection(self) -> sqlite3.Connection:
-        """The current thread's connection, because SQLite requires one connection per thread."""
+        """The connection of the current thread. SQLite requires one connection per thread."""
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
             connection = sqlite3.connect(self._path, timeout=WRITE_TIMEOUT, isolation_level=None)
@@ -197,10 +199,10 @@ class SharedDraws:
     # -- budget and charges
 
     def reserve(self, amount: float, limit: float) -> tuple[float, float] | None:
-        """Reserve an amount of the session's budget. Return None on success. All values are in USD.
+        """Reserve `amount` of the session's budget, which is `limit`. All values are in USD.
 
-        If the spent and the reserved amounts together would exceed `limit`, nothing is reserved,
-        and (spent, reserved) is returned.
+        Return None on success. If the spent and the reserved amounts would exceed `limit` after the
+        reservation, reserve nothing and return the current amounts (spent, reserved).
         """
         connection = self._connection
         connection.execute("BEGIN IMMEDIATE")
@@ -218,7 +220,10 @@ class SharedDraws:
             connection.execute("COMMIT")
 
     def settle_cost(self, reserved: float, cost: float) -> None:
-        """End a reservation of this process and add the actual cost of the call, both in USD."""
+        """End a reservation of this process after a call.
+
+        `reserved` is the amount that was reserved, and `cost` the actual cost, both in USD.
+        """
         self._connection.execute(
             "UPDATE budget SET spent = spent + ?, "
             "reserved = CASE WHEN reserved - ? > ? THEN reserved - ? ELSE 0 END WHERE owner = ?",

@@ -198,7 +198,7 @@ class RunStore:
         """
         if not (self.folder / "runs").is_dir():
             return []  # do not create an index for an empty store
-        if not (self.folder / ".gitignore").exists():  # `begin` updates an existing file
+        if not (self.folder / ".gitignore").exists():  # if it exists, `begin` updates it
             self._ignore()
         conditions = {
             "pipeline": pipeline,
@@ -254,7 +254,7 @@ class RunStore:
         return schema.as_object(run)
 
     def latest(self, pipeline: str) -> Run | None:
-        """Return the newest run of a pipeline, without test runs. Return None if none is stored."""
+        """Return the newest run of a pipeline, except test runs, or None if no such run exists."""
         rows = [row for row in self.search(pipeline=pipeline) if row.kind == "pipeline"]
         return self.load(self.folder / rows[-1].path) if rows else None
 

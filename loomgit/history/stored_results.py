@@ -26,15 +26,15 @@ if TYPE_CHECKING:
 
 KINDS = ("test", "pipeline")
 READ = 5  # maximum number of run files to read for the cases of one fingerprint
-SEARCHED = 20  # maximum number of run files to read for missing cases, newest first
+SEARCHED = 20  # maximum number of additional run files to read if cases are missing
 
 
 class StoredResults:
     """The stored results of one pipeline.
 
-    `rows` are the summaries of the pipeline's runs. If it is None, the summaries are read from the
-    index once, and runs that are written later are not found. Run files that the current change may
-    have added are ignored.
+    `rows` are the summaries of the pipeline's runs. If `rows` is None, the summaries are read from
+    the index once, and runs that are written later are not found. Run files that the current change
+    may have added are ignored.
     """
 
     def __init__(
@@ -60,10 +60,10 @@ class StoredResults:
         return self._read(rows[:READ])
 
     def completed(self, found: MeasuredSide, wanted: Collection[str], kind: str) -> MeasuredSide:
-        """Return `found`, and add the cases that it lacks. Their ids must be in `wanted`.
+        """Return `found`, completed with cases of other runs with the same fingerprint.
 
-        The added cases come from other runs with the same fingerprint, newest first, including
-        incomplete runs.
+        `wanted` contains the ids of all cases that the result should have. Each missing
+        case comes from the newest run that has it, even if this run is incomplete.
         """
         rows = [
             row
@@ -154,7 +154,7 @@ def to_side(run: Run, cases: Iterable[Case]) -> MeasuredSide:
 
 
 def _merge(first: MeasuredSide, second: MeasuredSide) -> MeasuredSide:
-    """Return `first`, with the cases added that only `second` has.
+    """Return `first`, extended by the cases that only `second` has.
 
     If the two sides have different questions (evaluators and judge), return `first` unchanged.
     """
@@ -190,7 +190,7 @@ def load_cases(store: RunStore, run: Run) -> list[Case]:
 def _case_of_record(line: Mapping[str, object]) -> Case | None:
     """Convert a line of a pipeline run's records file to a case.
 
-    Return None for a line of an older format, which has no key of the case.
+    Return None if the line has an older format, which does not contain the key of the case.
     """
     if "case_key" not in line:
         return None

@@ -1,4 +1,4 @@
-"""Shares run files between clones, on a branch of the remote that has its own history.
+"""Shares run files between clones, on a branch of the remote that contains only run files.
 
 This module uses only Git's plumbing commands, a private index file, and a private ref for the state
 of the remote. Therefore, the user's checkout, index, HEAD and branches do not change.
@@ -31,8 +31,8 @@ ATTEMPTS = 10
 MAX_REFUSALS = 3  # give up if this many retries find the remote's branch unchanged
 BATCH = 100  # maximum number of run files in memory at the same time
 AUTHOR = {"NAME": "Loom", "EMAIL": "loom@localhost"}
-# The names of run files on the branch. A pull ignores other names. Therefore, a malicious remote
-# cannot write to other paths.
+# Matches the names of run files on the branch. A pull ignores files with other names. Therefore, a
+# malicious remote cannot make Loom write to other paths.
 RUN_FILE = re.compile(r"runs/(unborn|[0-9a-f]{40,64}(-dirty)?)/[A-Za-z0-9_][A-Za-z0-9_.-]*\.json")
 
 
@@ -40,8 +40,8 @@ class SyncResult(Struct, frozen=True):
     """The result of a push or pull.
 
     `files` are the transferred run files (as `runs/<commit>/<uid>.json`). `total` is the number of
-    run files on the branch after the transfer. `attempts` is the number of attempts, because a push
-    is repeated if another clone has pushed at the same time.
+    run files on the branch after the transfer. A push is repeated if another clone has pushed at
+    the same time; `attempts` is the number of attempts.
     """
 
     remote: str
@@ -137,7 +137,7 @@ class Sync:
         try:
             schema.from_json(content)
         except schema.NewerRun:
-            return True  # the format of a newer Loom, which can read the file
+            return True  # a newer version of Loom wrote the file, and can read it
         except schema.DamagedRun as error:
             self._warn(f"{name} is damaged and was skipped: {error}")
             return False
@@ -231,7 +231,7 @@ class Sync:
         )
         with tempfile.TemporaryDirectory(prefix="loom-") as folder:
             env = {"GIT_INDEX_FILE": str(Path(folder) / "index")}
-            # With these settings, Git would write files to `.git`.
+            # These settings are turned off, because they make Git write files to `.git`.
             plain = ("-c", "core.splitIndex=false", "-c", "core.fsmonitor=false")
             if tip:
                 self._git.plumbing(*plain, "read-tree", tip, env=env)

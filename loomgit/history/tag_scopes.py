@@ -44,14 +44,14 @@ class TagScopes:
     def of(self, stems: Sequence[str]) -> list[ScopedTag]:
         """Return the tags of one file. Tags `stem@version` come before tags `stem/version`.
 
-        `stems` are the path of the file without its suffix: in the repository and, if the project
-        is a subfolder, also in the project.
+        `stems` are the prefixes that the names of the file's tags can have (see
+        `Repository.stems`).
         """
         tags = [scoped for stem in stems for scoped in self._scoped.get(stem, ())]
         return sorted(tags, key=lambda scoped: not scoped.tag.name.endswith(f"@{scoped.version}"))
 
     def others(self, stems: Sequence[str]) -> dict[str, list[ScopedTag]]:
-        """Return the tags of all other files by stem. `stems` are those of the excluded file."""
+        """Return a dict from stem to tags, without the stems in `stems`."""
         return {stem: tags for stem, tags in self._scoped.items() if stem not in stems}
 
 

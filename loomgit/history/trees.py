@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from loomgit.history.repository import Repository
 
 MOST_LINKS = 40  # maximum length of a chain of symbolic links, as on Linux
-INDEX = ""  # Git uses an empty revision for a staged file: `:path`
+INDEX = ""  # means the index; empty, because Git's name of a staged file is `:path`
 
 
 class Tree:
@@ -38,7 +38,7 @@ class Tree:
 
     @property
     def root(self) -> Path:
-        """The project's folder in the working tree, for any `revision`."""
+        """The project's folder in the working tree. It is the same for all revisions."""
         return self.repository.root
 
     def names(self, folder: str, ending: str) -> list[str]:
@@ -96,7 +96,7 @@ class Tree:
     def entries(self, paths: Sequence[str]) -> dict[str, TreeEntry]:
         """Return the mode and blob of those `paths` that are files at the revision.
 
-        A symbolic link has its own mode and the blob of its target.
+        For a symbolic link, the mode is that of the link, but the blob is that of its target.
         """
         paths = list(dict.fromkeys(paths))
         if self.revision is None or not paths:

@@ -1,9 +1,9 @@
 """Derives the displayed version (for example `v1.0+3.g1a2b3c4d`) of a file's content.
 
-If a tag contains the content, the name is the version in the tag's name. Otherwise, the name
-consists of the newest earlier tag, the number of changes since that tag, and the start of the blob
-id. A few Git processes are sufficient for any number of files. The history is read only for
-contents that no tag contains.
+If a tag contains the content, the displayed version is the version in the tag's name. Otherwise, it
+consists of the version of the newest earlier tag, the number of changes since that tag, and the
+start of the blob id. A few Git processes are sufficient for any number of files. The history is
+read only for contents that no tag contains.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class TaggedContents(Struct, frozen=True):
 
 
 class _RevisionState(Struct, frozen=True):
-    """The commit id of a revision, and the file's blob id there. Each is empty if not found."""
+    """The commit id of a revision, and the file's blob id there. A missing id is an empty text."""
 
     tip: str
     blob: str
@@ -87,7 +87,7 @@ class VersionNames:
     def find(self, contents: Sequence[FileContent]) -> dict[FileContent, str]:
         """Return the displayed version of each content.
 
-        The version ends with `.dirty` if no tag contains the content, and if the file has another
+        The version ends with `.dirty` if no tag contains the content and the file has a different
         content at the revision.
         """
         known = self._cache.load()
@@ -111,9 +111,9 @@ class VersionNames:
     def _load(
         self, contents: Sequence[FileContent], paths: Iterable[str]
     ) -> tuple[dict[FileContent, _RevisionState], dict[str, TaggedContents]]:
-        """Return the state of the revision of each file content, and the tagged contents by path.
+        """Return the revision's state for each of `contents`, and the tagged contents by path.
 
-        Runs one or two Git processes.
+        The tagged contents are those of the files in `paths`. Runs one or two Git processes.
         """
         inside = {path: self._repository.in_repository(path) for path in paths}
         own = [
@@ -205,9 +205,9 @@ class TagDistance:
         return {content: f"{tag.version}+{count}." for (content, tag), count in pairs}
 
     def _moved(self, tips: Mapping[FileContent, str]) -> dict[FileContent, TaggedContents]:
-        """Return the tagged contents of the files at their former paths.
+        """Return the contents that were tagged when the files had their former paths.
 
-        Contents of files without such tags are left out.
+        A key of `tips` is left out of the result if its file has no such tags.
         """
         tagged: dict[FileContent, TaggedContents] = {}
         if not tips or not self._has_orphans():
@@ -290,7 +290,10 @@ def _moved_key(content: FileContent, state: _RevisionState) -> str:
 
 
 def _since_key(content: FileContent, state: _RevisionState) -> str:
-    """Return a cache key without the content: uncommitted edits do not change the prefix."""
+    """Return the cache key of a prefix such as `v1.0+3.`.
+
+    The key does not depend on the content, because uncommitted edits do not change this prefix.
+    """
     return f"since {state.tip} {content.path}"
 
 

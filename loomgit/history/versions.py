@@ -30,9 +30,9 @@ class Versions:
     """Reads files at versions, and derives the version names of contents.
 
     A version is the first of these that exists: the tag `<file without suffix>@<version>`, the tag
-    `<file without suffix>/<version>`, the tag `<version>`, any revision. If the file has another
-    path at the version, the file is identified by its `id:`, by renames that kept the content
-    unchanged, or by its content.
+    `<file without suffix>/<version>`, the tag `<version>`, the revision `<version>`. If the file
+    has another path at the version, the file is identified by its `id:`, by renames that kept the
+    content unchanged, or by its content.
     """
 
     def __init__(self, repository: Repository, at: str | None = None) -> None:
@@ -44,7 +44,7 @@ class Versions:
         self._at = at
 
     def read(self, path: str, version: str | None = None) -> FileVersion:
-        """Return the file at `version`. If `version` is None, read it at `at` (see `__init__`).
+        """Return the file at `version`, or at the revision of `__init__` if `version` is None.
 
         Raises UserError if the file or the version does not exist.
         """
@@ -56,9 +56,9 @@ class Versions:
     def read_all(self, items: Sequence[tuple[str, str | None]]) -> list[FileVersion | UserError]:
         """Return the file, or the error that `read` would raise, for each (path, version).
 
-        `items` are pairs of a path and a version, and the results have their order. One Git process
+        `items` are the pairs (path, version), and the results have the same order. One Git process
         reads all files with an explicit version. If an item has no version, or if its version is
-        not a tag, the Git processes of the method `names` run too.
+        not a tag, this method also starts the Git processes that `names()` uses.
         """
         current = [path for path, version in items if version is None]
         pinned = [(path, version) for path, version in items if version is not None]
@@ -118,7 +118,7 @@ class Versions:
     def _load(self, items: Sequence[tuple[str, str]]) -> list[FileVersion | UserError]:
         """Return the file, or the error, for each (path, version).
 
-        The name of a file is empty if its version is not a tag.
+        The field `name` of a file is empty if the version is not a tag.
         """
         names = [
             f"{revision}{suffix}"
@@ -140,7 +140,11 @@ class Versions:
         return loaded
 
     def _suffixes(self, path: str) -> tuple[str, str]:
-        """Return the suffixes that extend a revision to the name of its commit and of the file."""
+        """Return two suffixes for a revision.
+
+        Git's name of the revision's commit is `<revision><first suffix>`. Git's name of the file at
+        the revision is `<revision><second suffix>`.
+        """
         return "^{commit}", f":{self._repository.in_repository(path)}"
 
     def _candidates(self, path: str, version: str) -> list[str]:
@@ -242,10 +246,11 @@ class Versions:
     def names(self, blobs: Mapping[str, str], revision: str | None = None) -> dict[str, str]:
         """Return the displayed version of each file, by path. `blobs` maps paths to blob ids.
 
-        `revision` is the revision that contains the blobs. None means the working tree. If a blob
-        then differs from HEAD and no tag contains it, its version ends with `.dirty`. For any
-        number of files, this method runs at most four processes, or two if the names are cached. If
-        no tag contains a blob, more processes run to count the changes.
+        `revision` is the revision that contains the blobs. If it is None, the blobs are those of
+        the working tree. In this case, the version of a blob ends with `.dirty` if the blob differs
+        from HEAD and no tag contains it. For any number of files, this method runs at most four
+        processes, or two if the names are cached. If no tag contains a blob, more processes run to
+        count the changes.
         """
         contents = {
             path: FileContent(path, blob, revision or "HEAD") for path, blob in blobs.items()

@@ -151,19 +151,19 @@ class Hooks:
     def _check_folder(self, folder: Path, hook: Hook, line: str) -> None:
         """Raise UserError if the hooks folder is outside this repository or belongs to husky.
 
-        The error shows `line`, the command that the user can add to the `hook` instead.
+        The hint of the error shows `line`, which the user can add to the file `hook` instead.
         """
         real = folder.resolve()
         if real.parts[-2:] == (".husky", "_"):
             raise UserError(
-                f"{folder} belongs to husky: the next `npm install` removes changes in it",
+                f"{folder} belongs to husky, whose `npm install` would remove the hook",
                 hint=f"add this line to .husky/{hook}: {line}",
             )
         own = (self._git.common_dir, self._git.worktree)
         if not any(real.is_relative_to(place.resolve()) for place in own):
             raise UserError(
                 f"core.hooksPath is {folder}, which is outside this repository",
-                hint=f"add this line to the hook {hook} in it: {line}",
+                hint=f"add this line to {folder}/{hook}: {line}",
             )
 
     def _check_project(self, project: str) -> None:
@@ -233,9 +233,10 @@ def _check_other(path: Path, aside: Path, text: bytes, line: str) -> None:
 
 
 def _read(path: Path) -> bytes:
-    """Return the content of a hook. The content is empty if the hook does not exist.
+    """Return the content of a hook, or an empty content if the hook does not exist.
 
-    A broken link or a folder at `path` is not a hook. Raises WorldError if the hook is unreadable.
+    If `path` is a broken link or a folder, the hook does not exist. Raises WorldError if the hook
+    is unreadable.
     """
     try:
         return path.read_bytes()

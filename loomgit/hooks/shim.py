@@ -23,13 +23,13 @@ RENAMED_SUFFIX = ".before-loom"
 # installs files into the same folder `loomgit`.
 RUN_LOOM = "-P -m loomgit_command"
 WATCHED = "loom/watched"  # in the .git folder that all worktrees share
-MAX_WATCHED = 1000  # more paths may not fit on a command line
+MAX_WATCHED = 1000  # maximum number of watched paths, because more may not fit on a command line
 _PROJECT = re.compile(rb"^project=(.*)$", re.MULTILINE)
 
 # Each new process takes about 2 ms, so the scripts prefer commands that are built into the shell.
-# `read` stores the standard input, which the renamed hook and Loom both need. The loop keeps the
-# text unchanged, even if the final newline is missing. `.` runs the file with the watched paths,
-# which sets the arguments ($1, $2, ...) to these paths.
+# `_READ` stores the standard input, because both the renamed hook and Loom need it. The loop in
+# `_READ` keeps the text unchanged, even if the final newline is missing. `. "$watched"` runs the
+# file with the watched paths, which sets the arguments ($1, $2, ...) to these paths.
 _HEAD = """\
 #!/bin/sh
 # loom-hook 1: written by `loom hooks install`; `loom hooks uninstall` restores the previous hook.

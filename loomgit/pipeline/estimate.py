@@ -26,8 +26,8 @@ ITEMS = 3  # the length of an example list
 class PlannedCall(Struct, frozen=True):
     """One sampled request of a planned run.
 
-    `input` is its number of tokens. `max_tokens` and `schema` are the limit and the schema for the
-    reply, None if there are none. `kept` is true if the cache contains a reply.
+    `input` is its number of tokens. `max_tokens` is the maximum length of the reply, and `schema`
+    is the JSON Schema of the reply. Both can be None. `kept` is true if the cache contains a reply.
     """
 
     model: str

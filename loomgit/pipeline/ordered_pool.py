@@ -22,8 +22,8 @@ Result = TypeVar("Result")
 class OrderedPool(Generic[Item, Result]):
     """Applies `work` to the items, at most `concurrency` of them at the same time.
 
-    `window` is the maximum number of items that are in progress or wait for earlier results. A
-    smaller window than `concurrency` has no effect.
+    `window` is the maximum number of items that are in progress or wait for earlier results. If
+    `window` is smaller than `concurrency`, the maximum is `concurrency`.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class OrderedPool(Generic[Item, Result]):
         self._slots.release()  # a worker that waits for a slot wakes up and ends
 
     def leftovers(self) -> list[Result]:
-        """Return the finished results that `results` did not yield before an error, in order."""
+        """Return the finished results that remain after an error in `results`, in order."""
         return [self._done.pop(index) for index in sorted(self._done)]
 
     async def results(self) -> AsyncIterator[Result]:
@@ -84,7 +84,7 @@ class OrderedPool(Generic[Item, Result]):
     async def _raise_first(self, workers: list[asyncio.Task[None]]) -> None:
         """Raise the error of the first failed worker, if any.
 
-        For a LoomError, the other workers finish first, and their results become leftovers.
+        Before a LoomError is raised, the other workers finish; `leftovers` returns their results.
         """
         for worker in workers:
             if worker.done() and (error := worker.exception()) is not None:

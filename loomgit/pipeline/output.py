@@ -20,9 +20,10 @@ TEXT_FIELD = "text"  # the only field of the output if the reply is not JSON
 class OutputReader:
     """Turns replies into outputs.
 
-    If there is a schema, a JSON object in the reply must match it. If there is no schema, the only
-    JSON object in the reply is the output. If no object can be read, the text of the reply becomes
-    the field `text`, except that a reply that begins like an object is an error.
+    If there is a schema, the reply must contain a JSON object that matches it. If there is no
+    schema and the reply contains exactly one JSON object, this object is the output. Otherwise, the
+    output has only the field `text`, which contains the text of the reply. But a text that begins
+    like an object is an error.
     """
 
     def __init__(self, schema: JsonMapping | None) -> None:
@@ -56,7 +57,7 @@ def compile_schema(schema: JsonMapping) -> jsonschema_rs.Validator:
 def describe_faults(validator: jsonschema_rs.Validator, value: Json) -> str:
     """Return the differences between a value and the schema as text, or "" if the value is valid.
 
-    The differences are in the validator's order: `confidence: 1.2 is greater than ...; ...`.
+    An example is `confidence: 1.2 is greater than ...; ...`. The validator determines the order.
     """
     faults = []
     for error in validator.iter_errors(value):

@@ -67,7 +67,7 @@ class Plan(Struct, frozen=True):
 
     @property
     def sampling(self) -> ModelParameters:
-        """The model and its parameters. A pinned snapshot (`model_version`) is part of the id."""
+        """The model and its parameters. The field `model` includes a pinned `model_version`."""
         transform = self.pipeline.transform
         pinned = transform.model_version
         model = f"{self.model}-{pinned}" if pinned else self.model

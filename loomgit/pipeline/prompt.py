@@ -192,9 +192,10 @@ class Prompt:
             raise RenderFailure(f"{self._where(error)}: {reason}") from error
 
     def _where(self, error: BaseException) -> str:
-        """Return the position in a template that raised an error, as `path:line`.
+        """Return the position in a template at which `error` was raised, as `path:line`.
 
-        The line comes from the traceback, in which Jinja replaces compiled lines by template lines.
+        The line number comes from the traceback. Jinja has already replaced the line numbers of the
+        compiled code in the traceback by those of the template.
         """
         place = Place(self.path, 1 + self._source.shift)
         trace = error.__traceback__

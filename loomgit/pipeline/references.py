@@ -38,7 +38,7 @@ class Reference(Struct, frozen=True):
 
 
 class Template(Struct, frozen=True):
-    """The text of a template. `shift` is the number of lines before the text in its file."""
+    """The text of a template. In the file at `path`, `shift` lines precede the text."""
 
     path: str
     text: str
@@ -65,7 +65,7 @@ def find_references(
     required template does not exist.
     """
     seen: set[str] = set()
-    guarded: set[tuple[str, str | None]] = set()  # tested before; also in included templates
+    guarded: set[tuple[str, str | None]] = set()  # variables tested so far, in any template
     pending = [template]
     while pending:
         current = pending.pop(0)
@@ -103,7 +103,7 @@ def _references(
 
 
 def _names_below(tree: nodes.Template) -> dict[int, str]:
-    """Map the id() of each root node to the constant name that the template looks up in the root.
+    """Return the constant name that each use of a root looks up, by the id() of the root's node.
 
     For `input.x` and `input["x"]`, the name is `x`. A method, as in `input.get("x")`, is not a
     name.
@@ -170,8 +170,7 @@ def _map_of(node: nodes.Node, method: str) -> nodes.Name | None:
 
 
 def has_computed_includes(environment: Environment, texts: Iterable[str]) -> bool:
-    """Return whether at least one of the template texts computes the name of an included
-    template."""
+    """Return whether a template in `texts` computes the name of a template that it includes."""
     return any(
         not _constant_names(statement)
         for text in texts

@@ -1,4 +1,4 @@
-"""Retrieval: adds passages that match the record's query to a record that has no documents."""
+"""Retrieval: finds passages for a record that has no documents, and adds them to the record."""
 
 from __future__ import annotations
 
@@ -34,9 +34,10 @@ class Documents(list[Json]):
 
 
 class Retrieval:
-    """Searches for passages that match a record's `query_field`, and stores them in its `field`.
+    """Searches for passages, with the value of a record's field `query_field` as the query.
 
-    `count` is the maximum number of passages.
+    The passages become the value of the record's field `field`. `count` is the maximum number of
+    passages.
     """
 
     def __init__(self, retriever: Retriever, *, field: str, query_field: str, count: int) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from loomgit.domain.values import JsonObject
 
 SHOWN_REASONS = 3
-MAX_COUNTED_REASONS = 10_000  # bounds memory: each record may fail for a different reason
+MAX_COUNTED_REASONS = 10_000  # limits the memory, because each record may have its own reason
 MAX_STORED_CASES = 1000  # in the run file; the cases of a larger run are only in its records file
 Identify: TypeAlias = "Callable[[Record], tuple[str, str]]"
 STAGES = ("extract", "transform", "evaluate", "load")
@@ -30,7 +30,7 @@ STAGES = ("extract", "transform", "evaluate", "load")
 def comparable_score(assessment: Assessment) -> float | None:
     """Return the score of an assessment for comparisons.
 
-    If there is no score, it is 0 if the output is the cause, and None for any other cause.
+    If the assessment has no score, return 0 if the output is the cause, and None otherwise.
     """
     if assessment.score is not None:
         return assessment.score.value
@@ -156,7 +156,7 @@ class RunStatistics:
         return dict(self._reasons.most_common(SHOWN_REASONS))
 
     def identity(self, outcome: RecordOutcome) -> JsonObject:
-        """Return the fields for a line of the records file that describe the record's case.
+        """Return the fields that describe the record's case, for a line of the records file.
 
         They are needed to compare large runs, because the run file omits the cases of such runs.
         """
@@ -183,10 +183,10 @@ class RunStatistics:
         )
 
     def _case_scores(self, outcome: RecordOutcome) -> dict[str, list[float | None]]:
-        """Return the scores of a case for comparisons, as a list of one score for each evaluator.
+        """Return the scores of a case for comparisons: evaluator -> list that contains one score.
 
         The score is 0 if the output is unusable, and None if an outage prevented the reply or the
-        evaluation. An evaluator that failed for a reason of its own has no entry.
+        evaluation. If an evaluator itself is the cause of a missing score, it has no entry.
         """
         if outcome.assessments:
             scores = [(a.name, comparable_score(a), a.trouble) for a in outcome.assessments]

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from loomgit.pipeline.events import Event
 
 WINDOW_BATCHES = 4
-MAX_ERROR_RATE = 0.05  # if outages cause a larger fraction of failed records, the run is partial
+MAX_ERROR_RATE = 0.05  # if outages make a larger fraction of the records fail, the run is partial
 
 
 class SpooledRecords(Protocol):
@@ -82,7 +82,7 @@ class RecordLog(Protocol):
     def finish(self, *, loaded: bool = True) -> RecordsFile:
         """Flush the lines and return the file's metadata.
 
-        If `loaded` is False, no record was loaded, and no line has the status `loaded`.
+        If `loaded` is False, no record was loaded, so the status `loaded` becomes `passed`.
         """
         ...
 
@@ -114,7 +114,7 @@ class RunParts(Struct, frozen=True):
     `open_spool` extracts the rows to a spool file; it blocks. `check_fields` receives the key, the
     fields of the records, and the fields that have values. It raises ProblemsFound if the pipeline
     uses a field that is missing from all records. `open_sink` opens and checks the destination; it
-    receives the key, and the first records that are not refused as examples. `record` builds the
+    receives the key and, as examples, the first records that are not refused. `record` builds the
     run record from the statistics in `tally`, the end of the run, and further values.
     """
 
@@ -329,7 +329,10 @@ class Runner:
         return RunEnd("partial", "stopped", f"stopped after {done}", complete=False, hint=hint)
 
     def _judge(self, spool: SpooledRecords) -> RunEnd:
-        """Return the end of a run that raised no error: stopped, or judged by its records."""
+        """Return the end of a run that raised no error.
+
+        If the run was not stopped, the outcomes of its records determine the status.
+        """
         tally, evaluate = self._parts.tally, self._parts.pipeline.evaluate
         if self._stopping and (self._cut or tally.processed < spool.count):
             return self._stopped(spool)

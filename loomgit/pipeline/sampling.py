@@ -1,4 +1,4 @@
-"""Draw samples for tests: one record passes through transform and evaluate."""
+"""Draw samples for tests. For each sample, a record passes through transform and evaluate."""
 
 from __future__ import annotations
 
@@ -28,9 +28,10 @@ class Sampler:
         self._weights = weights
 
     async def draw(self, record: Record, index: int) -> Sample:
-        """Draw a sample: the reply number `index` (from 0) to a record, with its judgements.
+        """Draw a sample: a reply to the record, and the judgements of this reply.
 
-        Raises Denied if a provider denies all calls. All other failures are part of the sample.
+        `index` is the number of the reply to this record, counted from 0. Raises Denied if a
+        provider denies all calls. All other failures are part of the sample.
         """
         return self._sample(await self._stages.attempt(record, sample=index), index)
 

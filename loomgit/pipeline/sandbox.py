@@ -27,15 +27,15 @@ if TYPE_CHECKING:
     from jinja2.compiler import Frame
     from jinja2.runtime import Context
 
-MAX_SIZE = 2_000_000  # characters of a text, items of a list
-LARGEST_NUMBER = 10_000  # bits
+MAX_SIZE = 2_000_000  # maximum number of characters of a text, and of items of a list
+LARGEST_NUMBER = 10_000  # maximum number of bits of an integer
 DEEPEST_INDENT = 16
 MOST_PARAGRAPHS = 1_000
-LONGEST_WRAPPED = 100_000  # characters; `wordwrap` and `urlize` split text slowly
-MOST_SORTED = 100_000  # items
-SECONDS = 2.0  # for one rendering
-_CHECKED = 1_000  # items of a loop between two checks of the deadline
-_WIDTH = re.compile(r"\d{7,}")  # a width in a format: `%10000000d`
+LONGEST_WRAPPED = 100_000  # maximum characters for `wordwrap` and `urlize`, which are slow
+MOST_SORTED = 100_000  # maximum number of items that a filter sorts or compares
+SECONDS = 2.0  # maximum time of one rendering
+_CHECKED = 1_000  # number of items after which a loop checks the deadline again
+_WIDTH = re.compile(r"\d{7,}")  # matches a large width in a format, such as `%10000000d`
 _WIDTHS = re.compile(r"\d+")
 _NESTED = re.compile(r"\{[^{}]*\{|%[^a-zA-Z%]*\*")
 _LOOP = "loom_loop"
@@ -105,7 +105,7 @@ class LimitedEnvironment(ImmutableSandboxedEnvironment):
         """Return the items of a loop. The iteration checks the deadline regularly."""
         self.check_time()
         if isinstance(items, list | tuple | dict | str) and len(items) < _CHECKED:
-            return items  # a list has a fast `loop.length`; inner loops check the deadline
+            return items  # unchanged, so `loop.length` stays fast; inner loops check the deadline
         return self._with_checks(items)
 
     def _with_checks(self, items: Iterable[object]) -> Iterator[object]:
@@ -207,7 +207,7 @@ def _limited(function: Callable[..., Any], check: Callable[..., None]) -> Callab
     def limited(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - any filter
         values = list(args)
         first = 1 if takes_context else 0
-        if len(values) > first and isinstance(values[first], Iterator):  # such as `map`
+        if len(values) > first and isinstance(values[first], Iterator):  # from `map`, for example
             values[first] = list(islice(values[first], MAX_SIZE + 1))
         check(*values[first:], **kwargs)
         for value in values[first:]:
@@ -260,7 +260,7 @@ def _check_sum(value: object, attribute: object = None, start: object = 0, **mor
     """
     del value, attribute, more
     if not isinstance(start, int | float):
-        raise TemplateLimit("the start of a sum must be a number")
+        raise TemplateLimit("the argument start of the filter sum must be a number")
 
 
 def _check_parts(value: object) -> object:

@@ -19,7 +19,8 @@ def sum_runs(
 ) -> SpendingReport:
     """Sum up the costs of one pipeline's runs, which may come in any order.
 
-    `version` and `since` are the limits that the caller used to select the runs, for the report.
+    The caller has selected the runs by `version` and `since`. Here, the two values only become
+    part of the report.
     """
     total, tests = RunCosts(), 0
     stages = {stage: RunCosts() for stage in STAGES}
@@ -57,7 +58,7 @@ def costs_of_run(run: Run) -> RunCosts:
         cost=cost.total,
         known=cost.known,
         unpriced=cost.unpriced,
-        # A run that does not store its cost by model lacks the amount that its hits saved.
+        # If a run does not store its cost by model, the amount that cache hits saved is unknown.
         saved=_sum(part.saved for part in cost.models) if cost.models or not cost.cached else None,
     )
 
@@ -88,7 +89,7 @@ def costs_by_model(run: Run) -> dict[tuple[str, str], RunCosts]:
 
 
 def _cost_only(cost: float | None) -> RunCosts:
-    """Return the costs of one run, with None for everything except the amount in USD."""
+    """Return the costs of one run if its tokens and calls are unknown. `cost` is in USD or None."""
     return RunCosts(1, None, None, None, None, cost, cost or 0.0, int(cost is None), None)
 
 

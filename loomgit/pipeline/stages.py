@@ -32,7 +32,7 @@ class FailurePolicy(Struct, frozen=True):
     retries: int = 0
     value: JsonMapping | None = None
     transformer: Transformer | None = None
-    retrieval: Retrieval | None = None  # of `transformer`; None means the pipeline's
+    retrieval: Retrieval | None = None  # for `transformer`; if None, that of the pipeline is used
 
 
 class Stages:
@@ -62,9 +62,9 @@ class Stages:
     def set_load_check(self, refusal: Callable[[Record, JsonMapping], str]) -> None:
         """Set the function that checks whether the destination accepts an output.
 
-        `refusal` returns the reason why the destination refuses the row for a record and its
-        output, or "" if the destination accepts the row. A refused output fails at the stage
-        `load`.
+        `refusal` receives a record and its output fields. It returns the reason why the destination
+        refuses the row that would be loaded, or "" if the destination accepts the row. A refused
+        output fails at the stage `load`.
         """
         self._refusal = refusal
 
@@ -149,7 +149,7 @@ async def _supply(retrieval: Retrieval | None, record: Record) -> Record | Recor
 
 
 def _with_bill_of(first: Output | None, second: Output | None) -> Output | None:
-    """Return the second output with the sums of the calls, tokens, cost and latency of both.
+    """Return the second output, but with the calls, tokens, cost and latency of both added up.
 
     If one of the outputs is None, return the other output.
     """

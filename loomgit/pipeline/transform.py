@@ -57,9 +57,11 @@ class Transformer:
     async def apply(
         self, record: Record, *, sample: int = 0
     ) -> tuple[Output | None, RecordFailure | None]:
-        """Return the output, or the failure. If a model gave an unusable reply, return both.
+        """Return (output, failure). On success, the failure is None.
 
-        Raises Denied if no call can succeed until the user acts. The caller should then stop.
+        On failure, the output is None if no model has replied. If a model gave an unusable reply,
+        the output has no fields, but contains the text and the cost of the reply. Raises Denied if
+        no call can succeed until the user acts. The caller should then stop.
         """
         try:
             text = self._prompt.render(

@@ -31,10 +31,11 @@ SHOWN = 3  # a failed test shows the replies to its last 3 cases
 
 
 class LoomFixture(Struct):
-    """The value of the fixture `loom` in one Python test. The session stores its cases.
+    """The value of the fixture `loom` in one Python test.
 
-    `model` and `samples` are options of the session and override the test's values. `asked` has an
-    entry for each case: the pipeline's name, the model, and the samples of the case.
+    `model` and `samples` are options of the session. If they are set, they replace the model and
+    the number of samples that the test gives. `asked` has an entry for each case that the test ran:
+    the pipeline's name, the model, and the samples of the case.
     """
 
     judge: TestJudge
@@ -47,9 +48,10 @@ class LoomFixture(Struct):
     checks: list[CheckResult] = field(default_factory=list)
 
     def pipeline(self, name: str | None = None, *, model: str | None = None) -> PipelineUnderTest:
-        """Return the pipeline `name`, by default the pipeline of the marker `loom(pipeline=...)`.
+        """Return the pipeline `name`.
 
-        Fails the test if the pipeline is invalid or does not exist.
+        If `name` is None, the test's marker `loom(pipeline=...)` gives the name. Fails the test if
+        the pipeline is invalid or does not exist.
         """
         __tracebackhide__ = True
         if name is None:
@@ -69,26 +71,29 @@ class LoomFixture(Struct):
         return "loom"
 
     def replies(self) -> str:
-        """Return the replies to the last cases as text for a failure, latest case first."""
+        """Return the replies to the last cases as text for the report of a failed test.
+
+        The latest case is first.
+        """
         cases = [case for *_, case in self.asked[-SHOWN:]]
         pairs = tuple((case, sample) for case in reversed(cases) for sample in case.samples)
         return "\n".join(explain(TestResult("", "fail", failures=pairs))[2:])
 
     def run_case(self, case: Mapping[str, Json], *, samples: int = 1) -> CaseResult:
-        """Run one case on the pipeline of the marker. See `PipelineUnderTest.run_case`."""
+        """Call `PipelineUnderTest.run_case` for the pipeline that the test's marker names."""
         __tracebackhide__ = True
         return self.pipeline().run_case(case, samples=samples)
 
     def assert_no_regression(self, *, max_drop: float = 0.02, baseline: str | None = None) -> None:
-        """Check the pipeline of the marker. See `PipelineUnderTest.assert_no_regression`."""
+        """Call `PipelineUnderTest.assert_no_regression` for the pipeline of the test's marker."""
         __tracebackhide__ = True
         self.pipeline().assert_no_regression(max_drop=max_drop, baseline=baseline)
 
     def entry(self, report: pytest.TestReport) -> TestOutcome | None:
         """Return the outcome of this test, or None if the test ran no case.
 
-        A test that fails as expected (xfail) passes. A test that skips itself is unverified; the
-        message is the reason for the skip.
+        A test that fails as expected (xfail) has the verdict `pass`. A test that skips itself has
+        the verdict `unverified`, and its message is the reason for the skip.
         """
         if not self.asked:
             return None
@@ -159,11 +164,13 @@ class PipelineUnderTest(Struct, frozen=True):
         return CaseResult(result)
 
     def assert_no_regression(self, *, max_drop: float = 0.02, baseline: str | None = None) -> None:
-        """Fail the test if the scores of its cases are worse than at the baseline.
+        """Fail the test if the test's cases have lower scores than in the baseline.
 
-        `max_drop` is the smallest drop of a mean score that fails the test. The comparison is
-        inconclusive if the baseline has no results for these cases, or if there are too few cases.
-        Then the session prints a warning or, if `--loom-strict` is set, the test fails.
+        The test fails if a mean score drops significantly and by at least `max_drop`.
+
+        If the baseline has no results for these cases, or if there are too few cases, the
+        comparison is inconclusive. Then the session prints a warning or, if `--loom-strict` is set,
+        the test fails.
         """
         __tracebackhide__ = True
         fixture = self.fixture
@@ -185,7 +192,7 @@ class PipelineUnderTest(Struct, frozen=True):
 
 @contextmanager
 def _without_traceback() -> Iterator[None]:
-    """Convert a LoomError to a failure of the test that has no traceback."""
+    """Context in which a LoomError fails the test with a message, without a traceback."""
     __tracebackhide__ = True
     try:
         yield

@@ -97,7 +97,7 @@ class LoomPlugin(ReportHooks):
         self.session.selection.choose(item.nodeid for item in items)
         if not items:
             return
-        # Modules and tests stay in memory until the end, so garbage collection excludes them.
+        # Exclude the modules and tests from garbage collection: they stay in memory until the end.
         gc.freeze()
         self.session.start([(item.path, item.suite, item.test) for item in items])
 
@@ -131,8 +131,8 @@ class LoomPlugin(ReportHooks):
             if item.judged is None:
                 return report
             outcome = item.judged.outcome
-            # The duration excludes the time in which the test waited for other tests' samples. It
-            # includes the time for the test's own samples that were drawn before the test started.
+            # The duration contains the time of the test's slowest own sample instead of the time
+            # that the test waited for samples, so that it does not depend on other tests.
             report.duration = (
                 max(report.duration - item.judged.waited_seconds, 0.0) + item.judged.seconds
             )
@@ -149,7 +149,10 @@ class LoomPlugin(ReportHooks):
         return report
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Store the outcome, but not in a worker of pytest-xdist: its controller does this."""
+        """Store the outcome.
+
+        A worker of pytest-xdist stores nothing, because the controller stores all outcomes.
+        """
         if self._is_worker or report.when != "call" or not hasattr(report, "loom"):
             return
         outcome: TestOutcome = report.loom["entry"]
@@ -165,8 +168,8 @@ class LoomPlugin(ReportHooks):
     ) -> Generator[None]:
         """Print that Loom waits for calls in flight.
 
-        A second Ctrl-C does not interrupt this hook. Its only effect is that the session does not
-        wait for the calls.
+        A second Ctrl-C does not interrupt this hook. It only makes the session end without waiting
+        for the calls.
         """
         terminal = self._config.pluginmanager.get_plugin("terminalreporter")
         with defer_sigint() as pressed:
@@ -183,7 +186,7 @@ class LoomPlugin(ReportHooks):
         """Wait for calls in flight and store the results.
 
         The results are stored even if Ctrl-C interrupts the teardown of a fixture or of another
-        plugin. At this time, pytest-xdist has already stopped its workers.
+        plugin. When Loom stores them, pytest-xdist has already stopped its workers.
         """
         try:
             yield

@@ -23,7 +23,7 @@ class InterruptHooks:
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtestloop(self) -> Generator[None, object, object]:
-        """Cut the traceback of an interrupt before its first entry without a line number."""
+        """Cut the traceback of a Ctrl-C before the first entry that has no line number."""
         try:
             return (yield)
         except KeyboardInterrupt as interrupt:
@@ -43,9 +43,10 @@ def _with_lines(traceback: TracebackType | None) -> TracebackType | None:
 
 @contextmanager
 def defer_sigint() -> Iterator[list[int]]:
-    """Context in which Ctrl-C is added to the yielded list instead of raising KeyboardInterrupt.
+    """Context in which Ctrl-C does not raise KeyboardInterrupt.
 
-    Has no effect outside the main thread, because only the main thread receives signals.
+    Instead, each Ctrl-C adds an item to the list that the context yields. Has no effect outside the
+    main thread, because only the main thread receives signals.
     """
     pressed: list[int] = []
     previous = signal.getsignal(signal.SIGINT)

@@ -74,7 +74,7 @@ def _line(place: str, message: str, hint: str | None) -> str:
 class TestGroup(pytest.Collector):
     """The unit, distributional or integration tests of a file."""
 
-    __test__ = False  # because of its name, pytest would collect this class as a test
+    __test__ = False  # otherwise pytest collects this class, because its name starts with "Test"
 
     def __init__(
         self,
@@ -144,9 +144,10 @@ class LoomItem(pytest.Item):
 
 
 def _headline(result: TestResult) -> str:
-    """Return the first line of a failure, or empty text if the result has a message.
+    """Return the first check that did not pass, as the first line of the text about a failure.
 
-    This line summarizes the failure, because pytest's summary shows only the first line.
+    pytest's summary shows only this line. If the result has a message, or all checks passed, return
+    empty text.
     """
     failed = next((check for check in result.checks if check.verdict != "pass"), None)
     if result.message or failed is None:
@@ -157,7 +158,7 @@ def _headline(result: TestResult) -> str:
 
 
 def _properties(entry: TestOutcome) -> list[tuple[str, object]]:
-    """Return the properties of the test in JUnit XML."""
+    """Return the properties of the test that pytest writes to a JUnit XML report."""
     values = {"verdict": entry.verdict, "score": entry.score, "cost": entry.cost}
     properties: list[tuple[str, object]] = [
         (f"loom_{name}", value) for name, value in values.items() if value is not None

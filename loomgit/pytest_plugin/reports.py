@@ -14,7 +14,10 @@ SKIPPED = "Skipped: unverified: "  # an unverified test's skip message starts wi
 
 
 class ReportHooks:
-    """The hooks that need only a report. The outcome is in `report.loom["entry"]`."""
+    """The hooks that use only pytest's report of a test.
+
+    `report.loom["entry"]` is the outcome of the test.
+    """
 
     @pytest.hookimpl(wrapper=True)
     def pytest_report_to_serializable(
@@ -41,6 +44,6 @@ class ReportHooks:
         if report.when != "call" or report.failed or not hasattr(report, "loom"):
             return None
         if report.skipped and SKIPPED not in str(report.longrepr):
-            return None  # the test skipped itself, which pytest reports
+            return None  # pytest itself reports a test that skipped itself
         verdict: str = report.loom["entry"].verdict
         return (verdict, *LETTERS[verdict]) if verdict in LETTERS else None

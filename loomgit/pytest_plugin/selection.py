@@ -1,4 +1,4 @@
-"""The prompt tests that a session selects and deselects, by project."""
+"""Records which prompt tests of each project a session collected and selected."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class SelectedTests:
     def __init__(self, folder: Path, root: Callable[[Path], Path]) -> None:
         self._folder = folder
         self._root = root
-        self._positions: dict[str, int] = {}  # of all tests, in collection order
+        self._positions: dict[str, int] = {}  # by name; position 0 is the test collected first
         self._chosen: dict[Path, ProjectTests] = {}
         self._collected: Counter[Path] = Counter()
 
@@ -49,7 +49,7 @@ class SelectedTests:
         self._collected[self._root(file)] += 1
 
     def choose(self, names: Iterable[str]) -> None:
-        """Add selected prompt tests."""
+        """Add prompt tests to the selected tests."""
         for name in names:
             root = self._root(self._folder / name.partition("::")[0])
             chosen = self.of(root)
@@ -67,5 +67,5 @@ class SelectedTests:
         return len(names & set(ran)), len(names), sum(project.total for project in projects)
 
     def position(self, name: str) -> int:
-        """Return the position of a test in the order. An unknown test comes after all others."""
+        """Return the position of a test in collection order. An unknown test is last."""
         return self._positions.get(name, len(self._positions))

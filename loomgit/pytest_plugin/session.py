@@ -1,6 +1,6 @@
 """The prompt tests of one pytest session: their projects, judges and results."""
-# ruff: noqa: PLC0415 - slow imports: collection needs no gateway, and the controller of
-# pytest-xdist judges no test
+# ruff: noqa: PLC0415 - functions import slow modules, because collection needs no gateway, and the
+# controller of pytest-xdist judges no test
 
 from __future__ import annotations
 
@@ -38,26 +38,27 @@ SHARED_FILE = "draws.db"
 class PromptTestSession:
     """Loom's state of a pytest session in one process.
 
-    The process is the only process, a worker of pytest-xdist, or the controller of its workers.
+    With pytest-xdist, the process is the controller or a worker. Otherwise, it is the only process.
     `summary` is set at the end of the session if a prompt test ran. `warnings` are printed at the
-    end. `lost` has a line for each test and case of the baseline that the change removes.
+    end. `lost` has the lines of `SessionResults.find_lost`: they describe tests and cases that the
+    baseline has, but that the tested project no longer has.
     """
 
     def __init__(self, rootpath: Path, overrides: Overrides) -> None:
         self.overrides = overrides
         self.selection = SelectedTests(rootpath, lambda file: self.project(file).root)
-        self.outcomes: dict[str, TestOutcome] = {}  # by the id of the test
+        self.outcomes: dict[str, TestOutcome] = {}  # the keys are pytest's node ids
         self.unmodified = 0  # tests that --loom-modified deselected
         self.summary: Summary | None = None
         self.warnings: list[str] = []
         self.lost: list[str] = []
         self.worker_draws: Path | None = None  # only in a worker: the file that all workers share
         self.workers = 1
-        self._shared_folder: Path | None = None  # only in the controller: that file's folder
+        self._shared_folder: Path | None = None  # only in the controller: the folder of this file
         self._projects: dict[Path, Project] = {}
-        self._project_of: dict[Path, Project] = {}  # by the folder of a test file
-        self._judges: dict[Path, TestJudge] = {}  # by the root of their project
-        self._judge_of: dict[Path, TestJudge] = {}  # by test file
+        self._project_of: dict[Path, Project] = {}  # the keys are folders of test files
+        self._judges: dict[Path, TestJudge] = {}  # the keys are roots of projects
+        self._judge_of: dict[Path, TestJudge] = {}  # the keys are test files
         self._pool: SamplePool | None = None
         self._started = datetime.now(UTC)
 
@@ -140,8 +141,8 @@ class PromptTestSession:
     def judge(self, path: Path, suite: Suite, test: AnyTest) -> JudgedTest:
         """Return the verdict on a test.
 
-        If the budget refused a call, the verdict is an error instead of unverified, because it
-        could be different with a larger budget.
+        If the test is unverified, and a call was refused because the budget was spent, the verdict
+        becomes `error`, because a larger budget could give another verdict.
         """
         judged = self.judge_of(path).judge(suite, test)
         verdict = judged.outcome.verdict
@@ -182,7 +183,7 @@ class PromptTestSession:
             self.warnings.append("calls in flight were abandoned, and their replies are lost")
 
     def finish(self, report: Path | None) -> None:
-        """Summarize and store the results, and write the `report`.
+        """Summarize and store the results, and write them to the file `report` if it is given.
 
         Only the controller, or the only process, calls this method.
         """
@@ -235,7 +236,10 @@ class PromptTestSession:
         return list(results.values())
 
     def _shared(self) -> SharedDraws | None:
-        """Return the samples of the workers, or None if this process is not their controller."""
+        """Return the samples that the workers of pytest-xdist shared.
+
+        Return None if this process is not the controller, or if no worker shared a sample.
+        """
         if self._shared_folder is None or not (self._shared_folder / SHARED_FILE).exists():
             return None
         return _shared_draws(self._shared_folder / SHARED_FILE)

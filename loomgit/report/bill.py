@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 def bill_line(bill: Bill) -> str:
     """Return the bill as one line, such as `$0.0123 for 45 model calls`.
 
-    The line also contains the number of calls with an unknown price, and of calls without a reply.
+    If there are calls with an unknown price, or calls without a reply, the line also contains
+    their numbers.
     """
     calls = f"{bill.calls:,} model call{'s' if bill.calls != 1 else ''}"
     parts = [f"{money(bill.cost)} for {calls}"]

@@ -46,10 +46,10 @@ def change_table(log: ChangeLog) -> Iterator[str]:
 
 
 def _rows(change: LoggedChange) -> Iterator[tuple[str, ...]]:
-    """Yield the row of a change, and a row for each recent result with other inputs.
+    """Yield the row of a change, and a row for each of the newest results with other inputs.
 
-    Such a result has the new content of the file, but its other inputs differ from the inputs at
-    the change's commit.
+    Such a result was measured with the new content of the file, but another input differed from
+    the input at the change's commit.
     """
     yield _row(change)
     for text in other_result_lines(change.measured):
@@ -73,8 +73,9 @@ def _row(change: LoggedChange) -> tuple[str, ...]:
 def score_text(change: LoggedChange) -> str:
     """Return the scores of a change, such as `label 0.871, tone 0.500`.
 
-    If several pipelines measured the version, or both tests and runs, each group of scores starts
-    with its source: `demo, prompt tests: label 0.871; ...`. If no scores are stored, return "".
+    If the scores come from several pipelines, or from both tests and pipeline runs, each group of
+    scores starts with its source: `demo, prompt tests: label 0.871; ...`. If no scores are stored,
+    return "".
     """
     groups = [group for group in change.measured.own if group.scores]
     if len(groups) <= 1:
@@ -83,7 +84,7 @@ def score_text(change: LoggedChange) -> str:
 
 
 def other_result_lines(measured: StoredScores) -> list[str]:
-    """Return lines for the newest results whose inputs differ from the version's commit.
+    """Return lines for the newest results whose inputs differ from those at the version's commit.
 
     An example is `label 0.600 with context taxonomy g1a2b3c4d`.
     """

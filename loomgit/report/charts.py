@@ -63,12 +63,12 @@ STYLE: dict[str, object] = {
 NARROW, WIDE = 316, 860  # widths of charts in CSS pixels, for phones and for wide pages
 PIXELS = 72.0  # pixels per inch in matplotlib's SVG
 BINS = 10
-MAX_SINGLE_BARS = 6  # maximum number of different scores for which each has its own bar
+MAX_SINGLE_BARS = 6  # up to this number of different scores, each score has its own bar
 LONGEST = 34  # maximum length of a name in a chart
 SHOWN_RUNS = 40
 SHOWN_POINTS = 60
 SVG_ELEMENT = re.compile(r"<svg[^>]*viewBox=\"([^\"]+)\"[^>]*>(.*)</svg>", re.DOTALL)
-# Parts that only a standalone SVG file needs, or that conflict with the page.
+# Matches parts of a chart that only a standalone SVG file needs, or that conflict with the page.
 NEEDLESS = re.compile(r"<metadata>.*?</metadata>|<style.*?</style>|(?<=>)\s+(?=<)", re.DOTALL)
 TAG = re.compile(r"<[^>]+>")
 IN_TAG = re.compile(r"(?<=^<g) id=\"[^\"]*\"|font-family: [^;\"]*;? ?|(?<=\.\d\d)\d+")
@@ -86,7 +86,8 @@ class Charts:
     def spread(self, spread: ScoreDistribution) -> Markup:
         """Return a bar chart of one evaluator's scores on both sides.
 
-        The height of a bar is the percentage of the side's cases that have this score.
+        Each bar stands for a score or a range of scores. Its height is the percentage of the side's
+        cases with such a score.
         """
         descriptions = [
             f"{side}: mean {sum(values) / len(values):.3f} over {len(values):,} cases"
@@ -158,7 +159,7 @@ class Charts:
         about = f"Cost of the last {len(latest)} runs"
         return self._both(about, f"Oldest first, in USD: {amounts}", 190, draw)
 
-    # -- from a figure to a part of a page
+    # -- embedding figures in the page
 
     def _both(
         self, about: str, description: str, height: int, draw: Callable[[Axes], None]
@@ -251,10 +252,11 @@ def _draw_spread(axes: Axes, spread: ScoreDistribution) -> None:
 
 
 def _bins(values: Sequence[float]) -> tuple[list[float], dict[float, str]]:
-    """Return the scores that separate the bars, and the axis labels by x position.
+    """Return two values: the scores that separate the bars, and the axis labels.
 
-    Bar n is at x = n and has the width 1. If there are at most MAX_SINGLE_BARS different scores,
-    each has a bar. Otherwise there are BINS bars with labels between them.
+    The labels are a dict from x position to text. Bar n is at x = n and has the width 1. If there
+    are at most MAX_SINGLE_BARS different scores, each has a bar. Otherwise there are BINS bars with
+    labels between them.
     """
     distinct = sorted({round(value, 4) for value in values})
     if len(distinct) <= MAX_SINGLE_BARS:
@@ -287,10 +289,10 @@ def _draw_intervals(axes: Axes, metrics: Sequence[Metric]) -> None:
 
 
 def _limit(metric: Metric) -> float | None:
-    """Return the change at the metric's limit, or None if the metric has no limit.
+    """Return the metric's limit as a change with a sign, or None if the metric has no limit.
 
-    Changes beyond this value are worse than the limit. The value is negative for scores, and
-    positive for cost and latency.
+    The sign is negative for scores, which may not drop by more than the limit. It is positive for
+    cost and latency, which may not rise by more than the limit.
     """
     if metric.limit is None:
         return None

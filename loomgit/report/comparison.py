@@ -135,10 +135,9 @@ def _pipeline(result: PipelineComparison, *, explain: bool) -> Iterator[str]:
 
 
 def remarks(result: PipelineComparison) -> Iterator[str]:
-    """Yield a line for each changed limit, and for each part of the question that differs.
+    """Yield a line for each evaluation setting that differs, and for each changed limit.
 
-    The question is what a case is judged by: the evaluators, the quality gate and the expected
-    fields.
+    The evaluation settings are the evaluators, the quality gate and the expected fields.
     """
     for difference in result.differs:
         yield f"not comparable: {difference}"

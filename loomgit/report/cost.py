@@ -161,7 +161,7 @@ def spending_lines(spending: SpendingReport) -> Iterator[str]:
         yield f"No runs of {spending.pipeline}{since}."
         return
     yield f"Cost of: {named(spending.pipeline, spending.version)}{since}"
-    tests = f", {spending.tests:,} of them of tests" if spending.tests else ""
+    tests = f", {spending.tests:,} of them test runs" if spending.tests else ""
     yield f"Runs: {total.runs:,}{tests}"
     yield ""
     rows: list[tuple[str, ...]] = [("STAGE", "MODEL", *FIGURES)]

@@ -13,9 +13,10 @@ if TYPE_CHECKING:
 
 
 class ScoreDistribution(Struct, frozen=True):
-    """The scores of one evaluator on both sides: the mean score of each case.
+    """The scores of one evaluator on both sides.
 
-    The tuple of a side without results is empty.
+    `base` and `head` contain the mean score of each case on that side. The tuple is empty if the
+    side has no results.
     """
 
     name: str

@@ -43,10 +43,10 @@ if TYPE_CHECKING:
     from loomgit.report.session import PipelineTable, TestLine
 
 PAGES = Path(__file__).parent / "pages"
-CARDS = 25  # maximum number of better or worse cases with their replies
-ROWS = 2_000  # maximum number of better or worse cases in total
-RUNS = 20  # maximum number of runs of a pipeline
-LONGEST = 1_500  # maximum length of an input or a reply
+CARDS = 25  # maximum number of worse, and of better, cases that are shown with replies
+ROWS = 2_000  # maximum number of worse, and of better, cases that are shown at all
+RUNS = 20  # maximum number of runs that are shown for a pipeline
+LONGEST = 1_500  # maximum length of an input or a reply in characters
 NO_EVIDENCE = ComparisonEvidence()
 TONES = {
     "degraded": "bad", "improved": "good", "no_worse": "good", "unchanged": "calm",
@@ -266,8 +266,8 @@ def _is_shown(metric: Metric) -> bool:
 def _remarks(result: PipelineComparison) -> list[str]:
     """Return the notes on the comparison of a pipeline.
 
-    They are reasons for outcomes, changes that the cases can detect, and cases that the gate
-    ignores.
+    The notes contain the reasons for the outcomes, the smallest changes that the cases can detect,
+    and the cases that the gate ignores.
     """
     remarks = [
         f"{title(metric.name)}: {metric.reason}" for metric in result.metrics if metric.reason

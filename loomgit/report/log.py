@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from loomgit.domain.values import Json, JsonObject
 
 SUBJECT = 60  # the maximum length of a commit's subject in the table
-OTHERS = 3  # maximum number of results with other inputs that each version shows
+OTHERS = 3  # maximum number of rows for results with other inputs, for each version
 NOTHING = "-"
 KINDS = {"pipeline": "pipeline runs", "test": "prompt tests"}
 
@@ -40,8 +40,8 @@ class SubLine(NamedTuple):
 def log_table(log: FileLog) -> Iterator[str]:
     """Yield the lines of the table: a row for each version, newest first.
 
-    Below a version are rows for results that the row of the version does not include. Notes follow
-    the table.
+    Additional rows below a version's row show results that the version's row does not include.
+    Notes follow the table.
     """
     evaluators = _evaluators(log)
     head = ["VERSION", "COMMIT", "DATE", "AUTHOR", "RUNS", "CASES", *map(str.upper, evaluators)]
@@ -64,9 +64,9 @@ def log_table(log: FileLog) -> Iterator[str]:
 def series_scores(log: FileLog, entry: LogEntry) -> dict[str, float]:
     """Return a version's mean scores by evaluator.
 
-    Results whose inputs differ from the version's commit are not included. If the log has results
-    of several pipelines, or of both tests and runs, the names of the scores contain the source:
-    `label (demo, prompt tests)`.
+    Results whose inputs differ from those at the version's commit are not included. If the log has
+    results of several pipelines, or of both tests and runs, the names of the scores contain the
+    source: `label (demo, prompt tests)`.
     """
     if len(log.series) <= 1:
         return {name: score.mean for name, score in entry.measured.scores.items()}
@@ -83,9 +83,10 @@ def sub_lines(log: FileLog, entry: LogEntry) -> Iterator[SubLine]:
     """Yield the parts of a version's results that have their own rows in the table.
 
     These parts are:
-    - the results of each pipeline and type of run (pipeline run or test), if there are several
-    - repeated runs, if their scores differ
-    - the newest results whose inputs differ from the version's commit
+    - the results of each pipeline and type of run (pipeline run or test), if the log has more than
+      one pipeline or type
+    - repeated runs, if the scores of one of them differ from the scores in the version's row
+    - the newest results whose inputs differ from those at the version's commit
     """
     several = len(log.series) > 1
     for group in entry.measured.own:
@@ -101,9 +102,9 @@ def sub_lines(log: FileLog, entry: LogEntry) -> Iterator[SubLine]:
 
 
 def _differs(group: ResultGroup, run: ScoredRun) -> bool:
-    """Return whether the scores of a run differ from the scores of its group in the table.
+    """Return whether the table would show different scores for a run and for its group.
 
-    The table shows three decimals.
+    Scores are compared as text with three decimals, as in the table.
     """
     group_scores = {name: f"{score.mean:.3f}" for name, score in group.scores.items()}
     return group_scores != {name: f"{score.mean:.3f}" for name, score in run.scores.items()}

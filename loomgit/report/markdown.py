@@ -131,6 +131,6 @@ def escape(text: str) -> str:
     plain = escape_control_characters(" ".join(text.split()))
     plain = plain.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     plain = NUMBER.sub(r"\1\\\2", MARKUP.sub(r"\\\g<0>", plain))
-    # After these characters, GitHub creates a link even if a backslash precedes them. Therefore add
-    # an invisible space.
+    # A backslash does not prevent the links that GitHub creates for these characters and the text
+    # after them. Therefore, add an invisible space after the characters.
     return LINKED.sub("\\g<0>\u200b", plain)

@@ -18,14 +18,14 @@ MARKERS = "osD^vPX*"
 
 @contextmanager
 def plain_style(**settings: object) -> Iterator[None]:
-    """In a `with` block, apply matplotlib's defaults and `settings`, not the user's settings."""
+    """Context in which matplotlib's defaults and `settings` replace the user's configuration."""
     import matplotlib as mpl
 
     with mpl.rc_context(), warnings.catch_warnings():
         mpl.rcdefaults()
         mpl.rcParams["svg.hashsalt"] = "loom"
         mpl.rcParams.update(cast("dict[Any, Any]", settings))
-        # Characters that the font lacks appear as boxes; a warning on stderr would not help.
+        # Do not warn about characters that the font lacks. They appear as boxes in the image.
         warnings.filterwarnings("ignore", message="Glyph", category=UserWarning)
         yield
 
@@ -41,7 +41,8 @@ def literal(text: str) -> str:
 def draw_lines(axes: Axes, series: Mapping[str, Sequence[float]], *, markers: str = "o") -> None:
     """Draw one line for each name in `series`, at the x positions 0, 1, ...
 
-    NaN leaves a gap in the line. The lines use the characters of `markers` in turn.
+    NaN leaves a gap in the line. Each character of `markers` is a marker style of matplotlib. The
+    lines use these styles in turn.
     """
     for number, (name, values) in enumerate(series.items()):
         # Add a space, because the legend omits labels that begin with `_`.
@@ -54,8 +55,8 @@ def draw_lines(axes: Axes, series: Mapping[str, Sequence[float]], *, markers: st
 def score_range(series: Mapping[str, Sequence[float]]) -> tuple[float, float]:
     """Return the lowest and the highest score for the y axis.
 
-    The range contains all scores and 0.1 on each side, within [-0.03, 1.03]. In this range, a loss
-    of 0.02 is visible.
+    The axis contains all scores and a margin of 0.1 on each side, but nothing outside [-0.03,
+    1.03]. It is short enough to make a drop of 0.02 visible.
     """
     scores = [value for values in series.values() for value in values if not math.isnan(value)]
     means = scores or [0.0, 1.0]

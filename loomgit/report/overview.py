@@ -29,9 +29,11 @@ SHOWN_RUNS = 5
 class PipelineHistory(Struct, frozen=True):
     """The stored data of one pipeline.
 
-    `runs` are newest first. `log` is the log of its prompt file. `note` is the reason if data is
-    missing. A fingerprint is a hash of everything that can change the results. If runs at a commit
-    have different fingerprints, `own` maps the commit to the fingerprint of the pipeline at this
+    `runs` are newest first. `log` is the log of the pipeline's prompt file. If data is missing,
+    `note` is the reason.
+
+    A fingerprint is a hash of everything that can change the results. If the runs at a commit have
+    different fingerprints, `own` maps this commit to the fingerprint that the pipeline has at the
     commit, or to None if the pipeline cannot be read there.
     """
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from loomgit.domain.log import FileLog, LogEntry
 
 ImageFormat = Literal["png", "svg"]
-INCHES = 5.0  # height of the image
+INCHES = 5.0  # height of the image in inches
 FLAT = 4  # maximum number of labels that fit without rotation
 LABELS = 12  # maximum number of labels under the axis; more labels would overlap
 
@@ -24,9 +24,9 @@ LABELS = 12  # maximum number of labels under the axis; more labels would overla
 def plot_scores(log: FileLog, picture: ImageFormat) -> bytes:
     """Return the bytes of an image: a line of mean scores for each evaluator.
 
-    Results whose inputs differ from the version's commit are not included. The oldest version is on
-    the left. A version without a score is a gap in the line. The image does not depend on the
-    user's matplotlib configuration or on the date.
+    Results whose inputs differ from those at the version's commit are not included. The oldest
+    version is on the left. A version without a score is a gap in the line. The image does not
+    depend on the user's matplotlib configuration or on the date.
     """
     from matplotlib.figure import Figure
 
@@ -64,7 +64,7 @@ def _draw(axes: Axes, log: FileLog, entries: tuple[LogEntry, ...]) -> None:
             tick.set(rotation=30, horizontalalignment="right", rotation_mode="anchor")
     axes.grid(visible=True, axis="y", alpha=0.3)
     if names:
-        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)  # beside the lines
+        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)  # beside the plot
     else:
         axes.text(0.5, 0.5, "no version has a score", ha="center", transform=axes.transAxes)
 

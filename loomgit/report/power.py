@@ -47,7 +47,8 @@ def _lines(sizing: SizeEstimate) -> Iterator[str]:
     yield from (f"  {line}" for line in align_columns(rows))
     yield ""
     if any(need.cases is None for plan in sizing.metrics for need in plan.needs):
-        yield "No number of cases blocks an accepted drop: a good max_drop is half the drop."
+        yield "If max_drop accepts the drop, no number of cases blocks it."
+        yield "A good max_drop is half the drop."
     if any(plan.over_estimate for plan in sizing.metrics):
         yield (
             "* over all scores, because no case has two samples: the deviation and the numbers of "

@@ -38,7 +38,7 @@ class PullRequestFindings(Struct, frozen=True):
     - `faults`: problems in the project's files
     - `lost`: tests and cases that the change removes
 
-    `unmeasured` is the reason if the comparison failed. `diff` is the diff of the prompts.
+    If no comparison could be made, `unmeasured` is the reason. `diff` is the diff of the prompts.
     `blocked` is true if the gate blocks the change.
     """
 
@@ -81,9 +81,9 @@ SIZES = (
 def report(findings: PullRequestFindings, *, limit: int) -> str:
     """Return the report as Markdown with at most `limit` characters.
 
-    A report that would be too long has fewer cases, a shorter diff and no tables, but all verdicts.
-    If it is still too long, it has only the names of the pipelines by verdict, and is cut off if
-    necessary.
+    If the report is too long, it is shortened step by step, but keeps all verdicts: first it shows
+    fewer cases and a shorter diff, then no tables, then only the names of the pipelines by verdict.
+    If even this is too long, the text is cut off.
     """
     text = ""
     for size in SIZES:
@@ -103,14 +103,14 @@ def heading(findings: PullRequestFindings) -> str:
     if findings.failures:
         bad.append(f"{_count(len(findings.failures), 'test')} failed")
     if findings.faults:
-        bad.append(f"{_count(len(findings.faults), 'fault')} in tested files")
+        bad.append(f"{_count(len(findings.faults), 'problem')} in the project's files")
     unknown = []
     if findings.unmeasured:
         unknown.append("the comparison could not be made")
     if findings.unverified:
         unknown.append(f"{_count(len(findings.unverified), 'test')} unverified")
     if findings.unread:
-        unknown.append(f"{_count(len(findings.unread), 'pipeline')} unverified")
+        unknown.append(f"{_count(len(findings.unread), 'pipeline')} cannot be read")
     if findings.lost:
         unknown.append("tests or cases are gone")
     if not bad and not unknown:

@@ -37,8 +37,8 @@ TITLES = {
 class ScoreRow(Struct, frozen=True):
     """The mean score of one evaluator over all samples.
 
-    `low` and `high` are the ends of its 90 % interval, and `n` is the number of scores. `moved` is
-    the change from the baseline, None if no comparison was made.
+    `low` and `high` are the ends of the mean's 90 % interval, and `n` is the number of scores.
+    `moved` is the change from the baseline, None if no comparison was made.
     """
 
     name: str
@@ -211,7 +211,8 @@ def _assertions(line: TestLine) -> Iterator[tuple[str, str, Verdict]]:
 def _reason(line: TestLine) -> str:
     """Return the reason why a test did not pass: the first line of its message.
 
-    If the test has no message, return its failed checks, or its verdict if it has no checks.
+    If the test has no message, return the checks that did not pass. If all checks passed, return
+    the verdict.
     """
     failed = [check for check in line.checks if check.verdict != "pass"]
     texts = [

@@ -33,9 +33,10 @@ def extracted(records: int, refused: int, duration: float) -> str:
 
 
 def run_result(run: Run) -> Iterator[str]:
-    """Yield the lines about a run that follow the extraction.
+    """Yield the lines about a run that follow the line of the stage `Extract`.
 
-    They show stages or tests, results, scores, cost and performance.
+    They show the other stages or, for a run of tests, the tests. Then they show the results,
+    scores, cost and performance.
     """
     yield from _tests(run) if run.kind == "test" else _stages(run)
     yield ""
@@ -121,7 +122,7 @@ def changes(run: Run) -> str:
     if results.duplicates:
         text += f"; {results.duplicates:,} superseded by a later record of the same key"
     if results.kept_out:
-        text += f"; {results.kept_out:,} kept out by the destination (a trigger, or ON CONFLICT)"
+        text += f"; {results.kept_out:,} not stored by the destination (a trigger, or ON CONFLICT)"
     return text
 
 

@@ -111,8 +111,8 @@ class FullText:
             for passage in cut(document, text)
         )
         try:
-            # Begin explicitly: before Python 3.13, sqlite3 starts no transaction in a Turkish
-            # locale.
+            # Begin the transaction explicitly. Before Python 3.13, the sqlite3 module does not
+            # start one in a Turkish locale.
             with closing(sqlite3.connect(temporary, isolation_level=None)) as database:
                 database.execute("PRAGMA journal_mode = OFF")
                 database.execute("PRAGMA synchronous = OFF")

@@ -83,7 +83,8 @@ def _pack(heading: str, paragraphs: list[str]) -> Iterator[str]:
 def _pieces(paragraph: str, room: int) -> Iterator[str]:
     """Yield pieces of a paragraph with at most `room` characters.
 
-    A piece ends at the end of a sentence, otherwise between two words, otherwise anywhere.
+    If possible, a piece ends at the end of a sentence. Otherwise, it ends between two words or, if
+    this is also impossible, within a word.
     """
     rest = paragraph.strip()
     while len(rest) > room:

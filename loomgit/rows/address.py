@@ -167,12 +167,16 @@ def _sqlite(location: str, text: str, connections: Callable[[str], str | None]) 
 
 
 def _connection_address(url: str, alias: str, table: str | None) -> SqliteAddress:
-    """Return the address of `table` in the database at `url`, the URL of the connection `alias`."""
+    """Return the address of `table` in the database of the connection `alias`.
+
+    `url` is the URL of this connection.
+    """
     matched = _SCHEME.fullmatch(url)
     if matched is None or matched[1].lower() != "sqlite" or not matched[2]:
         # The message does not show the URL, because the URL may contain a secret.
         raise UserError(
-            f"connection '{alias}' is not a sqlite:// URL", hint="sqlite://PATH or sqlite:///PATH"
+            f"connection '{alias}' is not a sqlite:// URL",
+            hint="write the URL as sqlite://PATH or sqlite:///PATH",
         )
     address = SqliteAddress(_path(unquote(matched[2].rstrip("/"))), None)
     return SqliteAddress(address.path, table, alias)

@@ -36,11 +36,15 @@ _INTEGERS = frozenset({"BIGINT", "UBIGINT", "HUGEINT"})
 class ColumnTypes:
     """Determines the type of each column from all values of the column. Null fits every type.
 
-    A column is VARCHAR if all values are text or all are null, BOOLEAN if all are booleans, DOUBLE
-    if all are floats, and BIGINT, UBIGINT or HUGEINT if all are integers. It is a LIST if all
-    values are lists and their items have one type. It is a STRUCT if all values are objects that
-    have the same keys in the same order. All other columns are JSON. A column of integers and
-    floats is also JSON, because DOUBLE would change large integers.
+    The type of a column is:
+    - VARCHAR if all values are text, or all are null
+    - BOOLEAN if all values are booleans
+    - DOUBLE if all values are floats
+    - BIGINT, UBIGINT or HUGEINT if all values are integers
+    - a LIST if all values are lists, and all their items have the same type
+    - a STRUCT if all values are objects that have the same keys in the same order
+    - JSON in all other cases, for example for a column of integers and floats, because DOUBLE would
+      change large integers
     """
 
     def __init__(self) -> None:

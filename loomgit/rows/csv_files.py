@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
     from loomgit.domain.values import Json, JsonObject
 
-# A limit is needed, because a field with an unclosed quote extends to the end of the file and could
-# fill the memory. The default limit of the csv module (128 KiB) is too small for long documents.
-# The csv module has only one limit, which applies to the whole process.
+# The maximum length of a CSV field. A limit is needed, because a field with an unclosed quote
+# extends to the end of the file and could fill the memory. The default limit of the csv module
+# (128 KiB) is too small for long documents. The csv module has only one limit, which applies to the
+# whole process.
 LONGEST_FIELD = 64 * 1024 * 1024
 csv.field_size_limit(LONGEST_FIELD)
 
@@ -38,9 +39,9 @@ class CsvFile:
     """A CSV file in UTF-8 with a header line. All values are text.
 
     The file may start with a byte order mark, and its lines may end with `\\n`, `\\r\\n` or `\\r`.
-    Blank lines are skipped. Each method raises UserError for any other deviation: a row with more
-    or fewer fields than the header, an empty or duplicate column name, invalid quotes, or another
-    encoding. The message contains the line number.
+    Blank lines are skipped. The methods raise UserError if a row has more or fewer fields than the
+    header, if a column name is empty or occurs twice, if quotes are invalid, or if the encoding is
+    not UTF-8. The message contains the line number.
     """
 
     def __init__(self, path: Path, shown: str) -> None:
@@ -163,7 +164,10 @@ class CsvFile:
 
 
 def cell(value: Json) -> str:
-    """Return the text of a CSV field: text unchanged, null as empty text, other values as JSON."""
+    """Return the value as it is written to a CSV field.
+
+    Text is written unchanged, null as empty text, and all other values as JSON.
+    """
     return "" if value is None else as_text(value)
 
 

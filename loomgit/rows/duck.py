@@ -29,15 +29,16 @@ if TYPE_CHECKING:
     from loomgit.rows.query import BoundQuery
 
 BATCH = 1000  # rows per fetch
-_LONGEST_OBJECT = 256 * 1024 * 1024  # bytes of one JSON object; DuckDB's default is 16 MiB
+# Maximum size of a JSON object in bytes. DuckDB's default is 16 MiB.
+_LONGEST_OBJECT = 256 * 1024 * 1024
 _UNCONVERTED = frozenset(
     {"BOOLEAN", "VARCHAR", "TINYINT", "SMALLINT", "INTEGER", "BIGINT"}
     | {"UTINYINT", "USMALLINT", "UINTEGER"}
 )
-# Types that SQL casts to text, because Python's date and time types cannot represent nanoseconds,
-# infinite dates or intervals of months. Field names are not types: the pattern consumes quoted
-# names, and it does not match an unquoted name before a type (the first DATE in
-# `STRUCT(DATE DATE)`).
+# Finds the date and time types in an SQL type. `select` casts these types to text, because Python's
+# date and time types cannot represent nanoseconds, infinite dates or intervals of months. A field
+# name in a STRUCT can look like a type. Therefore, a match on a quoted name has no group `type`,
+# and an unquoted name before a type does not match, such as the first DATE in `STRUCT(DATE DATE)`.
 _CAST_TO_TEXT = re.compile(
     r"\"(?:[^\"]|\"\")*\"|\b(?P<type>DATE|INTERVAL|TIME(?:_NS|STAMP(?:_S|_MS|_NS)?)?"
     r"(?: WITH TIME ZONE)?)(?=[\[\](),]|$)"
@@ -56,8 +57,8 @@ def connect(
     grow with the number of rows; one thread is fast enough for extraction. Sorts that do not fit
     into memory use the temporary folder of the system.
 
-    DuckDB errors in the block are converted: disk errors, lack of memory and internal errors to
-    WorldError, all other errors to UserError.
+    Disk errors, lack of memory and internal errors of DuckDB in the `with` block become WorldError.
+    All other errors of DuckDB become UserError.
     """
     import duckdb  # noqa: PLC0415 - the import takes 0.3 s, and few runs need it
 
@@ -174,7 +175,7 @@ def select(
 
 
 def _text_type(kind: str) -> str:
-    """Return the SQL type `kind`, in which VARCHAR replaces each date and time type."""
+    """Return the SQL type `kind` after replacing each date and time type in it by VARCHAR."""
     return _CAST_TO_TEXT.sub(lambda match: "VARCHAR" if match["type"] else match[0], kind)
 
 
@@ -210,7 +211,7 @@ def to_json(value: object) -> Json:
         return value if -(2**63) <= value < 2**64 else str(value)
     if isinstance(value, float):
         if not math.isfinite(value):
-            raise ValueError(f"{value}, which JSON cannot hold")
+            raise ValueError(f"{value}, which JSON cannot represent")
         return value
     if isinstance(value, Decimal):
         return _decimal(value)
@@ -224,7 +225,7 @@ def to_json(value: object) -> Json:
     if isinstance(value, list | tuple):
         return [to_json(item) for item in value]
     kind = "bytes" if isinstance(value, bytes | bytearray) else type(value).__name__
-    raise ValueError(f"{kind}, which JSON cannot hold")
+    raise ValueError(f"{kind}, which JSON cannot represent")
 
 
 def _decimal(value: Decimal) -> Json:

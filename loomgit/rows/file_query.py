@@ -30,15 +30,17 @@ if TYPE_CHECKING:
 
     from loomgit.domain.values import JsonObject
 
-_CHECKED = 20000  # JSON rows that `check` reads; of a CSV file, `check` reads only the header
+# Maximum number of rows that `check` reads from a JSON file. From a CSV file, `check` reads only
+# the header.
+_CHECKED = 20000
 _ANY_ROWS = BoundQuery("SELECT * FROM data")
 
 
 class SourceFile(Struct, frozen=True):
     """A CSV, JSON or JSON lines file as a source.
 
-    Pipelines with a query and pipelines without a query both read their file through this class, so
-    that they see the same rows.
+    A pipeline reads its source file through this class, whether the pipeline has a query or not.
+    Therefore, a query gets the same rows as a pipeline that has no query.
     """
 
     path: Path
@@ -117,7 +119,7 @@ class FileQuery:
                 require_columns(self._needed, unique_names(description, shown), shown)
 
     def rows(self) -> Iterator[JsonObject | RefusedRow]:
-        """Yield the refused rows of the file, then the result of the query in its order."""
+        """Yield the refused rows of the file, then the result rows in the order of the query."""
         with self._table() as table:
             yield from table.fill(whole=True)
             with self._connect(table) as connection:
@@ -150,7 +152,7 @@ class _QueryTable:
 
     Loom copies the rows of a CSV or JSON file to a JSON lines file in `folder`, and determines the
     type of each column. DuckDB reads this copy, because its own rules for headers, line ends and
-    types differ from Loom's. It reads a Parquet file directly.
+    types differ from Loom's. DuckDB reads a Parquet file directly.
     """
 
     def __init__(self, file: SourceFile, folder: Path) -> None:

@@ -41,8 +41,8 @@ class FileSink:
     only its own fields; the other fields of the existing row do not change. If no row changes,
     `commit` does not write the file.
 
-    Except in mode `replace`, a file whose content does not match its extension stays unchanged, and
-    an error is raised.
+    If the content of the existing file does not match the file's extension, the file stays
+    unchanged, and an error is raised. Only mode `replace` replaces such a file.
     """
 
     def __init__(
@@ -96,8 +96,10 @@ class FileSink:
         return self._layout.refusal(row, fresh=self._mode == "replace" or not self._has_content())
 
     def load(self, part: int, rows: Sequence[JsonObject]) -> None:
-        """Store one batch of rows until `commit`. A batch whose `part` is already stored is
-        ignored."""
+        """Store one batch of rows in the stage until `commit`.
+
+        `part` is the number of the batch. A batch whose number is already stored is ignored.
+        """
         if self._stage.finished() is not None:
             return
         keys: list[str | None] = [None] * len(rows)
@@ -132,7 +134,8 @@ class FileSink:
         self._stage.close()
         if self._stage.finished() is None:
             self._stage.discard()
-        if self._temporary.exists():  # from a killed process, or in use by a run that has the lock
+        # A killed process left the temporary file, or another run has the lock and uses the file.
+        if self._temporary.exists():
             with (
                 suppress(WorldError),
                 self._lock_file(patience=0),

@@ -60,10 +60,10 @@ def read_lines(path: Path, shown: str) -> Iterator[JsonLine]:
 def read_array(path: Path, shown: str, *, one: bool = True) -> list[JsonObject | RefusedRow]:
     """Return the rows of a JSON file that contains an array of objects.
 
-    If `one`, the file may also contain a single object. An object that Loom cannot represent
-    exactly becomes a RefusedRow. The whole file is read into memory, which needs about five times
-    the size of the file. Raises UserError if the file is empty, is not JSON, or contains other
-    values.
+    If `one` is true, the file may also contain a single object. An object that Loom cannot
+    represent exactly becomes a RefusedRow. The whole file is read into memory, which needs about
+    five times the size of the file. Raises UserError if the file is empty, is not JSON, or contains
+    other values.
     """
     with translate_os_errors(shown):
         raw = path.read_bytes().removeprefix(_BOM)

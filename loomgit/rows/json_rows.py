@@ -17,8 +17,8 @@ _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{},]')
 def show_row(row: Mapping[str, object]) -> str:
     """Return the row as JSON text for a message.
 
-    Bytes are shown as their length, such as `<3 bytes>`. Values of other types that are not JSON
-    are shown as text.
+    Bytes are shown as their length, such as `<3 bytes>`. All other values that JSON cannot
+    represent are shown as the text that `str` returns.
     """
     try:
         return orjson.dumps(row, default=_description, option=orjson.OPT_NON_STR_KEYS).decode()

@@ -67,7 +67,7 @@ class FileLayout(Protocol):
         ...
 
     def key_value(self, value: Json) -> Json:
-        """Return a key value in the form in which the file stores it: as text in a CSV file."""
+        """Return a key value as the file stores it. For example, a CSV file stores only text."""
         ...
 
     def writer(
@@ -196,8 +196,8 @@ class _JsonArrayWriter:
 class CsvLayout:
     """A CSV file (comma-separated values). Two values are equal if they have the same text.
 
-    A load changes neither the bytes of unchanged rows nor the byte order mark. Other rows get the
-    line end of the header line. In a new file, each line ends with `\\n`.
+    A load changes neither the bytes of unchanged rows nor the byte order mark. New and changed rows
+    get the line end of the header line. In a new file, each line ends with `\\n`.
     """
 
     def __init__(self, path: Path, shown: str) -> None:

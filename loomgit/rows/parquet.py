@@ -54,7 +54,7 @@ class ParquetLayout:
         self._shown = shown
         self._root = root
         self._schema = schema
-        self._column_types: dict[str, str] | None = None  # None until their first use
+        self._column_types: dict[str, str] | None = None  # None until the first use
 
     def columns(self) -> tuple[str, ...]:
         """Return the columns of the existing file."""
@@ -209,7 +209,11 @@ class _TypedWriter:
         self.keep(StoredRow(row, b""))
 
     def types(self) -> dict[str, str]:
-        """Return the type of each column, by name: the declared type, or a type for all values."""
+        """Return the type of each column, by name.
+
+        It is the declared type if there is one, otherwise a type that fits all values of the
+        column.
+        """
         return {
             name: self._declared_types.get(name) or common_type(kinds).replace(LONG, "BIGINT")
             for name, kinds in self._kinds.items()

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from loomgit.domain.values import Json
 
-LONG = "LONG"  # a signed 64-bit integer beyond 2**53, which DOUBLE may change
-_ANY_INTEGER = "DECIMAL(20,0)"  # fits BIGINT and UBIGINT; Parquet has no 128-bit integers
+LONG = "LONG"  # a 64-bit integer outside ±2**53, which a DOUBLE column may change
+_ANY_INTEGER = "DECIMAL(20,0)"  # for BIGINT and UBIGINT together; Parquet has no HUGEINT
 _INTEGERS = ("BIGINT", LONG, "UBIGINT")
 _BITS = {
     name: (0 if name.startswith("U") else -(2 ** (bits - 1)), 2 ** (bits - (name[0] != "U")))
@@ -24,7 +24,7 @@ _BITS = {
         128: ("HUGEINT", "UHUGEINT"),
     }.items()
     for name in names
-}  # for each type: the smallest integer, and the first integer above the range
+}  # for each integer type: its smallest value, and its largest value plus 1
 _DECIMAL = re.compile(r"DECIMAL\((?P<digits>\d+),(?P<scale>\d+)\)")
 _FROM_TEXT = ("DATE", "TIME", "DECIMAL", "UUID", "ENUM", "INTERVAL")
 _PLAIN_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?")
@@ -34,15 +34,18 @@ _MOMENT = re.compile(
     r"(?P<time>\d\d:\d\d(:\d\d)?)?(\.(?P<fraction>\d+))?(?P<zone>Z|[+-]\d\d(:?[0-5]\d)?)?"
 )
 _INFINITE = ("infinity", "-infinity")
-_DIGITS = {"_S": 0, "_MS": 3, "_NS": 9}  # digits of a fraction of a second; other types have 6
-VERIFIED_TYPES = ("STRUCT", "MAP", "UNION", "ENUM", "INTERVAL")  # compared after writing
+# How many digits of a second's fraction a time type stores, by the ending of its name. Types with
+# other endings store 6 digits.
+_DIGITS = {"_S": 0, "_MS": 3, "_NS": 9}
+# Columns of these types are compared with the input after they are written.
+VERIFIED_TYPES = ("STRUCT", "MAP", "UNION", "ENUM", "INTERVAL")
 
 
 def kind_of(value: Json) -> str:
     """Return the type of a value: a DuckDB type, LONG, or a list of these such as `BIGINT[]`.
 
-    LONG is a signed 64-bit integer beyond 2**53, which DOUBLE may change. `*[]` is a list that has
-    no items except null. Objects, lists of lists and mixed lists are JSON.
+    LONG is a signed 64-bit integer outside ±2**53, which a DOUBLE column may change. `*[]` is an
+    empty list or a list of nulls. Objects, lists of lists and mixed lists are JSON.
     """
     if isinstance(value, bool):
         return "BOOLEAN"
@@ -64,7 +67,8 @@ def kind_of(value: Json) -> str:
 def common_type(kinds: set[str]) -> str:
     """Return the type that can store values of all `kinds` exactly.
 
-    `kinds` are value types as returned by `kind_of`. The result LONG means BIGINT.
+    `kinds` are value types as returned by `kind_of`. If the result is LONG, the
+    column must be BIGINT.
     """
     lists = {kind.removesuffix("[]") for kind in kinds if kind.endswith("[]")}
     if lists:
@@ -136,7 +140,7 @@ def _fits_decimal(value: Json, column_type: str) -> bool:
     if match is None or isinstance(value, bool) or not isinstance(value, int | float | str):
         return False
     if isinstance(value, str) and not _PLAIN_NUMBER.fullmatch(value):
-        return False  # text such as "007" is a code, which a number would change
+        return False  # text such as "007" may be a code; a number would lose its zeros
     digits, scale = int(match["digits"]), int(match["scale"])
     try:
         number = Decimal(value if isinstance(value, str) else repr(value))

@@ -33,10 +33,10 @@ def open_sink(
     """Return the sink for the destination that `load` configures.
 
     `key` lists the fields that identify a row; it may be empty if there are no rows. `examples` are
-    rows such as those to load; null in an example stands for an unknown value. `root` is the
-    project folder, to which relative paths refer. `stage` is a folder for temporary files. `run` is
-    the id of the run. Two pipelines must not use the same `stage` or `run`. If a caller loads a
-    batch of rows again, for example after a crash, the sink writes the batch only once.
+    rows that resemble the rows to load; null in an example stands for an unknown value. `root` is
+    the project folder, to which relative paths refer. `stage` is a folder for temporary files.
+    `run` is the id of the run. Two pipelines must not use the same `stage` or `run`. If a caller
+    loads a batch of rows again, for example after a crash, the sink writes the batch only once.
 
     The returned sink opens no file before its methods are called. Raises UserError if the address
     is not a valid destination.

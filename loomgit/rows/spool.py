@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from loomgit.domain.values import JsonObject
 
-_CHUNK = 1024 * 1024  # bytes of lines that are hashed and compressed at once
-_COMPRESSED = 4096  # bytes per read; small, because the lines can be 100 times larger
+_CHUNK = 1024 * 1024  # lines are collected up to this number of bytes, then hashed and compressed
+_COMPRESSED = 4096  # compressed bytes per read; decompressed, they can be 100 times as many
 _LEVEL = 3
 
 
@@ -75,8 +75,9 @@ class Spool(Struct, frozen=True):
         count = refused = size = 0
         lines = bytearray()
         compressor = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True)
-        # An OSError in this block comes from the spool: sources translate the errors of their own
-        # files. The stream is closed before the file, because closing it writes the last bytes.
+        # An OSError in this block concerns the spool, because sources translate the errors of their
+        # own files. `stream` is closed first and `file` last, because closing `stream` writes the
+        # last bytes.
         with translate_os_errors(str(path)), temporary.open("wb") as file:
             with compressor.stream_writer(file, closefd=False) as stream:
 

@@ -151,7 +151,7 @@ class _ValueCollector:
             raise _unknown(line, full_name, self._variables)
         if isinstance(value, list | tuple):
             if not value:
-                return "SELECT NULL WHERE 1 = 0"  # a set without rows; `IN ()` is not standard SQL
+                return "SELECT NULL WHERE 1 = 0"  # returns no rows; `IN ()` is not standard SQL
             return ", ".join(self._mark(item, line) for item in value)
         return self._mark(value, line)
 
@@ -319,16 +319,17 @@ def _reject_identifier(line: int, before: str, after: str) -> None:
 def _identifier_error(line: int) -> QueryError:
     return QueryError(
         line,
-        "names of tables and columns cannot be templated",
+        "a {{ }} value cannot be the name of a table or column",
         hint="{{ }} binds a parameter; use {% if %} to choose between names",
     )
 
 
 def _reject_null_comparison(used: list[_Bound], compared: list[bool]) -> None:
-    """Raise QueryError if each null parameter directly follows a comparison operator.
+    """Raise QueryError if all null parameters directly follow comparison operators.
 
-    Such a comparison is never true. If a null parameter is also in another position, as in
-    `{{ watermark }} IS NULL OR ...` or `coalesce(...)`, the query may handle null itself.
+    A comparison with null is never true. If at least one null parameter is in another position, as
+    in `{{ watermark }} IS NULL OR ...` or `coalesce(...)`, the query may handle null itself. No
+    error is raised if there are no null parameters.
     `compared` has one item per parameter: whether the parameter follows a comparison operator.
     """
     nulls = [

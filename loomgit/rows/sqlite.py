@@ -22,8 +22,9 @@ def connect(path: Path, *, writing: bool = False) -> sqlite3.Connection:
     """Open the database for reading, or for reading and writing if `writing`.
 
     If `writing`, a missing database is created. The connection begins no transactions by itself.
-    Several threads may use the connection, but not at the same time. Raises sqlite3.Error, or
-    WorldError if another program's changes cannot be read in a read-only folder.
+    Several threads may use the connection, but not at the same time. Raises sqlite3.Error.
+    Raises WorldError if the folder is read-only and contains a write-ahead log with changes of
+    another program, because SQLite cannot read the log there.
     """
     if writing:
         return _open(path, "mode=rwc")
@@ -34,9 +35,9 @@ def connect(path: Path, *, writing: bool = False) -> sqlite3.Connection:
         connection.close()
         if not _is_read_only(fault):
             raise
-        # To read a database in WAL mode (write-ahead log), SQLite creates files in its folder. In
-        # a read-only folder, only immutable access works. It ignores the log, so the log must be
-        # missing or empty.
+        # To read a database in WAL mode (write-ahead log), SQLite creates files in the folder of
+        # the database. If the folder is read-only, only the option `immutable` works. It ignores
+        # the log, so the log must be missing or empty.
         if _has_log(path):
             raise WorldError(
                 f"{path.name}: has changes in {path.name}-wal, which cannot be read in a read-only "
@@ -173,8 +174,8 @@ def require_distinct(names: Iterable[str], shown: str) -> None:
         other = folded.setdefault(fold_case(name), name)
         if other != name:
             raise UserError(
-                f"{shown}: the names '{other}' and '{name}' differ in upper and lower case only, "
-                "which SQL does not tell apart",
+                f"{shown}: the names '{other}' and '{name}' differ only in upper and lower case, "
+                "which SQL ignores",
                 hint="rename one of them",
             )
 

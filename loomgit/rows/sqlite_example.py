@@ -65,7 +65,7 @@ def try_example(
             copy.execute(str(definition[0]))
             copy.execute("PRAGMA ignore_check_constraints = ON")
         except sqlite3.Error:
-            return  # cannot be copied: it is virtual or needs an extension
+            return  # no copy is possible if the table is virtual or needs an extension
         try:
             names = ", ".join(map(quote, row))
             values = ", ".join("?" * len(row))
@@ -73,7 +73,7 @@ def try_example(
         except sqlite3.IntegrityError as error:
             _raise_refusal(str(error), table, shown)
         except sqlite3.Error:
-            return  # not an error of the values; the load reports it
+            return  # the values do not cause this error; the load reports it
 
 
 def _value(name: str, value: Json, column: Affinity, shown: str) -> Stored:

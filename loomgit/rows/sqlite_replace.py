@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from loomgit.domain.values import JsonObject
     from loomgit.rows.sqlite_table import DestinationTable
 
-_SAMPLE = 1000  # rows that determine the column types of a new table
+_SAMPLE = 1000  # the column types of a new table follow from at most this many rows
 
 
 class SqliteReplaceSink:
@@ -45,7 +45,7 @@ class SqliteReplaceSink:
         return self._table.refusal_at_rest(row)
 
     def load(self, part: int, rows: Sequence[JsonObject]) -> None:
-        """Store one batch of rows until `commit`. A stored batch with the same `part` is kept."""
+        """Store one batch of rows until `commit`. Do nothing if this `part` is already stored."""
         if self._stage.finished() is None:
             key = self._table.key
             keys = [key_text(row, key, self._table.shown) if key else None for row in rows]
@@ -86,7 +86,8 @@ class SqliteReplaceSink:
             connection.execute(f"DELETE FROM {quote(table.name)}")  # noqa: S608 - quoted
             numbers = count()
             staged = (row for row, _ in zip(chain(sample, rows), numbers, strict=False))
-            # The table may treat two staged keys as equal (NOCASE). Then the last row is kept.
+            # Different staged keys may be equal in the table, for example in a NOCASE column. Only
+            # the last row with such a key is kept.
             replacing = table.key if has_unique_key(connection, table.name, table.key) else ()
             insert(connection, table.name, staged, table.shown, replacing=replacing)
             inserted = count_rows(connection, table.name)

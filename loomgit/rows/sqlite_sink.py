@@ -125,7 +125,7 @@ class SqliteSink:
         self._table.shape(connection, rows, unique=True)
         connection.execute(_CREATE_SEEN)
         first_seen: list[JsonObject] = []
-        seen_before: list[JsonObject] = []  # rows whose keys the receipt already includes
+        seen_before: list[JsonObject] = []  # rows whose keys an earlier batch contained
         for text, row in last_rows.items():
             inserted = connection.execute(
                 "INSERT OR IGNORE INTO _loom_seen VALUES (?) RETURNING 1", (text,)
@@ -178,8 +178,8 @@ def insert(
     a unique index on these columns. Raises UserError if a column would change a value.
     """
     affinities = column_affinities(connection, table)
-    # `cursor.rowcount` is not used: before Python 3.13, sqlite3 does not recognize INSERT in a
-    # Turkish locale, where the lower case of I is not i, and the rowcount is then wrong.
+    # `cursor.rowcount` is not used, because it is wrong in a Turkish locale before Python 3.13: the
+    # lower case of I is not i in this locale, and so sqlite3 does not recognize the word INSERT.
     before = connection.total_changes
     for fields, group in groupby(rows, key=tuple):
         columns = [affinities.get(fold_case(name), "BLOB") for name in fields]
@@ -269,8 +269,8 @@ def _upsert(
     may_drop, dropped = may_drop_rows(connection, table.name), 0
     if others and matched:
         changes = ", ".join(f"{name} = _loom_incoming.{name}" for name in others)
-        # SQLite compares text by the collation of the left operand. The temporary column is on the
-        # left, because its collation is BINARY: "a" and "A" must be different values.
+        # SQLite compares two texts by the collation of the left column. The left column is the
+        # temporary one, because its collation is BINARY, so that "a" and "A" are different values.
         differs = " OR ".join(f"_loom_incoming.{name} IS NOT {target}.{name}" for name in others)
         if may_drop:
             (dropped,) = connection.execute(
@@ -304,8 +304,8 @@ def _drop_equal_keys(connection: sqlite3.Connection, table: DestinationTable) ->
     The key columns of the destination table define which keys are equal: "a" and "A" are equal in a
     NOCASE column, and "1" and "1.0" in an INTEGER column. The temporary table has the types of the
     destination table, but not its collations. Therefore, the query begins with a SELECT from the
-    destination table that returns no rows: SQLite groups a UNION ALL by the collations of its first
-    SELECT.
+    destination table that returns no rows. SQLite then uses the collations of this first SELECT to
+    group the rows of the whole UNION ALL.
     """
     keys = ", ".join(quote(name) for name in table.key)
     return connection.execute(

@@ -116,18 +116,18 @@ def _reason_to_refuse(row: JsonObject) -> str:
     for name, value in row.items():
         if isinstance(value, bytes):
             return (
-                f"column '{name}': bytes, which JSON cannot hold; "
+                f"column '{name}': bytes, which JSON cannot represent; "
                 f"use extract.query to select other columns or hex({name})"
             )
         if isinstance(value, float) and not math.isfinite(value):
-            return f"column '{name}': {value}, which JSON cannot hold"
+            return f"column '{name}': {value}, which JSON cannot represent"
     return ""
 
 
 def unique_names(description: Sequence[Sequence[object]], shown: str) -> tuple[str, ...]:
     """Return the column names of a query result. Raises UserError if two names are equal.
 
-    `description` has one item per column, which starts with the name, as in `Cursor.description`.
+    `description` is `Cursor.description`: one sequence per column, whose first item is the name.
     """
     names = tuple(str(column[0]) for column in description)
     for index, name in enumerate(names):

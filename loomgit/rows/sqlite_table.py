@@ -130,7 +130,7 @@ class DestinationTable:
         return ""
 
     def refusal_at_rest(self, row: JsonObject) -> str:
-        """Return the same reason as `refusal`. The caller needs no open connection.
+        """Return what `refusal` returns. The caller needs no open connection.
 
         To read the columns of the table, the first call opens and closes the database.
         """
@@ -173,7 +173,7 @@ class DestinationTable:
         if not missing:
             return
         kinds = {name: {value_type(row.get(name)) for row in rows} for name in missing}
-        self._affinities = None  # read again, because the columns change now
+        self._affinities = None  # the columns change now, so `refusal` must read them again
         if not exists:
             self._create(connection, kinds, unique=unique)
             return

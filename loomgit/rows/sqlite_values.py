@@ -41,15 +41,15 @@ _AFFINITIES: tuple[tuple[tuple[str, ...], Affinity], ...] = (
 _NUMERIC: tuple[Affinity, ...] = ("INTEGER", "REAL", "NUMERIC")
 _NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*")
 _PLAIN_NUMBER = re.compile(r"(?!-0(\.0*)?$)-?(0|[1-9]\d*)(\.\d+)?")
-_LONGEST_SHOWN = 60  # characters of a value in a message
-_LONGEST_INTEGER = 20  # characters of a 64-bit integer, with its sign
+_LONGEST_SHOWN = 60  # a message shows at most this many characters of a value
+_LONGEST_INTEGER = 20  # no 64-bit integer has more characters, including the sign
 
 
 def schema_types(schema: JsonMapping | None) -> dict[str, str]:
     """Return the SQLite column type for each property of a JSON Schema, by property name.
 
-    The type is empty text if the types that the schema allows, other than null, do not lead to
-    exactly one column type.
+    If a property allows several JSON types that need different column types, or no known JSON type,
+    the column type is empty text. The JSON type null is ignored.
     """
     properties = (schema or {}).get("properties")
     if not isinstance(properties, dict):
@@ -128,7 +128,7 @@ def would_change(value: Json, column: Affinity) -> bool:
             return True
         return column == "REAL" and int(float(value)) != value
     if not isinstance(value, str) or not _NUMBER.fullmatch(value):
-        return False  # a numeric column stores text that is not a number unchanged
+        return False  # not a number: a numeric column stores such text unchanged
     if not _PLAIN_NUMBER.fullmatch(value):
         return True
     if column != "REAL" and "." not in value:

@@ -133,9 +133,10 @@ class Stage:
 
     @contextmanager
     def matching(self) -> Iterator[None]:
-        """Provide the context in which `find` and `unmatched` must be called.
+        """Context in which `find` and `unmatched` must be called.
 
-        At the end of the block, the list of the keys that `find` has found is deleted.
+        `find` records the keys of the rows that it returns, and `unmatched` skips these keys. At
+        the end of the context, the recorded keys are deleted.
         """
         with translate_errors(self._shown):
             connection = self._open()

@@ -35,9 +35,10 @@ def beta_bound(n: int, mean: float, scatter: float, largest: float, alpha: float
     `scatter` is the root of the sum of squared deviations from the mean. Deviations are used
     because plain sums of squares suffer from cancellation. `largest` is the largest value.
 
-    The method adds the value 0 to the n values, and considers their mean under random (Dirichlet)
-    weights. This mean has the expectation m and the variance v. The bound is the alpha-quantile of
-    the Beta distribution with the same expectation and variance. Source: see `bounded_mean`.
+    The method adds the value 0 to the n values, and gives random (Dirichlet) weights to all n + 1
+    values. The weighted mean has the expectation m and the variance v. The bound is the
+    alpha-quantile of the Beta distribution with the same expectation and variance. Source: see
+    `bounded_mean`.
     """
     if largest <= 0:
         return 0.0

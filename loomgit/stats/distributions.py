@@ -30,7 +30,7 @@ class _Special(Protocol):
 
 @cache
 def _special() -> _Special:
-    # The import takes 0.4 s, so it is postponed until a command needs it. scipy has no types.
+    # The import takes 0.4 s, so it is postponed until a command needs it.
     from scipy import special  # type: ignore[import-untyped]  # noqa: PLC0415
 
     return cast("_Special", special)

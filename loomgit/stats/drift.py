@@ -1,4 +1,4 @@
-"""Tests whether a distribution differs between two versions of the same cases.
+"""Tests whether the outputs of two versions for the same cases have different distributions.
 
 A difference causes a warning and never blocks a merge.
 """
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 ROUNDS = 999
 MAX_P = 0.01  # the largest p at which a difference causes a warning
 MIN_DISTANCE = 0.03  # the smallest distance that causes a warning, for scores and labels
-LARGE_RELATIVE = 0.1  # the smallest shift of lengths that warns, relative to the baseline's mean
+LARGE_RELATIVE = 0.1  # the same limit for lengths, as a fraction of the baseline's mean
 
 
 class DriftReport(Struct, frozen=True):

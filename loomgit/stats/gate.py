@@ -38,9 +38,9 @@ if TYPE_CHECKING:
 ChangeOutcome = Literal["improved", "no_worse", "degraded", "inconclusive"]
 Scope = Literal["suite", "population"]
 
-MIN_SAMPLES_FOR_NO_WORSE = 50  # samples per side; with fewer, even equal scores prove little
-CONFIRMATION_P = 0.25  # the largest p at which a second comparison confirms a degradation
-MIN_RATIO_VALUE = 1e-9  # seconds or USD; smaller values are raised to this value in a ratio
+MIN_SAMPLES_FOR_NO_WORSE = 50  # samples per side that `no_worse` needs, because fewer prove little
+CONFIRMATION_P = 0.25  # the largest p of a second comparison that confirms a degradation
+MIN_RATIO_VALUE = 1e-9  # seconds or USD; a ratio uses this value in place of smaller values
 
 
 class MetricChange(Struct, frozen=True):
@@ -48,12 +48,12 @@ class MetricChange(Struct, frozen=True):
 
     A positive shift is an improvement. `interval` is the interval of the mean shift (for
     `compare_rise`, of the negative mean log ratio). `p` is the one-sided p-value against a drop.
-    `adjusted` is the p-value after the adjustment for several metrics (`decide_family`), and equal
-    to `p` before it.
+    `adjusted` is the p-value after the adjustment for several metrics (`decide_family`). Before the
+    adjustment, it equals `p`.
 
-    `floor` is the lowest shift that the evidence allows; it decides `no_worse`. `detects` is the
-    smallest drop that the comparison detects with a probability of 80 %, inf if it detects no drop
-    with this probability. `samples` is the number of samples on the side with fewer samples.
+    `floor` is the lowest shift that the evidence allows. The outcome `no_worse` depends on it.
+    `detects` is the smallest drop that the comparison detects with a probability of 80 %, or inf if
+    there is no such drop. `samples` is the number of samples on the side with fewer samples.
     `excluded` is the number of cases without a sample on one side.
 
     `missing` is the number of samples without a value. `missing_share` is the fraction of such
@@ -148,9 +148,9 @@ def compare_unpaired(
 ) -> MetricChange:
     """Compare samples of different cases by Welch's t test on the means of the cases.
 
-    The test has much less power than a paired comparison. The metric is in [lo, hi]. The outcome
-    `no_worse` depends on the bounded intervals of both means at alpha / 2: their distance must
-    exclude a drop of `max_drop`. Raises NoValues if a side has no sample.
+    The test has much less power than a paired comparison. The metric is in [lo, hi]. For the
+    outcome `no_worse`, the bounded intervals of both means, each with the error rate alpha / 2,
+    must exclude a drop of `max_drop`. Raises NoValues if a side has no sample.
     """
     grids = [as_grid(side) for side in (base, candidate)]
     missing = measure_missing(base, candidate)
@@ -205,7 +205,8 @@ def _compare(
         paired.excluded,
         (paired.missing, paired.missing_share),
     )
-    # For equal scores, `detects` is a rate of failing outputs, which cost and latency do not have.
+    # If all scores are identical, `detects` is a rate of failing outputs. It does not apply to cost
+    # and latency (`worst` is None).
     return replace(change, detects=math.inf) if same and worst is None else change
 
 
@@ -214,8 +215,8 @@ def _floor(shift: Shift, paired: Paired, worst: float) -> float:
 
     `worst` is the score of a failed output. If outputs fail rarely, a small suite may contain no
     failure. The standard error covers the observed scores only. In simulated suites with a drop of
-    `max_drop`, a bound without the additional failure gives `no_worse` in 6 to 28 % of the suites.
-    With it, the rate is at most 5.5 %.
+    `max_drop`, the wrong outcome `no_worse` occurs in 6 to 28 % of the suites if the additional
+    failure is omitted, and in at most 5.5 % if it is included.
     """
     failure = (float(np.nanmean(paired.base)) - worst) / paired.samples
     return shift.delta - failure - Z * math.hypot(shift.se, failure)

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 BCA_FROM = 100  # the smallest n for BCa; below it, BCa intervals are too narrow
 RESAMPLES = 9_999
-CHUNK = 2**20  # random numbers in one batch
-BUDGET = 100_000_000  # random numbers in total; drawing them takes one or two seconds
+CHUNK = 2**20  # random numbers that are drawn at once
+BUDGET = 100_000_000  # limit for the random numbers of all resamples; drawing takes 1 to 2 s
 
 
 def bounded_mean(
@@ -30,10 +30,10 @@ def bounded_mean(
     """Return the mean of values in [lo, hi] with bounds that are valid for every n >= 1.
 
     The bounds come from a Beta distribution that approximates the bound of Gaffke (2005) and
-    Learned-Miller & Thomas (2019, arXiv 1905.06208). They have a closed form and need no random
-    numbers. If all values are 0 or 1, they equal the bounds of Clopper and Pearson. If `hi` is
-    infinite (cost, latency), there is no upper bound. Raises OutOfRange for a value outside [lo,
-    hi], and NoValues if there are no values.
+    Learned-Miller & Thomas (2019, arXiv 1905.06208). The bounds have a closed form and need no
+    random numbers. If all values are 0 or 1, they equal the bounds of Clopper and Pearson. If `hi`
+    is infinite (cost, latency), there is no upper bound. Raises OutOfRange for a value outside
+    [lo, hi], and NoValues if there are no values.
     """
     x = observed_in_range(values, lo, hi)
     estimate = float(x.mean())

@@ -59,7 +59,7 @@ def pair(base: Grid, candidate: Grid) -> Paired:
     """
     sides = as_grid(base), as_grid(candidate)
     if sides[0].shape[0] != sides[1].shape[0]:
-        raise ValueError(f"{sides[0].shape[0]} cases cannot pair with {sides[1].shape[0]}")
+        raise ValueError(f"different numbers of cases: {sides[0].shape[0]} and {sides[1].shape[0]}")
     if any(np.isinf(side).any() for side in sides):
         raise ValueError("a comparison of means cannot use infinite values")
     sampled = [(~np.isnan(side)).any(axis=1) for side in sides]
@@ -95,8 +95,8 @@ def count_samples(grid: Floats) -> int:
 def measure_missing(base: Grid, candidate: Grid) -> tuple[int, float]:
     """Return the number of missing samples on both sides, and the larger missing fraction.
 
-    The fraction is computed for each side, because a fraction of both sides together would hide
-    half of the loss of one side.
+    The fraction is computed for each side. If only one side has missing samples, a fraction of all
+    samples would be only half as large.
     """
     counts = [count_missing(rows) for rows in (base, candidate)]
     totals = [
@@ -204,10 +204,10 @@ def suite_shift(paired: Paired) -> Shift:
 def population_shift(paired: Paired) -> Shift:
     """Test for a drop of the mean over unseen cases: a paired t test on the means of the cases.
 
-    Source: Miller 2024, clustered errors. If all cases have the same shift, t is undefined. The
-    p-value for a drop is then 2^-n, as in a test of the signs, and 1 if there is no drop. The
-    interval is a point for n >= 5, else it is unbounded. A single case proves nothing, so p is 1
-    and the interval is unbounded.
+    Source: Miller 2024, clustered errors. If all cases have the same shift, t is undefined. If
+    this shift is a drop, the p-value is 2^-n, as in a sign test; otherwise, it is 1. The interval
+    contains only this shift if n >= 5, and is unbounded if n < 5. A single case proves nothing, so
+    p is 1 and the interval is unbounded.
     """
     d = case_shifts(paired.base, paired.candidate)
     n, delta = d.size, float(d.mean())

@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
     from loomgit.stats.pairs import Paired
 
-CHUNK = 2**20  # labels in one batch
+CHUNK = 2**20  # labels that are drawn at once
 RANDOM_LABELLINGS = 9_999  # random labellings to draw if there are too many labellings to enumerate
-BUDGET = 20_000_000  # the maximum number of labels to draw in total
-MAX_LABELLINGS = 1_000  # the most to enumerate for one case; 6 samples per side have 924
+BUDGET = 20_000_000  # maximum number of labels to draw; 999 labellings may exceed this maximum
+MAX_LABELLINGS = 1_000  # the maximum to enumerate per case; 6 samples per side have 924
 MAX_SUMS = 50_000  # the maximum number of distinct sums in memory
-TIE_DECIMALS = 9  # decimal places to which sums are rounded, so that equal sums are equal
+TIE_DECIMALS = 9  # sums are rounded to this many decimal places to remove rounding errors
 
 
 class Pool(Struct, frozen=True):
@@ -77,9 +77,9 @@ def upper_p(
     """Return the statistic of the true labelling, and its p-value.
 
     A labelling assigns the samples of each case to the two versions. `statistic` returns one number
-    for each row of an array of labellings. The p-value is the fraction of labellings with at least
-    the true statistic. The true labelling is included (Phipson and Smyth 2010). The p-value is
-    therefore valid, and at least 1 / (rounds + 1).
+    for each row of an array of labellings. The p-value is the fraction of labellings whose
+    statistic is at least as large as that of the true labelling. The true labelling is counted too
+    (Phipson and Smyth 2010). Therefore, the p-value is valid, and at least 1 / (rounds + 1).
     """
     true = float(statistic(pooled.candidate[None, :])[0])
     as_large = sum(
@@ -94,8 +94,8 @@ def exact_p(paired: Paired, rng: np.random.Generator) -> float:
 
     It is the proportion of labellings (assignments of a case's samples to the two versions) in
     which the mean drops at least as much as observed. All labellings are enumerated if the scores
-    are discrete or there are few cases. Otherwise, up to 9,999 labellings are drawn. The p-value is
-    never too small.
+    are discrete or there are few cases. Otherwise, up to 9,999 labellings are drawn. In both
+    cases, the p-value is valid (not too small).
     """
     enumerated = _enumerated_p(paired)
     if enumerated is not None:
@@ -103,7 +103,8 @@ def exact_p(paired: Paired, rng: np.random.Generator) -> float:
     pooled = pool(paired)
     count_c = np.bincount(pooled.case, pooled.candidate)
     count_b = np.bincount(pooled.case) - count_c
-    # Except for a constant, the drop is the negative weighted sum of the candidate's values.
+    # The drop is the negative weighted sum of the values that have the candidate's label, plus a
+    # constant that is the same for all labellings.
     weighted = pooled.values * (1 / count_b + 1 / count_c)[pooled.case] / paired.cases
     drops: Callable[[Flags], Floats] = lambda labels: -(labels @ weighted)  # noqa: E731 - one line
     rounds = min(RANDOM_LABELLINGS, max(999, BUDGET // pooled.values.size))

@@ -48,9 +48,9 @@ def needed_cases(
     max_drop: float = 0.02,
     failures: Failures = "scattered",
 ) -> float:
-    """Return the number of cases with which the gate probably blocks a drop.
+    """Return the number of cases that the gate needs to block a drop with a probability of 80 %.
 
-    The probability is 80 % for a true drop of `drop` in [0, 1]. The number is inf if drop <=
+    `drop` is the true drop, in [0, 1]. The number is inf if drop <=
     max_drop, because no number of cases is then sufficient.
     """
     if drop <= max_drop:
@@ -94,7 +94,9 @@ def detectable_drop(n: int, noise: float, m: float, max_drop: float) -> float:
     if not detected(1.0):
         return math.inf
     low, high = 0.0, 1.0
-    while high - low > 1e-6:  # `detected` is monotone: both limits grow more slowly than the drop
+    # Bisection is possible because each drop above a detected drop is detected too: both limits in
+    # `detected` grow more slowly than the drop.
+    while high - low > 1e-6:
         middle = (low + high) / 2
         low, high = (low, middle) if detected(middle) else (middle, high)
     return high

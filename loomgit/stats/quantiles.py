@@ -16,17 +16,18 @@ if TYPE_CHECKING:
 
 
 def quantile_interval(values: Values, q: float, alpha: float = ALPHA) -> Interval:
-    """Return the q-quantile (q in (0, 1)) between two order statistics, for any distribution.
+    """Return the q-quantile (q in (0, 1)), with order statistics as its bounds.
 
-    The interval is exact (Conover, Practical Nonparametric Statistics, 3.2). A bound is infinite if
-    n is too small: for q = 0.95, the upper bound is infinite below n = 59. Infinite values (the
-    latency of a timeout) are allowed. The estimate equals the default of `numpy.quantile`.
+    The bounds are exact for any distribution (Conover, Practical Nonparametric Statistics, 3.2). A
+    bound is infinite if n is too small. For example, the upper bound for q = 0.95 is infinite if
+    n < 59. Infinite values (the latency of a timeout) are allowed. The estimate equals the default
+    of `numpy.quantile`.
     """
     if not 0 < q < 1:
         raise OutOfRange(f"{q:g} is outside (0, 1)")
     x = np.sort(observed(values))
     n = x.size
-    tail = alpha * (1 + ROUNDING)  # a rounding error must not exclude a tail probability of alpha
+    tail = alpha * (1 + ROUNDING)  # so that a tail probability of alpha is allowed despite rounding
     below = binomial_quantile(tail, n, q)  # P(Bin(n, q) < below) <= alpha
     above = binomial_quantile(1 - tail, n, q) + 1  # P(Bin(n, q) >= above) <= alpha
     low = float(x[below - 1]) if below >= 1 else -math.inf

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @cache
 def _stakes() -> Floats:
-    """Return the stakes of the bets, as fractions of the stake that can lose everything at once."""
+    """Return the stakes of the bets. If a stake were 1, one value could lose everything."""
     return np.geomspace(0.01, 0.99, 20)
 
 
@@ -59,7 +59,7 @@ class SequentialMean:
         self.alpha = alpha
         self._comparison = comparison
         self._lo, self._hi = lo, hi
-        self._limit = math.log(2 / alpha)  # at alpha / 2; `close` uses the other half
+        self._limit = math.log(2 / alpha)  # the bets use half of alpha; `close` uses the other half
         self._above = np.zeros_like(_stakes())
         self._below = np.zeros_like(_stakes())
         self._moments = Moments()

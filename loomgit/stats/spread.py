@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 ROUNDS = 2_000
 CHUNK = 2**20  # random numbers in one batch
-MAX_DISTINCT_VALUES = 4_000  # more values are grouped into this number of narrow bins
+MAX_DISTINCT_VALUES = 4_000  # if there are more, they are grouped into this many bins
 
 
 def std_interval(
@@ -56,7 +56,7 @@ def far_end(mean: float, lo: float, hi: float) -> float:
 def _weighted_stds(
     distinct: Floats, counts: np.ndarray, far: float, rng: np.random.Generator
 ) -> tuple[Floats, Floats]:
-    """Return random standard deviations, without and with one more value at `far`.
+    """Return two arrays of random standard deviations: without and with one more value at `far`.
 
     The values have Dirichlet weights. A value that occurs c times gets a weight from Gamma(c, 1),
     which is the distribution of the sum of c single weights. Therefore, the order of the values has

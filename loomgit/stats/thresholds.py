@@ -1,4 +1,4 @@
-"""Compare a number with a threshold."""
+"""Compares a number with a threshold."""
 
 from __future__ import annotations
 

@@ -89,9 +89,10 @@ def needed_n(
     """Return the number of values that decide a mean like this one, for the hint `needs n >= ...`.
 
     The number is (1.645 s / |mean - threshold|)^2, where s is `deviation`, the standard deviation
-    of the values. It is at least the number that decides a mean of equal values, because unseen
-    values may lie at the other end of [lo, hi] (59 for `rate < 0.05` without a bad value). It is
-    inf if the mean equals the threshold.
+    of the values. Even equal values decide nothing if they are too few, because unseen values may
+    lie at the other end of [lo, hi]. The result is at least the number of equal values that
+    decides, for example 59 for `rate < 0.05` without a bad value. It is inf if the mean equals
+    the threshold.
     """
     margin = abs(estimate - threshold)
     if margin == 0:

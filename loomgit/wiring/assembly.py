@@ -80,9 +80,9 @@ class Assembly(Planning):
     ) -> Chain:
         """Return the gateway of a run.
 
-        `budget` is in USD; several runs can share a `Budget`. Processes share calls through
-        `claims`, and gateways share stored `replies`. The circuit breaker of a model opens after
-        `outage` seconds of failed attempts. `recording` replaces the revision's own cassette.
+        `budget` is in USD; several runs can share a `Budget`. `claims` stops two processes from
+        making the same call. `replies` replaces the project's cached replies, and `recording` the
+        revision's cassette. A model's circuit breaker opens after `outage` seconds of failures.
 
         Raises Denied if a key is missing (checked only if `check_keys` is true and the run calls
         models). Raises Untrusted if an untrusted revision sends a key to another address, UserError
@@ -118,7 +118,7 @@ class Assembly(Planning):
     def recording(
         self, plan: Plan, mode: Replay, elsewhere: Mapping[str, CassetteEntry] | None = None
     ) -> Recording | None:
-        """Return the revision's cassette with its replay mode, or None if `mode` is `off`.
+        """Return the revision's cassette and the replay `mode`, or None if `mode` is `off`.
 
         If the cassette has no entry for a call, the entry in `elsewhere` with the same key is
         replayed. Raises ProblemsFound if the cassette is damaged.
@@ -154,8 +154,8 @@ class Assembly(Planning):
     def replies(self) -> ReplyStore:
         """Return the project's cached replies.
 
-        If the cache is committed, a cache in the `.git` folder replaces it, because a commit could
-        add replies that no model returned.
+        A committed `.loom/cache` is not used, because a commit could add replies that no model
+        returned. A cache in the `.git` folder is used instead.
         """
         if self._has_committed_cache():
             self.wiring.warn("the committed .loom/cache is not used")
@@ -201,7 +201,7 @@ class Assembly(Planning):
         )
 
     def retrieval(self, plan: Plan, key: str = "transform") -> Retrieval | None:
-        """Return the retrieval that adds documents to the records, or None if there is no search.
+        """Return the search that adds documents to the records, or None if none is configured.
 
         `key` is the key of the transform in the pipeline file. Raises WorldError, or ProblemsFound
         if the documents cannot be searched.
@@ -226,7 +226,7 @@ class Assembly(Planning):
         and Untrusted if an untrusted revision changes the evaluator code."""
         evaluate, trust = plan.pipeline.evaluate, self.wiring.trust
         trust.check_code(self.wiring, evaluate.evaluators)
-        # check_code compared only evaluator code. Other modules of an untrusted tree must not run.
+        # `check_code` checks evaluator code only. Other modules of an untrusted tree must not run.
         root = (self.wiring if trust.trusts(self.wiring) else trust.reference).root
         evaluators: list[tuple[EvaluatorSpec, Evaluator]] = []
 

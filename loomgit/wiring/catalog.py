@@ -90,10 +90,10 @@ class Catalog:
         return pipeline
 
     def named_files(self, name: str) -> list[tuple[str, str, Place]]:
-        """Return the files that a pipeline file refers to: for each, its key, path and position.
+        """Return `(key, path, position)` for each file that a pipeline file refers to.
 
-        The pipeline file may have other problems. If it is not valid YAML, the list is empty. Files
-        with a version and templates are omitted.
+        The pipeline file may contain errors. If it is not valid YAML, the list is empty. A path
+        that has a version or contains a template (`{{`) is omitted.
         """
         path = f"{PIPELINES}/{Path(name).stem if name.endswith('.yaml') else name}.yaml"
         try:
@@ -148,7 +148,7 @@ class Catalog:
 
     @cached_property
     def _pipelines(self) -> dict[str, bytes]:
-        """All pipeline files of a commit or the index by path. One Git process reads them."""
+        """The pipeline files of a commit or the index, by path. One Git process reads them."""
         return self._tree.read(self._tree.names(PIPELINES, ".yaml"))
 
 
@@ -167,7 +167,7 @@ def raise_or_warn(
 ) -> None:
     """Raise ProblemsFound with the problems of the files for which `matters` returns true.
 
-    If there are no such files, `warn` is called with the first problem of each other file.
+    If there are no such files, `warn` is called with the first problem of each file.
     """
     relevant: list[UnreadableSuite] = []
     irrelevant: list[UnreadableSuite] = []

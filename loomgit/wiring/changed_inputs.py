@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from loomgit.wiring.revision import PipelineVersion, ProjectRevision
 
-# A line of `changed_inputs` about a file. A line about a setting has other values, such as
-# `models.openai/gpt-4o.timeout: 30 -> 60`.
+# Matches the lines of `changed_inputs` that are about files. Lines about settings do not match, for
+# example `models.openai/gpt-4o.timeout: 30 -> 60`.
 _CHANGED_FILE = re.compile(
     r"(.+): (?:added|removed|mode \d{6} -> \d{6}|[0-9a-f]{8} -> [0-9a-f]{8})"
 )

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from loomgit.domain.suites import Suite
     from loomgit.domain.values import JsonMapping
 
-_OPEN = ("patternProperties", "$ref", "oneOf", "anyOf", "allOf")  # may define more fields
+_OPEN = ("patternProperties", "$ref", "oneOf", "anyOf", "allOf")  # keywords that can add fields
 
 
 def declared_fields(output: JsonMapping | None) -> tuple[str, ...] | None:

@@ -46,7 +46,7 @@ def _named(path: str, content: bytes) -> Iterator[str]:
     try:
         parsed = ast.parse(content)
     except (SyntaxError, ValueError):
-        return  # importing the module reports the error
+        return  # the import of the evaluator reports the error
     for node in ast.walk(parsed):
         for name in _modules(node, path):
             yield from _files_of_module(name, str(PurePosixPath(path).parent))

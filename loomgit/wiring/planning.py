@@ -125,7 +125,7 @@ class Planning:
         )
         paths = [pipeline.path, *filter(None, fallback_paths)]
         tree = self.wiring.tree
-        current = (None, tree.revision)  # Git's mode is not read for pinned files
+        current = (None, tree.revision)  # file modes are read from Git at these revisions only
         unpinned = [f.path for f in (prompt_file, *context.values()) if f.revision in current]
         entries = tree.entries([*paths, *unpinned])
         specs = pipeline.evaluate.evaluators

@@ -43,14 +43,15 @@ class Wiring(ProjectFiles):
 
     @cached_property
     def versions(self) -> Versions:
-        """The reader of prompt and context files at their versions."""
+        """Reads prompt and context files at any of their versions."""
         from loomgit.history.versions import Versions
 
         return Versions(self.repository, self.tree.revision)
 
     @cached_property
     def store(self) -> RunStore:
-        """The results under `.loom/`. Linked worktrees share them with the main worktree."""
+        """The results under `.loom/`. A linked worktree uses the results of the main worktree,
+        unless the results are tracked."""
         from loomgit.history.store import RunStore
         from loomgit.history.worktrees import find_folder
 
@@ -59,7 +60,7 @@ class Wiring(ProjectFiles):
 
         own = self.root / STORE
         folder = find_folder(self.root, lambda: self.repository)
-        # Tracked results belong to the checkout in which they are committed.
+        # Git checks out tracked results in each worktree, so each worktree uses its own.
         return RunStore(
             own if folder != own and tracked() else folder,
             self.warn,

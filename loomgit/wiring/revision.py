@@ -45,8 +45,9 @@ if TYPE_CHECKING:
     from loomgit.wiring.assembly import Assembly
     from loomgit.wiring.project import Wiring
 
-MOST_RUNS = 20  # the maximum number of runs that are searched for samples, newest first
-# The maximum number of cases if there is no test file. A run file has the same maximum.
+MOST_RUNS = 20  # samples are reused from at most this many of the newest runs
+# If a pipeline has no test file, at most this many records of its source are the cases. A run file
+# also contains at most this many cases.
 MOST_RECORDS = 1000
 
 
@@ -79,8 +80,8 @@ class PipelineVersion(Struct, frozen=True):
 class CaseQuestion(Struct, frozen=True):
     """A case to measure; `about` is a unit test or a record of a data set.
 
-    `samples` is the number of samples to draw. `least` is the minimum number that is enough. None
-    means all samples.
+    `samples` is the number of samples to draw. A stored result of the case is sufficient if it has
+    at least `least` samples. If `least` is None, it must have `samples` samples.
     """
 
     about: UnitCase | Record
@@ -89,7 +90,8 @@ class CaseQuestion(Struct, frozen=True):
 
 
 class SampledCase(Struct, frozen=True):
-    """A case with the number of its samples, and the minimum number (`least`) that is enough."""
+    """A case with the number of samples to draw. A stored result of the case is sufficient if it
+    has at least `least` samples."""
 
     case: TestCase
     samples: int
@@ -108,7 +110,8 @@ class ProjectRevision:
     @cached_property
     def assembly(self) -> Assembly:
         """The builder of the gateways, evaluators and rows of this tree."""
-        # A comparison of stored results needs no gateways, sources and sinks.
+        # Imported here, because a comparison of stored results needs no gateways, sources and
+        # destinations.
         from loomgit.wiring.assembly import Assembly  # noqa: PLC0415
 
         return Assembly(self.wiring)
@@ -134,7 +137,7 @@ class ProjectRevision:
         model: str | None = None,
         variables: Mapping[str, str] | None = None,
     ) -> PipelineVersion:
-        """Return the version of a parsed pipeline, as `version` does."""
+        """Do the same as `version`, for a pipeline whose file is already parsed."""
         if model is not None:
             transform = replace(pipeline.transform, model=model, model_version=None)
             pipeline = replace(pipeline, transform=transform)
@@ -145,7 +148,7 @@ class ProjectRevision:
         return PipelineVersion(self, plan, compiled)
 
     def with_question_of(self, version: PipelineVersion, today: PipelineVersion) -> PipelineVersion:
-        """Return the version with the evaluation settings and the data source of `today`.
+        """Return `version` with the evaluation settings and the data source of the version `today`.
 
         The evaluation settings are the evaluators with their code, the judge and the gate.
         """
@@ -196,12 +199,12 @@ class ProjectRevision:
         found: dict[str, Record] = {}
         for index, row in enumerate(rows):
             record = make_record(index, row, key, source)
-            if record.refused:  # scores must not depend on the number of omitted rows
+            if record.refused:  # leaving out the row would change the mean scores
                 raise UserError(
                     f"{pipeline.place('extract')}: {record.refused}",
                     hint="correct the row, or leave it out",
                 )
-            found[record.key] = record  # of records with the same key, the last is used
+            found[record.key] = record  # if several records have the same key, the last is used
         records = list(found.values())
         return records if limit is not None else shuffled(records)
 
@@ -210,10 +213,10 @@ class ProjectRevision:
     ) -> Iterator[CaseQuestion]:
         """Yield the cases that a comparison needs: unit tests and records of data sets.
 
-        The number of records is the largest `sample_size` of the distributional tests of a file.
-        All records are used if a test has no `sample_size`, or if `whole` is true. If there are no
-        test files, the cases are records of the pipeline's source. Tests that name a model are
-        omitted.
+        For each test file, the number of records is the largest `sample_size` of the file's
+        distributional tests. All records are used if one of these tests has no `sample_size`, or if
+        `whole` is true. Tests that name a model are ignored. If there are no test files, the cases
+        are records of the pipeline's source.
         """
         if not suites:
             for record in self.records(pipeline, None, MOST_RECORDS):
@@ -238,8 +241,8 @@ class ProjectRevision:
     ) -> list[SampledCase]:
         """Return the cases of a version for these questions.
 
-        If several questions lead to the same case, the result contains the case once, with the
-        largest number of samples.
+        If several questions are about the same case, the result contains the case once, with the
+        largest of their numbers of samples.
         """
         same = case_identifier(version.plan)
         evaluators = version.plan.pipeline.evaluate.evaluators
@@ -309,8 +312,9 @@ class ProjectRevision:
     ) -> dict[str, dict[int, Sample]]:
         """Return the samples of earlier test runs, by the key of the case and the sample's index.
 
-        Only cases in `keys` are included (None: all cases). The scores are the stored ones, but the
-        thresholds, weights and gate are those of `pipeline`.
+        Only cases in `keys` are included. If `keys` is None, all cases are included. The stored
+        scores are used, but the thresholds, weights and gate of `pipeline` decide which samples
+        pass.
         """
         store = self.wiring.store
         rows = [

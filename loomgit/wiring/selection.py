@@ -29,7 +29,7 @@ NO_VARIABLES: Mapping[str, str] = MappingProxyType({})
 
 
 class Selected(Struct, frozen=True):
-    """A selected pipeline with the reasons: `named`, `upstream of x`, `modified: ...`."""
+    """A selected pipeline. Examples of `reasons` are `named`, `upstream of x`, `modified: ...`."""
 
     name: str
     reasons: tuple[str, ...]
@@ -97,9 +97,10 @@ class PipelineSelector:
         return {pipeline.name: pipeline for pipeline in read}
 
     def _others(self, known: Mapping[str, Pipeline], *, strict: bool) -> dict[str, Pipeline]:
-        """Return the pipelines that are not in `known`, which are needed to find dependencies.
+        """Return all pipelines of the revision except those in `known`, to find dependencies.
 
-        Raises ProblemsFound for an invalid pipeline file if `strict` is true, else omits the file.
+        If a pipeline file is invalid and `strict` is true, raises ProblemsFound. If `strict` is
+        false, the pipeline is left out.
         """
         others: dict[str, Pipeline] = {}
         for name in self._revision.catalog.pipeline_names():

@@ -53,7 +53,7 @@ class SharedGateways:
         `recording` replaces that revision's cassette. Raises UserError if there is a budget but a
         model's price is unknown, and ProblemsFound if the cassette is damaged.
         """
-        # During replay, each pipeline of each tree has its own cassette.
+        # Gateways that replay are not shared: each pipeline of each tree has its own cassette.
         cassette = None
         if self._replay != "off":
             cassette = plan.pipeline.name, assembly.wiring, recording is not None
@@ -100,7 +100,8 @@ class SharedGateways:
     async def close(self) -> None:
         """Close all shared gateways.
 
-        After the last gateway is closed, raises LoomError if a gateway could not save its data.
+        If a gateway cannot save its data, closes the other gateways first, and then raises
+        LoomError.
         """
         fault: LoomError | None = None
         for _, gateway in self._gateways:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from loomgit.domain.settings import ModelSettings
     from loomgit.wiring.project_files import ProjectFiles
 
-# Parameters of a model that change only its replies.
+# An untrusted revision may change these model parameters, because they affect only the replies.
 SAMPLING = frozenset(
     (
         *("top_p", "top_k", "min_p", "typical_p", "presence_penalty", "frequency_penalty"),
@@ -37,8 +37,11 @@ HINT = (
 
 
 class Trust:
-    """Decides which trees are trusted: the checkout, the ancestors of HEAD and of the default
-    branch, and the added commits with their ancestors."""
+    """Decides which trees are trusted.
+
+    These are the checkout, HEAD, the default branch, the commits that `add` received, and all
+    ancestors of these commits.
+    """
 
     def __init__(self, checkout: ProjectFiles) -> None:
         self._reference = checkout
@@ -79,7 +82,7 @@ class Trust:
         return self._decisions[revision]
 
     def _tips(self) -> Iterator[str]:
-        """Yield the commits that are trusted together with their ancestors."""
+        """Yield the trusted commits. The ancestors of a trusted commit are trusted too."""
         yield from self._added
         if self._trusts_checkout:
             yield "HEAD"
@@ -116,10 +119,10 @@ class Trust:
                 raise self._untrusted(tree, f"the address or the key of the model {name}")
 
     def check_params(self, tree: ProjectFiles, pipeline: Pipeline) -> None:
-        """Raise Untrusted if an untrusted tree changes parameters other than sampling parameters.
+        """Raise Untrusted if an untrusted tree has other model parameters than the reference.
 
-        Such parameters can send calls, or variables of the environment, to another address. The
-        change is relative to the reference.
+        The parameters in `SAMPLING` may differ. Other parameters can send calls, or variables of
+        the environment, to another address.
         """
         fallback = pipeline.load.fallback
         params = dict(pipeline.transform.params)
@@ -141,7 +144,7 @@ class Trust:
         types = [spec.type for spec in specs if ".py:" in spec.type]
         if not types or self.trusts(tree):
             return
-        # Otherwise a revision could run any function of the checkout, as a new evaluator.
+        # If new evaluators were allowed, the revision could run any function of the checkout.
         if new := sorted(set(types) - self._evaluators()):
             raise self._untrusted(tree, f"the code of evaluators ({', '.join(new)})")
         trusted, code = (find_code(files.tree, types) for files in (self._reference, tree))
@@ -151,9 +154,9 @@ class Trust:
             raise self._untrusted(tree, f"the code of evaluators ({', '.join(changed)})")
 
     def check_source(self, tree: ProjectFiles, source: str) -> None:
-        """Raise Untrusted if an untrusted tree reads a file outside its folder.
+        """Raise Untrusted if `source` in an untrusted tree is a file outside the tree's folder.
 
-        A file that is also a source in the reference is allowed.
+        The file is allowed if it is also a source in the reference.
         """
         if self.trusts(tree):
             return

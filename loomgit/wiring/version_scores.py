@@ -34,13 +34,13 @@ if TYPE_CHECKING:
     from loomgit.domain.runs import Run, RunSummary
     from loomgit.wiring.project import Wiring
 
-SHORT = 8  # digits of a commit id
-FILES = 3  # the maximum number of changed files in a line
-VARIABLES = 3  # the maximum number of sets of variables that are tried
+SHORT = 8  # the length of a shortened commit id
+FILES = 3  # at most this many changed files are named in the differences of a run
+VARIABLES = 3  # at most this many stored sets of variables are tried to compile a prompt
 
 
 class VersionInputs(Struct, frozen=True):
-    """The inputs that belong to a version: a pipeline's plan and fingerprint at a commit.
+    """The plan and fingerprint of a pipeline at the commit that determines the inputs of a version.
 
     `commit` is None for the working tree.
     """
@@ -53,10 +53,10 @@ class VersionInputs(Struct, frozen=True):
 class VersionScores:
     """Finds the results of versions among `rows`, the summaries of stored runs.
 
-    `pipeline` restricts the results to one pipeline. A run is a result of a version if the run's
-    fingerprint is the fingerprint of the pipeline at the version's commit. The pipeline may not use
-    the version at that commit, because it pins another version or does not exist yet. Then, the
-    first later commit at which the pipeline uses the version replaces the version's commit.
+    `pipeline` restricts the results to one pipeline. A version is the content of a file at a
+    commit. A run is a result of the version if the run has the same fingerprint as the pipeline at
+    this commit. If the pipeline does not use the version at this commit (it pins another version or
+    does not exist yet), its fingerprint at the first later commit that uses the version applies.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class VersionScores:
         return replace(log, entries=tuple(entries))
 
     def fill_changes(self, log: ChangeLog) -> ChangeLog:
-        """Return all changes, and add the results of the version to each change."""
+        """Return the log with the results of the version that each change created."""
         self._prefetch((c.path, c.blob, c.commit) for c in log.changes if c.blob)
         changes = tuple(
             replace(change, measured=self.measured(change.path, change.blob, change.commit))
@@ -117,7 +117,7 @@ class VersionScores:
         return None if plan is None else plan.fingerprint()
 
     def measured(self, path: str, blob: str, commit: str | None) -> StoredScores:
-        """Return the results of the blob `blob` that `commit` wrote to the project's `path`.
+        """Return the results of the version of the file `path` with the content `blob` at `commit`.
 
         `commit` is None for the working tree.
         """
@@ -144,8 +144,8 @@ class VersionScores:
     def _mark(
         self, name: str, blob: str, commit: str | None
     ) -> Iterator[tuple[RunSummary, tuple[str, ...]]]:
-        """Yield a pipeline's runs of a blob, each with its differences from the version's
-        inputs."""
+        """Yield the runs of the pipeline `name` that used the blob, each with the reasons why it is
+        not a result of the version. A run without reasons is a result of the version."""
         own = self._own(name, blob, commit)
         fingerprint = own.fingerprint if own is not None else None
         if own is not None:
@@ -156,9 +156,9 @@ class VersionScores:
                 yield row, self._differs(row, own, commit)
 
     def _conditions(self, row: RunSummary, *, draft: bool = False) -> tuple[str, ...]:
-        """Return the reasons why a run is not a result of the version despite equal inputs.
+        """Return the reasons why a run with equal inputs is still not a result of the version.
 
-        `draft` is true if the version is uncommitted work itself.
+        `draft` is true if the version is uncommitted, so that runs of uncommitted work are results.
         """
         reasons = []
         if row.dirty and not draft:
@@ -166,7 +166,7 @@ class VersionScores:
         if row.limit is not None:
             reasons.append(f"first {row.limit:,} records")
         if row.question_from:
-            reasons.append(f"question of {_short(row.question_from)}")
+            reasons.append(f"measured with the cases and evaluators of {_short(row.question_from)}")
         return tuple(reasons)
 
     def _differs(
@@ -181,7 +181,7 @@ class VersionScores:
             return (f"inputs of {row.commit[:SHORT]} ({row.pipeline} {why} {where})", *conditions)
         run = self._run(row)
         if run is None:
-            return ("other inputs, unreadable run file", *conditions)
+            return ("other inputs, and the run file cannot be read", *conditions)
         inputs = run_differences(own.plan, run)
         if not inputs and row.commit == own.commit:
             # The inputs are the same, but an older Loom computed the fingerprint differently.
@@ -189,7 +189,7 @@ class VersionScores:
         return (*(inputs or self._unrecorded(own.plan, row)), *conditions)
 
     def _unrecorded(self, own: Plan, row: RunSummary) -> tuple[str, ...]:
-        """Return the differences that the run file does not record but the run's commit shows."""
+        """Return the differences that the run's commit shows, although the run file does not."""
         plan = None if row.dirty else self._plan(row.pipeline, row.commit)
         if plan is None or plan.fingerprint() != row.fingerprint:
             return ("other inputs, or an older evaluation format",)
@@ -311,7 +311,7 @@ class _BulkWiring(WiringAt):
 
 
 def _pipeline(wiring: Wiring, name: str) -> Pipeline:
-    """Return a pipeline's definition. Reads no other pipeline. Raises LoomError."""
+    """Return a pipeline's definition. Reads only the file of this pipeline. Raises LoomError."""
     path = f"{PIPELINES}/{name}.yaml"
     content = wiring.tree.read([path]).get(path)
     if content is None:

@@ -29,9 +29,9 @@ def measured_now(plan: Plan, cases: Sequence[CaseSamples], commit: str = "") -> 
 
 
 def sample_amounts(cases: Iterable[CaseSamples]) -> dict[tuple[str, str], CaseAmounts]:
-    """Return the costs (USD) and latencies (seconds) of each case, by (id, definition).
+    """Return the costs (USD) and latencies (seconds) of the samples of each case.
 
-    The amounts of a lost sample are None.
+    The keys are (case id, case definition). The cost and latency of a lost sample are None.
     """
     return {
         (case.id, case.definition): CaseAmounts(

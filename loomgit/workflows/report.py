@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from loomgit.history.store import RunStore
     from loomgit.wiring.project import Wiring
 
-EXAMPLES = 25  # the maximum number of worse (and of better) cases that are shown with replies
-VERSIONS = 20  # the maximum number of a prompt's versions that are shown
+EXAMPLES = 25  # replies are shown for at most this many worse cases and this many better cases
+VERSIONS = 20  # at most this many versions of each prompt are shown, the newest
 WATCHED = ("prompts", "context", "pipelines")
 
 
@@ -61,9 +61,9 @@ def report_overview(wiring: Wiring, *, since: datetime | None = None) -> Overvie
 def report_changes(wiring: Wiring, *, since: datetime | None = None) -> ChangeLog:
     """Return the changes to prompts, context and pipelines, with their authors and approvers.
 
-    The report covers the folders in `WATCHED`, and prompts and context files elsewhere that a
-    pipeline of the working tree uses. The scores in the report are stored, so that the next report
-    shows the same scores.
+    The report covers the folders in `WATCHED`. It also covers prompts and context files in other
+    folders if a pipeline of the working tree uses them. The scores in the report are stored, so
+    that the next report shows the same scores.
     """
     paths = dict.fromkeys(WATCHED)
     for name in wiring.catalog.pipeline_names():
@@ -207,8 +207,8 @@ def _lines(path: Path) -> Iterator[JsonObject]:
 def _reply(line: Mapping[str, object], number: object) -> tuple[int, float, Reply]:
     """Convert a line of a records file to (sample index, mean score, reply).
 
-    The line is a sample of a test run or a record of a pipeline run. `number` becomes the sample
-    index, because a record has none.
+    The line is a sample of a test run or a record of a pipeline run. The sample index is `number`,
+    because the line of a record contains no index.
     """
     reasons = tuple(_reasons(line))
     values = [reason.value for reason in reasons if reason.value is not None]
@@ -233,11 +233,10 @@ def _reasons(line: Mapping[str, object]) -> Iterable[Reason]:
 
 
 def _example(name: str, base: Replies, head: Replies) -> Example:
-    """Return the replies of both sides to a case, at the sample index whose mean score changed
-    most.
+    """Return one reply of each side to a case, from the sample index whose mean score changed most.
 
-    If the sides have no common index, return the first reply of each side, or None for a side that
-    has no reply.
+    If there is no index at which both sides have a reply, return the first reply of each side, or
+    None for a side that has no reply.
     """
     before = {number: (mean, reply) for number, mean, reply in base.get(name, [])}
     after = {number: (mean, reply) for number, mean, reply in head.get(name, [])}

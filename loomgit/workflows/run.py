@@ -105,7 +105,7 @@ class Execution:
         self._limit = limit
         self._on_event = on_event
         self._gateway = gateway
-        self.interrupted = False  # true after Ctrl-C, even if the run could still finish
+        self.interrupted = False  # true after SIGINT or SIGTERM, even if all records were processed
         self._run_id, self._uid = "", ""
         paths = [plan.prompt.path, plan.pipeline.path, *(f.path for f in plan.context.values())]
         self._commit = assembly.wiring.repository.head([*paths, *plan.documents])
@@ -189,8 +189,8 @@ class Execution:
     ) -> None:
         """Raise ProblemsFound before the first call if the records lack necessary fields.
 
-        `key` and `fields` are the key fields and all fields of the records. `filled` are the fields
-        that have a value in at least one record.
+        `key` contains the key fields of the records, `fields` contains all fields, and `filled`
+        contains the fields that have a value in at least one record.
         """
         plan, pipeline = self._plan, self._plan.pipeline
         retrieve, field = pipeline.transform.retrieve, pipeline.transform.documents_field
@@ -235,7 +235,7 @@ class Execution:
             for number in (signal.SIGINT, signal.SIGTERM):
                 loop.add_signal_handler(number, interrupt)
         except (NotImplementedError, RuntimeError, ValueError):
-            yield  # impossible on Windows and in other threads: Python's default applies
+            yield  # without own handlers: Windows and threads other than the main one have none
             return
         try:
             yield
@@ -292,7 +292,7 @@ class Rejections:
         self._run_id = run_id
 
     def add(self, outcomes: Sequence[RecordOutcome]) -> None:
-        """Append the failed records to the quarantine, with their scores and the reasons."""
+        """Append the failed records to the quarantine. Each score is stored with its reason."""
         for outcome in outcomes:
             failure = outcome.failure
             assert failure is not None  # the runner passes only failed records

@@ -251,7 +251,7 @@ def test_a_broken_file_is_told_with_its_line(forge):
     forge.propose({"pipelines/demo.yaml": PIPELINE.replace("all_pass", "al_pass")})
     done = forge.ci(forge.checkout())
     assert done.returncode == 2
-    assert forge.heading == "## ❌ Loom: 1 fault in tested files"
+    assert forge.heading == "## ❌ Loom: 1 problem in the project's files"
     assert "::error file=pipelines/demo.yaml,line=15,title=Loom::" in done.stdout
 
 

@@ -670,7 +670,7 @@ def test_the_baseline_that_cannot_answer_todays_cases_is_a_note(project):
                      "tests/demo_test.yaml": SUITE.replace("review:", "text:")})  # fmt: skip
     found = measure(project)
     assert (found.outcome, found.missing_baseline) == ("inconclusive", True)
-    assert "cannot answer today's cases" in one(found).notes[0]
+    assert "cannot be measured with these cases" in one(found).notes[0]
     assert "no field 'review'" in one(found).notes[0]
 
 

@@ -29,7 +29,7 @@ def test_what_cannot_be_read_is_named_and_unverified(changed, monkeypatch):
     assert "warning: unverified: demo: pipelines/demo.yaml:" in said
     assert "context/taxonomy.md does not exist at" in said
     code, said = loom(changed, "ci", "--dry-run")
-    assert (code, "## ⚠️ Loom: 1 pipeline unverified" in said) == (4, True), said
+    assert (code, "## ⚠️ Loom: 1 pipeline cannot be read" in said) == (4, True), said
     code, said = loom(changed, "ci", "--json")
     document = said[said.index("{") : said.rindex("}") + 1]
     assert json.loads(document)["unread"][0].startswith("demo: ")

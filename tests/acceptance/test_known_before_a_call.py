@@ -92,7 +92,7 @@ CASES = {
             **JSONL,
         },
         "",
-        "'review' and 'Review' differ in upper and lower case only",
+        "'review' and 'Review' differ only in upper and lower case",
         17,
     ),
     "names that differ in case, in Parquet": (
@@ -104,7 +104,7 @@ CASES = {
             **JSONL,
         },
         "",
-        "'review' and 'Review' differ in upper and lower case only",
+        "'review' and 'Review' differ only in upper and lower case",
         17,
     ),
     "a NOT NULL column that nothing fills": (

@@ -238,7 +238,9 @@ def test_a_baseline_that_was_asked_todays_question_is_apart(project, capsys):
     assert mean(new) == 0.5
     assert mean(old) is None
     head = git(project, "rev-parse", "HEAD")[:8]
-    assert [names for names, _ in others(old)] == [[f"question of {head}"]]
+    assert [names for names, _ in others(old)] == [
+        [f"measured with the cases and evaluators of {head}"]
+    ]
 
 
 def test_a_baseline_that_was_asked_its_own_cases_has_a_score(project, capsys):
@@ -260,7 +262,7 @@ def test_a_baseline_that_was_judged_by_other_evaluators_is_apart(project, capsys
     assert mean(old) is None
     head = git(project, "rev-parse", "HEAD")[:8]
     ((differs, score),) = others(old)
-    assert (differs[-1], score) == (f"question of {head}", 1.0)
+    assert (differs[-1], score) == (f"measured with the cases and evaluators of {head}", 1.0)
 
 
 # -- what does not move a score

@@ -185,5 +185,5 @@ def test_several_gateways_can_share_one_budget():
 
 @pytest.mark.parametrize("limit", [-1.0, float("nan")])
 def test_a_budget_is_an_amount(limit):
-    with pytest.raises(UserError, match="expected 0 or more"):
+    with pytest.raises(UserError, match="must be 0 USD or more"):
         Budget(limit)

@@ -61,7 +61,7 @@ def test_any_value_is_a_question(value, question):
 
 
 def test_a_record_without_the_field_fails_by_itself():
-    with pytest.raises(RetrievalFailure, match="no field 'q' to search by") as caught:
+    with pytest.raises(RetrievalFailure, match="no field 'q'") as caught:
         supply({"other": 1})
     assert not caught.value.infrastructure
 

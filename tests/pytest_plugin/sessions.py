@@ -117,7 +117,7 @@ def begin(project, *arguments, env=None):
     return subprocess.Popen(
         command(*arguments),
         cwd=project,
-        env=environment(**(env or {})),
+        env=environment(PYTHONFAULTHANDLER="1", **(env or {})),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import time
 
 import pytest
@@ -22,7 +23,10 @@ MANY = 60
 
 
 def stop_when(server, process, condition, *pauses):
-    """Press Ctrl-C, as a terminal does it: for the whole group; and again after each pause."""
+    """Press Ctrl-C, as a terminal does it: for the whole group; and again after each pause.
+
+    If the session does not end, the test fails with the stacks of all its processes.
+    """
     deadline = time.monotonic() + 60
     while not condition():
         assert process.poll() is None, process.stdout.read()
@@ -31,7 +35,12 @@ def stop_when(server, process, condition, *pauses):
     for pause in (0, *pauses):
         time.sleep(pause)
         os.killpg(process.pid, signal.SIGINT)
-    said, _ = process.communicate(timeout=60)
+    try:
+        said, _ = process.communicate(timeout=60)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGABRT)  # `faulthandler` writes the stacks
+        said, _ = process.communicate()
+        pytest.fail(f"the session did not end:\n{said}")
     assert "INTERNALERROR" not in said, said
     return said
 

@@ -15,7 +15,7 @@ def test_what_was_spent_is_told_by_stage_and_model_then_by_day():
     lines = list(spending_lines(spending(WHOLE, models, {"2026-11-20": PAID})))
     assert lines == [
         "Cost of: faq (v2.1.0) since 2026-11-15T09:00:00Z",
-        "Runs: 3, 1 of them of tests",
+        "Runs: 3, 1 of them test runs",
         "",
         "STAGE      MODEL        CALLS  CACHED  INPUT    OUTPUT  COST             SAVED",
         "Transform  gpt-4o-mini  2,000  500     500,000  60,000  $0.11            $0.03",

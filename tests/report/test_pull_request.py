@@ -134,7 +134,7 @@ def test_cost_and_latency_are_told_for_a_thousand_records():
     [
         ({}, "✅ Loom: No worse: p"),
         ({"failures": ("a", "b")}, "❌ Loom: 2 tests failed"),
-        ({"faults": ("a",)}, "❌ Loom: 1 fault in tested files"),
+        ({"faults": ("a",)}, "❌ Loom: 1 problem in the project's files"),
         ({"unverified": ("a",)}, "⚠️ Loom: 1 test unverified"),
         ({"unverified": ("a",), "blocked": True}, "❌ Loom: 1 test unverified"),
         ({"unmeasured": "no key"}, "⚠️ Loom: The comparison could not be made"),

@@ -239,7 +239,7 @@ def test_parquet_values_come_out_as_json(source, tmp_path):
 def test_a_parquet_row_that_json_cannot_hold_is_refused(source, tmp_path, value, word, shown):
     make_parquet(tmp_path / "a.parquet", f"SELECT 1 AS id, {value} AS raw UNION ALL SELECT 2, NULL")
     refused, row = source("a.parquet").rows()
-    assert str(refused) == f"a.parquet: row 1: column 'raw': {word}, which JSON cannot hold"
+    assert str(refused) == f"a.parquet: row 1: column 'raw': {word}, which JSON cannot represent"
     assert orjson.loads(refused.text) == {"id": 1, "raw": shown}
     assert row == {"id": 2, "raw": None}
 

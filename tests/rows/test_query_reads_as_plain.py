@@ -74,7 +74,7 @@ def require_same(path, *, nulls=True):
         assert any(
             reason in queried.message
             for reason in (
-                "differ in upper and lower case only",
+                "differ only in upper and lower case",
                 "the records have no fields",
                 "a query cannot use a field",
             )

@@ -103,7 +103,7 @@ def test_a_row_that_json_cannot_hold_is_refused(source, tmp_path, value, word):
         )
     refused, row = source("sqlite://a.db/t").rows()
     assert refused.place == "a.db: row 1"
-    assert refused.reason.startswith(f"column 'raw': {word}, which JSON cannot hold")
+    assert refused.reason.startswith(f"column 'raw': {word}, which JSON cannot represent")
     assert row == {"id": 2, "raw": 0.5}
 
 

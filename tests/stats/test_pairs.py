@@ -184,7 +184,7 @@ def test_unchanged_means_the_same_scores_in_whatever_order(base, candidate, same
 
 
 def test_sides_that_cannot_pair_are_refused():
-    with pytest.raises(ValueError, match="2 cases cannot pair with 1"):
+    with pytest.raises(ValueError, match="different numbers of cases: 2 and 1"):
         pair([[1.0], [1.0]], [[1.0]])
     with pytest.raises(ValueError, match="infinite"):
         pair([[math.inf]], [[1.0]])

@@ -62,8 +62,8 @@ def compare_revisions(
 
 
 def resolve_revisions(wiring: Wiring, options: CompareOptions) -> tuple[Revision, Revision, str]:
-    """Return (base, head, reason): the revisions that `compare_revisions` compares. `reason` is the
-    reason if there is no base, else ""."""
+    """Return (base, head, reason): the revisions that `compare_revisions` compares. `reason` says
+    why there is no base; it is "" if there is a base."""
     workflow = CompareWorkflow(wiring, ComparisonRequest(**options))
     revisions = workflow.revisions()
     tip = revisions.head or wiring.repository.head().id
@@ -84,9 +84,9 @@ class CompareWorkflow:
     ) -> None:
         """Create the workflow.
 
-        `quiet` is for callers that report broken test files themselves and have no flag
-        `--run-missing`. It suppresses warnings and the hints about this flag. If a revision cannot
-        be measured because it is untrusted, Untrusted is raised instead of noted.
+        If `quiet` is true, there are no warnings and no hints to use the flag `--run-missing`, and
+        an untrusted revision raises Untrusted instead of causing a note. This is for callers that
+        report invalid test files themselves and have no such flag.
         """
         self._wiring = wiring
         self._request = request
@@ -136,8 +136,8 @@ class CompareWorkflow:
         bases: ProjectRevision,
         base: str,
     ) -> list[PipelineComparison]:
-        """Return the comparison of each pair. All outcomes are decided together. `base` is the
-        baseline's commit."""
+        """Return the comparison of each pair. The p-values of all pairs are adjusted together.
+        `base` is the baseline's commit."""
         aa = self._request.aa
         comparable = [p for p in pairs if p.base is not None and (aa or not p.same)]
         self._read_suites(pairs, heads, bases)
@@ -161,7 +161,7 @@ class CompareWorkflow:
     def _accept(
         self, comparison: Comparison, removed: set[str], revisions: ComparedRevisions
     ) -> Comparison:
-        """Return the comparison with an outcome that ignores the losses that commits accept. If a
+        """Return the comparison. Losses that commits accept do not make its outcome worse. If a
         pipeline was removed and no commit accepts this, the outcome is inconclusive at best."""
         needed = bool(removed) or any(map(needs_acceptance, comparison.pipelines))
         if self._request.aa or not needed:
@@ -308,9 +308,9 @@ class CompareWorkflow:
     def _find_results(self, pair: PipelinePair, base: str, rows: Sequence[RunSummary]) -> None:
         """Set `pair.results` to the stored results of both sides. `rows` are the pipeline's runs.
 
-        For the baseline, results with the head's evaluation settings (evaluators and judge) come
-        first, then results with the baseline's own settings, then results of the baseline's
-        ancestors.
+        For the baseline, the first of these results that exist are used: results with the head's
+        evaluation settings (evaluators and judge), results with the baseline's own settings,
+        results of the baseline's ancestors.
         """
         assert pair.base is not None
         run_missing = self._request.run_missing
@@ -344,7 +344,7 @@ class CompareWorkflow:
                 pair.notes.append(f"baseline: {behind} commit{'s' if behind > 1 else ''} older")
         pair.results = best
         if best[1] is None:
-            pair.head.compiled()  # an invalid prompt is reported before missing results
+            pair.head.compiled()  # report an invalid prompt rather than missing results
 
     def _decide(self, pairs: Sequence[PipelinePair]) -> dict[str, PipelineComparison]:
         drafts = [_draft(pair, *pair.results) for pair in pairs]

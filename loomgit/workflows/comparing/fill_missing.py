@@ -82,12 +82,12 @@ class MissingResults:
         base_cases, head_cases = (heads.cases(side, questions) for side in (base, pair.head))
         _check_cases(heads, pair.head, head_cases)
         if faults := heads.unanswerable(base, base_cases):
-            pair.notes.append(f"the baseline cannot answer today's cases: {faults[0]}")
+            pair.notes.append(f"the baseline cannot be measured with these cases: {faults[0]}")
             pair.results = None, pair.results[1]
             return
         results = pair.results
         if pair.by_runs and pair.head.plan.pipeline.load.on_failure in ("retry", "fallback"):
-            results = None, None  # unlike tests, these runs process failed records again
+            results = None, None  # pipeline runs process failed records again; measurements do not
         plans: dict[int, MeasurementPlan] = {}
         if not _covers(results[0], base_cases):
             removed = tuple(self._removed_cases(pair))
@@ -107,7 +107,7 @@ class MissingResults:
         pair.results = results
 
     def _storage_commit(self, commit: Callable[[], Commit]) -> Commit | None:
-        """Return `commit()`, under which results are stored, or None if results are not stored."""
+        """Return the commit for the stored results (`commit()`), or None if they are not stored."""
         return commit() if self._request.keep else None
 
     def remeasure(self, pair: PipelinePair) -> tuple[MeasuredSide, MeasuredSide]:
@@ -124,12 +124,11 @@ class MissingResults:
         return base_side, head_side
 
     def _question_from(self, pair: PipelinePair, version: PipelineVersion) -> str:
-        """Return the commit of the head if the baseline is measured with settings of the head.
+        """Return the commit of the head if both sides have different cases or evaluation settings.
 
-        This is the case if the cases or the evaluation settings of the head differ from those of
-        the baseline; otherwise, the result is "". `version` is the version to measure: the prompt
-        of the baseline with the evaluation settings of the head. The commit has the form of
-        `commit_folder`: the id, with `-dirty` if there are uncommitted changes.
+        Return "" if they have the same. `version` is the baseline's version with the evaluation
+        settings of the head. The result has the form of `commit_folder`: the id of the commit,
+        followed by `-dirty` if there are uncommitted changes.
         """
         base = pair.base
         assert base is not None

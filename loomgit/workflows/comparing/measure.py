@@ -45,12 +45,14 @@ class MeasurementPlan(Struct, frozen=True):
     `today` is the head's version of the pipeline; the tree that contains it configures the judge.
 
     The samples of a case have consecutive indices, starting at `first`. If `second` is true, the
-    plan repeats a measurement: its indices start after those of the first measurement.
+    plan repeats a measurement that started at `first`, and its own indices start after those of
+    that measurement.
 
     If `commit` is given, the results are stored as a run at that commit. If `stored` is true, the
-    store already has a complete run, and the results are stored only if a new sample was drawn.
-    `removed` are the cases that the head removed from the tests; they are stored without samples.
-    `question_from` is the commit of the cases and evaluation settings, if it is not `commit`.
+    store already has a run, and the results are stored only if a new sample was drawn. `removed`
+    are the cases that the head removed from the tests; they are stored without samples. If the
+    cases and evaluation settings come from another commit than `commit`, `question_from` is this
+    other commit.
     """
 
     version: PipelineVersion
@@ -122,7 +124,7 @@ def measure(
 
 
 def _sample_keys(rows: Sequence[_Measurement]) -> tuple[Pipeline, set[str], set[str]]:
-    """Return (pipeline, fingerprints, case keys), which select the earlier samples to reuse."""
+    """Return (pipeline, fingerprints, case keys) of the earlier samples that can be reused."""
     pipeline = rows[0].plan.version.plan.pipeline
     keys = {sampled.case.key for row in rows for sampled in row.plan.cases}
     return pipeline, {row.plan.version.fingerprint for row in rows}, keys
@@ -138,7 +140,8 @@ def _gateways_of(plan: MeasurementPlan, gateways: SharedGateways) -> tuple[Gatew
     assembly, version_plan = plan.version.assembly, plan.version.plan
     if assembly is today.assembly:
         return judging, judging
-    # The version's own tree may lack today's judge or its key, so its gateway has no judge.
+    # The version's own tree may not configure today's judge or the judge's key. Therefore, the
+    # gateway to the model has no judge.
     if shared_settings(assembly, version_plan) != shared_settings(today.assembly, today.plan):
         version_plan = replace(version_plan, judge=None)
     return gateways.get(assembly, version_plan), judging

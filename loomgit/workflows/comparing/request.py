@@ -45,8 +45,8 @@ class ComparisonRequest(Struct, frozen=True):
 
     `expression`, `head` and `merged` define the two revisions, as in `loomgit.history.baselines`.
     `pipelines` (names) and `select` (expressions) choose the pipelines; if both are empty, all
-    pipelines are compared. `aa` compares the baseline with itself: the samples from index `aa_from`
-    on with as many following samples.
+    pipelines are compared. If `aa` is true, the baseline is compared with itself: one side has the
+    samples from index `aa_from` on, and the other side has the same number of samples after them.
 
     If `max_drop` or `max_rise` is None, the tests define the limit. If `run_missing` is true,
     missing results are measured. `replay` defines how the measurement uses cassettes, and `budget`
@@ -82,7 +82,8 @@ class PipelinePair(Struct):
     have the pipeline at all. `results` are the measured sides (baseline, head), and `kind` is the
     type of their runs: `test` or `pipeline`. `inputs` are the files and settings that differ, and
     `cases` are the cases that differ. `looser` are the settings that the head loosened. `evaluate`
-    contains the thresholds, weights and gate that apply. If it is None, those of the head apply.
+    contains the thresholds, weights and gate that apply to both sides. If `evaluate` is None, the
+    thresholds, weights and gate of the head apply.
     """
 
     head: PipelineVersion

@@ -51,10 +51,10 @@ if TYPE_CHECKING:
     from loomgit.wiring.project import Wiring
 
 SAMPLE = 200  # the maximum number of records for which requests are rendered
-JUDGED = 20  # the maximum number of records for which judge requests are rendered (slow)
-OUTPUTS = 1000  # the maximum number of lines to read from the records file of a run
-READ = 5  # the maximum number of runs for the mean length of replies
-LOOKED = 50  # the maximum number of runs to search for runs with paid calls, newest first
+JUDGED = 20  # the maximum number of records for which judge requests are rendered, which is slow
+OUTPUTS = 1000  # earlier outputs are read from at most this many lines of a run's records file
+READ = 5  # the mean reply length is computed from at most this many runs with paid calls
+LOOKED = 50  # only this many of the newest runs are searched for paid calls and outputs
 SEED = 0  # constant, so that the same records result in the same sample
 
 
@@ -118,8 +118,8 @@ class CostEstimator:
     def _sample(self, limit: int | None) -> tuple[int, list[Record]]:
         """Return the number of records, and a random sample of at most `SAMPLE` records.
 
-        Records that the run would refuse are left out. The method is reservoir sampling, which
-        keeps only the sample in memory.
+        Records that the run would refuse are neither counted nor drawn. The sample is drawn by
+        reservoir sampling, so only the sample is kept in memory.
         """
         pipeline = self._plan.pipeline
         values = QueryValues(self._plan.execution_date, None, dict(self._plan.variables))

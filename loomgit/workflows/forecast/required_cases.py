@@ -41,7 +41,8 @@ def required_cases(wiring: Wiring, pipeline: str, wish: PowerTarget) -> SizeEsti
 def _max_drop(revision: ProjectRevision, pipeline: str) -> float:
     """Return the smallest `max_drop` of the pipeline's regression tests.
 
-    If there are no regression tests, return the smallest default value of the test files.
+    If there are no regression tests, return the smallest `max_drop` in the defaults of the test
+    files.
     """
     suites = revision.suites(pipeline)
     tests = [test for suite in suites for test in suite.distributional_tests]

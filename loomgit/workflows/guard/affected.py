@@ -30,11 +30,13 @@ def find_affected(
 ) -> tuple[list[str], tuple[str, ...]]:
     """Find the pipelines that the change from `bases` to `heads` affects.
 
-    `suites` are the head's test files. Returns the names of the affected pipelines, and a line for
-    each pipeline that cannot be judged. A pipeline is affected if one of its files changed
-    (pipeline, prompt, context, tests, data, configuration). A pipeline cannot be judged if it is
-    unreadable, or if it pins a file to a branch and the file changed. If no project file changed,
-    the lines are omitted. Raises ProblemsFound if a changed pipeline is invalid.
+    A pipeline is affected if one of its files changed: pipeline file, prompt, context, tests, data
+    or configuration. A pipeline cannot be judged if it cannot be read, or if one of its files
+    changed and it pins a file to a branch.
+
+    Returns (names of the affected pipelines, lines). There is a line for each pipeline that cannot
+    be judged, but no lines if no file in the project's folder changed. `suites` are the head's test
+    files. Raises ProblemsFound if a changed pipeline is invalid.
     """
     names = heads.catalog.pipeline_names()
     before = set() if bases is None else set(bases.catalog.pipeline_names())
@@ -70,7 +72,7 @@ def find_affected(
 
 
 def _pinned_files(heads: ProjectRevision, name: str) -> list[str]:
-    """Return a pipeline's prompt and context files, including files with a pinned version."""
+    """Return all prompt and context files of a pipeline, with or without a pinned version."""
     transform = heads.catalog.pipeline(name).transform
     return [transform.prompt or "", *(file.path for file in transform.context)]
 

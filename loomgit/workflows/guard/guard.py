@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from loomgit.wiring.project import Wiring
     from loomgit.workflows.testing.judge import JudgedTest
 
-# Files and folders that affect results, or that name other files that affect results.
+# Files and folders that can affect results, directly or because they name files that affect them.
 DEFINING = ("pipelines", "prompts", "context", "tests", CONFIG)
 
 OWN_CASSETTE = (
@@ -82,10 +82,10 @@ class GuardVerdict(Struct, frozen=True):
     `blocked` is true if the change must not pass. The outcome of `comparison` ignores accepted
     losses. `failures` are the failed tests, and `unverified` are the tests without replies.
     `accepted` has a line for each accepted failure or loss. `touched` are the names of the affected
-    pipelines. `unmeasured` is the error if the comparison could not be measured. `reason` is the
-    reason if no model replied, else "". `unread` has a line for each pipeline that could not be
-    judged, for example because it was removed. `lost` has a line for each removed test, removed
-    expectation and list of removed or changed cases that no commit accepts.
+    pipelines. `unmeasured` is the error if the comparison could not be measured. `reason` says why
+    no model replied, and is "" otherwise. `unread` has a line for each pipeline that could
+    not be judged, for example because it was removed. `lost` has a line for each loss that no
+    commit accepts: a removed test, a removed expectation, or a list of removed or changed cases.
     """
 
     comparison: Comparison
@@ -111,8 +111,8 @@ class GuardVerdict(Struct, frozen=True):
         return self.unmeasured is None and not self.unverified and not self.unread
 
     def unverified_lines(self, shown_reason: str) -> list[str]:
-        """Return a line for each unverified test. If the reason is `shown_reason`, it is left
-        out."""
+        """Return a line for each unverified test, with the reason. The reason is left out if it is
+        `shown_reason`, which the caller displays."""
         lines = (f"{o.file}::{o.full_name}: {' '.join(o.message.split())}" for o in self.unverified)
         return [line.removesuffix(shown_reason).removesuffix(": ") for line in lines]
 
@@ -144,8 +144,8 @@ class Guard:
         self._progress = progress
 
     def watched(self, commit: str) -> list[str]:
-        """Return pathspecs of all files that can change the results of a commit, relative to the
-        root of the worktree."""
+        """Return Git pathspecs, relative to the root of the worktree, for all files that can affect
+        the results at `commit`."""
         revision = ProjectRevision(self._wiring.at(commit))
         paths: dict[str, None] = dict.fromkeys(DEFINING)
         code: set[str] = set()
@@ -157,7 +157,7 @@ class Guard:
             paths |= dict.fromkeys(datasets_of(revision.catalog.readable_suites()[0]))
         except (ProblemsFound, UserError):
             paths["."] = None  # an unreadable pipeline may depend on any file
-        # Watch the folders of code, because a new file may replace an imported module.
+        # Watch the whole folders of evaluator code: a new file may replace an imported module.
         paths |= dict.fromkeys(str(PurePosixPath(path).parent) for path in code if "/" in path)
         in_repository = self._wiring.repository.in_repository
         names = [in_repository(path) for path in paths]
@@ -319,8 +319,8 @@ class Guard:
     def _test(
         self, wiring: Wiring, tests: Sequence[tuple[Suite, AnyTest]], change: GuardedChange
     ) -> tuple[list[tuple[JudgedTest, Suite, AnyTest]], str]:
-        """Return the judged tests, and the reason if no model replied, else "". Tests without
-        replies are judged again with recorded replies."""
+        """Return (judged tests, reason). `reason` says why no model replied, and is "" otherwise.
+        Tests without replies are judged again with recorded replies."""
         judged, reason = self._run(wiring, tests, change, self._replay)
         if self._replay != "off":
             return judged, reason

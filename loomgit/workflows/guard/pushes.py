@@ -33,7 +33,8 @@ def default_branches(wiring: Wiring) -> tuple[str, ...]:
 def parse_framework(variables: Mapping[str, str]) -> RefUpdate | None:
     """Return the pushed ref if the pre-commit framework calls the hook, else None.
 
-    The framework reads the standard input itself, and passes one ref in environment variables.
+    The framework consumes Git's standard input for the hook, and passes one ref in environment
+    variables (`variables`) instead.
     """
     if variables.get("PRE_COMMIT") != "1":
         return None
@@ -104,9 +105,9 @@ class PushChanges:
         )
 
     def _base_of_new(self, head: str) -> tuple[str | None, str, str, bool]:
-        """Return (commit, name, reason, unknown) of the base of a new ref.
+        """Return (commit, name, reason, unknown): the base of a ref that the remote does not have.
 
-        `commit` is None if there is no base; `reason` is then the reason. `unknown` is true if the
+        If there is no base, `commit` is None, and `reason` says why. `unknown` is true if the
         remote may have a base that could not be determined.
         """
         try:
@@ -121,8 +122,8 @@ class PushChanges:
         return None, "", why, True
 
     def _fork(self, head: str) -> tuple[str | None, str]:
-        """Return the commit at which the head branched off the default branch, and its display
-        name.
+        """Return (commit, display name): the commit at which the head branched off the default
+        branch.
 
         The remote's default branch is tried first, then the default branch of comparisons. A local
         default branch that contains the head itself is ignored. Return (None, "") if there is no
@@ -139,7 +140,7 @@ class PushChanges:
     def _default_refs(self) -> Iterator[str]:
         """Yield the remote's default branch, if it is known, and the default branch of comparisons.
 
-        Raises UserError in the cases in which `Baselines.default_branch` raises it.
+        Raises UserError if `Baselines.default_branch` raises it.
         """
         names = default_branches(self._wiring)
         refs = [f"refs/remotes/{self._remote}/{name}" for name in names]

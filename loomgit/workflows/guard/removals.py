@@ -37,8 +37,8 @@ def lost_tests(
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return (open losses, accepted losses) in the tests of these pipelines, one line per loss.
 
-    A loss is a removed test or expectation, or a list of removed or changed cases. No commit
-    accepts an open loss.
+    A loss is a removed test or expectation, or a list of removed or changed cases. A loss is open
+    if no commit accepts it.
     """
     if bases is None:
         return (), ()

@@ -65,9 +65,10 @@ def wants_others(wiring: Wiring, base: str | None) -> bool:
 
 
 def _authors(repository: Repository, span: str) -> set[str]:
-    """Return the e-mail addresses of the authors who changed a file in the commits `span`.
+    """Return the e-mail addresses of the authors of those commits in the range `span` that change
+    a file.
 
-    A merge changes a file only if the result differs from the file in every parent.
+    A merge changes a file only if the merged file differs from the file in every parent.
     """
     output = repository.plumbing(
         "log", "--no-show-signature", "--cc", "--name-only", "--format=%x01%ae%x00",

@@ -77,7 +77,8 @@ class TestBaselines(Struct):
     ) -> tuple[TestBaseline, MeasuredSide | None]:
         """Return the baseline and its results, or (baseline, None) if there are no results.
 
-        `wanted` are ids of cases. Results of these cases also come from other runs of the baseline.
+        `wanted` are ids of cases. If the results do not contain one of these cases, they are
+        completed from other runs with the same fingerprint.
         """
         baseline = self.find(today, revision)
         if baseline.measured is None:
@@ -150,8 +151,8 @@ class TestBaselines(Struct):
 
     @staticmethod
     def _compared_revisions(baselines: Baselines, revision: str | None) -> ComparedRevisions:
-        """Return the two revisions to compare. If `revision` is the head, the default baseline is
-        used."""
+        """Return the revisions to compare: the baseline and the head. The baseline is `revision`;
+        if `revision` is None or is the head, it is the default baseline."""
         if revision is None:
             return baselines.choose()
         revisions = baselines.choose(revision)
@@ -167,10 +168,11 @@ class TestBaselines(Struct):
     def _make_baseline(
         self, measured: MeasuredSide, name: str, base: PipelineVersion, evaluate: Evaluate
     ) -> TestBaseline:
-        """Return a baseline with samples, judged by the thresholds, weights and gate in `evaluate`.
+        """Return the baseline with its samples.
 
-        The samples come from the records files of the runs. If a case has no records here, its
-        samples are created from the scores in the run file.
+        The samples come from the records files of the runs. If these files do not contain a case,
+        its samples are created from the scores in the run file. The thresholds, weights and gate in
+        `evaluate` decide which samples pass.
         """
         store = self.wiring.store
         files = (store.records_path(uid) for uid in measured.side.runs)

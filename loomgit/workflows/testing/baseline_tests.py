@@ -56,7 +56,7 @@ def compare_with_baseline(
     (comparison,) = decide([compare_sides(version.plan.pipeline.name, base, head, limits)])
     if baseline.version is None:
         return comparison
-    # Added evaluators are also a change, because they may be more lenient than the others.
+    # An added evaluator also counts as a change: it may be more lenient than the existing ones.
     parts = question_differences(baseline.version.plan.judging(), version.plan.judging())
     return with_changed_question(comparison, parts)
 
@@ -79,9 +79,9 @@ class BaselineTests(Struct, frozen=True):
     ) -> tuple[TestResult, Iterable[Sample]]:
         """Return the result of a test, and the samples that were drawn to confirm the result.
 
-        `cases` contains the samples for `records`. `changed` are the cases that are missing or
-        different in the baseline's tests. They are not compared, even if the baseline has results
-        for them. Raises LoomError.
+        `cases` contains the samples for `records`. `changed` lists the cases that differ between
+        the tests of baseline and head. Cases that the head added or changed are not compared, even
+        if the baseline has results for them. Raises LoomError.
         """
         baseline = self.baselines.find(sampled.version, test.baseline)
         if baseline.fault is not None:

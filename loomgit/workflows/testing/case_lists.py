@@ -43,8 +43,8 @@ def own_cases(
 ) -> list[SampledCase]:
     """Return all cases of the test files in the version's own revision. Raises LoomError.
 
-    If `suites` is given, it replaces these test files. Data sets are used completely, whatever
-    sample size the tests have.
+    If `suites` is given, it replaces these test files. All records of the data sets are used, even
+    if the tests have a `sample_size`.
     """
     pipeline = version.plan.pipeline
     files = revision.suites(pipeline.name) if suites is None else suites
@@ -62,7 +62,7 @@ def compare_questions(
 
     `suites` are the head's test files. Raises LoomError.
     """
-    base = heads.with_question_of(base, head)  # case definitions depend on these settings
+    base = heads.with_question_of(base, head)  # case definitions depend on the evaluators
     before = {sampled.case.definition: sampled.case.id for sampled in own_cases(bases, base)}
     now = {sampled.case.definition: sampled.case.id for sampled in own_cases(heads, head, suites)}
     lost = [name for definition, name in before.items() if definition not in now]

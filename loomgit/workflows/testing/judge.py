@@ -52,9 +52,9 @@ if TYPE_CHECKING:
 class JudgedTest(Struct, frozen=True):
     """The outcome of one test, and the result that is displayed for the test.
 
-    `outcome` is stored and sent between processes. `prompt` is the prompt with its version.
-    `seconds` is the duration of the slowest of the test's own samples, and `waited_seconds` is the
-    time that the test waited for samples. `refused` is true if calls were refused because the
+    `outcome` is stored and sent between processes. `prompt` is the path and version of the prompt.
+    `seconds` is the duration of the slowest draw among the test's samples, and `waited_seconds` is
+    the time that the test waited for samples. `refused` is true if calls were refused because the
     budget was spent.
     """
 
@@ -119,8 +119,8 @@ class TestJudge:
         self._pool.start(draws, self.concurrency)
 
     def draws(self, suite: Suite, test: AnyTest) -> list[Draw]:
-        """Return the draws that a test certainly needs. The list is empty if the test cannot be
-        prepared, because `judge` reports the error."""
+        """Return the draws that a test needs in any case. If the test cannot be prepared, the list
+        is empty, and `judge` reports the error later."""
         if isinstance(test, IntegrationCase):
             return []
         try:
@@ -142,7 +142,7 @@ class TestJudge:
     def _first_cases(
         self, sampled: SampledPipeline, suite: Suite, test: UnitCase | Distributional
     ) -> Iterable[tuple[TestCase, int]]:
-        """Return the cases that a test certainly needs, each with its number of samples."""
+        """Return the cases that a test needs in any case, each with its number of samples."""
         if isinstance(test, UnitCase):
             return [(sampled.unit(suite, test), first_samples(test))]
         records = self._records(sampled, suite)
@@ -390,5 +390,5 @@ def _with_result(outcome: TestOutcome, result: TestResult) -> TestOutcome:
 
 
 def first_samples(test: UnitCase) -> int:
-    """Return the number of samples to draw first for a unit test: as many as must pass."""
+    """Return how many samples of a unit test are drawn first: the number that must pass."""
     return test.policy.samples if test.min_pass is None else test.min_pass

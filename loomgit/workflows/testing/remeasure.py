@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 
 class Remeasurement(Struct, frozen=True):
-    """The new samples of both sides. The candidate is the changed version.
+    """The new samples of both sides. `candidate` contains those of the changed version.
 
-    `why` is the reason if the measurement is incomplete, else empty.
+    `why` says why the measurement is incomplete; it is empty if the measurement is complete.
     """
 
     candidate: tuple[CaseSamples, ...] = ()
@@ -109,7 +109,7 @@ class Remeasurer(Struct, frozen=True):
 
 
 def _loss(side: Sequence[CaseSamples], max_error_rate: float) -> str:
-    """Return the failure of a sample if too many samples of a side are lost, else ""."""
+    """Return the failure of the first lost sample if a side lost too many samples, else ""."""
     samples = [sample for case in side for sample in case.samples]
     lost = [sample for sample in samples if sample.lost]
     return lost[0].failure if len(lost) > max_error_rate * len(samples) else ""
@@ -123,7 +123,7 @@ def _pairs(
 ) -> Iterator[tuple[TestCase, TestCase, int]]:
     """Yield (head case, base case, index) for each record that has results in the baseline.
 
-    `index` is the first sample index without a sample in the baseline.
+    `index` is the first sample index after those that the baseline's results contain.
     """
     measured = {(case.id, case.definition): case for case in baseline.cases}
     for record in records:

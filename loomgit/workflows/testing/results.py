@@ -105,7 +105,7 @@ class SessionResults(Struct):
             accepted = load_acceptances(self.wiring, base, None, warn)
             return [line for change in changes for line in change.lost(accepted)]
         except LoomError as error:
-            warn(f"the tests are not compared with the baseline's: {error.message}")
+            warn(f"the tests could not be compared with the baseline's tests: {error.message}")
             return []
         finally:
             baselines.close()

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from loomgit.history.store import RunStore
     from loomgit.wiring.revision import PipelineVersion
 
-KEPT_CASES = 1000  # a run with more cases stores them only in its records file
+KEPT_CASES = 1000  # if a run has more cases than this, only its records file contains them
 
 
 class TestRunWriter:

@@ -28,9 +28,9 @@ class SamplePool:
     """Draws the samples for the tests of all projects in a session.
 
     `workers` is the number of processes. They share the draws and the budget through
-    `shared_draws`. If `budget` is given, it replaces the budget in `options`, and other work may
-    use it too. `samples` are the samples that tests have taken. `waited` is the time in seconds
-    that tests waited for samples.
+    `shared_draws`. If `budget` is given, it replaces the budget in `options`; the caller may also
+    use it for calls outside the pool. `samples` are the samples that tests have taken. `waited` is
+    the time in seconds that tests waited for samples.
     """
 
     def __init__(
@@ -76,10 +76,10 @@ class SamplePool:
     def gateway(self, version: PipelineVersion, today: PipelineVersion | None = None) -> Gateway:
         """Return the gateway to the model and the judge of a version.
 
-        If the version is a baseline that is measured again, `today` is the current version. The
-        cassette of `today` then records the replies, but replies in the cassette of the baseline's
-        own tree are used first. Raises UserError if there is a budget and a model's price is
-        unknown. Raises ProblemsFound if a cassette is damaged.
+        If `version` is a baseline that is measured again, `today` is the current version. The
+        gateway then uses the cassette of `today`. During replay, a reply that is missing there is
+        looked up in the cassette of the baseline's own tree. Raises UserError if there is a budget
+        and a model's price is unknown. Raises ProblemsFound if a cassette is damaged.
         """
         recording = None
         if today is not None and self._options.replay != "off":

@@ -29,10 +29,11 @@ T = TypeVar("T")
 
 
 class SampledPipeline(Struct):
-    """A pipeline version that tests draw samples of, with its sampler and its cases.
+    """A pipeline version for which tests draw samples, with its sampler and its cases.
 
-    `identify` returns the (key, definition) of a record's case. `party` identifies the provider
-    that the draws call. `cases` are the known cases, by (test file, test) or ("", record key).
+    `identify` returns the (key, definition) of a record's case. `party` identifies the model that
+    the draws call. `cases` contains the cases that were already created. The key of a case is (test
+    file, test) for a unit test and ("", record key) for a record.
     """
 
     version: PipelineVersion
@@ -64,11 +65,11 @@ class SampledPipeline(Struct):
         return self.cases[name]
 
     def input(self, identity: str, fields: JsonObject) -> TestCase:
-        """Return the case for an input from no test file. `identity` is the id of the case."""
+        """Return the case for an input that is not in a test file. Its id is `identity`."""
         return data_case(Record(0, identity, fields), self.identify)
 
     def draw(self, case: TestCase, index: int) -> Draw:
-        """Return the draw (request) for the sample of a case at `index`."""
+        """Return the draw that requests the sample number `index` of a case."""
         return Draw(
             case.key,
             index,
@@ -176,7 +177,8 @@ class SampledPipelines:
         `today`.
         """
         version = self.revision.with_question_of(base, today.version)
-        # The baseline's revision may lack today's judge or its key, so its gateway has no judge.
+        # The baseline's revision may not configure today's judge or the judge's key. Therefore, the
+        # gateway to the baseline's model has no judge.
         unjudged = replace(version, plan=replace(version.plan, judge=None))
         gateway = self._pool.gateway(unjudged, today.version)
         gateway = self._pool.billed(gateway, today.version)

@@ -73,7 +73,7 @@ class BilledGateway:
 
 
 def unreported(bills: Mapping[tuple[str, str], Bill], reported: Collection[tuple[str, str]]) -> str:
-    """Return a line with the cost of the pipelines that have no finished test, or "" if it is 0.
+    """Return a line with the cost of the pipelines without a finished test, or "" if it is 0 USD.
 
     `bills` and `reported` identify a pipeline by (project, pipeline). `reported` contains the
     pipelines with a finished test.

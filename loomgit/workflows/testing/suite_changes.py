@@ -32,17 +32,17 @@ if TYPE_CHECKING:
     from loomgit.wiring.project import Wiring
 
 Test = TypeVar("Test", bound=Struct)
-SHOWN = 5  # the maximum number of case names in a line
+SHOWN = 5  # a line names at most this many cases
 
 
 class SuiteChange(Struct, frozen=True):
     """The changes to one pipeline's tests between base and head.
 
-    `suites` are the head's test files by path, with the stricter settings of both versions.
-    `evaluate` has the stricter thresholds, weights and gate, or is None if the head loosened none
-    of these. `looser` are the settings that the head loosened. `losses` are the tests and
-    expectations that the head removed, and the tests whose own evaluator the head changed. `cases`
-    are the cases that the head removed, changed or added.
+    `suites` are the head's test files by path. Each of their settings is the stricter one of base
+    and head. `evaluate` has the stricter thresholds, weights and gate, or is None if the head
+    loosened none of these. `looser` are the settings that the head loosened. `losses` are the tests
+    and expectations that the head removed, and the tests whose own evaluator the head changed.
+    `cases` are the cases that the head removed, changed or added.
     """
 
     pipeline: str
@@ -53,7 +53,7 @@ class SuiteChange(Struct, frozen=True):
     cases: CaseLists = CaseLists()
 
     def stricter(self, suite: Suite, test: Test) -> Test:
-        """Return the test with the stricter settings of both versions."""
+        """Return the test, with the stricter one of base and head for each setting."""
         stricter = self.suites.get(suite.path)
         if stricter is None:
             return test
@@ -71,7 +71,8 @@ class SuiteChange(Struct, frozen=True):
     def lost(self, accepted: Iterable[Acceptance] = ()) -> tuple[str, ...]:
         """Return a line for each loss that is not accepted.
 
-        A loss is an item of `losses`, or a list of removed or changed cases.
+        A loss is an item of `losses`, a list of removed or changed cases, or the reason why the
+        cases could not be compared.
         """
         accepted = list(accepted)
         lines = [

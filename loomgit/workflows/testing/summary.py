@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 class Summary(Struct):
     """The tables of one session. They are computed at the first use.
 
-    `bills` are the costs by (project, pipeline). They include samples that no finished test used.
-    If `baseline` is None, the default baseline applies.
+    `bills` are the costs by (project, pipeline), including the costs of samples that no finished
+    test used. If `baseline` is None, the default baseline applies.
     """
 
     results: Sequence[SessionResults]
@@ -162,7 +162,7 @@ class Summary(Struct):
 
 
 def _bounded(values: Sequence[float]) -> tuple[float, float, float]:
-    """Return (mean, low, high), the mean of the values with its 90 % interval."""
+    """Return (mean, low, high): the mean of the values, and the limits of its 90 % interval."""
     moments = Moments()
     for value in values:
         moments.add(value)

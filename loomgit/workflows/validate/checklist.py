@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 _MOST_ROWS = 1000  # the maximum number of rows that are read to determine the fields
 _OWN_FIELDS = (".json", ".jsonl", ".ndjson")  # file types whose records may have different fields
-_KEYED = re.compile(r"[\w.]+: ")  # the start of a message about a key
+_KEYED = re.compile(r"[\w.]+: ")  # matches messages that start with a key, such as `load.mode: `
 
 
 class _Report(Struct):
@@ -168,7 +168,7 @@ def _fallback(assembly: Assembly, pipeline: Pipeline, report: _Report) -> None:
 
 
 def _named_files(assembly: Assembly, name: str, report: _Report) -> None:
-    """Report the missing files that an invalid pipeline file names."""
+    """Report the missing files to which an invalid pipeline file refers."""
     problems = [
         Problem(place, f"{key}: {path}: no such file")
         for key, text, place in assembly.wiring.catalog.named_files(name)
@@ -180,9 +180,10 @@ def _named_files(assembly: Assembly, name: str, report: _Report) -> None:
 
 
 def _path_in(key: str, text: str) -> tuple[str, ...]:
-    """Return the file path in `text`, the value of `key`, as a tuple of at most one path.
+    """Return a tuple with the local file to which a setting refers.
 
-    The tuple is empty if the value names a server or a built-in evaluator instead of a local file.
+    `key` is the name of the setting and `text` its value. The tuple is empty if the value refers to
+    a server or a built-in evaluator.
     """
     if key == "extract.source":
         endings = (*FORMATS, *DATABASE_EXTENSIONS)
