@@ -94,10 +94,10 @@ class ModelCost(Struct, frozen=True):
 
     `model` is the name that the provider reports, and `asked` the name in Loom's request. `calls`
     is the number of paid replies, and `hits` the number of replies from the cache. The token counts
-    do not include cache hits. `input` includes `cached`, the input tokens from the provider's
-    cache. `cost` is in USD, None if the price of a call is unknown. `unpriced` is the number of
-    such calls, and `known` is the cost of the other calls. `saved` is the original cost of the
-    hits.
+    do not include cache hits. `input` is the number of input tokens, and `cached` the number of
+    those that came from the provider's cache. `cost` is in USD, None if the price of a call is
+    unknown. `unpriced` is the number of such calls, and `known` is the cost of the other calls.
+    `saved` is the original cost of the hits.
     """
 
     stage: str

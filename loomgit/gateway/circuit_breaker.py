@@ -56,9 +56,9 @@ class CircuitBreaker:
 
     A circuit opens if three conditions are met:
     - At least 8 consecutive attempts ended in an outage (no connection, status 5xx).
-    - These failures lasted at least `patience` seconds, or at least 10 seconds if the model has
-      answered before, because it may recover.
-    - No call in flight is older than one second, because the model may be processing such a call.
+    - These failures lasted at least `patience` seconds. A model that has answered before may
+      recover, so its failures must have lasted at least 10 seconds.
+    - No call in flight is older than one second. The model may still be processing an older call.
 
     Any answer, including a refusal, resets the number of failures. An open circuit never closes.
     The object belongs to one event loop.

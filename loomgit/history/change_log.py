@@ -65,12 +65,13 @@ class _Tag(NamedTuple):
 def read_changes(
     repository: Repository, paths: Sequence[str], *, since: datetime | None = None
 ) -> ChangeLog:
-    """Return the changes that the commits up to HEAD made to `paths`, without test results.
+    """Return the changes that the commits up to HEAD made to `paths`.
 
-    `paths` are files and folders of the project. Commits with a committer date before `since` are
-    left out. A merge is a change only if a file's content differs from the content in all parents
-    of the merge. A merge approves a change if it added the change to HEAD's first-parent line
-    (HEAD, its first parent, the first parent of that commit, and so on).
+    The test results of the changes are not filled in. `paths` are files and folders of the project.
+    Commits with a committer date before `since` are left out. A merge is a change only if a file's
+    content differs from the content in all parents of the merge. A merge approves a change if it
+    added the change to HEAD's first-parent line (HEAD, its first parent, the first parent of that
+    commit, and so on).
     """
     start = "" if since is None else f"{since.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
     tip = repository.objects(["HEAD^{commit}"])[0]

@@ -32,8 +32,8 @@ class NameCache:
         shallow = common_dir / "shallow"
         state = hashlib.sha256()
         with contextlib.suppress(OSError):
-            # If a shallow clone fetches older commits, the numbers in the version names change, but
-            # the tags do not. Therefore, the list of its oldest commits is part of the state.
+            # If a shallow clone fetches older commits, the numbers in the version names change. The
+            # tags do not, so the state also includes this file, which lists the oldest commits.
             state.update(shallow.read_bytes())
         for tag in tags:
             state.update(f"\n{tag.name} {tag.commit}".encode("utf-8", "surrogateescape"))

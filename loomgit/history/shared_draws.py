@@ -48,7 +48,7 @@ WRITE_TIMEOUT = 30.0  # maximum time in seconds to wait while another process wr
 
 
 class _ClaimTable(NamedTuple):
-    """A table with rows that processes claim.
+    """A table whose rows are claimed by processes.
 
     `keys` are the key columns. `result` is the column that contains NULL until the owner of the row
     publishes the result.

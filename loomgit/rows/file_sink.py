@@ -148,7 +148,7 @@ class FileSink:
 
     @cached_property
     def _columns(self) -> tuple[str, ...]:
-        """The columns of the existing file; empty if its rows may have any fields. Cached."""
+        """The columns of the existing file; empty if its rows can have arbitrary fields. Cached."""
         if self._mode == "replace" or not self._has_content():
             return ()
         return self._layout.columns()

@@ -203,8 +203,8 @@ class Assembly(Planning):
     def retrieval(self, plan: Plan, key: str = "transform") -> Retrieval | None:
         """Return the search that adds documents to the records, or None if none is configured.
 
-        `key` is the key of the transform in the pipeline file. Raises WorldError, or ProblemsFound
-        if the documents cannot be searched.
+        `key` is the key of the transform in the pipeline file. Raises ProblemsFound if the
+        documents cannot be searched, and WorldError if they cannot be read.
         """
         transform, pipeline, tree = plan.pipeline.transform, plan.pipeline, self.wiring.tree
         retrieve, field = transform.retrieve, transform.documents_field

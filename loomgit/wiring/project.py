@@ -177,7 +177,7 @@ class WiringAt(Wiring):
 
     @cached_property
     def environment(self) -> Environment:
-        """The environment of the working tree, because a commit contains no secrets."""
+        """The environment variables and `.env` of the working tree: commits contain no secrets."""
         return self._checkout.environment
 
     @cached_property

@@ -62,8 +62,10 @@ def compare_with_baseline(
 
 
 class BaselineTests(Struct, frozen=True):
-    """Judges tests that compare with a baseline. `remeasurer` measures both sides again, to confirm
-    a degradation."""
+    """Judges tests that compare samples with a baseline.
+
+    `remeasurer` measures both sides again, to confirm a degradation.
+    """
 
     baselines: TestBaselines
     remeasurer: Remeasurer
