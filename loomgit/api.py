@@ -188,10 +188,10 @@ class Project:
         """Run a pipeline and return its record, which is also stored in `.loom/runs`.
 
         `variables` and `execution_date` (default: now) are the values of `{{ vars.NAME }}` and
-        `{{ execution_date }}`. `budget` is in USD, or a `Budget` that several runs share. Before
-        the cost would exceed the budget, the run stops with the status `budget_exceeded`. If a run
-        fails, its record has a status and a cause. After the first Ctrl-C, the run starts no
-        further records and keeps the results that it has.
+        `{{ execution_date }}`. `budget` is an amount in USD, or a `Budget` that several runs share.
+        If the next call could exceed the budget, the run stops with the status `budget_exceeded`.
+        The record of a failed run contains its status and the cause. After the first Ctrl-C, the
+        run starts no further records and keeps the results that it has.
 
         Raises UserError, ProblemsFound or WorldError if the run cannot start, and KeyboardInterrupt
         after a second Ctrl-C.
@@ -248,10 +248,10 @@ class Project:
     def gc(self, *, days: int = 90, keep: int = 20, dry_run: bool = False) -> GcResult:
         """Remove old runs and their records; return what was removed.
 
-        A run is removed only if it is older than `days`, and it is not among the last `keep` runs
-        with the same branch, pipeline and kind, and its commit is unreachable from all refs or the
-        run used uncommitted changes. If `dry_run` is true, nothing is removed. Raises WorldError if
-        a file cannot be removed.
+        All these conditions must hold: the run is older than `days`; it is not among the last
+        `keep` runs with the same branch, pipeline and kind; no ref reaches its commit, or it used
+        uncommitted changes. If `dry_run` is true, nothing is removed. Raises WorldError if a file
+        cannot be removed.
         """
         from loomgit.history.gc import collect
 
@@ -262,7 +262,7 @@ class Project:
         )
 
     def sync_push(self, remote: str = "origin") -> SyncResult | None:
-        """Push run files that are missing on a remote to its branch `loom-results`, without force.
+        """Push missing run files to the branch `loom-results` of a remote, without force.
 
         If the setting is `store: tracked`, returns None, because commits contain the run files.
         Raises UserError or WorldError.
@@ -335,8 +335,8 @@ class Project:
     def report(self, *, since: datetime | None = None) -> Overview:
         """Return an overview of all pipelines, which `render_overview` renders as HTML.
 
-        The overview contains the runs from `since` on, the scores by commit, and a comparison of
-        stored results.
+        The overview contains the runs since the time `since`, the scores by commit, and a
+        comparison of stored results.
         """
         from loomgit.workflows.report import report_overview
 

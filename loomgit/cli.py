@@ -101,9 +101,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # Without this variable, pydantic loads all installed plugins. One of them is logfire, which
     # arbiter-ai installs and which takes 0.5 s to load.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
-    os.environ.setdefault(
-        "GIT_PYTHON_REFRESH", "quiet"
-    )  # Loom itself reports a missing Git when a command needs Git
+    # GitPython must not complain if Git is missing: Loom reports this when a command needs Git.
+    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
     # Imported modules stay in memory until the end. With the default thresholds, the garbage
     # collector scans them so often that the scans take 5 % of a run.
     gc.set_threshold(20_000, 20, 20)

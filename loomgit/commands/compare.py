@@ -96,7 +96,7 @@ FORMATS = ["table", "json", "markdown", "html"]
     "--max-rise",
     type=Share(),
     metavar="SHARE",
-    help="Also gate cost and latency: smallest rise that counts as degraded, such as 10%.",
+    help="Also check cost and latency: smallest rise that counts as degraded, such as 10%.",
 )
 @common
 def command(
@@ -153,7 +153,7 @@ def command(
 
 
 def _print_costs(console: Console, bill: Bill) -> None:
-    """Print the cost of the measurement, but not if the cost is zero or --quiet is set."""
+    """Print the cost of the measurement, unless it is zero or --quiet is set."""
     if not bill.is_free and not console.quiet:
         console.clear()
         echo(f"Spent: {bill_line(bill)}", err=True)

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from loomgit.wiring.project import Wiring
     from loomgit.workflows.guard.guard import GuardedChange, GuardVerdict
 
-# If a model does not answer for this time, Loom stops calling it. The time is short, because a
-# person waits for the hook.
+# Loom stops calling a model that has been unavailable for this long. The time is short, because
+# a person waits for the hook.
 OUTAGE_SECONDS = 2.0
 MAX_LINES = 10  # print at most this many unverified tests, and this many removed tests and cases
 # Git sets these variables for hooks. The user's evaluators and programs must not inherit them,
@@ -59,7 +59,7 @@ def install_hooks(
 
 
 def _watch(wiring: Wiring, guard: Guard, hooks: Hooks, commit: str | None = None) -> None:
-    """Write the list of the files that the hooks watch, as of `commit` (default: HEAD)."""
+    """Write the list of the files at `commit` (default: HEAD) that the hooks watch."""
     revision = commit or wiring.repository.head().id
     if revision != "unborn":
         hooks.watch(revision, guard.watched(revision))

@@ -96,8 +96,8 @@ def status(options: Common) -> None:
 def run(options: Common, hook: Hook, arguments: tuple[str, ...], strict: bool) -> int:
     """Run a hook. Git calls this command through the hook script.
 
-    Exit codes: 0 Git continues, 1 blocked, 130 interrupted. If Loom fails, the exit code is 0. With
-    --strict, it is then 2, 3 or 4.
+    Exit codes: 0 Git continues, 1 blocked, 130 interrupted. If Loom itself fails, the exit code is
+    0, or 2, 3 or 4 with --strict.
     """
     console = options.console
     if os.environ.get("LOOM_SKIP") == "1":

@@ -95,7 +95,7 @@ def _create_files(
 
 
 def _advice(file: NewFile) -> str:
-    """Return the end of the message about an existing file: what the user must add to the file."""
+    """Return advice about an existing file, or "" if the user need not add anything to the file."""
     if file.path == ".gitignore":
         return "; add /out/ to it"
     if file.path == ".pre-commit-config.yaml":

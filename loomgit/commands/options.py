@@ -45,9 +45,9 @@ class Console(Struct):
             self._say(text)
 
     def answer(self, text: str) -> None:
-        """Print a line of the requested result. Prints nothing if --json is set.
+        """Print a line of the requested result, even if --quiet is set.
 
-        The line is printed even if --quiet is set.
+        Prints nothing if --json is set.
         """
         if not self.json:
             self._say(text)
@@ -92,7 +92,7 @@ class Console(Struct):
 
     @property
     def progresses(self) -> bool:
-        """Whether progress is displayed, that is, stderr is a terminal and --quiet is not set."""
+        """Whether progress is displayed: stderr must be a terminal, and --quiet must not be set."""
         return sys.stderr.isatty() and not self.quiet
 
     def progress(self, line: str) -> None:

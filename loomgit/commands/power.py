@@ -1,4 +1,4 @@
-"""`loom power`: calculates how many cases a comparison needs to detect a drop, and their cost."""
+"""`loom power`: calculates how many cases are needed to detect a drop, and what they cost."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def command(
     samples: tuple[int, ...],
     failures: Failures,
 ) -> int:
-    """Calculate how many cases and samples detect a drop of the mean score.
+    """Calculate how many cases and samples are needed to detect a drop of the mean score.
 
     "Detect" means that the comparison blocks the drop in 4 of 5 attempts. The calculation uses the
     variance of the stored results.

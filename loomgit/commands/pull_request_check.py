@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from loomgit.wiring.project import Wiring
     from loomgit.workflows.guard.guard import FailedTest, GuardVerdict
 
-RESERVED_CHARACTERS = 400  # kept free in a comment for the text that is added to the report
+RESERVED_CHARACTERS = 400  # reserved in a comment for text that is added to the report
 # The maximum number of annotations for each kind of finding. GitHub shows at most 10 errors and 10
 # warnings for one step.
 MAX_ANNOTATIONS = 10
@@ -66,7 +66,7 @@ def check(
     guard = Guard(
         wiring,
         strict=strict,
-        replay="auto" if fork else "off",  # replayed replies need no API keys; a fork has none
+        replay="auto" if fork else "off",  # a fork has no API keys; a replay needs none
         budget=budget,
         progress=lambda n, of: console.progress(f"{n:,}/{of:,}"),
     )
@@ -201,7 +201,7 @@ class _Publisher:
         lines = list(table(verdict.comparison))
         marks = list(self._annotations(change, verdict))
         address = self._publish(findings, lines, marks)
-        if self._workflow is None and not self._dry_run:  # the reasons are not in annotations
+        if self._workflow is None and not self._dry_run:  # no annotation shows the reasons
             self._print_reasons(findings)
         body: JsonObject = {
             **document(verdict.comparison, blocked=verdict.blocked),

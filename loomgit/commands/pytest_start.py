@@ -34,8 +34,8 @@ def run_pytest(
     """Run pytest with a plugin in this process; return pytest's exit code.
 
     If pytest cannot import a conftest.py, Loom starts pytest again with `--noconftest`. If pytest
-    rejects its configuration, Loom starts pytest again without `addopts` and `required_plugins`,
-    but keeps its own options from `addopts`. `warn` is called with the reason.
+    rejects its configuration, Loom starts pytest again without `required_plugins`, and only with
+    Loom's options from `addopts`. `warn` is called with the reason of each new start.
 
     Raises UserError if pytest still cannot start, or if `addopts` sets Loom's options in a form
     that cannot be kept. If `strict` is true, raises UserError at the first failure.
@@ -88,7 +88,7 @@ class _CannotStartError(Exception):
 class _StartPlugin:
     """A pytest plugin that raises _CannotStartError if pytest cannot be configured.
 
-    If pytest can be configured, the plugin calls `warn` with the warnings.
+    If pytest can be configured, the plugin calls `warn` with each of the `warnings`.
     """
 
     def __init__(self, warnings: Sequence[str], warn: Callable[[str], None]) -> None:

@@ -105,7 +105,7 @@ def show_run(options: Common, run: str) -> None:
 def collect(options: Common, dry_run: bool, days: int, keep: int) -> None:
     """Remove old runs and their records.
 
-    A run is kept if --days or --keep keeps it. It is also kept if it used no uncommitted changes
+    A run is kept if it matches --days or --keep. It is also kept if it used no uncommitted changes
     and its commit is reachable from a branch, tag or remote branch.
     """
     result = options.project().gc(days=days, keep=keep, dry_run=dry_run)

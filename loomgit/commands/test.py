@@ -101,9 +101,7 @@ class _WithPytest(click.Command):
 )
 @click.option("--report", metavar="F.html|md|json", help="Write the results to this file.")
 @click.option("--no-store", is_flag=True, help="Do not store results or reuse stored results.")
-@click.option(
-    "--modified", is_flag=True, help="Only tests that a change since the baseline affects."
-)
+@click.option("--modified", is_flag=True, help="Only tests affected by changes since the baseline.")
 @common
 @click.pass_context
 def command(
@@ -209,9 +207,9 @@ class _SessionObserver:
 
     @property
     def unfinished(self) -> str:
-        """A text that states how many tests did not run.
+        """A text with the number of tests that did not run.
 
-        If all tests ran, the text is `stopped` after Ctrl-C, and empty otherwise.
+        If all tests ran, the text is `stopped` if the user pressed Ctrl-C, and empty if not.
         """
         ran, _, total = self.session.counts if self.session is not None else (0, 0, 0)
         if ran < total:

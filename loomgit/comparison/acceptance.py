@@ -24,8 +24,8 @@ TRAILER = "Loom-Accept"
 class Acceptance(Struct, frozen=True):
     """A person's statement that a loss is acceptable.
 
-    `subject` is the name of a pipeline, of a metric, or `pipeline.metric`. `commit` is the id of
-    the commit with the trailer. It is empty if the commit does not exist yet.
+    `subject` is the name of a pipeline, the name of a metric, or both: `pipeline.metric`. `commit`
+    is the id of the commit with the trailer. It is empty if the commit does not exist yet.
     """
 
     subject: str
@@ -101,7 +101,7 @@ def _accept(comparison: PipelineComparison, accepted: Sequence[Acceptance]) -> P
         return comparison
     outcome = worst_outcome([metric.outcome for metric in remaining])
     if outcome in ("improved", "unchanged"):
-        outcome = "no_worse"  # a metric has a loss, so the pipeline is not improved or unchanged
+        outcome = "no_worse"  # a metric has a loss, so neither `improved` nor `unchanged` is true
     if outcome == "no_worse" and comparison.is_doubtful:
         outcome = "inconclusive"
     return replace(

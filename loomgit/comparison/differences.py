@@ -37,7 +37,7 @@ def changed_parts(base: Mapping[str, Any], head: Mapping[str, Any]) -> list[Ques
 
     Evaluators and judges that only `head` has are left out, because they do not affect the
     evaluators in `base`. Code files that only `head` has are included, because they can replace
-    code of these evaluators.
+    code of the evaluators in `base`.
     """
     known = base.get("evaluators", {})
     added = {name: spec for name, spec in head.get("evaluators", {}).items() if name not in known}
@@ -51,7 +51,7 @@ def differences(
 ) -> list[QuestionDifference]:
     """Return the differences between two nested mappings, in the order of their keys.
 
-    `part` of a difference is the dotted name of the key, starting with `prefix`.
+    The `part` of each difference is `prefix` plus the dotted name of the key.
     """
     parts: list[QuestionDifference] = []
     for name in dict.fromkeys((*base, *head)):

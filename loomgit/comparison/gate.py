@@ -105,7 +105,7 @@ def compare_sides(
 def with_own_cases(
     base: MeasuredSide, *, added: Collection[str], changed: Collection[str]
 ) -> MeasuredSide:
-    """Return the baseline's results, restricted to the cases in the baseline's own tests.
+    """Return the baseline's results for only those cases that the baseline's own tests contain.
 
     `added` are the cases that the head added. They are left out, because many easy new cases would
     hide losses in other cases. `changed` are the cases that the head changed. Their results remain,
@@ -203,10 +203,10 @@ def _identity(metric: Metric) -> tuple[str, bool, str]:
 
 
 def without_confirmation(comparison: PipelineComparison, reason: str) -> PipelineComparison:
-    """Return the comparison, marked as not confirmed, because no new samples could be drawn.
+    """Return the comparison, with its degraded metrics marked as not confirmed.
 
-    Degraded metrics stay degraded. Their reason becomes a text with `reason`, which states why
-    there are no new samples.
+    Use this function if no new samples could be drawn; `reason` states why. The degraded metrics
+    stay degraded, and their reason becomes `not confirmed:`, followed by `reason`.
     """
     metrics = tuple(
         replace(metric, reason=f"not confirmed: {reason}")

@@ -49,7 +49,7 @@ def compare_metrics(
     limits: Limits,
     evaluate: Evaluate | None,
 ) -> Iterable[MetricResult]:
-    """Yield the result of each metric over the paired cases.
+    """Compare each metric over the paired cases, and yield one result for each metric.
 
     The metrics are the score of each evaluator, the fraction of samples that pass, the cost and the
     latency. If `evaluate` is given, its thresholds and gate decide which samples pass. If
@@ -77,7 +77,8 @@ def compare_metrics(
 def judges_differ(base: Iterable[str], head: Iterable[str]) -> str:
     """Return a message if different judge models answered on the two sides.
 
-    The message is empty if the models are equal, or unknown on at least one side.
+    The message is empty if the same models answered on both sides, or if the models of at least
+    one side are unknown.
     """
     before, after = sorted(set(base)), sorted(set(head))
     if not before or not after or before == after:
@@ -96,10 +97,10 @@ def _scores(case: Case, name: str) -> Row:
 
 
 def _without_unjudged(base: list[Row], head: list[Row]) -> tuple[list[Row], list[Row]]:
-    """Return the rows of both sides, without the cases that the evaluator judged on neither side.
+    """Return the rows of both sides. Cases that the evaluator judged on neither side are left out.
 
-    If the evaluator judged a case on one side only, the case has one missing score on the other
-    side.
+    If the evaluator judged a case on one side only, the row of the other side contains one NaN, a
+    missing score.
     """
     pairs = [pair for pair in zip(base, head, strict=True) if any(pair)]
     return [old or [math.nan] for old, _ in pairs], [new or [math.nan] for _, new in pairs]

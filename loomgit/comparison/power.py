@@ -29,9 +29,9 @@ def plan_metrics(
 ) -> list[MetricPower]:
     """Return the number of required cases for each evaluator that has at least two scores.
 
-    `drop` is the drop of the mean score to detect, and `max_drop` is the drop that the comparison
-    accepts. Scores are from 0 to 1. Each item of `samples` is a number of samples per case, for
-    which a separate number of cases is calculated.
+    `drop` is the decrease of the mean score that must be detected, and `max_drop` is the decrease
+    that the comparison accepts. Scores are from 0 to 1. `samples` contains numbers of samples per
+    case. The number of required cases is calculated for each of them.
     """
     names = dict.fromkeys(name for case in cases.values() for name in case.scores)
     price = _mean_cost(cases.values())

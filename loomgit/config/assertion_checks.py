@@ -33,7 +33,7 @@ EXACT_STATISTICS = ("min", "max", "count")  # their values are exact, so `==` an
 
 
 class AssertionProblem(Struct, frozen=True):
-    """A problem of an assertion with valid syntax, such as a name that its type of test lacks."""
+    """A problem in an assertion with valid syntax, such as a name that the test does not allow."""
 
     place: Place
     message: str

@@ -160,9 +160,9 @@ class SourceLayout:
     def place(self, begin: Place, text: str, offset: int) -> Place:
         """Return the position in the file of the character at `offset` in the scalar `text`.
 
-        `begin` is the position where the scalar begins. In the file, escapes, doubled quotes and
-        folded lines have more characters than in `text`. The result takes this into account.
-        Returns `begin` if the file does not contain the scalar at this position.
+        `begin` is the position where the scalar begins. Escapes, doubled quotes and folded lines
+        are longer in the file than in `text`; the result takes this into account. Returns `begin`
+        if the file does not contain the scalar at this position.
         """
         source = self._source
         start = self._starts[min(begin.line, len(self._starts)) - 1] + begin.column - 1
@@ -212,9 +212,9 @@ def _source_length(source: str, index: int, character: str, quote: str) -> int:
         return skipped + _ESCAPED_LENGTH.get(source[index + 1 : index + 2], 2)
     if quote == "'" and source[index : index + 2] == "''":
         return skipped + 2
-    # A fold is a line break in the file and the white space around it. The text may have several
-    # white space characters for one fold. The first of them gets the length of the whole fold, and
-    # the others get the length 0.
+    # A fold is a line break in the file and the white space around it. One fold can represent
+    # several white space characters of the text. The first of these characters gets the length of
+    # the whole fold, and the others get the length 0.
     fold = _FOLD.match(source, index) if character.isspace() else None
     if fold:
         return skipped + fold.end() - index

@@ -81,9 +81,9 @@ class Environment:
     def reveal(self, secret: Secret) -> str:
         """Return the text of a secret, with every `${NAME}` replaced by the variable's value.
 
-        `${NAME:-default}` becomes the default if NAME is unset or empty. If a variable is unset and
-        has no default, raises UserError with the variable's name and the position of the reference.
-        Errors never contain values.
+        `${NAME:-default}` becomes the default if NAME is unset or empty. Raises UserError if a
+        variable is unset and the reference has no default. The error contains the variable's name
+        and the position of the reference. Errors never contain values.
         """
 
         def resolve(reference: re.Match[str]) -> str:

@@ -99,8 +99,8 @@ def duplicate_name_problems(
 ) -> Iterator[Problem]:
     """Yield a problem for each item that has the same name as an earlier item.
 
-    If the item is text, this text is the name. If the item is a map, its value at `key` is the
-    name, or its value at `otherwise` if `key` is absent.
+    If an item is text, this text is its name. If an item is a map, its name is the value of the
+    key `key`. If this key is absent, the name is the value of the key `otherwise`.
     """
     first: dict[str, Path] = {}
     for path in paths:

@@ -165,7 +165,7 @@ def _no_matching_branch(document: Document, path: Path, value: object, tags: str
 def unknown_key(document: Document, path: Path, keys: Iterable[str]) -> Problem:
     """Return the problem for an unknown key.
 
-    The hint names the most similar key of `keys`, or all `keys` if none is similar.
+    The hint contains the most similar key in `keys`, or all `keys` if none is similar.
     """
     keys = list(keys)
     hint = did_you_mean(str(path[-1]), keys)
@@ -177,7 +177,8 @@ def unknown_key(document: Document, path: Path, keys: Iterable[str]) -> Problem:
 def missing_key(document: Document, path: Path) -> Problem:
     """Return the problem for a required key that is missing or null.
 
-    The problem is at the position of the key if the key is null, else at the map without the key.
+    If the key is null, the problem has the position of the key. If the key is missing, the problem
+    has the position of the map.
     """
     if document.has(path):
         return document.problem(path, "expected a value, found nothing")

@@ -82,7 +82,7 @@ def read_schema(value: object) -> JsonObject:
             raise InvalidValue(
                 f"the JSON Schema refers to {quote(external[0])}", LOCAL_ONLY
             ) from error
-        within = tuple(getattr(error, "instance_path", ()))  # only a ValidationError has it
+        within = tuple(getattr(error, "instance_path", ()))  # only a ValidationError has a path
         message = getattr(error, "message", str(error))
         raise _schema_error(schema, within, message) from error
     return schema

@@ -90,7 +90,7 @@ def parse_pipeline(
 
 
 def evaluator_paths(document: Document) -> list[Path]:
-    """Return the path of each evaluator.
+    """Return the path of keys to each evaluator, such as `("evaluate", "evaluators", 0)`.
 
     `evaluate` can be a list of evaluators (short form) or a map with the key `evaluators`.
     """
@@ -101,7 +101,7 @@ def evaluator_paths(document: Document) -> list[Path]:
 
 
 def _rules(document: Document, known: Collection[str]) -> Iterator[Problem]:
-    """Yield the problems that the pydantic model cannot detect, such as conflicts of keys."""
+    """Yield the problems that the pydantic model cannot detect, such as conflicting keys."""
     yield from _transform_rules(document, ("transform",))
     if document.find(("load", "fallback", "value")) is None:
         yield from _transform_rules(document, ("load", "fallback"))
@@ -305,9 +305,10 @@ def _monitoring(model: MonitoringModel) -> Monitoring:
 def find_referenced_files(text: str, path: str) -> list[tuple[str, str, Place]]:
     """Return `(dotted key, value, position)` for each key of a pipeline that can name a file.
 
-    `path` is the path of the pipeline file. The text must be YAML, but can be an invalid pipeline.
-    Some of the values name no file, but a URL or a built-in evaluator. Values that contain `@`
-    (such as `a.md@v1`) or `{{` are omitted. Raises ProblemsFound if the text is not YAML.
+    `path` is the path of the pipeline file. The text must be YAML, but need not be a valid
+    pipeline. Some of the returned values are not files, but URLs or built-in evaluators. Values
+    that contain `@` (such as `a.md@v1`) or `{{` are omitted. Raises ProblemsFound if the text is
+    not YAML.
     """
     document = parse_yaml(text, path)
     keys: list[Path] = []

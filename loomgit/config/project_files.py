@@ -47,9 +47,9 @@ def find_pipeline(text: str) -> str:
 def read(path: Path, root: Path) -> tuple[str, str]:
     """Return the text of a file, and the path to show in messages.
 
-    The shown path is relative to `root` if possible. Raises UserError if the file is missing, is
-    not a regular file, or cannot be read for lack of permission. Raises ProblemsFound if the file
-    is not UTF-8, and WorldError for other read errors.
+    The shown path is relative to `root` if possible. Raises UserError if the file is missing, if it
+    is not a regular file, or if the user has no permission to read it. Raises ProblemsFound if the
+    file is not UTF-8, and WorldError for other read errors.
     """
     file = root / path
     shown = (file.relative_to(root) if file.is_relative_to(root) else file).as_posix()

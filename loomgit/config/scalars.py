@@ -38,9 +38,9 @@ FLAG_HINTS = {
 DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d|w)")
 SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 NAME = re.compile(r"[^\W.-][\w.-]*")
-# Replaces NAME in a JSON Schema. It accepts more names, but all validators support its syntax.
+# Used in JSON Schemas: all validators support its syntax, but it accepts more names than NAME.
 NAME_PATTERN = r"^[^\s/\\.-][^\s/\\]*$"
-# Integers are between -INTEGER_LIMIT and INTEGER_LIMIT, because Loom's JSON files store 64 bits.
+# Integers are between -INTEGER_LIMIT and INTEGER_LIMIT, so that they fit in 64 bits in JSON files.
 INTEGER_LIMIT = 2**63
 MAX_COUNT = 1_000_000_000  # the largest whole number that a field of a file accepts
 # The maximum length of an integer as text, including leading zeros, a sign and a prefix such as 0x.
@@ -292,9 +292,9 @@ def read_duration(value: object) -> float:
 
 
 def read_seconds(value: object) -> float:
-    """Return the number of seconds above 0 that a number, or a duration such as `30s`, represents.
+    """Read a number of seconds or a duration such as `30s`, and return it in seconds.
 
-    Raises InvalidValue for other values.
+    Raises InvalidValue for 0, for negative numbers and for other values.
     """
     if isinstance(value, str) and DURATION.fullmatch(value):
         return read_duration(value)
@@ -305,7 +305,7 @@ def read_seconds(value: object) -> float:
 
 
 def read_relative_rise(value: object) -> float:
-    """Read a relative rise, such as `10%` or `0.1`, and return it as a fraction (both are 0.1).
+    """Read a relative rise and return it as a fraction. `10%` and `0.1` both give 0.1.
 
     The fraction can be greater than 1. Raises InvalidValue for other values.
     """

@@ -136,7 +136,7 @@ def _parse_assertions(document: Document, source: str) -> _ParsedAssertions:
 
 
 def _items(document: Document, path: Path) -> list[Path]:
-    """Return the path of each item in the list at `path`; empty if `path` has no list."""
+    """Return the path of each item in the list at `path`, or [] if there is no list at `path`."""
     items = document.find(path)
     return [(*path, index) for index in range(len(items))] if isinstance(items, list) else []
 
@@ -183,7 +183,7 @@ def _check_single_stage(document: Document, path: Path) -> Iterator[Problem]:
 
 
 def _policy(model: PolicyModel, defaults: Policy) -> Policy:
-    """Return `defaults`, but with each value that `model` sets. A value of None is not set."""
+    """Return `defaults`, updated with the values of `model` that are not None."""
     values = {
         name: value
         for name in PolicyModel.model_fields

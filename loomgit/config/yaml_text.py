@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 MAX_DEPTH = 64  # the maximum number of levels of nesting; usual files have far fewer levels
-# The maximum number of values in a file whose aliases are expanded. A small file with nested
+# The maximum number of values in a file after all aliases are expanded. A small file with nested
 # aliases can expand to a huge number of values.
 MAX_NODES = 50_000
 TEXT_TAGS = frozenset(("!", "tag:yaml.org,2002:str"))
@@ -70,7 +70,7 @@ def parse_yaml(text: str, path: str, *, may_be_empty: bool = False) -> Document:
     """Parse one YAML document whose top level is a map; `path` appears in messages.
 
     Raises ProblemsFound for a syntax error, several documents, a top level that is not a map, or a
-    document above MAX_DEPTH or MAX_NODES. Empty text is an error if `may_be_empty` is False.
+    document that exceeds MAX_DEPTH or MAX_NODES. Empty text is an error if `may_be_empty` is False.
     Problems that do not stop the parser, such as a duplicate key, are in `Document.problems`.
     """
     problems = _ProblemList(path)
@@ -173,7 +173,7 @@ def _node(
 def _text_position(event: yaml.ScalarEvent, text: str) -> tuple[int, int]:
     """Return the line and column where the text of a scalar begins.
 
-    Quoted text begins after the quote, and a block scalar on the line after `|` or `>`.
+    Quoted text begins after the quote. A block scalar begins on the line after `|` or `>`.
     """
     line, column = _mark(event)
     if event.style in ("'", '"'):
@@ -186,7 +186,10 @@ def _text_position(event: yaml.ScalarEvent, text: str) -> tuple[int, int]:
 
 
 def _restore_template(node: _Node) -> None:
-    """Convert an unquoted `{{ name }}`, which YAML reads as a map in a map, back to text."""
+    """If the node is an unquoted `{{ name }}`, convert it back to text.
+
+    YAML reads such text as a map in a map.
+    """
     if not (node.kind == "map" and node.flow and len(node.children) == 2):
         return
     inner, outer_value = node.children
@@ -243,7 +246,7 @@ def _entries(
 ) -> Iterator[tuple[str | int, _Node, _Node]]:
     """Yield `(key, node with the position, node with the value)` for each entry of a map.
 
-    For invalid and duplicate keys, this adds a problem instead.
+    An entry with an invalid or duplicate key is not yielded, but adds a problem to `problems`.
     """
     seen: dict[str, int] = {}
     for key, value in zip(node.children[::2], node.children[1::2], strict=True):

@@ -51,8 +51,8 @@ class ParsedReply(Struct, frozen=True):
 class _Piece(Struct, frozen=True):
     """A part of a reply that begins like an object or a list of objects.
 
-    `values` are the objects in the piece. If `values` is empty, `fault` is the reason. `ends` is
-    False if the closing bracket is missing. `quotes` is True if the first key is in double quotes,
+    `values` are the objects in the piece. If there are none, `fault` states why. `ends` is False
+    if the closing bracket is missing. `quotes` is True if the first key is in double quotes,
     as JSON requires.
     """
 
@@ -160,10 +160,10 @@ def _parse_piece(text: str, start: int) -> _Piece:
 
 
 def _open_bracket(text: str, start: int, end: int) -> int | None:
-    """Return the position of the first bracket after `start` that is still open at `end`, or None.
+    """Return the position of the first bracket after `start` that is not closed before `end`.
 
-    A bracket directly after a letter or a digit is ignored, because it belongs to a call or a
-    macro, such as `boxed{`.
+    Return None if there is no such bracket. A bracket directly after a letter or a digit is
+    ignored, because it belongs to a call or a macro, such as `boxed{`.
     """
     positions: list[int] = []
     for match in _BRACKET.finditer(text, start, end):
@@ -176,10 +176,10 @@ def _open_bracket(text: str, start: int, end: int) -> int | None:
 
 
 def _enclosing_piece(text: str, start: int) -> _Piece:
-    """Return the piece that begins with the bracket at `start`. It has a fault and no values.
+    """Return a piece for the bracket at `start`, which encloses an object but is not JSON.
 
-    The piece is not JSON, but contains an object. This object is not used, because it is only a
-    part of the model's answer.
+    The piece has a fault and no values. The enclosed object is not used, because it is only a part
+    of the model's answer.
     """
     shown = " ".join(text[start : start + QUOTED_LENGTH].split())
     fault = f"the object is inside {shown}, which is not JSON"

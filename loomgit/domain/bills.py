@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class Charge(Struct, frozen=True):
     """The charge for one call to a provider.
 
-    `cost` is in USD, None if the price is unknown. `answered` is false if the call was sent but
+    `cost` is in USD, or None if the price is unknown. `answered` is false if the call was sent but
     received no reply. The provider may have charged such a call, but its `cost` is 0.
     """
 
@@ -43,9 +43,9 @@ class Payer(Protocol):
 class Bill:
     """The sum of charges. Several threads may add to it.
 
-    `calls` is the number of answered calls, `known` the known part of their cost in USD, and
-    `unpriced` the number of calls with an unknown price. `unanswered` is the number of calls that
-    were sent but received no reply.
+    `calls` is the number of answered calls. `known` is the known part of their cost, in USD.
+    `unpriced` is the number of answered calls with an unknown price. `unanswered` is the number of
+    calls that were sent but received no reply.
     """
 
     def __init__(self) -> None:

@@ -17,14 +17,14 @@ ApprovalKind = Literal["merge", "trailer", "tag"]
 class Approval(Struct, frozen=True):
     """Evidence in Git's history that a person approved a change.
 
-    `kind` is the type of the evidence, `by` the person, and `said` a text from Git. For a `merge`,
-    `by` merged the change into the main branch, and `said` is the subject of the merge commit. For
-    a `trailer`, `said` is a line of the commit message (`Reviewed-by: ...`, `Loom-Accept: ...`).
-    For a `tag`, `by` created the tag, and `said` is its name. A lightweight tag records no person,
-    so `by` is empty.
+    `kind` is the type of the evidence, `by` is the person, and `said` is a text from Git. For a
+    `merge`, this person merged the change into the main branch, and the text is the subject of the
+    merge commit. For a `trailer`, the text is a line of the commit message (`Reviewed-by: ...`,
+    `Loom-Accept: ...`). For a `tag`, the person created the tag, and the text is the tag's name.
+    A lightweight tag records no person, so `by` is empty.
 
-    `commit` is the commit with the evidence. `own` is true if `by` may be the author of the change,
-    according to the history.
+    `commit` is the commit with the evidence. `own` is true if, according to the history, the person
+    may be the author of the change.
     """
 
     kind: ApprovalKind

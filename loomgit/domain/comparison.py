@@ -28,8 +28,8 @@ WORST_FIRST: tuple[Outcome, ...] = (
     "improved",
     "unchanged",
 )
-# The maximum fraction of the cases that may be removed or changed. If it is exceeded, the other
-# cases may be easier.
+# The maximum fraction of the cases that may be removed or changed. If more cases are lost, the
+# remaining cases may be easier than the baseline's cases.
 MAX_LOST_SHARE = 0.1
 
 
@@ -113,12 +113,12 @@ class Metric(Struct, frozen=True):
 
     For scores, `base` and `head` are means in [0, 1], and `delta` is head - base. For cost (USD per
     case) and latency (seconds per case), `delta` is head / base - 1. [`low`, `high`] is the 90 %
-    interval of `delta`. `p` is the p-value of a one-sided test for a change for the worse.
+    interval of `delta`. `p` is the p-value of a one-sided test of whether the head is worse.
     `adjusted` is this p-value after the adjustment for the number of gated metrics.
 
-    `limit` is the smallest change for the worse that matters: a drop of the score, or a relative
-    rise of cost or latency (0.1 is 10 %). `detects` is the smallest such change that the comparison
-    detects with a probability of 80 %, or None if there is no such change.
+    `limit` is the smallest degradation that matters: a drop of the score, or a relative rise of
+    cost or latency (0.1 is 10 %). `detects` is the smallest degradation that the comparison detects
+    with a probability of 80 %, or None if there is no such degradation.
     """
 
     name: str
@@ -185,14 +185,14 @@ class PipelineComparison(Struct, frozen=True):
     `inputs` are the pipeline's files and settings that differ between the sides. `differs` are the
     evaluation settings that differ. If there are any, nothing is compared.
 
-    `removed` cases are only in the baseline, and `added` cases only in the head. `changed` cases
-    have different definitions (input, expectation) on the two sides. The metrics do not include
-    removed, added and changed cases. `may_lose` is true if removed and changed cases are accepted.
+    `removed` cases exist only in the baseline, and `added` cases exist only in the head. `changed`
+    cases have different definitions (input, expectation) on the two sides. None of these cases is
+    included in the metrics. `may_lose` is true if removed and changed cases are accepted.
 
-    If both sides are judged with the head's evaluation settings, `requestioned` are the settings
-    that the head changed. If the head changed any, the outcome is inconclusive at best. `looser`
-    has one line for each limit that the head loosened. `strict` is true if the pipeline's tests
-    block every change that is not proven harmless.
+    If both sides are judged with the head's evaluation settings, `requestioned` contains the
+    settings that the head changed. If it is not empty, the outcome is inconclusive at best.
+    `looser` has one line for each limit that the head loosened. `strict` is true if the pipeline's
+    tests block every change that is not proven harmless.
     """
 
     pipeline: str
@@ -218,7 +218,7 @@ class PipelineComparison(Struct, frozen=True):
 
     @property
     def is_doubtful(self) -> bool:
-        """Whether the outcome is inconclusive at best, whatever the metrics show.
+        """Whether the outcome is inconclusive at best, even if all metrics are good.
 
         This is true if the head changed evaluation settings, or removed or changed too many cases.
         """
@@ -232,7 +232,7 @@ class PipelineComparison(Struct, frozen=True):
 
     @property
     def lost(self) -> float:
-        """The fraction of the baseline's cases that are not compared: removed or changed cases."""
+        """The fraction of the baseline's cases that the head removed or changed."""
         lost = len(self.removed) + len(self.changed)
         total = lost + self.compared
         return lost / total if total else 0.0
@@ -268,8 +268,8 @@ def with_changed_question(
 class Revision(Struct, frozen=True):
     """The revision of one side of a comparison.
 
-    `name` is its description (`main`, `merge base with main`, `working tree`). `commit` is the id,
-    empty if the revision is not a commit.
+    `name` is its description (`main`, `merge base with main`, `working tree`). `commit` is the id
+    of the commit, or empty if the revision is not a commit.
     """
 
     name: str

@@ -94,9 +94,8 @@ class Retrieve(Struct, frozen=True):
 class Transform(Struct, frozen=True):
     """The transform stage: how a record becomes an output.
 
-    `context_field` is the field of the record that contains its context
-    (`context: "{{ field }}"`). `output` is a JSON Schema (object) or None. `concurrency` None means
-    `auto`.
+    `context_field` is the record's field that contains the context (`context: "{{ field }}"`).
+    `output` is a JSON Schema (object) or None. If `concurrency` is None, the setting is `auto`.
     """
 
     type: TransformType = "ai"
@@ -123,8 +122,8 @@ class Transform(Struct, frozen=True):
     def documents_field(self) -> str | None:
         """The record's field that prompts see as context, or None.
 
-        It is `context_field` if this is set. Else it is the field of the retrieved documents, if
-        the stage retrieves any.
+        This is `context_field` if it is set. Otherwise, it is the field with the retrieved
+        documents if the stage retrieves documents.
         """
         return self.context_field or (RETRIEVED if self.retrieve is not None else None)
 
@@ -132,7 +131,7 @@ class Transform(Struct, frozen=True):
 class EvaluatorSpec(Struct, frozen=True):
     """The configuration of one evaluator. A record passes the evaluator if `score >= threshold`.
 
-    `type` is a name of the registry or `path/to/file.py:function`. `config` contains the options of
+    `type` is a name in the registry or `path/to/file.py:function`. `config` contains the options of
     the type, without `threshold` and `criteria`. These two are always separate fields, even if the
     pipeline file has them under `config`.
     """
@@ -146,7 +145,7 @@ class EvaluatorSpec(Struct, frozen=True):
 
 
 class Gate(Struct, frozen=True):
-    """The quality gate: the rule that decides from a record's scores whether the record passes.
+    """The quality gate: the rule that decides whether a record passes, based on its scores.
 
     `threshold` applies to the type `weighted` only.
     """

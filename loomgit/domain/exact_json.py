@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 # inside other objects, which adds levels.
 MAX_DEPTH = 200
 LARGEST, SMALLEST = 2**64 - 1, -(2**63)  # the range of integers that every stage keeps exactly
-_SHOWN = 24  # the number of characters of a number or a key that a message shows
+_SHOWN = 24  # messages show at most this many characters of a number or a key
 _LARGE = 9e18  # a larger float may be an integer beyond 64 bits, which orjson parses as a float
 _SPACE_BEFORE_COLON = (b" :", b"\t:", b"\n:", b"\r:")
 _KEY_END = re.compile(rb'"\s*:')
@@ -97,7 +97,7 @@ def _may_repeat_a_key(raw: bytes, keys: int) -> bool:
 def _is_json(raw: bytes) -> bool:
     """Return whether the text follows the grammar of JSON.
 
-    Too large numbers, unpaired surrogates and deep nesting are allowed here.
+    Numbers that are too large, unpaired surrogates and deep nesting are allowed here.
     """
     try:
         json.loads(raw.decode(), parse_int=len, parse_float=len, parse_constant=_refuse_constant)

@@ -29,7 +29,7 @@ def decide(gate: Gate, assessments: Sequence[Assessment]) -> Decision:
     """Decide whether a record passes `gate`. A record without assessments passes every gate.
 
     An evaluator that failed has no score and does not pass. If the gate is `weighted`, such a
-    failure rejects the record, because a mean without this score would not be the configured mean.
+    failure rejects the record, because the weighted mean must include the scores of all evaluators.
     """
     if not assessments:
         return PASSED
@@ -70,8 +70,8 @@ def _weighted(threshold: float, assessments: Sequence[Assessment]) -> Decision:
 def render_comparison(value: float, limit: float, digits: int) -> tuple[str, str]:
     """Render both numbers with enough decimal places to show the difference between them.
 
-    `value` has at least `digits` places. `limit` has at least two, and more only if its exact value
-    needs them (`0.729 < 0.75`).
+    `value` gets at least `digits` places. `limit` gets at least two places, and more only if
+    its exact value has more (`0.729 < 0.75`).
     """
     value_digits = digits
     while (

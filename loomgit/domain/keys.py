@@ -28,9 +28,11 @@ def digest(value: object) -> str:
 
 
 def find_key(fields: Sequence[str], configured: Sequence[str] = ()) -> tuple[str, ...]:
-    """Return the key fields: the configured fields, else `id`, else the only field named `*_id`.
+    """Return the key fields.
 
-    The result is empty if none of these exists. Each record is then identified by a hash.
+    These are the configured fields. If none are configured, the key field is `id`. If there is no
+    `id`, it is the field whose name ends with `_id`, provided that there is only one. Otherwise,
+    the result is empty, and each record is identified by a hash.
     """
     if configured:
         return tuple(configured)

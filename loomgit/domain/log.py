@@ -1,6 +1,6 @@
-"""The log of one file: its different contents, newest first, with the stored results of each.
+"""The log of one file: each content that the file has had, newest first, with its stored results.
 
-Several commits can have the same content of a file. They then share one entry of the log.
+If the file has the same content in several commits, these commits share one entry of the log.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ class ScoredRun(Struct, frozen=True):
 
 
 class ResultGroup(Struct, frozen=True):
-    """A group of runs that used a version of a file, and that all had the same inputs.
+    """A group of runs that used the same version of a file and the same other inputs.
 
-    All runs have the same pipeline and the same `kind` (`pipeline` or `test`). `differs` names the
-    inputs that differ from the inputs at the version's own commit. It is empty if none differ; the
-    group then contains the version's own results. `runs` are in the order of time, oldest first.
+    All runs have the same pipeline and the same `kind` (`pipeline` or `test`). `differs` lists the
+    inputs that differ between these runs and the version's own commit. If it is empty, the group
+    contains the version's own results. `runs` are in the order of time, oldest first.
     `figure` is the run that provides the scores of the group: the run that an earlier compliance
     report showed, else the first complete run with scores. `cases` is the total number of cases of
     the runs. `cost_per_record` is in USD, None if no cost is known.
@@ -82,7 +82,7 @@ class ResultGroup(Struct, frozen=True):
 class StoredScores(Struct, frozen=True):
     """The stored results of one version of a file, in groups of runs with the same inputs.
 
-    A group is the version's own if its runs had the inputs of the version's own commit. `scores`
+    The version's own groups are those whose runs had the inputs of the version's commit. `scores`
     are the scores of the first own group. The other fields cover all groups: `runs` and `complete`
     are the numbers of runs and of complete runs, `cases` is the number of cases, and
     `cost_per_record` is in USD, None if no cost is known.
@@ -109,7 +109,7 @@ class StoredScores(Struct, frozen=True):
 
 
 class LogEntry(Struct, frozen=True):
-    """One content in the log of a file.
+    """An entry in the log of a file. It describes one content of the file.
 
     `name` is the displayed name of the version, and `blob` is Git's id of the content. `path` is
     the path of the file with this content. `commits` are the commits that introduced the content,
@@ -134,7 +134,7 @@ class LogEntry(Struct, frozen=True):
 
 
 class FileLog(Struct, frozen=True, dict=True):
-    """The log of a file. `total` is the number of its contents, `entries` are the newest of them.
+    """The log of a file. `entries` describe its newest contents. `total` counts all its contents.
 
     `shallow` is true if the history of the clone is truncated.
     """
@@ -151,7 +151,7 @@ class FileLog(Struct, frozen=True, dict=True):
 
     @cached_property
     def series(self) -> list[tuple[str, str]]:
-        """The different pairs (pipeline, kind) among the versions' own results.
+        """The distinct pairs (pipeline, kind) in the versions' own results.
 
         The scores of different pairs are not comparable, because their cases or evaluators differ.
         """

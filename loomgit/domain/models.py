@@ -18,7 +18,7 @@ Purpose = Literal["transform", "evaluate"]
 Ending = Literal["", "length", "refusal", "filter"]
 # The suffix that a provider adds to a requested model name: a date, a version, or `latest`.
 SNAPSHOT = re.compile(r"[-@:](v?\d[\w.-]*|latest|preview\S*)")
-# A pipeline's `params` may not set these parameters, because Loom sets them itself. Retries,
+# A pipeline's `params` must not set these parameters, because Loom sets them itself. Retries,
 # routing or callbacks inside litellm would bypass the budget and the cache.
 RESERVED_PARAMS = frozenset(
     (
@@ -51,10 +51,10 @@ class Request(Struct, frozen=True):
     """A request to a model: everything that can change the reply.
 
     `schema` requests a reply in JSON that matches the schema. `sample` is the index of the sample:
-    the fifth sample of a case is a different request from the first. If `stand_in` is set (for a
-    pipeline's `cache.key_fields`), it replaces the first message in the cache key. A request that
-    is not `cacheable` bypasses the cache. A `fresh` request ignores the cached reply, and its new
-    reply replaces the cached reply.
+    the fifth sample of a case is a different request from the first. `stand_in` is a text that
+    replaces the first message in the cache key. It is used for pipelines with `cache.key_fields`.
+    A request that is not `cacheable` bypasses the cache. A `fresh` request ignores the cached
+    reply, and its new reply replaces the cached reply.
     """
 
     model: str
@@ -74,7 +74,8 @@ class Request(Struct, frozen=True):
 class Usage(Struct, frozen=True):
     """The token counts of one or more calls, as the provider reports them.
 
-    `cached` is the number of input tokens from the provider's cache. `input` includes them.
+    `input` is the number of all input tokens. `cached` is the number of input tokens that the
+    provider read from its own cache.
     """
 
     input: int = 0
@@ -97,8 +98,8 @@ class Completion(Struct, frozen=True):
 
     `model` is the name of the model that the provider reports. `cost` is in USD; if the price is
     unknown, it is None, never 0. `latency` is in seconds, None for a cache hit. A cache hit has
-    `cost` 0 and `attempts` 0. Its `usage` and `saved` (the cost in USD, None if unknown) are those
-    of the original call.
+    `cost` 0 and `attempts` 0. Its `usage` is the usage of the original call. Its `saved` is the
+    cost of the original call in USD (None if unknown).
 
     `ending` describes an incomplete reply: `length` (cut off at the maximum number of tokens),
     `refusal` (`text` is the model's refusal), `filter` (cut off by the provider's filter).
@@ -133,8 +134,8 @@ class CallTotals(Struct):
     """The sum of several calls.
 
     `usage` contains the tokens of all replies except cache hits. `cost` is in USD, None if the
-    price of a call is unknown. `saved` is the cost in USD that cache hits avoided, None if it is
-    unknown for a hit. `latency` is the waiting time in seconds, None if all replies are cache hits.
+    price of a call is unknown. `saved` is the cost in USD that cache hits avoided, None if a price
+    is unknown. `latency` is the waiting time in seconds, None if all replies are cache hits.
     `calls` is the number of replies, and `hits` the number of replies from the cache. `cached` is
     true if all replies are from the cache. `replaced` is the number of unpaired surrogates that
     were replaced by U+FFFD.

@@ -31,9 +31,9 @@ class Passage(Struct, frozen=True):
 
 
 def show_document(value: Json) -> str:
-    """Return a document in a record as text.
+    """Return the text of a document that a record contains.
 
-    The text of a passage begins with its source: `[docs/a.md#2]`.
+    If the document is a passage, the text begins with its source, such as `[docs/a.md#2]`.
     """
     if isinstance(value, dict) and value.keys() == {"document", "number", "text"}:
         return f"[{as_text(value['document'])}#{as_text(value['number'])}] {as_text(value['text'])}"

@@ -79,7 +79,7 @@ class Source(Protocol):
         ...
 
     def rows(self) -> Iterator[JsonObject | RefusedRow]:
-        """Yield the rows one after another. A row that cannot be kept exactly becomes a RefusedRow.
+        """Yield the rows one by one. A row that Loom cannot store exactly becomes a RefusedRow.
 
         Memory use does not grow with the number of rows. Raises WorldError or UserError if the
         source as a whole cannot be read.
@@ -126,7 +126,7 @@ class Sink(Protocol):
     def refusal(self, row: JsonObject) -> str:
         """Return the reason why the destination cannot store the row exactly.
 
-        The reason is empty if the destination can store the row, or if this is unknown.
+        The reason is empty if the destination can store the row, or if Loom cannot check this.
         """
         ...
 

@@ -15,7 +15,8 @@ class PowerTarget(Struct, frozen=True):
     """The drop that a comparison must detect.
 
     `drop` is a drop of the mean score, in [0, 1]. `max_drop` is the accepted drop; None means the
-    value from the pipeline's tests. `samples` are the numbers of samples per case to consider.
+    value from the pipeline's tests. `samples` lists numbers of samples per case; the number of
+    cases is computed for each of them.
     `failures` is the cause of the drop: all outputs lose the same amount (`uniform`), single
     outputs fail (`scattered`), or whole cases fail (`broken`).
     """
@@ -29,9 +30,9 @@ class PowerTarget(Struct, frozen=True):
 class RequiredSize(Struct, frozen=True):
     """The size of a comparison that blocks a given drop with a probability of 80 %.
 
-    The comparison needs `cases` cases with `samples` replies each on both sides. `cases` is None if
-    no number of cases is sufficient, because the drop is not larger than the accepted drop. `cost`
-    is the cost of one side in USD, None if it is unknown.
+    Each side of the comparison needs `cases` cases, with `samples` replies to each case. `cases` is
+    None if no number of cases is sufficient, because the drop is not larger than the accepted drop.
+    `cost` is the cost of one side in USD, or None if it is unknown.
     """
 
     samples: int
@@ -47,12 +48,12 @@ class RequiredSize(Struct, frozen=True):
 class MetricPower(Struct, frozen=True):
     """The required sizes for one metric, and the power of the present test cases.
 
-    `needs` are the required sizes. `deviation` is the standard deviation within cases. If no case
-    has two samples, `deviation` is the standard deviation of all scores, which is too high, and
-    `over_estimate` is true. `cases` is the present number of cases, and `samples` their mean number
-    of samples. `power` is the probability that a comparison of this size blocks the drop.
-    `detects` is the smallest drop that it blocks with a probability of 80 %, or None if there is no
-    such drop.
+    `needs` are the required sizes. `deviation` is the standard deviation of the scores within a
+    case. If no case has two samples, `deviation` is the standard deviation of all scores. This
+    value is too high, so `over_estimate` is true. `cases` is the present number of cases, and
+    `samples` is their mean number of samples. `power` is the probability that a comparison of this
+    size blocks the drop. `detects` is the smallest drop that such a comparison blocks with a
+    probability of 80 %, or None if there is no such drop.
     """
 
     metric: str

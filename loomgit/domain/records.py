@@ -103,8 +103,8 @@ class EvaluationInput(Struct, frozen=True):
 class Score(Struct, frozen=True):
     """A number in [0, 1] with a reason.
 
-    `judge` is the judge model's name that the provider reports, None if no model was involved.
-    `cost` is in USD, None if a price is unknown. `latency` is in seconds.
+    `judge` is the name that the provider reports for the judge model. It is None if no model was
+    called. `cost` is in USD, None if a price is unknown. `latency` is in seconds.
     """
 
     value: float
@@ -141,9 +141,9 @@ class Assessment(Struct, frozen=True):
     """The result of one evaluator for one record: a score or an error.
 
     `spent` is the cost of an evaluation that ended with an error. The cost of a score is in
-    `score`. `trouble` is the cause of an error: the output (`product`), a failure outside Loom or
-    of a judge (`infrastructure`), a judge's reply that a replay lacks (`unrecorded`), or the
-    evaluator itself (empty).
+    `score`. `trouble` is the cause of an error: `product` (the output), `infrastructure` (the
+    provider, the network, or a judge without a usable answer), `unrecorded` (a replay without a
+    recorded reply of the judge), or empty (the evaluator itself).
     """
 
     name: str

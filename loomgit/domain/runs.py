@@ -19,9 +19,10 @@ Cause = Literal["", "gate", "world", "user", "stopped"]
 
 
 class RunConfig(Struct, frozen=True):
-    """The configuration of a run: names of versions, and blobs (Git's ids of the contents).
+    """The configuration of a run.
 
-    `fingerprint` is the hash of everything that can change the results.
+    The fields with `version` contain names of versions. The fields with `blob` contain Git's ids of
+    the contents. `fingerprint` is the hash of everything that can change the results.
     """
 
     prompt_version: str | None
@@ -47,9 +48,9 @@ class Results(Struct, frozen=True):
     itself rejects). `reasons` maps the reasons of rejections to numbers of records. In a test run,
     the records are the test cases.
 
-    If the run did not succeed, `cause` is one of: the run's own thresholds (`gate`), a provider,
-    disk or database (`world`), a mistake that the user must correct (`user`), or a person who
-    stopped the run (`stopped`).
+    If the run did not succeed, `cause` is `gate` (the run missed its own thresholds), `world` (a
+    provider, a disk or a database failed), `user` (the user must correct a mistake) or `stopped`
+    (a person stopped the run).
     """
 
     status: Status
@@ -117,10 +118,10 @@ class ModelCost(Struct, frozen=True):
 class Cost(Struct, frozen=True):
     """The cost of a run in USD, with a `breakdown` by stage.
 
-    A sum is None if the price of a call is unknown. `known` is the cost of the calls with a known
-    price, and `unpriced` the number of the other calls. `cached` is the number of replies from the
-    cache. `models` is the cost by stage and model. It is empty for test runs, and for runs of older
-    versions of Loom that did not store it.
+    A sum is None if it includes a call with an unknown price. `known` is the cost of the calls with
+    a known price, and `unpriced` the number of the other calls. `cached` is the number of replies
+    from the cache. `models` is the cost by stage and model. It is empty for test runs. It is also
+    empty for runs that an older version of Loom stored without this cost.
     """
 
     total: float | None
@@ -202,8 +203,8 @@ class Run(Struct, frozen=True):
 
     `cases` has at most 1,000 cases; a larger run stores its cases in its records file only. `limit`
     is the number of records after which the run stopped reading, None if the run read all records.
-    `question_from` is the commit that provided the evaluators, tests and data, if this is not the
-    run's own commit; else it is empty.
+    If the evaluators, tests and data come from another commit than the run's own, `question_from`
+    is this other commit; else it is empty.
     """
 
     schema_version: int
@@ -245,8 +246,7 @@ class RunSummary(Struct, frozen=True):
     `path` is the path of the run file. `blobs` are Git's ids of the contents that the run used:
     prompt, context files, pipeline file, and files that these include. `scores` maps each evaluator
     to its mean score, None if it has no scores. `scored` maps each evaluator to its number of
-    scores.
-    `limit` and `question_from` are the same as in `Run`.
+    scores. `limit` and `question_from` are the same as in `Run`.
     """
 
     uid: str

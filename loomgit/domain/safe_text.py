@@ -118,7 +118,7 @@ hide_known = _SECRETS.hide
 
 
 def hide(text: str) -> str:
-    """Return the text with `***` in place of known secrets and of text that looks like one."""
+    """Return the text with `***` in place of known secrets and of parts that look like secrets."""
     text = hide_known(text)
     for form in _FORMS:
         text = form.sub(_mask, text)

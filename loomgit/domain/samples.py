@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 UNIT_PREFIX = "unit::"  # the prefix of the case id of a unit test
-# The id of a Python test's case is the pytest id of the test, which contains this text.
+# The case id of a Python test is the pytest id of the test. Each such id contains this text.
 PYTHON_MARK = ".py::"
 Verdict = Literal["pass", "fail", "inconclusive", "error", "unverified"]
 
@@ -26,9 +26,9 @@ class Judgement(Struct, frozen=True):
     """The result of one evaluator for one sample.
 
     `value` is the score in [0, 1]. It is None if the evaluator failed; `reason` is then the error,
-    and `infrastructure` is true if the cause is a failure outside Loom. `judge` is the judge
-    model's name that the provider reports. `threshold` is the limit for the value, None if it is
-    unknown.
+    and `infrastructure` is true if the cause is a failure outside Loom. `judge` is the
+    name that the provider reports for the judge model. `threshold` is the limit for the value, None
+    if it is unknown.
     """
 
     value: float | None
@@ -43,7 +43,7 @@ class Sample(Struct, frozen=True):
 
     `score` is the weighted mean of the judgements, in which an unusable output scores 0. It is None
     after a failure outside Loom, if an evaluator has no score, or if there are no evaluators.
-    `failure` is the reason in one line why the sample has no usable reply or fails the gate.
+    `failure` states in one line why the sample has no usable reply or fails the gate.
 
     `trouble` is the type of the failure: `product` (the reply is unparseable, empty or refused, and
     the prompt is the cause), `infrastructure` (a failure of the provider, network or judge,
@@ -76,7 +76,8 @@ class Sample(Struct, frozen=True):
     def lost(self) -> bool:
         """Whether the sample contains no information about the prompt.
 
-        The cause is a failure outside Loom, a reply that a replay lacks, or the budget.
+        This is the case after a failure outside Loom, if a replay lacks the reply, or if the budget
+        prevented the call.
         """
         return self.trouble in ("infrastructure", "unrecorded", "budget")
 
@@ -95,8 +96,8 @@ class Sample(Struct, frozen=True):
 class CaseSamples(Struct, frozen=True):
     """A test case with its samples, in the order of their index.
 
-    `key` is a hash of everything that can change the scores. `definition` is a hash of the input,
-    the expectation, the evaluators and the judge only.
+    `key` is a hash of everything that can change the scores. `definition` is a hash of
+    only the input, the expectation, the evaluators and the judge.
     """
 
     id: str
@@ -123,10 +124,9 @@ def stored_case(case: CaseSamples, evaluators: Iterable[str] = ()) -> Case:
     Cost (USD) and latency (seconds) are means over the samples. A lost sample has a missing score
     (None) for each of the `evaluators`.
 
-    If an evaluator could judge no sample, and the cause is not a failure outside Loom, the result
-    depends on the test. For a unit or Python test, the evaluator is left out, because the test may
-    lack the reference that the evaluator needs. For a record of a data set, all scores of the
-    evaluator are missing (None).
+    An evaluator can lack a score for every sample even if nothing outside Loom failed. In a unit or
+    Python test, the evaluator is then left out, because the test may lack the reference that the
+    evaluator needs. In a record of a data set, all scores of the evaluator are then missing (None).
     """
     judged = dict.fromkeys(name for sample in case.samples for name in sample.judgements)
     names = dict.fromkeys((*judged, *(evaluators if any(s.lost for s in case.samples) else ())))
@@ -184,7 +184,7 @@ class CheckResult(Struct, frozen=True):
     `high` are the bounds of the 90 % interval, None if there is no interval or the data do not
     bound the value. `n` is the number of values that the interval is based on.
 
-    `weak` is true if the interval contains the threshold, so that the point estimate decided.
+    `weak` is true if the interval contains the threshold. The point estimate then decides.
     `warns` is true for a warning, which never fails the test. `note` is additional information.
     """
 

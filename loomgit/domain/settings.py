@@ -41,7 +41,7 @@ class Secret(Struct, frozen=True):
 
 
 class ModelSettings(Struct, frozen=True):
-    """The settings of one model. Prices are in USD per million tokens, `timeout` is in seconds."""
+    """The settings of a model. Prices are in USD per million tokens. `timeout` is in seconds."""
 
     base_url: Secret | None = None
     api_key: Secret | None = None
@@ -57,7 +57,7 @@ class ModelSettings(Struct, frozen=True):
 
 
 class Defaults(Struct, frozen=True):
-    """The values for pipelines that do not set these options. `concurrency` None means `auto`."""
+    """The values for pipelines that do not set these options. No `concurrency` means `auto`."""
 
     model: str = EMBEDDED_MODEL
     judge_model: str | None = None
@@ -70,8 +70,8 @@ class Settings(Struct, frozen=True):
     """The settings of a project. Every setting has a default, so the settings file is optional.
 
     `hooks_budget` is in USD, for one push or commit. Texts in `channels` may contain `${NAME}`
-    references. `places` maps dotted keys (`channels.slack.url`) to their positions in the file. A
-    `Secret` needs the position of its text.
+    references. `places` maps dotted keys (`channels.slack.url`) to their positions in the file.
+    Each `Secret` also stores its position in the file.
     """
 
     connections: Mapping[str, Secret] = field(default_factory=dict)

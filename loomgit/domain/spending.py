@@ -12,9 +12,10 @@ Basis = Literal["runs", "max_tokens", "schema", "guess"]
 class RunCosts(Struct, frozen=True):
     """The sum of the costs of several runs.
 
-    `calls` is the number of paid replies, and `hits` the number of replies from the cache. `input`
-    and `output` are token counts. Each of these four is None if one of the runs did not store it.
-    `cost` and `saved` (the cost that the cache avoided) are in USD, None if a price is unknown.
+    `calls` is the number of paid replies, and `hits` is the number of replies from the cache.
+    `input` and `output` are token counts. Each of these four numbers is None if it is missing in
+    one of the runs. `cost` and `saved` (the cost that the cache avoided) are in USD; they are None
+    if a price is unknown.
     `known` is the known part of the cost, and `unpriced` the number of calls with an unknown price.
     """
 
@@ -56,8 +57,9 @@ class Price(Struct, frozen=True):
 class ReplySize(Struct, frozen=True):
     """The assumed length of a model's replies in tokens, and the basis of this assumption.
 
-    `basis` is `runs` (the mean of `seen` replies in `runs` earlier runs), `max_tokens` (the
-    configured maximum), `schema` (the size of an example output) or `guess` (a constant).
+    If `basis` is "runs", the length is the mean of earlier replies: `seen` is the number of these
+    replies, and `runs` is the number of their runs. The other values of `basis` are "max_tokens"
+    (the configured maximum), "schema" (the size of an example output) and "guess" (a constant).
     """
 
     tokens: float
@@ -70,7 +72,7 @@ class StageEstimate(Struct, frozen=True):
     """The estimated calls of one stage to one model.
 
     `input` and `output` are token counts. `price` and `cost` (USD) are None if they are unknown.
-    `kept` is the fraction of the sampled requests for which the cache has a reply. In a run, cached
+    `kept` is the fraction of the sampled requests that have a reply in the cache. In a run, cached
     replies cost nothing, but `cost` treats them as paid calls.
     """
 

@@ -35,14 +35,14 @@ class Policy(Struct, frozen=True):
     """The settings of a test: how it draws samples, and how it decides.
 
     Each value comes from the test, else from the `defaults` of the test file, else from the
-    defaults in this class. `model` None means the pipeline's model. `samples` is the number of
-    replies to each case. If `max_samples` is given, a distributional test draws samples until its
-    verdict is decided, but at most this total number of replies. If `max_samples` is None, the test
-    uses at most `sample_size` cases.
+    defaults in this class. If `model` is None, the pipeline's model is used. `samples` is the
+    number of replies to each case. If `max_samples` is given, a distributional test draws samples
+    until its verdict is decided, but not more than `max_samples` replies in total. If `max_samples`
+    is None, the test uses at most `sample_size` cases.
 
-    `max_drop` is in points of score. `max_rise` is relative to the baseline (0.1 is 10 %); if it is
-    None, cost and latency are not gated. `on_inconclusive` None means the default of the command
-    (`warn` in hooks, else `point`).
+    `max_drop` is a difference of scores. `max_rise` is relative to the baseline (0.1 is 10 %); if
+    it is None, cost and latency are not gated. If `on_inconclusive` is None, the default of the
+    command applies (`warn` in hooks, else `point`).
     """
 
     samples: int = 1
@@ -62,9 +62,9 @@ class Policy(Struct, frozen=True):
 class UnitCase(Struct, frozen=True):
     """A unit test: one input and its expected output.
 
-    In `expected`, `min_X` and `max_X` bound the field X of the output. Any other key is the name of
-    an output field, which must equal the expected value. `min_pass` is the number of replies that
-    must pass, of the `policy.samples` replies; None means all of them.
+    In `expected`, `min_X` and `max_X` limit the field X of the output. Any other key is the name of
+    an output field, which must equal the expected value. At least `min_pass` of the
+    `policy.samples` replies must pass. If `min_pass` is None, all replies must pass.
     """
 
     name: str
@@ -79,7 +79,7 @@ class UnitCase(Struct, frozen=True):
 class Statistical(Struct, frozen=True):
     """A statistical test: assertions over all outputs of a data set.
 
-    `sample_size` None means every case.
+    If `sample_size` is None, all cases are used.
     """
 
     name: str
@@ -128,7 +128,7 @@ class LatencyLimit(Struct, frozen=True):
 class Regression(Struct, frozen=True):
     """A regression test: the scores of paired cases must not drop by more than `policy.max_drop`.
 
-    `baseline` is a Git revision; None means the baseline that pytest or the command uses.
+    `baseline` is a Git revision. If it is None, the baseline of pytest or of the command is used.
     """
 
     name: str
@@ -168,9 +168,9 @@ class IntegrationStep(Struct, frozen=True):
 class IntegrationCase(Struct, frozen=True):
     """An integration test: it runs the whole pipeline and loads the outputs.
 
-    `destination` is the destination of the outputs; None means a temporary destination. `records`
-    is the number of records to run, which is the first number in the text of the extract step. None
-    means all records.
+    If `destination` is None, the outputs are loaded into a temporary destination. `records` is the
+    number of records to run. It is the first number in the text of the extract step, or None (all
+    records) if the text contains no number.
     """
 
     name: str
@@ -187,7 +187,7 @@ Group = Literal["unit", "distributional", "integration"]
 
 
 def group_of(test: AnyTest) -> Group:
-    """Return the group of a test file to which the test belongs."""
+    """Return the group of tests to which this test belongs."""
     if isinstance(test, UnitCase):
         return "unit"
     return "integration" if isinstance(test, IntegrationCase) else "distributional"
@@ -196,8 +196,8 @@ def group_of(test: AnyTest) -> Group:
 class Suite(Struct, frozen=True):
     """A suite: the content of one test file.
 
-    `path` and `dataset` are relative to the project. `dataset` None means the source of the
-    pipeline. `places` maps dotted keys (`unit_tests.0.input`) to their positions in the file.
+    `path` and `dataset` are relative to the project. If `dataset` is None, the pipeline's source
+    is used. `places` maps dotted keys (`unit_tests.0.input`) to positions in the file.
     """
 
     pipeline: str

@@ -2,8 +2,8 @@
 
 A mark is a tag (`<think>`, `[THINK]`, `◁think▷`), a pair of special tokens (`<|START_THINKING|>`),
 or a channel of gpt-oss (`<|channel|>analysis<|message|>`). Servers remove some of these tokens.
-Therefore, a closing tag without an opening tag ends thinking that begins at the start of the text.
-An opening tag without a closing tag begins thinking that lasts until the end.
+Therefore, if a closing tag has no opening tag, all text before the closing tag is thinking. If an
+opening tag has no closing tag, all text after the opening tag is thinking.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _CHANNEL = re.compile(
 _CHANNEL_END = re.compile(r"<\|(?:end|return|call)\|>")
 # What remains of the channels if a server removes the tokens: `analysis…assistantfinal{…}`.
 _BARE_CHANNELS = re.compile(r"\A\s*analysis(?!\s*:).*assistantfinal", re.DOTALL)
-# The marks before and after the answer, which follows the thinking.
+# The answer after the thinking, with the marks before and after the answer.
 _ANSWER = re.compile(
     r"<(?P<tag>answer|final_answer)>(?P<tagged>.*?)(?:</(?P=tag)>|\Z)"
     r"|<\|START_(?:RESPONSE|TEXT)\|>(?P<response>.*?)(?:<\|END_(?:RESPONSE|TEXT)\|>|\Z)"

@@ -1,4 +1,4 @@
-"""Regular expressions from users: checked before use, and searched with a time limit.
+"""Checks the regular expressions of users, and limits the time of each search with them.
 
 Python's `re` can take hours for a pattern of ten characters, and has no time limit. The package
 `regex` has one.
@@ -34,7 +34,7 @@ class _Compiled(Protocol):
 def check_pattern(text: str) -> None:
     """Raise InvalidPattern unless `text` is a regular expression in the syntax of Python's `re`.
 
-    Raises InvalidPattern also if the pattern exceeds MAX_LENGTH or MAX_COPIES.
+    Also raises InvalidPattern if the pattern exceeds MAX_LENGTH or MAX_COPIES.
     """
     if len(text) > MAX_LENGTH:
         raise InvalidPattern(f"longer than {MAX_LENGTH} characters")
@@ -53,9 +53,9 @@ def check_pattern(text: str) -> None:
 
 
 def matches(pattern: str, text: str) -> bool:
-    """Return whether the text contains a match of a pattern that `check_pattern` accepts.
+    """Return whether the pattern matches any part of the text.
 
-    Raises SearchTimeout after 0.5 s.
+    `check_pattern` must have accepted the pattern. Raises SearchTimeout after 0.5 s.
     """
     try:
         return _compile(pattern).search(text, timeout=TIME_LIMIT) is not None

@@ -10,9 +10,9 @@ class FileVersion(Struct, frozen=True):
 
     `path` is relative to the project. `blob` is Git's id of the content. `name` is the displayed
     name of the version (`v2.3.0`, `v2.3.0+3.g1a2b3c4d`, `g1a2b3c4d`, each with an optional suffix
-    `.dirty`). `revision` is the commit from which the content was read, None for the working tree.
-    If the file was renamed after that revision, `former_path` is its path at the revision; else it
-    is empty.
+    `.dirty`). `revision` is the commit from which the content was read, or None if it was read from
+    the working tree. `former_path` is the path of the file at this revision if the file was renamed
+    later, else it is empty.
     """
 
     path: str

@@ -174,7 +174,7 @@ def _client_class(arbiter: ModuleType) -> Callable[[Gateway, str, CallLog], obje
 
 
 def register(arbiter: ModuleType) -> None:
-    """Register Loom's deterministic evaluators in Arbiter, if Arbiter has none of the same name."""
+    """Register the deterministic evaluators of Loom whose names Arbiter does not have yet."""
     for name in FACTORIES:
         if name not in arbiter.AVAILABLE_EVALUATORS:
             arbiter.register_evaluator(name, _adapter(arbiter, name))

@@ -22,8 +22,8 @@ ContextReader = Callable[
     ["EvaluationInput"], str | None
 ]  # returns the text that the judge reads together with the output
 
-# The criteria of the built-in evaluators that use Arbiter's `custom_criteria`. If an evaluator in a
-# pipeline has its own `criteria`, Loom appends these to the preset.
+# The criteria of the built-in evaluators that use Arbiter's `custom_criteria`. If the pipeline file
+# has `criteria` for such an evaluator, Loom appends them to the criteria here.
 PRESETS: Mapping[str, str] = {
     "completeness": """\
 - Every point of the reference context that matters for the output's purpose is in the output
@@ -110,7 +110,7 @@ def fact_context(selector: FieldSelector) -> ContextReader:
 def question_context(selector: FieldSelector, config: JsonMapping) -> ContextReader:
     """Return a function that reads the user's question that an output must answer.
 
-    The question is the field with the name `query_field`, if `query_field` is configured; else the
+    If `query_field` is configured, the question is the field with this name. Otherwise, it is the
     configured reference, else a field in QUERIES, else the record without its expected values.
     """
     query_field = config.get("query_field")

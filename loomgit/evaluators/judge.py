@@ -100,7 +100,7 @@ class Judge(Generic[Answer]):
         return JudgeAnswer(answer, self._call_log.spent.usage)
 
     async def _request_answer(self, prompt: str, *, fresh: bool) -> Answer | str:
-        """Return the answer, or a text that describes the problem of the last reply.
+        """Return the answer, or a text that describes the problem in the last reply.
 
         Requests at most one correction, and none if the model refuses to answer.
         """
@@ -139,7 +139,10 @@ def _read(reply: Completion, answer: type[Answer]) -> Answer | str:
 
 
 def parse(text: str, answer: type[Answer]) -> Answer | str:
-    """Return the answer that follows the reasoning in a reply's text, or the problem as text."""
+    """Return the answer in the text of a reply, or a text that describes the problem.
+
+    The answer may follow the reasoning of the model.
+    """
 
     def fault_of(value: JsonObject) -> str:
         try:

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from loomgit.domain.records import EvaluationInput, Score
     from loomgit.domain.values import Json, JsonMapping
 
-# The allowed rounding error, as a fraction of the larger number. It ensures that 0.4 is within 0.1
-# of 0.3, although 0.4 - 0.3 is greater than 0.1 in floating-point arithmetic.
+# The allowed rounding error, as a fraction of the larger number. With it, 0.4 matches 0.3 with a
+# tolerance of 0.1, although 0.4 - 0.3 is greater than 0.1 in floating-point arithmetic.
 ROUNDING = 1e-9
 
 
@@ -24,9 +24,9 @@ def numeric(config: JsonMapping) -> Callable[[EvaluationInput], Score]:
     """Return a function that scores 1 if the output is a number within all limits, else 0.
 
     `min` and `max` limit the number. `tolerance` (default: 0) limits its difference from the
-    reference. The reference is ignored if `min` or `max` is configured, and neither `tolerance` nor
-    a reference is configured. Text that contains only a number is read as a number. The returned
-    function raises EvaluatorFailure if the reference is not a number.
+    reference. If only `min` or `max` is configured, but no `tolerance` and no reference, the number
+    is not compared with a reference. Text that contains only a number is read as a number. The
+    returned function raises EvaluatorFailure if the reference is not a number.
     """
     selector = FieldSelector.parse(config)
     low, high = _limit(config, "min"), _limit(config, "max")

@@ -22,11 +22,11 @@ _WORD = re.compile(r"\w+")
 
 
 def similarity(config: JsonMapping) -> Callable[[EvaluationInput], Score]:
-    """Return a function that scores how similar output and reference are, by characters.
+    """Return a function that scores how similar the characters of output and reference are.
 
     The score is `1 - indel distance / sum of both lengths`, which is `fuzz.ratio` of rapidfuzz
-    divided by 100. The indel distance is the smallest number of characters to insert or delete that
-    turns one text into the other.
+    divided by 100. The indel distance is the smallest number of characters that must be inserted or
+    deleted to turn one text into the other.
     """
     from rapidfuzz import fuzz  # noqa: PLC0415 - see the module docstring
 
@@ -78,9 +78,10 @@ def bleu(config: JsonMapping) -> Callable[[EvaluationInput], Score]:
 def lexical(config: JsonMapping) -> Callable[[EvaluationInput], Score]:
     """Return a function that scores how similar the words of the output and the reference are.
 
-    It ignores order, case and punctuation. This is the evaluator `semantic` with `backend:
-    lexical`, which needs no judge. The score does not consider the meaning of the words, so the
-    reason of the score says "lexical similarity".
+    It ignores case and punctuation. The words are compared in their order and sorted, and the
+    higher score counts. This is the evaluator `semantic` with `backend: lexical`, which needs no
+    judge. The score does not consider the meaning of the words, so the reason of the score says
+    "lexical similarity".
     """
     from rapidfuzz import fuzz  # noqa: PLC0415 - see the module docstring
     from rapidfuzz.utils import default_process  # noqa: PLC0415 - see the module docstring

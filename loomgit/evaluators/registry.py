@@ -38,8 +38,8 @@ def build_evaluator(
     """Build the evaluator that `spec` describes. `judge` is the judge model.
 
     If the evaluator is a Python function, its file is imported from the project at `root`. Raises
-    UserError if the evaluator cannot be built: for example, if its type is unknown, the file does
-    not contain the function, or the evaluator needs criteria or a judge and has none.
+    UserError if the evaluator cannot be built: for example, if its type is unknown, if the file
+    does not contain the function, or if required criteria or a required judge are missing.
     """
     try:
         return _build(spec, judge, gateway, root)

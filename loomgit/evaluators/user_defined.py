@@ -195,14 +195,15 @@ def _loaded_modules(packages: set[str]) -> dict[str, ModuleType]:
 
 
 def _is_from_other_tree(package: str) -> bool:
-    """Whether a loaded module of the package has a different file than an import would find."""
+    """Whether any loaded module of the package is from a file that an import would not load."""
     return any(_has_other_file(name, module) for name, module in _loaded_modules({package}).items())
 
 
 def _has_other_file(name: str, module: ModuleType) -> bool:
     file: str | None = getattr(module, "__file__", None)
     spec = _find_spec(name)
-    if spec is None:  # this revision lacks the module; a loaded submodule is from the other one
+    # If this revision does not have a submodule, the loaded submodule is from the other revision.
+    if spec is None:
         return file is not None and "." in name
     if file is None or spec.origin is None:  # a namespace package, which has no `__init__.py`
         return file != spec.origin

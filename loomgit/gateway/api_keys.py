@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 # The environment variables that may contain a provider's key. The first one is the variable in the
-# provider's documentation. litellm knows more providers, but its import takes seconds.
+# provider's documentation. The larger table of litellm is not used, because the import of litellm
+# takes seconds.
 VARIABLES = {
     "openai": ("OPENAI_API_KEY",),
     "anthropic": ("ANTHROPIC_API_KEY",),

@@ -146,7 +146,8 @@ class Budget:
         """
         while True:
             settled = asyncio.get_running_loop().create_future()
-            # Register before the attempt to reserve, so that a settlement after it wakes this call.
+            # Register before the attempt to reserve. If the attempt fails, every later settlement
+            # then wakes this call.
             with self._lock:
                 self._waiting.add(settled)
             try:
@@ -217,11 +218,12 @@ def mark_sent() -> None:
 class _ObservedCosts(Struct):
     """Observations from the calls to one model.
 
-    `price` is the listed price of the model. `known` is true after the first observed call; until
-    then, `probe` lets only one call run at a time. `ratio` (at least 1) is the highest ratio of the
-    input tokens that the provider counted to the upper bound that Loom computed. `output` is the
-    length of the longest reply in tokens. The expected cost of later calls is multiplied by
-    `factor` (at least 1), which grows if a call costs more than expected.
+    `price` is the listed price of the model. `known` is true after the first observed call. Before
+    that, the lock `probe` ensures that only one call runs at a time. For each call, the number of
+    input tokens from the provider is divided by Loom's upper bound; `ratio` is the highest such
+    quotient, but at least 1. `output` is the length of the longest reply in tokens. The expected
+    cost of later calls is multiplied by `factor` (at least 1), which grows if a call costs more
+    than expected.
     """
 
     price: UnitPrice
@@ -236,12 +238,12 @@ class BudgetGateway:
     """Makes a call only if its maximum cost fits into the budget.
 
     The maximum cost is the cost of the input plus the cost of the longest possible reply. The
-    number of input tokens is at most the number of bytes. The longest reply has `max_tokens` tokens
-    (from the request, otherwise from the model's settings or its entry in the price list). If a
-    longer reply was observed, its length is used instead. If no limit is known, the gateway limits
-    the reply to `DEFAULT_MAX_TOKENS` tokens, or to fewer tokens if the rest of the budget cannot
-    pay for so many. The first call to a model runs alone, so that later estimates can use its
-    observed cost.
+    number of input tokens is at most the number of bytes. The length of the longest possible reply
+    is the `max_tokens` of the request. If the request has no `max_tokens`, the limit comes from the
+    model's settings or from the price list. If a longer reply was observed, its length is used
+    instead. If no limit is known, the gateway limits the reply to `DEFAULT_MAX_TOKENS` tokens. If
+    the rest of the budget cannot pay for so many tokens, the limit is lower. The first call to a
+    model runs alone, so that later estimates can use its observed cost.
 
     The retry gateway and the cache gateway wrap this gateway. Therefore each attempt makes its own
     reservation, and a cached reply reserves nothing. If a reply has no token counts, or if a call
@@ -258,9 +260,9 @@ class BudgetGateway:
     async def complete(self, request: Request) -> Completion:
         """Return the reply.
 
-        Raises BudgetExceeded if the call could exceed the budget. If the gateway limited the length
-        of the reply and the reply was cut off there, raises Rejected (at `DEFAULT_MAX_TOKENS`) or
-        BudgetExceeded (at a smaller limit).
+        Raises BudgetExceeded if the call could exceed the budget. If the reply was cut off at a
+        limit that this gateway set, raises Rejected if the limit was `DEFAULT_MAX_TOKENS`, and
+        BudgetExceeded if it was lower.
         """
         observed = self._observed.get(request.model) or self._costs_of(request.model)
         if observed.price.input == observed.price.output == 0:
@@ -362,9 +364,9 @@ class BudgetGateway:
     ) -> float:
         """Return the maximum cost of a call in USD.
 
-        `max_input` is the upper bound of the input tokens. The assumed length of the reply is the
-        larger of `limit` and `output`, in tokens. `output` defaults to the length of the longest
-        observed reply.
+        `max_input` is the upper bound for the number of input tokens. The reply is assumed to have
+        `limit` or `output` tokens, whichever is larger. `output` defaults to the length of the
+        longest observed reply.
         """
         tokens = ceil(max_input * observed.ratio)
         used = Usage(tokens, max(limit, observed.output if output is None else output))

@@ -31,8 +31,8 @@ class CacheGateway:
 
     A request that waits for the call of an equal request gets the reply as a cache hit. If the call
     fails, the waiting request fails too. A `fresh` request ignores the stored reply, and the new
-    reply replaces it. Calls to the embedded model bypass the cache: they are as fast as the cache
-    and cost nothing, and their replies must not evict replies that were paid for.
+    reply replaces it. Calls to the embedded model bypass the cache, because they are as fast as
+    the cache and cost nothing. Their stored replies could evict replies that cost money.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class CacheGateway:
     async def _find_or_call(self, key: bytes, request: Request, ttl: float | None) -> Completion:
         """Make the call and return its reply.
 
-        If another process already makes an equal call, wait for the reply of that call instead.
+        If another process is already making an equal call, wait for the reply of that call instead.
         """
         locks = self._locks
         if locks is None:

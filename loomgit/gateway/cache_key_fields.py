@@ -19,9 +19,9 @@ ALWAYS = ("model", "prompt_version")
 class CacheKeyFields:
     """Returns a text that replaces the rendered prompt in the cache key.
 
-    The text contains the inputs of the prompt: the chosen fields of the record, the Git blob ids of
-    the prompt file and of the context files (by name), and the variables from `--vars`. `warn`
-    receives a message about the first record that lacks a chosen field.
+    The text contains the inputs of the prompt: the chosen fields of the record, the Git blob id of
+    the prompt file, the names and Git blob ids of the context files, and the variables from
+    `--vars`. `warn` receives a message about the first record that lacks a chosen field.
     """
 
     def __init__(

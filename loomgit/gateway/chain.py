@@ -162,9 +162,9 @@ def build(
 
     If `concurrency` is None, the number of concurrent calls adapts to the provider. `rules` maps
     each purpose (`transform`, `evaluate`) to its rule for the cache in `store`. If `claims` is
-    given, the processes of one test session make only one call for equal requests. If only `locks`
-    is given, all processes make only one call. `models` are the models of the run. If a budget is
-    given, raises UserError if the price of one of these models is unknown.
+    given, the processes of one test session share one call for equal requests. If only `locks` is
+    given, all processes share one call for equal requests. `models` are the models of the run.
+    If a budget is given, raises UserError if the price of one of these models is unknown.
 
     If `outage` is given, the chain has a circuit breaker: after `outage` seconds of failed
     attempts, all calls to the model fail at once. If `outage` is None, each call retries on its

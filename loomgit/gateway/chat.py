@@ -46,9 +46,9 @@ class ChatReply(Struct, frozen=True):
 def render(request: Request, endpoint: ChatEndpoint) -> bytes:
     """Return the request as JSON for the body of an HTTP request.
 
-    Raises UserError if `params` contain a reserved name. Some models accept only temperature 1. If
-    a request sets another temperature for such a model, a judge's request (purpose `evaluate`)
-    omits the temperature, and any other request raises Rejected.
+    Raises UserError if `params` contain a reserved name. Some models accept only temperature 1. For
+    such a model, any other temperature is omitted from the requests of judges (purpose `evaluate`).
+    For all other requests, such a temperature raises Rejected.
     """
     fields: dict[str, Any] = render_body(
         request,

@@ -31,11 +31,11 @@ BUSY_AFTER = 1.0  # seconds; if a call is pending for longer, the model is proba
 class _Circuit(Struct):
     """The state of the circuit of one model.
 
-    `opened` is completed when the circuit opens, and `reason` is then the last error. `pending`
+    When the circuit opens, `opened` is completed, and `reason` is set to the last error. `pending`
     maps the numbers of attempts in flight to their start times. `answered` is true if the model has
     ever answered. `failures` is the number of failed attempts since the model's last answer.
-    `since` is the start time of the first of these attempts, or the time of the last answer if that
-    is later.
+    `since` is the start time of the first of these attempts, or the time of the last answer if the
+    answer is later.
     """
 
     opened: asyncio.Future[None]

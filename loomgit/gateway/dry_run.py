@@ -34,10 +34,11 @@ class SizedRequest(Struct, frozen=True):
 
 
 class DryRunGateway:
-    """Returns made-up replies, which `reply` creates, and records the requests in `probed`.
+    """Returns made-up replies, and records the requests in `probed`.
 
-    `rules` maps each purpose (`transform`, `evaluate`) to its cache rule. A request that asks the
-    model to repair a reply is not recorded, because only a made-up reply caused this request.
+    The function `reply` creates the replies. `rules` maps each purpose (`transform`, `evaluate`) to
+    its cache rule. A request that asks the model to repair a reply is not recorded, because it was
+    caused by a made-up reply.
     """
 
     def __init__(self, rules: Mapping[Purpose, CacheRule], reply: Callable[[Request], str]) -> None:
@@ -60,7 +61,7 @@ class DryRunGateway:
 
 
 def find_stored_keys(path: Path, keys: Mapping[bytes, float]) -> frozenset[bytes]:
-    """Return the keys with a recent enough reply in the store at `path`.
+    """Return the keys whose reply is in the store at `path` and is recent enough.
 
     `keys` maps each key to the earliest accepted creation time of its reply, in seconds since the
     epoch. The function does not update the times at which replies were last used. If the store is

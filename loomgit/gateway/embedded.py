@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     Word: TypeAlias = tuple[str, int, int, float, int]
 
 SIMILARITY = 0.2  # weight of the similarity to the examples; the weight of a cue word is 1
-NEITHER = 0.25  # initial score of the label for inputs that fit no other label; a cue word adds 1
+NEITHER = 0.25  # initial score of the label `_TaughtField.rest`; a cue word adds 1 to its label
 CERTAINTY = 2.0  # converts a score to log odds; chosen so that the confidence matches the accuracy
 TOKEN = re.compile(r"[^\W\d_]{1,6}|\d{1,3}|[^\w\s]|_")
 WORD = re.compile(r"\w+(?:['’]\w+)*|[^\w\s]")  # noqa: RUF001 - people type both apostrophes
@@ -179,7 +179,7 @@ class _TaughtField:
             unmatched += words[place : place + (not size)]  # words that belong to no cue
             place += size or 1
         scores = [math.fsum(w for of, w, _ in cues if of == i) for i in range(len(self.labels))]
-        if self.rest >= 0:  # if cues support two different labels, this supports `rest`
+        if self.rest >= 0:  # if cues support two labels, the lower of their scores supports `rest`
             scores[self.rest] += NEITHER + sorted([0.0, 0.0, *scores])[-2]
         for feature, weight in _features(unmatched):
             for label, odds in enumerate(self.odds.get(feature, ())):
@@ -255,8 +255,8 @@ def _split(messages: Sequence[Message]) -> tuple[str, str, str]:
 class _TaughtPrompt:
     """The classifiers and the form of the reply, as defined by the text around the input.
 
-    Text before the input has priority over text after it, because an input can contain text that
-    looks like the part after it.
+    Text before the input has priority. Text after the input is less reliable, because the input
+    can contain text that looks like the end of the prompt.
     """
 
     def __init__(self, before: str, after: str, schema: bytes) -> None:

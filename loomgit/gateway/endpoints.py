@@ -84,7 +84,7 @@ def resolve(
     malformed, or if the settings refer to an environment variable that is not set.
     """
     known, name = split_provider(model)
-    provider = known or OPENAI  # OpenAI's variables are also usual for other servers
+    provider = known or OPENAI  # other servers often use OpenAI's variables too
     base_url, own_server = _base_url(model, provider, settings, reveal, environment)
     api_key, source = _key(model, provider, settings, reveal, environment, own_server=own_server)
     headers = {"Content-Type": "application/json"}

@@ -62,7 +62,7 @@ class FallbackGateway:
 
 
 def _add_costs(earlier: Sequence[Completion], reply: Completion) -> Completion:
-    """Return `reply` with the usage, cost and latency of the earlier replies added."""
+    """Return `reply`, with the usage, cost and latency of all replies added up."""
     if not earlier:
         return reply
     spent = CallTotals()
@@ -82,9 +82,9 @@ def _add_costs(earlier: Sequence[Completion], reply: Completion) -> Completion:
 def _combine(failed: Sequence[ModelError]) -> ModelError:
     """Return a copy of the last error, with the messages of the first and the last error.
 
-    The result is a Rejected if the last error is a PromptRejected, but an earlier error is not.
+    If the last error is a PromptRejected and an earlier error is not, return a Rejected instead.
     """
-    last = copy(failed[-1])  # equal requests in flight share the error, so change only a copy
+    last = copy(failed[-1])  # concurrent equal requests share the error, so change only a copy
     last.message = f"{failed[0].message}; fallback: {last.message}"
     only_prompt = all(isinstance(error, PromptRejected) for error in failed)
     return Rejected(last.message) if isinstance(last, PromptRejected) and not only_prompt else last

@@ -1,4 +1,4 @@
-"""Gateway that distinguishes a model that is not served from a single rejected request."""
+"""Gateway that finds out whether a provider rejects one request or does not serve the model."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class _Model:
 class FirstCallsGateway:
     """Raises Rejected instead of NotServed if the model has answered another request.
 
-    If a call fails with NotServed before any call to the model got a reply, the gateway waits for
-    the other calls in flight. If one of them gets a reply, only the failed request is at fault. If
-    none of them gets a reply, the provider does not serve the model.
+    If a call fails with NotServed and the model has not answered any call yet, the gateway waits
+    for the other calls in flight. If one of them gets a reply, only the failed request is at fault.
+    If none of them gets a reply, the provider does not serve the model.
     """
 
     def __init__(self, inner: Gateway) -> None:

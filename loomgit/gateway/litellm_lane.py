@@ -188,8 +188,9 @@ class LiteLlmGateway:
     ) -> tuple[str | None, str]:
         """Return the key in the provider's usual variable, and the name of the variable.
 
-        Raises Denied if the key is missing, because litellm would send the call and report status
-        500. If the provider uses other credentials (a profile, a login), the key is None.
+        Raises Denied if the key is missing. Otherwise, litellm would send the call without a key
+        and report status 500. If the provider uses other credentials (a profile, a login), the key
+        is None.
         """
         provider = name.partition("/")[0]
         key, variable = find_key(provider, self._environment)

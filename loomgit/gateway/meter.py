@@ -71,7 +71,8 @@ class MeterGateway:
     def models(self) -> tuple[ModelCost, ...]:
         """The counts so far, one entry for each stage, requested model and served model.
 
-        The entries for transform come before the entries for evaluate; each part is sorted by name.
+        The entries for transform come first, then the entries for evaluate. Within a stage, the
+        entries are sorted by the names of the models.
         """
         return tuple(
             self._counts[name].model_cost(*name)

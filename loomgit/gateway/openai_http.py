@@ -79,9 +79,9 @@ class _Connection:
 
 
 class OpenAiHttpGateway:
-    """Calls endpoints over persistent connections, once for each request.
+    """Sends requests to endpoints over persistent connections.
 
-    The retry gateway wraps this gateway, so this gateway does not retry.
+    It sends each request only once, because the retry gateway, which wraps it, does the retries.
 
     `reveal` returns the value of a secret in the settings; it is called at the first call to the
     model. `environment` contains the usual variables, such as `OPENAI_API_KEY`. The connections

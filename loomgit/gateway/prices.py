@@ -88,8 +88,8 @@ class Prices:
 def _local(settings: ModelSettings, listed: UnitPrice | None) -> UnitPrice | None:
     """Return the configured prices. A price that is not configured comes from `listed`.
 
-    If the price of cached input is not configured, it is the price of the input. Return None if the
-    price of the input or of the output is unknown.
+    The price of cached input never comes from `listed`: if it is not configured, the price of the
+    input is used. Return None if the price of the input or of the output is unknown.
     """
     configured = settings.input_price, settings.output_price
     fallback = (listed.input, listed.output) if listed else (None, None)
@@ -114,10 +114,10 @@ def _from_entry(entry: Mapping[str, Json], prompt_tokens: int) -> UnitPrice | No
 
 
 def _tier(entry: Mapping[str, Json], prompt_tokens: int) -> str:
-    """Return the suffix of the table's keys for prompts of this length.
+    """Return the suffix of the keys in the price table that apply to prompts of this length.
 
-    The suffix names the highest limit that the prompt exceeds, for example `_above_200k_tokens`. It
-    is "" if the prompt exceeds no limit.
+    The suffix contains the highest limit that the prompt exceeds: `_above_200k_tokens`, for
+    example. The suffix is "" if the prompt exceeds no limit.
     """
     limits = (int(match[1]) for key in entry if (match := _TIER.fullmatch(key)))
     exceeded = [limit for limit in limits if prompt_tokens > limit * 1000]

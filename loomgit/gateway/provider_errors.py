@@ -66,14 +66,14 @@ _TOO_LARGE = re.compile(
 _CERTIFICATE = re.compile(
     r"CERTIFICATE_VERIFY_FAILED|certificate verify failed|self.signed certificate", re.I
 )
-# Texts of errors that concern a model or a key, and not a single request.
+# Texts of errors that affect all requests to a model or with a key, and not only one request.
 _OF_THE_MODEL = re.compile(
     r"model|permission|access|authoriz|not allowed|country|region|territor|deployment|engine",
     re.IGNORECASE,
 )
 _PAGE = re.compile(r"\s*<(?:!doctype|html|head|body|\?xml)", re.IGNORECASE)
 _MODERATION = re.compile(r"moderat|flagged|safety|harmful|prohibited", re.IGNORECASE)
-# Groq's error for a request that exceeds the account's limit per minute contains this text.
+# This text is in the error that Groq sends if a request exceeds the account's limit per minute.
 _PER_MINUTE = re.compile(r"per minute", re.IGNORECASE)
 _DELAY = re.compile(r"[\"']retryDelay[\"']:\s*[\"'](\d+(?:\.\d+)?)s[\"']")
 _NO_PROVIDER = "LLM Provider NOT provided"
@@ -112,7 +112,7 @@ class CallTarget(Struct, frozen=True):
 
 
 def read_wait(headers: Mapping[str, str], now: float) -> float | None:
-    """Return the time to wait in seconds that the response headers request, or None.
+    """Return the waiting time in seconds from the response headers, or None if they have none.
 
     The header is `retry-after-ms` or `Retry-After` (seconds or an HTTP date). `headers` must have
     lower-case names or ignore case. `now` is in seconds since the epoch.
@@ -131,7 +131,7 @@ def read_wait(headers: Mapping[str, str], now: float) -> float | None:
 
 
 def read_delay(text: str) -> float | None:
-    """Return the waiting time in seconds that `retryDelay` in an error text requests, or None.
+    """Return the waiting time in seconds from `retryDelay` in an error text, or None if missing.
 
     Google sends this field instead of a header.
     """

@@ -27,7 +27,7 @@ SPREAD = 0.1  # a wait becomes up to 10 % longer at random, so that calls do not
 START = 16  # initial number of concurrent calls if none is configured
 HIGHEST = 512  # maximum number of concurrent calls if none is configured
 WINDOW = 16  # a window has at least this many calls, because one refusal alone is weak evidence
-TURNS = 2  # event loop iterations between two calls' starts, in which it can receive replies
+TURNS = 2  # event loop iterations between the starts of two calls, so that replies are received
 # Fractions of refused calls in a window. Up to NOISE_SHARE, refusals do not lower the limit. Above
 # OVERLOAD_SHARE, the provider is overloaded, and the limit halves.
 NOISE_SHARE, OVERLOAD_SHARE = 1 / 8, 1 / 4
@@ -37,12 +37,12 @@ class RateLimitGateway:
     """Limits the number of concurrent calls to each model. Further calls wait.
 
     The limit starts at `concurrency`, which is also its maximum. If `concurrency` is None, the
-    limit starts at 16 and may grow to 512. A window ends after as many completed calls as the
-    limit, but at least 16. After each window, the limit changes according to the fraction of
-    refused calls (429, 503):
-    - no refusals: the limit grows by one if calls had to wait for it
-    - up to 1/8: no change, so that a provider that always refuses a few calls does not stop the
-      other calls
+    limit starts at 16 and may grow to 512. A window ends when the number of completed calls
+    reaches the limit, and has at least 16 calls. After each window, the limit changes according
+    to the fraction of refused calls (429, 503):
+    - no refusals: the limit grows by one if calls had to wait because of the limit
+    - up to 1/8: no change, because otherwise a provider that always refuses a few calls
+      would lower the limit to 1
     - up to 1/4: the limit shrinks by the fraction of refused calls
     - above 1/4: the limit halves, even before the end of the window
 

@@ -77,7 +77,7 @@ class ReplyStore:
     """Stores completions by key. Processes and runs may share a store.
 
     If the replies exceed `limit` bytes, evicts the least recently used replies. A problem with the
-    file raises no error: it is reported to `warn` once, and at most the stored replies are lost.
+    file raises no error. It is reported to `warn` once, and only stored replies can be lost.
     """
 
     def __init__(
@@ -128,9 +128,9 @@ class ReplyStore:
     def put(
         self, key: bytes, completion: Completion, *, on_disk: Callable[[], None] = lambda: None
     ) -> None:
-        """Store the reply. Other processes find it only when it is on disk, this process at once.
+        """Store the reply. Until it is on disk, only this process can find it.
 
-        When it is on disk, the writing thread calls `on_disk`; if the file is unusable, `put` does.
+        The writing thread calls `on_disk` after the write. If the file is unusable, `put` calls it.
         """
         if self._is_unusable():
             on_disk()

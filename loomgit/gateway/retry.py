@@ -19,16 +19,17 @@ if TYPE_CHECKING:
 
 ATTEMPTS = 8  # attempts per call; if 1 attempt in 5 fails, fewer than 1 call in 10,000 fails
 FIRST_DELAY = 0.25  # seconds; the maximum delay before the second attempt
-LONGEST_DELAY = 8.0  # seconds; the maximum delay before any attempt
+LONGEST_DELAY = 8.0  # seconds; the maximum delay before any attempt, without a `Retry-After`
 
 
 class RetryGateway:
     """Repeats calls that raise RateLimited or Unavailable. Other errors pass through.
 
-    Delay n (from 0) is random, uniform in [0, min(longest_delay, first_delay * 2**n)]: exponential
-    backoff with full jitter (AWS Architecture Blog, "Exponential Backoff And Jitter", 2015). A
-    `Retry-After` replaces the delay. If the `Retry-After` is longer than `patience` seconds, the
-    error is raised. RateLimitGateway applies the `Retry-After` to other calls too.
+    The delay before attempt n + 2 (n = 0, 1, ...) is a random number, uniform in
+    [0, min(longest_delay, first_delay * 2**n)]. This is exponential backoff with full jitter (AWS
+    Architecture Blog, "Exponential Backoff And Jitter", 2015). If the error has a `Retry-After`,
+    the delay is this time, or slightly longer. If it exceeds `patience` seconds, the error is
+    raised. RateLimitGateway applies the `Retry-After` to other calls too.
     `Completion.attempts` is the number of all attempts. `Completion.latency` is the latency of the
     last attempt.
     """

@@ -27,10 +27,10 @@ OPENAI_COMPATIBLE = frozenset(
 def choose_lane(model: str, settings: ModelSettings | None) -> Lane:
     """Return the lane for `model`.
 
-    The lane is "embedded" for `embedded/*`, otherwise the configured lane. If no lane is
-    configured, it is "direct" for OpenAI's own chat models, and for models with a `base_url` whose
-    server offers only OpenAI's API. For all other models it is "litellm", which uses the providers'
-    own APIs.
+    Models named `embedded/*` use the lane "embedded". All other models use the configured lane. If
+    no lane is configured, the lane is "direct" for OpenAI's own chat models, and for models with a
+    `base_url` if the server offers only OpenAI's API. In all other cases, the lane is "litellm",
+    which uses the providers' own APIs.
     """
     if model.startswith(EMBEDDED_PREFIX):
         return "embedded"

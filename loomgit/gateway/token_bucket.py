@@ -1,6 +1,6 @@
 """A token bucket, which limits the amount (such as the number of requests) that passes per minute.
 
-At most a tenth of the amount per minute may pass at once.
+At most a tenth of this amount may pass at once, but always at least 1.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ BURST = 0.1  # fraction of the amount per minute that may pass at once
 class TokenBucket:
     """Lets at most `per_minute` pass in any 60 seconds.
 
-    The size of the bucket plus the refill in 60 seconds equals `per_minute`, if `per_minute` is at
-    least 2. The limit is exceeded only if one call takes more than the size of the bucket. `clock`
+    If `per_minute` is at least 2, it equals the size of the bucket plus the refill in 60 seconds.
+    The limit is exceeded only if a single call takes more than the size of the bucket. `clock`
     returns seconds.
     """
 

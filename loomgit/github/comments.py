@@ -20,7 +20,7 @@ COMMENT_LIMIT = 65_536  # characters
 PER_PAGE = 100
 TIMEOUT_SECONDS = 20.0  # timeout of one request
 ATTEMPTS = 3
-RETRY_SECONDS = 1.0  # delay before the second attempt; it doubles before the third
+RETRY_SECONDS = 1.0  # delay before the second attempt; the delay before the third is twice as long
 _TEMPORARY = frozenset({429, 500, 502, 503, 504})
 
 
@@ -41,7 +41,7 @@ class Comments:
     """Writes Loom's comments on the pull requests of one repository.
 
     `project` is the path of the project folder in the repository. `seconds` is the timeout of one
-    request. `pause` is the time before the first retry in seconds.
+    request. `pause` is the delay (in seconds) before the first retry.
     """
 
     def __init__(

@@ -27,14 +27,14 @@ class Workflow(Struct, frozen=True):
     """The run of a GitHub workflow in which Loom runs.
 
     `repository` is `owner/name`, `api` is the URL of GitHub's REST API, and `summary` is the file
-    for the step's summary. `pull` is the number of the pull request, or None if the event contains
-    no number. `fork` is true if the pull request comes from another repository; the workflow then
+    for the step's summary. `pull` is the number of the pull request, or None if the number is
+    unknown. `fork` is true if the pull request comes from another repository; the workflow then
     has no secrets and may not comment.
 
     `head` is the newest commit of the pull request. `base` is the commit to compare with: the base
-    of the pull request, or the branch's commit before the push. `owner` and `branch` are set only
-    for the event `workflow_run`: the branch that contains `head`, and the owner of its repository.
-    A field is empty if the event does not contain its value.
+    of the pull request, or the branch's commit before the push. For the event `workflow_run`,
+    `branch` is the branch that contains `head`, and `owner` is the owner of that branch's
+    repository. A field is empty if the event does not contain its value.
     """
 
     repository: str

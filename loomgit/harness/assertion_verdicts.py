@@ -1,4 +1,4 @@
-"""Verdicts on assertions over many replies, from the outcomes of the claims in an assertion."""
+"""Computes the verdict on an assertion over many replies from the outcomes of its claims."""
 
 from __future__ import annotations
 
@@ -54,10 +54,10 @@ _SCORES = re.compile(rf"\b({'|'.join(FUNCTIONS)})\(\s*evaluation_scores?\s*\)")
 class Statement(Struct, frozen=True):
     """One line in the result of a test over many replies: a condition that consists of claims.
 
-    `text` is the line as printed. `written` is the assertion in the test file if it differs from
-    `text`, else "". `condition` is the syntax tree of the assertion. It is None if the line is not
-    an assertion but a single claim, such as a cost limit. `unit` (such as `$`) is printed before
-    the value.
+    `text` is the line as printed. `written` is the assertion as it is written in the test file, or
+    "" if this is equal to `text`. `condition` is the syntax tree of the assertion. It is None if
+    the line is not an assertion but a single claim, such as a cost limit. `unit` (such as `$`) is
+    printed before the value.
     """
 
     text: str
@@ -67,7 +67,7 @@ class Statement(Struct, frozen=True):
     unit: str = ""
 
     def check(self, judged: Sequence[JudgedClaim], inconclusive: OnInconclusive) -> CheckResult:
-        """Return the result of this line. `judged` contains its claims with outcomes, in order."""
+        """Return the result of this line. `judged` contains the line's judged claims, in order."""
         combined = _combine(self.condition, iter(judged))
         verdict: Verdict = "unverified"
         weak = False
@@ -206,7 +206,7 @@ def _condition(condition: Condition) -> Quantity:
 def _combine(condition: Condition | None, judged: Iterator[JudgedClaim]) -> _CombinedVerdict:
     """Return the verdict on a condition.
 
-    `judged` yields the judged claims in the order in which `_claims` yields the claims.
+    `judged` yields the judged claims, in the same order as `_claims`.
     """
     match condition:
         case None:
@@ -230,10 +230,10 @@ def _single(judged: JudgedClaim) -> _CombinedVerdict:
 
 
 def _any(verdicts: list[_CombinedVerdict]) -> _CombinedVerdict:
-    """Return the best verdict, for parts that are joined by `or`.
+    """Return the verdict on parts joined by `or`, which is the best of their verdicts.
 
-    Best to worst: pass, inconclusive but probably true, unverified, inconclusive but probably
-    false, fail.
+    The order, from best to worst, is: pass, inconclusive but probably true, unverified,
+    inconclusive but probably false, fail.
     """
     order = ("pass", "inconclusive", "unverified", "fail")
     best = min(verdicts, key=lambda v: (v.outcome == "inconclusive" and not v.holds,
@@ -244,10 +244,10 @@ def _any(verdicts: list[_CombinedVerdict]) -> _CombinedVerdict:
 
 
 def _all(verdicts: list[_CombinedVerdict]) -> _CombinedVerdict:
-    """Return the worst verdict, for parts that are joined by `and`.
+    """Return the verdict on parts joined by `and`, which is the worst of their verdicts.
 
-    Worst to best: fail, inconclusive but probably false, unverified, inconclusive but probably
-    true, pass.
+    The order, from worst to best, is: fail, inconclusive but probably false, unverified,
+    inconclusive but probably true, pass.
     """
     return _opposite(_any([_opposite(verdict) for verdict in verdicts]))
 

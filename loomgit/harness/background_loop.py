@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 class BackgroundLoop:
     """Runs tasks in an event loop in a daemon thread, from `start` until `finish`.
 
-    The loop calls `began` when it accepts tasks. It calls `changed` each time it has run a function
-    that was passed to `call`. After the last task, it awaits the functions in `closing`. When the
+    The loop calls `began` as soon as it accepts tasks. It calls `changed` after each function that
+    was passed to `call`. After the last task, it awaits the functions in `closing`. When the
     thread ends, it calls `ended` with the exception that stopped the loop, or with None.
     """
 

@@ -24,10 +24,10 @@ PREFIX = "expected_"
 
 
 class TestCase(Struct, frozen=True):
-    """A test case: a record that a test passes through the pipeline.
+    """A test case: a record that a test sends through the pipeline.
 
     `key` is a hash of everything that can change the scores of the case. `definition` is a hash of
-    the input and the evaluation settings (evaluators, judge) only.
+    only the input and the evaluation settings (evaluators, judge).
     """
 
     __test__ = False  # pytest must not collect this class
@@ -81,7 +81,7 @@ def _expected_value(expected: Mapping[str, Json], field: str) -> tuple[Json] | N
     """Return a tuple with the expected value of a field, or None if `expected` lacks the field.
 
     The tuple distinguishes an expected null from a missing field. If there is no field with exactly
-    this name, the name is also searched with the prefix `expected_`, and then without it.
+    this name, try the name with the prefix `expected_`, and then the name without this prefix.
     """
     names = (field, f"{PREFIX}{field}", field.removeprefix(PREFIX))
     return next(((expected[name],) for name in names if name in expected), None)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 Operator: TypeAlias = "Comparison | Literal['==', '!=']"
 Quantity: TypeAlias = "Callable[[CaseSamples, Sample], float | Absent | Unmeasured]"
 QUANTILES = {"median": 0.5, "p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
-# The statistics whose quantity is a condition: it is 1 for a reply if the condition holds, else 0.
+# Statistics of a condition. Its value for a reply is 1 if the condition holds, else 0.
 CONDITION_STATISTICS = ("rate", "count")
 MAX_SHOWN_COUNT = 1_000_000  # a larger number of required replies is not shown exactly
 MIN_DISTANCE = 1e-9  # a smaller distance from the threshold is a rounding error
@@ -43,10 +43,10 @@ MIN_DISTANCE = 1e-9  # a smaller distance from the threshold is a rounding error
 class Claim(Struct, frozen=True):
     """The claim that `statistic(quantity) operator threshold` holds, as in `mean(score) > 0.8`.
 
-    `quantity` returns the value of one sample, which lies in [`lo`, `hi`]. `adverse` is 0 if low
-    values are evidence against the assertion that contains the claim, and 1 if high values are. If
-    the quantity is a condition, `adverse` replaces an absent value. `text` identifies the claim in
-    messages, and is part of the seed for its random numbers.
+    `quantity` returns a sample's value, a number in [`lo`, `hi`]. `adverse` is 0 if low
+    values count against the assertion that contains the claim. It is 1 if high values count against
+    it. If the quantity is a condition, `adverse` replaces an absent value. `text` identifies the
+    claim in messages, and is part of the seed for the claim's random numbers.
     """
 
     text: str
@@ -60,7 +60,7 @@ class Claim(Struct, frozen=True):
 
     @property
     def sequential(self) -> bool:
-        """Whether the claim can be tested after each batch of replies, before all are drawn."""
+        """Whether the claim can be tested after each batch of replies, not only after the last."""
         finite = math.isfinite(self.lo) and math.isfinite(self.hi)
         return self.statistic in ("mean", "rate") and finite and self.operator not in ("==", "!=")
 
@@ -75,9 +75,9 @@ class Observations(Struct):
     """The values of a claim's quantity, with one row for each case and one value for each sample.
 
     NaN stands for a lost sample. It also stands for an absent value (missing from the reply), if
-    the quantity is not a condition. The rows do not contain values that were not measured. `lost`,
-    `absent` and `unmeasured` are the numbers of these values. `reasons` maps each reason for an
-    absent or unmeasured value to the number of such values.
+    the quantity is not a condition. Unmeasured values are not in the rows. `lost` counts the lost
+    samples, `absent` the absent values, and `unmeasured` the unmeasured values. `reasons` maps each
+    reason for an absent or unmeasured value to the number of values with this reason.
     """
 
     rows: list[list[float]] = field(default_factory=list)

@@ -46,7 +46,10 @@ def find_evaluator(test: HallucinationRate, evaluators: Sequence[EvaluatorSpec])
 
 
 def build_statements(test: OneSided, evaluators: Sequence[EvaluatorSpec] = ()) -> list[Statement]:
-    """Return the result lines of a test, each with its claims. `evaluators` are the pipeline's."""
+    """Return the result lines of a test. Each line contains its claims.
+
+    `evaluators` are the evaluators of the pipeline.
+    """
     match test:
         case Statistical():
             return [build_statement(a.text, a.tree) for a in test.assertions]
@@ -158,11 +161,11 @@ def conclude(
     cases: Sequence[CaseSamples],
     failures: Sequence[tuple[CaseSamples, Sample]],
 ) -> TestResult:
-    """Return the result of a test from its lines `checks` and its failing replies `failures`.
+    """Return the result of a test. `checks` are its lines, and `failures` its failing replies.
 
-    If too many scores are missing, the verdict of all lines becomes `error`. If too many replies
-    are missing, it becomes the verdict that `missing_replies` returns. Cost and latency tests do
-    not need scores.
+    If too many replies are missing, all lines get the verdict that `missing_replies` returns. If
+    too many scores are missing, all lines get the verdict `error`. Cost and latency tests do not
+    need scores.
     """
     if (missing := missing_replies(cases, test.policy)) is not None:
         verdict, message = missing

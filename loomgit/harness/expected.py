@@ -22,10 +22,10 @@ REFERENCE = "expected_"  # the name prefix of reference fields, which evaluators
 
 
 class Expectation(Struct, frozen=True):
-    """An entry of a unit test's `expected`: a field of the output with its value or bound.
+    """An entry in the `expected` map of a unit test: an output field and its value or bound.
 
-    `path` contains the keys from the outermost map to the entry. `bounded` is X if the last key is
-    `min_X` or `max_X`, and None for any other key.
+    `path` contains the keys from the outermost map to the entry. If the last key is `min_X` or
+    `max_X`, `bounded` is the name X. For any other key, it is None.
     """
 
     path: tuple[str, ...]

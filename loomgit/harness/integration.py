@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from loomgit.domain.suites import IntegrationCase
 
 SUCCEEDS = "the run succeeds"
-# A result shows at most this many rejection reasons, each cut to this number of characters.
+# The maximum number of rejection reasons in a result, and their maximum length in characters.
 SHOWN_REASONS, REASON_LENGTH = 3, 160
 _VERDICTS: dict[Answer, Verdict] = {
     Answer.YES: "pass",

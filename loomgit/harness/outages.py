@@ -14,14 +14,16 @@ if TYPE_CHECKING:
     from loomgit.domain.samples import Sample
     from loomgit.errors import LoomError, UserError
 
-OUTAGE = 3  # a party that has never answered is stopped after this many consecutive lost draws
-COLLAPSE = 10  # the same number for a party that has answered at least once
+# Loom stops calling a party after this number of consecutive lost draws: OUTAGE if no draw of the
+# party has succeeded so far, else COLLAPSE.
+OUTAGE = 3
+COLLAPSE = 10
 
 
 class ProviderOutages:
-    """Keeps track of parties (draws to one provider) that Loom no longer calls.
+    """Keeps track of the parties that Loom no longer calls.
 
-    Their provider has an outage or denies all calls.
+    The provider of such a party has an outage or denies all calls.
     """
 
     def __init__(self) -> None:
@@ -31,7 +33,7 @@ class ProviderOutages:
 
     @property
     def denied(self) -> Denied | None:
-        """The first error from a provider that denies all calls, or None if no provider does."""
+        """The first error from a provider that denies all calls; None if there is no such error."""
         return next(iter(self._denied.values()), None)
 
     def reason(self, party: str) -> str:

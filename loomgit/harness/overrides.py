@@ -31,8 +31,8 @@ class Options(Struct, frozen=True):
     If `concurrency` is None, the concurrency of the pipelines applies. If `baseline` is None, the
     default baseline applies; if `baseline` is the text `none`, nothing is compared. `budget` is in
     USD. If a model does not answer for `outage` seconds, Loom stops calling the model. If
-    `stricter` or `strict` is true, the baseline's values apply to settings that the change
-    loosened.
+    `stricter` or `strict` is true, the baseline's values apply to settings that the tested change
+    makes more lenient.
     """
 
     baseline: str | None = None
@@ -47,7 +47,7 @@ class Options(Struct, frozen=True):
 
     @property
     def is_stricter(self) -> bool:
-        """Whether the baseline's values apply to settings that the change loosened."""
+        """Whether the baseline's values apply to settings that the change makes more lenient."""
         return self.stricter or self.strict
 
 
@@ -80,9 +80,9 @@ MAX_NUMBER, MAX_CONCURRENCY = 1_000_000_000, 10_000
 
 
 def parse_overrides(values: Mapping[str, OptionValue]) -> Overrides:
-    """Parse the values of flags, environment variables and configuration, by option name.
+    """Convert values from flags, environment variables and configuration to `Overrides`.
 
-    Raises UserError if a value is invalid.
+    The keys of `values` are option names. Raises UserError if a value is invalid.
     """
     report = _text(values, "report")
     if report is not None and not report.endswith(REPORTS):

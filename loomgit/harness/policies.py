@@ -43,8 +43,8 @@ Rules: TypeAlias = dict[str, Callable[[Any, Any], Any]]  # setting -> function o
 class LoosenedSetting(Struct, frozen=True):
     """A setting that is looser in the head (after the change) than in the base (before it).
 
-    `where` names the pipeline, and the test or evaluator that has the setting. `base` and `head`
-    are the two values, and `used` is the value that applies until the merge.
+    `where` contains the name of the pipeline, and the name of the test or evaluator if the setting
+    belongs to one. `base` and `head` are the two values. `used` applies until the merge.
     """
 
     where: str
@@ -63,7 +63,7 @@ class LoosenedSetting(Struct, frozen=True):
 
 
 class LostExpectation(Struct, frozen=True):
-    """An expectation of a test that may no longer be checked after the change.
+    """A test's expectation that may no longer be checked after the change.
 
     `pipeline` and `test` are names from before the change. `text` describes the change.
     """
@@ -163,7 +163,8 @@ def stricter_limits(
 ) -> tuple[Limits, tuple[LoosenedSetting, ...]]:
     """Choose the stricter value of each comparison limit.
 
-    Returns (these limits, the limits that the head loosened). `where` names the pipeline.
+    Returns (the stricter limits, the limits that the head loosened). `where` is the name of the
+    pipeline.
     """
     return _stricter(where, base, head, {name: POLICY[name] for name in LIMITS})
 
@@ -173,8 +174,8 @@ def stricter_suite(base: Iterable[Suite], head: Suite) -> tuple[Suite, tuple[Loo
 
     Returns (the suite with these values, the settings that the head loosened). `base` contains the
     base's test files of the same pipeline. Each test is compared with the base test that has the
-    same type and name. If the base has a file with the head's path, only this file is searched;
-    otherwise all files are searched.
+    same type and name. If the base has a test file with the same path as `head`, only the tests in
+    this file are compared; otherwise the tests in all files are compared.
     """
     same = {suite.path: suite for suite in base}
     files = [same[head.path]] if head.path in same else same.values()
@@ -207,7 +208,7 @@ def stricter_suite(base: Iterable[Suite], head: Suite) -> tuple[Suite, tuple[Loo
 def _stricter_min_pass(
     where: str, base: UnitCase, head: UnitCase, test: UnitCase
 ) -> tuple[UnitCase, tuple[LoosenedSetting, ...]]:
-    """Choose the stricter `min_pass`, which requires a larger fraction of the samples to pass.
+    """Choose the stricter `min_pass`: the larger fraction of samples that must pass.
 
     Returns two values. The first is `test` with this `min_pass`. The second contains the setting
     `min_pass` if the head loosened it, and is empty otherwise.
@@ -290,7 +291,8 @@ def deleted_expectations(
 
 
 def _find_missing(old: AnyTest, new: AnyTest) -> Iterable[str]:
-    """Yield the old test's assertions and expected values that the new test does not imply."""
+    """Yield the old test's assertions and expected values that the new test no longer
+    guarantees."""
     if isinstance(old, UnitCase | Statistical | IntegrationCase):
         assert isinstance(new, UnitCase | Statistical | IntegrationCase)
         yield from (f"`{text}`" for text in missing_assertions(old.assertions, new.assertions))

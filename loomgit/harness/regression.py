@@ -1,4 +1,4 @@
-"""Verdicts of regression tests, from a comparison of their cases with the baseline."""
+"""Computes verdicts of regression tests by comparing their cases with the baseline."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def without_baseline(test: Regression | Drift, text: str, against: str) -> TestR
 
 
 def not_comparable(test: Regression | Drift, reason: str) -> TestResult:
-    """Return the unverified result of a test if its cases cannot be compared for this `reason`."""
+    """Return an unverified result. `reason` states why the test's cases cannot be compared."""
     against = test.baseline or "the baseline"
     check = CheckResult(f"compared with {against}", "unverified", "unknown", n=0, note=reason)
     return TestResult(test.name, "unverified", (check,), message=reason)
@@ -70,10 +70,10 @@ def not_comparable(test: Regression | Drift, reason: str) -> TestResult:
 def _with_changed_evaluators(
     result: TestResult, comparison: PipelineComparison, inconclusive: OnInconclusive
 ) -> TestResult:
-    """Return the result of a test that was judged by evaluators that the change modified.
+    """Return the result, corrected because the tested change modified the evaluators.
 
-    A pass becomes inconclusive, or `fail` if `inconclusive` is `fail`, because modified evaluators
-    can hide a regression.
+    Modified evaluators can hide a regression. Therefore, `pass` becomes `inconclusive`, or `fail`
+    if the parameter `inconclusive` is `fail`.
     """
     if result.verdict != "pass":
         return result
@@ -170,7 +170,7 @@ def _finite(value: float | None) -> float | None:
 def _worst_replies(
     cases: Sequence[CaseSamples], comparison: PipelineComparison
 ) -> list[tuple[CaseSamples, Sample]]:
-    """Return the worst reply to each case with a lower score than before, largest drop first."""
+    """Return the worst reply to each case whose score dropped. The largest drop is first."""
     by_id = {case.id: case for case in cases}
     replies: list[tuple[CaseSamples, Sample]] = []
     for change in comparison.worse:

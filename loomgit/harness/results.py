@@ -112,7 +112,7 @@ def performance_of(cases: Iterable[CaseSamples], duration: float) -> Performance
 
 
 def results_of(cases: Sequence[CaseSamples], status: Status, cause: Cause, message: str) -> Results:
-    """Return the results of a test session, in which each case with samples counts as one record.
+    """Return the results of a test session. Each case with samples counts as one record.
 
     A case is validated if all its samples passed the quality gate, and failed if a sample is lost.
     """

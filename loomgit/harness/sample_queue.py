@@ -70,7 +70,7 @@ class SampleQueue:
         self._claimed_elsewhere: dict[Name, Draw] = {}
         self._seconds: dict[Name, float] = {}
         self._limit = AHEAD * concurrency
-        self._limit_reached = False  # true if a draw waits until `take` raises `_limit`
+        self._limit_reached = False  # true if a draw waits until `take` increases `_limit`
         self._running = 0
         self._stopping = False
         self._end_error: BaseException | None = None  # set at the end of the loop
@@ -143,14 +143,14 @@ class SampleQueue:
         return self._outages.denied
 
     def outage(self, party: str) -> str:
-        """Return the reason why the queue stopped the draws of a party, or "" if it did not.
+        """Return the reason why the queue stopped the draws of a party, or "" if they continue.
 
-        The draws of a party call the same provider.
+        A party is a group of draws that call the same provider.
         """
         return self._outages.reason(party)
 
     def close(self, *, wait: bool = True) -> None:
-        """Start no more draws. If `wait` is true, the current draws finish first.
+        """Start no more draws. If `wait` is true, wait until the current draws have finished.
 
         Raises LoomError if a gateway could not save its recordings.
         """
@@ -235,8 +235,8 @@ class SampleQueue:
         place = self._places[draw.name]
         if place < self._limit:
             return False
-        # The flag must be set before the limit is read again. `take`, in another thread, raises the
-        # limit and then reads the flag.
+        # The flag must be set before the limit is read again. `take`, in another thread, increases
+        # the limit and then reads the flag.
         self._limit_reached = True
         return place >= self._limit
 

@@ -16,11 +16,11 @@ SHOWN = 5  # the maximum number of failing replies in a test's result
 
 
 def missing_replies(cases: Sequence[CaseSamples], policy: Policy) -> tuple[Verdict, str] | None:
-    """Return a verdict and its reason if too many replies are missing to judge the test, else None.
+    """Return a verdict and its reason if too many replies are missing, else None.
 
     Too many replies are missing if their fraction exceeds `policy.max_error_rate`. The verdict is
-    `unverified` if all replies are missing, or if each missing reply was to be replayed but was
-    never recorded. Otherwise, the verdict is `error`. It is also `error` if there are no samples.
+    `unverified` if all replies are missing, or if the missing replies should be replayed, but none
+    of them was recorded. Otherwise, or if there are no samples, the verdict is `error`.
     """
     samples = [sample for case in cases for sample in case.samples]
     lost = [sample for sample in samples if sample.lost]

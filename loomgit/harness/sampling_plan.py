@@ -32,9 +32,9 @@ def drawn_cases(
 ) -> frozenset[str]:
     """Return the ids of the cases to compare, from both sides.
 
-    `head` contains the drawn cases of the change, `base` the cases of the baseline. If the head has
-    all `sample_size` cases that the test may draw, the baseline's cases that come after them in
-    draw order are left out. Otherwise, they would look like removed cases.
+    `head` contains the cases drawn from the head, and `base` contains the cases of the baseline. A
+    test draws at most `sample_size` cases. If the head reaches this number, the baseline's cases
+    that come later in draw order are left out, because they would look like removed cases.
     """
     order = [record.key for record in shuffled([Record(0, id_, {}) for id_ in {*head, *base}])]
     if sample_size is None or len(head) < sample_size:

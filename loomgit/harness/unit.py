@@ -75,7 +75,8 @@ def judge(
     """Judge a unit test by its drawn replies. There may be fewer replies than the test allows.
 
     An unusable reply fails. Lost replies are ignored if the other replies decide the test. If they
-    do not, too many lost replies make the verdict `error`, or `unverified` if all replies are lost.
+    do not, and too many replies are lost, `missing_replies` decides whether the verdict is
+    `error` or `unverified`.
     `default_policy` applies to an inconclusive outcome if the test does not define a rule for it.
     """
     try:
@@ -115,9 +116,10 @@ def _verdict(
     *,
     strict: bool,
 ) -> tuple[Verdict, str, bool]:
-    """Return (verdict, message, whether the verdict is weak). `settle` explains weak verdicts.
+    """Return (verdict, message, is_weak). The docstring of `settle` explains weak verdicts.
 
-    The message is about missing replies or unmeasured values, or "".
+    The message describes missing replies or unmeasured values. If the replies decide the test, the
+    message is empty.
     """
     outcome = _outcome(case, replies)
     if outcome != "inconclusive":

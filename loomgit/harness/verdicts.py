@@ -32,8 +32,8 @@ def settle(outcome: Outcome, *, holds: bool, inconclusive: OnInconclusive) -> tu
 
     `holds` states whether the point estimate satisfies the claim. The parameter `inconclusive` is
     the rule for an inconclusive outcome. For the rule `warn`, the verdict is `inconclusive`. For
-    `fail`, it is `fail`. For `point`, it is `pass` if `holds` is true, else `fail`, and it is weak,
-    because it depends only on the point estimate.
+    `fail`, it is `fail`. For `point`, it is `pass` if `holds` is true, else `fail`. The verdict of
+    `point` is weak, because it depends only on the point estimate.
     """
     if outcome != "inconclusive" or inconclusive == "warn":
         return outcome, False
@@ -50,7 +50,7 @@ def worst(verdicts: Iterable[Verdict]) -> Verdict:
 def blocks(verdict: Verdict, *, strict: bool = False) -> bool:
     """Return whether a test with this verdict makes the invocation fail.
 
-    Normally, only `fail` and `error` do. If `strict` is true, every verdict except `pass` does.
+    If `strict` is true, each verdict except `pass` makes it fail, else only `fail` and `error`.
     """
     if verdict == "pass":
         return False

@@ -24,7 +24,7 @@ _ATTEMPTS = 5
 def write_atomic(path: Path, content: bytes) -> None:
     """Replace the content of `path` atomically.
 
-    Raises WorldError if the file cannot be written; its content is then unchanged.
+    Raises WorldError if the file cannot be written. The file then keeps its old content.
     """
     with _temporary(path, content) as temporary:
         temporary.replace(path)

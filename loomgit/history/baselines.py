@@ -72,7 +72,7 @@ class Baselines:
         left, dots, right = _parts(expression)
         if right and head is not None:
             raise UserError(
-                f"both {expression} and --head {head} name the head", hint="pass only one of them"
+                f"both {expression} and --head {head} set the head", hint="pass only one of them"
             )
         if expression is not None and not left and not right:
             hint = "is a variable empty? pass a branch, a tag or a commit"
@@ -111,11 +111,11 @@ class Baselines:
     def default_branch(self) -> str | None:
         """Return the ref of the default branch, or None if the default branch is unknown.
 
-        The default branch is the configured branch. If no branch is configured, it is the first
-        branch in this order that exists: the remote's default branch, `main`, `master`. The default
+        The default branch is the configured branch. If no branch is configured, it is the first of
+        these branches that exists: the remote's default branch, `main`, `master`. The default
         branch is unknown if none of these exists, or if a shallow clone did not fetch the
         configured branch. Raises UserError if the configured branch does not exist. Also raises
-        UserError if `origin/HEAD` names a branch that does not exist, and no replacement is found.
+        UserError if `origin/HEAD` refers to a missing branch, and there is no replacement.
         """
         if self._configured is None:
             missing = self._missing_default()
@@ -246,8 +246,8 @@ class Baselines:
 
         The candidates are the upstream of the current branch, then the remote's `main` and
         `master`. The upstream is a candidate only if its name differs from that of the current
-        branch. A local `main` is not a candidate, because it may be outdated: it may have existed
-        before the remote renamed `missing`. Raises UserError if no candidate exists.
+        branch. A local `main` is not a candidate, because it may be the old copy of a branch that
+        the remote has renamed. Raises UserError if no candidate exists.
         """
         output = self._git.plumbing(
             "for-each-ref", "--format=%(HEAD)%(refname:lstrip=2)%00%(upstream)", "refs/heads"
@@ -304,8 +304,8 @@ class Baselines:
     def _name(self, default: str) -> str:
         """Return the name of a default branch.
 
-        If `default` is `origin/HEAD`, this is the branch to which that ref points, or `origin/HEAD`
-        itself if the ref points to no branch. Otherwise, it is `default`.
+        If `default` is `origin/HEAD`, return the branch to which this ref points. If it points to
+        no branch, return `origin/HEAD`. If `default` is any other ref, return `default` itself.
         """
         if default != ORIGIN_HEAD:
             return default

@@ -91,9 +91,9 @@ def _follow(
     """Pass `bits` on to the parents. Return the bits of the files that `commit` changes.
 
     A parent is irrelevant to a file if it is an ancestor of the start (`since`) of the file's span.
-    All other parents are relevant. If a relevant parent has the same file as `commit`, the file's
-    bit goes only to the first such parent. Otherwise, the bit goes to all parents. These rules are
-    those of `try_to_simplify_commit` in Git's revision.c.
+    All other parents are relevant. If the file is the same in `commit` and in a relevant parent,
+    the file's bit goes only to the first such parent. Otherwise, the bit goes to all parents. Git
+    has the same rules: see `try_to_simplify_commit` in its revision.c.
     """
     if not parents:
         return bits & changed[commit, ""]

@@ -30,10 +30,10 @@ class HistoryCommit(NamedTuple):
 
 
 class ContentChange(NamedTuple):
-    """A change that introduced a content of the file.
+    """A change that gave the file new content.
 
-    `step` is the commit of the change; no parent of this commit has the content. `path` is the path
-    in the repository, and `blob` is the id of the content.
+    `step` is the commit that made the change. None of the parents of this commit has the
+    content. `path` is the path in the repository, and `blob` is the id of the content.
     """
 
     step: HistoryCommit
@@ -101,7 +101,7 @@ class FileHistory:
         return self._blobs[commit].get(paths[commit])
 
     def _paths_at(self, steps: Sequence[HistoryCommit]) -> dict[str, str]:
-        """Return the path of the file at each commit and at its parents, by commit id."""
+        """Return a map from the id of each commit and parent commit to the file's path there."""
         paths: dict[str, str] = {}
         for step in steps:
             path = paths.setdefault(step.commit, self._path)
@@ -137,10 +137,10 @@ class FileHistory:
         return self._blob(step.commit, paths) is not None and not existed
 
     def _find_moves(self, created: Mapping[str, str]) -> bool:
-        """Check whether commits moved the file rather than created it. Return whether any did.
+        """Find commits that moved the file instead of creating it. Return True if there are any.
 
-        `created` maps a commit to the path that is new in it. The moves are added to `_moves`, and
-        the old paths to `_paths`.
+        `created` maps each commit to the path that is new in this commit. The moves are added
+        to `_moves`, and the old paths to `_paths`.
         """
         if not created:
             return False
@@ -170,7 +170,7 @@ class FileHistory:
     def _find_moves_by_id(
         self, created: Mapping[str, str], deleted: Sequence[tuple[str, str, str]]
     ) -> None:
-        """Add the moves that the `id:` of a file proves to `_moves`.
+        """Find moves by the `id:` of the files, and add these moves to `_moves`.
 
         A commit moved a file if the deleted file and the created file have the same id. `deleted`
         contains (commit, path, blob id).

@@ -52,7 +52,7 @@ class GcResult(Struct, frozen=True):
 
     `orphans` are removed records files that belonged to no run. `bytes` is the total freed size.
     `kept` is the number of kept runs. `unknown` is the number of runs that are kept only because
-    this clone is shallow, so that their commits may be reachable.
+    this clone is shallow: their commits may be reachable through history that the clone lacks.
     """
 
     runs: tuple[RemovedRun, ...]

@@ -60,7 +60,7 @@ class Index:
     `path` is the index file. `journal` is the file to which writers append summaries; it is ignored
     if the index file does not exist. `files` returns the paths of the existing run files, in the
     same form as `RunSummary.path`. `summarize` reads the run files at the given paths and returns
-    their summaries, without invalid run files.
+    their summaries. It skips invalid run files.
     """
 
     def __init__(
@@ -192,8 +192,8 @@ def query(
     """Return a condition for `Index.find`.
 
     A run meets the condition if its fields have the values in `equal`, if its commit id starts with
-    `commit`, and if it started at `since` or later. `since` is a UTC time in the ISO 8601 form of
-    run files, or a prefix of that form. A value of None is not checked.
+    `commit`, and if it started at `since` or later. `since` is a UTC time in the ISO 8601 format of
+    run files, or the start of such a time. `commit` and `since` are ignored if they are None.
     """
     condition = where("uid").exists()
     for name, value in equal.items():

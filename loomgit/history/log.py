@@ -31,7 +31,7 @@ class _ContentVersion(NamedTuple):
 
 
 def read_log(repository: Repository, path: str, limit: int | None = None) -> FileLog:
-    """Return the distinct contents of a file, newest first, without test results.
+    """Return the distinct contents of a file, newest first. Test results are not filled in.
 
     If an old content was restored, it is listed once, at the position of its latest change. An
     uncommitted content is listed first. At most `limit` contents are returned (None: all). Raises

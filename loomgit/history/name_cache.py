@@ -22,9 +22,9 @@ MAX_NAMES = 5_000  # maximum number of names; if it is exceeded, all earlier nam
 class NameCache:
     """A cache of version names by key, shared by all worktrees and by concurrent processes.
 
-    The cache file is ignored if it is damaged, has another format, or was written when the
-    repository had other tags or another part of its history. If the file cannot be written, names
-    are computed again each time.
+    The cache file is ignored if it is damaged or has another format. It is also ignored if the tags
+    or the oldest commits of a shallow clone have changed since it was written. If the file cannot
+    be written, names are computed again each time.
     """
 
     def __init__(self, common_dir: Path, tags: Iterable[Tag]) -> None:

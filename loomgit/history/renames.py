@@ -129,17 +129,17 @@ class Renames:
         return matches[0] if matches else None
 
     def _path_of(self, stem: str) -> str:
-        """Return the path that a stem (a path without its suffix) refers to.
+        """Return the path that belongs to a stem (a path without its suffix).
 
-        This is the former path of the file that has this stem. If no former path has the stem, it
-        is the stem with the suffix of the current path.
+        If a former path of the file has this stem, the former path is returned. Otherwise, the
+        suffix of the current path is added to the stem.
         """
         former = [path for path in self._former if stem in self._repository.stems(path)]
         suffix = PurePosixPath(self._path).suffix
         return former[0] if former else self._repository.of_stem(stem) + suffix
 
     def _at_tags(self, tagged: Sequence[tuple[str, ScopedTag]]) -> list[FormerPath]:
-        """Return a FormerPath for each (path, tag) whose path is a file at the tag."""
+        """Return a FormerPath for each (path, tag) if the tag's commit has a file at this path."""
         inside = [self._repository.in_repository(path) for path, _ in tagged]
         names = [f"{s.tag.commit}:{p}" for (_, s), p in zip(tagged, inside, strict=True)]
         objects = self._repository.objects(names)
@@ -150,11 +150,12 @@ class Renames:
         ]
 
     def _confirmed(self, candidates: Sequence[FormerPath]) -> list[FormerPath]:
-        """Return the candidates that are earlier paths of this file.
+        """Return the candidates that are former paths of this file.
 
-        A candidate is such a path if Git detected a rename from the candidate to this file, or if
-        both have the same id. If this file has no id, the same content is sufficient, except if the
-        candidate's path still exists: one file may then be a copy of the other file.
+        A candidate is a former path if Git detected a rename from the candidate to this file, or if
+        both files have the same id. If this file has no id, the same content is sufficient, but
+        only if the candidate's path no longer exists. Otherwise, one file may be a copy of the
+        other.
         """
         if self._id:
             contents = self._repository.contents([former.blob for former in candidates])

@@ -47,7 +47,7 @@ class ReportedScores:
         self._path = folder / FILE
 
     def find(self, commit: str, path: str) -> Mapping[Series, ScoredRun]:
-        """Return the reported runs of a version by (pipeline, kind), in the order of the reports.
+        """Return the reported runs of a version by (pipeline, kind), the first reported run first.
 
         The version is the file `path` after `commit` changed it.
         """

@@ -1,8 +1,8 @@
 """The Git repository of a project, and the Git commands that read and tag it.
 
-GitPython finds and opens the repository. Objects are read with plumbing commands (`cat-file`,
-`hash-object`), one process for many objects, because GitPython's object access is tens of times
-slower.
+GitPython finds and opens the repository. Plumbing commands (`cat-file`, `hash-object`) read its
+objects, because reading them with GitPython is tens of times slower. One process reads many
+objects.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
 UNBORN = "unborn"
-MAX_PATHSPECS = 500  # maximum per command; if more, Git lists all files and Loom filters them
+MAX_PATHSPECS = 500  # per command; if there are more, Git lists all files and Loom filters them
 _UNSUPPORTED = re.compile(r"[\n\0]|@\{|:\.\./")
 
 
@@ -60,7 +60,7 @@ class Repository:
         """Open the repository that contains `root`.
 
         The variable `GIT_DIR`, which Git sets for hooks, is ignored. `GIT_INDEX_FILE` is used if it
-        belongs to this repository, because in the hooks of `git commit -a`, it names the index to
+        belongs to this repository: in the hooks of `git commit -a`, it is the path of the index to
         commit. Raises UserError if `root` is in no repository or in a bare repository, and
         WorldError if Git is not installed.
         """
@@ -188,7 +188,7 @@ class Repository:
     # -- objects
 
     def objects(self, names: Sequence[str]) -> list[tuple[str, str] | None]:
-        """Return (id, type) of each object name, or None if the object does not exist.
+        """Return (id, type) of the object for each name, or None if the object does not exist.
 
         Runs one process. A name is any revision that `git rev-parse` accepts. In `revision:path`,
         symbolic links are followed. The result is None for reflogs, for upstreams (`@{u}`) and for
@@ -313,8 +313,8 @@ class Repository:
     def _mode(self, path: str, indexed: str) -> str:
         """Return the mode that `git add` would record.
 
-        `indexed` is the file's mode in the index. Git would record this mode if the disk does not
-        support modes.
+        `indexed` is the file's mode in the index. If the disk does not support modes, Git keeps
+        this mode.
         """
         status = (self.root / path).lstat()
         if stat.S_ISLNK(status.st_mode):

@@ -23,9 +23,9 @@ def group_results(
 ) -> StoredScores:
     """Return the results of a version, in groups of runs with the same inputs.
 
-    `marked` contains (run, names of the inputs in which the run differs from the version). If no
-    input differs, the run belongs to one of the version's own groups. `reported` contains the runs
-    that compliance reports have shown for these groups, in the order of the reports.
+    `marked` contains pairs (run, differences between the inputs of the run and of the version). A
+    run without differences belongs to one of the version's own groups. Compliance reports may have
+    shown a run of such a group; `reported` contains these runs, in the order of the reports.
 
     The scores of a group are those of its reported run, even if the run file no longer exists. If
     no run was reported, the scores are those of the first complete run that has scores. Therefore,

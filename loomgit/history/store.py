@@ -119,10 +119,11 @@ class RunStore:
 
     @cached_property
     def added_by_change(self) -> frozenset[str]:
-        """The run files that the current change may have added, in the form of `RunSummary.path`.
+        """The paths of the run files that the current change may have added.
 
-        Their results are not trusted, because the author of the change may have edited the files.
-        The first access warns about them.
+        The paths have the form of `RunSummary.path`. The results in these files are not trusted,
+        because the author of the change may have edited the files. The first access warns about
+        the files.
         """
         paths = frozenset(self._committed()) if (self.folder / "runs").is_dir() else frozenset()
         if paths:

@@ -45,7 +45,7 @@ class StoredResults:
         self._rows = [row for row in runs if row.path not in store.added_by_change]
 
     def find(self, fingerprint: str, kind: str, *, whole: bool = True) -> MeasuredSide | None:
-        """Return the results of the runs with this fingerprint, at any commit.
+        """Return the results of the runs with this fingerprint. The runs can be from any commit.
 
         `kind` is `test` or `pipeline`. Complete runs are preferred, then runs with more cases, then
         newer runs. Cases that the best run lacks come from the next runs. If `whole` is true,
@@ -60,10 +60,10 @@ class StoredResults:
         return self._read(rows[:READ])
 
     def completed(self, found: MeasuredSide, wanted: Collection[str], kind: str) -> MeasuredSide:
-        """Return `found`, completed with cases of other runs with the same fingerprint.
+        """Return `found` with additional cases from other runs with the same fingerprint.
 
-        `wanted` contains the ids of all cases that the result should have. Each missing
-        case comes from the newest run that has it, even if this run is incomplete.
+        `wanted` contains the ids of all cases that the result should have. Each missing case is
+        taken from the newest run that has it, even if this run is incomplete.
         """
         rows = [
             row
@@ -95,8 +95,8 @@ class StoredResults:
         If the commit has several runs, the runs with the model `model` are preferred, because a
         test may use its own model. Then runs with more cases are preferred, then newer runs. Runs
         with uncommitted changes are ignored. If `variables` is given, runs with other variables are
-        also ignored. `side.behind` of the result is the index of the commit in `commits`. Return
-        None if no commit has results.
+        also ignored. In the result, `side.behind` is the index of the selected commit in `commits`.
+        Return None if no commit has results.
         """
         positions = {commit: number for number, commit in enumerate(commits)}
         rows_at: dict[int, list[RunSummary]] = {}
@@ -156,7 +156,7 @@ def to_side(run: Run, cases: Iterable[Case]) -> MeasuredSide:
 def _merge(first: MeasuredSide, second: MeasuredSide) -> MeasuredSide:
     """Return `first`, extended by the cases that only `second` has.
 
-    If the two sides have different questions (evaluators and judge), return `first` unchanged.
+    If the sides were judged by different evaluators or judge models, return `first` unchanged.
     """
     added = {name: case for name, case in second.cases.items() if name not in first.cases}
     if not added or orjson.dumps(first.question) != orjson.dumps(second.question):

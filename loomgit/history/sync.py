@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 BRANCH = "refs/heads/loom-results"
 ATTEMPTS = 10
-MAX_REFUSALS = 3  # give up if this many retries find the remote's branch unchanged
+MAX_REFUSALS = 3  # give up after this many retries in a row with an unchanged remote branch
 BATCH = 100  # maximum number of run files in memory at the same time
 AUTHOR = {"NAME": "Loom", "EMAIL": "loom@localhost"}
 # Matches the names of run files on the branch. A pull ignores files with other names. Therefore, a
@@ -51,7 +51,7 @@ class SyncResult(Struct, frozen=True):
 
 
 class Sync:
-    """Pushes and pulls the run files of one project. `wait` sleeps for a number of seconds."""
+    """Pushes and pulls the run files of one project. `wait` is a function like `time.sleep`."""
 
     def __init__(
         self,
@@ -99,7 +99,7 @@ class Sync:
         raise AssertionError  # the last attempt returns or raises
 
     def pull(self, remote: str) -> SyncResult:
-        """Write the run files of the remote's branch that the store lacks.
+        """Write the run files that are on the remote's branch, but not in the store.
 
         No file is overwritten. A damaged run file is skipped with a warning. Raises the same errors
         as `push`.
@@ -197,7 +197,7 @@ class Sync:
             return  # another Loom process updates the ref; the next fetch sets it again
 
     def _list(self, tip: str) -> dict[str, str]:
-        """Return the blob ids of the run files at a commit, by their names in the store."""
+        """Return the run files at a commit: a map from names (as in the store) to blob ids."""
         if not tip:
             return {}
         listing = self._output(

@@ -51,7 +51,7 @@ class TagScopes:
         return sorted(tags, key=lambda scoped: not scoped.tag.name.endswith(f"@{scoped.version}"))
 
     def others(self, stems: Sequence[str]) -> dict[str, list[ScopedTag]]:
-        """Return a dict from stem to tags, without the stems in `stems`."""
+        """Return the tags of each stem that is not in `stems`, by stem."""
         return {stem: tags for stem, tags in self._scoped.items() if stem not in stems}
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from loomgit.history.repository import Repository
 
 MOST_LINKS = 40  # maximum length of a chain of symbolic links, as on Linux
-INDEX = ""  # means the index; empty, because Git's name of a staged file is `:path`
+INDEX = ""  # stands for the index: Git names files `revision:path`, and staged files `:path`
 
 
 class Tree:
@@ -60,8 +60,8 @@ class Tree:
     def _files_behind(self, link: str, blob: str, ending: str) -> list[str]:
         """Return the files in the folder that the symbolic link `link` points to.
 
-        The returned paths begin with the path of the link. The blob `blob` contains the target of
-        the link. If the target is outside the project, the list is empty.
+        The returned paths begin with the path of the link. `blob` is the id of the link's blob,
+        which contains the target path. If the target is outside the project, the list is empty.
         """
         target = self.repository.read_blob(blob).decode("utf-8", "surrogateescape")
         real = normpath(f"{link}/../{target}")
@@ -73,8 +73,8 @@ class Tree:
     def matching(self, glob: str) -> list[str]:
         """Return the sorted paths that match a glob.
 
-        In the working tree, files that Git ignores do not match. Therefore, the matches stay the
-        same if all files are committed.
+        In the working tree, files that Git ignores do not match. Therefore, the result is the same
+        before and after the other files are committed.
         """
         folder = folder_of(glob)
         if self.revision is None:
@@ -85,7 +85,7 @@ class Tree:
         return sorted(path for path in paths if matches(glob, path))
 
     def read(self, paths: Sequence[str]) -> dict[str, bytes]:
-        """Return the contents of those `paths` that are files at the revision."""
+        """Return the contents by path. Paths that are not files at the revision are left out."""
         if self.revision is None:
             present = [path for path in paths if (self.root / path).is_file()]
             return {path: (self.root / path).read_bytes() for path in present}
@@ -94,7 +94,7 @@ class Tree:
         return {path: item.content for path, item in objects if item and item.type == "blob"}
 
     def entries(self, paths: Sequence[str]) -> dict[str, TreeEntry]:
-        """Return the mode and blob of those `paths` that are files at the revision.
+        """Return the mode and blob by path. Paths that are not files at the revision are left out.
 
         For a symbolic link, the mode is that of the link, but the blob is that of its target.
         """
@@ -212,8 +212,8 @@ class Tree:
     def commit(self, dependencies: Sequence[str] = ()) -> Commit:
         """Return the commit of the files. For the working tree and the index, this is HEAD.
 
-        In these two cases, the commit is dirty if the files differ from HEAD. In the working tree,
-        it is also dirty if one of the files `dependencies` is untracked.
+        In both cases, the commit is dirty if the files differ from HEAD. For the working tree, the
+        commit is also dirty if a file in `dependencies` is untracked.
         """
         if self.revision is None:
             return self.repository.head(dependencies)

@@ -42,7 +42,7 @@ class FileContent(NamedTuple):
 
 
 class TaggedContent(NamedTuple):
-    """A tagged version of a file, with the commit of the tag and the file's blob id there."""
+    """A tagged version of a file, the tag's commit, and the file's blob id in this commit."""
 
     version: str
     commit: str
@@ -70,7 +70,7 @@ class TaggedContents(Struct, frozen=True):
 
 
 class _RevisionState(Struct, frozen=True):
-    """The commit id of a revision, and the file's blob id there. A missing id is an empty text."""
+    """A revision's commit id, and a file's blob id in it. A missing id is an empty text."""
 
     tip: str
     blob: str
@@ -111,9 +111,9 @@ class VersionNames:
     def _load(
         self, contents: Sequence[FileContent], paths: Iterable[str]
     ) -> tuple[dict[FileContent, _RevisionState], dict[str, TaggedContents]]:
-        """Return the revision's state for each of `contents`, and the tagged contents by path.
+        """Return the revision states of `contents`, and the tagged contents of the files `paths`.
 
-        The tagged contents are those of the files in `paths`. Runs one or two Git processes.
+        The keys of the two results are the contents and the paths. Runs one or two Git processes.
         """
         inside = {path: self._repository.in_repository(path) for path in paths}
         own = [
@@ -148,7 +148,7 @@ class VersionNames:
 
 
 class TagDistance:
-    """Counts the changes to a file since its newest earlier tag, if no tag has the same content."""
+    """Counts a file's changes since its newest earlier tag, for contents that no tag contains."""
 
     def __init__(self, repository: Repository, scopes: TagScopes) -> None:
         self._repository = repository
@@ -157,12 +157,13 @@ class TagDistance:
     def find(
         self, tips: Mapping[FileContent, str], holdings: Mapping[str, TaggedContents]
     ) -> dict[FileContent, tuple[str, bool]]:
-        """Return (prefix, has_former_path) of each content.
+        """Return a pair (prefix, has_former_path) for each content.
 
-        The prefix precedes the blob id in the version. It is `v1.0+3.` after three changes since
-        `v1.0`, `v1.0+` in a shallow clone, or empty if no earlier tag exists. If a tag of a former
-        path contains the content, the prefix is `=` and the full version. `has_former_path` is true
-        if a former path has tags; the prefix is then valid only for this content of the file.
+        The prefix is the part of the displayed version before the blob id. It is `v1.0+3.` after
+        three changes since `v1.0`, `v1.0+` in a shallow clone, or empty if no earlier tag exists.
+        If a tag of a former path contains the content, the prefix is `=`, followed by the full
+        version. `has_former_path` is true if a former path has tags. In this case, the prefix is
+        valid only for this content of the file.
 
         `tips` contains the commits from which the history is read. `holdings` contains the tagged
         contents of each path.
@@ -207,7 +208,7 @@ class TagDistance:
     def _moved(self, tips: Mapping[FileContent, str]) -> dict[FileContent, TaggedContents]:
         """Return the contents that were tagged when the files had their former paths.
 
-        A key of `tips` is left out of the result if its file has no such tags.
+        The result has no entry for a content if no former path of its file has tags.
         """
         tagged: dict[FileContent, TaggedContents] = {}
         if not tips or not self._has_orphans():

@@ -140,10 +140,10 @@ class Versions:
         return loaded
 
     def _suffixes(self, path: str) -> tuple[str, str]:
-        """Return two suffixes for a revision.
+        """Return two suffixes that make a revision the name of a Git object.
 
-        Git's name of the revision's commit is `<revision><first suffix>`. Git's name of the file at
-        the revision is `<revision><second suffix>`.
+        With the first suffix, the object is the commit of the revision. With the second suffix, it
+        is the file at the revision.
         """
         return "^{commit}", f":{self._repository.in_repository(path)}"
 
@@ -248,9 +248,9 @@ class Versions:
 
         `revision` is the revision that contains the blobs. If it is None, the blobs are those of
         the working tree. In this case, the version of a blob ends with `.dirty` if the blob differs
-        from HEAD and no tag contains it. For any number of files, this method runs at most four
-        processes, or two if the names are cached. If no tag contains a blob, more processes run to
-        count the changes.
+        from HEAD and no tag contains it. If every blob is in a tag, this method runs at most four
+        processes (two if the names are cached), independent of the number of files. Otherwise, more
+        processes run to count the changes.
         """
         contents = {
             path: FileContent(path, blob, revision or "HEAD") for path, blob in blobs.items()

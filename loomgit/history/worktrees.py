@@ -35,8 +35,8 @@ def find_folder(root: Path, repository: Callable[[], Repository]) -> Path:
     if common.name == ".git":
         main = common.parent
     else:
-        # The `.git` folder of a submodule is not in the working tree of the submodule. Its setting
-        # core.worktree is the path of this working tree.
+        # The Git folder of a submodule is not in the working tree of the submodule. The setting
+        # core.worktree in the Git folder is the path of this working tree.
         command = ("config", "--default", "", "--get", "core.worktree")
         worktree = _output(git, f"--git-dir={common}", *command)
         if not worktree:

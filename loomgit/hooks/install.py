@@ -233,10 +233,10 @@ def _check_other(path: Path, aside: Path, text: bytes, line: str) -> None:
 
 
 def _read(path: Path) -> bytes:
-    """Return the content of a hook, or an empty content if the hook does not exist.
+    """Return the content of a hook. It is empty if the hook does not exist.
 
-    If `path` is a broken link or a folder, the hook does not exist. Raises WorldError if the hook
-    is unreadable.
+    A broken link or a folder at `path` does not count as a hook. Raises WorldError if the hook is
+    unreadable.
     """
     try:
         return path.read_bytes()
@@ -250,8 +250,8 @@ class RefUpdate(Struct, frozen=True):
     """The update of one ref at the remote by a push.
 
     `name` is the local revision that is pushed, and `id` is its object id. `remote_name` is the
-    name of the ref at the remote. `there` is the object id of the ref at the remote before the
-    push. It is empty if the remote does not have the ref.
+    name of the ref at the remote. `there` is the object id that this ref has before the push. It is
+    empty if the remote does not have the ref.
     """
 
     name: str

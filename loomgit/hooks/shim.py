@@ -206,10 +206,10 @@ def project_of(text: bytes) -> str:
 
 
 def watch_list(seen: str, paths: Iterable[str]) -> bytes:
-    """Return the content of the file of watched paths, a shell script that the hooks run.
+    """Return the shell script that tells the hooks which paths they watch.
 
-    The script sets `$seen` to the commit `seen`, and the shell's arguments to the pathspecs in
-    `paths`. The pathspecs are valid for the files at this commit.
+    The script sets `$seen` to the commit `seen`. It also sets the arguments of the shell ($1, $2,
+    ...) to the pathspecs in `paths`, which are valid for the files at this commit.
     """
     words = " ".join(shlex.quote(path) for path in paths)
     return f"seen={seen}\nset -- {words}\n".encode("utf-8", "surrogateescape")

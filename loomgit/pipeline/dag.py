@@ -101,9 +101,9 @@ class Term(Struct, frozen=True):
 def parse_selection(expression: str) -> tuple[tuple[Term, ...], ...]:
     """Parse an expression such as `a state:modified,tag:daily`.
 
-    Spaces separate the parts of a union, and commas separate terms that a pipeline must all match.
-    The result has one tuple of terms for each part. Raises UserError for an empty expression or an
-    invalid term.
+    Spaces separate alternatives, and commas separate the terms of one alternative. A pipeline must
+    match all terms of at least one alternative. The result has one tuple of terms for each
+    alternative. Raises UserError for an empty expression or an invalid term.
     """
     unions = [word.split(",") for word in expression.split()]
     if not unions:

@@ -27,7 +27,7 @@ class PlannedCall(Struct, frozen=True):
     """One sampled request of a planned run.
 
     `input` is its number of tokens. `max_tokens` is the maximum length of the reply, and `schema`
-    is the JSON Schema of the reply. Both can be None. `kept` is true if the cache contains a reply.
+    is the JSON Schema of the reply. Both can be None. `kept` is true if the reply is in the cache.
     """
 
     model: str
@@ -47,9 +47,9 @@ def estimate_stage(
     """Estimate the calls and the cost of a stage. The result has one estimate for each model.
 
     `calls` are sampled requests. `share` is the number of all requests divided by the number of
-    sampled requests. `replies` returns the size of a model's earlier replies, None if there are
-    none. `price` returns the price of a model for a prompt with a given number of tokens, None if
-    the price is unknown.
+    sampled requests. `replies` returns the size of a model's earlier replies, or None if there are
+    no earlier replies. `price` returns the price of a model for a prompt with a given number of
+    tokens, or None if the price is unknown.
     """
     estimates = []
     for model in dict.fromkeys(call.model for call in calls):

@@ -97,7 +97,7 @@ async def _assess(
 ) -> Assessment:
     """Return the assessment of one evaluator.
 
-    If the evaluator fails, the assessment has an error and a `trouble` in place of a score.
+    If the evaluator fails, the assessment has no score, but an `error` and a `trouble`.
     """
     try:
         score = await evaluator.score(subject)
@@ -122,8 +122,8 @@ async def _assess(
 def _trouble_of(error: ModelError | EvaluatorFailure) -> Trouble:
     """Return the cause of a missing score, or "" if the evaluator itself is the cause.
 
-    If a judge gives no usable answer, the cause is `infrastructure`, because the failure is no
-    evidence about the output.
+    If a judge gives no usable answer, the cause is `infrastructure`, because such a failure says
+    nothing about the output.
     """
     if isinstance(error, EvaluatorFailure) and not isinstance(error, JudgeFailure):
         return "product" if error.product else ""

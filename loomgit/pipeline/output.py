@@ -57,7 +57,8 @@ def compile_schema(schema: JsonMapping) -> jsonschema_rs.Validator:
 def describe_faults(validator: jsonschema_rs.Validator, value: Json) -> str:
     """Return the differences between a value and the schema as text, or "" if the value is valid.
 
-    An example is `confidence: 1.2 is greater than ...; ...`. The validator determines the order.
+    An example is `confidence: 1.2 is greater than ...; ...`. The validator determines the
+    order of the differences.
     """
     faults = []
     for error in validator.iter_errors(value):

@@ -112,8 +112,8 @@ class Plan(Struct, frozen=True):
 
         The records are not included. A setting of the pipeline file that cannot affect a result,
         such as the description, does not change the fingerprint. Thresholds, weights and gates
-        change it only if failed records are retried or have a fallback. Otherwise, they can be
-        applied to stored scores.
+        change it only if failed records are retried or have a fallback. Otherwise, new thresholds,
+        weights and gates can be applied to stored scores.
         """
         transform, evaluate = self.pipeline.transform, self.pipeline.evaluate
         others = {path: blob for path, blob in self.files.items() if path != self.pipeline.path}
@@ -165,10 +165,10 @@ class Plan(Struct, frozen=True):
         return {"retrieve": settings, "documents": sorted(self.documents.items())}
 
     def _replacement(self) -> dict[str, object]:
-        """Return the settings for retries or the fallback after a record has failed.
+        """Return the settings that apply after a record has failed: the retries or the fallback.
 
-        They include the gate, which decides whether a record fails. The result is empty if there
-        are neither retries nor a fallback.
+        The result includes the gate, which decides whether a record fails. The result is empty if
+        there are neither retries nor a fallback.
         """
         load, evaluate = self.pipeline.load, self.pipeline.evaluate
         if load.on_failure == "retry":

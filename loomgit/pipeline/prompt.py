@@ -120,10 +120,10 @@ class Prompt:
         return source
 
     def _load_named(self, name: str) -> tuple[str, str, Callable[[], bool]] | None:
-        """Return a template for Jinja's loader: source, file name for tracebacks, and a function.
+        """Return a template for Jinja's loader, or None if the template does not exist.
 
-        The function reports that the source is up to date. The result is None if the template does
-        not exist.
+        The template is (source, file name for tracebacks, function). Jinja calls the function to
+        ask whether the source is up to date. The answer is always true.
         """
         source = self._load(name)
         return None if source is None else (source, name, lambda: True)
@@ -163,7 +163,7 @@ class Prompt:
         problems = [
             problem for ref in self.references if (problem := _problem(ref, known)) is not None
         ]
-        return list(dict.fromkeys(problems))  # several uses in one line are one problem
+        return list(dict.fromkeys(problems))  # one problem for several uses in a line
 
     def render(
         self,
@@ -194,8 +194,8 @@ class Prompt:
     def _where(self, error: BaseException) -> str:
         """Return the position in a template at which `error` was raised, as `path:line`.
 
-        The line number comes from the traceback. Jinja has already replaced the line numbers of the
-        compiled code in the traceback by those of the template.
+        The line number comes from the traceback. Jinja rewrites the traceback, so that it contains
+        the line numbers of the template instead of those of the compiled code.
         """
         place = Place(self.path, 1 + self._source.shift)
         trace = error.__traceback__

@@ -103,10 +103,10 @@ def _references(
 
 
 def _names_below(tree: nodes.Template) -> dict[int, str]:
-    """Return the constant name that each use of a root looks up, by the id() of the root's node.
+    """Return the names that a template looks up in roots, by the id() of the root's node.
 
-    For `input.x` and `input["x"]`, the name is `x`. A method, as in `input.get("x")`, is not a
-    name.
+    For `input.x` and `input["x"]`, the name is `x`. Methods, as in `input.get("x")`, and computed
+    names are left out.
     """
     methods = {id(call.node) for call in tree.find_all(nodes.Call)}
     names = {

@@ -36,7 +36,7 @@ class Documents(list[Json]):
 class Retrieval:
     """Searches for passages, with the value of a record's field `query_field` as the query.
 
-    The passages become the value of the record's field `field`. `count` is the maximum number of
+    The passages are stored in the record's field `field`. `count` is the maximum number of
     passages.
     """
 

@@ -30,7 +30,8 @@ STAGES = ("extract", "transform", "evaluate", "load")
 def comparable_score(assessment: Assessment) -> float | None:
     """Return the score of an assessment for comparisons.
 
-    If the assessment has no score, return 0 if the output is the cause, and None otherwise.
+    If the score is missing because of the output, return 0. If it is missing for another reason,
+    return None.
     """
     if assessment.score is not None:
         return assessment.score.value
@@ -93,10 +94,11 @@ class _Scores:
 
 
 class RunStatistics:
-    """The statistics of one run so far. Memory grows by eight bytes per output (its latency).
+    """The statistics of one run so far. Each output needs eight bytes of memory, for its latency.
 
-    `identify` returns two hashes for a record: the key of its case, from everything that can change
-    the scores, and the definition of its case, from only the input and the evaluation settings.
+    `identify` returns two hashes for a record. The first is the key of the case, a hash of
+    everything that can change the scores. The second is the definition of the case, a hash of only
+    the input and the evaluation settings.
     """
 
     def __init__(self, evaluators: Sequence[EvaluatorSpec], identify: Identify) -> None:

@@ -111,11 +111,12 @@ class RunEnd(Struct, frozen=True):
 class RunParts(Struct, frozen=True):
     """Everything that a run needs. `loomgit.wiring` creates it.
 
-    `open_spool` extracts the rows to a spool file; it blocks. `check_fields` receives the key, the
-    fields of the records, and the fields that have values. It raises ProblemsFound if the pipeline
-    uses a field that is missing from all records. `open_sink` opens and checks the destination; it
-    receives the key and, as examples, the first records that are not refused. `record` builds the
-    run record from the statistics in `tally`, the end of the run, and further values.
+    `open_spool` extracts the rows to a spool file, and blocks until this is done. `check_fields`
+    receives the key, the fields of the records, and the fields that have values. It raises
+    ProblemsFound if the pipeline uses a field that is missing from all records. `open_sink` opens
+    and checks the destination. It receives the key and some example records: the first records that
+    are not refused. `record` builds the run record from the statistics in `tally`, the end of the
+    run, and further values.
     """
 
     pipeline: Pipeline

@@ -132,7 +132,7 @@ class LimitedEnvironment(ImmutableSandboxedEnvironment):
         return super().call(__context, __obj, *args, **kwargs)
 
     def wrap_str_format(self, value: Any) -> Callable[..., str] | None:  # noqa: ANN401 - Jinja's signature
-        """Return a method `"…".format` that checks the limits, or None for any other value."""
+        """Add checks of the limits to `"…".format`. Return None if `value` is another object."""
         function = super().wrap_str_format(value)
         if function is None:
             return None
@@ -266,8 +266,8 @@ def _check_sum(value: object, attribute: object = None, start: object = 0, **mor
 def _check_parts(value: object) -> object:
     """Check the number of nested items in a value that is printed or filtered. Return the value.
 
-    A small value can have too many items for the memory: a list that contains another list twice,
-    which again contains another list twice, and so on.
+    A value that needs little memory can become a huge text. An example is a list that contains
+    another list twice, which contains a third list twice, and so on.
     """
     pending, parts = [value], 0
     while pending:

@@ -19,8 +19,8 @@ def sum_runs(
 ) -> SpendingReport:
     """Sum up the costs of one pipeline's runs, which may come in any order.
 
-    The caller has selected the runs by `version` and `since`. Here, the two values only become
-    part of the report.
+    The caller has selected the runs by `version` and `since`. This function only copies the two
+    values to the report.
     """
     total, tests = RunCosts(), 0
     stages = {stage: RunCosts() for stage in STAGES}

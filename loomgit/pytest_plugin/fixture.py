@@ -80,7 +80,7 @@ class LoomFixture(Struct):
         return "\n".join(explain(TestResult("", "fail", failures=pairs))[2:])
 
     def run_case(self, case: Mapping[str, Json], *, samples: int = 1) -> CaseResult:
-        """Call `PipelineUnderTest.run_case` for the pipeline that the test's marker names."""
+        """Call `PipelineUnderTest.run_case` for the pipeline of the test's marker."""
         __tracebackhide__ = True
         return self.pipeline().run_case(case, samples=samples)
 

@@ -131,8 +131,8 @@ class LoomPlugin(ReportHooks):
             if item.judged is None:
                 return report
             outcome = item.judged.outcome
-            # The duration contains the time of the test's slowest own sample instead of the time
-            # that the test waited for samples, so that it does not depend on other tests.
+            # The time that the test waited for samples depends on other tests. Therefore, replace
+            # it in the duration with the time of the test's slowest own sample.
             report.duration = (
                 max(report.duration - item.judged.waited_seconds, 0.0) + item.judged.seconds
             )

@@ -144,10 +144,10 @@ class LoomItem(pytest.Item):
 
 
 def _headline(result: TestResult) -> str:
-    """Return the first check that did not pass, as the first line of the text about a failure.
+    """Return the first line of a failure report: the first check that did not pass.
 
     pytest's summary shows only this line. If the result has a message, or all checks passed, return
-    empty text.
+    an empty string.
     """
     failed = next((check for check in result.checks if check.verdict != "pass"), None)
     if result.message or failed is None:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
 LETTERS = {"inconclusive": ("i", "INCONCLUSIVE"), "unverified": ("u", "UNVERIFIED")}
-SKIPPED = "Skipped: unverified: "  # an unverified test's skip message starts with this
+SKIPPED = "Skipped: unverified: "  # the start of the skip message of an unverified test
 
 
 class ReportHooks:
@@ -44,6 +44,6 @@ class ReportHooks:
         if report.when != "call" or report.failed or not hasattr(report, "loom"):
             return None
         if report.skipped and SKIPPED not in str(report.longrepr):
-            return None  # pytest itself reports a test that skipped itself
+            return None  # Loom did not skip this test, so pytest reports it
         verdict: str = report.loom["entry"].verdict
         return (verdict, *LETTERS[verdict]) if verdict in LETTERS else None

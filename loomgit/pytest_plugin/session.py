@@ -1,6 +1,6 @@
 """The prompt tests of one pytest session: their projects, judges and results."""
-# ruff: noqa: PLC0415 - functions import slow modules, because collection needs no gateway, and the
-# controller of pytest-xdist judges no test
+# ruff: noqa: PLC0415 - slow modules are imported inside functions: collection needs no gateway, and
+# the controller of pytest-xdist does not judge tests
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class PromptTestSession:
         self.lost: list[str] = []
         self.worker_draws: Path | None = None  # only in a worker: the file that all workers share
         self.workers = 1
-        self._shared_folder: Path | None = None  # only in the controller: the folder of this file
+        self._shared_folder: Path | None = None  # only in the controller: contains SHARED_FILE
         self._projects: dict[Path, Project] = {}
         self._project_of: dict[Path, Project] = {}  # the keys are folders of test files
         self._judges: dict[Path, TestJudge] = {}  # the keys are roots of projects
@@ -75,8 +75,8 @@ class PromptTestSession:
     def has_failures(self) -> bool:
         """Whether a prompt test failed, even if pytest does not count the test as failed.
 
-        If `strict` is set, it is also a failure if the change removes tests or cases of the
-        baseline.
+        If `strict` is set, the result is also true if tests or cases of the baseline no longer
+        exist.
         """
         failed = any(outcome.blocks for outcome in self.outcomes.values())
         return failed or (self.overrides.options.strict and bool(self.lost))
@@ -141,8 +141,8 @@ class PromptTestSession:
     def judge(self, path: Path, suite: Suite, test: AnyTest) -> JudgedTest:
         """Return the verdict on a test.
 
-        If the test is unverified, and a call was refused because the budget was spent, the verdict
-        becomes `error`, because a larger budget could give another verdict.
+        The verdict `unverified` becomes `error` if a call was refused because the budget was spent.
+        With a larger budget, the test could have another verdict.
         """
         judged = self.judge_of(path).judge(suite, test)
         verdict = judged.outcome.verdict

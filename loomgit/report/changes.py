@@ -1,4 +1,4 @@
-"""Render the changes to files and their approvals as a table for the terminal and as JSON."""
+"""Render file changes and their approvals as a table for the terminal and as JSON."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ NO_APPROVAL = "no approval on record"
 def change_table(log: ChangeLog) -> Iterator[str]:
     """Yield the lines of the table: a row for each change, newest first.
 
-    The last line is the number of changes without approval.
+    After the rows, a line shows the number of changes without approval. If the clone is shallow,
+    the last line says that older changes are missing.
     """
     since = f" since {log.since[:10]}" if log.since else ""
     if not log.changes:
@@ -48,8 +49,8 @@ def change_table(log: ChangeLog) -> Iterator[str]:
 def _rows(change: LoggedChange) -> Iterator[tuple[str, ...]]:
     """Yield the row of a change, and a row for each of the newest results with other inputs.
 
-    Such a result was measured with the new content of the file, but another input differed from
-    the input at the change's commit.
+    Such a result was measured with the new content of the file, but at least one other input was
+    not the same as at the commit of the change.
     """
     yield _row(change)
     for text in other_result_lines(change.measured):

@@ -254,9 +254,9 @@ def _draw_spread(axes: Axes, spread: ScoreDistribution) -> None:
 def _bins(values: Sequence[float]) -> tuple[list[float], dict[float, str]]:
     """Return two values: the scores that separate the bars, and the axis labels.
 
-    The labels are a dict from x position to text. Bar n is at x = n and has the width 1. If there
-    are at most MAX_SINGLE_BARS different scores, each has a bar. Otherwise there are BINS bars with
-    labels between them.
+    The labels are a dict from x position to text. Position n has one bar for each side. If there
+    are at most MAX_SINGLE_BARS different scores, each score has its own position. Otherwise, there
+    are BINS positions, with labels between them.
     """
     distinct = sorted({round(value, 4) for value in values})
     if len(distinct) <= MAX_SINGLE_BARS:

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 class ScoreDistribution(Struct, frozen=True):
     """The scores of one evaluator on both sides.
 
-    `base` and `head` contain the mean score of each case on that side. The tuple is empty if the
-    side has no results.
+    `base` and `head` contain the mean score of each case on that side. A tuple is empty if its side
+    has no results.
     """
 
     name: str

@@ -65,8 +65,8 @@ def series_scores(log: FileLog, entry: LogEntry) -> dict[str, float]:
     """Return a version's mean scores by evaluator.
 
     Results whose inputs differ from those at the version's commit are not included. If the log has
-    results of several pipelines, or of both tests and runs, the names of the scores contain the
-    source: `label (demo, prompt tests)`.
+    results of several pipelines, or of both tests and pipeline runs, each name contains the source
+    of the score: `label (demo, prompt tests)`.
     """
     if len(log.series) <= 1:
         return {name: score.mean for name, score in entry.measured.scores.items()}

@@ -37,14 +37,14 @@ LINKED = re.compile(r"[@#](?=\S)|:(?=//|[a-z_+-][a-z0-9_+-]*:)|\b[wW]{3}(?=\.)")
 def markdown(comparison: Comparison, *, cases: int = 20) -> str:
     """Return the whole comparison as Markdown.
 
-    For each pipeline, it lists at most `cases` worse and `cases` better cases.
+    For each pipeline, at most `cases` worse cases and at most `cases` better cases are listed.
     """
     heading = f"## {MARKS[comparison.outcome]} Loom: {escape(sentence(comparison))}"
     return "\n".join([heading, "", *body(comparison, cases=cases)]) + "\n"
 
 
 def body(comparison: Comparison, *, cases: int = 20) -> Iterator[str]:
-    """Yield the Markdown lines of a comparison below the heading."""
+    """Yield the Markdown lines of a comparison, without the heading."""
     yield f"{escape(revision(comparison.base))} → {escape(revision(comparison.head))}"
     for pipeline in comparison.pipelines:
         yield ""
@@ -55,7 +55,7 @@ def body(comparison: Comparison, *, cases: int = 20) -> Iterator[str]:
 
 
 def section(result: PipelineComparison, cases: int) -> Iterator[str]:
-    """Yield the Markdown lines of one pipeline. `cases` is as in `markdown`."""
+    """Yield the Markdown lines of one pipeline. `cases` has the same meaning as in `markdown`."""
     yield f"### {escape(result.pipeline)}: {verdict_text(result)}"
     if result.base is not None and result.head is not None and result.metrics:
         yield ""

@@ -64,6 +64,6 @@ def score_range(series: Mapping[str, Sequence[float]]) -> tuple[float, float]:
 
 
 def spaced(count: int, most: int) -> list[int]:
-    """Return at most `most` evenly spaced positions from 0 to count - 1, including the last one."""
+    """Return up to `most` evenly spaced positions from 0 to count - 1, including the last one."""
     step = math.ceil(count / most) or 1
     return list(range(count))[::-1][::step][::-1]

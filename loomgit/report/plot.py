@@ -24,7 +24,7 @@ LABELS = 12  # maximum number of labels under the axis; more labels would overla
 def plot_scores(log: FileLog, picture: ImageFormat) -> bytes:
     """Return the bytes of an image: a line of mean scores for each evaluator.
 
-    Results whose inputs differ from those at the version's commit are not included. The oldest
+    A result is left out if its inputs differ from the inputs at the version's commit. The oldest
     version is on the left. A version without a score is a gap in the line. The image does not
     depend on the user's matplotlib configuration or on the date.
     """

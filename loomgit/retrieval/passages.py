@@ -64,7 +64,7 @@ def _paragraphs(lines: list[str]) -> Iterator[str]:
 
 
 def _pack(heading: str, paragraphs: list[str]) -> Iterator[str]:
-    """Yield the passages of a section: each has the heading and as many paragraphs as fit."""
+    """Yield the passages of a section. Each has the heading and as many paragraphs as fit."""
     head = f"{heading}\n\n" if heading else ""
     room = MAX_CHARACTERS - len(head)
     if heading and not paragraphs:

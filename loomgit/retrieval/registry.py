@@ -29,10 +29,11 @@ def open_retriever(
 ) -> Retriever:
     """Return the retriever `name` for the documents, ready for queries.
 
-    `documents` maps the paths of the documents to their Git ids, and `read` returns their texts by
-    path. If a package defines the retriever, its entry point is called with the texts by path and
-    must return a Retriever. Raises UserError if the name is unknown or the retriever cannot be
-    created, and WorldError if the index cannot be written. Also raises the errors of `read`.
+    `documents` maps the path of each document to its Git id. `read` returns a map from the path of
+    each document to its text. If a package defines the retriever, its entry point is called with
+    this map and must return a Retriever. Raises UserError if the name is unknown or the retriever
+    cannot be created. Raises WorldError if the index cannot be written. Errors that `read` raises
+    are passed on.
     """
     if name == FULL_TEXT:
         full_text = FullText(documents, read, folder)
@@ -64,7 +65,11 @@ def _find(name: str) -> EntryPoint:
 
 
 class _Guarded:
-    """Wraps a package's retriever. Raises WorldError for its exceptions and invalid results."""
+    """Wraps a package's retriever.
+
+    Raises WorldError if the retriever raises an exception or returns an invalid result. A LoomError
+    of the retriever is passed on.
+    """
 
     def __init__(self, name: str, retriever: Retriever) -> None:
         self._name = name

@@ -72,7 +72,7 @@ def no_connections(_alias: str) -> str | None:
 
 
 def local_files(source: str) -> tuple[str, ...]:
-    """Return the relative paths at which the file of a source may be.
+    """Return the relative paths that may be the location of a source's file.
 
     The result is empty for an absolute path or an unknown scheme. For `sqlite://a/b/c`, it contains
     `a/b/c`, `a/b` and `a`, because the URL does not show where the path of the database ends.

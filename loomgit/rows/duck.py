@@ -37,8 +37,8 @@ _UNCONVERTED = frozenset(
 )
 # Finds the date and time types in an SQL type. `select` casts these types to text, because Python's
 # date and time types cannot represent nanoseconds, infinite dates or intervals of months. A field
-# name in a STRUCT can look like a type. Therefore, a match on a quoted name has no group `type`,
-# and an unquoted name before a type does not match, such as the first DATE in `STRUCT(DATE DATE)`.
+# of a STRUCT can have the name of a type. If a match is a quoted name, its group `type` is
+# empty. A word before a space does not match: in `STRUCT(DATE DATE)`, only the second DATE matches.
 _CAST_TO_TEXT = re.compile(
     r"\"(?:[^\"]|\"\")*\"|\b(?P<type>DATE|INTERVAL|TIME(?:_NS|STAMP(?:_S|_MS|_NS)?)?"
     r"(?: WITH TIME ZONE)?)(?=[\[\](),]|$)"

@@ -73,8 +73,9 @@ class FileQuery:
     extension. Loom reads a CSV or JSON file itself. Therefore, `SELECT * FROM data` returns the
     same records as a pipeline that has no query, except that missing fields of JSON rows are null.
     The columns of a CSV file are text. The values of a JSON column determine its type (see
-    `ColumnTypes`). A row that Loom cannot represent exactly is not in the table; `rows` yields it
-    first, as a RefusedRow. DuckDB reads Parquet files, and all other files that the SQL names.
+    `ColumnTypes`). A row that Loom cannot represent exactly is not in the table. `rows` yields such
+    rows before the results, as RefusedRows. DuckDB reads Parquet files, and all other files that
+    the SQL names.
     """
 
     def __init__(
@@ -90,8 +91,8 @@ class FileQuery:
     ) -> None:
         """Create the source. `needed` are the columns that the result of the query must have.
 
-        If `query` is None, all rows are returned. If `confined`, the query can read only this file
-        and the files under `root`.
+        If `query` is None, all rows are returned. If `confined` is true, the query can read only
+        this file and the files under `root`.
         """
         self._file = SourceFile(path, shown, form)
         self._root = root

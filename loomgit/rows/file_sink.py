@@ -113,8 +113,8 @@ class FileSink:
     def commit(self) -> LoadReceipt:
         """Write the staged rows to the file, and return the receipt (the numbers of rows).
 
-        If the run resumes after a crash and its earlier process has already written the file, only
-        return the receipt of that process.
+        If the run resumes after a crash, and the file was already written before the crash, only
+        return the earlier receipt.
         """
         receipt = self._stage.finished()
         if receipt is not None:
@@ -134,7 +134,7 @@ class FileSink:
         self._stage.close()
         if self._stage.finished() is None:
             self._stage.discard()
-        # A killed process left the temporary file, or another run has the lock and uses the file.
+        # If this file exists, a killed process left it, or another run has the lock and uses it.
         if self._temporary.exists():
             with (
                 suppress(WorldError),
@@ -199,7 +199,7 @@ class FileSink:
     def _fields(self, has_content: bool) -> tuple[str, ...] | None:
         """Return the columns of a new file.
 
-        The result is None if there are no columns, and the format requires at least one.
+        The result is None if there are no columns, but the format requires at least one.
         """
         names = dict.fromkeys((*(self._stage.fields() or self._key), *schema_fields(self._schema)))
         if not names and has_content:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class StoredRow(NamedTuple):
-    """A row of the existing file, and `raw`: the bytes of the row in the file.
+    """A row of the existing file. `raw` contains the bytes of the row in the file.
 
     If a load does not change the row, the same bytes are written to the new file. `raw` is empty
     for Parquet, which has no bytes per row.
@@ -218,7 +218,7 @@ class CsvLayout:
             yield StoredRow(dict(zip(names, record.fields, strict=True)), record.raw.encode())
 
     def merged(self, old: JsonObject, new: JsonObject) -> JsonObject | None:
-        """Return `old` updated with `new`, or None if this changes the text of no value.
+        """Return `old` updated with `new`, or None if the texts of all values stay the same.
 
         Raises UserError if the file has no column for a field of `new`.
         """

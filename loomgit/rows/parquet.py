@@ -88,10 +88,10 @@ class ParquetLayout:
         return old | new
 
     def refusal(self, row: JsonObject, *, fresh: bool) -> str:
-        """Return the reason why the file cannot store the row exactly; empty if it can.
+        """Return the reason why the file cannot store the row exactly, or "" if no reason is known.
 
-        The column types come from `load.schema` if `fresh`, else from the existing file. A column
-        whose type is not known yet is not checked.
+        If `fresh` is true, the column types come from `load.schema`, else from the existing file. A
+        column whose type is not known yet is not checked.
         """
         if self._column_types is None:
             self._column_types = _schema_types(self._schema) if fresh else self._existing_types()

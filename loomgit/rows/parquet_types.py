@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from loomgit.domain.values import Json
 
 LONG = "LONG"  # a 64-bit integer outside ±2**53, which a DOUBLE column may change
-_ANY_INTEGER = "DECIMAL(20,0)"  # for BIGINT and UBIGINT together; Parquet has no HUGEINT
+_ANY_INTEGER = "DECIMAL(20,0)"  # for columns with BIGINT and UBIGINT values; Parquet has no HUGEINT
 _INTEGERS = ("BIGINT", LONG, "UBIGINT")
 _BITS = {
     name: (0 if name.startswith("U") else -(2 ** (bits - 1)), 2 ** (bits - (name[0] != "U")))
@@ -34,18 +34,19 @@ _MOMENT = re.compile(
     r"(?P<time>\d\d:\d\d(:\d\d)?)?(\.(?P<fraction>\d+))?(?P<zone>Z|[+-]\d\d(:?[0-5]\d)?)?"
 )
 _INFINITE = ("infinity", "-infinity")
-# How many digits of a second's fraction a time type stores, by the ending of its name. Types with
-# other endings store 6 digits.
+# Maps the ending of a time type's name to the number of decimal places of the stored seconds. Types
+# with other endings store 6 decimal places.
 _DIGITS = {"_S": 0, "_MS": 3, "_NS": 9}
 # Columns of these types are compared with the input after they are written.
 VERIFIED_TYPES = ("STRUCT", "MAP", "UNION", "ENUM", "INTERVAL")
 
 
 def kind_of(value: Json) -> str:
-    """Return the type of a value: a DuckDB type, LONG, or a list of these such as `BIGINT[]`.
+    """Return the type of a value: a DuckDB type, LONG, or a list type such as `BIGINT[]`.
 
-    LONG is a signed 64-bit integer outside ±2**53, which a DOUBLE column may change. `*[]` is an
-    empty list or a list of nulls. Objects, lists of lists and mixed lists are JSON.
+    LONG is a signed 64-bit integer outside ±2**53, which a DOUBLE column may change. The type of an
+    empty list or a list of nulls is `*[]`. The type of an object, a list of lists or a list of
+    mixed types is JSON.
     """
     if isinstance(value, bool):
         return "BOOLEAN"

@@ -26,7 +26,7 @@ class QuarantineEntry(Struct, frozen=True):
 
     `scores` and `reasons` have the evaluator names as keys. The score of a failed evaluator is
     None, and its reason is the error. `error` is the text of all errors, None if the record failed
-    only because its scores are too low. `output` is the object of fields from the model, None if
+    only because its scores are too low. `output` contains the output fields from the model, None if
     the record has no output. `at` is the time in UTC, as ISO 8601 text.
     """
 

@@ -35,8 +35,8 @@ def open_source(
 
     `root` is the project folder, to which relative paths refer. `values` are the values that the
     query can use as parameters. `connections` returns the URL of a connection name, or None for an
-    unknown name. If `confined`, a query over a file can read only this file and the files under
-    `root`. The returned source reads no data before a call of `check` or `rows`.
+    unknown name. If `confined` is true, a query over a file can read only this file and the files
+    under `root`. The returned source reads no data until `check` or `rows` is called.
 
     Raises UserError if the address is not a valid source, and QueryError if the query is invalid.
     """

@@ -32,11 +32,11 @@ _LEVEL = 3
 class Spool(Struct, frozen=True):
     """The extracted rows of a run, in the file at `path`.
 
-    A row is stored as a line with an object. A refused row (a row that Loom cannot store exactly)
-    is stored as a line with an array of three values: its position, the reason and its text.
+    Each line contains one row. A row is stored as a JSON object. A refused row (a row that Loom
+    cannot store exactly) is stored as a JSON array: its position, the reason and its text.
 
     `count` is the number of all rows, `refused` the number of refused rows. `sha256` is the hash of
-    the lines before compression, so that it is the same for the same rows in the same order.
+    the lines before compression. The same rows in the same order have the same hash.
     `bytes` is the size of the lines before compression. `fields` are the names of all fields, in
     order of first appearance. `filled` are the fields that have a value in at least one row; null
     and empty text are not values.

@@ -329,8 +329,8 @@ def _reject_null_comparison(used: list[_Bound], compared: list[bool]) -> None:
 
     A comparison with null is never true. If at least one null parameter is in another position, as
     in `{{ watermark }} IS NULL OR ...` or `coalesce(...)`, the query may handle null itself. No
-    error is raised if there are no null parameters.
-    `compared` has one item per parameter: whether the parameter follows a comparison operator.
+    error is raised if there are no null parameters. `compared` has one item per parameter. The item
+    is true if the parameter follows a comparison operator.
     """
     nulls = [
         (value, direct) for value, direct in zip(used, compared, strict=True) if value.value is None

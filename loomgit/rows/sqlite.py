@@ -19,12 +19,12 @@ _NO_SUCH = re.compile(r"no such (table|column): (\S+)")
 
 
 def connect(path: Path, *, writing: bool = False) -> sqlite3.Connection:
-    """Open the database for reading, or for reading and writing if `writing`.
+    """Open the database for reading. If `writing` is true, open it for reading and writing.
 
-    If `writing`, a missing database is created. The connection begins no transactions by itself.
-    Several threads may use the connection, but not at the same time. Raises sqlite3.Error.
-    Raises WorldError if the folder is read-only and contains a write-ahead log with changes of
-    another program, because SQLite cannot read the log there.
+    If `writing` is true, a missing database is created. The connection does not start transactions
+    by itself. Several threads may use the connection, but not at the same time. Raises
+    sqlite3.Error. Raises WorldError if the folder is read-only and contains a write-ahead log with
+    changes of another program, because SQLite cannot read the log there.
     """
     if writing:
         return _open(path, "mode=rwc")
@@ -80,8 +80,8 @@ def quote(name: str) -> str:
 def translate_errors(shown: str, connection: sqlite3.Connection | None = None) -> Iterator[None]:
     """Convert each SQLite error in the block to UserError or WorldError.
 
-    The message starts with `shown`, the name of the database. If the error is an unknown table or
-    column, `connection` is used to suggest a similar name.
+    The message starts with `shown`, the name of the database. If a table or column does
+    not exist, `connection` is used to suggest a similar name.
     """
     try:
         yield

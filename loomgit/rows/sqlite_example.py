@@ -40,8 +40,9 @@ def try_example(
     """Raise UserError if the table would refuse or change a row like `example`.
 
     Null in the example stands for an unknown value. If the table already contains the key of the
-    example, the load would update this row. Then columns that the example does not set cannot cause
-    an error. CHECK constraints and triggers are not tested, because the values are only examples.
+    example, the load would update an existing row. An update cannot fail because of columns that
+    the example does not set, so these columns are not tested. CHECK constraints and triggers are
+    not tested either, because the values are only examples.
     """
     definition = connection.execute(
         "SELECT sql FROM sqlite_master WHERE type = 'table' AND name = ? COLLATE NOCASE", (table,)
@@ -73,7 +74,7 @@ def try_example(
         except sqlite3.IntegrityError as error:
             _raise_refusal(str(error), table, shown)
         except sqlite3.Error:
-            return  # the values do not cause this error; the load reports it
+            return  # the example's values are not the cause; the load will report the error
 
 
 def _value(name: str, value: Json, column: Affinity, shown: str) -> Stored:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from loomgit.domain.values import JsonObject
     from loomgit.rows.sqlite_table import DestinationTable
 
-_SAMPLE = 1000  # the column types of a new table follow from at most this many rows
+_SAMPLE = 1000  # Loom reads at most this many rows to choose the column types of a new table
 
 
 class SqliteReplaceSink:

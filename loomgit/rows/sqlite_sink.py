@@ -1,4 +1,4 @@
-"""SQLite destinations: writes each batch of rows in one transaction, visible immediately."""
+"""SQLite destinations: each batch of rows is one transaction, and is visible immediately."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ class SqliteSink:
 
     In mode `upsert`, a new row with an existing key updates only its own fields, and only if a
     value differs. Values are compared after their conversion to the column type: 1 and 1.0 are
-    equal, and in an INTEGER column also "1". The key needs no index, but if it has none, SQLite
-    reads the whole table once per batch.
+    equal, and 1 and "1" are equal in an INTEGER column. The key needs no index, but if it has none,
+    SQLite reads the whole table once per batch.
     """
 
     def __init__(self, table: DestinationTable, *, mode: LoadMode, run: str) -> None:
@@ -125,7 +125,7 @@ class SqliteSink:
         self._table.shape(connection, rows, unique=True)
         connection.execute(_CREATE_SEEN)
         first_seen: list[JsonObject] = []
-        seen_before: list[JsonObject] = []  # rows whose keys an earlier batch contained
+        seen_before: list[JsonObject] = []  # rows with the key of a row in an earlier batch
         for text, row in last_rows.items():
             inserted = connection.execute(
                 "INSERT OR IGNORE INTO _loom_seen VALUES (?) RETURNING 1", (text,)
@@ -140,7 +140,7 @@ class SqliteSink:
 
 
 def by_fields(rows: Iterable[JsonObject]) -> dict[tuple[str, ...], list[JsonObject]]:
-    """Group rows that have the same field names in the same order. The keys are these names."""
+    """Group rows that have the same field names in the same order. The keys are the field names."""
     groups: dict[tuple[str, ...], list[JsonObject]] = {}
     for row in rows:
         groups.setdefault(tuple(row), []).append(row)
@@ -269,8 +269,8 @@ def _upsert(
     may_drop, dropped = may_drop_rows(connection, table.name), 0
     if others and matched:
         changes = ", ".join(f"{name} = _loom_incoming.{name}" for name in others)
-        # SQLite compares two texts by the collation of the left column. The left column is the
-        # temporary one, because its collation is BINARY, so that "a" and "A" are different values.
+        # SQLite compares two texts by the collation of the left column. Here, this is the column of
+        # the temporary table. Its collation is BINARY, so "a" and "A" are different values.
         differs = " OR ".join(f"_loom_incoming.{name} IS NOT {target}.{name}" for name in others)
         if may_drop:
             (dropped,) = connection.execute(

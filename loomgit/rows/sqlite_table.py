@@ -68,8 +68,9 @@ class DestinationTable:
     def check(self, *, updates: bool) -> None:
         """Raise UserError or WorldError if a load into the table would fail.
 
-        A load fails if the table cannot be written, lacks a column of the example rows, or refuses
-        all example rows. `updates` is true if the load updates existing rows with the same key.
+        A load fails if the table cannot be written, lacks a required column, or refuses all
+        example rows. The required columns are the columns of the key, of the schema and of the
+        example rows. `updates` is true if the load updates existing rows with the same key.
         """
         require_place(self.path, self.shown)
         self._reject_reserved_name()
@@ -130,9 +131,10 @@ class DestinationTable:
         return ""
 
     def refusal_at_rest(self, row: JsonObject) -> str:
-        """Return what `refusal` returns. The caller needs no open connection.
+        """Return the same reason as `refusal`, for a caller without an open connection.
 
-        To read the columns of the table, the first call opens and closes the database.
+        If the columns of the table are not known yet, the database is opened to read them, and then
+        closed.
         """
         if self._affinities is None:
             if not self.path.exists():

@@ -66,7 +66,7 @@ def key_text(row: JsonMapping, key: Sequence[str], shown: str) -> str:
 def find_key_text(row: JsonMapping, key: Sequence[str]) -> str | None:
     """Return the same text as `key_text`, or None if a key field is missing, null or empty text.
 
-    Empty text is treated like null, because a CSV file cannot distinguish them.
+    Empty text is treated like null, because both look the same in a CSV file.
     """
     parts = [_value_text(row.get(name)) for name in key]
     return None if None in parts or "" in parts else orjson.dumps(parts).decode()

@@ -20,7 +20,7 @@ def moments_bounded_mean(
 ) -> Interval:
     """Return the interval of `bounded_mean` for n values in [lo, hi], from their moments only.
 
-    `std` is the sample standard deviation (ddof 1), 0 if n is 1. `least` and `most` are the
+    `std` is the sample standard deviation (ddof 1), or 0 if n is 1. `least` and `most` are the
     smallest and the largest value.
     """
     scatter = std * math.sqrt(n - 1)

@@ -72,8 +72,8 @@ class Contract(Struct, frozen=True):
 def suggest_min_pass(samples: int, p_good: float, flake: float = 0.01) -> int:
     """Return the largest `min_pass` at which a good prompt rarely breaks the contract.
 
-    The probability that it breaks the contract is at most `flake`. `p_good` is the probability that
-    a reply to the good prompt passes. The result is at least 1.
+    `p_good` is the probability that a reply to the good prompt passes. The probability that the
+    prompt breaks the contract is at most `flake`. If this is impossible, the result is 1.
     """
     return max(1, binomial_quantile(flake, samples, p_good))
 
@@ -81,8 +81,8 @@ def suggest_min_pass(samples: int, p_good: float, flake: float = 0.01) -> int:
 def pass_at_k(n: int, passes: int, k: int) -> float:
     """Return the unbiased estimate of the probability that at least one of k replies passes.
 
-    `passes` of n observed replies passed. Source: Chen et al. 2021, arXiv 2107.03374. Raises
-    OutOfRange unless 1 <= k <= n.
+    The estimate is based on n observed replies; `passes` is the number of them that passed. Source:
+    Chen et al. 2021, arXiv 2107.03374. Raises OutOfRange unless 1 <= k <= n.
     """
     _require(n, passes, k)
     return 1.0 - math.comb(n - passes, k) / math.comb(n, k)
@@ -91,8 +91,9 @@ def pass_at_k(n: int, passes: int, k: int) -> float:
 def pass_hat_k(n: int, passes: int, k: int) -> float:
     """Return the unbiased estimate of the probability that all of k replies pass.
 
-    `passes` of n observed replies passed. The estimate (passes / n)^k would be biased upwards.
-    Source: Yao et al. 2024, tau-bench, arXiv 2406.12045. Raises OutOfRange unless 1 <= k <= n.
+    The estimate is based on n observed replies; `passes` is the number of them that passed. The
+    simpler estimate (passes / n)^k would be biased upwards. Source: Yao et al. 2024, tau-bench,
+    arXiv 2406.12045. Raises OutOfRange unless 1 <= k <= n.
     """
     _require(n, passes, k)
     return math.comb(passes, k) / math.comb(n, k)
@@ -106,17 +107,19 @@ def _require(n: int, passes: int, k: int) -> None:
 
 
 def mean_pass_at_k(cases: Sequence[tuple[int, int]], k: int) -> Interval:
-    """Return the mean of `pass_at_k` over the cases (n, passes), with bounds for unseen cases.
+    """Return the mean of `pass_at_k` over the cases (n, passes), with its confidence interval.
 
-    Raises NoValues if there are no cases.
+    The interval is for the mean over all possible cases, not only over the observed cases. Raises
+    NoValues if there are no cases.
     """
     return _average([pass_at_k(n, passes, k) for n, passes in cases])
 
 
 def mean_pass_hat_k(cases: Sequence[tuple[int, int]], k: int) -> Interval:
-    """Return the mean of `pass_hat_k` over the cases (n, passes), with bounds for unseen cases.
+    """Return the mean of `pass_hat_k` over the cases (n, passes), with its confidence interval.
 
-    Raises NoValues if there are no cases.
+    The interval is for the mean over all possible cases, not only over the observed cases. Raises
+    NoValues if there are no cases.
     """
     return _average([pass_hat_k(n, passes, k) for n, passes in cases])
 

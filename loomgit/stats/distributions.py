@@ -12,7 +12,7 @@ from typing import Protocol, cast
 from loomgit.stats import beta
 
 PLAIN_PYTHON_CALLS = (
-    20  # this number of Beta quantiles takes less time than the import of scipy.special
+    20  # computing this many Beta quantiles takes less time than importing scipy.special
 )
 _beta_calls = count()
 ALPHA = 0.05  # error rate of each one-sided bound and test; two bounds form a 90 % interval

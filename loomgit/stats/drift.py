@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 ROUNDS = 999
 MAX_P = 0.01  # the largest p at which a difference causes a warning
 MIN_DISTANCE = 0.03  # the smallest distance that causes a warning, for scores and labels
-LARGE_RELATIVE = 0.1  # the same limit for lengths, as a fraction of the baseline's mean
+LARGE_RELATIVE = 0.1  # the smallest distance for lengths, as a fraction of the baseline's mean
 
 
 class DriftReport(Struct, frozen=True):
@@ -74,8 +74,8 @@ def label_drift(
     """Test whether the distribution of labels differs between two versions.
 
     The i-th rows of both sides contain labels of the same case, one for each sample. The distance
-    is the total variation: half the sum of the differences between the labels' relative
-    frequencies.
+    is the total variation: the relative frequency of each label is compared between the versions,
+    and the absolute differences are added and divided by 2.
     """
     distinct = sorted({label for side in (base, candidate) for row in side for label in row})
     codes = {label: float(code) for code, label in enumerate(distinct)}

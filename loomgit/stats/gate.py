@@ -38,27 +38,27 @@ if TYPE_CHECKING:
 ChangeOutcome = Literal["improved", "no_worse", "degraded", "inconclusive"]
 Scope = Literal["suite", "population"]
 
-MIN_SAMPLES_FOR_NO_WORSE = 50  # samples per side that `no_worse` needs, because fewer prove little
-CONFIRMATION_P = 0.25  # the largest p of a second comparison that confirms a degradation
-MIN_RATIO_VALUE = 1e-9  # seconds or USD; a ratio uses this value in place of smaller values
+MIN_SAMPLES_FOR_NO_WORSE = 50  # samples per side; with fewer samples, `no_worse` is not possible
+CONFIRMATION_P = 0.25  # a second comparison confirms a degradation if its p is at most this
+MIN_RATIO_VALUE = 1e-9  # seconds or USD; smaller values are raised to this before the logarithm
 
 
 class MetricChange(Struct, frozen=True):
     """The change of one metric between two versions, and its outcome.
 
-    A positive shift is an improvement. `interval` is the interval of the mean shift (for
-    `compare_rise`, of the negative mean log ratio). `p` is the one-sided p-value against a drop.
-    `adjusted` is the p-value after the adjustment for several metrics (`decide_family`). Before the
-    adjustment, it equals `p`.
+    A positive shift is an improvement. `interval` is the interval of the mean shift. In a result of
+    `compare_rise`, the shift is the negative mean log ratio. `p` is the one-sided p-value against a
+    drop. `adjusted` is the p-value after the adjustment for several metrics (`decide_family`).
+    Before the adjustment, it equals `p`.
 
     `floor` is the lowest shift that the evidence allows. The outcome `no_worse` depends on it.
     `detects` is the smallest drop that the comparison detects with a probability of 80 %, or inf if
     there is no such drop. `samples` is the number of samples on the side with fewer samples.
     `excluded` is the number of cases without a sample on one side.
 
-    `missing` is the number of samples without a value. `missing_share` is the fraction of such
-    samples on the side with the larger fraction. `identical` is true if every case has the same
-    scores on both sides.
+    `missing` is the number of samples without a value. The fraction of such samples may differ
+    between the sides; `missing_share` is the larger one. `identical` is true if every case has the
+    same scores on both sides.
     """
 
     outcome: ChangeOutcome
@@ -99,8 +99,8 @@ def compare(
     """Compare the samples of the same cases under two versions.
 
     The i-th rows of both sides contain samples of the same case. Rows may differ in length, and a
-    sample may be missing (NaN). Scope `suite` tests the mean over these cases, `population` the
-    mean over unseen cases. `span` is the length of the metric's range.
+    sample may be missing (NaN). The scope `suite` tests the mean over these cases. The scope
+    `population` tests the mean over unseen cases. `span` is the length of the metric's range.
 
     If `exact` is given, p comes from a permutation test (scope `suite` only). If there are too many
     permutations to enumerate, the generator `exact` draws some of them. Raises NoValues if no case
@@ -148,9 +148,10 @@ def compare_unpaired(
 ) -> MetricChange:
     """Compare samples of different cases by Welch's t test on the means of the cases.
 
-    The test has much less power than a paired comparison. The metric is in [lo, hi]. For the
-    outcome `no_worse`, the bounded intervals of both means, each with the error rate alpha / 2,
-    must exclude a drop of `max_drop`. Raises NoValues if a side has no sample.
+    The test has much less power than a paired comparison. The metric is in [lo, hi]. A bounded
+    interval is computed for the mean of each side, with the error rate alpha / 2. The outcome can
+    be `no_worse` only if these two intervals exclude a drop of `max_drop`. Raises NoValues if a
+    side has no sample.
     """
     grids = [as_grid(side) for side in (base, candidate)]
     missing = measure_missing(base, candidate)
@@ -205,18 +206,18 @@ def _compare(
         paired.excluded,
         (paired.missing, paired.missing_share),
     )
-    # If all scores are identical, `detects` is a rate of failing outputs. It does not apply to cost
-    # and latency (`worst` is None).
+    # If all scores are identical, `detects` is a failure rate of outputs. For cost and latency
+    # (`worst` is None), a failure rate has no meaning.
     return replace(change, detects=math.inf) if same and worst is None else change
 
 
 def _floor(shift: Shift, paired: Paired, worst: float) -> float:
     """Return the lowest shift that the evidence allows, as if one more output had failed.
 
-    `worst` is the score of a failed output. If outputs fail rarely, a small suite may contain no
-    failure. The standard error covers the observed scores only. In simulated suites with a drop of
-    `max_drop`, the wrong outcome `no_worse` occurs in 6 to 28 % of the suites if the additional
-    failure is omitted, and in at most 5.5 % if it is included.
+    `worst` is the score of a failed output. The additional failure is needed because outputs may
+    fail so rarely that a small suite contains no failure, and the standard error covers only the
+    observed scores. In simulated suites with a drop of `max_drop`, the outcome `no_worse` is wrong.
+    It occurs in 6 to 28 % of them without the additional failure, and in at most 5.5 % with it.
     """
     failure = (float(np.nanmean(paired.base)) - worst) / paired.samples
     return shift.delta - failure - Z * math.hypot(shift.se, failure)
@@ -256,9 +257,9 @@ def _change(
 
 
 def _detects_failures(samples: int, max_drop: float) -> float:
-    """Return the smallest failure rate at which a failure is observed with a probability of 80 %.
+    """Return the smallest failure rate that the comparison detects, which is at least `max_drop`.
 
-    The rate is 1 - 0.2 ** (1 / samples), but at least `max_drop`.
+    At the rate 1 - 0.2 ** (1 / samples), the samples contain a failure with a probability of 80 %.
     """
     return max(max_drop, 1 - math.pow(0.2, 1 / samples))
 
@@ -285,8 +286,8 @@ def decide(change: MetricChange) -> MetricChange:
 def confirm(change: MetricChange, fresh: MetricChange) -> MetricChange:
     """Return the change, corrected by a second measurement (`fresh`) of both sides.
 
-    A degraded change becomes inconclusive if the p-value of `fresh` is above 0.25. If both versions
-    are equally good, the gate then blocks with a probability of 1.3 % (5 % x 25 %).
+    A degraded change becomes inconclusive if the p-value of `fresh` is above 0.25. Without a real
+    change, the probability that the gate blocks is thus reduced from 5 % to 1.3 % (5 % x 25 %).
     """
     if change.outcome == "degraded" and fresh.p > CONFIRMATION_P:
         return replace(change, outcome="inconclusive")

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 BCA_FROM = 100  # the smallest n for BCa; below it, BCa intervals are too narrow
 RESAMPLES = 9_999
 CHUNK = 2**20  # random numbers that are drawn at once
-BUDGET = 100_000_000  # limit for the random numbers of all resamples; drawing takes 1 to 2 s
+# The maximum number of random numbers for all resamples together. Drawing them takes 1 to 2 s. For
+# very large samples, the minimum of 999 resamples needs more.
+BUDGET = 100_000_000
 
 
 def bounded_mean(
@@ -43,7 +45,7 @@ def bounded_mean(
 
 
 def _lower_bound(distance: Floats, alpha: float) -> float:
-    """Return the lower bound for the mean of distances >= 0.
+    """Return the lower bound for the mean of the distances from one end of the range.
 
     Infinite distances are replaced by the largest finite distance.
     """
@@ -107,11 +109,11 @@ def _resampled_means(x: Floats, rng: np.random.Generator) -> Floats:
 
 
 def unbounded_mean(values: Values, rng: np.random.Generator, alpha: float = ALPHA) -> Interval:
-    """Return the mean of values >= 0 without an upper limit, such as cost and latency.
+    """Return the mean of values >= 0 that have no upper limit, such as cost and latency.
 
-    For at least 100 finite values, the interval is the BCa interval, which is approximate.
-    Otherwise, it has the lower bound of `bounded_mean` and no upper bound, because a rare value can
-    have any size.
+    If there are at least 100 values and all are finite, the interval is the BCa interval, which is
+    approximate. Otherwise, it has the lower bound of `bounded_mean` and no upper bound, because a
+    rare value can have any size.
     """
     x = observed_in_range(values, 0.0, math.inf)
     if x.size < BCA_FROM or not np.isfinite(x).all():

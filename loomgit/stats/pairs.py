@@ -29,9 +29,9 @@ class Paired(Struct, frozen=True):
     """The scores of the cases that have samples on both sides.
 
     `base` and `candidate` are float arrays (cases, samples), with NaN for a missing sample.
-    `excluded` is the number of cases without a sample on one side. `missing` is the number of
-    samples given as NaN, including those of excluded cases. `missing_share` is the fraction of such
-    samples on the side with the larger fraction.
+    `excluded` is the number of cases that have no sample on at least one side. `missing` is the
+    number of samples given as NaN, including those of excluded cases. The fraction of such samples
+    is computed for each side, and `missing_share` is the larger fraction.
     """
 
     base: Floats
@@ -93,10 +93,10 @@ def count_samples(grid: Floats) -> int:
 
 
 def measure_missing(base: Grid, candidate: Grid) -> tuple[int, float]:
-    """Return the number of missing samples on both sides, and the larger missing fraction.
+    """Return the total number of missing samples, and the larger of the two missing fractions.
 
-    The fraction is computed for each side. If only one side has missing samples, a fraction of all
-    samples would be only half as large.
+    The fraction is computed for each side separately. If only one side had missing samples, a
+    fraction over both sides would be only about half as large.
     """
     counts = [count_missing(rows) for rows in (base, candidate)]
     totals = [
@@ -224,7 +224,8 @@ def welch_shift(base: Floats, candidate: Floats) -> Shift:
     """Test for a drop of the mean over different cases: Welch's t test on the means of the cases.
 
     The sides are float arrays (cases, samples) with at least one sample per case. If a side has
-    only one case, or if no side has any spread, p is 1 and the interval has no bounds.
+    only one case, or if the means of the cases vary on neither side, p is 1 and the interval is
+    unbounded.
     """
     sides = [_means(side)[0] for side in (base, candidate)]
     delta = float(sides[1].mean() - sides[0].mean())

@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 
 CHUNK = 2**20  # labels that are drawn at once
 RANDOM_LABELLINGS = 9_999  # random labellings to draw if there are too many labellings to enumerate
-BUDGET = 20_000_000  # maximum number of labels to draw; 999 labellings may exceed this maximum
-MAX_LABELLINGS = 1_000  # the maximum to enumerate per case; 6 samples per side have 924
+# The maximum number of labels to draw. At least 999 labellings are drawn, even if they exceed it.
+BUDGET = 20_000_000
+# The maximum number of labellings to enumerate for a case. A case with 6 samples per side has 924.
+MAX_LABELLINGS = 1_000
 MAX_SUMS = 50_000  # the maximum number of distinct sums in memory
 TIE_DECIMALS = 9  # sums are rounded to this many decimal places to remove rounding errors
 
@@ -114,7 +116,8 @@ def exact_p(paired: Paired, rng: np.random.Generator) -> float:
 def _enumerated_p(paired: Paired) -> float | None:
     """Return the exact p-value, or None if there are too many labellings to enumerate.
 
-    The distribution of the sum of the cases' shifts is extended by one case at a time.
+    The shift of a case is its mean candidate score minus its mean base score. The cases are added
+    one at a time to the distribution of the sum of all shifts.
     """
     sums, weights, true = np.zeros(1), np.ones(1), 0.0
     for base, candidate in zip(paired.base, paired.candidate, strict=True):

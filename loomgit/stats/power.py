@@ -1,6 +1,6 @@
 """The power of a gate: the probability that it detects a drop of a certain size.
 
-From the power follow the number of cases that a drop requires, and the smallest detectable drop.
+The power determines how many cases are needed to detect a drop, and the smallest detectable drop.
 """
 
 from __future__ import annotations
@@ -27,9 +27,10 @@ def shift_variance(drop: float, sd_within: float, m: float, failures: Failures) 
     """Return the variance of one case's shift (the difference of its two means).
 
     Each side of the case has m samples, and the true drop is `drop`. The variance is the noise plus
-    a term for the type of failures: zero if all outputs lose the same amount (`uniform`), a
-    Bernoulli variance per output if single outputs fail (`scattered`), and a Bernoulli variance per
-    case if whole cases fail (`broken`).
+    a term that depends on the type of failures:
+    - `uniform`: all outputs lose the same amount. The term is zero.
+    - `scattered`: single outputs fail. The term is a Bernoulli variance, divided by m.
+    - `broken`: whole cases fail. The term is a Bernoulli variance.
     """
     noise = 2 * sd_within**2 / m
     match failures:
@@ -48,10 +49,10 @@ def needed_cases(
     max_drop: float = 0.02,
     failures: Failures = "scattered",
 ) -> float:
-    """Return the number of cases that the gate needs to block a drop with a probability of 80 %.
+    """Return the number of cases that the gate needs for a power of 80 %.
 
-    `drop` is the true drop, in [0, 1]. The number is inf if drop <=
-    max_drop, because no number of cases is then sufficient.
+    The power is the probability that the gate blocks the true drop `drop`, in [0, 1]. The number is
+    inf if drop <= max_drop, because no number of cases is then sufficient.
     """
     if drop <= max_drop:
         return math.inf
@@ -80,11 +81,11 @@ def power(
 
 
 def detectable_drop(n: int, noise: float, m: float, max_drop: float) -> float:
-    """Return the smallest drop that the gate blocks with a probability of 80 %, for n cases.
+    """Return the smallest drop for which the gate has a power of 80 % with n cases.
 
     The drop is caused by single outputs that fail. Each case has m samples per side. `noise` is the
-    variance of a case's shift if there is no drop. The result is inf if even a drop of 1 is not
-    detected.
+    variance of a case's shift if there is no drop. The result is inf if the power is lower even for
+    a drop of 1.
     """
 
     def detected(drop: float) -> bool:
@@ -103,11 +104,12 @@ def detectable_drop(n: int, noise: float, m: float, max_drop: float) -> float:
 
 
 def within_deviation(scores: Floats | Sequence[Sequence[float]]) -> float:
-    """Return the standard deviation within cases, from scores (cases, samples), NaN if missing.
+    """Return the standard deviation of the scores within a case.
 
-    The deviation is the root of the mean variance of the cases with at least two samples. If no
-    case has two samples, it is the deviation of all scores, which is an overestimate. Raises
-    NoValues for fewer than two scores.
+    `scores` has one row per case and one column per sample. A missing score is NaN. The deviation
+    is the root of the mean variance of the cases with at least two samples. If no case has two
+    samples, it is the deviation of all scores, which is an overestimate. Raises NoValues for fewer
+    than two scores.
     """
     grid = np.asarray(scores, dtype=np.float64)
     seen = ~np.isnan(grid)

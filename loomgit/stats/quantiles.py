@@ -16,18 +16,18 @@ if TYPE_CHECKING:
 
 
 def quantile_interval(values: Values, q: float, alpha: float = ALPHA) -> Interval:
-    """Return the q-quantile (q in (0, 1)), with order statistics as its bounds.
+    """Return the estimate of the q-quantile (0 < q < 1) and its bounds, which are order statistics.
 
     The bounds are exact for any distribution (Conover, Practical Nonparametric Statistics, 3.2). A
     bound is infinite if n is too small. For example, the upper bound for q = 0.95 is infinite if
-    n < 59. Infinite values (the latency of a timeout) are allowed. The estimate equals the default
-    of `numpy.quantile`.
+    n < 59. Infinite values (the latency of a timeout) are allowed. The estimate is computed as by
+    `numpy.quantile` with its default method.
     """
     if not 0 < q < 1:
         raise OutOfRange(f"{q:g} is outside (0, 1)")
     x = np.sort(observed(values))
     n = x.size
-    tail = alpha * (1 + ROUNDING)  # so that a tail probability of alpha is allowed despite rounding
+    tail = alpha * (1 + ROUNDING)  # despite rounding, a probability equal to alpha is accepted
     below = binomial_quantile(tail, n, q)  # P(Bin(n, q) < below) <= alpha
     above = binomial_quantile(1 - tail, n, q) + 1  # P(Bin(n, q) >= above) <= alpha
     low = float(x[below - 1]) if below >= 1 else -math.inf
@@ -38,7 +38,7 @@ def quantile_interval(values: Values, q: float, alpha: float = ALPHA) -> Interva
 def _linear(ordered: Floats, q: float) -> float:
     """Return the quantile by linear interpolation (type 7 of Hyndman and Fan).
 
-    NumPy uses the same type, but returns NaN next to an infinite value.
+    NumPy uses the same type, but returns NaN if one of the two neighbouring values is infinite.
     """
     position = (ordered.size - 1) * q
     rank = math.floor(position)
@@ -50,8 +50,8 @@ def _linear(ordered: Floats, q: float) -> float:
 def extreme(values: Values, which: Literal["min", "max"]) -> Interval:
     """Return the smallest or largest observed value.
 
-    The interval covers the observed values only, because the next output may exceed them.
-    `unseen_share` returns the possible fraction of outputs beyond the extreme.
+    The interval is valid for the observed values only: a later output may be more extreme.
+    `unseen_share` returns an upper bound for the fraction of such outputs.
     """
     x = observed(values)
     value = float(np.min(x) if which == "min" else np.max(x))
@@ -59,7 +59,7 @@ def extreme(values: Values, which: Literal["min", "max"]) -> Interval:
 
 
 def unseen_share(n: int, alpha: float = ALPHA) -> float:
-    """Return the upper bound for the fraction of outputs beyond the extreme of n observed outputs.
+    """Return an upper bound for the fraction of outputs more extreme than n observed outputs.
 
     If `alpha` is 0.05, the bound is about 3/n.
     """

@@ -35,6 +35,6 @@ def smallest_sample(threshold: float, alpha: float = ALPHA) -> int:
     if threshold == 0:
         return 1
     n = max(1, math.floor(math.log(alpha) / math.log(threshold)))
-    # The result is n or n + 1, so one comparison is enough. A loop that increments n would
-    # practically never end for a threshold near 1, because a float power is equal for n and n + 1.
+    # The result is n or n + 1, so one comparison is enough. Do not increment n in a loop: if the
+    # threshold is near 1, n is so large that the rounded power is the same for n and n + 1.
     return n if math.pow(alpha, 1 / n) > threshold else n + 1

@@ -1,4 +1,4 @@
-"""An interval for the standard deviation. Its upper bound allows for an unseen extreme value."""
+"""An interval for the standard deviation. The upper bound assumes one more, extreme value."""
 
 from __future__ import annotations
 
@@ -56,11 +56,11 @@ def far_end(mean: float, lo: float, hi: float) -> float:
 def _weighted_stds(
     distinct: Floats, counts: np.ndarray, far: float, rng: np.random.Generator
 ) -> tuple[Floats, Floats]:
-    """Return two arrays of random standard deviations: without and with one more value at `far`.
+    """Return two arrays of random standard deviations. The second includes a value at `far`.
 
     The values have Dirichlet weights. A value that occurs c times gets a weight from Gamma(c, 1),
-    which is the distribution of the sum of c single weights. Therefore, the order of the values has
-    no effect.
+    which is the distribution of the sum of c weights from Gamma(1, 1). Therefore, the order of the
+    values has no effect.
     """
     centre = float(distinct.mean())
     x = distinct - centre

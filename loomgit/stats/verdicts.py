@@ -54,12 +54,12 @@ def verdict(
     threshold: float,
     worst: float,
 ) -> Verdict:
-    """Judge the interval that `measure` returns for the values that are not missing (NaN).
+    """Return the verdict on the values. `measure` computes the interval that is judged.
 
-    If the outcome is pass, the values are judged again with `worst` in place of each missing value.
-    If the second outcome is not pass, the verdict is inconclusive. `worst` is the bad end of the
-    metric's range (`worst_end`), or inf for cost and latency, which have no maximum. Raises
-    NoValues if all values are missing.
+    Missing values (NaN) are left out first. If the outcome is pass, the values are judged again
+    with `worst` in place of each missing value. If the second outcome is not pass, the verdict is
+    inconclusive. `worst` is the bad end of the metric's range (`worst_end`), or inf for cost and
+    latency, which have no maximum. Raises NoValues if all values are missing.
     """
     x = np.asarray(values, dtype=np.float64).ravel()
     known = observed(x)
@@ -86,13 +86,13 @@ def needed_n(
     hi: float = 1.0,
     alpha: float = ALPHA,
 ) -> float:
-    """Return the number of values that decide a mean like this one, for the hint `needs n >= ...`.
+    """Return how many values are needed for a verdict on this mean (hint `needs n >= ...`).
 
     The number is (1.645 s / |mean - threshold|)^2, where s is `deviation`, the standard deviation
-    of the values. Even equal values decide nothing if they are too few, because unseen values may
-    lie at the other end of [lo, hi]. The result is at least the number of equal values that
-    decides, for example 59 for `rate < 0.05` without a bad value. It is inf if the mean equals
-    the threshold.
+    of the values. Even if all values are equal, a minimum number is needed, because unseen values
+    may lie at the other end of [lo, hi]. The result is never below this minimum. For example, the
+    minimum for `rate < 0.05` is 59 if no value is bad. The result is inf if the mean equals the
+    threshold.
     """
     margin = abs(estimate - threshold)
     if margin == 0:

@@ -81,7 +81,7 @@ class Assembly(Planning):
         """Return the gateway of a run.
 
         `budget` is in USD; several runs can share a `Budget`. `claims` stops two processes from
-        making the same call. `replies` replaces the project's cached replies, and `recording` the
+        making the same call. `replies` and `recording` replace the project's cached replies and the
         revision's cassette. A model's circuit breaker opens after `outage` seconds of failures.
 
         Raises Denied if a key is missing (checked only if `check_keys` is true and the run calls
@@ -226,7 +226,7 @@ class Assembly(Planning):
         and Untrusted if an untrusted revision changes the evaluator code."""
         evaluate, trust = plan.pipeline.evaluate, self.wiring.trust
         trust.check_code(self.wiring, evaluate.evaluators)
-        # `check_code` checks evaluator code only. Other modules of an untrusted tree must not run.
+        # `check_code` checks only evaluator code. Other modules must come from a trusted tree.
         root = (self.wiring if trust.trusts(self.wiring) else trust.reference).root
         evaluators: list[tuple[EvaluatorSpec, Evaluator]] = []
 
@@ -308,8 +308,8 @@ class Assembly(Planning):
     ) -> None:
         """Check the destination without writing to it.
 
-        Raises LoomError if the destination is not writable, or if it cannot store rows such as
-        those of the `first` records.
+        Raises LoomError if the destination is not writable, or if it cannot store the example rows
+        (see `sink`).
         """
         with TemporaryDirectory(prefix="loom-") as folder:
             self.sink(pipeline, key, first, output=output, stage=Path(folder), run="check")
@@ -327,7 +327,7 @@ class Assembly(Planning):
         """Return the pipeline's destination, checked. `stage` is a folder for its temporary files.
 
         `key` lists the fields that identify a record, and is empty if a hash identifies the record.
-        The `first` records and the declared `output` show the form of the rows to load. If
+        Example rows for the check are made from the `first` records and the declared `output`. If
         `load.schema` is missing, the output defines the columns.
         """
         load, fields = pipeline.load, example_output(output)

@@ -124,14 +124,14 @@ class Catalog:
         return suites, broken
 
     def _pipeline_of(self, path: str) -> str:
-        """Return the pipeline that an unreadable test file names, or "" if it is unknown."""
+        """Return the name of the pipeline of an unreadable test file, or "" if it is unknown."""
         try:
             return find_pipeline(self._text(path) or "")
         except ProblemsFound:  # the file is not UTF-8
             return ""
 
     def suite(self, path: str) -> Suite:
-        """Return the test file at the project's `path`. Raises UserError or ProblemsFound."""
+        """Return the test file at `path` in the project. Raises UserError or ProblemsFound."""
         text = self._text(path)
         if text is None:
             raise UserError(f"{path}: no such file")

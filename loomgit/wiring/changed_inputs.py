@@ -13,15 +13,15 @@ if TYPE_CHECKING:
 
     from loomgit.wiring.revision import PipelineVersion, ProjectRevision
 
-# Matches the lines of `changed_inputs` that are about files. Lines about settings do not match, for
-# example `models.openai/gpt-4o.timeout: 30 -> 60`.
+# Matches the lines about files in a result of `changed_inputs`. Lines about settings, such as
+# `models.openai/gpt-4o.timeout: 30 -> 60`, do not match.
 _CHANGED_FILE = re.compile(
     r"(.+): (?:added|removed|mode \d{6} -> \d{6}|[0-9a-f]{8} -> [0-9a-f]{8})"
 )
 
 
 def modified(bases: ProjectRevision, head: PipelineVersion) -> tuple[str, ...]:
-    """Return the reasons why a pipeline is modified since the baseline.
+    """Return the reasons why a pipeline counts as modified since the baseline.
 
     The result is empty if the pipeline is unmodified.
     """
@@ -53,7 +53,7 @@ def changed_inputs(base: PipelineVersion, head: PipelineVersion) -> tuple[str, .
 
 
 def changed_paths(lines: Iterable[str]) -> list[str]:
-    """Return the paths of the files in lines of `changed_inputs`, prompts first."""
+    """Return the paths of the changed files in a result of `changed_inputs`, prompts first."""
     matches = [match for line in lines if (match := _CHANGED_FILE.fullmatch(line))]
     return sorted((match[1] for match in matches), key=lambda path: not path.startswith("prompts/"))
 

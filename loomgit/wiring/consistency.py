@@ -1,4 +1,7 @@
-"""Finds contradictions between a pipeline's parts, records and tests before any model call."""
+"""Finds contradictions within a pipeline, and between the pipeline, its records and its tests.
+
+The contradictions are found before the first model call.
+"""
 
 from __future__ import annotations
 
@@ -76,8 +79,8 @@ def find_contradictions(pipeline: Pipeline, output: JsonMapping | None) -> Itera
 
 
 def _type_conflicts(pipeline: Pipeline, output: JsonMapping | None) -> Iterator[Problem]:
-    """Yield a problem for each field whose types in `load.schema` and in the declared output have
-    nothing in common."""
+    """Yield a problem for each field whose types contradict each other: `load.schema` and the
+    declared output have no type in common."""
     required, declared = _types(pipeline.load.schema), _types(output)
     for name, types in required.items():
         output_types = declared.get(name)

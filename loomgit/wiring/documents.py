@@ -43,7 +43,7 @@ def _is_withheld(tree: Tree, path: str) -> bool:
 def find_documents(
     tree: Tree, pipeline: Pipeline, key: str, retrieve: Retrieve, problems: list[Problem]
 ) -> dict[str, str]:
-    """Return the blob ids of the documents by path.
+    """Return a map from the path of each document to its blob id.
 
     Adds a problem to `problems` for each glob that matches no file. Globs that point outside the
     project are ignored, because `unsupported` reports them.
@@ -69,7 +69,7 @@ def find_documents(
 def read_documents(
     tree: Tree, pipeline: Pipeline, key: str, documents: dict[str, str]
 ) -> dict[str, str]:
-    """Return the text of each document by path. `documents` maps paths to blob ids.
+    """Return a map from the path of each document to its text. `documents` maps paths to blob ids.
 
     Raises ProblemsFound if a file is not UTF-8 text, or has changed since `find_documents`.
     """

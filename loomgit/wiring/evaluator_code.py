@@ -66,7 +66,7 @@ def _modules(node: ast.AST, path: str) -> Iterator[str]:
 
 
 def _texts(node: ast.AST) -> Iterator[str]:
-    """Yield the texts of an expression that may name a file. The components of a path are
+    """Yield the possible file paths in an expression. The components of a path are
     joined."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         yield node.value

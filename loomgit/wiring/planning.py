@@ -56,9 +56,9 @@ class Planning:
     ) -> tuple[Plan, Callable[[], Prompt]]:
         """Return the plan of a run, and a function that returns its compiled prompt.
 
-        If the prompt cannot include other templates, the first call of the function compiles and
-        checks the prompt, and raises ProblemsFound with its problems. All other problems are raised
-        by `draft` itself, also as ProblemsFound.
+        A prompt that cannot include other templates is compiled and checked later, by the first
+        call of the function. This call raises ProblemsFound if the prompt has problems. If there
+        are any other problems, `draft` itself raises ProblemsFound.
         """
         transform = pipeline.transform
         problems: list[Problem] = [*unsupported(pipeline)]
@@ -255,7 +255,7 @@ class Planning:
         return Prompt(file.path, file.text, include=include)
 
     def _find_include(self, file: FileVersion, name: str) -> FileVersion | None:
-        if is_withheld(name):  # checked first, so that the message has the name as in the prompt
+        if is_withheld(name):  # checked first, so that the message shows the prompt's own spelling
             raise UserError(MAY_CONTAIN_SECRETS.format(name))
         sibling = PurePosixPath(file.former_path or file.path).parent / name
         for path in (sibling, PurePosixPath(name)):

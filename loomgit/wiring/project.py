@@ -1,7 +1,7 @@
 """The adapters of a project that exist longer than a run: settings, repository, versions and store.
 
-Each adapter is created, and its library imported, at the first use, so a command does not load
-libraries that it does not need. `loomgit.wiring.assembly` builds the other objects of a run.
+An adapter is created when it is first used, and its library is imported then. Therefore, a command
+loads only the libraries that it needs. `loomgit.wiring.assembly` builds the other objects of a run.
 """
 # ruff: noqa: PLC0415 - the adapters are imported when they are first used
 
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from loomgit.history.versions import Versions
     from loomgit.wiring.trust import Trust
 
-# GitPython searches for the `git` command during its import. If the command is missing, `quiet`
-# moves the error from the import to each use of the command.
+# GitPython searches for the `git` command when it is imported. If the command is missing, `quiet`
+# prevents an error at the import; the error then occurs when the command is used.
 os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
 STORE = ".loom"
 
@@ -70,7 +70,7 @@ class Wiring(ProjectFiles):
 
     @cached_property
     def trust(self) -> Trust:
-        """The object that decides which revisions may run their own code and use the keys."""
+        """Decides which revisions may run the code they contain and use the environment's keys."""
         from loomgit.wiring.trust import Trust
 
         return Trust(self)

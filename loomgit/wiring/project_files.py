@@ -1,7 +1,7 @@
 """A project's files at one revision: settings, definitions, and the repository that contains them.
 
-Each adapter is created, and its library imported, at the first use, so a command does not load
-libraries that it does not need.
+An adapter is created and its library is imported when a command first uses the adapter. Therefore,
+a command does not load libraries that it does not need.
 """
 # ruff: noqa: PLC0415 - the adapters are imported when they are first used
 

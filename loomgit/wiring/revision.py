@@ -46,8 +46,8 @@ if TYPE_CHECKING:
     from loomgit.wiring.project import Wiring
 
 MOST_RUNS = 20  # samples are reused from at most this many of the newest runs
-# If a pipeline has no test file, at most this many records of its source are the cases. A run file
-# also contains at most this many cases.
+# If a pipeline has no test file, the cases are records of its source, but at most this many. This
+# is also the maximum number of cases in a run file.
 MOST_RECORDS = 1000
 
 
@@ -172,8 +172,8 @@ class ProjectRevision:
     def suites(self, pipeline: str) -> list[Suite]:
         """Return the test files of a pipeline.
 
-        Raises ProblemsFound if a test file of the pipeline is invalid. An invalid test file that
-        names no pipeline may belong to this pipeline, so it is also an error.
+        Raises ProblemsFound if a test file of the pipeline is invalid, or if an invalid test file
+        does not name a pipeline, because it may belong to this pipeline.
         """
         suites, broken = self.catalog.readable_suites()
         raise_problems(each for each in broken if each.pipeline in ("", pipeline))
@@ -182,9 +182,9 @@ class ProjectRevision:
     def records(self, pipeline: Pipeline, dataset: str | None, limit: int | None) -> list[Record]:
         """Return the records of a data set.
 
-        If `limit` is a number, these are the first `limit` records in the order of the data set.
-        Otherwise, these are all records in the order of `shuffled`. If `dataset` is None, the
-        records come from the pipeline's `extract`. Raises UserError or WorldError.
+        If `limit` is a number, only the first `limit` records are read, in the order of the data
+        set. Otherwise, all records are returned in shuffled order (see `shuffled`). If `dataset` is
+        None, the records come from the pipeline's `extract`. Raises UserError or WorldError.
         """
         if dataset is not None:
             extract = replace(pipeline.extract, source=dataset, query=None, limit=None)

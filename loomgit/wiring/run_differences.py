@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 def run_differences(plan: Plan, run: Run) -> tuple[str, ...]:
-    """Return the inputs of the run, as its run file records them, that differ from the plan.
+    """Return the inputs of the run that differ from the inputs of the plan.
 
-    Examples of results are `context taxonomy v1.2`, `model openai/gpt-4o`, `vars.tone formal` and
-    `evaluator label`.
+    The run file contains the inputs of the run. Examples of results are `context taxonomy v1.2`,
+    `model openai/gpt-4o`, `vars.tone formal` and `evaluator label`.
     """
     differing = [
         *_contents(plan, run.config),

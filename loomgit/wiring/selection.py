@@ -52,7 +52,7 @@ class PipelineSelection(Struct, frozen=True):
 
 
 class PipelineSelector:
-    """Selects pipelines of one revision. `revisions` finds the baseline of `state:modified`."""
+    """Selects pipelines of one revision. `revisions` finds the baseline for `state:modified`."""
 
     def __init__(
         self,
@@ -97,10 +97,10 @@ class PipelineSelector:
         return {pipeline.name: pipeline for pipeline in read}
 
     def _others(self, known: Mapping[str, Pipeline], *, strict: bool) -> dict[str, Pipeline]:
-        """Return all pipelines of the revision except those in `known`, to find dependencies.
+        """Return all pipelines of the revision except those in `known`.
 
-        If a pipeline file is invalid and `strict` is true, raises ProblemsFound. If `strict` is
-        false, the pipeline is left out.
+        If a pipeline file is invalid, raises ProblemsFound if `strict` is true; otherwise, leaves
+        the pipeline out.
         """
         others: dict[str, Pipeline] = {}
         for name in self._revision.catalog.pipeline_names():
@@ -140,7 +140,7 @@ class PipelineSelector:
 def _dag(pipelines: Mapping[str, Pipeline], known: Sequence[str]) -> Dag:
     """Return the dependencies between pipelines.
 
-    A pipeline depends on the pipelines in its `depends_on`, and on the pipelines that write its
+    A pipeline depends on the pipelines in its `depends_on`, and on the pipelines that write to its
     source. Raises ProblemsFound for an unknown pipeline and for a cycle.
     """
     problems: list[Problem] = []

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class SharedGateways:
     """Makes one gateway for all versions with the same settings, so that they share a rate limit.
 
-    `replay`, `budget`, `claims`, `outage` and `check_keys` are as in `Assembly.gateway`.
+    `replay`, `budget`, `claims`, `outage` and `check_keys` are passed to `Assembly.gateway`.
     `concurrency` replaces the concurrency that pipelines define.
     """
 
@@ -48,10 +48,11 @@ class SharedGateways:
         self._replies: dict[Path, ReplyStore] = {}
 
     def get(self, assembly: Assembly, plan: Plan, recording: Recording | None = None) -> Gateway:
-        """Return the gateway for a plan of the revision that `assembly` reads.
+        """Return the gateway for a plan. The plan must belong to the revision of `assembly`.
 
-        `recording` replaces that revision's cassette. Raises UserError if there is a budget but a
-        model's price is unknown, and ProblemsFound if the cassette is damaged.
+        If `recording` is given, it replaces the cassette of this revision. Raises UserError if
+        there is a budget but the price of a model is unknown. Raises ProblemsFound if the cassette
+        is damaged.
         """
         # Gateways that replay are not shared: each pipeline of each tree has its own cassette.
         cassette = None

@@ -119,10 +119,10 @@ class Trust:
                 raise self._untrusted(tree, f"the address or the key of the model {name}")
 
     def check_params(self, tree: ProjectFiles, pipeline: Pipeline) -> None:
-        """Raise Untrusted if an untrusted tree has other model parameters than the reference.
+        """Raise Untrusted if the model parameters of an untrusted tree differ from the reference.
 
-        The parameters in `SAMPLING` may differ. Other parameters can send calls, or variables of
-        the environment, to another address.
+        Only the parameters in `SAMPLING` may differ. Any other parameter could send calls or
+        environment variables to another address.
         """
         fallback = pipeline.load.fallback
         params = dict(pipeline.transform.params)

@@ -53,7 +53,7 @@ def unsupported(pipeline: Pipeline) -> Iterator[Problem]:
 
 
 def same_place(source: str, destination: str) -> bool:
-    """Whether two URLs name the same file or table."""
+    """Return whether two URLs refer to the same file or table."""
     try:
         return parse_address(source) == parse_address(destination)
     except UserError:

@@ -35,12 +35,12 @@ if TYPE_CHECKING:
     from loomgit.wiring.project import Wiring
 
 SHORT = 8  # the length of a shortened commit id
-FILES = 3  # at most this many changed files are named in the differences of a run
-VARIABLES = 3  # at most this many stored sets of variables are tried to compile a prompt
+FILES = 3  # maximum number of changed files that are listed as differences of a run
+VARIABLES = 3  # maximum number of stored sets of variables to try when a prompt is compiled
 
 
 class VersionInputs(Struct, frozen=True):
-    """The plan and fingerprint of a pipeline at the commit that determines the inputs of a version.
+    """The inputs of a version: a pipeline's plan and its fingerprint at `commit`.
 
     `commit` is None for the working tree.
     """
@@ -55,8 +55,9 @@ class VersionScores:
 
     `pipeline` restricts the results to one pipeline. A version is the content of a file at a
     commit. A run is a result of the version if the run has the same fingerprint as the pipeline at
-    this commit. If the pipeline does not use the version at this commit (it pins another version or
-    does not exist yet), its fingerprint at the first later commit that uses the version applies.
+    this commit. Sometimes the pipeline does not use the version at this commit, because it pins
+    another version or does not exist yet. In this case, the fingerprint at the first later commit
+    that uses the version is compared.
     """
 
     def __init__(
@@ -117,7 +118,7 @@ class VersionScores:
         return None if plan is None else plan.fingerprint()
 
     def measured(self, path: str, blob: str, commit: str | None) -> StoredScores:
-        """Return the results of the version of the file `path` with the content `blob` at `commit`.
+        """Return the results of a version: the file `path` with the content `blob` at `commit`.
 
         `commit` is None for the working tree.
         """
@@ -144,8 +145,8 @@ class VersionScores:
     def _mark(
         self, name: str, blob: str, commit: str | None
     ) -> Iterator[tuple[RunSummary, tuple[str, ...]]]:
-        """Yield the runs of the pipeline `name` that used the blob, each with the reasons why it is
-        not a result of the version. A run without reasons is a result of the version."""
+        """Yield (run, reasons) for each run of the pipeline `name` that used the blob. The reasons
+        state why the run is not a result of the version. If they are empty, the run is a result."""
         own = self._own(name, blob, commit)
         fingerprint = own.fingerprint if own is not None else None
         if own is not None:
@@ -156,9 +157,9 @@ class VersionScores:
                 yield row, self._differs(row, own, commit)
 
     def _conditions(self, row: RunSummary, *, draft: bool = False) -> tuple[str, ...]:
-        """Return the reasons why a run with equal inputs is still not a result of the version.
+        """Return the reasons, besides different inputs, why a run is no result of the version.
 
-        `draft` is true if the version is uncommitted, so that runs of uncommitted work are results.
+        `draft` is true if the version is uncommitted. Uncommitted work is then not a reason.
         """
         reasons = []
         if row.dirty and not draft:
@@ -189,7 +190,7 @@ class VersionScores:
         return (*(inputs or self._unrecorded(own.plan, row)), *conditions)
 
     def _unrecorded(self, own: Plan, row: RunSummary) -> tuple[str, ...]:
-        """Return the differences that the run's commit shows, although the run file does not."""
+        """Return differences that can be found only in the files at the run's commit."""
         plan = None if row.dirty else self._plan(row.pipeline, row.commit)
         if plan is None or plan.fingerprint() != row.fingerprint:
             return ("other inputs, or an older evaluation format",)
@@ -302,7 +303,7 @@ class VersionScores:
 
 
 class _BulkWiring(WiringAt):
-    """A project's files at a commit, taken from files that were read in bulk for many commits."""
+    """A project's files at a commit. The files of many commits were read together before."""
 
     def __init__(self, checkout: Wiring, files: BulkFiles, commit: str) -> None:
         super().__init__(checkout, commit)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def read_file_log(wiring: Wiring, path: str, pipeline: str | None, limit: int | None) -> FileLog:
     """Return the newest `limit` versions of the project's file `path`, newest first.
 
-    The versions have the scores of their results. If `pipeline` is given, only the results of that
+    Each version has the scores of its results. If `pipeline` is given, only the results of that
     pipeline are included. Raises UserError if the file or the pipeline never existed.
     """
     runs = wiring.store.search(pipeline=pipeline)

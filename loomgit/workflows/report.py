@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from loomgit.history.store import RunStore
     from loomgit.wiring.project import Wiring
 
-EXAMPLES = 25  # replies are shown for at most this many worse cases and this many better cases
-VERSIONS = 20  # at most this many versions of each prompt are shown, the newest
+EXAMPLES = 25  # maximum number of worse cases with replies; the same limit applies to better cases
+VERSIONS = 20  # maximum number of versions per prompt; older versions are not shown
 WATCHED = ("prompts", "context", "pipelines")
 
 
@@ -207,8 +207,8 @@ def _lines(path: Path) -> Iterator[JsonObject]:
 def _reply(line: Mapping[str, object], number: object) -> tuple[int, float, Reply]:
     """Convert a line of a records file to (sample index, mean score, reply).
 
-    The line is a sample of a test run or a record of a pipeline run. The sample index is `number`,
-    because the line of a record contains no index.
+    The line is a sample of a test run or a record of a pipeline run. The caller passes the
+    sample index as `number`, because the line of a record contains no index.
     """
     reasons = tuple(_reasons(line))
     values = [reason.value for reason in reasons if reason.value is not None]

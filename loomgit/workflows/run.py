@@ -235,7 +235,7 @@ class Execution:
             for number in (signal.SIGINT, signal.SIGTERM):
                 loop.add_signal_handler(number, interrupt)
         except (NotImplementedError, RuntimeError, ValueError):
-            yield  # without own handlers: Windows and threads other than the main one have none
+            yield  # handlers are not available on Windows and outside the main thread
             return
         try:
             yield

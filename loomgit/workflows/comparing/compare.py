@@ -84,9 +84,9 @@ class CompareWorkflow:
     ) -> None:
         """Create the workflow.
 
-        If `quiet` is true, there are no warnings and no hints to use the flag `--run-missing`, and
-        an untrusted revision raises Untrusted instead of causing a note. This is for callers that
-        report invalid test files themselves and have no such flag.
+        If `quiet` is true, warnings and hints to use `--run-missing` are left out. An untrusted
+        revision then raises Untrusted instead of only adding a note. Callers set `quiet` if they
+        report invalid test files themselves and do not have this flag.
         """
         self._wiring = wiring
         self._request = request
@@ -161,8 +161,8 @@ class CompareWorkflow:
     def _accept(
         self, comparison: Comparison, removed: set[str], revisions: ComparedRevisions
     ) -> Comparison:
-        """Return the comparison. Losses that commits accept do not make its outcome worse. If a
-        pipeline was removed and no commit accepts this, the outcome is inconclusive at best."""
+        """Return the comparison. A loss that a commit accepts does not affect its outcome. If
+        a pipeline was removed and no commit accepts this, the outcome is at best inconclusive."""
         needed = bool(removed) or any(map(needs_acceptance, comparison.pipelines))
         if self._request.aa or not needed:
             return comparison
@@ -308,9 +308,9 @@ class CompareWorkflow:
     def _find_results(self, pair: PipelinePair, base: str, rows: Sequence[RunSummary]) -> None:
         """Set `pair.results` to the stored results of both sides. `rows` are the pipeline's runs.
 
-        For the baseline, the first of these results that exist are used: results with the head's
-        evaluation settings (evaluators and judge), results with the baseline's own settings,
-        results of the baseline's ancestors.
+        For the baseline, results are searched in this order: results with the head's evaluation
+        settings (evaluators and judge), results with the baseline's own settings, and results of
+        the baseline's ancestors. The first results found are used.
         """
         assert pair.base is not None
         run_missing = self._request.run_missing

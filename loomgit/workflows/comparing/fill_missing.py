@@ -70,8 +70,8 @@ class MissingResults:
     def complete(self, pair: PipelinePair) -> None:
         """Measure the missing results of both sides, and set the pair's results.
 
-        If no case has a field that the baseline's prompt needs, the baseline gets a note instead of
-        results.
+        If the baseline needs an input field that no case has, the baseline is not measured, and the
+        pair gets a note.
         """
         heads, bases = self._heads, self._bases
         if pair.by_runs and None not in pair.results:
@@ -107,7 +107,7 @@ class MissingResults:
         pair.results = results
 
     def _storage_commit(self, commit: Callable[[], Commit]) -> Commit | None:
-        """Return the commit for the stored results (`commit()`), or None if they are not stored."""
+        """Return `commit()`, or None if the results are not stored and need no commit."""
         return commit() if self._request.keep else None
 
     def remeasure(self, pair: PipelinePair) -> tuple[MeasuredSide, MeasuredSide]:
@@ -124,9 +124,9 @@ class MissingResults:
         return base_side, head_side
 
     def _question_from(self, pair: PipelinePair, version: PipelineVersion) -> str:
-        """Return the commit of the head if both sides have different cases or evaluation settings.
+        """Return the commit of the head if the cases or evaluation settings of the sides differ.
 
-        Return "" if they have the same. `version` is the baseline's version with the evaluation
+        Return "" if they are the same. `version` is the baseline's version with the evaluation
         settings of the head. The result has the form of `commit_folder`: the id of the commit,
         followed by `-dirty` if there are uncommitted changes.
         """

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 def mark_changed_evaluators(
     comparison: PipelineComparison, pair: PipelinePair
 ) -> PipelineComparison:
-    """Return the comparison. If the head changed the evaluators, it is inconclusive at best.
+    """Return the comparison, at best as inconclusive if the head changed the evaluators.
 
     The head's evaluators judge both sides, and may be more lenient than the baseline's evaluators.
     """

@@ -44,9 +44,9 @@ class MeasurementPlan(Struct, frozen=True):
 
     `today` is the head's version of the pipeline; the tree that contains it configures the judge.
 
-    The samples of a case have consecutive indices, starting at `first`. If `second` is true, the
-    plan repeats a measurement that started at `first`, and its own indices start after those of
-    that measurement.
+    The samples of a case have consecutive indices. The indices start at `first`. If `second` is
+    true, this plan repeats an earlier measurement. The indices of the earlier measurement then
+    start at `first`, and this plan uses the next indices.
 
     If `commit` is given, the results are stored as a run at that commit. If `stored` is true, the
     store already has a run, and the results are stored only if a new sample was drawn. `removed`

@@ -45,8 +45,9 @@ class ComparisonRequest(Struct, frozen=True):
 
     `expression`, `head` and `merged` define the two revisions, as in `loomgit.history.baselines`.
     `pipelines` (names) and `select` (expressions) choose the pipelines; if both are empty, all
-    pipelines are compared. If `aa` is true, the baseline is compared with itself: one side has the
-    samples from index `aa_from` on, and the other side has the same number of samples after them.
+    pipelines are compared. If `aa` is true, the baseline is compared with itself. One side uses
+    samples that start at index `aa_from`, and the other side uses the same number of samples that
+    follow.
 
     If `max_drop` or `max_rise` is None, the tests define the limit. If `run_missing` is true,
     missing results are measured. `replay` defines how the measurement uses cassettes, and `budget`

@@ -42,7 +42,7 @@ def _max_drop(revision: ProjectRevision, pipeline: str) -> float:
     """Return the smallest `max_drop` of the pipeline's regression tests.
 
     If there are no regression tests, return the smallest `max_drop` in the defaults of the test
-    files.
+    files. If there are no test files, return Loom's default.
     """
     suites = revision.suites(pipeline)
     tests = [test for suite in suites for test in suite.distributional_tests]

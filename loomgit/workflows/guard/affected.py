@@ -31,12 +31,12 @@ def find_affected(
     """Find the pipelines that the change from `bases` to `heads` affects.
 
     A pipeline is affected if one of its files changed: pipeline file, prompt, context, tests, data
-    or configuration. A pipeline cannot be judged if it cannot be read, or if one of its files
-    changed and it pins a file to a branch.
+    or configuration. A pipeline cannot be judged if it cannot be read. It also cannot be judged if
+    it pins a file to a branch and one of its files changed.
 
-    Returns (names of the affected pipelines, lines). There is a line for each pipeline that cannot
-    be judged, but no lines if no file in the project's folder changed. `suites` are the head's test
-    files. Raises ProblemsFound if a changed pipeline is invalid.
+    Returns (names of the affected pipelines, lines). There is one line for each pipeline that
+    cannot be judged. If no file in the project's folder changed, there are no lines. `suites` are
+    the head's test files. Raises ProblemsFound if a changed pipeline is invalid.
     """
     names = heads.catalog.pipeline_names()
     before = set() if bases is None else set(bases.catalog.pipeline_names())

@@ -1,4 +1,4 @@
-"""Detects GitHub workflows for a pull request from a fork."""
+"""Detects GitHub workflows that run for a pull request from a fork."""
 
 from __future__ import annotations
 

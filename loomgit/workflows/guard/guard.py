@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from loomgit.wiring.project import Wiring
     from loomgit.workflows.testing.judge import JudgedTest
 
-# Files and folders that can affect results, directly or because they name files that affect them.
+# Files and folders that can affect results, either directly or by a reference to another file.
 DEFINING = ("pipelines", "prompts", "context", "tests", CONFIG)
 
 OWN_CASSETTE = (
@@ -85,7 +85,7 @@ class GuardVerdict(Struct, frozen=True):
     pipelines. `unmeasured` is the error if the comparison could not be measured. `reason` says why
     no model replied, and is "" otherwise. `unread` has a line for each pipeline that could
     not be judged, for example because it was removed. `lost` has a line for each loss that no
-    commit accepts: a removed test, a removed expectation, or a list of removed or changed cases.
+    commit accepts: a removed test or expectation, the removed cases, or the changed cases.
     """
 
     comparison: Comparison
@@ -319,7 +319,7 @@ class Guard:
     def _test(
         self, wiring: Wiring, tests: Sequence[tuple[Suite, AnyTest]], change: GuardedChange
     ) -> tuple[list[tuple[JudgedTest, Suite, AnyTest]], str]:
-        """Return (judged tests, reason). `reason` says why no model replied, and is "" otherwise.
+        """Return (judged tests, reason). `reason` says why no model replied; "" if a model replied.
         Tests without replies are judged again with recorded replies."""
         judged, reason = self._run(wiring, tests, change, self._replay)
         if self._replay != "off":

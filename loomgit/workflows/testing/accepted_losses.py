@@ -21,12 +21,12 @@ OWN_CHANGE = (
 def load_acceptances(
     wiring: Wiring, base: str | None, head: str | None, warn: Callable[[str], None]
 ) -> list[Acceptance]:
-    """Return the acceptances in the commit messages after `base`, up to `head`.
+    """Return the acceptances in the messages of the commits after `base`, up to `head`.
 
     Only commits in the local clone are read. If `head` is None (the working tree) or empty (the
-    index), the last commit is HEAD. Calls `warn` for each trailer without a reason. If the
-    configuration requires that other people accept losses, the trailers of the change's own authors
-    are ignored with a warning.
+    index), HEAD is used instead. Calls `warn` for each trailer without a reason. If the
+    configuration requires that other people accept losses, trailers in the commits of the change's
+    authors are ignored, and `warn` is called.
     """
     span = (head or "HEAD") if base is None else f"{base}..{head or 'HEAD'}"
     trailers = f"%(trailers:key={TRAILER},valueonly,unfold,separator=%x00)"

@@ -47,8 +47,8 @@ class TestBaseline(Struct, frozen=True):
 
 
 class TestBaselines(Struct):
-    """Finds each baseline once. If `override` is given, it replaces the baselines that tests
-    name."""
+    """Finds each baseline once. If `override` is given, it replaces the tests' own setting
+    `baseline`."""
 
     wiring: Wiring
     override: str | None = None
@@ -77,8 +77,8 @@ class TestBaselines(Struct):
     ) -> tuple[TestBaseline, MeasuredSide | None]:
         """Return the baseline and its results, or (baseline, None) if there are no results.
 
-        `wanted` are ids of cases. If the results do not contain one of these cases, they are
-        completed from other runs with the same fingerprint.
+        `wanted` contains case ids. Cases that the results lack are taken from other runs with the
+        same fingerprint.
         """
         baseline = self.find(today, revision)
         if baseline.measured is None:
@@ -87,9 +87,10 @@ class TestBaselines(Struct):
         return baseline, stored.completed(baseline.measured, wanted, "test")
 
     def find_base(self) -> ProjectRevision | None:
-        """Return the project at the baseline's commit. Raises UserError.
+        """Return the project at the baseline's commit, or None if there is no comparison.
 
-        Return None if comparisons are off, if there is no baseline, or if the baseline is the head.
+        There is no comparison if comparisons are off, if there is no baseline, or if the baseline
+        is the head. Raises UserError.
         """
         if self.override == OFF:
             return None
@@ -151,8 +152,8 @@ class TestBaselines(Struct):
 
     @staticmethod
     def _compared_revisions(baselines: Baselines, revision: str | None) -> ComparedRevisions:
-        """Return the revisions to compare: the baseline and the head. The baseline is `revision`;
-        if `revision` is None or is the head, it is the default baseline."""
+        """Return the revisions to compare: the baseline and the head. The baseline is `revision`.
+        If `revision` is None or the head, the default baseline is used."""
         if revision is None:
             return baselines.choose()
         revisions = baselines.choose(revision)

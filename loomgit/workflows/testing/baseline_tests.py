@@ -50,8 +50,7 @@ def compare_with_baseline(
     cases: Sequence[CaseSamples],
     limits: Limits,
 ) -> PipelineComparison:
-    """Compare the samples in `cases` with the baseline's results in `base`, by the regression
-    gate."""
+    """Apply the regression gate to the samples in `cases` and the baseline's results in `base`."""
     head = measured_now(version.plan, cases)
     (comparison,) = decide([compare_sides(version.plan.pipeline.name, base, head, limits)])
     if baseline.version is None:
@@ -176,7 +175,7 @@ class BaselineTests(Struct, frozen=True):
         comparison: PipelineComparison,
         limits: Limits,
     ) -> tuple[PipelineComparison, Iterable[Sample]]:
-        """Measure both sides of the compared cases again.
+        """Measure the compared cases again, on both sides.
 
         Return the corrected comparison and the new samples. A degradation is confirmed only if both
         measurements show it.

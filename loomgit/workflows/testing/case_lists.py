@@ -20,7 +20,7 @@ class CaseLists(Struct, frozen=True):
 
     `removed` are the cases that only the baseline has, `changed` the cases with different
     definitions, and `added` the cases that only the head has. `total` is the number of the
-    baseline's cases. `fault` is the reason if the cases could not be read.
+    baseline's cases. If the cases could not be read, `fault` is the reason; otherwise, it is empty.
     """
 
     removed: tuple[str, ...] = ()
@@ -41,10 +41,10 @@ class CaseLists(Struct, frozen=True):
 def own_cases(
     revision: ProjectRevision, version: PipelineVersion, suites: Sequence[Suite] | None = None
 ) -> list[SampledCase]:
-    """Return all cases of the test files in the version's own revision. Raises LoomError.
+    """Return all cases of the pipeline's test files at the version's revision. Raises LoomError.
 
-    If `suites` is given, it replaces these test files. All records of the data sets are used, even
-    if the tests have a `sample_size`.
+    If `suites` is given, the cases of these test files are returned instead. All records of the
+    data sets are used, even if the tests have a `sample_size`.
     """
     pipeline = version.plan.pipeline
     files = revision.suites(pipeline.name) if suites is None else suites

@@ -119,8 +119,8 @@ class TestJudge:
         self._pool.start(draws, self.concurrency)
 
     def draws(self, suite: Suite, test: AnyTest) -> list[Draw]:
-        """Return the draws that a test needs in any case. If the test cannot be prepared, the list
-        is empty, and `judge` reports the error later."""
+        """Return the draws that a test always needs, independent of its results. If the test cannot
+        be prepared, the list is empty, and `judge` reports the error later."""
         if isinstance(test, IntegrationCase):
             return []
         try:
@@ -142,7 +142,7 @@ class TestJudge:
     def _first_cases(
         self, sampled: SampledPipeline, suite: Suite, test: UnitCase | Distributional
     ) -> Iterable[tuple[TestCase, int]]:
-        """Return the cases that a test needs in any case, each with its number of samples."""
+        """Return the cases that a test always needs, each with its number of samples."""
         if isinstance(test, UnitCase):
             return [(sampled.unit(suite, test), first_samples(test))]
         records = self._records(sampled, suite)
@@ -370,7 +370,7 @@ class TestJudge:
     # -- the end
 
     def close(self, *, wait: bool = True) -> None:
-        """Start no more draws. If `wait` is true, the current draws finish first.
+        """Start no more draws. If `wait` is true, wait until the current draws have finished.
 
         Raises LoomError if a recording could not be saved.
         """

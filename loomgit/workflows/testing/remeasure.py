@@ -123,7 +123,8 @@ def _pairs(
 ) -> Iterator[tuple[TestCase, TestCase, int]]:
     """Yield (head case, base case, index) for each record that has results in the baseline.
 
-    `index` is the first sample index after those that the baseline's results contain.
+    `index` is the index for the first new sample of the base case. It is one more than the highest
+    sample index of the case in the baseline's results.
     """
     measured = {(case.id, case.definition): case for case in baseline.cases}
     for record in records:

@@ -85,11 +85,11 @@ class SessionResults(Struct):
         ]
 
     def find_lost(self, options: Options) -> list[str]:
-        """Return a line for each loss in the tests of the tested pipelines that no commit accepts.
+        """Return a line for each loss that no commit accepts, in the tests of the tested pipelines.
 
-        A loss is a removed test or expectation, or a list of removed or changed cases. If the
-        settings of the change apply (`options.is_stricter` is false), each setting that the change
-        loosens causes a warning. If the baseline cannot be read, return no lines and warn.
+        A loss is a removed test or expectation, the removed cases, or the changed cases. If
+        `options.is_stricter` is false, the settings that the change loosened apply, and each of
+        them causes a warning. If the baseline cannot be read, return no lines and warn.
         """
         baselines, warn = TestBaselines(self.wiring, options.baseline), self.wiring.warn
         try:
@@ -128,7 +128,8 @@ class SessionResults(Struct):
     ) -> list[Run]:
         """Write one run for each tested version of each pipeline, and return the runs.
 
-        `selected` of `total` tests were selected, and `finished` is true if all selected tests ran.
+        `selected` is the number of selected tests, and `total` the number of all tests. `finished`
+        is true if all selected tests ran.
         A run is complete only if all unit and distributional tests of its pipeline ran and no
         sample was lost. No run is written for a pipeline that can no longer be read or that changed
         during the tests. Raises WorldError if the store cannot be written.

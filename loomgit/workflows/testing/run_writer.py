@@ -68,9 +68,9 @@ class TestRunWriter:
     ) -> Run:
         """Write the run file, and return the run.
 
-        `selected` of `total` tests or cases were measured; the default of both is the number of
-        `cases`. `question_from` is the commit of the cases and evaluation settings, if it is not
-        the run's commit.
+        The run covers `selected` of `total` tests or cases. Both default to the number of `cases`.
+        If the cases and evaluation settings are not from the run's commit, `question_from` is the
+        commit that they are from.
         """
         plan = self._version.plan
         records = self._log.finish()

@@ -88,13 +88,13 @@ class SamplePool:
         return self._gateways.get(version.assembly, version.plan, recording)
 
     def hold(self, samples: Mapping[str, Mapping[int, Sample]]) -> None:
-        """Add samples of earlier runs, which then replace draws. `samples` maps case keys to
-        mappings from index to sample."""
+        """Use samples of earlier runs instead of new draws. `samples` maps case keys to mappings
+        from index to sample."""
         for key, by_index in samples.items():
             self._earlier.setdefault(key, {}).update(by_index)
 
     def start(self, draws: Sequence[Draw], concurrency: int) -> None:
-        """Start to make these draws in order, with at most `concurrency` draws at the same time."""
+        """Start these draws in order, with at most `concurrency` draws at the same time."""
         queue = self._open(concurrency)
         queue.plan(draws)
         queue.start()

@@ -69,7 +69,7 @@ class SampledPipeline(Struct):
         return data_case(Record(0, identity, fields), self.identify)
 
     def draw(self, case: TestCase, index: int) -> Draw:
-        """Return the draw that requests the sample number `index` of a case."""
+        """Return the draw that requests sample number `index` of a case."""
         return Draw(
             case.key,
             index,
@@ -92,9 +92,9 @@ class SampledPipelines:
     ) -> None:
         """Create the collection.
 
-        `policy` returns, for the name of a pipeline, the thresholds, weights and gate that replace
-        the pipeline's own. It returns None if the pipeline's own apply. If `store` is true, samples
-        of earlier runs replace draws.
+        `policy` is called with the name of a pipeline. It returns the thresholds, weights and gate
+        that replace those of the pipeline, or None to keep those of the pipeline. If `store` is
+        true, samples of earlier runs are used instead of new draws.
         """
         self.revision = ProjectRevision(wiring)
         self._policy = policy
@@ -118,8 +118,11 @@ class SampledPipelines:
         return _value(self._pipelines[name])
 
     def tested(self, suite: Suite) -> Pipeline:
-        """Return the pipeline that a test file names. Raises ProblemsFound, or UserError with the
-        position of the name in the test file."""
+        """Return the pipeline of a test file.
+
+        Raises ProblemsFound if the pipeline is invalid. If the pipeline does not exist, raises
+        UserError with the position of the pipeline's name in the test file.
+        """
         try:
             return self.pipeline(suite.pipeline)
         except ProblemsFound:
@@ -177,7 +180,7 @@ class SampledPipelines:
         `today`.
         """
         version = self.revision.with_question_of(base, today.version)
-        # The baseline's revision may not configure today's judge or the judge's key. Therefore, the
+        # The settings at the baseline's revision may lack today's judge or its key. Therefore, the
         # gateway to the baseline's model has no judge.
         unjudged = replace(version, plan=replace(version.plan, judge=None))
         gateway = self._pool.gateway(unjudged, today.version)

@@ -73,10 +73,10 @@ class BilledGateway:
 
 
 def unreported(bills: Mapping[tuple[str, str], Bill], reported: Collection[tuple[str, str]]) -> str:
-    """Return a line with the cost of the pipelines without a finished test, or "" if it is 0 USD.
+    """Return a line with the total cost of the pipelines that have no finished test.
 
-    `bills` and `reported` identify a pipeline by (project, pipeline). `reported` contains the
-    pipelines with a finished test.
+    If it is certain that they cost nothing, return "". `reported` contains the pipelines that have
+    a finished test. In `bills` and `reported`, a pipeline is a pair (project, pipeline).
     """
     whole = Bill()
     for name, bill in bills.items():

@@ -38,11 +38,11 @@ SHOWN = 5  # a line names at most this many cases
 class SuiteChange(Struct, frozen=True):
     """The changes to one pipeline's tests between base and head.
 
-    `suites` are the head's test files by path. Each of their settings is the stricter one of base
-    and head. `evaluate` has the stricter thresholds, weights and gate, or is None if the head
-    loosened none of these. `looser` are the settings that the head loosened. `losses` are the tests
-    and expectations that the head removed, and the tests whose own evaluator the head changed.
-    `cases` are the cases that the head removed, changed or added.
+    `suites` are the head's test files by path. If base and head have different values of a setting,
+    `suites` has the stricter value. `evaluate` has the stricter thresholds, weights and gate. It is
+    None if the head loosened none of these. `looser` are the settings that the head loosened.
+    `losses` are the tests and expectations that the head removed, and the tests whose own evaluator
+    the head changed. `cases` are the cases that the head removed, changed or added.
     """
 
     pipeline: str
@@ -53,7 +53,7 @@ class SuiteChange(Struct, frozen=True):
     cases: CaseLists = CaseLists()
 
     def stricter(self, suite: Suite, test: Test) -> Test:
-        """Return the test, with the stricter one of base and head for each setting."""
+        """Return the test. Each setting has the stricter one of its values in base and head."""
         stricter = self.suites.get(suite.path)
         if stricter is None:
             return test

@@ -240,8 +240,8 @@ def _prompt(
 def _read(
     assembly: Assembly, pipeline: Pipeline, key: str, path: str, version: str | None
 ) -> FileVersion:
-    """Read a prompt or context file, which the setting `key` names. Raises ProblemsFound if the
-    file is missing or must not be sent to a model."""
+    """Read the prompt or context file to which the setting `key` refers. Raises ProblemsFound if
+    the file is missing or must not be sent to a model."""
     place = pipeline.place(key)
     if reason := assembly.withheld(path, version):
         raise ProblemsFound([Problem(place, reason)])
@@ -296,7 +296,7 @@ def _tests(
     output: JsonMapping | None,
     report: _Report,
 ) -> None:
-    """Report the test files of a pipeline that cannot be read or do not fit the pipeline.
+    """Report a pipeline's test files that cannot be read or do not fit the pipeline.
 
     An unreadable file that names no pipeline is also reported, because it may belong to this
     pipeline. `pipeline` is None if the pipeline file is invalid.
