@@ -96,8 +96,7 @@ class Assembly(Planning):
         if plan.judge is not None:
             models.append(plan.judge)
         if replay != "only":
-            self.wiring.trust.check_models(self.wiring, [plan.model, *models])
-            self.wiring.trust.check_params(self.wiring, pipeline)
+            self.wiring.trust.check_calls(self.wiring, plan)
         if check_keys and replay in ("off", "record"):
             for model in models:
                 lanes.check(model)

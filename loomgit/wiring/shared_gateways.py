@@ -54,6 +54,8 @@ class SharedGateways:
         there is a budget but the price of a model is unknown. Raises ProblemsFound if the cassette
         is damaged.
         """
+        if self._replay != "only":  # a plan may share a gateway that a trusted plan has opened
+            assembly.wiring.trust.check_calls(assembly.wiring, plan)
         # Gateways that replay are not shared: each pipeline of each tree has its own cassette.
         cassette = None
         if self._replay != "off":

@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from loomgit.domain.definitions import EvaluatorSpec, Pipeline
+    from loomgit.domain.definitions import EvaluatorSpec, Pipeline, Transform
     from loomgit.domain.settings import ModelSettings
+    from loomgit.domain.values import Json
+    from loomgit.pipeline.plan import Plan
     from loomgit.wiring.project_files import ProjectFiles
 
 # An untrusted revision may change these model parameters, because they affect only the replies.
@@ -105,39 +107,32 @@ class Trust:
 
     # -- parts that an untrusted revision must not change
 
-    def check_models(self, tree: ProjectFiles, models: Iterable[str]) -> None:
-        """Raise Untrusted if an untrusted tree may send calls or keys to another address.
+    def check_calls(self, tree: ProjectFiles, plan: Plan) -> None:
+        """Raise Untrusted if the calls of an untrusted tree may send data to another address.
 
-        This is the case if the address, key or lane of one of these models differs from the
-        reference, or if a model's name contains an address.
+        This is the case if the address, key or lane of a model differs from the reference, if a
+        model's name contains an address, or if a model parameter that is not in `SAMPLING` differs:
+        such a parameter could send calls or environment variables to another address.
         """
-        trusted, settings = self._reference.settings.models, tree.settings.models
-        for name in models:
-            if "://" in name and not self.trusts(tree):
-                raise self._untrusted(tree, f"the address in the name of the model {name}")
-            if _route(settings.get(name)) != _route(trusted.get(name)) and not self.trusts(tree):
-                raise self._untrusted(tree, f"the address or the key of the model {name}")
-
-    def check_params(self, tree: ProjectFiles, pipeline: Pipeline) -> None:
-        """Raise Untrusted if the model parameters of an untrusted tree differ from the reference.
-
-        Only the parameters in `SAMPLING` may differ. Any other parameter could send calls or
-        environment variables to another address.
-        """
-        fallback = pipeline.load.fallback
-        params = dict(pipeline.transform.params)
-        if fallback is not None and fallback.transform is not None:
-            params |= fallback.transform.params
-        others = {name: value for name, value in params.items() if name not in SAMPLING}
-        if not others or self.trusts(tree):
+        if self.trusts(tree):
             return
-        try:
-            known = self._reference.catalog.pipeline(pipeline.name).transform.params
-        except LoomError:
-            known = {}
-        changed = sorted(name for name in others if others[name] != known.get(name))
+        trusted, settings = self._reference.settings.models, tree.settings.models
+        models = {plan.model, plan.sampling.model, plan.judge}
+        for transform in _transforms(plan.pipeline).values():
+            models |= {transform.model, *transform.fallback_models}
+        for name in sorted(model for model in models if model is not None):
+            if "://" in name:
+                raise self._untrusted(tree, f"the address in the name of the model {name}")
+            if _route(settings.get(name)) != _route(trusted.get(name)):
+                raise self._untrusted(tree, f"the address or the key of the model {name}")
+        known: Pipeline | None = None
+        with suppress(LoomError):
+            known = self._reference.catalog.pipeline(plan.pipeline.name)
+        expected = {} if known is None else _fixed_params(known)
+        params = _fixed_params(plan.pipeline)
+        changed = sorted(key for key, value in params.items() if expected.get(key) != value)
         if changed:
-            raise self._untrusted(tree, f"transform.params ({', '.join(changed)})")
+            raise self._untrusted(tree, ", ".join(changed))
 
     def check_code(self, tree: ProjectFiles, specs: Iterable[EvaluatorSpec]) -> None:
         """Raise Untrusted if an untrusted tree changes the code of Python evaluators."""
@@ -213,3 +208,21 @@ def _file_of(tree: ProjectFiles, source: str) -> Path | None:
     except LoomError:
         return None  # opening the source reports the error
     return (tree.root / address.path).resolve()
+
+
+def _transforms(pipeline: Pipeline) -> dict[str, Transform]:
+    """Return the transforms of a pipeline by their keys in the pipeline file."""
+    fallback = pipeline.load.fallback
+    if fallback is None or fallback.transform is None:
+        return {"transform": pipeline.transform}
+    return {"transform": pipeline.transform, "load.fallback": fallback.transform}
+
+
+def _fixed_params(pipeline: Pipeline) -> dict[str, Json]:
+    """Return the model parameters that are not in `SAMPLING`, by key in the pipeline file."""
+    return {
+        f"{key}.params.{name}": value
+        for key, transform in _transforms(pipeline).items()
+        for name, value in transform.params.items()
+        if name not in SAMPLING
+    }

@@ -237,6 +237,39 @@ def test_another_branch_does_not_send_calls_elsewhere_by_parameters(
     assert "is unverified: it changes transform.params" in notes(found)
 
 
+@pytest.mark.parametrize("expression", ["main...theirs", "theirs..main"])
+def test_a_parameter_is_checked_although_another_version_has_opened_the_gateway(
+    tmp_path, server, expression
+):
+    config = {".loom/config.yaml": configuration(server.url)}
+    project = make_comparable(tmp_path / "project", **{**ASKING, **config})
+    line = "params: {aws_web_identity_token: oidc/env/SOME_KEY}"
+    text = ASKING["pipelines/demo.yaml"].replace("  prompt:", f"  {line}\n  prompt:")
+    branch(project, {"pipelines/demo.yaml": text, **NEUTRAL})
+    _, found = compare(project, expression=expression)
+    assert "changes transform.params.aws_web_identity_token" in notes(found)
+
+
+FALLBACK = (
+    "\nload:\n  on_failure: fallback\n  fallback: {prompt: prompts/demo.j2, params: {region: A}}\n"
+)
+
+
+@pytest.mark.parametrize("region", ["A", "B"])
+def test_the_parameters_of_the_fallback_do_not_hide_those_of_the_transform(
+    tmp_path, server, region
+):
+    config = {".loom/config.yaml": configuration(server.url)}
+    base = ASKING["pipelines/demo.yaml"].replace("  prompt:", "  params: {region: A}\n  prompt:")
+    base = base.replace("\nload:\n", FALLBACK)
+    files = {**ASKING, **config, "pipelines/demo.yaml": base}
+    project = make_comparable(tmp_path / "project", **files)
+    text = base.replace("  params: {region: A}\n", f"  params: {{region: {region}}}\n")
+    branch(project, {"pipelines/demo.yaml": text, **NEUTRAL})
+    _, found = compare(project)
+    assert ("changes transform.params.region" in notes(found)) == (region == "B")
+
+
 def test_parameters_of_sampling_may_change(tmp_path, server):
     config = {".loom/config.yaml": configuration(server.url)}
     project = make_comparable(tmp_path / "project", **{**ASKING, **config})
