@@ -14,10 +14,12 @@ demo: $(VENV)/ready
 	$(VENV)/bin/loom run customer_sentiment
 
 test: $(VENV)/ready-dev
+	.ci/install-postgresql
 	$(VENV)/bin/python -m pytest -n auto $(PYTEST_ARGS)
 
 # The full form of the long tests: simulations, fuzz, many writers. Takes about half an hour.
 soak: $(VENV)/ready-dev
+	.ci/install-postgresql
 	LOOM_TEST_SOAK=1 $(VENV)/bin/python -m pytest -n auto \
 	  $$(grep -rlE "^from tests.soak import" tests --include='test_*.py') $(PYTEST_ARGS)
 

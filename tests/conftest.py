@@ -3,7 +3,10 @@
 import os
 import sys
 
+import psycopg
 import pytest
+
+from tests.servers.postgres_server import PostgresServer, find_binaries
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -23,3 +26,39 @@ def forget_modules_of_projects(tmp_path_factory):
         file = getattr(sys.modules[name], "__dict__", {}).get("__file__")
         if file and str(file).startswith(folder):
             del sys.modules[name]
+
+
+@pytest.fixture(scope="session")
+def postgres_server():
+    """A real PostgreSQL server. `make test` installs PostgreSQL where it can."""
+    binaries = find_binaries()
+    if binaries is None:
+        pytest.skip("PostgreSQL is not installed: run `.ci/install-postgresql`")
+    server = PostgresServer(binaries)
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def database(postgres_server, request):
+    """The URL of an empty database."""
+    name = f"db_{abs(hash(request.node.nodeid)) % 10**12}"
+    with postgres_server.connect() as connection:
+        connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE template0")
+    yield postgres_server.url(name)
+    with postgres_server.connect() as connection:
+        connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def run_sql(database):
+    """Run SQL in the database; the rows of the last statement, if it has any."""
+
+    def run(statement, *parameters):
+        with psycopg.connect(database, autocommit=True) as connection:
+            connection.execute("SET TimeZone = 'UTC'")
+            cursor = connection.execute(statement, parameters or None)
+            return cursor.fetchall() if cursor.description else None
+
+    return run

@@ -91,10 +91,11 @@ class FakeSink(Sink):
     def refusal(self, row: JsonObject) -> str:
         return self.refuse(row)
 
-    def load(self, part: int, rows: Sequence[JsonObject]) -> None:
+    def load(self, part: int, rows: Sequence[JsonObject]) -> dict[int, str]:
         if part in self._fail:
             raise self._fail[part]
         self.parts[part] = list(rows)
+        return {}
 
     def commit(self) -> LoadReceipt:
         self.ended = "committed"

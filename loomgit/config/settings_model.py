@@ -5,10 +5,17 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Discriminator, Field, Tag
 
 from loomgit.config.document import is_null
-from loomgit.config.file_model import FileModel, problems_error, validate
+from loomgit.config.file_model import (
+    MAP,
+    TEXT,
+    FileModel,
+    problems_error,
+    union_tag,
+    validate,
+)
 from loomgit.config.pipeline_model import Concurrency  # noqa: TC001 - pydantic reads it
 from loomgit.config.project_files import REFERENCE
 from loomgit.config.scalars import (
@@ -23,10 +30,18 @@ from loomgit.config.scalars import (
     choice,
 )
 from loomgit.config.yaml_text import parse_yaml
-from loomgit.domain.settings import Defaults, Lane, ModelSettings, Secret, Settings
+from loomgit.domain.settings import (
+    ConnectionSettings,
+    Defaults,
+    Lane,
+    ModelSettings,
+    Secret,
+    Settings,
+)
 
 if TYPE_CHECKING:
     from loomgit.config.document import Document, Path
+    from loomgit.domain.place import Place
 
 REFERENCE_START = re.compile(r"\$\{")
 ALIAS = re.compile(r"[\w.-]+")
@@ -48,6 +63,27 @@ def _read_secret(value: object) -> str:
 
 
 SecretText: TypeAlias = Annotated[str, Reader(_read_secret, {"type": "string", "minLength": 1})]
+
+
+class ConnectionModel(FileModel):
+    """A connection to a database"""
+
+    url: SecretText = Field(description="The URL; ${NAME} is a variable of the environment")
+    loom_schema: NonBlankText | None = Field(
+        default=None,
+        description="The schema for Loom's own tables; default: the schema of the loaded table",
+    )
+
+
+def _read_url(value: object) -> ConnectionModel:
+    return ConnectionModel.model_construct(url=_read_secret(value), loom_schema=None)
+
+
+ConnectionForm: TypeAlias = Annotated[
+    Annotated[ConnectionModel, Reader(_read_url, {"type": "string", "minLength": 1}), Tag(TEXT)]
+    | Annotated[ConnectionModel, Tag(MAP)],
+    Discriminator(union_tag),
+]
 
 
 class DefaultsModel(FileModel):
@@ -103,8 +139,8 @@ class SettingsModel(FileModel):
 
     model_config = ConfigDict(title="Loom configuration")
 
-    connections: dict[str, SecretText] = Field(
-        default={}, description="URLs by alias; ${NAME} is a variable of the environment"
+    connections: dict[str, ConnectionForm] = Field(
+        default={}, description="Databases by alias: a URL, or a map with url and loom_schema"
     )
     defaults: DefaultsModel | None = None
     models: dict[str, ModelSettingsModel] = Field(
@@ -152,8 +188,10 @@ def _settings(model: SettingsModel, document: Document) -> Settings:
     defaults = model.defaults or DefaultsModel.model_construct()
     return Settings(
         connections={
-            alias: Secret(text, document.text_place(("connections", alias)))
-            for alias, text in model.connections.items()
+            alias: ConnectionSettings(
+                Secret(connection.url, _place_of_url(document, alias)), connection.loom_schema
+            )
+            for alias, connection in model.connections.items()
         },
         defaults=Defaults(
             model=defaults.model or Defaults().model,
@@ -173,6 +211,12 @@ def _settings(model: SettingsModel, document: Document) -> Settings:
         accept_from=model.accept_from,
         places=document.places(),
     )
+
+
+def _place_of_url(document: Document, alias: str) -> Place:
+    path = ("connections", alias)
+    is_map = isinstance(document.find(path), dict)
+    return document.text_place((*path, "url") if is_map else path)
 
 
 def _model(model: ModelSettingsModel, document: Document, path: Path) -> ModelSettings:

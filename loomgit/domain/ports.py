@@ -10,7 +10,7 @@ from msgspec import Struct
 from loomgit.domain.values import Json, JsonMapping
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from loomgit.domain.models import Completion, Request
     from loomgit.domain.passages import Passage
@@ -130,10 +130,11 @@ class Sink(Protocol):
         """
         ...
 
-    def load(self, part: int, rows: Sequence[JsonObject]) -> None:
+    def load(self, part: int, rows: Sequence[JsonObject]) -> Mapping[int, str]:
         """Accept one batch of rows. `part` is the number of the batch.
 
-        If this method raises an exception, it accepts no row of the batch.
+        Returns the reasons for the rows that the destination refuses, by the index of the row. If
+        this method raises an exception, it accepts no row of the batch.
         """
         ...
 

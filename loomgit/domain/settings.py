@@ -40,6 +40,23 @@ class Secret(Struct, frozen=True):
         return self.template if "${" in self.template else str(self.place)
 
 
+class ConnectionSettings(Struct, frozen=True):
+    """The settings of a connection: the URL of a database, with references to variables.
+
+    `loom_schema` is the schema for Loom's own tables; None means the schema of the loaded table.
+    """
+
+    url: Secret
+    loom_schema: str | None = None
+
+
+class Connection(Struct, frozen=True):
+    """A connection with the values of its variables. Its URL may contain a password."""
+
+    url: str
+    loom_schema: str | None = None
+
+
 class ModelSettings(Struct, frozen=True):
     """The settings of a model. Prices are in USD per million tokens. `timeout` is in seconds."""
 
@@ -74,7 +91,7 @@ class Settings(Struct, frozen=True):
     Each `Secret` also stores its position in the file.
     """
 
-    connections: Mapping[str, Secret] = field(default_factory=dict)
+    connections: Mapping[str, ConnectionSettings] = field(default_factory=dict)
     defaults: Defaults = field(default_factory=Defaults)
     models: Mapping[str, ModelSettings] = field(default_factory=dict)
     channels: Mapping[str, JsonMapping] = field(default_factory=dict)

@@ -9,128 +9,33 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from msgspec import Struct
+from msgspec.structs import replace
 
-from loomgit.domain.definitions import Pipeline
 from loomgit.domain.keys import find_key
 from loomgit.domain.outages import LossStreak
-from loomgit.domain.ports import LoadReceipt, Sink, Source
-from loomgit.domain.records import Record, RefusedRow, first_usable, make_record
-from loomgit.domain.runs import Cause, RecordsFile, Run, Status
-from loomgit.domain.values import JsonMapping, JsonObject
+from loomgit.domain.ports import LoadReceipt
+from loomgit.domain.records import RecordFailure, first_usable, make_record
 from loomgit.errors import BudgetExceeded, LoomError, ProblemsFound, WorldError
 from loomgit.pipeline.events import BatchLoaded, Extracted, RunFinished, Warned
 from loomgit.pipeline.loaded_row import loaded_row
 from loomgit.pipeline.ordered_pool import OrderedPool
 from loomgit.pipeline.record_line import render_record_line
-from loomgit.pipeline.run_statistics import RunStatistics
-from loomgit.pipeline.stages import Stages
+from loomgit.pipeline.run_parts import RunEnd
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Iterator, Sequence
 
-    from loomgit.domain.records import RecordOutcome
+    from loomgit.domain.ports import Sink
+    from loomgit.domain.records import Record, RecordOutcome, RefusedRow
+    from loomgit.domain.runs import Cause
+    from loomgit.domain.values import JsonMapping, JsonObject
     from loomgit.pipeline.events import Event
+    from loomgit.pipeline.run_parts import RunParts, SpooledRecords
 
 WINDOW_BATCHES = 4
 MAX_ERROR_RATE = 0.05  # if outages make a larger fraction of the records fail, the run is partial
-
-
-class SpooledRecords(Protocol):
-    """The extracted rows on disk, during a run."""
-
-    @property
-    def count(self) -> int:
-        """The number of rows."""
-        ...
-
-    @property
-    def refused(self) -> int:
-        """The number of rows that cannot be stored exactly."""
-        ...
-
-    @property
-    def sha256(self) -> str:
-        """The SHA-256 of the stored lines, which identifies the snapshot."""
-        ...
-
-    @property
-    def fields(self) -> tuple[str, ...]:
-        """The names of all fields, in order of first appearance."""
-        ...
-
-    @property
-    def filled(self) -> frozenset[str]:
-        """The fields that have a value in at least one row."""
-        ...
-
-    def rows(self) -> Iterator[JsonObject | RefusedRow]:
-        """Stream the rows in the order of the source."""
-        ...
-
-
-class RecordLog(Protocol):
-    """The records file, which has one line for each record."""
-
-    def write(self, rows: Iterable[JsonObject]) -> None:
-        """Append lines."""
-        ...
-
-    def finish(self, *, loaded: bool = True) -> RecordsFile:
-        """Flush the lines and return the file's metadata.
-
-        If `loaded` is False, no record was loaded, so the status `loaded` becomes `passed`.
-        """
-        ...
-
-
-class QuarantineLog(Protocol):
-    """The quarantine: the store of rejected records."""
-
-    def add(self, outcomes: Sequence[RecordOutcome]) -> None:
-        """Append rejected records with their reasons."""
-        ...
-
-
-class RunEnd(Struct, frozen=True):
-    """How a run ended. All values except `hint` become part of the run record.
-
-    `complete` is true if no error and no stop interrupted the run. `hint` is advice for the user.
-    """
-
-    status: Status
-    cause: Cause
-    message: str
-    complete: bool
-    hint: str | None = None
-
-
-class RunParts(Struct, frozen=True):
-    """Everything that a run needs. `loomgit.wiring` creates it.
-
-    `open_spool` extracts the rows to a spool file, and blocks until this is done. `check_fields`
-    receives the key, the fields of the records, and the fields that have values. It raises
-    ProblemsFound if the pipeline uses a field that is missing from all records. `open_sink` opens
-    and checks the destination. It receives the key and some example records: the first records that
-    are not refused. `record` builds the run record from the statistics in `tally`, the end of the
-    run, and further values.
-    """
-
-    pipeline: Pipeline
-    source: Source
-    open_spool: Callable[[Iterator[JsonObject | RefusedRow]], SpooledRecords]
-    open_sink: Callable[[tuple[str, ...], Sequence[Record]], Sink]
-    stages: Stages
-    tally: RunStatistics
-    log: RecordLog
-    quarantine: QuarantineLog | None
-    check_fields: Callable[[Sequence[str], Sequence[str], Collection[str]], None]
-    record: Callable[[RunStatistics, SpooledRecords, LoadReceipt, RunEnd, float, RecordsFile], Run]
-    concurrency: int
-    lineage: JsonObject
 
 
 class Runner:
@@ -254,7 +159,6 @@ class Runner:
             self._check_failures(last)
 
     def _add(self, outcome: RecordOutcome) -> None:
-        self._parts.tally.add(outcome)
         self._batch.append(outcome)
         failure = outcome.failure
         self._losses.record(lost=bool(failure and failure.infrastructure))
@@ -264,27 +168,21 @@ class Runner:
         if self._pool is not None:
             for outcome in self._pool.leftovers():
                 self._add(outcome)
-        if self._batch and not self._sink_failed:
+        if self._sink_failed:
+            self._tally(self._batch)
+        elif self._batch:
             with contextlib.suppress(LoomError):  # the run already has an error to report
                 await self._load(sink, key)
 
     async def _load(self, sink: Sink, key: tuple[str, ...]) -> None:
         parts, batch = self._parts, self._batch
         self._batch = []
-        good = [outcome for outcome in batch if outcome.failure is None]
-        bad = [outcome for outcome in batch if outcome.failure is not None]
         with parts.tally.watches["load"]:
-            if good:
-                rows = [
-                    self._row(outcome.record, outcome.output.fields, key)
-                    for outcome in good
-                    if outcome.output is not None
-                ]
-                self._sink_failed = True  # reset when the sink has accepted the rows
-                await asyncio.to_thread(sink.load, self._part, rows)
-                self._sink_failed = False
-                self._accepted += len(rows)
-                self._part += 1
+            try:
+                batch = await self._load_rows(sink, batch, key)
+            finally:
+                self._tally(batch)
+            bad = [outcome for outcome in batch if outcome.failure is not None]
             if bad and parts.quarantine is not None:
                 parts.quarantine.add(bad)
             quarantined = parts.quarantine is not None
@@ -292,6 +190,37 @@ class Runner:
                 {**render_record_line(outcome, quarantined), **parts.tally.identity(outcome)}
                 for outcome in batch
             )
+
+    async def _load_rows(
+        self, sink: Sink, batch: list[RecordOutcome], key: tuple[str, ...]
+    ) -> list[RecordOutcome]:
+        """Load the rows of the successful records.
+
+        Returns the batch. A record whose row the destination refuses has a failure in it.
+        """
+        good = {
+            index: self._row(outcome.record, outcome.output.fields, key)
+            for index, outcome in enumerate(batch)
+            if outcome.failure is None and outcome.output is not None
+        }
+        if not good:
+            return batch
+        self._sink_failed = True  # reset when the sink has accepted the rows
+        refused = await asyncio.to_thread(sink.load, self._part, list(good.values()))
+        self._sink_failed = False
+        self._accepted += len(good) - len(refused)
+        self._part += 1
+        failures = {list(good)[position]: reason for position, reason in refused.items()}
+        return [
+            replace(outcome, failure=RecordFailure("load", failures[index]))
+            if index in failures
+            else outcome
+            for index, outcome in enumerate(batch)
+        ]
+
+    def _tally(self, batch: Sequence[RecordOutcome]) -> None:
+        for outcome in batch:
+            self._parts.tally.add(outcome)
 
     def _row(self, record: Record, output: JsonMapping, key: tuple[str, ...]) -> JsonObject:
         parts = self._parts

@@ -6,14 +6,16 @@ import re
 from dataclasses import dataclass, field
 from os.path import normpath
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Literal, TypeAlias
-from urllib.parse import unquote
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from urllib.parse import SplitResult, unquote, urlsplit
 
-from loomgit.domain.suggestions import did_you_mean
+from loomgit.domain.settings import Connection
+from loomgit.domain.suggestions import did_you_mean, suggest_or_list
 from loomgit.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Mapping
 
 Format = Literal["csv", "json", "jsonl", "parquet"]
 
@@ -26,11 +28,17 @@ FORMATS: dict[str, Format] = {
 }
 DATABASE_EXTENSIONS = (".db", ".sqlite", ".sqlite3", ".db3")
 COMPRESSED = (".gz", ".zst", ".bz2", ".xz", ".zip")
-SCHEMES = ("sqlite", "file")
-PLANNED_SCHEMES = ("postgres", "postgresql", "s3", "http", "https", "pipeline")
+POSTGRES_SCHEMES = ("postgres", "postgresql")
+SCHEMES = ("postgres", "sqlite", "file")
+PLANNED_SCHEMES = ("s3", "http", "https", "pipeline")
+NO_CONNECTIONS: Final[Mapping[str, Connection]] = MappingProxyType({})
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
-_FORMS = "sqlite://PATH/TABLE, file://PATH, or the path of a .csv, .json, .jsonl or .parquet file"
+_FORMS = (
+    "postgres://CONNECTION/TABLE, sqlite://PATH/TABLE, file://PATH, or the path of a .csv, .json, "
+    ".jsonl or .parquet file"
+)
+_POSTGRES_FORMS = "postgres://CONNECTION/TABLE, or postgres://USER@HOST/DATABASE/TABLE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +69,30 @@ class SqliteAddress:
         return self.path.as_posix() if self.alias is None else f"connection '{self.alias}'"
 
 
-Address: TypeAlias = FileAddress | SqliteAddress
+@dataclass(frozen=True, slots=True)
+class PostgresAddress:
+    """The address of a PostgreSQL database and a table.
+
+    `url` is the URL for libpq (the client library of PostgreSQL). It may contain a password, so
+    messages show `server` instead: the hosts and the database, or the name of the connection.
+    `schema` is None if the URL names no schema; PostgreSQL then searches its `search_path`. `table`
+    is None if the URL names only the database. `loom_schema` is the schema of Loom's own tables.
+    """
+
+    url: str = field(repr=False, compare=False)
+    database: str
+    schema: str | None
+    table: str | None
+    alias: str | None = field(default=None, compare=False)
+    loom_schema: str | None = field(default=None, compare=False)
+
+    def __str__(self) -> str:
+        return self.database if self.alias is None else f"connection '{self.alias}'"
+
+
+Address: TypeAlias = FileAddress | SqliteAddress | PostgresAddress
 """Two addresses are equal if they name the same target, even with different spellings, such as
 `./a.csv` and `a.csv`."""
-
-
-def no_connections(_alias: str) -> str | None:
-    """Return None for every connection name, as in a project that defines no `connections:`."""
-    return None
 
 
 def local_files(source: str) -> tuple[str, ...]:
@@ -81,7 +105,7 @@ def local_files(source: str) -> tuple[str, ...]:
     scheme, location = (
         ("file", source) if matched is None else (matched[1].lower(), unquote(matched[2]))
     )
-    if scheme not in SCHEMES or PurePosixPath(location).is_absolute():
+    if scheme not in ("file", "sqlite") or PurePosixPath(location).is_absolute():
         return ()
     if scheme == "file":
         return (location,)
@@ -89,13 +113,13 @@ def local_files(source: str) -> tuple[str, ...]:
     return tuple(str(each) for each in (path, *path.parents) if each.name)
 
 
-def parse_address(text: str, connections: Callable[[str], str | None] = no_connections) -> Address:
-    """Parse a `file://` or `sqlite://` URL, or a path.
+def parse_address(text: str, connections: Mapping[str, Connection] = NO_CONNECTIONS) -> Address:
+    """Parse a `postgres://`, `sqlite://` or `file://` URL, or a path.
 
-    Percent escapes such as `%20` are decoded in URLs, but not in paths. `connections` is a function
-    that returns the URL of a connection name, or None for an unknown name. For
-    `sqlite://NAME/TABLE` and `sqlite://NAME`, it is called with NAME, except if NAME has the
-    extension of a database file.
+    Percent escapes such as `%20` are decoded in URLs, but not in paths. `connections` maps names to
+    connections. In `postgres://NAME/TABLE` and `postgres://NAME`, NAME is
+    always a connection. In `sqlite://NAME/TABLE` and `sqlite://NAME`, it is a connection if it has
+    this name and not the extension of a database file.
 
     Raises UserError if the address is invalid. The caller adds the position in the pipeline file to
     the message.
@@ -112,15 +136,17 @@ def parse_address(text: str, connections: Callable[[str], str | None] = no_conne
         return _file(unquote(location), text)
     if scheme == "sqlite":
         return _sqlite(unquote(location), text, connections)
-    available = " and ".join(f"{name}://" for name in SCHEMES)
+    if scheme in POSTGRES_SCHEMES:
+        return _postgres(text, connections)
     if scheme in PLANNED_SCHEMES:
+        available = ", ".join(f"{name}://" for name in SCHEMES)
         raise UserError(
             f"'{text}': {scheme}:// is not available in this version",
             hint=f"use {available} URLs, or paths of .csv, .json, .jsonl and .parquet files",
         )
     raise UserError(
         f"'{text}': unknown scheme '{scheme}://'",
-        hint=did_you_mean(scheme, SCHEMES + PLANNED_SCHEMES) or _FORMS,
+        hint=did_you_mean(scheme, (*SCHEMES, *POSTGRES_SCHEMES, *PLANNED_SCHEMES)) or _FORMS,
     )
 
 
@@ -148,30 +174,27 @@ def _file(path: str, text: str) -> FileAddress:
     return FileAddress(normalized, FORMATS[extension])
 
 
-def _sqlite(location: str, text: str, connections: Callable[[str], str | None]) -> SqliteAddress:
+def _sqlite(location: str, text: str, connections: Mapping[str, Connection]) -> SqliteAddress:
     database, slash, table = location.rstrip("/").rpartition("/")
     if table.lower().endswith(DATABASE_EXTENSIONS):  # the URL of a database without a table
         return SqliteAddress(_path(location.rstrip("/")), None)
     if not slash or not database or not table:
-        url = connections(table or database)
-        if url is not None:
-            return _connection_address(url, table or database, None)
+        connection = connections.get(table or database)
+        if connection is not None:
+            return _sqlite_connection(connection, table or database, None)
         raise UserError(
             f"'{text}': does not name a table", hint=f"sqlite://{location.strip('/')}/TABLE"
         )
     if "/" not in database and not database.lower().endswith(DATABASE_EXTENSIONS):
-        url = connections(database)
-        if url is not None:
-            return _connection_address(url, database, table)
+        connection = connections.get(database)
+        if connection is not None:
+            return _sqlite_connection(connection, database, table)
     return SqliteAddress(_path(database), table)
 
 
-def _connection_address(url: str, alias: str, table: str | None) -> SqliteAddress:
-    """Return the address of `table` in the database of the connection `alias`.
-
-    `url` is the URL of this connection.
-    """
-    matched = _SCHEME.fullmatch(url)
+def _sqlite_connection(connection: Connection, alias: str, table: str | None) -> SqliteAddress:
+    """Return the address of `table` in the database of the connection `alias`."""
+    matched = _SCHEME.fullmatch(connection.url)
     if matched is None or matched[1].lower() != "sqlite" or not matched[2]:
         # The message does not show the URL, because the URL may contain a secret.
         raise UserError(
@@ -180,3 +203,74 @@ def _connection_address(url: str, alias: str, table: str | None) -> SqliteAddres
         )
     address = SqliteAddress(_path(unquote(matched[2].rstrip("/"))), None)
     return SqliteAddress(address.path, table, alias)
+
+
+def _postgres(text: str, connections: Mapping[str, Connection]) -> PostgresAddress:
+    """Parse `postgres://CONNECTION/TABLE`, or a full URL with a user, a port or a database.
+
+    A dot in TABLE separates the schema from the table.
+    """
+    parts = _split_url(text, "the address")
+    segments = [part for part in parts.path.split("/") if part]
+    if parts.password is not None or re.search(r"(?:^|&)password=", parts.query):
+        # The message does not show the address, because it contains the password.
+        raise UserError(
+            "the address contains a password, which would be committed",
+            hint="add the URL to connections in .loom/config.yaml, with ${NAME} for the password",
+        )
+    is_url = bool(
+        parts.query or len(segments) > 1 or not parts.netloc or set("@:") & {*parts.netloc}
+    )
+    if is_url:
+        if not 1 <= len(segments) <= 2:
+            raise UserError(f"'{text}': does not name a database and a table", hint=_POSTGRES_FORMS)
+        table = segments[1] if len(segments) == 2 else None
+        return _postgres_table(Connection(_libpq_url(parts, segments[0])), None, table)
+    alias = unquote(parts.netloc)
+    connection = connections.get(alias)
+    if connection is None:
+        raise UserError(
+            f"'{text}': the connection '{alias}' is not configured",
+            hint=suggest_or_list(alias, list(connections), "there are")
+            or "add it to connections in .loom/config.yaml: a URL such as postgresql://HOST/DATABASE",
+        )
+    return _postgres_table(connection, alias, segments[0] if segments else alias)
+
+
+def _postgres_table(
+    connection: Connection, alias: str | None, table: str | None
+) -> PostgresAddress:
+    shown = f"connection '{alias}'" if alias else "the address"
+    parts = _split_url(connection.url, shown)
+    segments = [part for part in parts.path.split("/") if part]
+    if parts.scheme not in POSTGRES_SCHEMES or len(segments) > 1 or parts.fragment:
+        raise UserError(
+            f"{shown} is not a URL of a PostgreSQL database",
+            hint="write the URL as postgresql://USER:${PASSWORD}@HOST/DATABASE",
+        )
+    schema, dot, name = (table or "").rpartition(".")
+    if dot and not (schema and name):
+        raise UserError(f"'{table}' is not a table name", hint="write TABLE or SCHEMA.TABLE")
+    return PostgresAddress(
+        connection.url,
+        f"postgres://{parts.netloc.rpartition('@')[2]}/{unquote(segments[0]) if segments else ''}",
+        unquote(schema) or None,
+        unquote(name) or None,
+        alias,
+        connection.loom_schema,
+    )
+
+
+def _split_url(url: str, shown: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018 - raises ValueError for a port that is not a number
+    except ValueError as fault:
+        if "," not in url:  # libpq also accepts several hosts, each with a port
+            raise UserError(f"{shown} is not a valid URL", hint=_POSTGRES_FORMS) from fault
+    return parts
+
+
+def _libpq_url(parts: SplitResult, database: str) -> str:
+    query = f"?{parts.query}" if parts.query else ""
+    return f"postgresql://{parts.netloc}/{database}{query}"

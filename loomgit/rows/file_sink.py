@@ -21,7 +21,7 @@ from loomgit.rows.sqlite import require_distinct
 from loomgit.rows.stage import Stage, destination_id, find_key_text, key_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from loomgit.domain.definitions import LoadMode
@@ -95,13 +95,13 @@ class FileSink:
                 return f"the file has no column '{name}'"
         return self._layout.refusal(row, fresh=self._mode == "replace" or not self._has_content())
 
-    def load(self, part: int, rows: Sequence[JsonObject]) -> None:
+    def load(self, part: int, rows: Sequence[JsonObject]) -> Mapping[int, str]:
         """Store one batch of rows in the stage until `commit`.
 
         `part` is the number of the batch. A batch whose number is already stored is ignored.
         """
         if self._stage.finished() is not None:
-            return
+            return {}
         keys: list[str | None] = [None] * len(rows)
         if self._key:
             key_value = self._layout.key_value
@@ -109,6 +109,7 @@ class FileSink:
             keys = [key_text(row, self._key, self._shown) for row in key_rows]
         self._require_columns(dict.fromkeys(name for row in rows for name in row))
         self._stage.add(part, rows, keys)
+        return {}
 
     def commit(self) -> LoadReceipt:
         """Write the staged rows to the file, and return the receipt (the numbers of rows).

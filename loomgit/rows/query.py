@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from datetime import date  # noqa: TC003 - msgspec reads it
+from typing import Literal, TypeAlias
 
 from msgspec import Struct
 
 Scalar: TypeAlias = "bool | int | float | str | None"
+Parameter: TypeAlias = "Scalar | date"
+Placeholder = Literal["?", "$n"]
 
 
 class BoundQuery(Struct, frozen=True):
-    """One SQL statement with a `?` for each parameter. It has no comments and no final `;`."""
+    """One SQL statement with a placeholder for each parameter. It has no comments and no final `;`.
+
+    The placeholders are `?`, or `$1`, `$2` and so on for PostgreSQL.
+    """
 
     text: str
-    parameters: tuple[Scalar, ...] = ()
+    parameters: tuple[Parameter, ...] = ()

@@ -1,22 +1,30 @@
 """Opens the destination that is configured in the `load` section of a pipeline."""
+# ruff: noqa: PLC0415 - psycopg takes 200 ms to import
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loomgit.errors import UserError
-from loomgit.rows.address import FileAddress, no_connections, parse_address
+from loomgit.rows.address import (
+    NO_CONNECTIONS,
+    FileAddress,
+    PostgresAddress,
+    parse_address,
+)
 from loomgit.rows.file_sink import FileSink
 from loomgit.rows.sqlite_replace import SqliteReplaceSink
 from loomgit.rows.sqlite_sink import SqliteSink
 from loomgit.rows.sqlite_table import DestinationTable
+from loomgit.rows.stage import destination_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from pathlib import Path
+    from collections.abc import Mapping, Sequence
 
     from loomgit.domain.definitions import Load
     from loomgit.domain.ports import Sink
+    from loomgit.domain.settings import Connection
     from loomgit.domain.values import JsonObject
 
 
@@ -28,7 +36,7 @@ def open_sink(
     stage: Path,
     run: str,
     examples: Sequence[JsonObject] = (),
-    connections: Callable[[str], str | None] = no_connections,
+    connections: Mapping[str, Connection] = NO_CONNECTIONS,
 ) -> Sink:
     """Return the sink for the destination that `load` configures.
 
@@ -53,12 +61,33 @@ def open_sink(
             stage=stage,
         )
     if address.table is None:
-        raise UserError(
-            f"'{load.destination}': does not name a table", hint=f"sqlite://{address}/TABLE"
-        )
+        scheme = "postgres" if isinstance(address, PostgresAddress) else "sqlite"
+        raise UserError(f"'{load.destination}': does not name a table", hint=f"{scheme}://…/TABLE")
+    if isinstance(address, PostgresAddress):
+        return _open_postgres(address, load, key, examples, stage=stage, run=run)
     table = DestinationTable(
         root / address.path, str(address), address.table, key, load.schema, examples=examples
     )
     if load.mode == "replace":
         return SqliteReplaceSink(table, stage=stage)
     return SqliteSink(table, mode=load.mode, run=run)
+
+
+def _open_postgres(
+    address: PostgresAddress,
+    load: Load,
+    key: tuple[str, ...],
+    examples: Sequence[JsonObject],
+    *,
+    stage: Path,
+    run: str,
+) -> Sink:
+    from loomgit.rows.postgres_replace import PostgresReplaceSink
+    from loomgit.rows.postgres_sink import PostgresSink
+    from loomgit.rows.postgres_table import PostgresTable
+
+    table = PostgresTable(address, mode=load.mode, key=key, schema=load.schema, examples=examples)
+    if load.mode == "replace":
+        name = destination_id(Path(address.database), table.sql)
+        return PostgresReplaceSink(table, stage=stage, name=name)
+    return PostgresSink(table, mode=load.mode, run=run)

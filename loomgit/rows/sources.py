@@ -6,21 +6,28 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from loomgit.errors import UserError
-from loomgit.rows.address import FileAddress, SqliteAddress, no_connections, parse_address
+from loomgit.rows.address import (
+    NO_CONNECTIONS,
+    PostgresAddress,
+    SqliteAddress,
+    parse_address,
+)
 from loomgit.rows.file_query import FileQuery, SourceFile
 from loomgit.rows.paths import require_file
 from loomgit.rows.sqlite import require_columns
 from loomgit.rows.sqlite_source import SqliteSource
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from loomgit.domain.definitions import Extract
     from loomgit.domain.ports import QueryValues, Source
     from loomgit.domain.records import RefusedRow
+    from loomgit.domain.settings import Connection
     from loomgit.domain.values import JsonObject
-    from loomgit.rows.query import BoundQuery
+    from loomgit.rows.address import Address
+    from loomgit.rows.query import BoundQuery, Placeholder
 
 
 def open_source(
@@ -28,20 +35,21 @@ def open_source(
     *,
     root: Path,
     values: QueryValues,
-    connections: Callable[[str], str | None] = no_connections,
+    connections: Mapping[str, Connection] = NO_CONNECTIONS,
     confined: bool = False,
 ) -> Source:
     """Return the source that `extract` configures, with its query and its row limit.
 
     `root` is the project folder, to which relative paths refer. `values` are the values that the
-    query can use as parameters. `connections` returns the URL of a connection name, or None for an
-    unknown name. If `confined` is true, a query over a file can read only this file and the files
-    under `root`. The returned source reads no data until `check` or `rows` is called.
+    query can use as parameters. `connections` are the connections by name. If `confined` is true, a
+    query over a file can read only this file and the files under `root`. The returned source reads
+    no data until `check` or `rows` is called.
 
     Raises UserError if the address is not a valid source, and QueryError if the query is invalid.
     """
     address = parse_address(extract.source, connections)
-    query = _bind(extract.query, values)
+    placeholder: Placeholder = "$n" if isinstance(address, PostgresAddress) else "?"
+    query = _bind(extract.query, values, placeholder)
     needed = list(extract.key)
     if extract.incremental is not None:
         needed.append(extract.incremental.cursor)
@@ -49,22 +57,28 @@ def open_source(
     return source if extract.limit is None else _LimitedSource(source, extract.limit)
 
 
-def _bind(query: str | None, values: QueryValues) -> BoundQuery | None:
+def _bind(query: str | None, values: QueryValues, placeholder: Placeholder) -> BoundQuery | None:
     if query is None:
         return None
     from loomgit.rows.sql import bind  # noqa: PLC0415 - imports Jinja (200 ms)
 
-    return bind(query, values)
+    return bind(query, values, placeholder)
 
 
 def _open(
-    address: FileAddress | SqliteAddress,
+    address: Address,
     *,
     root: Path,
     query: BoundQuery | None,
     needed: Sequence[str],
     confined: bool,
 ) -> Source:
+    if isinstance(address, PostgresAddress):
+        from loomgit.rows.postgres_source import (  # noqa: PLC0415 - psycopg takes 200 ms
+            PostgresSource,
+        )
+
+        return PostgresSource(address, query=query, needed=needed)
     path, shown = root / address.path, str(address)
     if isinstance(address, SqliteAddress):
         if address.table is None and query is None:

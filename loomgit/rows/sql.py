@@ -15,12 +15,13 @@ from msgspec import Struct
 from loomgit.domain.suggestions import suggest_or_list
 from loomgit.domain.utc import in_utc
 from loomgit.errors import UserError
-from loomgit.rows.query import BoundQuery, Scalar
+from loomgit.rows.query import BoundQuery, Parameter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from loomgit.domain.ports import QueryValues
+    from loomgit.rows.query import Placeholder
 
 NAMES = ("execution_date", "watermark", "vars")
 _BIND = "_loom_bind"
@@ -50,7 +51,19 @@ _TOKEN: Final = re.compile(
     |(?P<comment>--[^\n]*|/\*.*?(?:\*/|\Z))
     |(?P<value>\0\d+\0)
     |(?P<end>;)
-    |(?P<question>\?)""",
+    |(?P<placeholder>\?)""",
+    re.DOTALL | re.VERBOSE,
+)
+# PostgreSQL also has E'' strings with backslashes, $tag$ strings and nested comments (this pattern
+# supports one level of nesting). In PostgreSQL, `?` is an operator.
+_POSTGRES_TOKEN: Final = re.compile(
+    r"""(?P<string>(?<!\w)[eE]'(?:[^'\\]|''|\\.)*'?|'(?:[^']|'')*'?
+        |(?<![\w$])\$(?P<tag>(?:[^\W\d]\w*)?)\$.*?(?:\$(?P=tag)\$|\Z))
+    |(?P<name>"(?:[^"]|"")*"?)
+    |(?P<comment>--[^\n]*|/\*(?:/\*.*?\*/|.)*?(?:\*/|\Z))
+    |(?P<value>\0\d+\0)
+    |(?P<end>;)
+    |(?P<placeholder>(?<![\w$])\$\d+)""",
     re.DOTALL | re.VERBOSE,
 )
 _VALUE = re.compile(r"\0(\d+)\0")
@@ -70,18 +83,19 @@ class QueryError(UserError):
         self.line = line
 
 
-def bind(query: str, values: QueryValues) -> BoundQuery:
+def bind(query: str, values: QueryValues, placeholder: Placeholder = "?") -> BoundQuery:
     """Render the template `query` and bind each `{{ }}` value as a parameter.
 
     The template can use `execution_date`, `watermark`, `vars` and the statements `{% if %}`,
     `{% for %}` and `{% set %}`. A value cannot be inside quotes or replace the name of a table or
     column. A list becomes `?, ?, ?`, so that `IN ({{ vars.ids }})` is valid SQL. This also works
-    for an empty list.
+    for an empty list. `placeholder` is `?` for SQLite and DuckDB, and `$n` for PostgreSQL.
 
-    `execution_date` is a datetime in UTC. It is bound as the text `YYYY-MM-DD HH:MM:SS`, followed
-    by the fraction of the second if the fraction is not zero. SQLite's date functions use this
-    format, and DuckDB converts the text in comparisons with dates and timestamps. For columns in
-    other formats, use a method: `{{ execution_date.date() }}`, `.isoformat()` or `.timestamp()`.
+    `execution_date` is a datetime in UTC. With `$n`, dates and datetimes are bound as such. With
+    `?`, they are bound as the text `YYYY-MM-DD HH:MM:SS`, followed by the fraction of the second if
+    the fraction is not zero. SQLite's date functions use this format, and DuckDB converts the text
+    in comparisons with dates and timestamps. For columns in other formats, use a method:
+    `{{ execution_date.date() }}`, `.isoformat()` or `.timestamp()`.
 
     Raises QueryError for an invalid query. A query such as `column > {{ watermark }}` is also an
     error if the value is null, because no row would match.
@@ -102,7 +116,7 @@ def bind(query: str, values: QueryValues) -> BoundQuery:
     _check(tree, variables)
     for output in tree.find_all(nodes.Output):
         output.nodes = [_collector_call(node) for node in output.nodes]
-    collector = _ValueCollector(variables)
+    collector = _ValueCollector(variables, placeholder)
     template = jinja2.Template.from_code(
         environment, environment.compile(tree, filename=_FILE), {}, None
     )
@@ -130,14 +144,15 @@ class _QueryEnvironment(ImmutableSandboxedEnvironment):
 
 class _Bound(Struct, frozen=True):
     line: int
-    value: Scalar
+    value: Parameter
 
 
 class _ValueCollector:
     """Collects each value that the template outputs, and the line of the value in the query."""
 
-    def __init__(self, variables: Mapping[str, object]) -> None:
+    def __init__(self, variables: Mapping[str, object], placeholder: Placeholder) -> None:
         self.bound: list[_Bound] = []
+        self.placeholder = placeholder
         self._variables = variables
 
     def take(self, value: object, line: int) -> str:
@@ -156,24 +171,25 @@ class _ValueCollector:
         return self._mark(value, line)
 
     def _mark(self, value: object, line: int) -> str:
-        self.bound.append(_Bound(line, _scalar(value, line)))
+        self.bound.append(_Bound(line, self._parameter(value, line)))
         return f"\0{len(self.bound) - 1}\0"
 
-
-def _scalar(value: object, line: int) -> Scalar:
-    if isinstance(value, datetime):
-        return str(in_utc(value).replace(tzinfo=None))
-    if isinstance(value, date):
-        return value.isoformat()
-    if value is None or isinstance(value, bool | int | float):
-        return value
-    if isinstance(value, str):
-        return str(value)
-    raise QueryError(
-        line,
-        f"a value of type {type(value).__name__} cannot be a parameter",
-        hint="use text, numbers, true, false, null, dates or lists of these as parameters",
-    )
+    def _parameter(self, value: object, line: int) -> Parameter:
+        if isinstance(value, date):
+            if isinstance(value, datetime):
+                value = in_utc(value)
+            if self.placeholder == "$n":
+                return value
+            return str(value.replace(tzinfo=None) if isinstance(value, datetime) else value)
+        if value is None or isinstance(value, bool | int | float):
+            return value
+        if isinstance(value, str):
+            return str(value)
+        raise QueryError(
+            line,
+            f"a value of type {type(value).__name__} cannot be a parameter",
+            hint="use text, numbers, true, false, null, dates or lists of these as parameters",
+        )
 
 
 def _collector_call(node: nodes.Expr) -> nodes.Expr:
@@ -233,17 +249,18 @@ def _query_error(fault: Exception, variables: Mapping[str, object]) -> QueryErro
 
 
 def _place_parameters(rendered: str, collector: _ValueCollector) -> BoundQuery:
-    """Replace each placeholder with `?`, and remove comments and the final `;`.
+    """Replace each mark of a value with its placeholder, and remove comments and the final `;`.
 
-    Raises QueryError if the SQL is empty, has several statements, contains a `?` of its own, or
-    has a value at a position where SQL allows no parameter.
+    Raises QueryError if the SQL is empty, has several statements, contains a placeholder of its
+    own, or has a value at a position where SQL allows no parameter.
     """
     bound = collector.bound
     text = ""
     used: list[_Bound] = []
     compared: list[bool] = []
     position = 0
-    for token in _TOKEN.finditer(rendered):
+    pattern = _TOKEN if collector.placeholder == "?" else _POSTGRES_TOKEN
+    for token in pattern.finditer(rendered):
         text += rendered[position : token.start()]
         position = token.end()
         for index in _VALUE.findall(token[0]):
@@ -258,17 +275,17 @@ def _place_parameters(rendered: str, collector: _ValueCollector) -> BoundQuery:
                 _reject_identifier(value.line, text, rendered[position : position + 1])
                 used.append(value)
                 compared.append(_AFTER_COMPARISON.search(text) is not None)
-                text += "?"
+                text += "?" if collector.placeholder == "?" else f"${len(used)}"
             case "end":
-                if _only_comments(rendered[position:]):
+                if _only_comments(rendered[position:], pattern):
                     break
                 raise QueryError(
                     _line(rendered, token.start()), "the query has more than one statement"
                 )
-            case "question":
+            case "placeholder":
                 raise QueryError(
                     _line(rendered, token.start()),
-                    "'?' has no value",
+                    f"'{token[0]}' has no value",
                     hint="write {{ vars.NAME }} instead",
                 )
             case _:
@@ -281,9 +298,9 @@ def _place_parameters(rendered: str, collector: _ValueCollector) -> BoundQuery:
     return BoundQuery(text.rstrip(), tuple(value.value for value in used))
 
 
-def _only_comments(remainder: str) -> bool:
-    kinds: Iterator[str | None] = (token.lastgroup for token in _TOKEN.finditer(remainder))
-    return not _TOKEN.sub("", remainder).strip() and all(
+def _only_comments(remainder: str, pattern: re.Pattern[str]) -> bool:
+    kinds: Iterator[str | None] = (token.lastgroup for token in pattern.finditer(remainder))
+    return not pattern.sub("", remainder).strip() and all(
         kind in ("comment", "end") for kind in kinds
     )
 

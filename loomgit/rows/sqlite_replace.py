@@ -12,7 +12,7 @@ from loomgit.rows.sqlite_sink import count_rows, has_unique_key, insert, may_dro
 from loomgit.rows.stage import Stage, destination_id, key_text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from loomgit.domain.values import JsonObject
@@ -44,12 +44,13 @@ class SqliteReplaceSink:
         """
         return self._table.refusal_at_rest(row)
 
-    def load(self, part: int, rows: Sequence[JsonObject]) -> None:
+    def load(self, part: int, rows: Sequence[JsonObject]) -> Mapping[int, str]:
         """Store one batch of rows until `commit`. Do nothing if this `part` is already stored."""
         if self._stage.finished() is None:
             key = self._table.key
             keys = [key_text(row, key, self._table.shown) if key else None for row in rows]
             self._stage.add(part, rows, keys)
+        return {}
 
     def commit(self) -> LoadReceipt:
         """Replace the rows of the table with the staged rows, and return the receipt.

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import sqlite3
 from itertools import groupby
 from typing import TYPE_CHECKING
 
 from loomgit.domain.ports import LoadReceipt
 from loomgit.errors import UserError
+from loomgit.rows.bisect import RowRefusedError, load_accepted
 from loomgit.rows.sqlite import fold_case, quote, transaction, translate_errors
 from loomgit.rows.sqlite_table import LOADED_PARTS_TABLE
 from loomgit.rows.sqlite_values import column_affinities, loss_reason, to_sqlite, would_change
 from loomgit.rows.stage import key_text
 
 if TYPE_CHECKING:
-    import sqlite3
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from loomgit.domain.definitions import LoadMode
     from loomgit.domain.values import JsonObject
@@ -64,17 +65,39 @@ class SqliteSink:
         """Return the reason why the table cannot store the row exactly; empty if it can."""
         return self._table.refusal(self._connection(), row)
 
-    def load(self, part: int, rows: Sequence[JsonObject]) -> None:
-        """Write one batch of rows in one transaction. `part` is the number of the batch."""
+    def load(self, part: int, rows: Sequence[JsonObject]) -> Mapping[int, str]:
+        """Write one batch of rows in one transaction. `part` is the number of the batch.
+
+        Returns the reasons for the rows that violate a constraint, or that a trigger refuses, by
+        the index of the row. The other rows are written.
+        """
         if not rows:
-            return
+            return {}
         connection = self._connection()
+        write = self._append_rows if self._is_append else self._upsert_rows
+
+        def load_some(some: Sequence[JsonObject]) -> LoadReceipt:
+            connection.execute("SAVEPOINT rows")
+            try:
+                receipt = write(connection, some)
+            except sqlite3.IntegrityError as fault:
+                connection.execute("ROLLBACK TO rows")
+                raise RowRefusedError(str(fault)) from fault
+            finally:
+                if connection.in_transaction:
+                    connection.execute("RELEASE rows")
+            return receipt
+
         with translate_errors(self._table.shown, connection), transaction(connection):
-            if self._is_append:
-                receipt = self._append_part(connection, part, rows)
-            else:
-                receipt = self._upsert_part(connection, rows)
+            receipt = self._recorded(connection, part) if self._is_append else None
+            refused: dict[int, str] = {}
+            if receipt is None:
+                self._table.shape(connection, rows, unique=not self._is_append)
+                receipt, refused = load_accepted(rows, load_some)
+                if self._is_append:
+                    self._record(connection, part, receipt.inserted)
         self._receipt += receipt
+        return refused
 
     def commit(self) -> LoadReceipt:
         """Close the database and return the receipt. All batches are already visible."""
@@ -94,35 +117,36 @@ class SqliteSink:
         while self._connections:
             self._connections.pop().close()
 
-    def _append_part(
-        self, connection: sqlite3.Connection, part: int, rows: Sequence[JsonObject]
-    ) -> LoadReceipt:
-        entry = (self._run, self._table.name, part)
+    def _recorded(self, connection: sqlite3.Connection, part: int) -> LoadReceipt | None:
+        """Return the receipt of a part that is already written, else None."""
         connection.execute(_CREATE_LEDGER)
         recorded = connection.execute(
             f"SELECT rows FROM {LOADED_PARTS_TABLE} WHERE run = ? AND target = ? AND part = ?",  # noqa: S608
-            entry,
+            (self._run, self._table.name, part),
         ).fetchone()
-        if recorded is not None:
-            return LoadReceipt(inserted=int(recorded[0]))
-        self._table.shape(connection, rows, unique=False)
+        return None if recorded is None else LoadReceipt(inserted=int(recorded[0]))
+
+    def _record(self, connection: sqlite3.Connection, part: int, inserted: int) -> None:
+        connection.execute(
+            f"INSERT INTO {LOADED_PARTS_TABLE} (run, target, part, rows) VALUES (?, ?, ?, ?)",  # noqa: S608
+            (self._run, self._table.name, part, inserted),
+        )
+
+    def _append_rows(
+        self, connection: sqlite3.Connection, rows: Sequence[JsonObject]
+    ) -> LoadReceipt:
         may_drop = may_drop_rows(connection, self._table.name)
         before = count_rows(connection, self._table.name) if may_drop else 0
         insert(connection, self._table.name, rows, self._table.shown)
         after = count_rows(connection, self._table.name) if may_drop else len(rows)
         inserted = after - before
-        connection.execute(
-            f"INSERT INTO {LOADED_PARTS_TABLE} (run, target, part, rows) VALUES (?, ?, ?, ?)",  # noqa: S608
-            (*entry, inserted),
-        )
         return LoadReceipt(inserted=inserted, kept_out=len(rows) - inserted)
 
-    def _upsert_part(
+    def _upsert_rows(
         self, connection: sqlite3.Connection, rows: Sequence[JsonObject]
     ) -> LoadReceipt:
         key, shown = self._table.key, self._table.shown
         last_rows = {key_text(row, key, shown): row for row in rows}
-        self._table.shape(connection, rows, unique=True)
         connection.execute(_CREATE_SEEN)
         first_seen: list[JsonObject] = []
         seen_before: list[JsonObject] = []  # rows with the key of a row in an earlier batch

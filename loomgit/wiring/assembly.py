@@ -273,13 +273,13 @@ class Assembly(Planning):
         limits = [n for n in (pipeline.extract.limit, limit) if n is not None]
         extract = replace(pipeline.extract, limit=min(limits, default=None))
         trust = self.wiring.trust
-        trust.check_source(self.wiring, extract.source)
+        trust.check_source(self.wiring, extract)
         with placed(pipeline, "extract.source"):
             return open_source(
                 extract,
                 root=self.wiring.root,
                 values=values,
-                connections=self.wiring.connection,
+                connections=self.wiring.connections,
                 confined=not trust.trusts(self.wiring),
             )
 
@@ -341,7 +341,7 @@ class Assembly(Planning):
                 root=self.wiring.root,
                 stage=stage,
                 run=run,
-                connections=self.wiring.connection,
+                connections=self.wiring.connections,
             )
             sink.check()
         return sink

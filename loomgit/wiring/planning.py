@@ -61,7 +61,7 @@ class Planning:
         are any other problems, `draft` itself raises ProblemsFound.
         """
         transform = pipeline.transform
-        problems: list[Problem] = [*unsupported(pipeline)]
+        problems: list[Problem] = [*unsupported(pipeline, self.wiring.connections)]
         assert transform.prompt is not None  # the parser of the pipeline file checks it
         wanted = {"transform.prompt": (transform.prompt, transform.prompt_version)} | {
             f"transform.context.{number}": (file.path, file.version)

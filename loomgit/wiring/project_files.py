@@ -7,19 +7,21 @@ a command does not load libraries that it does not need.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from loomgit.domain.safe_text import remember_address
+from loomgit.domain.settings import Connection
 from loomgit.errors import LoomError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from loomgit.config.environment import Environment
     from loomgit.config.parse_cache import ParseCache
-    from loomgit.domain.settings import Settings
+    from loomgit.domain.settings import ConnectionSettings, Secret, Settings
     from loomgit.history.repository import Repository
     from loomgit.history.trees import Tree
     from loomgit.wiring.catalog import Catalog
@@ -90,12 +92,29 @@ class ProjectFiles:
 
         return Catalog(self.tree, self.parse_cache)
 
-    def connection(self, alias: str) -> str | None:
-        """Return the URL of a connection with its references replaced, or None if `alias` is
-        unknown."""
-        secret = self.settings.connections.get(alias)
-        if secret is None:
-            return None
-        url = self.environment.reveal(secret)
+    @cached_property
+    def connections(self) -> Mapping[str, Connection]:
+        """The connections by name. The variables of a connection are read when it is used."""
+        return _Connections(self.settings.connections, self.environment.reveal)
+
+
+class _Connections(Mapping[str, Connection]):
+    """Connections by name. `reveal` replaces the references of a secret by their values."""
+
+    def __init__(
+        self, configured: Mapping[str, ConnectionSettings], reveal: Callable[[Secret], str]
+    ) -> None:
+        self._configured = configured
+        self._reveal = reveal
+
+    def __getitem__(self, name: str) -> Connection:
+        configured = self._configured[name]
+        url = self._reveal(configured.url)
         remember_address(url)
-        return url
+        return Connection(url, configured.loom_schema)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._configured)
+
+    def __len__(self) -> int:
+        return len(self._configured)

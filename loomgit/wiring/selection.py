@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from loomgit.domain.definitions import Pipeline
+    from loomgit.domain.settings import Connection
     from loomgit.history.baselines import ComparedRevisions
     from loomgit.pipeline.dag import Term
     from loomgit.wiring.project import Wiring
@@ -83,7 +84,9 @@ class PipelineSelector:
         pipelines = dict(named)
         if wanted or unwanted or len(named) > 1:
             pipelines |= self._others(named, strict=bool(wanted or unwanted))
-        dag = _dag(pipelines, self._revision.catalog.pipeline_names())
+        dag = _dag(
+            pipelines, self._revision.catalog.pipeline_names(), self._revision.wiring.connections
+        )
         facts = self._facts(pipelines, (*wanted, *unwanted))
         chosen: dict[str, tuple[str, ...]] = dict.fromkeys(named, ("named",))
         for name, reasons in select(dag, wanted, facts).items():
@@ -137,7 +140,9 @@ class PipelineSelector:
         return {name: inputs for name, inputs in changes.items() if inputs}
 
 
-def _dag(pipelines: Mapping[str, Pipeline], known: Sequence[str]) -> Dag:
+def _dag(
+    pipelines: Mapping[str, Pipeline], known: Sequence[str], connections: Mapping[str, Connection]
+) -> Dag:
     """Return the dependencies between pipelines.
 
     A pipeline depends on the pipelines in its `depends_on`, and on the pipelines that write to its
@@ -154,7 +159,8 @@ def _dag(pipelines: Mapping[str, Pipeline], known: Sequence[str]) -> Dag:
         feeding = (
             other.name
             for other in pipelines.values()
-            if other.name != name and same_place(other.load.destination, pipeline.extract.source)
+            if other.name != name
+            and same_place(other.load.destination, pipeline.extract.source, connections)
         )
         sources[name] = frozenset((*filter(pipelines.__contains__, pipeline.depends_on), *feeding))
     if problems:

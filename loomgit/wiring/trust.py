@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 
 from loomgit.errors import LoomError, Untrusted
 from loomgit.history.baselines import Baselines
-from loomgit.rows.address import parse_address
+from loomgit.rows.address import POSTGRES_SCHEMES, PostgresAddress, parse_address
 from loomgit.wiring.evaluator_code import find_code
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from loomgit.domain.definitions import EvaluatorSpec, Pipeline, Transform
+    from loomgit.domain.definitions import EvaluatorSpec, Extract, Pipeline, Transform
     from loomgit.domain.settings import ModelSettings
     from loomgit.domain.values import Json
     from loomgit.pipeline.plan import Plan
@@ -148,12 +148,20 @@ class Trust:
         if changed:
             raise self._untrusted(tree, f"the code of evaluators ({', '.join(changed)})")
 
-    def check_source(self, tree: ProjectFiles, source: str) -> None:
-        """Raise Untrusted if `source` in an untrusted tree is a file outside the tree's folder.
+    def check_source(self, tree: ProjectFiles, extract: Extract) -> None:
+        """Raise Untrusted if an untrusted tree reads a source that it must not read.
 
-        The file is allowed if it is also a source in the reference.
+        This is a file outside the tree's folder, or a database on a server. The source is allowed
+        if the reference also has it; for a database, the query and the connections must be equal.
         """
         if self.trusts(tree):
+            return
+        source = extract.source
+        if source.partition("://")[0].lower() in POSTGRES_SCHEMES:
+            if (source, extract.query) not in ((e.source, e.query) for e in self._extracts()):
+                raise self._untrusted(tree, f"what it reads from {source}")
+            if _connections(tree) != _connections(self._reference):
+                raise self._untrusted(tree, "connections in .loom/config.yaml")
             return
         path = _file_of(tree, source)
         if path is not None and not path.is_relative_to(tree.root.resolve()):
@@ -180,13 +188,18 @@ class Trust:
 
     def _sources(self) -> Iterator[str]:
         """Yield the sources in the pipelines and tests of the reference."""
-        catalog = self._reference.catalog
-        for suite in catalog.readable_suites()[0]:
+        for suite in self._reference.catalog.readable_suites()[0]:
             if suite.dataset:
                 yield suite.dataset
+        for extract in self._extracts():
+            yield extract.source
+
+    def _extracts(self) -> Iterator[Extract]:
+        """Yield the extract settings of the reference's pipelines."""
+        catalog = self._reference.catalog
         for name in catalog.pipeline_names():
             with suppress(LoomError):
-                yield catalog.pipeline(name).extract.source
+                yield catalog.pipeline(name).extract
 
     @staticmethod
     def _untrusted(tree: ProjectFiles, what: str) -> Untrusted:
@@ -201,12 +214,19 @@ def _route(settings: ModelSettings | None) -> tuple[str, ...]:
     return str(settings.base_url), str(settings.api_key), str(settings.lane)
 
 
+def _connections(tree: ProjectFiles) -> dict[str, str]:
+    """Return the URLs of the connections by name, with references instead of secrets."""
+    return {name: str(each.url) for name, each in tree.settings.connections.items()}
+
+
 def _file_of(tree: ProjectFiles, source: str) -> Path | None:
     """Return the real path of the file behind a source, or None if the source is not a file."""
     try:
-        address = parse_address(source, tree.connection)
+        address = parse_address(source, tree.connections)
     except LoomError:
         return None  # opening the source reports the error
+    if isinstance(address, PostgresAddress):
+        return None
     return (tree.root / address.path).resolve()
 
 

@@ -13,13 +13,13 @@ from loomgit.rows.address import parse_address
 from loomgit.wiring.documents import is_outside, searching
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from loomgit.domain.definitions import Pipeline
-    from loomgit.domain.settings import Settings
+    from loomgit.domain.settings import Connection, Settings
 
 
-def unsupported(pipeline: Pipeline) -> Iterator[Problem]:
+def unsupported(pipeline: Pipeline, connections: Mapping[str, Connection]) -> Iterator[Problem]:
     """Yield a problem for each part of a pipeline that this version of Loom cannot run."""
     transform, extract = pipeline.transform, pipeline.extract
     if transform.type == "program":
@@ -28,7 +28,9 @@ def unsupported(pipeline: Pipeline) -> Iterator[Problem]:
         yield _not_yet(pipeline, "extract.incremental", "incremental extraction")
     if pipeline.load.quarantine is not None:
         yield _not_yet(pipeline, "load.quarantine", "a quarantine outside .loom/")
-    if pipeline.load.mode == "replace" and same_place(extract.source, pipeline.load.destination):
+    if pipeline.load.mode == "replace" and same_place(
+        extract.source, pipeline.load.destination, connections
+    ):
         yield Problem(
             pipeline.place("load.destination"),
             "load.destination: this is the source, and mode: replace would destroy it",
@@ -52,10 +54,10 @@ def unsupported(pipeline: Pipeline) -> Iterator[Problem]:
             )
 
 
-def same_place(source: str, destination: str) -> bool:
+def same_place(source: str, destination: str, connections: Mapping[str, Connection]) -> bool:
     """Return whether two URLs refer to the same file or table."""
     try:
-        return parse_address(source) == parse_address(destination)
+        return parse_address(source, connections) == parse_address(destination, connections)
     except UserError:
         return False  # opening the source or the destination reports the error
 

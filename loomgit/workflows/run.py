@@ -17,8 +17,9 @@ from loomgit.errors import ProblemsFound, UserError
 from loomgit.gateway.meter import MeterGateway
 from loomgit.pipeline.events import RunFinished, RunStarted, Warned
 from loomgit.pipeline.plan import case_identifier
+from loomgit.pipeline.run_parts import RunParts
 from loomgit.pipeline.run_statistics import RunStatistics
-from loomgit.pipeline.runner import Runner, RunParts
+from loomgit.pipeline.runner import Runner
 from loomgit.pipeline.stages import Stages
 from loomgit.rows.quarantine import QuarantineEntry
 from loomgit.wiring.assembly import Assembly
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from loomgit.pipeline.events import Event
     from loomgit.pipeline.plan import Plan
     from loomgit.pipeline.prompt import Prompt
-    from loomgit.pipeline.runner import RunEnd, SpooledRecords
+    from loomgit.pipeline.run_parts import RunEnd, SpooledRecords
     from loomgit.rows.quarantine import Quarantine
     from loomgit.wiring.project import Wiring
 

@@ -625,7 +625,7 @@ def test_a_hooks_path_outside_is_refused_with_the_line_to_paste(project, tmp_pat
     done = loom(project, "hooks", "install")
     assert done.returncode == 2
     assert f"core.hooksPath is {tmp_path / 'shared'}, which is outside" in done.stderr
-    snippet = done.stderr.partition("add this line to the hook pre-push in it: ")[2].strip()
+    snippet = done.stderr.partition("/pre-push: ")[2].strip()
     (tmp_path / "shared").mkdir()
     hook = tmp_path / "shared/pre-push"
     hook.write_text(f"#!/bin/sh\n{snippet}\n")

@@ -42,7 +42,7 @@ def test_rows_that_the_destination_keeps_out_are_counted_as_that(tmp_path, sql, 
     assert results["records_loaded"] == results["inserted"] == there
     assert results["kept_out"] == 2
     shown = loom(project, "runs", "show", "latest").stdout
-    assert "2 kept out by the destination" in shown
+    assert "2 not stored by the destination" in shown
 
 
 def test_a_row_that_a_trigger_does_not_update_is_kept_out(tmp_path):

@@ -6,7 +6,7 @@ import pytest
 
 from loomgit.config.settings_model import parse_settings
 from loomgit.domain.place import Place
-from loomgit.domain.settings import Defaults, ModelSettings, Secret, Settings
+from loomgit.domain.settings import ConnectionSettings, Defaults, ModelSettings, Secret, Settings
 
 VALID = Path(__file__).parent / "valid"
 FILE = ".loom/config.yaml"
@@ -16,9 +16,11 @@ def test_every_key_arrives():
     found = parse_settings((VALID / "settings.yaml").read_text(encoding="utf-8"), FILE)
     assert found == Settings(
         connections={
-            "customers": Secret(
-                "postgres://${PG_USER}:${PG_PASSWORD}@${PG_HOST:-localhost}/customers",
-                Place(FILE, 2, 14),
+            "customers": ConnectionSettings(
+                Secret(
+                    "postgres://${PG_USER}:${PG_PASSWORD}@${PG_HOST:-localhost}/customers",
+                    Place(FILE, 2, 14),
+                )
             )
         },
         defaults=Defaults("gpt-4o-mini", "gpt-4o", 8, cache=False, store="local"),
@@ -58,3 +60,9 @@ def test_a_model_may_be_named_without_settings():
 
 def test_concurrency_may_be_auto():
     assert parse_settings("defaults: {concurrency: auto}", FILE).defaults == Defaults()
+
+
+def test_a_connection_can_be_a_map():
+    text = "connections:\n  a:\n    url: postgresql://h/d\n    loom_schema: loom\n"
+    connection = parse_settings(text, FILE).connections["a"]
+    assert connection == ConnectionSettings(Secret("postgresql://h/d", Place(FILE, 3, 10)), "loom")

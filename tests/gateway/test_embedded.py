@@ -394,7 +394,7 @@ def test_as_a_judge_it_scores_the_words_in_common_and_says_that_it_is_no_more():
         prompt = f"OUTPUT (to evaluate):\n{output}\n\n{reference}\nAssess how similar they are."
         reply = ask(prompt, schema={"type": "object", "properties": fields}, purpose="evaluate")
         answer = json.loads(reply.text)
-        assert answer["explanation"].startswith("only words compared")
+        assert answer["explanation"].startswith("compared by words only")
         assert answer["criteria_met"] == []
         score: float = answer["score"]
         return score

@@ -87,7 +87,7 @@ def test_a_drop_that_is_accepted_is_impossible_to_block(project):
     measure(project, 2)
     done = loom(project, "power", "demo", "--drop", "0.03")
     assert "impossible" in done.out
-    assert "a good max_drop is half the drop" in done.out
+    assert "A good max_drop is half the drop" in done.out
     _, label = plan(project, "--drop", "0.03")
     assert {need["cases"] for need in label["needs"]} == {None}
 

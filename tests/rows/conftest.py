@@ -11,7 +11,13 @@ from loomgit.rows.sources import open_source
 
 
 @pytest.fixture
-def source(tmp_path):
+def connections():
+    """The connections of the project; a module with a database replaces them."""
+    return {}
+
+
+@pytest.fixture
+def source(tmp_path, connections):
     """Open a source in the project `tmp_path`; `x` and other variables by keyword."""
 
     def opened(url, query=None, *, key=(), limit=None, watermark=None, incremental=None, **vars_):
@@ -19,23 +25,26 @@ def source(tmp_path):
             Extract(url, query=query, key=key, limit=limit, incremental=incremental),
             root=tmp_path,
             values=QueryValues(datetime(2026, 3, 4, tzinfo=UTC), watermark, vars_),
+            connections=connections,
         )
 
     return opened
 
 
 @pytest.fixture
-def sink(tmp_path):
+def sink(tmp_path, connections):
     """Open a sink of the project `tmp_path`."""
     opened = []
 
-    def one(url, mode="upsert", *, key=("id",), run="run-1", schema=None):
+    def one(url, mode="upsert", *, key=("id",), run="run-1", schema=None, examples=()):
         destination = open_sink(
             Load(url, mode=mode, schema=schema),
             key=key,
             root=tmp_path,
             stage=tmp_path / ".loom" / "state" / run,
             run=run,
+            examples=examples,
+            connections=connections,
         )
         opened.append(destination)
         return destination

@@ -6,8 +6,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from loomgit.domain.settings import Connection
 from loomgit.errors import UserError
-from loomgit.rows.address import FileAddress, SqliteAddress, local_files, parse_address
+from loomgit.rows.address import (
+    FileAddress,
+    PostgresAddress,
+    SqliteAddress,
+    local_files,
+    parse_address,
+)
 
 
 @pytest.mark.parametrize(
@@ -51,12 +58,12 @@ def test_the_files_of_a_source_include_a_database_without_a_table(source, paths)
     assert local_files(source) == paths
 
 
-@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "s3", "http", "https", "pipeline"])
+@pytest.mark.parametrize("scheme", ["s3", "http", "https", "pipeline"])
 def test_a_scheme_of_later_is_named_with_those_there_are(scheme):
     with pytest.raises(UserError, match="not available in this version") as caught:
         parse_address(f"{scheme}://customers/reviews")
     assert caught.value.hint is not None
-    assert "use sqlite:// and file:// URLs" in caught.value.hint
+    assert "use postgres://, sqlite://, file:// URLs" in caught.value.hint
     assert ".parquet" in caught.value.hint
 
 
@@ -84,21 +91,23 @@ def test_what_is_no_address_says_what_is_meant(text, message, hint):
 
 
 def test_an_alias_stands_for_its_database():
-    urls = {"shop": "sqlite:///srv/shop.db", "local": "sqlite://data/l.db"}
-    assert parse_address("sqlite://shop/orders", urls.get) == SqliteAddress(
+    urls = {"shop": Connection("sqlite:///srv/shop.db"), "local": Connection("sqlite://data/l.db")}
+    assert parse_address("sqlite://shop/orders", urls) == SqliteAddress(
         Path("/srv/shop.db"), "orders"
     )
-    assert parse_address("sqlite://local", urls.get) == SqliteAddress(Path("data/l.db"), None)
+    assert parse_address("sqlite://local", urls) == SqliteAddress(Path("data/l.db"), None)
 
 
 def test_a_path_with_the_ending_of_a_database_is_never_an_alias():
-    address = parse_address("sqlite://shop.db/orders", {"shop.db": "sqlite:///other.db"}.get)
+    address = parse_address(
+        "sqlite://shop.db/orders", {"shop.db": Connection("sqlite:///other.db")}
+    )
     assert address == SqliteAddress(Path("shop.db"), "orders")
 
 
 def test_an_alias_of_another_kind_is_refused_without_showing_its_secret():
     with pytest.raises(UserError, match="connection 'shop' is not a sqlite") as caught:
-        parse_address("sqlite://shop/orders", {"shop": "postgres://me:hunter2@host/db"}.get)
+        parse_address("sqlite://shop/orders", {"shop": Connection("postgres://me:hunter2@host/db")})
     assert "hunter2" not in f"{caught.value.message}{caught.value.hint}"
 
 
@@ -107,3 +116,76 @@ def test_an_alias_of_another_kind_is_refused_without_showing_its_secret():
 def test_a_bare_name_is_taken_letter_for_letter(name):
     address = parse_address(f"data/{name}.csv")
     assert address == FileAddress(Path("data") / f"{name}.csv", "csv")
+
+
+SHOP = Connection("postgresql://me:hunter2@db.example:6432/shop?sslmode=require", "loom")
+
+
+@pytest.mark.parametrize(
+    ("text", "schema", "table"),
+    [
+        ("postgres://shop/reviews", None, "reviews"),
+        ("postgresql://shop/reviews", None, "reviews"),
+        ("POSTGRES://shop/a%20b.my%2Etable", "a b", "my.table"),
+        ("postgres://shop", None, "shop"),
+    ],
+)
+def test_a_connection_and_a_table_of_postgresql(text, schema, table):
+    address = parse_address(text, {"shop": SHOP})
+    assert (address.url, address.loom_schema) == (SHOP.url, "loom")
+    assert (address.schema, address.table) == (schema, table)
+    assert "hunter2" not in f"{address} {address!r}"
+    assert str(address) == "connection 'shop'"
+
+
+@pytest.mark.parametrize(
+    ("text", "url", "table"),
+    [
+        ("postgres://me@h/db/t", "postgresql://me@h/db", "t"),
+        ("postgres://h/db/t", "postgresql://h/db", "t"),
+        ("postgres://h:5433/db", "postgresql://h:5433/db", None),
+        ("postgres://h:1,i:2/db/t?sslmode=require", "postgresql://h:1,i:2/db?sslmode=require", "t"),
+        ("postgres:///db/t?host=/run/pg", "postgresql:///db?host=/run/pg", "t"),
+    ],
+)
+def test_a_full_url_of_postgresql(text, url, table):
+    address = parse_address(text)
+    assert (address.url, address.table) == (url, table)
+
+
+def test_the_same_table_by_a_connection_and_by_its_url_is_equal():
+    by_alias = parse_address("postgres://shop/t", {"shop": SHOP})
+    by_url = parse_address("postgres://you@db.example:6432/shop/t")
+    assert by_alias == by_url != parse_address("postgres://you@db.example:6432/shop/u")
+    assert isinstance(by_url, PostgresAddress)
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "hint"),
+    [
+        ("postgres://shp/t", "the connection 'shp' is not configured", "'shop'"),
+        ("postgres://h/a/b/c", "does not name a database and a table", "postgres://CONNECTION"),
+        ("postgres://me:hunter2@h/db/t", "contains a password", "connections in .loom/config.yaml"),
+        ("postgres://h/db/t?password=hunter2", "contains a password", "${NAME}"),
+        (
+            "postgres://file/t",
+            "connection 'file' is not a URL of a PostgreSQL",
+            "postgresql://USER",
+        ),
+        ("postgres://shop/.t", "'.t' is not a table name", "SCHEMA.TABLE"),
+        ("postgres://h:port/db/t", "not a valid URL", ""),
+    ],
+)
+def test_an_address_of_postgresql_that_cannot_be(text, message, hint):
+    connections = {"shop": SHOP, "file": Connection("sqlite://hunter2.db")}
+    with pytest.raises(UserError) as caught:
+        parse_address(text, connections)
+    assert message in caught.value.message
+    assert hint in (caught.value.hint or "")
+    assert "hunter2" not in f"{caught.value.message}{caught.value.hint}"
+
+
+def test_no_connection_at_all_says_where_to_add_one():
+    with pytest.raises(UserError, match="not configured") as caught:
+        parse_address("postgres://customers/reviews")
+    assert "add it to connections in .loom/config.yaml" in caught.value.hint

@@ -160,7 +160,7 @@ def test_names_that_sql_cannot_tell_apart_are_refused(source, tmp_path):
     assert list(source("a.csv").rows()) == [{"id": "1", "text": "a", "Text": "b"}]
     for name, names in (("a.csv", "'text' and 'Text'"), ("b.jsonl", "'id' and 'ID'")):
         for use in (lambda opened: opened.check(), lambda opened: list(opened.rows())):
-            with pytest.raises(UserError, match=f"{name}: the names {names} differ in upper and"):
+            with pytest.raises(UserError, match=f"{name}: the names {names} differ only in upper"):
                 use(source(name, "SELECT * FROM data"))
 
 

@@ -122,11 +122,26 @@ def test_comments_and_the_last_semicolon_go_and_what_they_hold_is_not_bound():
     ("query", "line", "message", "hint"),
     [
         ("SELECT 1\n WHERE a = '{{ vars.lang }}'", 2, "inside quotes", "remove the quotes"),
-        ('SELECT "{{ vars.lang }}"', 1, "cannot be templated", "{% if %}"),
-        ("SELECT *\nFROM {{ vars.lang }}", 2, "cannot be templated", "{% if %}"),
-        ("SELECT * FROM t ORDER BY {{ vars.lang }}", 1, "cannot be templated", "{% if %}"),
-        ("SELECT * FROM reviews_{{ vars.lang }}", 1, "cannot be templated", "{% if %}"),
-        ("SELECT {{ vars.lang }}.id", 1, "cannot be templated", "{% if %}"),
+        ('SELECT "{{ vars.lang }}"', 1, "cannot be the name of a table or column", "{% if %}"),
+        (
+            "SELECT *\nFROM {{ vars.lang }}",
+            2,
+            "cannot be the name of a table or column",
+            "{% if %}",
+        ),
+        (
+            "SELECT * FROM t ORDER BY {{ vars.lang }}",
+            1,
+            "cannot be the name of a table or column",
+            "{% if %}",
+        ),
+        (
+            "SELECT * FROM reviews_{{ vars.lang }}",
+            1,
+            "cannot be the name of a table or column",
+            "{% if %}",
+        ),
+        ("SELECT {{ vars.lang }}.id", 1, "cannot be the name of a table or column", "{% if %}"),
         (
             "SELECT {{ vars.lang }}{{ vars.lang }}",
             1,

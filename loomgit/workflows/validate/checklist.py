@@ -106,7 +106,7 @@ def validate_pipeline(
         assembly, pipeline, output, report, offline=offline, values=values
     )
     problems = [
-        *unsupported(pipeline),
+        *unsupported(pipeline, assembly.wiring.connections),
         *assembly.check_evaluators(pipeline),
         *find_contradictions(pipeline, output),
     ]

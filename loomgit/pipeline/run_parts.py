@@ -1,0 +1,119 @@
+"""The parts of a run: its spool, records file, quarantine, source, destination, stages and record.
+
+The protocols describe what the runner needs. `loomgit.wiring` and `loomgit.workflows` supply the
+implementations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from msgspec import Struct
+
+from loomgit.domain.definitions import Pipeline
+from loomgit.domain.ports import LoadReceipt, Sink, Source
+from loomgit.domain.records import Record, RefusedRow
+from loomgit.domain.runs import Cause, RecordsFile, Run, Status
+from loomgit.domain.values import JsonObject
+from loomgit.pipeline.run_statistics import RunStatistics
+from loomgit.pipeline.stages import Stages
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from loomgit.domain.records import RecordOutcome
+
+
+class SpooledRecords(Protocol):
+    """The extracted rows on disk, during a run."""
+
+    @property
+    def count(self) -> int:
+        """The number of rows."""
+        ...
+
+    @property
+    def refused(self) -> int:
+        """The number of rows that cannot be stored exactly."""
+        ...
+
+    @property
+    def sha256(self) -> str:
+        """The SHA-256 of the stored lines, which identifies the snapshot."""
+        ...
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The names of all fields, in order of first appearance."""
+        ...
+
+    @property
+    def filled(self) -> frozenset[str]:
+        """The fields that have a value in at least one row."""
+        ...
+
+    def rows(self) -> Iterator[JsonObject | RefusedRow]:
+        """Stream the rows in the order of the source."""
+        ...
+
+
+class RecordLog(Protocol):
+    """The records file, which has one line for each record."""
+
+    def write(self, rows: Iterable[JsonObject]) -> None:
+        """Append lines."""
+        ...
+
+    def finish(self, *, loaded: bool = True) -> RecordsFile:
+        """Flush the lines and return the file's metadata.
+
+        If `loaded` is False, no record was loaded, so the status `loaded` becomes `passed`.
+        """
+        ...
+
+
+class QuarantineLog(Protocol):
+    """The quarantine: the store of rejected records."""
+
+    def add(self, outcomes: Sequence[RecordOutcome]) -> None:
+        """Append rejected records with their reasons."""
+        ...
+
+
+class RunEnd(Struct, frozen=True):
+    """How a run ended. All values except `hint` become part of the run record.
+
+    `complete` is true if no error and no stop interrupted the run. `hint` is advice for the user.
+    """
+
+    status: Status
+    cause: Cause
+    message: str
+    complete: bool
+    hint: str | None = None
+
+
+class RunParts(Struct, frozen=True):
+    """Everything that a run needs. `loomgit.wiring` creates it.
+
+    `open_spool` extracts the rows to a spool file, and blocks until this is done. `check_fields`
+    receives the key, the fields of the records, and the fields that have values. It raises
+    ProblemsFound if the pipeline uses a field that is missing from all records. `open_sink` opens
+    and checks the destination. It receives the key and some example records: the first records that
+    are not refused. `record` builds the run record from the statistics in `tally`, the end of the
+    run, and further values.
+    """
+
+    pipeline: Pipeline
+    source: Source
+    open_spool: Callable[[Iterator[JsonObject | RefusedRow]], SpooledRecords]
+    open_sink: Callable[[tuple[str, ...], Sequence[Record]], Sink]
+    stages: Stages
+    tally: RunStatistics
+    log: RecordLog
+    quarantine: QuarantineLog | None
+    check_fields: Callable[[Sequence[str], Sequence[str], Collection[str]], None]
+    record: Callable[[RunStatistics, SpooledRecords, LoadReceipt, RunEnd, float, RecordsFile], Run]
+    concurrency: int
+    lineage: JsonObject

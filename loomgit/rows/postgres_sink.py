@@ -1,0 +1,263 @@
+"""PostgreSQL destinations: writes each batch of rows in one transaction, visible immediately."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import psycopg
+
+from loomgit.domain.ports import LoadReceipt
+from loomgit.errors import WorldError
+from loomgit.rows.bisect import RowRefusedError, load_accepted
+from loomgit.rows.postgres import describe, is_outside, quote, translate_errors
+from loomgit.rows.postgres_columns import compared
+from loomgit.rows.stage import key_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from loomgit.domain.definitions import LoadMode
+    from loomgit.domain.values import JsonObject
+    from loomgit.rows.postgres import Connection
+    from loomgit.rows.postgres_columns import Column
+    from loomgit.rows.postgres_table import PostgresTable
+
+LOCK_TIMEOUT = 60  # seconds to wait for another run that loads into the same table
+# SQLSTATE classes of errors in the data of a row: data exceptions, violated constraints, errors
+# that a trigger raises, values above a limit.
+_OF_ROW = ("22", "23", "P0", "54")
+
+
+class PostgresSink:
+    """Appends rows to a PostgreSQL table, or upserts them by key. A part is a numbered batch.
+
+    The rows of a part and its entry in the table `_loom_loads` are written in one transaction. If a
+    part already has an entry, it is not written again, and its recorded receipt is returned. The
+    entries are found by `run`, the table name and the part number. Therefore, `run` must be
+    different for each run and each pipeline.
+
+    In mode `upsert`, a new row with an existing key updates only its own fields, and only if a
+    value differs. While the sink is open, an advisory lock excludes other runs that load into the
+    same table.
+    """
+
+    def __init__(self, table: PostgresTable, *, mode: LoadMode, run: str) -> None:
+        self._table = table
+        self._is_append = mode == "append"
+        self._run = run
+        self._receipt = LoadReceipt()
+        self._connections: list[Connection] = []
+
+    def check(self) -> None:
+        """Raise UserError or WorldError if a load into the table would fail."""
+        self._table.check()
+
+    def refusal(self, row: JsonObject) -> str:
+        """Return the reason why the table cannot store the row exactly; empty if it can."""
+        with translate_errors(self._table.shown):
+            return self._table.refusal(self._connection(), row)
+
+    def load(self, part: int, rows: Sequence[JsonObject]) -> Mapping[int, str]:
+        """Write one batch of rows in one transaction. `part` is the number of the batch.
+
+        Returns the reasons for the rows that the database refuses, by the index of the row. The
+        other rows are written.
+        """
+        if not rows:
+            return {}
+        connection = self._connection()
+        with translate_errors(self._table.shown), connection.transaction():
+            receipt, refused = self._load_part(connection, part, rows)
+        self._receipt += receipt
+        return refused
+
+    def commit(self) -> LoadReceipt:
+        """Close the connection and return the receipt. All batches are already visible."""
+        self._close()
+        return self._receipt
+
+    def abort(self) -> None:
+        """Close the connection. The batches that `load` has written remain in the table."""
+        self._close()
+
+    def _connection(self) -> Connection:
+        if not self._connections:
+            connection = self._table.open()
+            lock(connection, self._table)
+            self._connections.append(connection)
+        return self._connections[0]
+
+    def _close(self) -> None:
+        while self._connections:
+            self._connections.pop().close()
+
+    def _load_part(
+        self, connection: Connection, part: int, rows: Sequence[JsonObject]
+    ) -> tuple[LoadReceipt, dict[int, str]]:
+        table = self._table
+        table.create_ledger(connection)
+        entry = (self._run, table.sql, part)
+        recorded = connection.execute(
+            f"SELECT inserted, updated, unchanged, duplicates, kept_out FROM {table.ledger} "  # noqa: S608
+            "WHERE run = %s AND target = %s AND part = %s",
+            entry,
+        ).fetchone()
+        if recorded is not None:
+            return LoadReceipt(*map(int, recorded)), {}  # type: ignore[arg-type]  # integers
+        columns = table.shape(connection, rows)
+        connection.execute("SET CONSTRAINTS ALL IMMEDIATE")  # a refusal must not wait for COMMIT
+        last, seen = (rows, set()) if self._is_append else self._last_rows(connection, rows)
+
+        def load(some: Sequence[JsonObject]) -> LoadReceipt:
+            try:
+                with connection.transaction():  # a savepoint
+                    for group in by_fields(row for row in some if id(row) in seen):
+                        self._load_group(connection, columns, group)
+                    receipt = LoadReceipt()
+                    for group in by_fields(row for row in some if id(row) not in seen):
+                        receipt += self._load_group(connection, columns, group)
+                    return receipt
+            except psycopg.Error as fault:
+                if is_outside(fault) or not (fault.sqlstate or "").startswith(_OF_ROW):
+                    raise
+                raise RowRefusedError(describe(fault)) from fault
+
+        receipt, refused = load_accepted(last, load)
+        receipt += LoadReceipt(duplicates=len(rows) - len(last) + len(seen))
+        connection.execute(
+            f"INSERT INTO {table.ledger} "  # noqa: S608 - quoted
+            "(run, target, part, inserted, updated, unchanged, duplicates, kept_out) "
+            "VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
+            (*entry, receipt.inserted, receipt.updated, receipt.unchanged, receipt.duplicates,
+             receipt.kept_out),
+        )  # fmt: skip
+        positions = {id(row): index for index, row in enumerate(rows)}
+        return receipt, {positions[id(last[i])]: reason for i, reason in refused.items()}
+
+    def _last_rows(
+        self, connection: Connection, rows: Sequence[JsonObject]
+    ) -> tuple[list[JsonObject], set[int]]:
+        """Return the last row of each key, and the rows that the receipt already includes.
+
+        The latter are given by the `id()` of the row. Their keys occurred in an earlier batch.
+        """
+        table = self._table
+        last = {key_text(row, table.key, table.shown): row for row in rows}
+        connection.execute("CREATE TEMP TABLE IF NOT EXISTS _loom_seen (key text PRIMARY KEY)")
+        cursor = connection.execute(
+            "INSERT INTO _loom_seen SELECT unnest(%s::text[]) ON CONFLICT DO NOTHING RETURNING key",
+            ([*last],),
+        )
+        new = {key for (key,) in cursor}
+        return [*last.values()], {id(row) for key, row in last.items() if key not in new}
+
+    def _load_group(
+        self, connection: Connection, columns: Mapping[str, Column], rows: Sequence[JsonObject]
+    ) -> LoadReceipt:
+        """Load rows that have the same fields."""
+        fields = [columns[name] for name in rows[0]]
+        if self._is_append:
+            copied = copy(connection, self._table.sql, fields, rows)
+            return LoadReceipt(inserted=copied, kept_out=len(rows) - copied)
+        names = ", ".join(quote(column.name) for column in fields)
+        connection.execute("DROP TABLE IF EXISTS pg_temp._loom_incoming")
+        connection.execute(
+            f"CREATE TEMP TABLE _loom_incoming ON COMMIT DROP AS "  # noqa: S608 - quoted
+            f"SELECT {names}, 0 AS _loom_at FROM {self._table.sql} LIMIT 0"
+        )
+        copy(connection, "_loom_incoming", fields, rows, numbered=True)
+        return self._merge(connection, fields, len(rows))
+
+    def _merge(self, connection: Connection, fields: Sequence[Column], count: int) -> LoadReceipt:
+        """Upsert the rows of the temporary table `_loom_incoming` into the destination."""
+        target, key = self._table.sql, [quote(name) for name in self._table.key]
+        names = [quote(column.name) for column in fields]
+        others = [column for column in fields if column.name not in self._table.key]
+        match = " AND ".join(f"t.{name} = i.{name}" for name in key)
+        (matched, distinct) = connection.execute(
+            f"SELECT count(*) FILTER (WHERE EXISTS (SELECT 1 FROM {target} t WHERE {match})), "  # noqa: S608
+            f"count(*) FROM (SELECT DISTINCT {', '.join(key)} FROM _loom_incoming) i"
+        ).fetchone() or (0, 0)
+        action = "NOTHING"
+        if others:
+            changes = ", ".join(f"{quote(c.name)} = excluded.{quote(c.name)}" for c in others)
+            differs = " OR ".join(
+                f"{compared(c, f't.{quote(c.name)}')} IS DISTINCT FROM "
+                f"{compared(c, f'excluded.{quote(c.name)}')}"
+                for c in others
+            )
+            action = f"UPDATE SET {changes} WHERE {differs}"
+        written = connection.execute(
+            f"INSERT INTO {target} AS t ({', '.join(names)}) "  # noqa: S608 - quoted
+            f"SELECT {', '.join(names)} FROM (SELECT DISTINCT ON ({', '.join(key)}) * "
+            f"FROM _loom_incoming ORDER BY {', '.join(key)}, _loom_at DESC) i ORDER BY _loom_at "
+            f"ON CONFLICT ({', '.join(key)}) DO {action}"
+        ).rowcount
+        (present,) = connection.execute(
+            f"SELECT count(*) FROM (SELECT DISTINCT {', '.join(key)} FROM _loom_incoming) i "  # noqa: S608
+            f"WHERE EXISTS (SELECT 1 FROM {target} t WHERE {match})"
+        ).fetchone() or (0,)
+        matched, distinct, present = int(matched), int(distinct), int(present)  # type: ignore[arg-type]
+        inserted = present - matched
+        updated = max(0, written - inserted)
+        return LoadReceipt(
+            inserted,
+            updated,
+            unchanged=matched - updated,
+            duplicates=count - distinct,
+            kept_out=distinct - present,
+        )
+
+
+def lock(connection: Connection, table: PostgresTable) -> None:
+    """Wait for the advisory lock of the table, which the connection keeps until it is closed.
+
+    Raises WorldError if another run holds the lock for more than LOCK_TIMEOUT seconds.
+    """
+    try:
+        with translate_errors(table.shown):
+            connection.execute(f"SET lock_timeout = '{LOCK_TIMEOUT}s'")
+            try:
+                connection.execute(
+                    "SELECT pg_advisory_lock(hashtextextended('loom ' || %s, 0))", (table.sql,)
+                )
+            except psycopg.errors.LockNotAvailable as fault:
+                raise WorldError(
+                    f"{table.shown}: another run has been loading into table '{table.name}' for "
+                    f"over {LOCK_TIMEOUT} s",
+                    hint="wait for that run to end",
+                ) from fault
+            connection.execute("SET lock_timeout = 0")
+    except BaseException:
+        connection.close()
+        raise
+
+
+def by_fields(rows: Iterable[JsonObject]) -> Iterable[list[JsonObject]]:
+    """Return the rows in groups that have the same field names in the same order."""
+    groups: dict[tuple[str, ...], list[JsonObject]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row), []).append(row)
+    return groups.values()
+
+
+def copy(
+    connection: Connection,
+    table: str,
+    fields: Sequence[Column],
+    rows: Iterable[JsonObject],
+    *,
+    numbered: bool = False,
+) -> int:
+    """Write rows with COPY, and return the number of rows that the table accepted.
+
+    If `numbered` is true, the column `_loom_at` receives the position of each row.
+    """
+    names = [quote(column.name) for column in fields] + ["_loom_at"] * numbered
+    statement = f"COPY {table} ({', '.join(names)}) FROM STDIN"
+    with connection.cursor() as cursor:
+        with cursor.copy(statement) as writer:
+            for number, row in enumerate(rows):
+                values = [column.to_text(row[column.name]) for column in fields]
+                writer.write_row([*values, str(number)] if numbered else values)
+        return cursor.rowcount

@@ -1,0 +1,118 @@
+"""PostgreSQL sources: reads the rows of a table or of a query."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import psycopg
+
+from loomgit.domain.records import RefusedRow
+from loomgit.errors import UserError
+from loomgit.rows.json_rows import show_row
+from loomgit.rows.postgres import connect, qualified, translate_errors
+from loomgit.rows.postgres_values import UnreadableValue, reading
+from loomgit.rows.query import BoundQuery
+from loomgit.rows.sqlite import require_columns
+from loomgit.rows.sqlite_source import unique_names
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from loomgit.domain.values import Json, JsonObject
+    from loomgit.rows.address import PostgresAddress
+
+_FETCHED = 1000  # rows per round trip
+
+
+class PostgresSource:
+    """A table of a PostgreSQL database, or a query, as a source.
+
+    The rows are read in a read-only transaction through a server-side cursor, so that memory use
+    does not grow with the number of rows. A row becomes a RefusedRow if JSON cannot represent one
+    of its values (see `loomgit.rows.postgres_values`). `needed` are the required columns.
+    """
+
+    def __init__(
+        self, address: PostgresAddress, *, query: BoundQuery | None, needed: Sequence[str]
+    ) -> None:
+        self._address = address
+        self._shown = str(address)
+        self._query = query
+        self._needed = tuple(needed)
+
+    def check(self) -> None:
+        """Raise UserError or WorldError if the source cannot be read.
+
+        The server plans the query, which also checks the columns and the rights, but does not run
+        it. A missing required column is a UserError.
+        """
+        with self._cursor() as cursor:
+            require_columns(self._needed, _names(cursor, self._shown), self._shown)
+
+    def rows(self) -> Iterator[JsonObject | RefusedRow]:
+        """Yield the rows in the order in which PostgreSQL returns them."""
+        with self._cursor() as cursor:
+            names = _names(cursor, self._shown)
+            number = 0
+            while batch := self._fetch(cursor):
+                for values in batch:
+                    number += 1
+                    row: dict[str, Json] = dict(zip(names, values, strict=True))
+                    reason = _reason_to_refuse(row)
+                    if reason:
+                        yield RefusedRow(f"{self._shown}: row {number}", reason, show_row(row))
+                    else:
+                        yield row
+
+    @contextmanager
+    def _cursor(self) -> Iterator[psycopg.RawServerCursor[tuple[Json, ...]]]:
+        """Context with a cursor for the rows; the query is planned, but no row is read."""
+        connection = connect(self._address, context=reading())
+        with connection, translate_errors(self._shown, connection):
+            query = self._statement()
+            connection.execute("BEGIN READ ONLY")
+            try:
+                with psycopg.RawServerCursor(connection, "loom") as cursor:
+                    cursor.execute(query.text, query.parameters or None)
+                    yield cursor
+            finally:
+                if not connection.closed:
+                    connection.execute("ROLLBACK")
+
+    def _fetch(
+        self, cursor: psycopg.RawServerCursor[tuple[Json, ...]]
+    ) -> Sequence[tuple[Json, ...]]:
+        with translate_errors(self._shown):
+            return cursor.fetchmany(_FETCHED)
+
+    def _statement(self) -> BoundQuery:
+        if self._query is not None:
+            return self._query
+        table = self._address.table
+        if table is None:
+            raise UserError(
+                f"{self._shown}: does not name a table, and the pipeline has no query",
+                hint="postgres://CONNECTION/TABLE",
+            )
+        return BoundQuery(f"SELECT * FROM {qualified(self._address.schema, table)}")  # noqa: S608
+
+
+def _names(cursor: psycopg.RawServerCursor[tuple[Json, ...]], shown: str) -> tuple[str, ...]:
+    """Return the column names. Raises UserError if two columns have the same name."""
+    return unique_names([(column.name,) for column in cursor.description or ()], shown)
+
+
+def _reason_to_refuse(row: JsonObject) -> str:
+    """Return the reason why JSON cannot represent the row; empty if it can."""
+    for name, value in row.items():
+        reason = _find_unreadable(value)
+        if reason is not None:
+            return f"column '{name}': {reason}"
+    return ""
+
+
+def _find_unreadable(value: Json) -> UnreadableValue | None:
+    if value.__class__ is list:
+        return next(filter(None, map(_find_unreadable, value)), None)
+    return value if isinstance(value, UnreadableValue) else None

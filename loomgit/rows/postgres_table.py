@@ -1,0 +1,271 @@
+"""PostgreSQL tables as destinations: creates and checks tables, and finds rows that do not fit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from loomgit.errors import UserError, WorldError
+from loomgit.rows.postgres import connect, qualified, quote, translate_errors
+from loomgit.rows.postgres_columns import (
+    find_table,
+    load_columns,
+    schema_types,
+    type_of_values,
+    unique_keys,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from loomgit.domain.definitions import LoadMode
+    from loomgit.domain.values import Json, JsonMapping, JsonObject
+    from loomgit.rows.address import PostgresAddress
+    from loomgit.rows.postgres import Connection
+    from loomgit.rows.postgres_columns import Column
+
+LEDGER = "_loom_loads"  # the table in the user's database that lists the loaded batches
+_TABLES = ("r", "p")  # PostgreSQL's relkind of a table, and of a partitioned table
+_KINDS = {"v": "a view", "m": "a materialized view", "f": "a foreign table"}
+_RIGHTS = {
+    "upsert": ("SELECT", "INSERT", "UPDATE"),
+    "append": ("INSERT",),
+    "replace": ("SELECT", "INSERT", "DELETE"),
+}
+
+
+class PostgresTable:
+    """A table of a PostgreSQL database as a destination.
+
+    `key` are the fields that identify a row. `examples` are rows such as those to load. The types
+    in `schema` (a JSON Schema) determine the columns of a new table.
+    """
+
+    def __init__(
+        self,
+        address: PostgresAddress,
+        *,
+        mode: LoadMode,
+        key: tuple[str, ...],
+        schema: JsonMapping | None,
+        examples: Sequence[JsonObject],
+    ) -> None:
+        assert address.table is not None  # `open_sink` reports an address without a table
+        self.shown = str(address)
+        self.name = address.table
+        self.key = key
+        self.sql = qualified(address.schema, address.table)
+        self.ledger = qualified(address.loom_schema or address.schema, LEDGER)
+        self._address = address
+        self._mode = mode
+        self._types = schema_types(schema)
+        self._examples = examples
+        self._was_created = False
+        self._columns: dict[str, Column] | None = None  # None until they are read
+
+    def open(self) -> Connection:
+        """Open a connection for writing."""
+        return connect(self._address)
+
+    def check(self) -> None:
+        """Raise UserError or WorldError if a load into the table would fail. Writes nothing.
+
+        A load fails if the server is read-only, if the role lacks a right, if an upsert finds no
+        unique key, or if the table cannot store the example rows.
+        """
+        if self.name.startswith("_loom_"):
+            raise UserError(f"{self.shown}: the table name '{self.name}' is reserved")
+        for name in self._names(self._examples):
+            if not name or "\0" in name or len(name.encode()) > 63:
+                raise UserError(
+                    f"{self.shown}: '{name}' cannot be the name of a column",
+                    hint="use a name of 1 to 63 bytes without NUL",
+                )
+        with self.open() as connection, translate_errors(self.shown, connection):
+            (read_only,) = connection.execute("SHOW transaction_read_only").fetchone() or ("",)
+            if read_only == "on":
+                raise WorldError(f"{self.shown}: the server is read-only (a standby?)")
+            table = self._find(connection)
+            self._require_rights(connection, table)
+            if table is not None:
+                columns = self.columns(connection)
+                names = dict.fromkeys((*self.key, *self._types, *self._names(self._examples)))
+                self._require_columns(columns, names)
+                self._require_key(connection, table)
+                self._try_examples(columns)
+
+    def columns(self, connection: Connection) -> Mapping[str, Column]:
+        """Return the columns of the table by name; empty if there is no table. Cached."""
+        if self._columns is None:
+            table = self._find(connection)
+            self._columns = {} if table is None else load_columns(connection, table)
+        return self._columns
+
+    def refusal(self, connection: Connection, row: JsonObject) -> str:
+        """Return the reason why the table cannot store the row exactly.
+
+        The reason is empty if the table can store the row, or does not exist yet. Constraints and
+        triggers are not checked.
+        """
+        self.columns(connection)
+        return self._refusal(row)
+
+    def _refusal(self, row: JsonObject) -> str:
+        columns = self._columns
+        assert columns is not None  # `columns` has read them
+        for name, value in row.items() if columns else ():
+            column = columns.get(name)
+            if column is None:
+                if not self._was_created:
+                    return f"table '{self.name}' has no column '{name}'"
+            elif reason := column.refusal(value):
+                return reason
+        return ""
+
+    def refusal_at_rest(self, row: JsonObject) -> str:
+        """Return the same reason as `refusal`. The caller needs no open connection.
+
+        To read the columns of the table, the first call opens and closes a connection.
+        """
+        if self._columns is None:
+            with self.open() as connection, translate_errors(self.shown):
+                self.columns(connection)
+        return self._refusal(row)
+
+    def shape(self, connection: Connection, rows: Sequence[JsonObject]) -> Mapping[str, Column]:
+        """Create the table for `rows`, or ensure that it has all their columns. Return the columns.
+
+        If this object has created the table, missing columns are added. Any other table is never
+        altered: if it lacks a column, UserError is raised.
+        """
+        columns = self.columns(connection)
+        names = self._names(rows)
+        missing = [name for name in names if name not in columns]
+        if not missing:
+            return columns
+        if columns and not self._was_created:
+            self._require_columns(columns, names)
+        definitions = self._definitions(rows, names if not columns else missing)
+        if columns:
+            for definition in definitions:
+                connection.execute(f"ALTER TABLE {self.sql} ADD COLUMN {definition}")
+        else:
+            if self.key and self._mode != "append":
+                definitions.append(f"PRIMARY KEY ({', '.join(map(quote, self.key))})")
+            connection.execute(f"CREATE TABLE {self.sql} ({', '.join(definitions)})")
+            self._was_created = True
+        self._columns = None
+        return self.columns(connection)
+
+    def create_ledger(self, connection: Connection) -> None:
+        """Create the table that lists the loaded batches, if it does not exist."""
+        schema = self._address.loom_schema or self._address.schema
+        if find_table(connection, schema, LEDGER) is not None:
+            return  # CREATE TABLE IF NOT EXISTS needs the right CREATE although the table exists
+        connection.execute(
+            f"CREATE TABLE IF NOT EXISTS {self.ledger} ("
+            "run text NOT NULL, target text NOT NULL, part integer NOT NULL, "
+            "inserted bigint NOT NULL, updated bigint NOT NULL, unchanged bigint NOT NULL, "
+            "duplicates bigint NOT NULL, kept_out bigint NOT NULL, "
+            "loaded_at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (run, target, part))"
+        )
+
+    # -- parts
+
+    @staticmethod
+    def _names(rows: Iterable[JsonObject]) -> list[str]:
+        return list(dict.fromkeys(name for row in rows for name in row))
+
+    def _definitions(self, rows: Sequence[JsonObject], names: Sequence[str]) -> list[str]:
+        """Return the definitions of new columns. The key has a type for all its values."""
+        definitions = []
+        for name in dict.fromkeys((*names, *(() if self._columns else self._types))):
+            values: list[Json] = [row.get(name) for row in rows]
+            definitions.append(f"{quote(name)} {self._types.get(name) or type_of_values(values)}")
+        return definitions
+
+    def _find(self, connection: Connection) -> int | None:
+        """Return the object id of the table, or None. Raises UserError for a view."""
+        found = find_table(connection, self._address.schema, self.name)
+        if found is not None and found[1] not in _TABLES:
+            raise UserError(
+                f"{self.shown}: '{self.name}' is {_KINDS[found[1]]}", hint="use the name of a table"
+            )
+        return None if found is None else found[0]
+
+    def _require_columns(self, columns: Mapping[str, Column], names: Iterable[str]) -> None:
+        for name in names:
+            if name not in columns:
+                (definition,) = self._definitions(self._examples, [name])[:1]
+                raise UserError(
+                    f"{self.shown}: table '{self.name}' has no column '{name}'",
+                    hint=f"ALTER TABLE {self.sql} ADD COLUMN {definition}",
+                )
+
+    def _require_key(self, connection: Connection, table: int) -> None:
+        if self._mode != "upsert" or not self.key:
+            return
+        if frozenset(self.key) not in unique_keys(connection, table):
+            names = ", ".join(map(quote, self.key))
+            raise UserError(
+                f"{self.shown}: an upsert needs a unique key on {names} in table '{self.name}'",
+                hint=f"ALTER TABLE {self.sql} ADD UNIQUE ({names})",
+            )
+
+    def _require_rights(self, connection: Connection, table: int | None) -> None:
+        if table is None:
+            self._require_creatable(connection, self._address.schema, f"table '{self.name}'")
+        else:
+            for right in _RIGHTS[self._mode]:
+                row = connection.execute("SELECT has_table_privilege(%s, %s)", (table, right))
+                if row.fetchone() != (True,):
+                    raise UserError(
+                        f"{self.shown}: the role lacks the right {right} on table '{self.name}'",
+                        hint=f"GRANT {right} ON {self.sql} TO CURRENT_ROLE",
+                    )
+        schema = self._address.loom_schema or self._address.schema
+        if find_table(connection, schema, LEDGER) is None:
+            self._require_creatable(connection, schema, f"table '{LEDGER}'")
+
+    def _require_creatable(self, connection: Connection, schema: str | None, what: str) -> None:
+        """Raise UserError if the role cannot create a table in the schema."""
+        row = connection.execute(
+            "SELECT nspname, has_schema_privilege(oid, 'CREATE') FROM pg_namespace "
+            "WHERE nspname = coalesce(%s, current_schema())",
+            (schema,),
+        ).fetchone()
+        if row is None:
+            shown = schema or "the search path"
+            raise UserError(
+                f"{self.shown}: there is no schema for {what} ({shown})",
+                hint=None if schema is None else f"CREATE SCHEMA {quote(schema)}",
+            )
+        if row[1] is not True:
+            raise UserError(
+                f"{self.shown}: the role cannot create the {what} in schema '{row[0]}'",
+                hint=f"GRANT CREATE ON SCHEMA {quote(str(row[0]))} TO the role, "
+                "or set loom_schema of the connection for Loom's own tables",
+            )
+
+    def _try_examples(self, columns: Mapping[str, Column]) -> None:
+        """Raise UserError if the table refuses all example rows, or needs a value they lack.
+
+        Null in an example stands for an unknown value.
+        """
+        reasons = []
+        for example in self._examples:
+            reason = next(filter(None, (columns[n].refusal(v) for n, v in example.items())), "")
+            reasons.append(reason)
+        if reasons and all(reasons):
+            raise UserError(
+                f"{self.shown}: {reasons[0]}", hint="change the type of the column, or the field"
+            )
+        names = self._names(self._examples)
+        for name, column in columns.items() if names else ():
+            needed = column.not_null and not column.has_default and not column.generated
+            if needed and name not in names:
+                raise UserError(
+                    f"{self.shown}: table '{self.name}' needs a value in column '{name}' (NOT "
+                    "NULL), and the pipeline does not set it",
+                    hint="add the field to load.include or transform.output, or give the column a "
+                    "default",
+                )

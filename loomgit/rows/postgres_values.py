@@ -1,0 +1,126 @@
+"""Converts the values that PostgreSQL returns to JSON values.
+
+Booleans, integers, floats, numerics, JSON and arrays of these become JSON values. All other types
+become the text of the server, because Python types lose information: an `interval` of one month is
+not 30 days, and `infinity`, `24:00` and years before 1 do not exist in Python's datetime.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from functools import cache
+from typing import TYPE_CHECKING
+
+import psycopg
+from psycopg.adapt import AdaptersMap, Loader
+from psycopg.postgres import types
+from psycopg.pq import Format
+from psycopg.types.bool import BoolLoader
+from psycopg.types.numeric import FloatLoader, IntLoader
+from psycopg.types.string import TextLoader
+
+from loomgit.domain.exact_json import parse_exact
+
+if TYPE_CHECKING:
+    from psycopg.abc import AdaptContext, Buffer
+    from psycopg.abc import Loader as PsycopgLoader
+
+    from loomgit.domain.values import Json
+
+_SPECIAL = frozenset({b"NaN", b"Infinity", b"-Infinity"})
+_INTEGERS = ("int2", "int4", "int8", "oid")
+
+
+class UnreadableValue(str):
+    """The reason why JSON cannot represent a value. It takes the place of the value in the row."""
+
+    __slots__ = ()
+
+
+class FloatTextLoader(FloatLoader):
+    """Loads float4 and float8. NaN and infinities stay text, because JSON has no such numbers."""
+
+    def load(self, data: Buffer) -> float:
+        """Return the number, or the text of the server."""
+        if bytes(data) in _SPECIAL:
+            return bytes(data).decode()  # type: ignore[return-value]  # the text is intended
+        return super().load(data)
+
+
+class NumericTextLoader(Loader):
+    """Loads numeric as a number if an integer or a float represents it exactly, else as text."""
+
+    def load(self, data: Buffer) -> Json:
+        """Return the number, or the text of the server."""
+        text = bytes(data).decode()
+        if text in ("NaN", "Infinity", "-Infinity"):
+            return text
+        if "." not in text:
+            value = int(text)
+            return value if -(2**63) <= value < 2**64 else text
+        nearest_float = float(text)
+        return nearest_float if Decimal(repr(nearest_float)) == Decimal(text) else text
+
+
+class JsonTextLoader(Loader):
+    """Loads json and jsonb. The value is an UnreadableValue if Loom cannot keep it exactly."""
+
+    def load(self, data: Buffer) -> object:
+        """Return the JSON value, or an UnreadableValue."""
+        try:
+            return parse_exact(bytes(data))
+        except ValueError as fault:
+            return UnreadableValue(str(fault))
+
+
+class InvalidTextLoader(Loader):
+    """Loads text from a server with the encoding SQL_ASCII, which does not check its text."""
+
+    def load(self, data: Buffer) -> object:
+        """Return the text, or an UnreadableValue if it is not UTF-8."""
+        try:
+            return bytes(data).decode()
+        except UnicodeDecodeError:
+            return UnreadableValue("text that is not UTF-8")
+
+
+def _array_loader(inner: type[PsycopgLoader]) -> type[Loader]:
+    """Return a loader for arrays: as a list, or as text if a lower bound is not 1.
+
+    The text of such an array starts with its bounds, as in `[0:1]={a,b}`. `inner` loads the list.
+    """
+
+    class ArrayTextLoader(Loader):  # not a subclass of `inner`: C code would bypass its `load`
+        def __init__(self, oid: int, context: AdaptContext | None = None) -> None:
+            super().__init__(oid, context)
+            self._inner = inner(oid, context)
+
+        def load(self, data: Buffer) -> object:
+            text = bytes(data)
+            return text.decode() if text.startswith(b"[") else self._inner.load(data)
+
+    return ArrayTextLoader
+
+
+@cache
+def reading() -> AdaptContext:
+    """Return the context for connections that read: it loads each type as described above."""
+
+    class Context:
+        adapters = AdaptersMap(psycopg.adapters)
+        connection = None
+
+    adapters = Context.adapters
+    for known in types:
+        adapters.register_loader(known.oid, TextLoader)
+        if known.array_oid and (loader := adapters.get_loader(known.array_oid, Format.TEXT)):
+            adapters.register_loader(known.array_oid, _array_loader(loader))
+    adapters.register_loader("bool", BoolLoader)
+    for name in _INTEGERS:
+        adapters.register_loader(name, IntLoader)
+    for name in ("float4", "float8"):
+        adapters.register_loader(name, FloatTextLoader)
+    adapters.register_loader("numeric", NumericTextLoader)
+    for name in ("json", "jsonb"):
+        adapters.register_loader(name, JsonTextLoader)
+    return Context()
