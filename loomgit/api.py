@@ -248,9 +248,9 @@ class Project:
     def gc(self, *, days: int = 90, keep: int = 20, dry_run: bool = False) -> GcResult:
         """Remove old runs and their records; return what was removed.
 
-        All these conditions must hold: the run is older than `days`; it is not among the last
-        `keep` runs with the same branch, pipeline and kind; no ref reaches its commit, or it used
-        uncommitted changes. If `dry_run` is true, nothing is removed. Raises WorldError if a file
+        A run is kept if it is younger than `days`, or if it is among the last `keep` runs with the
+        same branch, pipeline and kind. A run without uncommitted changes is also kept if a ref
+        reaches its commit. If `dry_run` is true, nothing is removed. Raises WorldError if a file
         cannot be removed.
         """
         from loomgit.history.gc import collect
@@ -386,8 +386,8 @@ class Project:
     def _relative(self, path: str) -> str:
         """Return a path relative to the root.
 
-        `path` is relative to the current folder or to the root. A path that names no existing file
-        of the project is returned unchanged.
+        `path` is relative to the current folder or to the root. If the project has no such file,
+        the path is returned unchanged.
         """
         typed = Path(path)
         for base in (Path.cwd(), self.root):

@@ -156,7 +156,7 @@ def _report_unexpected(error: Exception, *, as_json: bool) -> int:
         name = f"{error.filename}: " if error.filename else ""
         message = f"{name}{error.strerror or error}"
         if as_json:
-            with suppress(OSError):  # stdout may be a file on the full disk
+            with suppress(OSError):  # printing fails if stdout is a file on a full disk
                 _print_document(WorldError(message, hint=details))
         return _print_error(message, details, WorldError.exit_code)
     details = details or last_error.render_traceback(error)

@@ -66,7 +66,7 @@ def clear(options: Common) -> None:
     "--max-size",
     metavar="MB",
     type=WholeNumber(min=0),
-    help="Then remove the least recently used replies until the cache has at most this size.",
+    help="Also remove the least recently used replies until the cache has at most this size.",
     show_default="1074, the limit of the cache",
 )
 @common

@@ -70,7 +70,7 @@ def run_hook(
 ) -> int:
     """Run a hook; return 1 if it blocks the commit or the push, else 0. Raises LoomError."""
     began = time.perf_counter()
-    repository = wiring.repository  # needs Git's variables, so it is opened before their removal
+    repository = wiring.repository  # opened first, because it needs the variables that are removed
     for name in GIT_VARIABLES:
         os.environ.pop(name, None)
     bill = Bill()

@@ -133,7 +133,7 @@ def _find_change(wiring: Wiring, guard: Guard, workflow: Workflow | None) -> Gua
     expression, head, name = None, None, None
     if workflow is not None:
         head = "HEAD"
-        # GitHub may instead have checked out a merge of the pull request into its base.
+        # HEAD is another commit if GitHub checked out the merge of the pull request.
         is_pushed_commit = workflow.head == repository.head().id
         known = workflow.base and repository.objects([f"{workflow.base}^{{commit}}"])[0]
         if known and (is_pushed_commit or workflow.pull is None):
@@ -201,7 +201,7 @@ class _Publisher:
         lines = list(table(verdict.comparison))
         marks = list(self._annotations(change, verdict))
         address = self._publish(findings, lines, marks)
-        if self._workflow is None and not self._dry_run:  # no annotation shows the reasons
+        if self._workflow is None and not self._dry_run:  # without annotations, print the reasons
             self._print_reasons(findings)
         body: JsonObject = {
             **document(verdict.comparison, blocked=verdict.blocked),

@@ -1,7 +1,8 @@
 """Starts pytest for `loom test`, even if the project's pytest configuration is unusable.
 
-That configuration is usually for the project's own Python tests. If only Loom is installed, a
-conftest.py may import a missing package, and `addopts` may contain options of a missing plugin.
+That configuration is usually for the project's own Python tests. If the environment contains only
+Loom, a conftest.py may import a missing package, and `addopts` may contain options of a missing
+plugin.
 """
 
 from __future__ import annotations
@@ -34,11 +35,11 @@ def run_pytest(
     """Run pytest with a plugin in this process; return pytest's exit code.
 
     If pytest cannot import a conftest.py, Loom starts pytest again with `--noconftest`. If pytest
-    rejects its configuration, Loom starts pytest again without `required_plugins`, and only with
-    Loom's options from `addopts`. `warn` is called with the reason of each new start.
+    rejects its configuration, Loom starts pytest again without `required_plugins`. From `addopts`,
+    Loom then keeps only its own options. `warn` is called with the reason for each new start.
 
-    Raises UserError if pytest still cannot start, or if `addopts` sets Loom's options in a form
-    that cannot be kept. If `strict` is true, raises UserError at the first failure.
+    Raises UserError if pytest still cannot start, or if `addopts` contains an option of Loom that
+    Loom cannot keep. If `strict` is true, raises UserError at the first failure.
     """
     extra: list[str] = []
     warnings: list[str] = []

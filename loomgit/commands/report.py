@@ -45,8 +45,9 @@ Report: TypeAlias = tuple[Iterable[str], JsonObject, Callable[[str], str]]
 def command(options: Common, html: Path | None, since: datetime | None, compliance: bool) -> None:
     """Report on all pipelines: runs, scores by commit, cost, and the latest comparison.
 
-    With --compliance, list the changes of prompts, context files and pipelines, with the scores and
-    the approvals of each (merges, trailers such as Reviewed-by and Loom-Accept, annotated tags).
+    With --compliance, list the changes to prompts, context files and pipelines. For each change,
+    show its scores and its approvals: merges, trailers (such as Reviewed-by and Loom-Accept) and
+    annotated tags.
     """
     console = options.console
     start = since if since is None or since.tzinfo is not None else since.replace(tzinfo=UTC)

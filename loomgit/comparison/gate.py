@@ -263,7 +263,7 @@ def _count_cases(cases: int) -> str:
 
 
 def _check_missing(metric: Metric, change: MetricChange, limits: Limits) -> Metric:
-    """Return the metric, with the outcome inconclusive if too many of its values are missing.
+    """Return the metric, which becomes inconclusive if too many of its values are missing.
 
     A degraded metric stays degraded.
     """

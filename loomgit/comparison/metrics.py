@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from loomgit.domain.pairing import PairedCases
     from loomgit.domain.runs import Case
 
-# If `max_rise` is not set, cost and latency are not gated. They are then compared with this rise
-# (0.1 is 10 %), and the result is only shown.
+# If `max_rise` is not set, cost and latency cannot fail the gate. In this case, their rise is
+# compared with this value (0.1 is 10 %), and the result is only displayed.
 SHOWN_RISE = 0.1
 PASSES = "pass_rate"
 Row = list[float]
@@ -120,10 +120,10 @@ def _passes(case: Case, evaluate: Evaluate | None) -> Row:
 
 
 def _amounts(side: MeasuredSide, case: Case, kind: MetricKind) -> Row:
-    """Return the cost or latency of each sample of a case.
+    """Return a row with the cost or latency of each sample of a case.
 
-    If only the mean of the case is known, the row contains only the mean. If the mean is also
-    unknown, the row is empty.
+    If only the mean of the samples is known, the row contains just the mean. If the mean is unknown
+    too, the row is empty.
     """
     if (amounts := side.amounts.get((case.id, case.definition))) is not None:
         values = amounts.cost if kind == "cost" else amounts.latency
@@ -172,8 +172,8 @@ def _compare_amounts(
 def _ratio(shift: float) -> float:
     """Convert a bound of the confidence interval to a relative rise (0.1 is 10 %).
 
-    `shift` is the bound for -mean(log(head / base)). If it is below -700, the rise is infinite,
-    because the exponential would be too large for a float.
+    `shift` is the bound for -mean(log(head / base)). If `shift` is below -700, the result is
+    infinity, because the rise would be too large for a float.
     """
     return math.inf if shift < -700 else math.exp(-shift) - 1.0
 

@@ -158,11 +158,11 @@ class SourceLayout:
         self._starts = [0, *(line_break.end() for line_break in _BREAK.finditer(self._source))]
 
     def place(self, begin: Place, text: str, offset: int) -> Place:
-        """Return the position in the file of the character at `offset` in the scalar `text`.
+        """Convert an offset in the text of a scalar to a position in the file.
 
         `begin` is the position where the scalar begins. Escapes, doubled quotes and folded lines
-        are longer in the file than in `text`; the result takes this into account. Returns `begin`
-        if the file does not contain the scalar at this position.
+        are longer in the file than in `text`, and the result takes this into account. Returns
+        `begin` if the file does not contain the scalar at this position.
         """
         source = self._source
         start = self._starts[min(begin.line, len(self._starts)) - 1] + begin.column - 1
@@ -212,9 +212,9 @@ def _source_length(source: str, index: int, character: str, quote: str) -> int:
         return skipped + _ESCAPED_LENGTH.get(source[index + 1 : index + 2], 2)
     if quote == "'" and source[index : index + 2] == "''":
         return skipped + 2
-    # A fold is a line break in the file and the white space around it. One fold can represent
-    # several white space characters of the text. The first of these characters gets the length of
-    # the whole fold, and the others get the length 0.
+    # A fold is a line break in the file, together with the white space around it. YAML can convert
+    # one fold to several white space characters of the text. For the first of them, the result is
+    # the length of the whole fold. For the others, it is 0.
     fold = _FOLD.match(source, index) if character.isspace() else None
     if fold:
         return skipped + fold.end() - index

@@ -33,7 +33,7 @@ class FileModel(BaseModel):
 
     @classmethod
     def keys(cls) -> list[str]:
-        """Return the known keys of the map: the alias of each field, or its name."""
+        """Return the known keys of the map. The key of a field is its alias, else its name."""
         return [field.alias or name for name, field in cls.model_fields.items()]
 
     @model_validator(mode="before")
@@ -147,7 +147,7 @@ def _problem(
 def _no_matching_branch(document: Document, path: Path, value: object, tags: str) -> Problem:
     """Return the problem for a value that matches no branch of a union.
 
-    `tags` is pydantic's text with the tags of all branches.
+    `tags` is the part of pydantic's message that lists the tags of all branches.
     """
     options = [tag.strip("'\" ").replace("\\x00", "").strip(TAG_PREFIX) for tag in tags.split(",")]
     if all(TAG_PREFIX + option in (LIST, MAP, TEXT) for option in options):

@@ -166,10 +166,10 @@ class _DefinitionUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> object:
         is_known = module.startswith("loomgit.domain.") or (module, name) in _PLAIN_TYPES
         if not is_known or "." in name:
-            raise pickle.UnpicklingError(f"{module}.{name} is not a type of a definition")
+            raise pickle.UnpicklingError(f"{module}.{name} is not allowed in a cache entry")
         loaded: object = super().find_class(module, name)
         if not isinstance(loaded, type):
-            raise pickle.UnpicklingError(f"{module}.{name} is not a type of a definition")
+            raise pickle.UnpicklingError(f"{module}.{name} is not allowed in a cache entry")
         return loaded
 
 

@@ -38,7 +38,8 @@ FLAG_HINTS = {
 DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d|w)")
 SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 NAME = re.compile(r"[^\W.-][\w.-]*")
-# Used in JSON Schemas: all validators support its syntax, but it accepts more names than NAME.
+# The pattern for names in JSON Schemas. It uses only syntax that all validators support. Therefore,
+# it accepts more names than NAME.
 NAME_PATTERN = r"^[^\s/\\.-][^\s/\\]*$"
 # Integers are between -INTEGER_LIMIT and INTEGER_LIMIT, so that they fit in 64 bits in JSON files.
 INTEGER_LIMIT = 2**63
@@ -271,7 +272,7 @@ def read_map(value: object) -> JsonObject:
 
 
 def read_raw_map(value: object) -> object:
-    """Return a map unchanged. Its scalars remain text, which another model converts later.
+    """Return a map unchanged. Its scalars remain text; another pydantic model converts them later.
 
     Raises InvalidValue if the value is not a map.
     """
@@ -283,7 +284,7 @@ def read_raw_map(value: object) -> object:
 def read_duration(value: object) -> float:
     """Read a duration (`7d`, `12h`, `30s`, `5m`, `200ms`) and return it in seconds.
 
-    Raises InvalidValue for a duration of 0, and for other values.
+    Raises InvalidValue if the value is not a duration, or if the duration is 0.
     """
     duration = DURATION.fullmatch(value) if isinstance(value, str) else None
     if duration is None or float(duration[1]) == 0:
@@ -294,7 +295,7 @@ def read_duration(value: object) -> float:
 def read_seconds(value: object) -> float:
     """Read a number of seconds or a duration such as `30s`, and return it in seconds.
 
-    Raises InvalidValue for 0, for negative numbers and for other values.
+    Raises InvalidValue if the value is neither a number nor a duration, or if it is not above 0.
     """
     if isinstance(value, str) and DURATION.fullmatch(value):
         return read_duration(value)

@@ -82,7 +82,7 @@ def parse_suite(text: str, path: str, *, known_evaluators: Collection[str] = fro
 
 
 def _rules(document: Document, known: Collection[str]) -> Iterator[Problem]:
-    """Yield the problems that the pydantic model cannot detect, such as conflicts of keys."""
+    """Yield the problems that the pydantic model cannot detect, such as contradictory keys."""
     has_no_tests = all(document.find((group,)) is None for group in GROUPS)
     if has_no_tests and set(document.tree) <= set(SuiteModel.keys()):
         hint = f"add at least one of: {', '.join(GROUPS)}"

@@ -235,7 +235,7 @@ def _build_document(root: _Node, problems: _ProblemList) -> Document:
 def _items(node: _Node) -> Iterator[tuple[str | int, _Node, _Node]]:
     """Yield `(index, node with the position, node with the value)` for each item of a list.
 
-    For list items, both nodes are the same.
+    Both nodes are the item itself, because a list item has no key.
     """
     for index, child in enumerate(node.children):
         yield index, child, child
@@ -244,7 +244,7 @@ def _items(node: _Node) -> Iterator[tuple[str | int, _Node, _Node]]:
 def _entries(
     node: _Node, path: Path, problems: _ProblemList
 ) -> Iterator[tuple[str | int, _Node, _Node]]:
-    """Yield `(key, node with the position, node with the value)` for each entry of a map.
+    """Yield (text of the key, node of the key, node of the value) for each entry of a map.
 
     An entry with an invalid or duplicate key is not yielded, but adds a problem to `problems`.
     """

@@ -1,9 +1,9 @@
 """Finds the answer in a model's reply: the one complete JSON object after the thinking.
 
 Transforms and judges use the same parser. The parser refuses an object that never ends, an object
-that is not valid JSON, and an object inside brackets whose content is not JSON. It also refuses
-several different objects that are all acceptable answers. Each refusal has a reason, which the
-repair call sends to the model.
+that is not valid JSON, and an object inside brackets if the text in the brackets is not JSON. It
+also refuses a reply with several different objects that are all acceptable answers. Each refusal
+has a reason, which the repair call sends to the model.
 """
 
 from __future__ import annotations
@@ -65,9 +65,10 @@ class _Piece(Struct, frozen=True):
 
 
 def read_answer(text: str, fault_of: Callable[[JsonObject], str] = lambda _: "") -> ParsedReply:
-    """Parse a reply. The answer is the only object in it that `fault_of` accepts.
+    """Parse a reply, and find its answer: the only JSON object that `fault_of` accepts.
 
-    `fault_of` returns the reason why an object is not the answer, or an empty text to accept it.
+    `fault_of` returns "" if it accepts an object. Otherwise, it returns the reason for the
+    rejection.
     """
     text = text.strip()
     if not text:
@@ -100,7 +101,7 @@ def _choose(
     good = [piece for piece in pieces if piece.values]
     bad = [piece for piece in pieces if not piece.values and (piece.quotes or not good)]
     if bad and (not good or bad[-1].start > good[-1].start):
-        return None, bad[-1].fault  # the last piece is the model's final answer
+        return None, bad[-1].fault  # the final answer is the last piece, and it is invalid
     values = [value for piece in pieces for value in piece.values]
     if not values:
         return None, ""
@@ -176,10 +177,10 @@ def _open_bracket(text: str, start: int, end: int) -> int | None:
 
 
 def _enclosing_piece(text: str, start: int) -> _Piece:
-    """Return a piece for the bracket at `start`, which encloses an object but is not JSON.
+    """Return a piece for the brackets that begin at `start`. They contain an object and other text.
 
-    The piece has a fault and no values. The enclosed object is not used, because it is only a part
-    of the model's answer.
+    The whole is not JSON, so the piece has a fault and no values. The object is not used, because
+    it is only a part of the model's answer.
     """
     shown = " ".join(text[start : start + QUOTED_LENGTH].split())
     fault = f"the object is inside {shown}, which is not JSON"

@@ -33,7 +33,7 @@ class Charge(Struct, frozen=True):
 
 
 class Payer(Protocol):
-    """A receiver of charges. Several threads may call it."""
+    """An object that receives charges. Several threads may call it at the same time."""
 
     def add(self, charge: Charge) -> None:
         """Add a charge."""

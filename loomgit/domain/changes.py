@@ -45,9 +45,10 @@ class Approval(Struct, frozen=True):
 class LoggedChange(Struct, frozen=True):
     """A change to one file by one commit.
 
-    `blob` is Git's id of the new content, and `version` its displayed name. Both are empty if the
-    commit deletes the file. `time` is the author date, ISO 8601. `measured` contains the stored
-    results for the new content. `approvals` is empty if Git's history contains no approval.
+    `blob` is Git's id of the new content. `version` is the displayed name of the new content. Both
+    are empty if the commit deletes the file. `time` is the author date as ISO 8601 text. `measured`
+    contains the stored results for the new content. `approvals` is empty if Git's history contains
+    no approval.
     """
 
     commit: str

@@ -1,6 +1,6 @@
 """The comparison of two versions: the change of each metric, and whether it blocks a merge.
 
-A version's `question` is the mapping of its evaluation settings: evaluators, their code and the
+The `question` of a version contains its evaluation settings: the evaluators, their code and the
 judge.
 """
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 MAX_DEPTH = 200
 LARGEST, SMALLEST = 2**64 - 1, -(2**63)  # the range of integers that every stage keeps exactly
 _SHOWN = 24  # messages show at most this many characters of a number or a key
-_LARGE = 9e18  # a larger float may be an integer beyond 64 bits, which orjson parses as a float
+_LARGE = 9e18  # orjson parses integers beyond 64 bits as floats; all these floats are larger
 _SPACE_BEFORE_COLON = (b" :", b"\t:", b"\n:", b"\r:")
 _KEY_END = re.compile(rb'"\s*:')
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
@@ -40,7 +40,7 @@ def parse_exact(raw: bytes) -> Json:
     try:
         value: Json = orjson.loads(raw)
     except orjson.JSONDecodeError:
-        if _is_json(raw):  # orjson also refuses large numbers, surrogates, deep nesting
+        if _is_json(raw):  # orjson refuses large numbers, surrogates and deep nesting
             _require_shallow(raw)
             _parse_strictly(raw)
         raise
@@ -64,7 +64,8 @@ def parse_exact(raw: bytes) -> Json:
 def _survey(value: Json) -> tuple[int, bool]:
     """Return the number of keys in all objects of the value, and whether it contains large floats.
 
-    A float is large if its absolute value is at least _LARGE. In the text, it may be an integer.
+    A float is large if its absolute value is at least _LARGE. The JSON text may contain an integer
+    in place of such a float.
     """
     if isinstance(value, dict):
         keys, items = len(value), iter(value.values())

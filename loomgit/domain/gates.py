@@ -70,8 +70,8 @@ def _weighted(threshold: float, assessments: Sequence[Assessment]) -> Decision:
 def render_comparison(value: float, limit: float, digits: int) -> tuple[str, str]:
     """Render both numbers with enough decimal places to show the difference between them.
 
-    `value` gets at least `digits` places. `limit` gets at least two places, and more only if
-    its exact value has more (`0.729 < 0.75`).
+    `value` gets `digits` places, or more if both numbers would otherwise look equal. `limit` gets
+    two places, or more if its exact value has more. Example: `0.729 < 0.75`.
     """
     value_digits = digits
     while (

@@ -1,4 +1,7 @@
-"""Globs for the paths of a project: `*` and `?` match within a folder, `**` across folders."""
+"""Globs for the paths of a project.
+
+`*` and `?` do not match `/`. `**` matches any number of folders.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +46,7 @@ def matches(glob: str, path: str) -> bool:
 
 
 def _skip_double_stars(states: set[int], parts: tuple[re.Pattern[str] | None, ...]) -> set[int]:
-    """Return `states`, and also the states reached if a `**` matches zero folders.
+    """Return `states`, and also the states that follow if a `**` matches zero folders.
 
     A state is the index in `parts` of the next part to match. In `parts`, `**` is None.
     """

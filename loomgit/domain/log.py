@@ -1,4 +1,4 @@
-"""The log of one file: each content that the file has had, newest first, with its stored results.
+"""The log of one file: all versions of its content, newest first, with their stored results.
 
 If the file has the same content in several commits, these commits share one entry of the log.
 """
@@ -19,7 +19,7 @@ class MeanScore(Struct, frozen=True):
 
 
 class LatestRun(Struct, frozen=True):
-    """The run that started last among the runs that used a version of a file."""
+    """The latest run that used a version of a file, by start time."""
 
     run_id: str
     uid: str
@@ -44,14 +44,14 @@ class ScoredRun(Struct, frozen=True):
 
 
 class ResultGroup(Struct, frozen=True):
-    """A group of runs that used the same version of a file and the same other inputs.
+    """A group of runs with equal inputs: the same version of one file, and equal other inputs.
 
     All runs have the same pipeline and the same `kind` (`pipeline` or `test`). `differs` lists the
     inputs that differ between these runs and the version's own commit. If it is empty, the group
-    contains the version's own results. `runs` are in the order of time, oldest first.
-    `figure` is the run that provides the scores of the group: the run that an earlier compliance
-    report showed, else the first complete run with scores. `cases` is the total number of cases of
-    the runs. `cost_per_record` is in USD, None if no cost is known.
+    contains the version's own results. `runs` are sorted by time, oldest first. `figure` is the run
+    that provides the scores of the group. If an earlier compliance report showed one of the runs,
+    `figure` is this run, else it is the first complete run with scores. `cases` is the total number
+    of cases of the runs. `cost_per_record` is in USD, or None if no cost is known.
     """
 
     pipeline: str
@@ -69,7 +69,7 @@ class ResultGroup(Struct, frozen=True):
 
     @property
     def scores(self) -> Mapping[str, MeanScore]:
-        """The scores of the run `figure`; empty if the group has no complete run with scores."""
+        """The scores of the run in `figure`. Empty if `figure` is None."""
         return self.figure.scores if self.figure is not None else {}
 
     @property
@@ -82,10 +82,10 @@ class ResultGroup(Struct, frozen=True):
 class StoredScores(Struct, frozen=True):
     """The stored results of one version of a file, in groups of runs with the same inputs.
 
-    The version's own groups are those whose runs had the inputs of the version's commit. `scores`
-    are the scores of the first own group. The other fields cover all groups: `runs` and `complete`
-    are the numbers of runs and of complete runs, `cases` is the number of cases, and
-    `cost_per_record` is in USD, None if no cost is known.
+    A group is one of the version's own groups if its runs had the same inputs as the version's
+    commit. `scores` are the scores of the first own group. The other fields cover all groups.
+    `runs` is the number of runs, `complete` is the number of complete runs, and `cases` is the
+    number of cases. `cost_per_record` is in USD, or None if no cost is known.
     """
 
     runs: int = 0
@@ -99,12 +99,15 @@ class StoredScores(Struct, frozen=True):
 
     @property
     def own(self) -> list[ResultGroup]:
-        """The groups with the inputs of the version's own commit, one per pipeline and kind."""
+        """The groups whose runs had the inputs of the version's own commit.
+
+        There is at most one such group for each pipeline and kind.
+        """
         return [group for group in self.groups if group.own]
 
     @property
     def others(self) -> list[ResultGroup]:
-        """The groups with other inputs, newest first."""
+        """The groups whose inputs were not those of the version's own commit, newest first."""
         return [group for group in self.groups if not group.own]
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 class LossStreak:
     """Counts the lost calls since the last successful call.
 
-    An outage begins after `collapse` consecutive lost calls. If no call ever succeeded, it begins
-    after `outage` lost calls.
+    If at least one call has succeeded, an outage begins after `collapse` consecutive lost calls.
+    Otherwise, it begins after `outage` lost calls.
     """
 
     def __init__(self, outage: int, collapse: int) -> None:

@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
 
 class DefinedCase(Protocol):
-    """A case with a definition: a hash of the input, the expectation and the evaluation settings.
+    """A case and its definition. Only results with the same definition can be compared.
 
-    Only results of the same definition can be compared.
+    The definition is one hash of the input, the expectation and the evaluation settings.
     """
 
     @property

@@ -112,7 +112,7 @@ class LoadReceipt(Struct, frozen=True):
 
     @property
     def rows(self) -> int:
-        """The number of loaded rows that the destination contains after the load."""
+        """The number of rows from this load that the destination contains."""
         return self.inserted + self.updated + self.unchanged
 
 

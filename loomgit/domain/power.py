@@ -28,7 +28,7 @@ class PowerTarget(Struct, frozen=True):
 
 
 class RequiredSize(Struct, frozen=True):
-    """The size of a comparison that blocks a given drop with a probability of 80 %.
+    """The size that a comparison needs to block a given drop with a probability of 80 %.
 
     Each side of the comparison needs `cases` cases, with `samples` replies to each case. `cases` is
     None if no number of cases is sufficient, because the drop is not larger than the accepted drop.
@@ -49,11 +49,11 @@ class MetricPower(Struct, frozen=True):
     """The required sizes for one metric, and the power of the present test cases.
 
     `needs` are the required sizes. `deviation` is the standard deviation of the scores within a
-    case. If no case has two samples, `deviation` is the standard deviation of all scores. This
-    value is too high, so `over_estimate` is true. `cases` is the present number of cases, and
-    `samples` is their mean number of samples. `power` is the probability that a comparison of this
-    size blocks the drop. `detects` is the smallest drop that such a comparison blocks with a
-    probability of 80 %, or None if there is no such drop.
+    case. If no case has two samples, the standard deviation of all scores is used instead. It is an
+    overestimate, so `over_estimate` is true. `cases` is the present number of cases, and `samples`
+    is their mean number of samples. `power` is the probability that a comparison of this size
+    blocks the drop that the user wants to detect. `detects` is the smallest drop that such a
+    comparison blocks with a probability of 80 %, or None if there is no such drop.
     """
 
     metric: str
@@ -67,10 +67,10 @@ class MetricPower(Struct, frozen=True):
 
 
 class SizeEstimate(Struct, frozen=True):
-    """The required size of a comparison of one pipeline.
+    """The estimated size that a comparison of one pipeline needs.
 
-    `basis` describes the results that the estimate uses. `wish` is the drop to detect, as the user
-    gave it. `max_drop` is the accepted drop that the estimate assumes.
+    `basis` describes the earlier results that the estimate uses. `wish` is the drop to detect, as
+    the user specified it. The estimate assumes that the comparison accepts a drop of `max_drop`.
     """
 
     pipeline: str

@@ -24,8 +24,8 @@ _DURING_IMPORT = {
     "PYTHON_DOTENV_DISABLED": "1",
 }
 _PERMANENT = {
-    # This stays set, because the libraries also build pydantic models after the import. Building
-    # them with the pydantic plugin logfire, which Arbiter installs, would take a second.
+    # Arbiter installs the pydantic plugin logfire. With this plugin, building the libraries' models
+    # would take a second. The variable stays set, because models are also built after the import.
     "PYDANTIC_DISABLE_PLUGINS": "__all__",
     "EXPERIMENTAL_OPENAI_BASE_LLM_HTTP_HANDLER": "true",  # litellm: 25 % less CPU time per call
 }
@@ -38,8 +38,8 @@ def suppress_warnings() -> Iterator[None]:
     """Suppress the warnings of the current thread. Warnings of other threads are not affected.
 
     A warning filter is not sufficient. Filters apply to the whole process, and pytest replaces them
-    when a test begins or ends. This can happen during an import in another thread, because an
-    import takes seconds.
+    when a test begins or ends. An import takes seconds, so a test can begin or end in another
+    thread during the import.
     """
     with _warn_lock:
         silenced_thread: int | None = threading.get_ident()
@@ -60,7 +60,7 @@ def suppress_warnings() -> Iterator[None]:
             yield
         finally:
             warnings.warn = warn
-            silenced_thread = None  # an imported module may still refer to `warn_elsewhere`
+            silenced_thread = None  # an imported module may have kept `warn_elsewhere`
 
 
 def import_quietly(name: str, loggers: Sequence[str] = ()) -> ModuleType:

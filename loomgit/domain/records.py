@@ -49,10 +49,10 @@ class Record(Struct, frozen=True):
 def make_record(
     index: int, row: JsonObject | RefusedRow, key: Sequence[str], source: str = "the source"
 ) -> Record:
-    """Return the record of a row. `source` is the name of the source in messages.
+    """Return the record of a row. Messages call the source of the row `source`.
 
-    The record is refused if the row is refused, or if a field of `key` is null or empty text. Empty
-    text is treated like null, because a CSV file cannot distinguish them.
+    The record is refused if `row` is a RefusedRow, or if a key field is missing, null or empty
+    text. Empty text is treated like null, because a CSV file cannot distinguish them.
     """
     if isinstance(row, RefusedRow):
         shown: JsonObject = {"place": row.place, "text": row.text}

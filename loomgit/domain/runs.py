@@ -21,8 +21,9 @@ Cause = Literal["", "gate", "world", "user", "stopped"]
 class RunConfig(Struct, frozen=True):
     """The configuration of a run.
 
-    The fields with `version` contain names of versions. The fields with `blob` contain Git's ids of
-    the contents. `fingerprint` is the hash of everything that can change the results.
+    The fields with `version` in their names contain names of versions. The fields with `blob` in
+    their names contain Git's ids of file contents. `fingerprint` is the hash of everything that can
+    change the results.
     """
 
     prompt_version: str | None
@@ -36,7 +37,7 @@ class RunConfig(Struct, frozen=True):
 
 
 class Results(Struct, frozen=True):
-    """The number of a run's records for each outcome.
+    """The numbers of records of a run, by outcome.
 
     `records_validated` is the number of records that passed the gate, and `records_rejected` the
     number of all others. `records_failed` counts the rejected records with a failed transform or
@@ -241,12 +242,12 @@ class Run(Struct, frozen=True):
 
 
 class RunSummary(Struct, frozen=True):
-    """A run in the index of runs, and a line of `loom runs list`.
+    """An entry in the index of runs. `loom runs list` shows each entry as one line.
 
-    `path` is the path of the run file. `blobs` are Git's ids of the contents that the run used:
-    prompt, context files, pipeline file, and files that these include. `scores` maps each evaluator
-    to its mean score, None if it has no scores. `scored` maps each evaluator to its number of
-    scores. `limit` and `question_from` are the same as in `Run`.
+    `path` is the path of the run file. `blobs` are the ids of the Git blobs that the run used: the
+    prompt, the context files, the pipeline file, and the files that these include. `scores` maps
+    each evaluator to its mean score, or to None if the evaluator has no scores. `scored` maps each
+    evaluator to its number of scores. `limit` and `question_from` are the same as in `Run`.
     """
 
     uid: str

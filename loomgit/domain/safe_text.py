@@ -135,7 +135,7 @@ def _mask(match: re.Match[str]) -> str:
 def hide_in(value: Value) -> Value:
     """Return a JSON value with `hide` applied to all its texts and keys.
 
-    Keys may contain secrets, too: the results of a run have the reasons of failures as keys.
+    Keys can contain secrets, because some keys in a run file are the reasons of failures.
     """
     if isinstance(value, str):
         return hide(value)  # type: ignore[return-value]
@@ -165,7 +165,7 @@ def for_screen(text: str) -> str:
 def for_document(text: str) -> str:
     """Return a JSON document in a form that is safe to print.
 
-    Secrets are hidden. Apart from them, the document still parses to the same value.
+    Secrets are hidden. The parsed values of all other parts do not change.
     """
     text = _COMMAND_IN_JSON.sub(r"#\\u0023", text)
     return _CONTROLS.sub(lambda match: f"\\u{ord(match[0]):04x}", hide(text))

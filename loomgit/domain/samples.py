@@ -124,9 +124,9 @@ def stored_case(case: CaseSamples, evaluators: Iterable[str] = ()) -> Case:
     Cost (USD) and latency (seconds) are means over the samples. A lost sample has a missing score
     (None) for each of the `evaluators`.
 
-    An evaluator can lack a score for every sample even if nothing outside Loom failed. In a unit or
-    Python test, the evaluator is then left out, because the test may lack the reference that the
-    evaluator needs. In a record of a data set, all scores of the evaluator are then missing (None).
+    An evaluator can lack a score for every sample even if nothing outside Loom failed. The case of
+    a unit or Python test then contains no scores of this evaluator, because the test may lack the
+    reference that the evaluator needs. The case of a data set record contains None for each score.
     """
     judged = dict.fromkeys(name for sample in case.samples for name in sample.judgements)
     names = dict.fromkeys((*judged, *(evaluators if any(s.lost for s in case.samples) else ())))
@@ -161,9 +161,10 @@ def _value(sample: Sample, name: str) -> float | None:
 
 
 def _cannot_judge(sample: Sample, name: str) -> bool:
-    """Return whether an evaluator has no score for a sample, for a reason inside Loom or the test.
+    """Return whether an evaluator has no score for a sample because of Loom or the test.
 
-    The result is False for a lost sample and for a failure outside Loom.
+    The result is False if the sample has a score, if the sample is lost, or if the cause is a
+    failure outside Loom.
     """
     judgement = sample.judgements.get(name)
     if judgement is None:
@@ -201,10 +202,10 @@ class CheckResult(Struct, frozen=True):
 
 
 class TestResult(Struct, frozen=True):
-    """The result of one test. `checks` are its lines, and `verdict` follows from all of them.
+    """The result of one test. `checks` are its result lines, which determine the `verdict`.
 
-    `failures` are the samples to show, as pairs (case, sample), worst first. `more` is the number
-    of failures that are not shown. `score` is the mean evaluation score of the judged samples, None
+    `failures` are the failed samples to show, as pairs (case, sample), worst first. `more` is the
+    number of other failures. `score` is the mean evaluation score of the judged samples, None
     if no sample has a score.
     """
 

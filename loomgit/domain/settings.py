@@ -74,7 +74,7 @@ class ModelSettings(Struct, frozen=True):
 
 
 class Defaults(Struct, frozen=True):
-    """The values for pipelines that do not set these options. No `concurrency` means `auto`."""
+    """The values for pipelines that do not set these options. `concurrency=None` means `auto`."""
 
     model: str = EMBEDDED_MODEL
     judge_model: str | None = None

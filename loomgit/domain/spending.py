@@ -87,13 +87,14 @@ class StageEstimate(Struct, frozen=True):
 
 
 class Estimate(Struct, frozen=True):
-    """The expected cost of a run of all `records`, estimated from `sampled` records.
+    """The expected cost of a run, estimated from a sample of its records.
 
-    `unrendered` is the number of sampled records for which no prompt could be made; they cause no
-    call. `transform` and `evaluate` have one estimate per model. `budget` is in USD, None if the
-    pipeline has no budget. `judged_from` is the source of the outputs in the judges' prompts:
-    outputs of an earlier run (`runs`), or made-up outputs that match the output schema (`schema`).
-    It is empty if nothing is judged.
+    `records` is the number of all records, and `sampled` is the number of records in the sample.
+    `unrendered` is the number of sampled records for which no prompt could be made. Such a record
+    causes no call. `transform` and `evaluate` have one estimate per model. `budget` is in USD, or
+    None if the pipeline has no budget. `judged_from` is the source of the outputs in the judges'
+    prompts: outputs of an earlier run (`runs`), or made-up outputs that match the output schema
+    (`schema`). It is empty if nothing is judged.
     """
 
     pipeline: str

@@ -31,7 +31,7 @@ def did_you_mean(word: str, options: Iterable[str]) -> str | None:
 def suggest_or_list(word: str, options: Iterable[str], noun: str) -> str | None:
     """Return a hint with the nearest option. If no option is similar, list the options.
 
-    The list has the form `noun: a, b` and at most ten options. The hint is None if there are no
+    The list has the form `noun: a, b`, with at most ten options. The hint is None if there are no
     options.
     """
     names = list(options)

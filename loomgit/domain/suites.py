@@ -20,7 +20,8 @@ StepStage = Literal["extract", "transform", "evaluate", "load"]
 class Assertion(Struct, frozen=True):
     """An assertion: its text, and the syntax tree of the text.
 
-    `place` is the position of the first character of the text. An opening quote does not count.
+    `place` is the position of the first character of the text. If the text is in quotation marks,
+    this is the first character after the opening mark.
     """
 
     text: str

@@ -31,7 +31,7 @@ _CHANNEL = re.compile(
     re.IGNORECASE,
 )
 _CHANNEL_END = re.compile(r"<\|(?:end|return|call)\|>")
-# What remains of the channels if a server removes the tokens: `analysis…assistantfinal{…}`.
+# If a server removes the tokens of the channels, this text remains: `analysis…assistantfinal{…}`.
 _BARE_CHANNELS = re.compile(r"\A\s*analysis(?!\s*:).*assistantfinal", re.DOTALL)
 # The answer after the thinking, with the marks before and after the answer.
 _ANSWER = re.compile(

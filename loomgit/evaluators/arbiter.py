@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from loomgit.evaluators.criteria import ContextReader
 
 LOGGERS = ("arbiter", "arbiter_ai", "LiteLLM", "LiteLLM Router", "LiteLLM Proxy")
-# Maps a deterministic evaluator to its main option. If Arbiter calls the evaluator with a criteria
-# text, this text is the value of the option.
+# Maps each deterministic evaluator to its main option. If Arbiter passes a criteria text to the
+# evaluator, this text becomes the value of the main option.
 MAIN_OPTIONS = {"contains": "value", "regex": "pattern", "json_schema": "schema"}
 _loading_lock = threading.Lock()
 _loaded: list[_Arbiter] = []
@@ -184,7 +184,7 @@ def _adapter(arbiter: ModuleType, kind: str) -> type:
     base: Any = arbiter.BaseEvaluator
 
     class Adapter(base):  # type: ignore[misc]  # the base class is known only after the import
-        """One of Loom's deterministic evaluators with the interface of Arbiter's evaluators."""
+        """Makes one of Loom's deterministic evaluators usable as an evaluator of Arbiter."""
 
         @property
         def name(self) -> str:

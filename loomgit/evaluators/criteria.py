@@ -92,11 +92,12 @@ def source_context(selector: FieldSelector) -> ContextReader:
 
 
 def fact_context(selector: FieldSelector) -> ContextReader:
-    """Return a function that reads the text with which the judge compares the facts in an output.
+    """Return a function that reads the reference text for an output.
 
-    The text is the configured reference, else the documents in the record, else the expected value
-    in the record, else the other fields of the record. The function returns None for an empty
-    record, and the judge then uses its own knowledge.
+    The judge checks the facts in the output against this text. The text is the configured
+    reference, else the documents in the record, else the expected value in the record, else the
+    other fields of the record. The function returns None for an empty record, and the judge then
+    uses its own knowledge.
     """
 
     def beside(subject: EvaluationInput) -> str | None:
@@ -108,10 +109,11 @@ def fact_context(selector: FieldSelector) -> ContextReader:
 
 
 def question_context(selector: FieldSelector, config: JsonMapping) -> ContextReader:
-    """Return a function that reads the user's question that an output must answer.
+    """Return a function that returns the question that an output must answer.
 
     If `query_field` is configured, the question is the field with this name. Otherwise, it is the
-    configured reference, else a field in QUERIES, else the record without its expected values.
+    first of these that has a value: the configured reference, a field in QUERIES, the record
+    without its expected values.
     """
     query_field = config.get("query_field")
 

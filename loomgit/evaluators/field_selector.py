@@ -164,7 +164,7 @@ def text_of(value: Json) -> str:
 
 
 def show(value: Json) -> str:
-    """Format a value for the reason of a score: shortened, on one line, and text in quotes."""
+    """Format a value on one line for the reason of a score. Cut long values, and quote text."""
     text = " ".join(as_text(value).split())
     if len(text) > MAX_SHOWN:
         text = text[: MAX_SHOWN - 1] + "…"

@@ -47,7 +47,7 @@ def check_function(type_: str, root: Path) -> None:
 
 
 def _statements(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
-    """Yield the statements that run on import, also those inside `if`, `try`, `match` and loops."""
+    """Yield the statements that run on import, even inside `if`, `try`, `match` and loops."""
     for statement in body:
         yield statement
         if not isinstance(statement, _Function | ast.ClassDef):

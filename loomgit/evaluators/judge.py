@@ -141,7 +141,7 @@ def _read(reply: Completion, answer: type[Answer]) -> Answer | str:
 def parse(text: str, answer: type[Answer]) -> Answer | str:
     """Return the answer in the text of a reply, or a text that describes the problem.
 
-    The answer may follow the reasoning of the model.
+    The text may contain the model's reasoning before the answer.
     """
 
     def fault_of(value: JsonObject) -> str:

@@ -40,7 +40,7 @@ def backend_of(spec: EvaluatorSpec) -> str:
 
 
 def needs_reference(spec: EvaluatorSpec) -> bool:
-    """Whether the evaluator needs a reference in the record, because its config defines none."""
+    """Whether the evaluator needs a reference, but its config does not define the reference."""
     config = spec.config
     if config.get("reference") is not None or config.get("reference_field") is not None:
         return False

@@ -23,10 +23,10 @@ ROUNDING = 1e-9
 def numeric(config: JsonMapping) -> Callable[[EvaluationInput], Score]:
     """Return a function that scores 1 if the output is a number within all limits, else 0.
 
-    `min` and `max` limit the number. `tolerance` (default: 0) limits its difference from the
-    reference. If only `min` or `max` is configured, but no `tolerance` and no reference, the number
-    is not compared with a reference. Text that contains only a number is read as a number. The
-    returned function raises EvaluatorFailure if the reference is not a number.
+    `min` and `max` limit the number. `tolerance` (default: 0) limits the difference between the
+    number and the reference. There is no such limit if `min` or `max` is configured, but neither
+    `tolerance` nor a reference. Text that contains only a number is read as a number. The returned
+    function raises EvaluatorFailure if the reference is not a number.
     """
     selector = FieldSelector.parse(config)
     low, high = _limit(config, "min"), _limit(config, "max")

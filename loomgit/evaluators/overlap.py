@@ -78,10 +78,10 @@ def bleu(config: JsonMapping) -> Callable[[EvaluationInput], Score]:
 def lexical(config: JsonMapping) -> Callable[[EvaluationInput], Score]:
     """Return a function that scores how similar the words of the output and the reference are.
 
-    It ignores case and punctuation. The words are compared in their order and sorted, and the
-    higher score counts. This is the evaluator `semantic` with `backend: lexical`, which needs no
-    judge. The score does not consider the meaning of the words, so the reason of the score says
-    "lexical similarity".
+    It ignores case and punctuation. The texts are compared twice: with the words in their original
+    order, and with the words sorted. The higher score counts. This is the evaluator `semantic` with
+    `backend: lexical`, which needs no judge. The score does not consider the meaning of the words,
+    so the reason of the score says "lexical similarity".
     """
     from rapidfuzz import fuzz  # noqa: PLC0415 - see the module docstring
     from rapidfuzz.utils import default_process  # noqa: PLC0415 - see the module docstring

@@ -74,7 +74,7 @@ class UserEvaluator:
 
 
 def _file_of(function: Callable[..., object]) -> str | None:
-    """Return the source file of a function, or None if it has none, such as a `partial`."""
+    """Return the source file of a function. The result is None for a `partial`, for example."""
     try:
         return inspect.getsourcefile(inspect.unwrap(function))
     except TypeError:
@@ -195,14 +195,14 @@ def _loaded_modules(packages: set[str]) -> dict[str, ModuleType]:
 
 
 def _is_from_other_tree(package: str) -> bool:
-    """Whether any loaded module of the package is from a file that an import would not load."""
+    """Whether a loaded module of the package comes from another file than an import would load."""
     return any(_has_other_file(name, module) for name, module in _loaded_modules({package}).items())
 
 
 def _has_other_file(name: str, module: ModuleType) -> bool:
     file: str | None = getattr(module, "__file__", None)
     spec = _find_spec(name)
-    # If this revision does not have a submodule, the loaded submodule is from the other revision.
+    # If this revision has no submodule `name`, the loaded one comes from another revision.
     if spec is None:
         return file is not None and "." in name
     if file is None or spec.origin is None:  # a namespace package, which has no `__init__.py`

@@ -56,7 +56,7 @@ def key_variables(provider: str) -> tuple[str, ...]:
 
 
 def find_address(provider: str, environment: Mapping[str, str]) -> tuple[str, str]:
-    """Return the address of the provider's server, and the name of its variable.
+    """Return the address of the provider's server, and the name of the variable that sets it.
 
     Both are "" if no variable is set. Raises UserError if the address is malformed.
     """

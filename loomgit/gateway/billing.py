@@ -21,7 +21,7 @@ class BillingGateway:
     """Passes calls on, and adds the charge for each call to all open bills.
 
     A bill is open inside the block `with billed_to(bill)`. A failed call also adds a charge if the
-    provider charged it or may have charged it.
+    provider charged for it or may have done so.
     """
 
     def __init__(self, inner: Gateway) -> None:

@@ -146,8 +146,8 @@ class Budget:
         """
         while True:
             settled = asyncio.get_running_loop().create_future()
-            # Register before the attempt to reserve. If the attempt fails, every later settlement
-            # then wakes this call.
+            # Add the future before the attempt to reserve. Otherwise, a settlement directly after
+            # a failed attempt would not wake this call.
             with self._lock:
                 self._waiting.add(settled)
             try:
@@ -219,11 +219,11 @@ class _ObservedCosts(Struct):
     """Observations from the calls to one model.
 
     `price` is the listed price of the model. `known` is true after the first observed call. Before
-    that, the lock `probe` ensures that only one call runs at a time. For each call, the number of
-    input tokens from the provider is divided by Loom's upper bound; `ratio` is the highest such
-    quotient, but at least 1. `output` is the length of the longest reply in tokens. The expected
-    cost of later calls is multiplied by `factor` (at least 1), which grows if a call costs more
-    than expected.
+    that, the lock `probe` ensures that only one call runs at a time. `ratio` (at least 1) corrects
+    Loom's upper bound for the number of input tokens. It is the highest ratio of the provider's
+    number to this bound. `output` is the length of the longest reply in tokens. The expected cost
+    of later calls is multiplied by `factor` (at least 1), which grows if a call costs more than
+    expected.
     """
 
     price: UnitPrice
@@ -260,9 +260,9 @@ class BudgetGateway:
     async def complete(self, request: Request) -> Completion:
         """Return the reply.
 
-        Raises BudgetExceeded if the call could exceed the budget. If the reply was cut off at a
-        limit that this gateway set, raises Rejected if the limit was `DEFAULT_MAX_TOKENS`, and
-        BudgetExceeded if it was lower.
+        Raises BudgetExceeded if the call could exceed the budget. If no limit is known for the
+        length of the reply, this gateway sets one. A reply that was cut off at this limit raises
+        BudgetExceeded if the limit is lower than `DEFAULT_MAX_TOKENS`, otherwise Rejected.
         """
         observed = self._observed.get(request.model) or self._costs_of(request.model)
         if observed.price.input == observed.price.output == 0:
@@ -351,7 +351,7 @@ class BudgetGateway:
         observed.ratio = max(observed.ratio, used.input / max_input)
         observed.output = max(observed.output, used.output)
         expected = self._max_cost(model, observed, max_input, 0)
-        if (completion.cost or 0.0) > expected > 0:  # the served model has a higher price
+        if (completion.cost or 0.0) > expected > 0:  # the real price exceeds the listed price
             observed.factor *= (completion.cost or 0.0) / expected
 
     def _max_cost(

@@ -52,7 +52,7 @@ class CacheGateway:
         self._flights = SingleFlight()
 
     async def complete(self, request: Request) -> Completion:
-        """Return the stored reply, the reply of an equal call in flight, or a new reply."""
+        """Return the stored reply, the reply of an equal call in progress, or a new reply."""
         rule = self._rules.get(request.purpose)
         if rule is None or not request.cacheable or request.model.startswith(EMBEDDED_PREFIX):
             return await self._inner.complete(request)

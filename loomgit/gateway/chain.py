@@ -158,13 +158,13 @@ def build(
     models: Sequence[str] = (),
     outage: float | None = None,
 ) -> Chain:
-    """Build a chain from the given parts. Their order is fixed.
+    """Build a chain of gateways from the given parts. The order of the gateways is fixed.
 
-    If `concurrency` is None, the number of concurrent calls adapts to the provider. `rules` maps
-    each purpose (`transform`, `evaluate`) to its rule for the cache in `store`. If `claims` is
-    given, the processes of one test session share one call for equal requests. If only `locks` is
-    given, all processes share one call for equal requests. `models` are the models of the run.
-    If a budget is given, raises UserError if the price of one of these models is unknown.
+    If `concurrency` is None, the number of concurrent calls adapts to the provider. `rules` defines
+    how calls of each purpose (`transform`, `evaluate`) use the cache `store`. If `claims` is given,
+    the processes of one test session share one call for equal requests. If only `locks` is given,
+    all processes share one call for equal requests. `models` are the models of the run. If a budget
+    is given and the price of one of these models is unknown, UserError is raised.
 
     If `outage` is given, the chain has a circuit breaker: after `outage` seconds of failed
     attempts, all calls to the model fail at once. If `outage` is None, each call retries on its

@@ -174,7 +174,7 @@ def _join_events(text: str) -> Payload | None:
 
 
 def _text(choice: JsonObject) -> tuple[str, Ending]:
-    """Return the text of a choice, and its ending.
+    """Return the text of a choice, and the reason why the text ended early ("" if it did not).
 
     If the choice has no text, return the arguments of its tool call or the text of its refusal.
     """

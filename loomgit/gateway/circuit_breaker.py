@@ -117,9 +117,9 @@ class CircuitBreaker:
 
 
 class OutageDetector:
-    """Reports the result of each attempt to the circuit breaker `outages`.
+    """Tells the circuit breaker `outages` whether each attempt succeeded or failed.
 
-    The retry gateway wraps this gateway, so each retry is reported separately.
+    The retry gateway wraps this gateway, so each retry is a separate attempt.
     """
 
     def __init__(self, inner: Gateway, outages: CircuitBreaker) -> None:

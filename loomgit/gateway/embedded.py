@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     Word: TypeAlias = tuple[str, int, int, float, int]
 
-SIMILARITY = 0.2  # weight of the similarity to the examples; the weight of a cue word is 1
-NEITHER = 0.25  # initial score of the label `_TaughtField.rest`; a cue word adds 1 to its label
+SIMILARITY = 0.2  # weight of the similarity to the examples; a cue word has weight 1
+NEITHER = 0.25  # initial score of the label `rest`; a cue word adds 1 to the score of its label
 CERTAINTY = 2.0  # converts a score to log odds; chosen so that the confidence matches the accuracy
 TOKEN = re.compile(r"[^\W\d_]{1,6}|\d{1,3}|[^\w\s]|_")
 WORD = re.compile(r"\w+(?:['’]\w+)*|[^\w\s]")  # noqa: RUF001 - people type both apostrophes
@@ -179,7 +179,7 @@ class _TaughtField:
             unmatched += words[place : place + (not size)]  # words that belong to no cue
             place += size or 1
         scores = [math.fsum(w for of, w, _ in cues if of == i) for i in range(len(self.labels))]
-        if self.rest >= 0:  # if cues support two labels, the lower of their scores supports `rest`
+        if self.rest >= 0:  # if cues support two labels, `rest` also gets the lower score
             scores[self.rest] += NEITHER + sorted([0.0, 0.0, *scores])[-2]
         for feature, weight in _features(unmatched):
             for label, odds in enumerate(self.odds.get(feature, ())):
@@ -233,9 +233,9 @@ def _overlap(first: str, second: str) -> float:
 def _split(messages: Sequence[Message]) -> tuple[str, str, str]:
     """Return the text before the input, the input, and the text after the input.
 
-    The input starts after the first marker, such as `Input:`. A marker whose input already has an
-    answer (a solved example) is skipped. Markers in the task section have priority. If a prompt has
-    no marker, the last message is the input.
+    The input starts after the first marker, such as `Input:`. Markers of solved examples, in which
+    an answer follows the input, are skipped. Markers in the task section have priority. If a prompt
+    has no marker, the last message is the input.
     """
     texts = ["\n" + message.content for message in messages]
     for place in reversed(range(len(texts))):

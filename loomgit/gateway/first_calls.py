@@ -44,7 +44,7 @@ class FirstCallsGateway:
     async def complete(self, request: Request) -> Completion:
         """Return the reply.
 
-        Raises Rejected instead of NotServed if the model answers another call.
+        Raises Rejected instead of NotServed if another call to the model gets a reply.
         """
         model = self._models.setdefault(request.model, _Model())
         if model.answered:

@@ -48,9 +48,10 @@ if TYPE_CHECKING:
 PLACEHOLDER_KEY = (
     "none"  # for a user's server that needs no key: the clients do not accept an empty key
 )
-# Maps a provider of litellm to the provider that is used instead. `ollama` is Ollama's older API,
-# which takes a prompt, not messages, and so bypasses the model's own template. All models of Ollama
-# accept a schema. litellm is not asked whether they do, because it would call a local server.
+# Maps a provider of litellm to the provider that is used instead. `ollama` is Ollama's older API.
+# It takes a prompt instead of messages, and therefore bypasses the model's own template. All models
+# of Ollama accept a schema. Loom does not ask litellm about this, because litellm would call a
+# local server to find out.
 _CHATS = {"ollama": "ollama_chat"}
 # Errors that litellm's HTTP clients raise if a connection was never established.
 _NOT_SENT = ("ConnectError", "ConnectTimeout", "ClientConnectorError", "ConnectionTimeoutError")
@@ -67,7 +68,7 @@ class Pricing(Protocol):
 
 
 class _Target(Struct, frozen=True):
-    """A model's endpoint for litellm, and the data for error messages."""
+    """The endpoint of a model, and a description of the call for error messages."""
 
     endpoint: Endpoint
     asked: CallTarget
@@ -186,11 +187,11 @@ class LiteLlmGateway:
     def _usual_key(
         self, litellm: ModuleType, model: str, name: str, *, own_server: bool
     ) -> tuple[str | None, str]:
-        """Return the key in the provider's usual variable, and the name of the variable.
+        """Return the provider's API key, and the name of the environment variable that contains it.
 
-        Raises Denied if the key is missing. Otherwise, litellm would send the call without a key
-        and report status 500. If the provider uses other credentials (a profile, a login), the key
-        is None.
+        Raises Denied if the key is missing, because litellm would send the call without a key and
+        report status 500. If the provider uses other credentials (a profile, a login), the key is
+        None.
         """
         provider = name.partition("/")[0]
         key, variable = find_key(provider, self._environment)
@@ -211,8 +212,8 @@ class LiteLlmGateway:
         return None, variable
 
     def _refusal(self, error: Exception) -> Refusal:
-        # `status_code` is more exact than the type of the error: APIError is raised for 402, 403,
-        # 413 and 529.
+        # `status_code` is more exact than the type of the error: litellm raises the same APIError
+        # for 402, 403, 413 and 529.
         headers = getattr(error, "litellm_response_headers", None)
         body = getattr(error, "body", None)
         code = body.get("code") if isinstance(body, dict) else None
@@ -227,7 +228,7 @@ class LiteLlmGateway:
 def _was_sent(error: BaseException) -> bool:
     """Return whether a failed call was sent but received no reply.
 
-    The provider may have charged such a call.
+    The provider may have charged for such a call.
     """
     status = getattr(error, "status_code", None)
     no_reply = (
@@ -259,6 +260,6 @@ def load_litellm() -> ModuleType:
 
 
 async def _litellm() -> ModuleType:
-    # Import in a thread. On the event loop, the import would block other calls for seconds, which
-    # would count as their latency and exceed their timeouts.
+    # Import in a thread. On the event loop, the import would block other calls for seconds. This
+    # time would count as part of their latency, and they could time out.
     return _loaded[0] if _loaded else await asyncio.to_thread(load_litellm)

@@ -91,7 +91,7 @@ class _Count(Struct):
     saved: float | None = 0.0
 
     def add(self, completion: Completion | None, bill: Bill) -> None:
-        """Add a reply (None if the call failed), and the charges in `bill`."""
+        """Add a reply and the charges in `bill`. `completion` is None if the call failed."""
         if completion is not None and completion.cached:
             self.hits += 1
             known = self.saved is not None and completion.saved is not None

@@ -114,7 +114,7 @@ def _from_entry(entry: Mapping[str, Json], prompt_tokens: int) -> UnitPrice | No
 
 
 def _tier(entry: Mapping[str, Json], prompt_tokens: int) -> str:
-    """Return the suffix of the keys in the price table that apply to prompts of this length.
+    """Return the suffix of the keys that contain the prices for prompts of this length.
 
     The suffix contains the highest limit that the prompt exceeds: `_above_200k_tokens`, for
     example. The suffix is "" if the prompt exceeds no limit.

@@ -34,7 +34,8 @@ _NO_KEY = re.compile(
     r"|api key (?:is )?(?:required|missing)",
     re.IGNORECASE,
 )
-# Texts of errors that the prompt causes. Loom or the configuration causes all other rejections.
+# If an error text matches one of these patterns, the prompt is the cause of the error. All other
+# rejections are caused by Loom or by the configuration.
 _TOO_LONG = re.compile(
     r"context[ _]?(?:length|window)|(?:prompt|input|request)\b.{0,40}\btoo (?:long|large)"
     r"|too many (?:input |prompt )?tokens|(?:input|prompt) token count|string_above_max_length",
@@ -45,8 +46,8 @@ _POLICY = re.compile(
     r"|\b(?:usage|safety|acceptable use) polic|blocked by .{0,40}\b(?:safety|polic|filter)",
     re.IGNORECASE,
 )
-# Texts of errors that the configuration causes for any prompt: the requested output is longer than
-# the model's output limit, or longer than the whole context of the model.
+# If an error text matches these patterns, the configuration is the cause, whatever the prompt is.
+# The requested output is longer than the model's output limit or the model's whole context.
 _MAX_TOKENS = re.compile(
     r"max_(?:completion_|output_|new_)?tokens|in the completion", re.IGNORECASE
 )
@@ -66,7 +67,8 @@ _TOO_LARGE = re.compile(
 _CERTIFICATE = re.compile(
     r"CERTIFICATE_VERIFY_FAILED|certificate verify failed|self.signed certificate", re.I
 )
-# Texts of errors that affect all requests to a model or with a key, and not only one request.
+# If the text of an error contains one of these words, the error affects more than one request: all
+# requests to the model, or all requests with the API key.
 _OF_THE_MODEL = re.compile(
     r"model|permission|access|authoriz|not allowed|country|region|territor|deployment|engine",
     re.IGNORECASE,
@@ -81,8 +83,8 @@ _LIBRARY = re.compile(r"^(?:(?:litellm\.)?\w*(?:Error|Exception|Timeout)\w*(?: E
 
 
 DESCRIPTION_LENGTH = 80  # characters in the description of a body that is not a chat reply
-# HTTP statuses for the timeout of a proxy. The provider may have processed the call, and may charge
-# for it.
+# A proxy returns these HTTP statuses after a timeout. The provider may have processed the call, and
+# may charge for it.
 GATEWAY_TIMEOUTS = frozenset((408, 504, 524))
 
 
@@ -131,9 +133,9 @@ def read_wait(headers: Mapping[str, str], now: float) -> float | None:
 
 
 def read_delay(text: str) -> float | None:
-    """Return the waiting time in seconds from `retryDelay` in an error text, or None if missing.
+    """Return the value of the field `retryDelay` in an error text: the waiting time in seconds.
 
-    Google sends this field instead of a header.
+    Returns None if the field is missing. Google sends this field instead of a header.
     """
     match = _DELAY.search(text)
     return float(match[1]) if match else None

@@ -26,8 +26,10 @@ PATIENCE = 120.0  # seconds; a call fails if the provider requests a longer wait
 SPREAD = 0.1  # a wait becomes up to 10 % longer at random, so that calls do not start together
 START = 16  # initial number of concurrent calls if none is configured
 HIGHEST = 512  # maximum number of concurrent calls if none is configured
-WINDOW = 16  # a window has at least this many calls, because one refusal alone is weak evidence
-TURNS = 2  # event loop iterations between the starts of two calls, so that replies are received
+WINDOW = 16  # minimum number of calls in a window; in fewer calls, one refusal counts too much
+# Event loop iterations between the starts of two calls. In these iterations, the event loop reads
+# the replies that have arrived.
+TURNS = 2
 # Fractions of refused calls in a window. Up to NOISE_SHARE, refusals do not lower the limit. Above
 # OVERLOAD_SHARE, the provider is overloaded, and the limit halves.
 NOISE_SHARE, OVERLOAD_SHARE = 1 / 8, 1 / 4
@@ -37,9 +39,9 @@ class RateLimitGateway:
     """Limits the number of concurrent calls to each model. Further calls wait.
 
     The limit starts at `concurrency`, which is also its maximum. If `concurrency` is None, the
-    limit starts at 16 and may grow to 512. A window ends when the number of completed calls
-    reaches the limit, and has at least 16 calls. After each window, the limit changes according
-    to the fraction of refused calls (429, 503):
+    limit starts at 16 and may grow to 512. Completed calls are grouped into windows. The number of
+    calls in a window equals the limit, but is at least 16. After each window, the limit changes
+    according to the fraction of refused calls (429, 503):
     - no refusals: the limit grows by one if calls had to wait because of the limit
     - up to 1/8: no change, because otherwise a provider that always refuses a few calls
       would lower the limit to 1
@@ -73,7 +75,7 @@ class RateLimitGateway:
         self._limits: dict[str, _RateLimit] = {}
 
     async def complete(self, request: Request) -> Completion:
-        """Wait until the call may start, and return its reply."""
+        """Wait until the limits allow the call. Then make the call, and return the reply."""
         limit = self._limits.get(request.model) or self._create_limit(request.model)
         if not limit.enter():
             await limit.queue()
@@ -133,7 +135,7 @@ class RateLimitGateway:
 
 
 class _RateLimit:
-    """The state of one model: running and waiting calls, limits, and the results of the window."""
+    """The state of one model: its running and waiting calls, its limits, and its latest results."""
 
     def __init__(
         self, *, start: int, highest: int, calls: TokenBucket | None, tokens: TokenBucket | None
@@ -195,7 +197,7 @@ class _RateLimit:
         return expected
 
     def settle(self, expected: int, completion: Completion | None) -> None:
-        """Replace the reserved `expected` tokens with the tokens that the call used."""
+        """Replace the reservation of `expected` tokens by the number that the call used."""
         if self._tokens is not None:
             used = completion.usage if completion is not None else None
             self._tokens.give(expected - (used.total if used else 0))
@@ -210,9 +212,10 @@ class _RateLimit:
             self._count()
 
     def refused(self, error: ModelError, cuts: int, now: float) -> None:
-        """Record a failed call, and the wait that the provider requests. May lower the limit.
+        """Record a failed call, and the wait that the provider requests.
 
-        `cuts` is as in `answered`. `now` is the time in seconds.
+        This may lower the limit of concurrent calls. `cuts` has the same meaning as in `answered`.
+        `now` is the current time in seconds.
         """
         wait = error.retry_after if isinstance(error, RateLimited | Unavailable) else None
         if wait is not None:

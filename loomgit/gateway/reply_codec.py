@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from loomgit.domain.models import Request
     from loomgit.domain.values import Json, JsonObject
 
-FORMAT = 1  # increase this number if the content of the keys changes
+FORMAT = 1  # increase this number if keys are computed differently, so that old keys do not match
 _ENDINGS: dict[str, Ending] = {ending: ending for ending in get_args(Ending)}
 
 
@@ -50,7 +50,7 @@ def describe(request: Request) -> JsonObject:
 
 
 def as_hit(completion: Completion) -> Completion:
-    """Return the reply as a cache hit: it has cost 0 and no latency."""
+    """Return the reply as a cache hit: its cost is 0, and its latency is None."""
     return replace(
         completion, cost=0.0, saved=price(completion), latency=None, attempts=0, cached=True
     )

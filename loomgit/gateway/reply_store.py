@@ -77,7 +77,7 @@ class ReplyStore:
     """Stores completions by key. Processes and runs may share a store.
 
     If the replies exceed `limit` bytes, evicts the least recently used replies. A problem with the
-    file raises no error. It is reported to `warn` once, and only stored replies can be lost.
+    file raises no error, because only stored replies can be lost. It is reported to `warn` once.
     """
 
     def __init__(
@@ -130,7 +130,7 @@ class ReplyStore:
     ) -> None:
         """Store the reply. Until it is on disk, only this process can find it.
 
-        The writing thread calls `on_disk` after the write. If the file is unusable, `put` calls it.
+        The writing thread calls `on_disk` after the write. If the file is unusable, `put` does so.
         """
         if self._is_unusable():
             on_disk()
@@ -193,7 +193,7 @@ class ReplyStore:
     def _write_all(self) -> None:
         """Write the changes, one transaction per batch. Runs in the writing thread."""
         compressor = zstandard.ZstdCompressor(level=3, write_checksum=True)
-        unchecked = self._limit  # bytes since the last size check; the first write triggers a check
+        unchecked = self._limit  # bytes since the last size check; initially enough for a check
         last = False
         try:
             with closing(connect(self._path, self._warn)) as database:
@@ -317,7 +317,7 @@ def _lock(path: Path) -> Path:
 
 
 def evict(database: sqlite3.Connection, limit: int) -> int:
-    """If replies exceed `limit` bytes, evict the least recently used ones. Return their number."""
+    """If replies exceed `limit` bytes, evict the least recently used. Return how many it evicts."""
     total = database.execute("SELECT total(size) FROM replies").fetchone()[0]
     if total <= limit:
         return 0

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 ATTEMPTS = 8  # attempts per call; if 1 attempt in 5 fails, fewer than 1 call in 10,000 fails
 FIRST_DELAY = 0.25  # seconds; the maximum delay before the second attempt
-LONGEST_DELAY = 8.0  # seconds; the maximum delay before any attempt, without a `Retry-After`
+LONGEST_DELAY = 8.0  # seconds; the maximum delay if the error has no `Retry-After`
 
 
 class RetryGateway:
@@ -28,8 +28,8 @@ class RetryGateway:
     The delay before attempt n + 2 (n = 0, 1, ...) is a random number, uniform in
     [0, min(longest_delay, first_delay * 2**n)]. This is exponential backoff with full jitter (AWS
     Architecture Blog, "Exponential Backoff And Jitter", 2015). If the error has a `Retry-After`,
-    the delay is this time, or slightly longer. If it exceeds `patience` seconds, the error is
-    raised. RateLimitGateway applies the `Retry-After` to other calls too.
+    the delay is this time, or slightly longer. If the `Retry-After` exceeds `patience` seconds, the
+    error is raised. RateLimitGateway applies the `Retry-After` to other calls too.
     `Completion.attempts` is the number of all attempts. `Completion.latency` is the latency of the
     last attempt.
     """

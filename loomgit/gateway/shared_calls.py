@@ -67,7 +67,7 @@ class SharedCallGateway:
 
     async def complete(self, request: Request) -> Completion:
         """Return the reply. Another process may have made the call."""
-        # The call of a fresh request is never shared.
+        # A `fresh` request needs a new reply, so its call is never shared.
         shareable = request.cacheable and not request.fresh
         shared = shareable and request.purpose in self._purposes
         if not shared or request.model.startswith(EMBEDDED_PREFIX):

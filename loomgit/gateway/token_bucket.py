@@ -1,6 +1,6 @@
 """A token bucket, which limits the amount (such as the number of requests) that passes per minute.
 
-At most a tenth of this amount may pass at once, but always at least 1.
+At most a tenth of this amount may pass at once. If a tenth is less than 1, 1 may pass at once.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 MINUTE = 60.0
-BURST = 0.1  # fraction of the amount per minute that may pass at once
+BURST = 0.1  # the size of the bucket, as a fraction of the amount per minute
 
 
 class TokenBucket:
-    """Lets at most `per_minute` pass in any 60 seconds.
+    """Limits the number of calls or tokens in any 60 seconds to `per_minute`.
 
-    If `per_minute` is at least 2, it equals the size of the bucket plus the refill in 60 seconds.
-    The limit is exceeded only if a single call takes more than the size of the bucket. `clock`
+    The limit is the size of the bucket plus the refill in 60 seconds. If `per_minute` is 1, this
+    sum is 2. The limit is exceeded if a single call takes more than the size of the bucket. `clock`
     returns seconds.
     """
 

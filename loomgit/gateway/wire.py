@@ -77,7 +77,7 @@ def render_body(
     if reserved:
         raise UserError(
             f"{request.model}: params: '{min(reserved)}' is reserved and not passed on",
-            hint="params are for parameters of the provider, such as top_p",
+            hint="params are for the provider's own parameters, such as top_p",
         )
     fields: dict[str, Any] = {
         **request.params,
@@ -112,8 +112,8 @@ def litellm_arguments(request: Request, endpoint: Endpoint) -> dict[str, Any]:
     keywords |= {
         "max_retries": 0,  # num_retries stays unset, because litellm multiplies it with max_retries
         "timeout": _timeout(endpoint.timeout),
-        # If true, litellm drops the temperature if the model does not support it. This is allowed
-        # only for a judge, because Loom sets its temperature. A user's setting is never dropped.
+        # If true, litellm drops the temperature for a model that does not support it. This may
+        # drop only the temperature that Loom sets for a judge, never a temperature set by a user.
         "drop_params": request.purpose == "evaluate",
     }
     optional = {"base_url": endpoint.base_url, "api_key": endpoint.api_key}

@@ -108,7 +108,7 @@ def _get_text(event: Mapping[str, object], name: str) -> str:
 def _commit(name: str) -> str:
     """Return `name` if it is the id of a commit, else an empty text.
 
-    For a new branch, GitHub uses an id of zeros as the commit before the push.
+    If a push creates a branch, GitHub reports an id of zeros as the previous commit.
     """
     return name if _ID.fullmatch(name) and name.strip("0") else ""
 

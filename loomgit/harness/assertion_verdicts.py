@@ -102,7 +102,10 @@ class Statement(Struct, frozen=True):
 
 
 def _show_estimate(interval: Interval, threshold: float) -> str:
-    """Return the estimate as text, with enough digits that the number lies in its interval."""
+    """Return the estimate as text.
+
+    If rounding would move the number out of its interval, the text has three significant digits.
+    """
     text = show_number(interval.estimate, threshold)
     try:
         inside = interval.low - TOLERANCE <= float(text) <= interval.high + TOLERANCE

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from loomgit.domain.values import Json
     from loomgit.harness.value_lookup import LookupResult, ValueLookup
 
-MAX_SHOWN_LENGTH = 80  # characters of a value in a line
+MAX_SHOWN_LENGTH = 80  # a longer value is cut off after this number of characters
 
 
 class Answer(Enum):
@@ -140,7 +140,7 @@ def _look_up(value: Value, lookup: ValueLookup) -> LookupResult:
             return [item.value for item in items]
         case Name():
             return lookup(value)
-    raise AssertionError(f"a statistic needs many samples: {value}")
+    raise AssertionError(f"a single sample has no value for a statistic: {value}")
 
 
 def _contains(container: Json, part: Json, name: Value) -> Finding:

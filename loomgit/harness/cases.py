@@ -80,8 +80,9 @@ def with_references(unit: UnitCase, evaluators: Iterable[EvaluatorSpec]) -> Json
 def _expected_value(expected: Mapping[str, Json], field: str) -> tuple[Json] | None:
     """Return a tuple with the expected value of a field, or None if `expected` lacks the field.
 
-    The tuple distinguishes an expected null from a missing field. If there is no field with exactly
-    this name, try the name with the prefix `expected_`, and then the name without this prefix.
+    The result is a tuple, so that an expected null differs from a missing field. If `expected` has
+    no field with exactly this name, the function looks for the name with the prefix `expected_`,
+    and then for the name without this prefix.
     """
     names = (field, f"{PREFIX}{field}", field.removeprefix(PREFIX))
     return next(((expected[name],) for name in names if name in expected), None)

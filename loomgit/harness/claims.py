@@ -16,12 +16,19 @@ from loomgit.stats.lazy_numpy import np
 from loomgit.stats.means import BCA_FROM, bca_mean, bounded_mean, t_mean, unbounded_mean
 from loomgit.stats.quantiles import extreme, quantile_interval, unseen_share
 from loomgit.stats.rates import rate_interval
-from loomgit.stats.samples import ROUNDING
+from loomgit.stats.samples import ROUNDING, observed
 from loomgit.stats.seeded_random import generator
 from loomgit.stats.sequential import SequentialMean
 from loomgit.stats.spread import std_interval
 from loomgit.stats.thresholds import holds
-from loomgit.stats.verdicts import Outcome, Verdict, needed_n, verdict, worst_end
+from loomgit.stats.verdicts import (
+    Outcome,
+    Verdict,
+    needed_n,
+    verdict,
+    worst_end,
+    worst_for_spread,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -34,7 +41,8 @@ if TYPE_CHECKING:
 Operator: TypeAlias = "Comparison | Literal['==', '!=']"
 Quantity: TypeAlias = "Callable[[CaseSamples, Sample], float | Absent | Unmeasured]"
 QUANTILES = {"median": 0.5, "p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
-# Statistics of a condition. Its value for a reply is 1 if the condition holds, else 0.
+# These statistics are computed from a condition. If a reply meets the condition, its value is 1,
+# else 0.
 CONDITION_STATISTICS = ("rate", "count")
 MAX_SHOWN_COUNT = 1_000_000  # a larger number of required replies is not shown exactly
 MIN_DISTANCE = 1e-9  # a smaller distance from the threshold is a rounding error
@@ -43,10 +51,10 @@ MIN_DISTANCE = 1e-9  # a smaller distance from the threshold is a rounding error
 class Claim(Struct, frozen=True):
     """The claim that `statistic(quantity) operator threshold` holds, as in `mean(score) > 0.8`.
 
-    `quantity` returns a sample's value, a number in [`lo`, `hi`]. `adverse` is 0 if low
-    values count against the assertion that contains the claim. It is 1 if high values count against
-    it. If the quantity is a condition, `adverse` replaces an absent value. `text` identifies the
-    claim in messages, and is part of the seed for the claim's random numbers.
+    `quantity` returns a sample's value, a number in [`lo`, `hi`]. `adverse` is 0 if low values
+    make the assertion that contains the claim fail, and 1 if high values make it fail. If the
+    quantity is a condition, a sample without a value gets the value `adverse`. `text` identifies
+    the claim in messages, and is part of the seed for the claim's random numbers.
     """
 
     text: str
@@ -66,7 +74,7 @@ class Claim(Struct, frozen=True):
 
     @property
     def comparison(self) -> Comparison:
-        """The operator as an order comparison. The operator must not be `==` or `!=`."""
+        """The operator, which must be `<`, `<=`, `>` or `>=`."""
         assert self.operator not in ("==", "!=")
         return cast("Comparison", self.operator)
 
@@ -235,7 +243,7 @@ def judge_claim(
     measure = _interval_function(claim, policy, test_id)
     try:
         result = closed or verdict(
-            values, measure, claim.comparison, claim.threshold, _worst_value(claim)
+            values, measure, claim.comparison, claim.threshold, _worst_values(claim, values)
         )
     except NoValues:
         return _without_values(claim, observations)
@@ -257,9 +265,12 @@ def _without_rounding(claim: Claim, result: Verdict) -> JudgedClaim:
     return JudgedClaim(claim, result.outcome, is_met, replace(interval, estimate=threshold))
 
 
-def _worst_value(claim: Claim) -> float:
-    if claim.statistic == "std":  # an extreme value, such as `hi`, increases a standard deviation
-        return claim.hi
+def _worst_values(claim: Claim, values: Floats) -> float | Floats:
+    """Return the worst values for the claim that missing replies could have."""
+    if claim.statistic == "std":
+        known = observed(values)
+        missing = values.size - known.size
+        return worst_for_spread(known, missing, claim.comparison, claim.lo, claim.hi)
     return worst_end(claim.comparison, claim.lo, claim.hi)
 
 

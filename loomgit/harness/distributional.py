@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from loomgit.domain.suites import Distributional, OnInconclusive, Policy
 
 OneSided: TypeAlias = Statistical | HallucinationRate | CostBudget | LatencyLimit
-BUDGET_RECORDS = 1_000  # the number of records that a cost budget covers
+BUDGET_RECORDS = 1_000  # the limit of a cost test is the maximum cost of this many records
 _HALLUCINATION_TYPES = ("groundedness", "factuality")
 _COST, _LATENCY = quantity(Name("cost")), quantity(Name("latency"))
 
@@ -148,9 +148,10 @@ def limit_samples(cases: Sequence[CaseSamples], policy: Policy) -> list[CaseSamp
 
 
 def seed_id(test: Distributional) -> str:
-    """Return the seed for a test's random numbers: its file and name.
+    """Return the seed for the random numbers of a test.
 
-    The seed is therefore the same at every commit and in every run.
+    The seed consists of the test's file and name, so it is the same at every commit and in every
+    run.
     """
     return f"{test.place.path}::{test.name}"
 
@@ -161,7 +162,7 @@ def conclude(
     cases: Sequence[CaseSamples],
     failures: Sequence[tuple[CaseSamples, Sample]],
 ) -> TestResult:
-    """Return the result of a test. `checks` are its lines, and `failures` its failing replies.
+    """Return the result of a test. `checks` are its result lines, `failures` are failed replies.
 
     If too many replies are missing, all lines get the verdict that `missing_replies` returns. If
     too many scores are missing, all lines get the verdict `error`. Cost and latency tests do not

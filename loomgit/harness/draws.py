@@ -42,7 +42,7 @@ class DrawBoard(Protocol):
         ...
 
     def look(self, names: Sequence[Name]) -> dict[Name, Sample]:
-        """Return the samples of the finished draws among `names`."""
+        """Return the samples of those draws in `names` that are finished."""
         ...
 
     def settle(self, name: Name, sample: Sample) -> None:

@@ -117,7 +117,7 @@ def _judgement(name: str, judgement: Judgement) -> str:
 
 
 def _block(head: str, text: str) -> Iterator[str]:
-    """Yield the lines of a text. The title `head` begins the first line. A long text is
+    """Yield the lines of a text. The first line begins with the title `head`. A long text is
     truncated."""
     cut = text[:MAX_LENGTH]
     lines = cut.splitlines() or [""]

@@ -49,8 +49,8 @@ def judge(case: IntegrationCase, run: Run) -> TestResult:
 
 
 def _with_reasons(checks: list[CheckResult], run: Run) -> Iterator[CheckResult]:
-    """Yield the lines, and add the rejection reasons of records to the first line that does not
-    pass."""
+    """Yield the checks. The note of the first check that does not pass also contains the most
+    frequent reasons why records were rejected."""
     common = sorted(run.results.reasons.items(), key=lambda item: -item[1])[:SHOWN_REASONS]
     reasons = [
         f"{count:,} rejected: {' '.join(reason.split())[:REASON_LENGTH]}"

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from loomgit.domain.samples import Sample
     from loomgit.errors import LoomError, UserError
 
-# Loom stops calling a party after this number of consecutive lost draws: OUTAGE if no draw of the
-# party has succeeded so far, else COLLAPSE.
+# Loom stops calling a party after a certain number of consecutive lost draws. The number is OUTAGE
+# if no draw of the party has succeeded so far. Otherwise, it is COLLAPSE.
 OUTAGE = 3
 COLLAPSE = 10
 
@@ -43,7 +43,10 @@ class ProviderOutages:
         return self._outages.get(party, "")
 
     def deny(self, party: str, error: Denied | UserError) -> str:
-        """Stop calling a party, because its provider denies all calls. Return the reason."""
+        """Record that the provider of a party denies all calls, and return the reason.
+
+        Loom then makes no more calls for this party.
+        """
         if not isinstance(error, Denied):
             error = Denied(error.message, hint=error.hint)
         self._denied[party] = error

@@ -37,14 +37,14 @@ if TYPE_CHECKING:
     from loomgit.domain.suites import AnyTest, Suite
 
 Settings = TypeVar("Settings", bound=Struct)
-Rules: TypeAlias = dict[str, Callable[[Any, Any], Any]]  # setting -> function of (base, head)
+Rules: TypeAlias = dict[str, Callable[[Any, Any], Any]]  # setting -> stricter(base, head)
 
 
 class LoosenedSetting(Struct, frozen=True):
     """A setting that is looser in the head (after the change) than in the base (before it).
 
     `where` contains the name of the pipeline, and the name of the test or evaluator if the setting
-    belongs to one. `base` and `head` are the two values. `used` applies until the merge.
+    belongs to one. `base` and `head` are the two values. The value `used` applies until the merge.
     """
 
     where: str
@@ -146,7 +146,7 @@ GATES = ("any_pass", "majority_pass", "all_pass")  # the strictest gate is the l
 
 
 def policy_limits(policy: Policy) -> Limits:
-    """Return the settings of a policy that limit regressions."""
+    """Return those settings of a policy that apply to regressions."""
     return Limits(
         scope=policy.scope,
         max_drop=policy.max_drop,
@@ -170,12 +170,12 @@ def stricter_limits(
 
 
 def stricter_suite(base: Iterable[Suite], head: Suite) -> tuple[Suite, tuple[LoosenedSetting, ...]]:
-    """Choose the stricter value of each setting in the head's suite.
+    """Return (suite, settings): `head` with stricter settings, and the settings that it loosened.
 
-    Returns (the suite with these values, the settings that the head loosened). `base` contains the
-    base's test files of the same pipeline. Each test is compared with the base test that has the
-    same type and name. If the base has a test file with the same path as `head`, only the tests in
-    this file are compared; otherwise the tests in all files are compared.
+    If base and head have different values for a setting, the stricter one is used. `base` contains
+    the test files of the same pipeline at the base. Each test is compared with the base test that
+    has the same type and name. If the base has a test file with the same path as `head`, only the
+    tests in this file are compared; otherwise the tests in all files are compared.
     """
     same = {suite.path: suite for suite in base}
     files = [same[head.path]] if head.path in same else same.values()
@@ -235,7 +235,7 @@ def stricter_evaluate(
 ) -> tuple[Evaluate, tuple[LoosenedSetting, ...]]:
     """Choose the stricter value of each setting of the head's evaluators and gate.
 
-    Returns (`head` with these values, the settings that the head loosened).
+    Returns `head` with the stricter values, and the settings that the head loosened.
     """
     base_specs = {spec.name: spec for spec in base.evaluators}
     loosened: list[LoosenedSetting] = []
@@ -312,7 +312,7 @@ def _stricter(
 ) -> tuple[Settings, tuple[LoosenedSetting, ...]]:
     """Choose the stricter value of each setting in `rules`.
 
-    Returns (`head` with these values, the settings that the head loosened).
+    Returns `head` with the stricter values, and the settings that the head loosened.
     """
     used: dict[str, object] = {}
     for name, choose in rules.items():

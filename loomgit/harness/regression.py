@@ -70,10 +70,10 @@ def not_comparable(test: Regression | Drift, reason: str) -> TestResult:
 def _with_changed_evaluators(
     result: TestResult, comparison: PipelineComparison, inconclusive: OnInconclusive
 ) -> TestResult:
-    """Return the result, corrected because the tested change modified the evaluators.
+    """Return the result with a worse verdict, because the tested change modified the evaluators.
 
-    Modified evaluators can hide a regression. Therefore, `pass` becomes `inconclusive`, or `fail`
-    if the parameter `inconclusive` is `fail`.
+    Modified evaluators can hide a regression. Therefore, the verdict `pass` becomes `inconclusive`.
+    If the parameter `inconclusive` is `fail`, it becomes `fail`. Other verdicts do not change.
     """
     if result.verdict != "pass":
         return result

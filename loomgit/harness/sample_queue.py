@@ -33,7 +33,7 @@ POLL = 0.01  # seconds between two checks for samples of other processes
 # After this many checks, the queue tries to take over the draws of other processes, because these
 # processes may have ended.
 ORPHAN_ROUNDS = 50
-AHEAD = 4  # the queue makes at most AHEAD * concurrency draws beyond the last taken draw
+AHEAD = 4  # the queue may be at most AHEAD * concurrency draws ahead of the caller
 COST_TOLERANCE = 1e-12  # USD; a smaller difference is a rounding error
 
 
@@ -112,7 +112,7 @@ class SampleQueue:
         return future.result()
 
     def start(self) -> None:
-        """Start to make the planned draws."""
+        """Start the planned draws."""
         if any(not future.done() for future in self._futures.values()):
             self._loop.start()
 
@@ -139,7 +139,7 @@ class SampleQueue:
 
     @property
     def denied(self) -> Denied | None:
-        """The error of a provider that denies all calls until a person acts, or None."""
+        """The error of a provider that denies all calls until a person fixes the cause, or None."""
         return self._outages.denied
 
     def outage(self, party: str) -> str:
@@ -167,7 +167,7 @@ class SampleQueue:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    # -- in the thread of the loop
+    # -- methods that run in the thread of the event loop
 
     def _begin(self) -> None:
         if self._board is not None:
@@ -194,7 +194,7 @@ class SampleQueue:
             self._loop.finish()
 
     async def _make_draws(self, draw: Draw | None) -> None:
-        """Make this draw and the following draws, until no further draw may begin."""
+        """Make this draw, then the next draws in the queue, until `_next` returns None."""
         try:
             while draw is not None:
                 if self._board is None:
@@ -235,8 +235,8 @@ class SampleQueue:
         place = self._places[draw.name]
         if place < self._limit:
             return False
-        # The flag must be set before the limit is read again. `take`, in another thread, increases
-        # the limit and then reads the flag.
+        # Set the flag first, then read the limit again. `take` runs in another thread: it increases
+        # the limit first, then reads the flag. Thus, one of the two always notices the other.
         self._limit_reached = True
         return place >= self._limit
 
@@ -270,7 +270,7 @@ class SampleQueue:
                 with billed_to(bill):
                     sample = _with_whole_cost(await draw.call(), bill)
             except BudgetExceeded as error:
-                # The party is not stopped, because a cheaper or cached call can still succeed.
+                # Continue with the other draws: a cheaper or cached call can still succeed.
                 reason, trouble = describe(error), "budget"
             except (Denied, UserError) as error:  # UserError: an unset variable or invalid URL
                 reason = self._outages.deny(draw.party, error)

@@ -22,7 +22,10 @@ AnyCase = TypeVar("AnyCase", bound="CaseSamples")
 
 
 def in_draw_order(cases: Sequence[CaseSamples]) -> list[CaseSamples]:
-    """Return the cases in the order of drawing: pseudo-random, but the same in every run."""
+    """Return the cases in the order in which they are drawn.
+
+    The order is pseudo-random, but the same in every run.
+    """
     by_id = {case.id: case for case in cases}
     return [by_id[record.key] for record in shuffled([Record(0, id_, {}) for id_ in by_id])]
 
@@ -56,12 +59,12 @@ def _max_cases(policy: Policy) -> int:
 
 
 class SamplingPlan:
-    """Plans the batches of cases that one test draws. It stops when all claims are decided.
+    """Plans the batches of cases that one test draws, until all claims are decided.
 
     After the first batch, only undecided claims about bounded means and rates request another
     batch. Other claims (about a spread, an extreme, a cost) do not. If the policy has no
-    `max_samples`, there is only one batch. `observations` has one list for each claim, with the
-    observations of each batch.
+    `max_samples`, there is only one batch. `observations` has one list for each claim. This list
+    contains the observations of each batch.
     """
 
     def __init__(

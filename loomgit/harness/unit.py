@@ -37,7 +37,7 @@ class _AssertionLine(Struct, frozen=True):
 
 
 class _Reply(Struct, frozen=True):
-    """One reply that is not lost, with its checks."""
+    """A reply that was not lost, with the results of its checks."""
 
     sample: Sample
     lines: tuple[_AssertionLine, ...]
@@ -180,7 +180,7 @@ def _texts(case: UnitCase) -> list[str]:
 
 
 def _checks(case: UnitCase, replies: list[_Reply]) -> Iterator[CheckResult]:
-    """Yield one result line for each check, combined over all replies.
+    """Yield one result line for each check. The line combines the results of all replies.
 
     If there is only one reply, the line shows the reply's value. Otherwise, it shows the number of
     replies in which the check holds.

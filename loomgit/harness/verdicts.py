@@ -50,7 +50,8 @@ def worst(verdicts: Iterable[Verdict]) -> Verdict:
 def blocks(verdict: Verdict, *, strict: bool = False) -> bool:
     """Return whether a test with this verdict makes the invocation fail.
 
-    If `strict` is true, each verdict except `pass` makes it fail, else only `fail` and `error`.
+    If `strict` is true, all verdicts except `pass` make it fail. Otherwise, only `fail` and `error`
+    make it fail.
     """
     if verdict == "pass":
         return False

@@ -81,7 +81,10 @@ def is_temporary(name: str) -> bool:
 
 
 def remove_stale(entry: os.DirEntry[str], *, older: float = STALE_SECONDS) -> bool:
-    """Remove a temporary file that is older than `older` seconds. Return whether it was removed."""
+    """Remove a temporary file if its age is at least `older` seconds.
+
+    Return whether the file was removed.
+    """
     try:
         if time.time() - entry.stat().st_mtime < older:
             return False
@@ -95,8 +98,8 @@ def remove_stale(entry: os.DirEntry[str], *, older: float = STALE_SECONDS) -> bo
 def _temporary(path: Path, content: bytes) -> Iterator[Path]:
     """Write `content` to a temporary file in the folder of `path`, and yield the temporary file.
 
-    At the end of the context, the temporary file is removed if it still exists. An OSError, also
-    from the body of the context, is raised as a WorldError.
+    At the end of the `with` block, the temporary file is removed if it still exists. An OSError is
+    converted to a WorldError, even if the `with` block raises it.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:

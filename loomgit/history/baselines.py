@@ -1,4 +1,7 @@
-"""Chooses the two revisions of a comparison from `A...B`, a branch or a pull request."""
+"""Chooses the two revisions of a comparison: the baseline and the head.
+
+The choice depends on an expression such as `A...B`, on the current branch, and on the GitHub event.
+"""
 
 from __future__ import annotations
 
@@ -187,9 +190,9 @@ class Baselines:
     ) -> ComparedRevisions:
         """Choose the baseline for a head that is on the default branch.
 
-        The baseline is the upstream branch if its commit differs from the head's commit. Otherwise,
-        the baseline is HEAD if the head is the index or a changed working tree. In all other cases,
-        the baseline is the previous commit.
+        If the commit of the upstream branch differs from the head's commit, the baseline is the
+        upstream branch. Otherwise, if the head is the index or a changed working tree, the baseline
+        is the commit HEAD. In all other cases, the baseline is the previous commit.
         """
         upstream = self._upstream()
         if upstream is not None and upstream != tip:
@@ -199,7 +202,7 @@ class Baselines:
         return self._before(tip, "HEAD^1", tree, tree_name)
 
     def _before(self, tip: str, name: str, tree: str | None, tree_name: str) -> ComparedRevisions:
-        """Return revisions whose baseline is the first parent of the commit `tip`."""
+        """Return the revisions to compare. The baseline is the first parent of the commit `tip`."""
         parent = self._git.objects([f"{tip}^1^{{commit}}"])[0]
         if parent is not None:
             return ComparedRevisions(parent[0], name, tree, tree_name)
@@ -212,7 +215,10 @@ class Baselines:
     def _fork(
         self, start: str, name: str, tip: str | None, tree: str | None, tree_name: str
     ) -> ComparedRevisions:
-        """Return revisions whose baseline is the merge base of `start` and the head's commit."""
+        """Return the revisions to compare. The baseline is the merge base of `start` and `tip`.
+
+        `tip` is the head's commit.
+        """
         label = f"merge base with {name}"
         if tip is None:
             return ComparedRevisions(None, label, tree, tree_name, "there is no commit yet")
@@ -242,12 +248,13 @@ class Baselines:
         return None if name == "origin/HEAD" or self._first((ORIGIN_HEAD,)) else name
 
     def _replacement(self, missing: str) -> str:
-        """Return another default branch, because the branch `missing` in `origin/HEAD` is gone.
+        """Return another default branch.
 
-        The candidates are the upstream of the current branch, then the remote's `main` and
-        `master`. The upstream is a candidate only if its name differs from that of the current
-        branch. A local `main` is not a candidate, because it may be the old copy of a branch that
-        the remote has renamed. Raises UserError if no candidate exists.
+        `missing` is the branch that `origin/HEAD` names but that no longer exists. The candidates
+        are the upstream of the current branch, then the remote's `main` and `master`. The upstream
+        is a candidate only if its name differs from that of the current branch. A local `main` is
+        not a candidate, because it may be the old copy of a branch that the remote has renamed.
+        Raises UserError if no candidate exists.
         """
         output = self._git.plumbing(
             "for-each-ref", "--format=%(HEAD)%(refname:lstrip=2)%00%(upstream)", "refs/heads"

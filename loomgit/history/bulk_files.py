@@ -36,7 +36,7 @@ class BulkFiles:
         self._pinned: dict[tuple[str, str | None], FileVersion | UserError] = {}
 
     def blobs(self, places: Iterable[Place]) -> dict[Place, str]:
-        """Return the blob id of the file at each place. Places without a file are left out."""
+        """Return the blob id of the file at each (commit, path). Missing files are left out."""
         distinct = list(dict.fromkeys(places))
         new = [place for place in distinct if place not in self._blobs]
         inside = self.repository.in_repository
@@ -46,7 +46,7 @@ class BulkFiles:
         return {place: blob for place in distinct if (blob := self._blobs[place]) is not None}
 
     def contents(self, places: Iterable[Place]) -> dict[Place, bytes]:
-        """Return the content of the file at each place. Places without a file are left out."""
+        """Return the content of the file at each (commit, path). Missing files are left out."""
         blobs = self.blobs(places)
         new = [blob for blob in dict.fromkeys(blobs.values()) if blob not in self._contents]
         for blob, item in zip(new, self.repository.contents(new), strict=True):
@@ -55,9 +55,9 @@ class BulkFiles:
         return {p: self._contents[blob] for p, blob in blobs.items() if blob in self._contents}
 
     def pinned(self, items: Sequence[tuple[str, str | None]]) -> list[FileVersion | UserError]:
-        """Return each (path, version) as a FileVersion, or as a UserError if it is unreadable.
+        """Return a FileVersion for each (path, version), or a UserError if the file is unreadable.
 
-        The results are cached, and have the order of `items`.
+        The results are in the same order as `items`. They are cached.
         """
         new = [item for item in dict.fromkeys(items) if item not in self._pinned]
         if new:
@@ -89,7 +89,7 @@ class BulkTree(Tree):
 
 
 class BulkVersions(Versions):
-    """Reads files at a commit and files at explicit versions, through a `BulkFiles` cache.
+    """Reads files at one commit or at explicit versions, through a `BulkFiles` cache.
 
     The version name of a file at the commit is derived from its blob id only, not from tags.
     """
@@ -100,9 +100,10 @@ class BulkVersions(Versions):
         self._commit = commit
 
     def read_all(self, items: Sequence[tuple[str, str | None]]) -> list[FileVersion | UserError]:
-        """Return each (path, version) as a FileVersion, or as a UserError if it is unreadable.
+        """Return a FileVersion for each (path, version), or a UserError if the file is unreadable.
 
-        The version None means the commit. The results have the order of `items`.
+        If a version is None, the file is read at the commit of this object. The results are in the
+        same order as `items`.
         """
         current = (None, self._commit)
         places = [(self._commit, path) for path, version in items if version in current]

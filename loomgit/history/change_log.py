@@ -67,7 +67,7 @@ def read_changes(
 ) -> ChangeLog:
     """Return the changes that the commits up to HEAD made to `paths`.
 
-    The test results of the changes are not filled in. `paths` are files and folders of the project.
+    The changes do not contain their test results yet. `paths` are files and folders of the project.
     Commits with a committer date before `since` are left out. A merge is a change only if a file's
     content differs from the content in all parents of the merge. A merge approves a change if it
     added the change to HEAD's first-parent line (HEAD, its first parent, the first parent of that
@@ -119,7 +119,7 @@ def _steps(repository: Repository, tip: str, paths: Sequence[str]) -> Iterator[_
 
 
 def _load_commits(repository: Repository, commits: Iterable[str]) -> Iterator[_Step]:
-    """Yield the commits with these ids, without their files."""
+    """Yield the commits with these ids. Their lists of changed files are empty."""
     ids = sorted(commits)
     if not ids:
         return
@@ -134,7 +134,8 @@ def _load_commits(repository: Repository, commits: Iterable[str]) -> Iterator[_S
 def _parse(output: bytes) -> Iterator[_Step]:
     """Yield the commits in the output of `git log`.
 
-    Every NUL character separates two fields, because Git allows no NUL in a message.
+    NUL characters separate the fields. A field cannot contain NUL, because Git does not allow it in
+    a message.
     """
     tokens = deque(output.decode("utf-8", "surrogateescape").split("\0"))
     while tokens:
@@ -205,7 +206,7 @@ def _by_merge(step: _Step, merge: _Step | None) -> Iterator[Approval]:
 
 
 def _by_trailers(step: _Step, merge: _Step | None) -> Iterator[Approval]:
-    """Yield an approval for each approving trailer of the commit and of its merge.
+    """Yield an approval for each approving trailer in the messages of the commit and its merge.
 
     Identical trailers give only one approval.
     """

@@ -88,12 +88,13 @@ def _follow(
     since: Mapping[str, int],
     changed: Mapping[tuple[str, str], int],
 ) -> int:
-    """Pass `bits` on to the parents. Return the bits of the files that `commit` changes.
+    """Pass `bits` on to the parents of `commit`. Return the bits of the files that it changes.
 
-    A parent is irrelevant to a file if it is an ancestor of the start (`since`) of the file's span.
-    All other parents are relevant. If the file is the same in `commit` and in a relevant parent,
-    the file's bit goes only to the first such parent. Otherwise, the bit goes to all parents. Git
-    has the same rules: see `try_to_simplify_commit` in its revision.c.
+    For each file, only the commits after the commit `since` in the file's `Span` are counted. A
+    parent is irrelevant to the file if it is an ancestor of `since`. All other parents are
+    relevant. If the file is the same in `commit` and in a relevant parent, the file's bit goes only
+    to the first such parent. Otherwise, the bit goes to all parents. Git has the same rules: see
+    `try_to_simplify_commit` in Git's revision.c.
     """
     if not parents:
         return bits & changed[commit, ""]
@@ -122,9 +123,9 @@ def _bits(commits: Iterable[str]) -> dict[str, int]:
 def _changes(
     repository: Repository, edges: Sequence[tuple[str, str]], bit_of: Mapping[str, int]
 ) -> list[int]:
-    """Return the bits of the changed paths for each edge (commit, parent).
+    """Return the changed paths of each edge (commit, parent), as a sum of bits from `bit_of`.
 
-    A changed path differs between the two commits. The parent of a root commit is "".
+    A path is changed if it differs between the two commits. The parent of a root commit is "".
     """
     if not edges:
         return []

@@ -57,7 +57,7 @@ class FileHistory:
         self._blobs: dict[str, dict[str, str]] = {}  # commit -> path -> blob id
 
     def arrivals(self) -> list[ContentChange]:
-        """Return the changes that introduced a content, newest first.
+        """Return the changes that gave the file new content, newest first.
 
         A commit always comes before its parents, even if the date of a parent is newer.
         """

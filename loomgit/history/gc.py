@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 DAYS = 90
 KEEP = 20
-ORPHAN_AGE = timedelta(days=1)  # records files younger than this may belong to running runs
+ORPHAN_AGE = timedelta(days=1)  # a younger records file may belong to a run that is still running
 _ID = re.compile(r"[0-9a-f]{40,64}")
 
 
@@ -84,11 +84,15 @@ def find_reachable(git: Repository, commits: Iterable[str]) -> Reachability:
 def choose_removals(
     rows: Sequence[RunSummary], reach: Reachability, *, now: datetime, days: int, keep: int
 ) -> tuple[list[RunSummary], int]:
-    """Return (runs to remove, oldest first; number of runs that are kept for safety).
+    """Return the runs to remove (oldest first), and the number of runs that are kept for safety.
 
-    A run is kept if its commit is reachable and it used no uncommitted changes, if it is younger
-    than `days`, or if it is among the last `keep` runs that have the same branch, pipeline and
-    type. In a shallow clone, a run is kept for safety if its commit may be reachable.
+    A run is kept if one of these conditions is met:
+    - Its commit is reachable, and the run used no uncommitted changes.
+    - The run is less than `days` days old.
+    - The run is one of the last `keep` runs with the same branch, pipeline and type.
+
+    In a shallow clone, a run without uncommitted changes is kept for safety if its commit may be
+    reachable.
     """
     ordered = sorted(rows, key=lambda row: (row.started, row.uid))
     counts: dict[tuple[str, str, str], int] = {}

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class _ContentVersion(NamedTuple):
-    """A content of the file, and the changes that introduced the content, newest first.
+    """One content of the file, and the changes that introduced this content, newest first.
 
     If `changes` is empty, the content exists only in the working tree.
     """
@@ -72,7 +72,11 @@ def _group(changes: Iterable[ContentChange], draft: str | None) -> list[_Content
 
 
 def _name(repository: Repository, path: str, contents: Sequence[_ContentVersion]) -> list[str]:
-    """Return the displayed version of each content at the commit of its latest change."""
+    """Return the version name to display for each content.
+
+    It is the name at the latest commit that introduced the content. If no commit introduced it, it
+    is the name at HEAD.
+    """
     tags = repository.tags()
     names = VersionNames(repository, TagScopes(tags), NameCache(repository.common_dir, tags))
     files = []

@@ -32,8 +32,9 @@ class NameCache:
         shallow = common_dir / "shallow"
         state = hashlib.sha256()
         with contextlib.suppress(OSError):
-            # If a shallow clone fetches older commits, the numbers in the version names change. The
-            # tags do not, so the state also includes this file, which lists the oldest commits.
+            # If a shallow clone fetches older commits, the numbers in the version names change, but
+            # the tags stay the same. Therefore, the state must also include the file `shallow`,
+            # which lists the oldest commits of the clone.
             state.update(shallow.read_bytes())
         for tag in tags:
             state.update(f"\n{tag.name} {tag.commit}".encode("utf-8", "surrogateescape"))

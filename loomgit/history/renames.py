@@ -111,10 +111,10 @@ class Renames:
     def find_tagged(
         self, scopes: TagScopes, stems: Sequence[str], version: str
     ) -> FormerPath | None:
-        """Find the file by a tag whose name contains a former path of the file and `version`.
+        """Return the former path that has a tag for `version`, or None if no former path has one.
 
-        Returns None if no tag matches. Raises UserError if several tags match. `stems` are the
-        file's current stems (the path without its suffix). Tags with these stems are ignored.
+        Raises UserError if several tags match. `stems` are the prefixes of the tags for the file's
+        current path. Tags with these prefixes are ignored.
         """
         tagged = [
             (self._path_of(stem), scoped)

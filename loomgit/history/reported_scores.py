@@ -27,9 +27,9 @@ FILE = "state/reported-scores.jsonl"
 
 
 class ReportedScore(Struct, frozen=True):
-    """The run whose scores were reported for a version.
+    """The run whose scores the first report about a version showed.
 
-    The version is the file `path` (in the project) after the commit `commit` changed it.
+    A version is the content of the file `path` (in the project) after `commit` changed the file.
     """
 
     commit: str
@@ -47,17 +47,18 @@ class ReportedScores:
         self._path = folder / FILE
 
     def find(self, commit: str, path: str) -> Mapping[Series, ScoredRun]:
-        """Return the reported runs of a version by (pipeline, kind), the first reported run first.
+        """Return the reported runs of a version. The keys are (pipeline, kind).
 
-        The version is the file `path` after `commit` changed it.
+        The runs are in the order in which they were reported. The version is the content that the
+        file `path` had after the commit `commit`.
         """
         return self._known.get((commit, path), {})
 
     @cached_property
     def _known(self) -> dict[tuple[str, str], dict[Series, ScoredRun]]:
-        """The reported runs by version (commit, path), and then by (pipeline, kind).
+        """Maps each version (commit, path) to its reported runs, by (pipeline, kind).
 
-        Invalid lines, which a full disk can cause, are skipped.
+        Invalid lines are skipped. For example, a full disk can cause such lines.
         """
         known: dict[tuple[str, str], dict[Series, ScoredRun]] = {}
         try:
@@ -85,7 +86,7 @@ class ReportedScores:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             if self._path.exists() and not self._path.read_bytes().endswith(b"\n"):
-                content = b"\n" + content  # the file ends with an incomplete line
+                content = b"\n" + content  # first end the incomplete last line
             flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
             descriptor = os.open(self._path, flags, 0o666)
             try:

@@ -1,8 +1,7 @@
 """The Git repository of a project, and the Git commands that read and tag it.
 
-GitPython finds and opens the repository. Plumbing commands (`cat-file`, `hash-object`) read its
-objects, because reading them with GitPython is tens of times slower. One process reads many
-objects.
+GitPython finds and opens the repository. Git's plumbing commands (such as `cat-file`) read its
+objects, because GitPython is tens of times slower. One Git process reads many objects.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
 UNBORN = "unborn"
-MAX_PATHSPECS = 500  # per command; if there are more, Git lists all files and Loom filters them
+MAX_PATHSPECS = 500  # maximum per Git command; for more paths, Loom filters a list of all files
 _UNSUPPORTED = re.compile(r"[\n\0]|@\{|:\.\./")
 
 
@@ -102,13 +101,13 @@ class Repository:
     def stems(self, path: str) -> tuple[str, ...]:
         """Return the prefixes that the names of a file's tags can have.
 
-        The first is the file's path in the repository, without suffix. If the project is a
-        subfolder, the path in the project is the second, for tags that users create by hand.
+        The first is the path in the repository, without suffix. If the project is in a subfolder,
+        the second is the path in the project, because users may create such tags by hand.
         """
         return tuple(dict.fromkeys(stem_of(name) for name in (self.in_repository(path), path)))
 
     def of_stem(self, stem: str) -> str:
-        """Return the path in the project (without suffix) for a prefix from `stems`."""
+        """Convert a prefix that `stems` returned to a path in the project, without suffix."""
         inside = self._prefix != "." and stem.startswith(f"{self._prefix}/")
         return self.in_project(stem) if inside else stem
 
@@ -141,7 +140,7 @@ class Repository:
 
     @cached_property
     def is_shallow(self) -> bool:
-        """Whether this is a shallow clone, in which commits are missing and cannot be counted."""
+        """Whether this is a shallow clone. Its missing commits cannot be counted."""
         return self._git("rev-parse", "--is-shallow-repository").strip() == "true"
 
     @cached_property
@@ -156,7 +155,7 @@ class Repository:
     def head(self, dependencies: Sequence[str] = ()) -> Commit:
         """Return the commit at HEAD.
 
-        The commit is dirty if a tracked file is changed, or one of `dependencies` is untracked.
+        The commit is marked as dirty if a tracked file is changed or a dependency is untracked.
         """
         output = self._git(
             "status", "--porcelain=v2", "--branch", "--no-ahead-behind", "-z",
@@ -188,11 +187,11 @@ class Repository:
     # -- objects
 
     def objects(self, names: Sequence[str]) -> list[tuple[str, str] | None]:
-        """Return (id, type) of the object for each name, or None if the object does not exist.
+        """Return (id, type) of each named object, or None if it does not exist. Runs one process.
 
-        Runs one process. A name is any revision that `git rev-parse` accepts. In `revision:path`,
-        symbolic links are followed. The result is None for reflogs, for upstreams (`@{u}`) and for
-        paths outside the repository, because Git stops the batch if one of these does not exist.
+        A name is any revision that `git rev-parse` accepts. Symbolic links in `revision:path` are
+        followed. The result is always None for reflogs, upstreams (`@{u}`) and paths outside the
+        repository. Git is not asked for these, because it stops at the first one that is missing.
         """
         mode = "--batch-check=%(objectname) %(objecttype)"
         objects = self._batch(mode, names, contents=False)
@@ -224,8 +223,8 @@ class Repository:
         Git's line-end conversion and filters are applied. Paths that are not files are left out.
         """
         files = [path for path in paths if "\n" not in path and (self.root / path).is_file()]
-        # The rules in `.gitattributes` apply to paths relative to the repository. Lines that start
-        # with a quote are quoted, because Git unquotes them.
+        # The rules in `.gitattributes` apply to paths relative to the repository. Git unquotes an
+        # input line that starts with a quotation mark, so such paths are quoted first.
         names = [self.in_repository(path) for path in files]
         lines = [_quoted(name) if name.startswith('"') else name for name in names]
         if not lines:

@@ -24,8 +24,8 @@ def group_results(
     """Return the results of a version, in groups of runs with the same inputs.
 
     `marked` contains pairs (run, differences between the inputs of the run and of the version). A
-    run without differences belongs to one of the version's own groups. Compliance reports may have
-    shown a run of such a group; `reported` contains these runs, in the order of the reports.
+    run without differences belongs to one of the version's own groups. `reported` contains the runs
+    of these groups that compliance reports have already shown, in the order of the reports.
 
     The scores of a group are those of its reported run, even if the run file no longer exists. If
     no run was reported, the scores are those of the first complete run that has scores. Therefore,

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def to_line(case: CaseSamples, sample: Sample) -> JsonObject:
-    """Return a sample of a case as the JSON object for a line."""
+    """Convert a sample of a case to a JSON object: one line of the records file."""
     document: JsonObject = to_plain(sample)
     del document["reused"]
     return {"id": case.id, "key": case.key, "def": case.definition, **document}

@@ -41,8 +41,8 @@ SELECT key, number, sample FROM draws WHERE sample IS NOT NULL AND (key, number)
     SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?)
 )
 """
-# Rounding errors in USD: a reservation below the first amount counts as 0, and the session may
-# exceed its budget by the second amount.
+# Tolerances for rounding errors, in USD. If the reserved amount is at most SUM_TOLERANCE, it is set
+# to 0. The session may exceed its budget by BUDGET_TOLERANCE.
 SUM_TOLERANCE, BUDGET_TOLERANCE = 1e-12, 1e-9
 WRITE_TIMEOUT = 30.0  # maximum time in seconds to wait while another process writes
 
@@ -66,8 +66,8 @@ _CALLS = _ClaimTable("calls", ("key",), "reply")
 class SharedDraws:
     """The shared samples, calls and costs of a test session.
 
-    The first process creates the file at `path`. The name of a draw is (key of the case, number of
-    the sample).
+    The first process creates the file at `path`. The name of a draw is a pair: the key of the case
+    and the number of the sample.
     """
 
     def __init__(self, path: Path) -> None:
@@ -150,9 +150,9 @@ class SharedDraws:
         )
 
     def show(self, name: tuple[str, int], sample: Sample) -> None:
-        """Publish a sample of an earlier run.
+        """Publish a sample of an earlier run as the sample of the draw `name`.
 
-        Nothing changes if the draw is claimed or already has a sample.
+        Nothing changes if a process has claimed the draw, or if the draw already has a sample.
         """
         key, number = name
         self._connection.execute(
@@ -231,10 +231,10 @@ class SharedDraws:
         )
 
     def sums(self) -> tuple[float, float]:
-        """Return the (spent, reserved) amounts of the budget, in USD.
+        """Return (spent, reserved): the two amounts of the budget, in USD.
 
-        Reservations of a process that has ended are part of `spent`, because the provider may have
-        charged the calls of the process.
+        The reservations of a process that has ended count as spent, because the provider may have
+        charged for its calls.
         """
         spent = reserved = 0.0
         for owner, paid, pending in self._connection.execute("SELECT * FROM budget").fetchall():

@@ -163,7 +163,7 @@ class RunStore:
                 yield writer
             except BaseException:
                 if not writer.finished:
-                    path.unlink()  # no run file will refer to it
+                    path.unlink()  # the run is not saved, so the file is useless
                 raise
 
     def save(self, run: Run) -> Path:

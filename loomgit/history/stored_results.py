@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from loomgit.history.store import RunStore
 
 KINDS = ("test", "pipeline")
-READ = 5  # maximum number of run files to read for the cases of one fingerprint
+READ = 5  # maximum number of run files from which the cases of one fingerprint are read
 SEARCHED = 20  # maximum number of additional run files to read if cases are missing
 
 
@@ -141,7 +141,7 @@ class StoredResults:
 
 
 def to_side(run: Run, cases: Iterable[Case]) -> MeasuredSide:
-    """Return one side of a comparison, with `cases` as the results of `run`."""
+    """Return a run as one side of a comparison. `cases` are the results of the run."""
     side = Side(
         commit=run.commit.id,
         fingerprint=run.config.fingerprint,

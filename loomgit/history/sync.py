@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 BRANCH = "refs/heads/loom-results"
 ATTEMPTS = 10
-MAX_REFUSALS = 3  # give up after this many retries in a row with an unchanged remote branch
+MAX_REFUSALS = 3  # give up if this many retries in a row find the remote branch unchanged
 BATCH = 100  # maximum number of run files in memory at the same time
 AUTHOR = {"NAME": "Loom", "EMAIL": "loom@localhost"}
 # Matches the names of run files on the branch. A pull ignores files with other names. Therefore, a
@@ -137,7 +137,7 @@ class Sync:
         try:
             schema.from_json(content)
         except schema.NewerRun:
-            return True  # a newer version of Loom wrote the file, and can read it
+            return True  # not damaged: a newer version of Loom wrote the file
         except schema.DamagedRun as error:
             self._warn(f"{name} is damaged and was skipped: {error}")
             return False
@@ -197,7 +197,7 @@ class Sync:
             return  # another Loom process updates the ref; the next fetch sets it again
 
     def _list(self, tip: str) -> dict[str, str]:
-        """Return the run files at a commit: a map from names (as in the store) to blob ids."""
+        """Return the blob ids of the run files at a commit, by their names in the store."""
         if not tip:
             return {}
         listing = self._output(

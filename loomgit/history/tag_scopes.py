@@ -51,7 +51,7 @@ class TagScopes:
         return sorted(tags, key=lambda scoped: not scoped.tag.name.endswith(f"@{scoped.version}"))
 
     def others(self, stems: Sequence[str]) -> dict[str, list[ScopedTag]]:
-        """Return the tags of each stem that is not in `stems`, by stem."""
+        """Return the tags of all stems except `stems`. The keys of the result are the stems."""
         return {stem: tags for stem, tags in self._scoped.items() if stem not in stems}
 
 

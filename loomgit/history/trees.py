@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from loomgit.history.repository import Repository
 
 MOST_LINKS = 40  # maximum length of a chain of symbolic links, as on Linux
-INDEX = ""  # stands for the index: Git names files `revision:path`, and staged files `:path`
+# The revision of staged files. Git's name of a file is `revision:path`. If the file is staged, the
+# name is `:path`, so the revision is empty.
+INDEX = ""
 
 
 class Tree:
@@ -73,8 +75,8 @@ class Tree:
     def matching(self, glob: str) -> list[str]:
         """Return the sorted paths that match a glob.
 
-        In the working tree, files that Git ignores do not match. Therefore, the result is the same
-        before and after the other files are committed.
+        In the working tree, files that Git ignores do not match. Therefore, the result does not
+        change when the matching files are committed.
         """
         folder = folder_of(glob)
         if self.revision is None:
@@ -179,7 +181,7 @@ class Tree:
             env: Mapping[str, str] = {}
             if self.revision != INDEX:
                 env = {"GIT_INDEX_FILE": str(Path(private) / "index")}
-                quiet = ("-c", f"core.hooksPath={os.devnull}")  # run no hooks for the private index
+                quiet = ("-c", f"core.hooksPath={os.devnull}")  # prevents Git from running hooks
                 self.repository.plumbing(*quiet, "read-tree", self.revision, env=env)
             listed = self.repository.plumbing(
                 "ls-files", "-z", "--full-name", "--cached", "--", self.repository.pathspec("."),

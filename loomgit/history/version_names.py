@@ -70,14 +70,17 @@ class TaggedContents(Struct, frozen=True):
 
 
 class _RevisionState(Struct, frozen=True):
-    """A revision's commit id, and a file's blob id in it. A missing id is an empty text."""
+    """The commit id of a revision, and the blob id of a file at this revision.
+
+    A missing id is an empty text.
+    """
 
     tip: str
     blob: str
 
 
 class VersionNames:
-    """Derives version names of contents from the tags of a repository."""
+    """Finds the displayed versions of file contents, with the help of the repository's tags."""
 
     def __init__(self, repository: Repository, scopes: TagScopes, cache: NameCache) -> None:
         self._repository = repository
@@ -87,8 +90,8 @@ class VersionNames:
     def find(self, contents: Sequence[FileContent]) -> dict[FileContent, str]:
         """Return the displayed version of each content.
 
-        The version ends with `.dirty` if no tag contains the content and the file has a different
-        content at the revision.
+        If no tag contains the content, and the file has a different content at the revision, the
+        version ends with `.dirty`.
         """
         known = self._cache.load()
         new = [content for content in contents if _exact_key(content) not in known]
@@ -111,9 +114,10 @@ class VersionNames:
     def _load(
         self, contents: Sequence[FileContent], paths: Iterable[str]
     ) -> tuple[dict[FileContent, _RevisionState], dict[str, TaggedContents]]:
-        """Return the revision states of `contents`, and the tagged contents of the files `paths`.
+        """Return the state of each content's revision, and the tagged contents of each path.
 
-        The keys of the two results are the contents and the paths. Runs one or two Git processes.
+        The first result maps contents, and the second result maps paths. Runs one or two Git
+        processes.
         """
         inside = {path: self._repository.in_repository(path) for path in paths}
         own = [
@@ -148,7 +152,10 @@ class VersionNames:
 
 
 class TagDistance:
-    """Counts a file's changes since its newest earlier tag, for contents that no tag contains."""
+    """Counts how often a file has changed since its newest earlier tag.
+
+    It is used if no tag contains the file's current content.
+    """
 
     def __init__(self, repository: Repository, scopes: TagScopes) -> None:
         self._repository = repository
@@ -206,7 +213,7 @@ class TagDistance:
         return {content: f"{tag.version}+{count}." for (content, tag), count in pairs}
 
     def _moved(self, tips: Mapping[FileContent, str]) -> dict[FileContent, TaggedContents]:
-        """Return the contents that were tagged when the files had their former paths.
+        """Return, for each content, what was tagged at the former paths of its file.
 
         The result has no entry for a content if no former path of its file has tags.
         """
@@ -276,7 +283,7 @@ def _plain_contents(
 
 
 def _recall(known: Mapping[str, str], content: FileContent, state: _RevisionState) -> str | None:
-    """Return the cached prefix of a content (see `TagDistance.find`), or None if it is missing."""
+    """Return the cached prefix (see `TagDistance.find`), or None if the cache has none."""
     if name := known[_exact_key(content)]:
         return f"={name}"
     return known.get(_moved_key(content, state), known.get(_since_key(content, state)))

@@ -1,6 +1,6 @@
 """Reads versions of prompt and context files by tag or revision.
 
-Also derives the version names of contents.
+Also finds the version name for the content of a file.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MAX_LISTED = 12  # maximum number of versions in an error message
 
 
 class Versions:
-    """Reads files at versions, and derives the version names of contents.
+    """Reads files at given versions, and derives the version name of a file's content.
 
     A version is the first of these that exists: the tag `<file without suffix>@<version>`, the tag
     `<file without suffix>/<version>`, the tag `<version>`, the revision `<version>`. If the file
@@ -54,9 +54,9 @@ class Versions:
         return file
 
     def read_all(self, items: Sequence[tuple[str, str | None]]) -> list[FileVersion | UserError]:
-        """Return the file, or the error that `read` would raise, for each (path, version).
+        """Return one result per item: the file, or the error that `read` would raise for the item.
 
-        `items` are the pairs (path, version), and the results have the same order. One Git process
+        Each item is a pair (path, version). The results have the same order. One Git process
         reads all files with an explicit version. If an item has no version, or if its version is
         not a tag, this method also starts the Git processes that `names()` uses.
         """
@@ -140,10 +140,10 @@ class Versions:
         return loaded
 
     def _suffixes(self, path: str) -> tuple[str, str]:
-        """Return two suffixes that make a revision the name of a Git object.
+        """Return two suffixes that turn a revision into the name of a Git object.
 
-        With the first suffix, the object is the commit of the revision. With the second suffix, it
-        is the file at the revision.
+        A revision with the first suffix names the commit. A revision with the second suffix names
+        the file at this commit.
         """
         return "^{commit}", f":{self._repository.in_repository(path)}"
 
@@ -159,9 +159,9 @@ class Versions:
         version: str,
         candidates: Sequence[tuple[str, GitObject | None, GitObject | None]],
     ) -> FileVersion:
-        """Return the file at the first candidate (revision, commit, file) that exists.
+        """Return the file at the first candidate (revision, commit, file) whose revision exists.
 
-        If the path does not exist at that revision, the file is searched under its former paths.
+        If the path does not exist at this revision, the file is searched under its former paths.
         """
         for revision, commit, item in candidates:
             if commit is None:
@@ -212,8 +212,8 @@ class Versions:
     def known(self, path: str) -> list[str]:
         """Return the versions of a file, newest first.
 
-        These are the file's own tags. If it has no own tags, these are the tags of the whole
-        repository at which the file exists.
+        These are the versions in the file's own tags. If the file has no own tags, the tags of the
+        whole repository are used. Tags of commits that do not contain the file are left out.
         """
         scopes = TagScopes(self._repository.tags())
         if scoped := scopes.of(self._repository.stems(path)):

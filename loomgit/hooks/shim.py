@@ -209,7 +209,8 @@ def watch_list(seen: str, paths: Iterable[str]) -> bytes:
     """Return the shell script that tells the hooks which paths they watch.
 
     The script sets `$seen` to the commit `seen`. It also sets the arguments of the shell ($1, $2,
-    ...) to the pathspecs in `paths`, which are valid for the files at this commit.
+    ...) to the pathspecs in `paths`. They become invalid if one of the watched files changes after
+    this commit.
     """
     words = " ".join(shlex.quote(path) for path in paths)
     return f"seen={seen}\nset -- {words}\n".encode("utf-8", "surrogateescape")

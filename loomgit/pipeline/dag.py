@@ -145,7 +145,7 @@ class SelectionFacts(Struct, frozen=True):
 def select(
     dag: Dag, expression: Iterable[Sequence[Term]], facts: SelectionFacts
 ) -> dict[str, tuple[str, ...]]:
-    """Return the names of the pipelines that match an expression, each with the reasons as text.
+    """Return the names of the pipelines that match an expression, with the reasons for each match.
 
     Raises UserError for an unknown pipeline name.
     """
@@ -159,7 +159,7 @@ def select(
 
 
 def _select_term(dag: Dag, term: Term, facts: SelectionFacts) -> dict[str, list[str]]:
-    """Return the names of the pipelines that match a term, each with the reasons as text."""
+    """Return the names of the pipelines that match a term, with the reasons for each match."""
     roots = _roots(dag, term, facts)
     selected: dict[str, list[str]] = {name: [reason] for name, reason in roots.items()}
     for root in roots:

@@ -26,8 +26,9 @@ ITEMS = 3  # the length of an example list
 class PlannedCall(Struct, frozen=True):
     """One sampled request of a planned run.
 
-    `input` is its number of tokens. `max_tokens` is the maximum length of the reply, and `schema`
-    is the JSON Schema of the reply. Both can be None. `kept` is true if the reply is in the cache.
+    `input` is the number of tokens in the request. `max_tokens` is the maximum length of the reply,
+    or None. `schema` is the JSON Schema of the reply, or None. `kept` is true if the reply is in
+    the cache.
     """
 
     model: str

@@ -1,8 +1,8 @@
 """A pool of workers that process the items of an iterator and keep the order of the results.
 
 Each worker takes the next item when it is free, so a slow item does not block the other workers.
-A result is yielded after all earlier results. Memory is bounded: the number of items in progress
-and finished results that are not yet yielded is at most `window`.
+A result is yielded after all earlier results. Memory is bounded: at most `window` items are in
+progress or have a result that is not yet yielded.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Result = TypeVar("Result")
 class OrderedPool(Generic[Item, Result]):
     """Applies `work` to the items, at most `concurrency` of them at the same time.
 
-    `window` is the maximum number of items that are in progress or have a result that is not yet
+    `window` is the maximum number of items that were started but whose results were not yet
     yielded. If `window` is smaller than `concurrency`, the maximum is `concurrency`.
     """
 

@@ -22,8 +22,8 @@ class OutputReader:
 
     If there is a schema, the reply must contain a JSON object that matches it. If there is no
     schema and the reply contains exactly one JSON object, this object is the output. Otherwise, the
-    output has only the field `text`, which contains the text of the reply. But a text that begins
-    like an object is an error.
+    output has only the field `text`, which contains the text of the reply. But if the text begins
+    with `{` or `[{`, the reply is invalid.
     """
 
     def __init__(self, schema: JsonMapping | None) -> None:

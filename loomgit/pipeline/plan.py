@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from loomgit.domain.records import Record
 
 REGULAR_FILE_MODE = "100644"  # Git's mode of a regular file that is not executable
-# Increase this number if Loom evaluates the same inputs differently or sends a different prompt.
+# Increase this number after a change to Loom itself that affects the prompts or the evaluation.
 EVALUATION_FORMAT = 3
 
 

@@ -163,7 +163,7 @@ class Prompt:
         problems = [
             problem for ref in self.references if (problem := _problem(ref, known)) is not None
         ]
-        return list(dict.fromkeys(problems))  # one problem for several uses in a line
+        return list(dict.fromkeys(problems))  # report a name only once per line
 
     def render(
         self,
@@ -174,7 +174,7 @@ class Prompt:
     ) -> str:
         """Return the text to send to the model.
 
-        Raises RenderFailure, with the prompt, the line and the reason in its text.
+        Raises RenderFailure. Its text contains the path of the prompt, the line and the reason.
         """
         self._environment.start()
         try:

@@ -103,10 +103,10 @@ def _references(
 
 
 def _names_below(tree: nodes.Template) -> dict[int, str]:
-    """Return the names that a template looks up in roots, by the id() of the root's node.
+    """Map the id() of each root's node to the name that the template looks up in the root.
 
-    For `input.x` and `input["x"]`, the name is `x`. Methods, as in `input.get("x")`, and computed
-    names are left out.
+    For `input.x` and `input["x"]`, the root is `input` and the name is `x`. Computed names, and
+    methods as in `input.get("x")`, are left out.
     """
     methods = {id(call.node) for call in tree.find_all(nodes.Call)}
     names = {
@@ -122,7 +122,7 @@ def _names_below(tree: nodes.Template) -> dict[int, str]:
 
 
 def _optional(tree: nodes.Template) -> set[int]:
-    """Return the ids of the name nodes in `is defined` tests and before `default` filters."""
+    """Return `id(node)` for each Name node in an `is defined` test or before a `default` filter."""
     tests = [test for test in tree.find_all(nodes.Test) if test.name in _DEFINED]
     filters = [f for f in tree.find_all(nodes.Filter) if f.name in _DEFAULTS and f.node]
     inner = [test.node for test in tests] + [f.node for f in filters if f.node]
@@ -130,7 +130,7 @@ def _optional(tree: nodes.Template) -> set[int]:
 
 
 def _guarded(tree: nodes.Template) -> set[tuple[str, str | None]]:
-    """Return the variables whose existence a template tests, as pairs of root and name.
+    """Return the variables whose existence a template tests. `input.x` is the pair (input, x).
 
     Examples of tests are `{% if input.x is defined %}`, `{% if "x" in input %}` and
     `{% if input.get("x") %}`.
@@ -199,9 +199,9 @@ def _constant_names(statement: nodes.Node) -> list[str]:
 
 
 def _included(tree: nodes.Template) -> Iterator[tuple[list[str], bool]]:
-    """Yield the constant names of each include statement, and whether the templates may be missing.
+    """Yield the template names of each include statement, and whether the templates may be missing.
 
-    Statements with computed names are skipped.
+    Statements that compute the names are skipped.
     """
     for statement in tree.find_all(_INCLUDING):
         if names := _constant_names(statement):

@@ -34,7 +34,7 @@ class Documents(list[Json]):
 
 
 class Retrieval:
-    """Searches for passages, with the value of a record's field `query_field` as the query.
+    """Searches for passages. The query is the value of a record's field `query_field`.
 
     The passages are stored in the record's field `field`. `count` is the maximum number of
     passages.

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from loomgit.domain.values import JsonObject
 
 SHOWN_REASONS = 3
-MAX_COUNTED_REASONS = 10_000  # limits the memory, because each record may have its own reason
-MAX_STORED_CASES = 1000  # in the run file; the cases of a larger run are only in its records file
+MAX_COUNTED_REASONS = 10_000  # limits the memory if each record fails for a different reason
+MAX_STORED_CASES = 1000  # per run file; a larger run stores its cases only in its records file
 Identify: TypeAlias = "Callable[[Record], tuple[str, str]]"
 STAGES = ("extract", "transform", "evaluate", "load")
 
@@ -185,10 +185,10 @@ class RunStatistics:
         )
 
     def _case_scores(self, outcome: RecordOutcome) -> dict[str, list[float | None]]:
-        """Return the scores of a case for comparisons: evaluator -> list that contains one score.
+        """Return the scores of a case for comparisons, by evaluator. Each list contains one score.
 
         The score is 0 if the output is unusable, and None if an outage prevented the reply or the
-        evaluation. If an evaluator itself is the cause of a missing score, it has no entry.
+        evaluation. If a score is missing because of the evaluator itself, there is no list for it.
         """
         if outcome.assessments:
             scores = [(a.name, comparable_score(a), a.trouble) for a in outcome.assessments]

@@ -247,7 +247,7 @@ class Runner:
             raise _TooManyFailures(f"too many records fail: {rate} (max_failure_rate)")
 
     def _broken(self, error: BaseException, spool: SpooledRecords) -> RunEnd:
-        """Return the end of a run after a cancellation or a bug in Loom."""
+        """Return how the run ended: it was cancelled, or it failed because of a bug in Loom."""
         if isinstance(error, asyncio.CancelledError | KeyboardInterrupt):
             return self._stopped(spool)
         message = f"a bug in Loom: {type(error).__name__}: {error}"
@@ -259,9 +259,9 @@ class Runner:
         return RunEnd("partial", "stopped", f"stopped after {done}", complete=False, hint=hint)
 
     def _judge(self, spool: SpooledRecords) -> RunEnd:
-        """Return the end of a run that raised no error.
+        """Return the RunEnd for a run that raised no error.
 
-        If the run was not stopped, the outcomes of its records determine the status.
+        Unless the run was stopped, its status depends on the outcomes of its records.
         """
         tally, evaluate = self._parts.tally, self._parts.pipeline.evaluate
         if self._stopping and (self._cut or tally.processed < spool.count):
@@ -282,11 +282,11 @@ class Runner:
         return RunEnd("success", "", "", complete=True)
 
     async def _close(self, sink: Sink, end: RunEnd) -> RunEnd:
-        """Publish the loaded rows, and return the end of the run.
+        """Publish the loaded rows, and return how the run ended.
 
-        The mode `replace` publishes nothing if the run is incomplete or no row was accepted. If
-        publishing fails, the result describes this error, unless the cause of `end` is already
-        `world` or `user`.
+        In the mode `replace`, nothing is published if the run is incomplete or no row was accepted.
+        If publishing fails, return a RunEnd for this error. However, if the cause of `end` is
+        already `world` or `user`, return `end`.
         """
         replacing = self._parts.pipeline.load.mode == "replace"
         keep = bool(end.complete and self._accepted) if replacing else True

@@ -31,7 +31,7 @@ MAX_SIZE = 2_000_000  # maximum number of characters of a text, and of items of 
 LARGEST_NUMBER = 10_000  # maximum number of bits of an integer
 DEEPEST_INDENT = 16
 MOST_PARAGRAPHS = 1_000
-LONGEST_WRAPPED = 100_000  # maximum characters for `wordwrap` and `urlize`, which are slow
+LONGEST_WRAPPED = 100_000  # maximum length of a text for the slow filters `wordwrap` and `urlize`
 MOST_SORTED = 100_000  # maximum number of items that a filter sorts or compares
 SECONDS = 2.0  # maximum time of one rendering
 _CHECKED = 1_000  # number of items after which a loop checks the deadline again
@@ -132,7 +132,7 @@ class LimitedEnvironment(ImmutableSandboxedEnvironment):
         return super().call(__context, __obj, *args, **kwargs)
 
     def wrap_str_format(self, value: Any) -> Callable[..., str] | None:  # noqa: ANN401 - Jinja's signature
-        """Add checks of the limits to `"…".format`. Return None if `value` is another object."""
+        """Return `value` with checks of the limits if it is the method `"…".format`, else None."""
         function = super().wrap_str_format(value)
         if function is None:
             return None
@@ -197,9 +197,10 @@ def to_json(value: object, indent: object = None) -> str:
 
 
 def _limited(function: Callable[..., Any], check: Callable[..., None]) -> Callable[..., Any]:
-    """Return a filter that checks its arguments before the call and its result after the call.
+    """Return the filter `function` with checks.
 
-    If the result is a text, its size is checked.
+    `check` checks the arguments before each call. If the result of a call is a text, its size is
+    checked too.
     """
     takes_context = hasattr(function, "jinja_pass_arg")
 

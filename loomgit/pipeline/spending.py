@@ -89,7 +89,7 @@ def costs_by_model(run: Run) -> dict[tuple[str, str], RunCosts]:
 
 
 def _cost_only(cost: float | None) -> RunCosts:
-    """Return the costs of one run if its tokens and calls are unknown. `cost` is in USD or None."""
+    """Return the costs of a run with unknown tokens and calls. `cost` is in USD or None."""
     return RunCosts(1, None, None, None, None, cost, cost or 0.0, int(cost is None), None)
 
 

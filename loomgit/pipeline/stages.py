@@ -32,7 +32,7 @@ class FailurePolicy(Struct, frozen=True):
     retries: int = 0
     value: JsonMapping | None = None
     transformer: Transformer | None = None
-    retrieval: Retrieval | None = None  # for `transformer`; None: the pipeline's retrieval
+    retrieval: Retrieval | None = None  # for `transformer`; default: the pipeline's retrieval
 
 
 class Stages:
@@ -149,7 +149,7 @@ async def _supply(retrieval: Retrieval | None, record: Record) -> Record | Recor
 
 
 def _with_bill_of(first: Output | None, second: Output | None) -> Output | None:
-    """Return the second output with the summed calls, tokens, costs and latencies of both outputs.
+    """Return the second output, but with the calls, tokens, cost and latency of both outputs added.
 
     If one of the outputs is None, return the other output.
     """

@@ -42,8 +42,8 @@ class Transformer:
     ) -> None:
         """Create a transformer.
 
-        `stand_in` returns a text that replaces the prompt of a record in the cache key. If it
-        returns None, the reply is not cached.
+        `stand_in` returns a text for a record. In the cache key, this text replaces the prompt. If
+        `stand_in` returns None, the reply is not cached.
         """
         self._prompt = prompt
         self._gateway = gateway
@@ -101,7 +101,7 @@ class Transformer:
             reply, model = ParsedReply(None, text=completion.text), completion.model
             if completion.refusal:
                 reason = completion.refusal
-                break  # a repair call cannot change a refusal
+                break  # the model refuses to answer, so a repair call would not help
             answer = self._reader.read(completion.text)
             reason = self._cut_off(completion) or answer.fault
             reply = replace(answer, text=answer.text or completion.text)

@@ -131,8 +131,8 @@ class LoomPlugin(ReportHooks):
             if item.judged is None:
                 return report
             outcome = item.judged.outcome
-            # The time that the test waited for samples depends on other tests. Therefore, replace
-            # it in the duration with the time of the test's slowest own sample.
+            # The time that the test waited for samples depends on other tests. Therefore, the
+            # duration contains the time of the slowest sample of this test instead.
             report.duration = (
                 max(report.duration - item.judged.waited_seconds, 0.0) + item.judged.seconds
             )
@@ -186,7 +186,7 @@ class LoomPlugin(ReportHooks):
         """Wait for calls in flight and store the results.
 
         The results are stored even if Ctrl-C interrupts the teardown of a fixture or of another
-        plugin. When Loom stores them, pytest-xdist has already stopped its workers.
+        plugin. pytest-xdist stops its workers before the results are stored.
         """
         try:
             yield

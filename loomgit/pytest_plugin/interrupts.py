@@ -23,7 +23,7 @@ class InterruptHooks:
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtestloop(self) -> Generator[None, object, object]:
-        """Cut the traceback of a Ctrl-C before the first entry that has no line number."""
+        """Cut off the traceback of a Ctrl-C at the first entry that has no line number."""
         try:
             return (yield)
         except KeyboardInterrupt as interrupt:

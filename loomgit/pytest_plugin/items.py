@@ -158,7 +158,7 @@ def _headline(result: TestResult) -> str:
 
 
 def _properties(entry: TestOutcome) -> list[tuple[str, object]]:
-    """Return the properties of the test that pytest writes to a JUnit XML report."""
+    """Return the test's properties. Pytest writes them to a JUnit XML report."""
     values = {"verdict": entry.verdict, "score": entry.score, "cost": entry.cost}
     properties: list[tuple[str, object]] = [
         (f"loom_{name}", value) for name, value in values.items() if value is not None

@@ -1,4 +1,4 @@
-"""Serializes the outcomes of prompt tests in pytest's reports, and decides their status."""
+"""Serializes the outcomes of prompt tests in pytest's reports, and decides the tests' status."""
 
 from __future__ import annotations
 

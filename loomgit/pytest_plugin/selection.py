@@ -40,7 +40,7 @@ class SelectedTests:
         self._collected: Counter[Path] = Counter()
 
     def order(self, names: Iterable[str]) -> None:
-        """Record the order of the session's tests: the prompt tests and all other tests."""
+        """Record the order of all tests of the session: prompt tests and other tests."""
         for name in names:
             self._positions.setdefault(name, len(self._positions))
 

@@ -52,9 +52,9 @@ class PromptTestSession:
         self.summary: Summary | None = None
         self.warnings: list[str] = []
         self.lost: list[str] = []
-        self.worker_draws: Path | None = None  # only in a worker: the file that all workers share
+        self.worker_draws: Path | None = None  # the file of all workers; set only in workers
         self.workers = 1
-        self._shared_folder: Path | None = None  # only in the controller: contains SHARED_FILE
+        self._shared_folder: Path | None = None  # contains SHARED_FILE; set only in the controller
         self._projects: dict[Path, Project] = {}
         self._project_of: dict[Path, Project] = {}  # the keys are folders of test files
         self._judges: dict[Path, TestJudge] = {}  # the keys are roots of projects

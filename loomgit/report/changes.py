@@ -47,10 +47,10 @@ def change_table(log: ChangeLog) -> Iterator[str]:
 
 
 def _rows(change: LoggedChange) -> Iterator[tuple[str, ...]]:
-    """Yield the row of a change, and a row for each of the newest results with other inputs.
+    """Yield the row of a change, and then rows with the newest results for other inputs.
 
-    Such a result was measured with the new content of the file, but at least one other input was
-    not the same as at the commit of the change.
+    These results were measured with the new content of the file. However, at least one other input
+    was not the same as at the commit of the change.
     """
     yield _row(change)
     for text in other_result_lines(change.measured):

@@ -252,11 +252,11 @@ def _draw_spread(axes: Axes, spread: ScoreDistribution) -> None:
 
 
 def _bins(values: Sequence[float]) -> tuple[list[float], dict[float, str]]:
-    """Return two values: the scores that separate the bars, and the axis labels.
+    """Return the scores that separate the bars, and the labels of the x axis.
 
-    The labels are a dict from x position to text. Position n has one bar for each side. If there
-    are at most MAX_SINGLE_BARS different scores, each score has its own position. Otherwise, there
-    are BINS positions, with labels between them.
+    The labels map x positions to texts. The x positions 0, 1, 2, ... have one bar for each side. If
+    there are at most MAX_SINGLE_BARS different scores, each score has its own position. Otherwise,
+    there are BINS positions, and the labels are between the positions.
     """
     distinct = sorted({round(value, 4) for value in values})
     if len(distinct) <= MAX_SINGLE_BARS:

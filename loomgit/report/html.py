@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 PAGES = Path(__file__).parent / "pages"
 CARDS = 25  # maximum number of worse cases that are shown with replies; the same for better cases
-ROWS = 2_000  # maximum number of worse cases that are shown at all; the same for better cases
+ROWS = 2_000  # maximum number of worse cases that are shown in total; the same for better cases
 RUNS = 20  # maximum number of runs that are shown for a pipeline
 LONGEST = 1_500  # maximum length of an input or a reply in characters
 NO_EVIDENCE = ComparisonEvidence()

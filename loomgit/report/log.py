@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from loomgit.domain.values import Json, JsonObject
 
 SUBJECT = 60  # the maximum length of a commit's subject in the table
-OTHERS = 3  # maximum number of rows for results with other inputs, for each version
+OTHERS = 3  # at most this number of rows per version show results with other inputs
 NOTHING = "-"
 KINDS = {"pipeline": "pipeline runs", "test": "prompt tests"}
 
@@ -102,7 +102,7 @@ def sub_lines(log: FileLog, entry: LogEntry) -> Iterator[SubLine]:
 
 
 def _differs(group: ResultGroup, run: ScoredRun) -> bool:
-    """Return whether the table would show different scores for a run and for its group.
+    """Return whether the scores of a run and of its group would look different in the table.
 
     Scores are compared as text with three decimals, as in the table.
     """
@@ -235,7 +235,7 @@ def _version(entry: LogEntry) -> JsonObject:
 def result_documents(measured: StoredScores) -> list[Json]:
     """Return a version's groups of results as JSON.
 
-    Results with the inputs of the version's commit come first.
+    Results that were measured with the same inputs as in the version's commit come first.
     """
     return [_group(group) for group in measured.groups]
 

@@ -37,7 +37,8 @@ LINKED = re.compile(r"[@#](?=\S)|:(?=//|[a-z_+-][a-z0-9_+-]*:)|\b[wW]{3}(?=\.)")
 def markdown(comparison: Comparison, *, cases: int = 20) -> str:
     """Return the whole comparison as Markdown.
 
-    For each pipeline, at most `cases` worse cases and at most `cases` better cases are listed.
+    For each pipeline, the list of cases that got worse has at most `cases` items. The list of cases
+    that got better has the same limit.
     """
     heading = f"## {MARKS[comparison.outcome]} Loom: {escape(sentence(comparison))}"
     return "\n".join([heading, "", *body(comparison, cases=cases)]) + "\n"
@@ -131,6 +132,6 @@ def escape(text: str) -> str:
     plain = escape_control_characters(" ".join(text.split()))
     plain = plain.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     plain = NUMBER.sub(r"\1\\\2", MARKUP.sub(r"\\\g<0>", plain))
-    # A backslash does not prevent the links that GitHub creates for these characters and the text
-    # after them. Therefore, add an invisible space after the characters.
+    # GitHub creates a link from these characters and the text after them. A backslash does not
+    # prevent this, so add an invisible space after the characters.
     return LINKED.sub("\\g<0>\u200b", plain)

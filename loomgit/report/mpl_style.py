@@ -56,7 +56,7 @@ def score_range(series: Mapping[str, Sequence[float]]) -> tuple[float, float]:
     """Return the lowest and the highest score for the y axis.
 
     The axis contains all scores and a margin of 0.1 on each side, but nothing outside [-0.03,
-    1.03]. It is short enough to make a drop of 0.02 visible.
+    1.03]. Its range is so small that a drop of 0.02 is visible.
     """
     scores = [value for values in series.values() for value in values if not math.isnan(value)]
     means = scores or [0.0, 1.0]

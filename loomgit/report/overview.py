@@ -32,9 +32,9 @@ class PipelineHistory(Struct, frozen=True):
     `runs` are newest first. `log` is the log of the pipeline's prompt file. If data is missing,
     `note` is the reason.
 
-    A fingerprint is a hash of everything that can change the results. If the runs at a commit have
-    different fingerprints, `own` maps this commit to the fingerprint that the pipeline has at the
-    commit, or to None if the pipeline cannot be read there.
+    A fingerprint is a hash of everything that can change the results. The runs at a commit can have
+    different fingerprints. For each such commit, `own` contains the fingerprint of the pipeline at
+    this commit, or None if the pipeline cannot be read there.
     """
 
     name: str
@@ -108,9 +108,9 @@ class Trend(Struct, frozen=True):
 
     @property
     def committed(self) -> tuple[Point, ...]:
-        """The points without uncommitted changes, which show the development of the pipeline.
+        """The points of runs without uncommitted changes. They show how the pipeline developed.
 
-        If all points have uncommitted changes, the result contains all points.
+        If all runs have uncommitted changes, the result contains all points.
         """
         return tuple(point for point in self.points if not point.dirty) or self.points
 
@@ -118,10 +118,10 @@ class Trend(Struct, frozen=True):
 def trends(history: PipelineHistory) -> tuple[Trend, ...]:
     """Return the trend of the pipeline runs and the trend of the tests.
 
-    The points are in the order of their runs. A run without uncommitted changes has a point if it
-    used the inputs of its commit. Each state of uncommitted changes has its own point. If several
-    runs have the same inputs, only the first complete run has a point. Runs of a limited number of
-    records, and runs that were judged with the evaluators of another commit, have no point.
+    The points are in the order of their runs. A run without uncommitted changes has a point only if
+    it used the inputs of its commit. Each state of uncommitted changes has its own point. If runs
+    have the same inputs, only the first complete run has a point. A run has no point if it used a
+    limited number of records, or if it was judged with the evaluators of another commit.
     """
     points: dict[str, list[Point]] = {}
     seen: set[tuple[str, str, bool, str]] = set()

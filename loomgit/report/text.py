@@ -33,10 +33,10 @@ def extracted(records: int, refused: int, duration: float) -> str:
 
 
 def run_result(run: Run) -> Iterator[str]:
-    """Yield the lines about a run that follow the line of the stage `Extract`.
+    """Yield the lines to print after the `Extract` line of a run.
 
-    They show the other stages or, for a run of tests, the tests. Then they show the results,
-    scores, cost and performance.
+    The first lines show the other stages or, for a run of tests, the tests. The other lines show
+    the results, scores, cost and performance.
     """
     yield from _tests(run) if run.kind == "test" else _stages(run)
     yield ""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-FORMAT = 1  # increase this number if documents are cut or indexed differently
+FORMAT = 1  # increase this number if you change how documents are cut or indexed
 MAX_INDEXES = 8  # the number of indexes to keep; the least recently used are removed
 MOST_TERMS = 200  # maximum number of words in a search; later words of a question help little
 _WORD = re.compile(r"[^\W_]+")
@@ -60,7 +60,7 @@ class FullText:
     def prepare(self) -> None:
         """Build the index if it does not exist.
 
-        Raises WorldError if the index cannot be written. Also raises the errors of `read`.
+        Raises WorldError if the index cannot be written. Passes on errors that `read` raises.
         """
         try:
             if self._path.is_file():

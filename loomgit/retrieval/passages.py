@@ -81,7 +81,7 @@ def _pack(heading: str, paragraphs: list[str]) -> Iterator[str]:
 
 
 def _pieces(paragraph: str, room: int) -> Iterator[str]:
-    """Yield pieces of a paragraph with at most `room` characters.
+    """Split a paragraph into pieces of at most `room` characters.
 
     If possible, a piece ends at the end of a sentence. Otherwise, it ends between two words or, if
     this is also impossible, within a word.

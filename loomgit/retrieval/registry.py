@@ -31,9 +31,9 @@ def open_retriever(
 
     `documents` maps the path of each document to its Git id. `read` returns a map from the path of
     each document to its text. If a package defines the retriever, its entry point is called with
-    this map and must return a Retriever. Raises UserError if the name is unknown or the retriever
-    cannot be created. Raises WorldError if the index cannot be written. Errors that `read` raises
-    are passed on.
+    the result of `read` and must return a Retriever. Raises UserError if the name is unknown or the
+    retriever cannot be created. Raises WorldError if the index cannot be written. Errors that
+    `read` raises are passed on.
     """
     if name == FULL_TEXT:
         full_text = FullText(documents, read, folder)

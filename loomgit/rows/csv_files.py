@@ -195,7 +195,7 @@ class CsvWriter:
         text = ",".join([_quoted(field) if _SPECIAL.search(field) else field for field in fields])
         if "\0" in text:
             raise UserError(f"{self._shown}: a CSV file cannot contain a NUL character")
-        if not text:  # one empty field: written as "", because readers skip blank lines
+        if not text:  # a single empty field is written as "", because readers skip blank lines
             text = '""'
         return (text + self._end).encode()
 

@@ -37,8 +37,9 @@ _UNCONVERTED = frozenset(
 )
 # Finds the date and time types in an SQL type. `select` casts these types to text, because Python's
 # date and time types cannot represent nanoseconds, infinite dates or intervals of months. A field
-# of a STRUCT can have the name of a type. If a match is a quoted name, its group `type` is
-# empty. A word before a space does not match: in `STRUCT(DATE DATE)`, only the second DATE matches.
+# of a STRUCT can have the same name as a type. Therefore, a quoted name matches with an empty group
+# `type`, and a word before a space does not match. For example, only the second DATE in
+# `STRUCT(DATE DATE)` matches.
 _CAST_TO_TEXT = re.compile(
     r"\"(?:[^\"]|\"\")*\"|\b(?P<type>DATE|INTERVAL|TIME(?:_NS|STAMP(?:_S|_MS|_NS)?)?"
     r"(?: WITH TIME ZONE)?)(?=[\[\](),]|$)"
@@ -175,7 +176,7 @@ def select(
 
 
 def _text_type(kind: str) -> str:
-    """Return the SQL type `kind` after replacing each date and time type in it by VARCHAR."""
+    """Return the SQL type `kind`, with VARCHAR in place of each date or time type."""
     return _CAST_TO_TEXT.sub(lambda match: "VARCHAR" if match["type"] else match[0], kind)
 
 

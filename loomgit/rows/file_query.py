@@ -120,7 +120,7 @@ class FileQuery:
                 require_columns(self._needed, unique_names(description, shown), shown)
 
     def rows(self) -> Iterator[JsonObject | RefusedRow]:
-        """Yield the refused rows of the file, then the result rows in the order of the query."""
+        """Yield the refused rows of the file, and then the rows of the query result in order."""
         with self._table() as table:
             yield from table.fill(whole=True)
             with self._connect(table) as connection:
@@ -164,9 +164,9 @@ class _QueryTable:
         self._count = 0
 
     def fill(self, *, whole: bool) -> Iterator[RefusedRow]:
-        """Copy the rows of the file, and yield the refused rows, which are not copied.
+        """Copy the rows of the file, except refused rows. Yield the refused rows.
 
-        If `whole` is false, copy only the first rows of a JSON file, and no row of a CSV file.
+        If `whole` is false, copy only the first rows of a JSON file, and no rows of a CSV file.
         """
         if self._file.form == "parquet":
             return

@@ -74,7 +74,7 @@ class FileSink:
         """Raise UserError or WorldError if a load into the file would fail.
 
         A load fails if the file cannot be written, if its existing rows cannot be read, if it lacks
-        a required column, or if it can store none of the example rows exactly.
+        a required column, or if none of the example rows can be stored exactly.
         """
         require_place(self._path, self._shown)
         names = dict.fromkeys(name for example in self._examples for name in example)
@@ -89,7 +89,7 @@ class FileSink:
             raise UserError(f"{self._shown}: {reasons[0]}")
 
     def refusal(self, row: JsonObject) -> str:
-        """Return the reason why the file cannot store the row exactly; empty if it can."""
+        """Return the reason why the file cannot store the row exactly, or "" if it can."""
         for name in row if self._columns else ():
             if name not in self._columns:
                 return f"the file has no column '{name}'"
@@ -149,7 +149,7 @@ class FileSink:
 
     @cached_property
     def _columns(self) -> tuple[str, ...]:
-        """The columns of the existing file; empty if its rows can have arbitrary fields. Cached."""
+        """The columns of the existing file. Empty if each row of the file may have any fields."""
         if self._mode == "replace" or not self._has_content():
             return ()
         return self._layout.columns()
@@ -200,7 +200,7 @@ class FileSink:
     def _fields(self, has_content: bool) -> tuple[str, ...] | None:
         """Return the columns of a new file.
 
-        The result is None if there are no columns, but the format requires at least one.
+        Returns None if no columns are known and the format requires at least one column.
         """
         names = dict.fromkeys((*(self._stage.fields() or self._key), *schema_fields(self._schema)))
         if not names and has_content:

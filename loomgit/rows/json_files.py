@@ -22,7 +22,8 @@ _BOM = b"\xef\xbb\xbf"
 
 
 class JsonLine(NamedTuple):
-    """A row, and `raw`: the bytes of its line, without surrounding white space."""
+    """A row and its line in the file. `raw` is the line as bytes, without surrounding white
+    space."""
 
     row: JsonObject | RefusedRow
     raw: bytes

@@ -22,7 +22,7 @@ def show_row(row: Mapping[str, object]) -> str:
     """
     try:
         return orjson.dumps(row, default=_description, option=orjson.OPT_NON_STR_KEYS).decode()
-    except TypeError:  # orjson refuses integers of more than 64 bits and unpaired surrogates
+    except TypeError:  # orjson refuses unpaired surrogates and integers of more than 64 bits
         return json.dumps(row, default=_description)
 
 

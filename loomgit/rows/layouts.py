@@ -48,7 +48,7 @@ class FileLayout(Protocol):
     """Access to one destination file. Callers treat an empty file as a missing file."""
 
     def columns(self) -> tuple[str, ...]:
-        """Return the columns of the existing file; empty if its rows may have any fields."""
+        """Return the columns of the existing file, or () if its rows may have any fields."""
         ...
 
     def held(self) -> Iterator[StoredRow]:
@@ -60,9 +60,9 @@ class FileLayout(Protocol):
         ...
 
     def refusal(self, row: JsonObject, *, fresh: bool) -> str:
-        """Return the reason why the file cannot store the row exactly; empty if it can.
+        """Return the reason why the file cannot store the row exactly, or "" if it can.
 
-        If `fresh`, the existing file is ignored, because a new file will replace it.
+        If `fresh` is true, the existing file is ignored, because a new file will replace it.
         """
         ...
 
@@ -75,8 +75,8 @@ class FileLayout(Protocol):
     ) -> AbstractContextManager[RowWriter]:
         """Create the file `temporary`, and give the `with` block a writer for its rows.
 
-        If `fresh`, the columns of the new file are `fields`. Otherwise, they are the columns of the
-        existing file.
+        If `fresh` is true, the columns of the new file are `fields`. Otherwise, the new file has
+        the columns of the existing file.
         """
         ...
 
@@ -98,7 +98,7 @@ class JsonLinesLayout:
             yield StoredRow(require_exact(line.row), line.raw)
 
     def merged(self, old: JsonObject, new: JsonObject) -> JsonObject | None:
-        """Return `old` updated with `new`, or None if no data changes (1 equals 1.0)."""
+        """Return `old` updated with `new`, or None if no data changes. 1 and 1.0 are the same."""
         return merge_json(old, new)
 
     def refusal(self, row: JsonObject, *, fresh: bool) -> str:
@@ -158,7 +158,7 @@ class JsonArrayLayout:
             yield StoredRow(require_exact(row), orjson.dumps(row))
 
     def merged(self, old: JsonObject, new: JsonObject) -> JsonObject | None:
-        """Return `old` updated with `new`, or None if no data changes (1 equals 1.0)."""
+        """Return `old` updated with `new`, or None if no data changes. 1 and 1.0 are the same."""
         return merge_json(old, new)
 
     def refusal(self, row: JsonObject, *, fresh: bool) -> str:

@@ -68,16 +68,19 @@ class ParquetLayout:
             return {str(row[0]): str(row[1]) for row in description}
 
     def held(self) -> Iterator[StoredRow]:
-        """Yield the rows as JSON values. `raw` is empty, because Parquet has no bytes per row."""
+        """Yield the rows as JSON values.
+
+        `raw` is empty, because a Parquet file does not store each row in its own bytes.
+        """
         with connect(self._root, self._shown) as connection:
             query = BoundQuery(f"FROM {parquet_reader(self._path)}")
             for row in select(connection, query, self._shown):
                 yield StoredRow(require_exact(row), b"")
 
     def merged(self, old: JsonObject, new: JsonObject) -> JsonObject | None:
-        """Return `old` updated with the fields of `new`, or None if this changes no data.
+        """Return a copy of `old` with the values from `new`, or None if no value changes.
 
-        Equal data can have different notations: 1 and 1.0 are equal, and so are two texts for the
+        Equal values can have different notations: 1 and 1.0 are equal, and so are two texts for the
         same time in a date or time column. Raises UserError if the file has no column for a field.
         """
         require_names(new, tuple(old), self._shown)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from loomgit.domain.values import Json
 
-LONG = "LONG"  # a 64-bit integer outside ±2**53, which a DOUBLE column may change
+LONG = "LONG"  # a 64-bit integer outside ±2**53; a DOUBLE column may not store it exactly
 _ANY_INTEGER = "DECIMAL(20,0)"  # for columns with BIGINT and UBIGINT values; Parquet has no HUGEINT
 _INTEGERS = ("BIGINT", LONG, "UBIGINT")
 _BITS = {
@@ -37,16 +37,16 @@ _INFINITE = ("infinity", "-infinity")
 # Maps the ending of a time type's name to the number of decimal places of the stored seconds. Types
 # with other endings store 6 decimal places.
 _DIGITS = {"_S": 0, "_MS": 3, "_NS": 9}
-# Columns of these types are compared with the input after they are written.
+# Columns of these types are read back from the written file, and compared with the input.
 VERIFIED_TYPES = ("STRUCT", "MAP", "UNION", "ENUM", "INTERVAL")
 
 
 def kind_of(value: Json) -> str:
     """Return the type of a value: a DuckDB type, LONG, or a list type such as `BIGINT[]`.
 
-    LONG is a signed 64-bit integer outside ±2**53, which a DOUBLE column may change. The type of an
-    empty list or a list of nulls is `*[]`. The type of an object, a list of lists or a list of
-    mixed types is JSON.
+    LONG is a signed 64-bit integer outside ±2**53. A DOUBLE column may not store it exactly. The
+    type of an empty list or a list of nulls is `*[]`. The type of an object, a list of lists or a
+    list of mixed types is JSON.
     """
     if isinstance(value, bool):
         return "BOOLEAN"
@@ -91,8 +91,8 @@ def common_type(kinds: set[str]) -> str:
 def holds_exactly(value: Json, column_type: str) -> bool:
     """Whether a column of the type `column_type` can store `value` exactly.
 
-    The values inside an object are not checked. Therefore, columns of the types in `VERIFIED_TYPES`
-    are compared with the input after they are written.
+    The values inside an object are not checked here. Instead, columns of the types in
+    `VERIFIED_TYPES` are read back from the written file, and compared with the input.
     """
     return _fits(kind_of(value), column_type) and _is_exact(value, column_type)
 
@@ -197,7 +197,7 @@ def _is_valid(day: str | None, clock: str | None) -> bool:
 def normalize_moment(text: str, kind: str) -> str:
     """Return the text of a date or time in a standard notation, for comparisons.
 
-    Two texts that mean the same time in a column of the type `kind` have the same result. The
+    Two texts have the same result if they mean the same time in a column of the type `kind`. The
     result is empty if `text` is not a date or time, if its UTC offset is invalid, if it is outside
     the years 1 to 9999 in UTC, or if `kind` is not a date or time type.
     """

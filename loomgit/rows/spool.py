@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from loomgit.domain.values import JsonObject
 
 _CHUNK = 1024 * 1024  # lines are collected up to this number of bytes, then hashed and compressed
-_COMPRESSED = 4096  # compressed bytes per read; decompressed, they can be 100 times as many
+_COMPRESSED = 4096  # compressed bytes per read; the decompressed text can be 100 times as long
 _LEVEL = 3
 
 

@@ -74,7 +74,7 @@ def try_example(
         except sqlite3.IntegrityError as error:
             _raise_refusal(str(error), table, shown)
         except sqlite3.Error:
-            return  # the example's values are not the cause; the load will report the error
+            return  # not caused by the example's values; the load will report the error
 
 
 def _value(name: str, value: Json, column: Affinity, shown: str) -> Stored:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -33,6 +34,7 @@ _CREATE_LEDGER = f"""
         PRIMARY KEY (run, target, part)
     ) WITHOUT ROWID
 """
+_ON_CONFLICT = re.compile(r"\bON\s+CONFLICT\b", re.IGNORECASE)
 _CREATE_SEEN = "CREATE TEMP TABLE IF NOT EXISTS _loom_seen (key TEXT PRIMARY KEY) WITHOUT ROWID"
 
 
@@ -41,7 +43,7 @@ class SqliteSink:
 
     In mode `append`, the table `_loom_loads` records each part in the same transaction as its rows.
     If a part is already recorded, it is not written again, and its recorded number of rows is added
-    to the receipt. The records are found by `run`, the table name and the part number. Therefore,
+    to the receipt. A part is identified by `run`, the table name and the part number. Therefore,
     `run` must be different for each run and each pipeline.
 
     In mode `upsert`, a new row with an existing key updates only its own fields, and only if a
@@ -174,11 +176,9 @@ def by_fields(rows: Iterable[JsonObject]) -> dict[tuple[str, ...], list[JsonObje
 def may_drop_rows(connection: sqlite3.Connection, table: str) -> bool:
     """Whether the table has a trigger or an `ON CONFLICT` clause, which may silently drop rows."""
     cursor = connection.execute(
-        "SELECT 1 FROM sqlite_master WHERE tbl_name = ? COLLATE NOCASE "
-        "AND (type = 'trigger' OR sql LIKE '%ON CONFLICT%') LIMIT 1",
-        (table,),
+        "SELECT type, sql FROM sqlite_master WHERE tbl_name = ? COLLATE NOCASE", (table,)
     )
-    return cursor.fetchone() is not None
+    return any(kind == "trigger" or _ON_CONFLICT.search(sql or "") for kind, sql in cursor)
 
 
 def count_rows(connection: sqlite3.Connection, table: str) -> int:

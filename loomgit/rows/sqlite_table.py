@@ -131,10 +131,10 @@ class DestinationTable:
         return ""
 
     def refusal_at_rest(self, row: JsonObject) -> str:
-        """Return the same reason as `refusal`, for a caller without an open connection.
+        """Return the reason that `refusal` would return. The caller needs no open connection.
 
-        If the columns of the table are not known yet, the database is opened to read them, and then
-        closed.
+        If the columns of the table are not known yet, this method opens the database, reads the
+        columns and closes the database.
         """
         if self._affinities is None:
             if not self.path.exists():
@@ -165,9 +165,9 @@ class DestinationTable:
     ) -> None:
         """Create the table for `rows`, or ensure that the existing table has all their columns.
 
-        If `unique`, the key becomes the primary key of a new table. If this object has created the
-        table, missing columns are added. Any other table is never altered: if it lacks a column,
-        UserError is raised.
+        If `unique` is true, a new table gets the key as its primary key. If this object has created
+        the table, missing columns are added. Any other table is never altered: if it lacks a
+        column, UserError is raised.
         """
         names = dict.fromkeys(name for row in rows for name in row)
         exists = self._require_writable(connection)

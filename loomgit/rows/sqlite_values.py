@@ -48,8 +48,8 @@ _LONGEST_INTEGER = 20  # no 64-bit integer has more characters, including the si
 def schema_types(schema: JsonMapping | None) -> dict[str, str]:
     """Return the SQLite column type for each property of a JSON Schema, by property name.
 
-    If a property allows several JSON types that need different column types, or no known JSON type,
-    the column type is empty text. The JSON type null is ignored.
+    The column type is empty text if a property allows no known JSON type. It is also empty text if
+    its JSON types need different column types. The JSON type null is ignored.
     """
     properties = (schema or {}).get("properties")
     if not isinstance(properties, dict):
@@ -168,7 +168,7 @@ def is_strict(connection: sqlite3.Connection, table: str) -> bool:
 
 
 def is_refused_by_strict(value: Json, column: Affinity) -> bool:
-    """Whether a STRICT table refuses the value in a column with the affinity `column`."""
+    """Whether a column of a STRICT table refuses the value. `column` is the column's affinity."""
     if column not in ("INTEGER", "REAL") or value is None:
         return False
     if isinstance(value, float):

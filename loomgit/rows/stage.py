@@ -44,7 +44,7 @@ _LAST_UNMATCHED = f"{_LAST} AND key NOT IN (SELECT key FROM matched)"  # noqa: S
 
 
 def destination_id(path: Path, table: str = "") -> str:
-    """Return a short id of a destination for file names. It is the same in every process."""
+    """Return a short id of a destination. It is part of file names, and equal in all processes."""
     return hashlib.sha256(f"{path}\n{table}".encode()).hexdigest()[:16]
 
 
@@ -58,15 +58,15 @@ def key_text(row: JsonMapping, key: Sequence[str], shown: str) -> str:
         if part is None:
             raise UserError(
                 f"{shown}: a row to load has no value in its key field '{name}'",
-                hint="upsert needs the fields of extract.key in every row; or use mode: append",
+                hint="give each row a value in every field of extract.key, or use mode: append",
             )
     return orjson.dumps(parts).decode()
 
 
 def find_key_text(row: JsonMapping, key: Sequence[str]) -> str | None:
-    """Return the same text as `key_text`, or None if a key field is missing, null or empty text.
+    """Return the same text as `key_text`, or None if a key field is missing, null or an empty text.
 
-    Empty text is treated like null, because both look the same in a CSV file.
+    An empty text is treated like null, because both look the same in a CSV file.
     """
     parts = [_value_text(row.get(name)) for name in key]
     return None if None in parts or "" in parts else orjson.dumps(parts).decode()
@@ -81,7 +81,7 @@ def _value_text(value: Json) -> str | None:
 
 
 class Stage:
-    """The rows that a sink has received but not yet written to its destination, in a SQLite file.
+    """A SQLite file with the rows that a sink has received but not yet written to its destination.
 
     A part is a numbered batch of rows. The rows are ordered by the number of their part and their
     position in the part, not by the time of the calls. If several rows have the same key, only the
@@ -159,7 +159,7 @@ class Stage:
         return row
 
     def unmatched(self) -> Iterator[JsonObject]:
-        """Yield the rows that `rows` yields, except those that `find` has returned."""
+        """Yield the same rows as `rows`, except those that `find` has returned."""
         yield from self._select(_LAST_UNMATCHED)
 
     def _select(self, condition: str) -> Iterator[JsonObject]:

@@ -53,10 +53,10 @@ def find_install_source() -> InstallSource:
 def parse_install_source(direct_url: str | None, version: str = __version__) -> InstallSource:
     """Return the install source. `direct_url` is the text of the file `direct_url.json`.
 
-    If `direct_url` is None, Loom was installed from a package index, and the requirement contains
-    the `version`. The password, the user name and the query are removed from a URL, because they
-    may contain a secret. Only an SSH URL without a password keeps its user name. If the text is
-    invalid, the source is unknown, and the result is the local folder of the code.
+    If `direct_url` is None, Loom was installed from a package index, and the result requires
+    exactly this `version`. The user name, the password and the query are removed from a URL,
+    because they may contain a secret. Only an SSH URL without a password keeps its user name. If
+    the text is invalid, the result is the folder that contains the running code.
     """
     if direct_url is None:
         return InstallSource(f"{DISTRIBUTION}=={version}")

@@ -44,7 +44,8 @@ FRAMEWORK_FILES = {".pre-commit-config.yaml": "pre-commit.yaml"}
 class NewFile(Struct, frozen=True):
     """A file to create: its path and its text.
 
-    The path is relative to the project folder, or to the top folder of the repository if `top`.
+    If `top` is true, the path is relative to the top folder of the repository. Otherwise, it is
+    relative to the project folder.
     """
 
     path: str

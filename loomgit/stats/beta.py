@@ -52,7 +52,7 @@ def _safe(value: float) -> float:
 
 
 def beta_quantile(p: float, a: float, b: float) -> float:
-    """Return the x with P(Beta(a, b) <= x) = p, for p in (0, 1), by bisection."""
+    """Return the p-quantile of Beta(a, b), for 0 < p < 1. Uses bisection unless a or b is 1."""
     if math.isclose(a, 1.0, rel_tol=1e-9):
         return -math.expm1(math.log1p(-p) / b)
     if math.isclose(b, 1.0, rel_tol=1e-9):

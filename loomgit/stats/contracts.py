@@ -61,10 +61,10 @@ class Contract(Struct, frozen=True):
         """
         spare = self.samples - self.min_pass
         calls = 0.0
-        for n in range(self.min_pass, self.samples + 1):  # the n-th reply is the last required pass
+        for n in range(self.min_pass, self.samples + 1):  # the n-th reply is the pass that decides
             ways = math.comb(n - 1, self.min_pass - 1)
             calls += n * ways * p**self.min_pass * (1 - p) ** (n - self.min_pass)
-        for n in range(spare + 1, self.samples + 1):  # the n-th reply is the failure that decides
+        for n in range(spare + 1, self.samples + 1):  # the n-th reply breaks the contract
             calls += n * math.comb(n - 1, spare) * (1 - p) ** (spare + 1) * p ** (n - spare - 1)
         return calls
 

@@ -42,15 +42,15 @@ def normal_cdf(x: float) -> float:
 
 
 def normal_quantile(p: float) -> float:
-    """Return the x with P(N(0, 1) <= x) = p, for p in (0, 1)."""
+    """Return the p-quantile of the standard normal distribution, for 0 < p < 1."""
     return NormalDist().inv_cdf(p)
 
 
 def beta_quantile(p: float, a: float, b: float) -> float:
-    """Return the x with P(Beta(a, b) <= x) = p, rounded to 12 decimal places.
+    """Return the p-quantile of the distribution Beta(a, b), rounded to 12 decimal places.
 
-    The implementations in plain Python and in scipy agree to 12 places only. Which implementation
-    is used depends on earlier computations in the process, so further places are not reproducible.
+    The implementations in plain Python and in scipy agree only to 12 places. Earlier computations
+    in the process determine which implementation is used. Therefore, the result is rounded.
     """
     if "scipy.special" not in sys.modules and next(_beta_calls) < PLAIN_PYTHON_CALLS:
         return round(beta.beta_quantile(p, a, b), 12)

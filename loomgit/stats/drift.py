@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 ROUNDS = 999
 MAX_P = 0.01  # the largest p at which a difference causes a warning
 MIN_DISTANCE = 0.03  # the smallest distance that causes a warning, for scores and labels
-LARGE_RELATIVE = 0.1  # the smallest distance for lengths, as a fraction of the baseline's mean
+# The smallest distance that causes a warning, for lengths. The unit is the baseline's mean.
+LARGE_RELATIVE = 0.1
 
 
 class DriftReport(Struct, frozen=True):

@@ -39,7 +39,7 @@ ChangeOutcome = Literal["improved", "no_worse", "degraded", "inconclusive"]
 Scope = Literal["suite", "population"]
 
 MIN_SAMPLES_FOR_NO_WORSE = 50  # samples per side; with fewer samples, `no_worse` is not possible
-CONFIRMATION_P = 0.25  # a second comparison confirms a degradation if its p is at most this
+CONFIRMATION_P = 0.25  # a degradation is confirmed if a second comparison has at most this p-value
 MIN_RATIO_VALUE = 1e-9  # seconds or USD; smaller values are raised to this before the logarithm
 
 
@@ -148,10 +148,10 @@ def compare_unpaired(
 ) -> MetricChange:
     """Compare samples of different cases by Welch's t test on the means of the cases.
 
-    The test has much less power than a paired comparison. The metric is in [lo, hi]. A bounded
-    interval is computed for the mean of each side, with the error rate alpha / 2. The outcome can
-    be `no_worse` only if these two intervals exclude a drop of `max_drop`. Raises NoValues if a
-    side has no sample.
+    The test has much less power than a paired comparison. The metric is in [lo, hi]. For the mean
+    of each side, an interval with the error rate alpha / 2 is computed from these limits. The
+    outcome can be `no_worse` only if the two intervals exclude a drop of `max_drop`. Raises
+    NoValues if a side has no sample.
     """
     grids = [as_grid(side) for side in (base, candidate)]
     missing = measure_missing(base, candidate)
@@ -206,18 +206,18 @@ def _compare(
         paired.excluded,
         (paired.missing, paired.missing_share),
     )
-    # If all scores are identical, `detects` is a failure rate of outputs. For cost and latency
-    # (`worst` is None), a failure rate has no meaning.
+    # If all scores are identical, `detects` is the smallest detectable rate of failed outputs.
+    # Costs and latencies (`worst` is None) have no such rate.
     return replace(change, detects=math.inf) if same and worst is None else change
 
 
 def _floor(shift: Shift, paired: Paired, worst: float) -> float:
-    """Return the lowest shift that the evidence allows, as if one more output had failed.
+    """Return a lower bound of the shift. It assumes one more failed output than was observed.
 
     `worst` is the score of a failed output. The additional failure is needed because outputs may
     fail so rarely that a small suite contains no failure, and the standard error covers only the
-    observed scores. In simulated suites with a drop of `max_drop`, the outcome `no_worse` is wrong.
-    It occurs in 6 to 28 % of them without the additional failure, and in at most 5.5 % with it.
+    observed scores. In simulations with a drop of `max_drop`, the outcome was wrong (`no_worse`) in
+    6 to 28 % of the suites without the additional failure, and in at most 5.5 % with it.
     """
     failure = (float(np.nanmean(paired.base)) - worst) / paired.samples
     return shift.delta - failure - Z * math.hypot(shift.se, failure)
@@ -257,9 +257,10 @@ def _change(
 
 
 def _detects_failures(samples: int, max_drop: float) -> float:
-    """Return the smallest failure rate that the comparison detects, which is at least `max_drop`.
+    """Return the smallest failure rate that the comparison detects.
 
-    At the rate 1 - 0.2 ** (1 / samples), the samples contain a failure with a probability of 80 %.
+    If the rate is 1 - 0.2 ** (1 / samples), at least one sample fails with a probability of 80 %.
+    The result is never smaller than `max_drop`.
     """
     return max(max_drop, 1 - math.pow(0.2, 1 / samples))
 

@@ -26,8 +26,8 @@ APPROXIMATE = frozenset({"bayesian bootstrap", "t", "bca", "permutation", "welch
 class Interval(Struct, frozen=True):
     """An estimate with two one-sided bounds, each with an error rate of at most `alpha`.
 
-    A bound is -inf or inf if the data do not bound the value. `n` is the number of values behind
-    the estimate.
+    If the data give no lower bound, `low` is -inf. If they give no upper bound, `high` is inf. The
+    estimate is based on `n` values.
     """
 
     estimate: float
@@ -44,18 +44,18 @@ class Interval(Struct, frozen=True):
 
     @property
     def bounded_below(self) -> bool:
-        """Whether the data bound the value from below."""
+        """Whether the data give a finite lower bound for the value."""
         return math.isfinite(self.low)
 
     @property
     def bounded_above(self) -> bool:
-        """Whether the data bound the value from above."""
+        """Whether the data give a finite upper bound for the value."""
         return math.isfinite(self.high)
 
     @property
     def approximate(self) -> bool:
-        """Whether the error rate `alpha` holds for large n only.
+        """Whether the error rate `alpha` is exact only for large n.
 
-        Reports must mark such an interval as approximate.
+        If it is, reports must mark the interval as approximate.
         """
         return self.method in APPROXIMATE

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 BCA_FROM = 100  # the smallest n for BCa; below it, BCa intervals are too narrow
 RESAMPLES = 9_999
 CHUNK = 2**20  # random numbers that are drawn at once
-# The maximum number of random numbers for all resamples together. Drawing them takes 1 to 2 s. For
-# very large samples, the minimum of 999 resamples needs more.
+# The maximum number of random numbers for all resamples together. Drawing them takes 1 to 2 s. If
+# 999 resamples need more random numbers, they are still drawn.
 BUDGET = 100_000_000
 
 
@@ -45,7 +45,7 @@ def bounded_mean(
 
 
 def _lower_bound(distance: Floats, alpha: float) -> float:
-    """Return the lower bound for the mean of the distances from one end of the range.
+    """Return the lower bound of the mean distance from one end of the range.
 
     Infinite distances are replaced by the largest finite distance.
     """

@@ -1,4 +1,4 @@
-"""Adjusts p-values for the number of metrics, so that chance alone rarely makes the gate block."""
+"""Adjusts p-values for the number of metrics. Otherwise, the gate would often block by chance."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def adjust(p_values: Sequence[float]) -> tuple[float, ...]:
 
 
 def decide_family(changes: Sequence[MetricChange]) -> tuple[MetricChange, ...]:
-    """Decide several gated metrics with p-values that are adjusted for the number of metrics.
+    """Decide several gated metrics. Their p-values are adjusted for the number of metrics.
 
     `changes` must contain all gated metrics of all pipelines, including metrics with identical
     scores, and no other metrics. Each metric keeps its own `max_drop`.

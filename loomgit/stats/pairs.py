@@ -30,8 +30,8 @@ class Paired(Struct, frozen=True):
 
     `base` and `candidate` are float arrays (cases, samples), with NaN for a missing sample.
     `excluded` is the number of cases that have no sample on at least one side. `missing` is the
-    number of samples given as NaN, including those of excluded cases. The fraction of such samples
-    is computed for each side, and `missing_share` is the larger fraction.
+    number of samples that were given as NaN, including those of excluded cases. Each side has a
+    fraction of such samples, and `missing_share` is the larger of the two fractions.
     """
 
     base: Floats
@@ -47,7 +47,7 @@ class Paired(Struct, frozen=True):
 
     @property
     def samples(self) -> int:
-        """The number of samples in all cases, on the side with fewer samples."""
+        """The total number of samples of the side that has fewer samples."""
         return min(count_samples(self.base), count_samples(self.candidate))
 
 
@@ -202,7 +202,7 @@ def suite_shift(paired: Paired) -> Shift:
 
 
 def population_shift(paired: Paired) -> Shift:
-    """Test for a drop of the mean over unseen cases: a paired t test on the means of the cases.
+    """Test whether the mean also drops on unseen cases, by a paired t test on the case means.
 
     Source: Miller 2024, clustered errors. If all cases have the same shift, t is undefined. If
     this shift is a drop, the p-value is 2^-n, as in a sign test; otherwise, it is 1. The interval
@@ -224,8 +224,8 @@ def welch_shift(base: Floats, candidate: Floats) -> Shift:
     """Test for a drop of the mean over different cases: Welch's t test on the means of the cases.
 
     The sides are float arrays (cases, samples) with at least one sample per case. If a side has
-    only one case, or if the means of the cases vary on neither side, p is 1 and the interval is
-    unbounded.
+    only one case, p is 1 and the interval is unbounded. The same applies if, on each side, all
+    cases have the same mean.
     """
     sides = [_means(side)[0] for side in (base, candidate)]
     delta = float(sides[1].mean() - sides[0].mean())

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
     from loomgit.stats.pairs import Paired
 
-CHUNK = 2**20  # labels that are drawn at once
+CHUNK = 2**20  # the number of labels in one batch of random labellings
 RANDOM_LABELLINGS = 9_999  # random labellings to draw if there are too many labellings to enumerate
-# The maximum number of labels to draw. At least 999 labellings are drawn, even if they exceed it.
+# The maximum number of labels to draw. If 999 labellings need more labels, they are still drawn.
 BUDGET = 20_000_000
 # The maximum number of labellings to enumerate for a case. A case with 6 samples per side has 924.
 MAX_LABELLINGS = 1_000
@@ -43,8 +43,8 @@ class Pool(Struct, frozen=True):
     def relabelled(self, rounds: int, rng: np.random.Generator) -> Iterator[Flags]:
         """Yield `rounds` random labellings, in batches.
 
-        A batch is a bool array (labellings, samples), with true for the label `candidate`. Each
-        case keeps its number of candidate labels.
+        A batch is a bool array with one row per labelling and one column per sample. True is the
+        label `candidate`. In all labellings, a case has the same number of candidate labels.
         """
         n = self.values.size
         slots = np.flatnonzero(self.candidate)
@@ -53,8 +53,8 @@ class Pool(Struct, frozen=True):
             size = min(step, rounds - start)
             keys = rng.random((size, n))
             keys += self.case
-            # Sorting by case, then by a random number, shuffles the samples within each case. The
-            # samples that arrive at the candidate's positions get the candidate's label.
+            # The samples are sorted by case, then by a random number. This shuffles the samples of
+            # each case. Then the samples at the candidate's positions get the candidate's label.
             order = np.argsort(keys, axis=1)
             labels = np.zeros((size, n), dtype=np.bool_)
             np.put_along_axis(labels, order[:, slots], True, axis=1)
@@ -137,7 +137,7 @@ def _enumerated_p(paired: Paired) -> float | None:
 
 
 def _case_shifts(b: Floats, c: Floats) -> tuple[Floats, Floats]:
-    """Return the possible shifts of one case over all its labellings, and their probabilities."""
+    """Return the shifts of a case for all labellings of its values, and their probabilities."""
     values = np.concatenate([b, c])
     chosen = np.array(list(combinations(range(values.size), c.size)))
     sums = values[chosen].sum(axis=1)

@@ -51,8 +51,9 @@ def needed_cases(
 ) -> float:
     """Return the number of cases that the gate needs for a power of 80 %.
 
-    The power is the probability that the gate blocks the true drop `drop`, in [0, 1]. The number is
-    inf if drop <= max_drop, because no number of cases is then sufficient.
+    The power is the probability that the gate blocks a version whose true mean is lower by
+    `drop`. `drop` is in [0, 1]. If drop <= max_drop, no number of cases is sufficient, and the
+    result is inf.
     """
     if drop <= max_drop:
         return math.inf
@@ -70,9 +71,9 @@ def power(
     max_drop: float = 0.02,
     failures: Failures = "scattered",
 ) -> float:
-    """Return the probability that the gate blocks a true drop of `drop` in [0, 1].
+    """Return the probability that the gate blocks a version whose true mean is lower by `drop`.
 
-    Each of the n cases has m samples per side.
+    `drop` is in [0, 1]. Each of the n cases has m samples per side.
     """
     s = math.sqrt(shift_variance(drop, sd_within, m, failures) / n)
     if s == 0:
@@ -83,9 +84,9 @@ def power(
 def detectable_drop(n: int, noise: float, m: float, max_drop: float) -> float:
     """Return the smallest drop for which the gate has a power of 80 % with n cases.
 
-    The drop is caused by single outputs that fail. Each case has m samples per side. `noise` is the
-    variance of a case's shift if there is no drop. The result is inf if the power is lower even for
-    a drop of 1.
+    The calculation assumes that a drop means additional failed outputs, not slightly lower scores.
+    Each case has m samples per side. `noise` is the variance of a case's shift if there is no drop.
+    The result is inf if the power is lower even for a drop of 1.
     """
 
     def detected(drop: float) -> bool:
@@ -95,8 +96,8 @@ def detectable_drop(n: int, noise: float, m: float, max_drop: float) -> float:
     if not detected(1.0):
         return math.inf
     low, high = 0.0, 1.0
-    # Bisection is possible because each drop above a detected drop is detected too: both limits in
-    # `detected` grow more slowly than the drop.
+    # Bisection is possible because, if a drop is detected, each larger drop is detected too. From
+    # there on, the drop grows faster than the limits with which `detected` compares it.
     while high - low > 1e-6:
         middle = (low + high) / 2
         low, high = (low, middle) if detected(middle) else (middle, high)

@@ -59,7 +59,7 @@ def extreme(values: Values, which: Literal["min", "max"]) -> Interval:
 
 
 def unseen_share(n: int, alpha: float = ALPHA) -> float:
-    """Return an upper bound for the fraction of outputs more extreme than n observed outputs.
+    """Return an upper bound for the fraction of outputs that are more extreme than n observed ones.
 
     If `alpha` is 0.05, the bound is about 3/n.
     """

@@ -24,11 +24,11 @@ def rate_interval(hits: int, n: int, alpha: float = ALPHA) -> Interval:
 
 
 def smallest_sample(threshold: float, alpha: float = ALPHA) -> int:
-    """Return the number of outputs, all of them good, that proves a rate above `threshold`.
+    """Return how many outputs prove that the rate of good outputs is above `threshold`.
 
-    `threshold` is in [0, 1). By symmetry, the same number of good outputs proves that the rate of
-    bad outputs is below 1 - threshold: 59 good outputs prove `rate < 0.05`. Raises OutOfRange if
-    `threshold` is not in [0, 1).
+    All these outputs must be good. `threshold` is in [0, 1). By symmetry, the same number of good
+    outputs proves that the rate of bad outputs is below 1 - threshold: 59 good outputs prove
+    `rate < 0.05`. Raises OutOfRange if `threshold` is not in [0, 1).
     """
     if not 0 <= threshold < 1:
         raise OutOfRange(f"{threshold:g} is outside [0, 1)")

@@ -27,7 +27,10 @@ if TYPE_CHECKING:
 
 @cache
 def _stakes() -> Floats:
-    """Return the stakes of the bets. If a stake were 1, one value could lose everything."""
+    """Return the stakes of the bets, as fractions of the capital.
+
+    Each stake is less than 1, because a bet with the stake 1 could lose the whole capital.
+    """
     return np.geomspace(0.01, 0.99, 20)
 
 
@@ -72,8 +75,8 @@ class SequentialMean:
     def update(self, values: Values) -> Outcome:
         """Add a batch and return the outcome: pass, fail, or inconclusive if the test is undecided.
 
-        Raises OutOfRange for a value outside [lo, hi]. If the threshold is not strictly inside the
-        range, only `close` decides.
+        Raises OutOfRange for a value outside [lo, hi]. If the threshold is not between lo and hi,
+        or equals one of them, the outcome is inconclusive until `close` is called.
         """
         x = np.asarray(values, dtype=np.float64).ravel()
         x = x[~np.isnan(x)]
@@ -95,7 +98,7 @@ class SequentialMean:
         return self.outcome
 
     def interval(self) -> Interval:
-        """Return the interval of `bounded_mean` at alpha / 2 for all values so far.
+        """Return the interval for the mean of all values so far: `bounded_mean` at alpha / 2.
 
         Raises NoValues if there are no values.
         """

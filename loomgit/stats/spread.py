@@ -1,4 +1,4 @@
-"""An interval for the standard deviation. The upper bound assumes one more, extreme value."""
+"""An interval for the standard deviation. Its upper bound assumes an additional extreme value."""
 
 from __future__ import annotations
 
@@ -25,11 +25,12 @@ def std_interval(
     hi: float = 1.0,
     alpha: float = ALPHA,
 ) -> Interval:
-    """Return the sample standard deviation (ddof 1) of values in [lo, hi], with an interval.
+    """Return the sample standard deviation (ddof 1) of the values, and an interval for it.
 
-    The bounds come from the Bayesian bootstrap (Rubin 1981). For the upper bound, one more value is
-    added at the end of the range that is farther from the mean. If this end is infinite, the upper
-    bound is infinite. The interval is approximate: the error rate is up to 6 % for n = 1,000.
+    All values are in [lo, hi]. The bounds come from the Bayesian bootstrap (Rubin 1981). For the
+    upper bound, one value is added to the sample: `lo` or `hi`, whichever is farther from the mean.
+    If this value is infinite, the upper bound is infinite. The interval is approximate: the error
+    rate is up to 6 % for n = 1,000.
     """
     x = observed_in_range(values, lo, hi)
     estimate = float(x.std(ddof=1)) if x.size > 1 and np.min(x) < np.max(x) else 0.0
@@ -46,9 +47,9 @@ def std_interval(
 
 
 def far_end(mean: float, lo: float, hi: float) -> float:
-    """Return the end of the range that is farther from the mean. It may be infinite.
+    """Return `lo` or `hi`, whichever is farther from the mean. It may be infinite.
 
-    One more value at this end raises the standard deviation most.
+    No other additional value in the range would raise the standard deviation more than this one.
     """
     return hi if hi - mean >= mean - lo else lo
 
@@ -56,11 +57,12 @@ def far_end(mean: float, lo: float, hi: float) -> float:
 def _weighted_stds(
     distinct: Floats, counts: np.ndarray, far: float, rng: np.random.Generator
 ) -> tuple[Floats, Floats]:
-    """Return two arrays of random standard deviations. The second includes a value at `far`.
+    """Return two arrays of standard deviations, which are computed with random weights.
 
-    The values have Dirichlet weights. A value that occurs c times gets a weight from Gamma(c, 1),
-    which is the distribution of the sum of c weights from Gamma(1, 1). Therefore, the order of the
-    values has no effect.
+    For the second array, a value at `far` is added to the values. The weights have a Dirichlet
+    distribution. A value that occurs c times gets a weight from Gamma(c, 1), which is the
+    distribution of the sum of c weights from Gamma(1, 1). Therefore, the order of the values has no
+    effect.
     """
     centre = float(distinct.mean())
     x = distinct - centre

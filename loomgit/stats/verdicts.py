@@ -24,7 +24,7 @@ Outcome = Literal["pass", "fail", "inconclusive"]
 
 
 class Verdict(Struct, frozen=True):
-    """The verdict on one claim: `outcome` follows from the interval, `holds` from the estimate.
+    """The verdict on one claim. `outcome` depends on the interval, and `holds` on its estimate.
 
     `missing` is the number of missing values. The interval does not cover them.
     """
@@ -36,9 +36,10 @@ class Verdict(Struct, frozen=True):
 
 
 def judge(interval: Interval, comparison: Comparison, threshold: float) -> Outcome:
-    """Return pass if the whole interval satisfies the comparison, and fail if no point of it does.
+    """Compare an interval with a threshold, and return the outcome.
 
-    In all other cases, return inconclusive.
+    The outcome is pass if all values in the interval satisfy the comparison, and fail if none of
+    them does. In all other cases, the outcome is inconclusive.
     """
     is_minimum = comparison in (">", ">=")
     worst, best = (interval.low, interval.high) if is_minimum else (interval.high, interval.low)
@@ -52,14 +53,15 @@ def verdict(
     measure: Callable[[Floats], Interval],
     comparison: Comparison,
     threshold: float,
-    worst: float,
+    worst: float | Floats,
 ) -> Verdict:
     """Return the verdict on the values. `measure` computes the interval that is judged.
 
     Missing values (NaN) are left out first. If the outcome is pass, the values are judged again
     with `worst` in place of each missing value. If the second outcome is not pass, the verdict is
-    inconclusive. `worst` is the bad end of the metric's range (`worst_end`), or inf for cost and
-    latency, which have no maximum. Raises NoValues if all values are missing.
+    inconclusive. `worst` is the bad end of the metric's range (`worst_end`), inf for cost and
+    latency, which have no maximum, or an array with one value for each missing value. Raises
+    NoValues if all values are missing.
     """
     x = np.asarray(values, dtype=np.float64).ravel()
     known = observed(x)
@@ -67,8 +69,9 @@ def verdict(
     outcome = judge(interval, comparison, threshold)
     missing = x.size - known.size
     if missing and outcome == "pass":
-        worst_case = measure(np.where(np.isnan(x), worst, x))
-        if judge(worst_case, comparison, threshold) != "pass":
+        x = x.copy()
+        x[np.isnan(x)] = worst
+        if judge(measure(x), comparison, threshold) != "pass":
             outcome = "inconclusive"
     return Verdict(outcome, holds(interval.estimate, comparison, threshold), interval, missing)
 
@@ -76,6 +79,28 @@ def verdict(
 def worst_end(comparison: Comparison, lo: float, hi: float) -> float:
     """Return the worst end of [lo, hi] for the comparison: `lo` for > and >=, else `hi`."""
     return lo if comparison in (">", ">=") else hi
+
+
+def worst_for_spread(
+    known: Floats, missing: int, comparison: Comparison, lo: float, hi: float
+) -> Floats:
+    """Return the values in [lo, hi] that are worst for a standard deviation, shape (missing,).
+
+    For < and <=, they give the largest standard deviation. The variance is convex in each value, so
+    each is `lo` or `hi`, and the best number of `hi` is found by trial. For > and >=, they are the
+    mean of the known values, which gives the smallest standard deviation.
+    """
+    if comparison in (">", ">="):
+        return np.full(missing, known.mean())
+    if not np.isfinite((lo, hi)).all():
+        return np.full(missing, hi)
+    high = np.arange(missing + 1)
+    total = known.sum() + high * hi + (missing - high) * lo
+    squares = (known**2).sum() + high * hi**2 + (missing - high) * lo**2
+    variance = squares - total**2 / (known.size + missing)
+    values = np.full(missing, lo)
+    values[: int(variance.argmax())] = hi
+    return values
 
 
 def needed_n(

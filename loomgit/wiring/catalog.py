@@ -34,8 +34,8 @@ def _plugins() -> Collection[str]:
 
 
 class _Plugins(Collection[str]):
-    """The evaluators of installed packages. The search for them starts at the first use, so a
-    pipeline that uses only Loom's own evaluators does not need the search."""
+    """The evaluators of installed packages. Loom searches for them at the first use. If a pipeline
+    uses only Loom's own evaluators, there is no search."""
 
     def __contains__(self, name: object) -> bool:
         return name in _plugins()
@@ -72,7 +72,7 @@ class Catalog:
 
     def pipeline(self, name: str) -> Pipeline:
         """Return the definition in `pipelines/<name>.yaml`. Raises UserError or ProblemsFound."""
-        if name.endswith(".yaml"):  # the name is a path, which shell completion inserts
+        if name.endswith(".yaml"):  # shell completion inserts the path of the file
             name = Path(name).stem
         path = f"{PIPELINES}/{name}.yaml"
         text = self._text(path)
@@ -106,13 +106,13 @@ class Catalog:
         return [path for ending in SUITE_ENDINGS for path in self._tree.files(TESTS, ending)]
 
     def suites(self) -> list[Suite]:
-        """Return all test files, parsed. Raises ProblemsFound with the problems of all of them."""
+        """Parse and return all test files. Raises ProblemsFound with the problems of all files."""
         suites, broken = self.readable_suites()
         raise_problems(broken)
         return suites
 
     def readable_suites(self) -> tuple[list[Suite], list[UnreadableSuite]]:
-        """Return the readable test files, parsed, and the unreadable test files with their
+        """Return the parsed test files, and the test files that cannot be parsed, with their
         problems."""
         suites: list[Suite] = []
         broken: list[UnreadableSuite] = []

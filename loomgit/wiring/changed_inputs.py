@@ -53,7 +53,10 @@ def changed_inputs(base: PipelineVersion, head: PipelineVersion) -> tuple[str, .
 
 
 def changed_paths(lines: Iterable[str]) -> list[str]:
-    """Return the paths of the changed files in a result of `changed_inputs`, prompts first."""
+    """Return the paths of the changed files in `lines`, prompts first.
+
+    `lines` is a result of `changed_inputs`.
+    """
     matches = [match for line in lines if (match := _CHANGED_FILE.fullmatch(line))]
     return sorted((match[1] for match in matches), key=lambda path: not path.startswith("prompts/"))
 

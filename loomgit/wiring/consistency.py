@@ -79,8 +79,8 @@ def find_contradictions(pipeline: Pipeline, output: JsonMapping | None) -> Itera
 
 
 def _type_conflicts(pipeline: Pipeline, output: JsonMapping | None) -> Iterator[Problem]:
-    """Yield a problem for each field whose types contradict each other: `load.schema` and the
-    declared output have no type in common."""
+    """Yield a problem for each field for which the types in `load.schema` and in the declared
+    output contradict each other. This means that they have no type in common."""
     required, declared = _types(pipeline.load.schema), _types(output)
     for name, types in required.items():
         output_types = declared.get(name)
@@ -133,7 +133,7 @@ def missing_fields(
             yield Problem(
                 place,
                 f"evaluate: '{spec.name}': the records have no reference to compare with",
-                "configure 'reference' or 'reference_field', or add to the records a field "
+                "configure 'reference' or 'reference_field', or give the records a field named "
                 f"'{EXPECTED_PREFIX}{spec.config.get('field') or 'FIELD'}' or '{EXPECTED}'",
             )
 

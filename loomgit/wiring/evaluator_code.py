@@ -25,8 +25,8 @@ def find_code(tree: Tree, types: Iterable[str]) -> dict[str, TreeEntry]:
     The type of a Python evaluator is `path/to/file.py:function`. Other types are ignored. The
     result contains the files of the functions, the project's modules that these files import
     directly or indirectly, and the project's files whose paths occur as text in the code
-    (`open("checks/words.txt")`). The code is read and not run, so a path that is computed at run
-    time is not found.
+    (`open("checks/words.txt")`). The code is not executed. Therefore, a path that is computed at
+    run time is not found.
     """
     files: dict[str, TreeEntry] = {}
     wanted = {type_.partition(":")[0] for type_ in types if ".py:" in type_}
@@ -42,7 +42,7 @@ def find_code(tree: Tree, types: Iterable[str]) -> dict[str, TreeEntry]:
 
 
 def _named(path: str, content: bytes) -> Iterator[str]:
-    """Yield paths that a module may import or read. Most of these paths do not exist."""
+    """Yield the paths of files that a module may import or read. Most of them do not exist."""
     try:
         parsed = ast.parse(content)
     except (SyntaxError, ValueError):
@@ -66,8 +66,8 @@ def _modules(node: ast.AST, path: str) -> Iterator[str]:
 
 
 def _texts(node: ast.AST) -> Iterator[str]:
-    """Yield the possible file paths in an expression. The components of a path are
-    joined."""
+    """Yield each text in an expression that may be a file path. For `folder / "a" / "b"`, the text
+    is `a/b`."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         yield node.value
     elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
@@ -90,7 +90,7 @@ def _parts(node: ast.AST) -> list[str]:
 def _files_of_module(name: str, beside: str) -> Iterator[str]:
     """Yield the possible paths of a module and of the packages that contain it.
 
-    The paths are in the source folders and in the folder `beside`.
+    The module can be in a source folder or in the folder `beside`.
     """
     parts = name.split(".")
     for count in range(1, len(parts) + 1):
@@ -101,10 +101,10 @@ def _files_of_module(name: str, beside: str) -> Iterator[str]:
 
 
 def _files_of_text(text: str, path: str) -> Iterator[str]:
-    """Yield the possible paths of a file that a text names.
+    """Yield the paths of the files to which a text in the module `path` may refer.
 
-    The text may be relative to the project's folder or to any folder above the module. It may also
-    be the dotted name of a module.
+    The text may be a path that is relative to the project's folder or to any folder above the
+    module. It may also be the dotted name of a module.
     """
     if not text or len(text) > LONGEST or set(text) & {"\n", "\0"} or text.startswith("/"):
         return

@@ -56,9 +56,9 @@ class Planning:
     ) -> tuple[Plan, Callable[[], Prompt]]:
         """Return the plan of a run, and a function that returns its compiled prompt.
 
-        A prompt that cannot include other templates is compiled and checked later, by the first
-        call of the function. This call raises ProblemsFound if the prompt has problems. If there
-        are any other problems, `draft` itself raises ProblemsFound.
+        A prompt that cannot include other templates is not compiled until the function is called.
+        The function then raises ProblemsFound if the prompt has problems. For all other problems,
+        `draft` itself raises ProblemsFound.
         """
         transform = pipeline.transform
         problems: list[Problem] = [*unsupported(pipeline, self.wiring.connections)]
@@ -125,7 +125,7 @@ class Planning:
         )
         paths = [pipeline.path, *filter(None, fallback_paths)]
         tree = self.wiring.tree
-        current = (None, tree.revision)  # file modes are read from Git at these revisions only
+        current = (None, tree.revision)  # file modes are read only for files at these revisions
         unpinned = [f.path for f in (prompt_file, *context.values()) if f.revision in current]
         entries = tree.entries([*paths, *unpinned])
         specs = pipeline.evaluate.evaluators
@@ -255,7 +255,8 @@ class Planning:
         return Prompt(file.path, file.text, include=include)
 
     def _find_include(self, file: FileVersion, name: str) -> FileVersion | None:
-        if is_withheld(name):  # checked first, so that the message shows the prompt's own spelling
+        # Checked first, so that the message shows the name as it is written in the prompt.
+        if is_withheld(name):
             raise UserError(MAY_CONTAIN_SECRETS.format(name))
         sibling = PurePosixPath(file.former_path or file.path).parent / name
         for path in (sibling, PurePosixPath(name)):

@@ -36,7 +36,7 @@ STORE = ".loom"
 
 
 class Wiring(ProjectFiles):
-    """The adapters of one project that exist longer than a run.
+    """The adapters of one project that several runs can share.
 
     `warn` receives messages about problems that do not stop the command.
     """
@@ -60,7 +60,7 @@ class Wiring(ProjectFiles):
 
         own = self.root / STORE
         folder = find_folder(self.root, lambda: self.repository)
-        # Git checks out tracked results in each worktree, so each worktree uses its own.
+        # Git checks out tracked results in each worktree, so each worktree has its own results.
         return RunStore(
             own if folder != own and tracked() else folder,
             self.warn,
@@ -70,7 +70,7 @@ class Wiring(ProjectFiles):
 
     @cached_property
     def trust(self) -> Trust:
-        """Decides which revisions may run the code they contain and use the environment's keys."""
+        """Decides which revisions may run their own code and use the environment's API keys."""
         from loomgit.wiring.trust import Trust
 
         return Trust(self)
@@ -100,7 +100,7 @@ class Wiring(ProjectFiles):
             if base is not None:
                 trusted = Tree(self.repository, base).entries(paths)
         except LoomError:
-            pass  # if there is no baseline, all run files may be new
+            pass  # there is no baseline, so all run files are returned as new
         entries = staged.entries(paths)
         return [p.removeprefix(f"{STORE}/") for p in paths if trusted.get(p) != entries[p]]
 
@@ -177,7 +177,10 @@ class WiringAt(Wiring):
 
     @cached_property
     def environment(self) -> Environment:
-        """The environment variables and `.env` of the working tree: commits contain no secrets."""
+        """The environment variables and the `.env` file of the working tree.
+
+        All revisions use them, because commits contain no secrets.
+        """
         return self._checkout.environment
 
     @cached_property

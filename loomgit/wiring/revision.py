@@ -1,8 +1,8 @@
 """The pipelines of one tree, ready to be measured, with their cases and their earlier results.
 
 Results are comparable only if they have the same "question": the evaluators, judge, gate, cases and
-data. Therefore, the prompt, context and model of a version come from its own tree, but the question
-comes from the revision that measures the version.
+data. Therefore, each compared version keeps the prompt, context and model of its own tree, but the
+same revision provides the question for all of them.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ if TYPE_CHECKING:
     from loomgit.wiring.project import Wiring
 
 MOST_RUNS = 20  # samples are reused from at most this many of the newest runs
-# If a pipeline has no test file, the cases are records of its source, but at most this many. This
-# is also the maximum number of cases in a run file.
+# The maximum number of cases in a run file. If a pipeline has no test file, its cases are records
+# of its source. This is also the maximum number of these records.
 MOST_RECORDS = 1000
 
 
@@ -68,7 +68,7 @@ class PipelineVersion(Struct, frozen=True):
 
     @property
     def assembly(self) -> Assembly:
-        """The builder of the gateways, evaluators and rows of the version's tree."""
+        """Builds the objects for this version, such as gateways, evaluators and sources."""
         return self.revision.assembly
 
     @property
@@ -109,7 +109,7 @@ class ProjectRevision:
 
     @cached_property
     def assembly(self) -> Assembly:
-        """The builder of the gateways, evaluators and rows of this tree."""
+        """Builds the gateways, evaluators, sources and destinations of this tree."""
         # Imported here, because a comparison of stored results needs no gateways, sources and
         # destinations.
         from loomgit.wiring.assembly import Assembly  # noqa: PLC0415
@@ -172,8 +172,8 @@ class ProjectRevision:
     def suites(self, pipeline: str) -> list[Suite]:
         """Return the test files of a pipeline.
 
-        Raises ProblemsFound if a test file of the pipeline is invalid, or if an invalid test file
-        does not name a pipeline, because it may belong to this pipeline.
+        Raises ProblemsFound if a test file of the pipeline is invalid. An invalid test file without
+        the name of a pipeline has the same effect, because it may belong to this pipeline.
         """
         suites, broken = self.catalog.readable_suites()
         raise_problems(each for each in broken if each.pipeline in ("", pipeline))
@@ -239,10 +239,10 @@ class ProjectRevision:
     def cases(
         self, version: PipelineVersion, questions: Iterable[CaseQuestion]
     ) -> list[SampledCase]:
-        """Return the cases of a version for these questions.
+        """Convert questions to cases of a version.
 
-        If several questions are about the same case, the result contains the case once, with the
-        largest of their numbers of samples.
+        If several questions are about the same case, the result contains the case only once. Its
+        number of samples is the largest number that one of these questions has.
         """
         same = case_identifier(version.plan)
         evaluators = version.plan.pipeline.evaluate.evaluators
@@ -259,8 +259,8 @@ class ProjectRevision:
         return list(found.values())
 
     def unanswerable(self, version: PipelineVersion, cases: Iterable[SampledCase]) -> list[Problem]:
-        """Return a problem for each input field that the version's prompt or search needs, but that
-        no case has."""
+        """Return a problem for each input field that no case has, although the prompt or the search
+        of the version needs it."""
         plan = version.plan
         transform = plan.pipeline.transform
         field = transform.documents_field

@@ -102,8 +102,8 @@ class PipelineSelector:
     def _others(self, known: Mapping[str, Pipeline], *, strict: bool) -> dict[str, Pipeline]:
         """Return all pipelines of the revision except those in `known`.
 
-        If a pipeline file is invalid, raises ProblemsFound if `strict` is true; otherwise, leaves
-        the pipeline out.
+        If `strict` is true, an invalid pipeline file raises ProblemsFound. Otherwise, pipelines
+        with invalid files are left out.
         """
         others: dict[str, Pipeline] = {}
         for name in self._revision.catalog.pipeline_names():

@@ -54,7 +54,7 @@ class SharedGateways:
         there is a budget but the price of a model is unknown. Raises ProblemsFound if the cassette
         is damaged.
         """
-        if self._replay != "only":  # a plan may share a gateway that a trusted plan has opened
+        if self._replay != "only":  # also check plans that share an open gateway
             assembly.wiring.trust.check_calls(assembly.wiring, plan)
         # Gateways that replay are not shared: each pipeline of each tree has its own cassette.
         cassette = None

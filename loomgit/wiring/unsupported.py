@@ -59,7 +59,7 @@ def same_place(source: str, destination: str, connections: Mapping[str, Connecti
     try:
         return parse_address(source, connections) == parse_address(destination, connections)
     except UserError:
-        return False  # opening the source or the destination reports the error
+        return False  # the error is reported when the source or the destination is opened
 
 
 def without_effect(pipeline: Pipeline, settings: Settings) -> Iterator[str]:

@@ -1,6 +1,6 @@
 """Finds the stored results of a file's versions.
 
-The score of a version comes from the runs whose inputs were those of the version's commit.
+The score of a version comes from the runs that had the same inputs as the version's commit.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ VARIABLES = 3  # maximum number of stored sets of variables to try when a prompt
 
 
 class VersionInputs(Struct, frozen=True):
-    """The inputs of a version: a pipeline's plan and its fingerprint at `commit`.
+    """The inputs of a version: the plan of a pipeline at `commit`, and the plan's fingerprint.
 
     `commit` is None for the working tree.
     """
@@ -56,8 +56,8 @@ class VersionScores:
     `pipeline` restricts the results to one pipeline. A version is the content of a file at a
     commit. A run is a result of the version if the run has the same fingerprint as the pipeline at
     this commit. Sometimes the pipeline does not use the version at this commit, because it pins
-    another version or does not exist yet. In this case, the fingerprint at the first later commit
-    that uses the version is compared.
+    another version or does not exist yet. In this case, the run must have the fingerprint of the
+    pipeline at the first later commit that uses the version.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class VersionScores:
         return replace(log, entries=tuple(entries))
 
     def fill_changes(self, log: ChangeLog) -> ChangeLog:
-        """Return the log with the results of the version that each change created."""
+        """Return a copy of the log, in which each change has the results of its version."""
         self._prefetch((c.path, c.blob, c.commit) for c in log.changes if c.blob)
         changes = tuple(
             replace(change, measured=self.measured(change.path, change.blob, change.commit))
@@ -135,7 +135,7 @@ class VersionScores:
         )
 
     def _users(self, path: str, blob: str) -> list[str]:
-        """Return the pipelines that may have results of a blob, according to the run summaries."""
+        """Return the pipelines whose runs may have used a blob, according to the run summaries."""
         return [
             name
             for name in self._rows
@@ -157,9 +157,9 @@ class VersionScores:
                 yield row, self._differs(row, own, commit)
 
     def _conditions(self, row: RunSummary, *, draft: bool = False) -> tuple[str, ...]:
-        """Return the reasons, besides different inputs, why a run is no result of the version.
+        """Return the reasons why a run does not count for the version, except different inputs.
 
-        `draft` is true if the version is uncommitted. Uncommitted work is then not a reason.
+        If `draft` is true, the version is uncommitted, and uncommitted work is not such a reason.
         """
         reasons = []
         if row.dirty and not draft:
@@ -190,7 +190,10 @@ class VersionScores:
         return (*(inputs or self._unrecorded(own.plan, row)), *conditions)
 
     def _unrecorded(self, own: Plan, row: RunSummary) -> tuple[str, ...]:
-        """Return differences that can be found only in the files at the run's commit."""
+        """Return the differences in inputs that the run file does not record.
+
+        They are found by reading the pipeline's files at the run's commit.
+        """
         plan = None if row.dirty else self._plan(row.pipeline, row.commit)
         if plan is None or plan.fingerprint() != row.fingerprint:
             return ("other inputs, or an older evaluation format",)
@@ -220,7 +223,8 @@ class VersionScores:
     def _own(self, name: str, blob: str, commit: str | None) -> VersionInputs | None:
         """Return the inputs at the first commit at which the pipeline uses the blob.
 
-        The search starts at the version's commit. Returns None if no commit uses the blob.
+        The version's commit is tried first, then the later commits that changed the pipeline.
+        Returns None if the pipeline uses the blob at none of these commits.
         """
         for candidate in chain([commit], self._later(name, commit)):
             plan = self._plan(name, candidate)
@@ -229,7 +233,7 @@ class VersionScores:
         return None
 
     def _later(self, name: str, commit: str | None) -> Iterator[str]:
-        """Yield the later commits up to HEAD that changed the pipeline, oldest first."""
+        """Yield the later commits up to HEAD that changed the pipeline file, oldest first."""
         if commit is None:
             return
         repository = self._wiring.repository
@@ -303,7 +307,7 @@ class VersionScores:
 
 
 class _BulkWiring(WiringAt):
-    """A project's files at a commit. The files of many commits were read together before."""
+    """A project's files at a commit, read through a cache for the files of many commits."""
 
     def __init__(self, checkout: Wiring, files: BulkFiles, commit: str) -> None:
         super().__init__(checkout, commit)

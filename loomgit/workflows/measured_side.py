@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 
 def measured_now(plan: Plan, cases: Sequence[CaseSamples], commit: str = "") -> MeasuredSide:
-    """Return the samples in `cases`, drawn for `plan`, as one side of a comparison."""
+    """Return new samples as one side of a comparison.
+
+    `cases` contains the samples. They must have been drawn for `plan`.
+    """
     side = Side(commit, plan.fingerprint(), plan.prompt.name, plan.model, measured=True)
     judges = {name: tuple(models) for name, models in judge_models(cases).items()}
     return MeasuredSide(

@@ -207,8 +207,8 @@ def _lines(path: Path) -> Iterator[JsonObject]:
 def _reply(line: Mapping[str, object], number: object) -> tuple[int, float, Reply]:
     """Convert a line of a records file to (sample index, mean score, reply).
 
-    The line is a sample of a test run or a record of a pipeline run. The caller passes the
-    sample index as `number`, because the line of a record contains no index.
+    The line is a sample of a test run or a record of a pipeline run. `number` is the sample index.
+    The caller passes it, because the lines of pipeline runs contain no index.
     """
     reasons = tuple(_reasons(line))
     values = [reason.value for reason in reasons if reason.value is not None]
@@ -233,10 +233,10 @@ def _reasons(line: Mapping[str, object]) -> Iterable[Reason]:
 
 
 def _example(name: str, base: Replies, head: Replies) -> Example:
-    """Return one reply of each side to a case, from the sample index whose mean score changed most.
+    """Return one reply of each side to a case: the pair whose mean scores differ most.
 
-    If there is no index at which both sides have a reply, return the first reply of each side, or
-    None for a side that has no reply.
+    A pair consists of two replies with the same sample index. If there is no pair, return the first
+    reply of each side, or None for a side that has no reply.
     """
     before = {number: (mean, reply) for number, mean, reply in base.get(name, [])}
     after = {number: (mean, reply) for number, mean, reply in head.get(name, [])}

@@ -60,7 +60,7 @@ def run_pipeline(
         raise UserError(f"limit must be at least 1, not {limit}")
     if limit is not None and pipeline.load.mode == "replace":
         raise UserError(
-            f"{pipeline.place('load.mode')}: mode: replace with a limit would leave no more "
+            f"{pipeline.place('load.mode')}: with `mode: replace`, a limit would leave no more "
             f"than {limit} rows in {pipeline.load.destination}",
             hint="use another destination for a trial run",
         )

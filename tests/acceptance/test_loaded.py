@@ -16,7 +16,7 @@ TABLE = "CREATE TABLE scores (review_id TEXT PRIMARY KEY, sentiment TEXT, confid
 KEEPING_OUT = {
     "a trigger": TABLE + TRIGGER + "BEGIN SELECT RAISE(IGNORE); END;",
     "a column": "CREATE TABLE scores (review_id TEXT PRIMARY KEY, "
-    "sentiment TEXT UNIQUE ON CONFLICT IGNORE, confidence REAL);",
+    "sentiment TEXT UNIQUE ON\n CONFLICT IGNORE, confidence REAL);",
     "a trigger that writes elsewhere": TABLE + "CREATE TABLE log (x);" + TRIGGER
     + "BEGIN INSERT INTO log VALUES (1); INSERT INTO log VALUES (2); SELECT RAISE(IGNORE); END;",
 }  # fmt: skip

@@ -1,5 +1,7 @@
+import itertools
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,8 +11,9 @@ from loomgit.stats.interval import Interval
 from loomgit.stats.means import bounded_mean
 from loomgit.stats.quantiles import extreme, quantile_interval
 from loomgit.stats.rates import rate_interval
+from loomgit.stats.spread import std_interval
 from loomgit.stats.thresholds import holds
-from loomgit.stats.verdicts import judge, needed_n, verdict, worst_end
+from loomgit.stats.verdicts import judge, needed_n, verdict, worst_end, worst_for_spread
 
 
 def between(low, high):
@@ -139,3 +142,28 @@ def test_equal_values_need_what_a_perfect_sample_needs():
     n = needed_n(0.0, 0.9, 0.75)
     assert judge(bounded_mean([0.9] * n), ">", 0.75) == "pass"
     assert judge(bounded_mean([0.9] * (n - 1)), ">", 0.75) == "inconclusive"
+
+
+@given(
+    st.lists(st.floats(0, 1), min_size=1, max_size=6),
+    st.integers(0, 5),
+)
+def test_the_worst_missing_values_of_a_spread(known, missing):
+    x = np.array(known)
+    worst = worst_for_spread(x, missing, "<", 0.0, 1.0)
+    assert worst.shape == (missing,)
+    largest = max(
+        np.std([*known, *chosen]) for chosen in itertools.product((0.0, 0.5, 1.0), repeat=missing)
+    )
+    assert np.std([*known, *worst]) == pytest.approx(largest, abs=1e-9)
+    best = worst_for_spread(x, missing, ">=", 0.0, 1.0)
+    assert np.std([*known, *best]) <= np.std(known) + 1e-9
+    smallest = min(np.std([*known, *[value] * missing]) for value in (0.0, *known, 1.0))
+    assert np.std([*known, *best]) <= smallest + 1e-9
+
+
+def test_missing_values_can_increase_a_spread_at_either_end():
+    values = np.array([1.0] * 1000 + [np.nan] * 300)
+    worst = worst_for_spread(values[:1000], 300, "<", 0.0, 1.0)
+    judged = verdict(values, lambda x: std_interval(x, np.random.default_rng(1)), "<", 0.2, worst)
+    assert judged.outcome == "inconclusive"

@@ -84,9 +84,9 @@ class CompareWorkflow:
     ) -> None:
         """Create the workflow.
 
-        If `quiet` is true, warnings and hints to use `--run-missing` are left out. An untrusted
-        revision then raises Untrusted instead of only adding a note. Callers set `quiet` if they
-        report invalid test files themselves and do not have this flag.
+        If `quiet` is true, warnings and hints to use `--run-missing` are left out, and an untrusted
+        revision raises Untrusted instead of only adding a note. A caller sets `quiet` if it reports
+        invalid test files itself and does not have the option `--run-missing`.
         """
         self._wiring = wiring
         self._request = request
@@ -161,8 +161,8 @@ class CompareWorkflow:
     def _accept(
         self, comparison: Comparison, removed: set[str], revisions: ComparedRevisions
     ) -> Comparison:
-        """Return the comparison. A loss that a commit accepts does not affect its outcome. If
-        a pipeline was removed and no commit accepts this, the outcome is at best inconclusive."""
+        """Return the comparison with an outcome that ignores the losses that commits accept. If a
+        pipeline was removed and no commit accepts this, the outcome is at best inconclusive."""
         needed = bool(removed) or any(map(needs_acceptance, comparison.pipelines))
         if self._request.aa or not needed:
             return comparison

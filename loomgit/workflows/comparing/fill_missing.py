@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 class MissingResults:
     """Measures the missing results of pipeline pairs.
 
-    Both sides are measured with the cases and the evaluation settings (evaluators, judge, gate) of
-    `heads`. `bases` is the baseline's revision.
+    `heads` is the revision of the head, and `bases` is the revision of the baseline. Both sides are
+    measured with the cases and the evaluation settings (evaluators, judge, gate) of the head.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class MissingResults:
         pair.results = results
 
     def _storage_commit(self, commit: Callable[[], Commit]) -> Commit | None:
-        """Return `commit()`, or None if the results are not stored and need no commit."""
+        """Return `commit()` if the results are stored, else None, because no commit is needed."""
         return commit() if self._request.keep else None
 
     def remeasure(self, pair: PipelinePair) -> tuple[MeasuredSide, MeasuredSide]:
@@ -141,9 +141,9 @@ class MissingResults:
         return commit_folder(self._heads.commit(pair.head))
 
     def _removed_cases(self, pair: PipelinePair) -> Iterable[CaseSamples]:
-        """Yield the cases, without samples, that the head removed from the tests.
+        """Yield each case that the head removed from the tests, but without its samples.
 
-        If the cases of both sides could not be compared, the pair gets a note.
+        If the cases of both sides could not be compared, add the reason to the notes of the pair.
         """
         base, bases = pair.base, self._bases
         assert base is not None

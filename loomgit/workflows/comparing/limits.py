@@ -1,4 +1,4 @@
-"""Sets the limits of a pipeline's comparison, and makes the comparisons that need no results."""
+"""Sets the limits for comparing a pipeline, and compares pairs for which no results are needed."""
 
 from __future__ import annotations
 
@@ -33,9 +33,10 @@ if TYPE_CHECKING:
 def mark_changed_evaluators(
     comparison: PipelineComparison, pair: PipelinePair
 ) -> PipelineComparison:
-    """Return the comparison, at best as inconclusive if the head changed the evaluators.
+    """Return the comparison. If the head changed the evaluators, it is inconclusive at best.
 
-    The head's evaluators judge both sides, and may be more lenient than the baseline's evaluators.
+    The reason is that the head's evaluators judge both sides. They may be more lenient than the
+    baseline's evaluators.
     """
     if pair.base is None or comparison.outcome == "not_comparable":
         return comparison

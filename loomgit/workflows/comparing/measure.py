@@ -42,11 +42,11 @@ if TYPE_CHECKING:
 class MeasurementPlan(Struct, frozen=True):
     """The plan to measure one pipeline version.
 
-    `today` is the head's version of the pipeline; the tree that contains it configures the judge.
+    `today` is the head's version of the pipeline. The tree of this version configures the judge.
 
-    The samples of a case have consecutive indices. The indices start at `first`. If `second` is
-    true, this plan repeats an earlier measurement. The indices of the earlier measurement then
-    start at `first`, and this plan uses the next indices.
+    The samples of a case have consecutive indices, which normally start at `first`. If `second` is
+    true, this plan repeats an earlier measurement. The indices of that measurement started at
+    `first`, and this plan continues after its last index.
 
     If `commit` is given, the results are stored as a run at that commit. If `stored` is true, the
     store already has a run, and the results are stored only if a new sample was drawn. `removed`
@@ -76,11 +76,12 @@ def measure(
     outage: float | None = None,
     progress: Callable[[int, int], None] = lambda *_: None,
 ) -> list[MeasuredSide]:
-    """Execute the plans, and return the measured side of each plan.
+    """Execute the measurement plans. Return one measured side for each plan.
 
-    All plans have the same number of cases. If `reuse` is true, samples of earlier runs replace
-    draws. If a model does not answer for `outage` seconds, Loom stops calling it. After Ctrl-C or a
-    refused call, the drawn samples are stored, so that the next measurement can reuse them.
+    All plans have the same number of cases. If `reuse` is true, samples of earlier runs are used
+    instead of new draws. If a model does not answer for `outage` seconds, Loom stops calling it.
+    After Ctrl-C or a refused call, the drawn samples are stored, so that the next measurement can
+    reuse them.
 
     Raises ProblemsFound or UserError before the first call if an evaluator cannot be created.
     Raises BudgetExceeded if the budget is too small for all samples, Denied if a provider refused a
@@ -133,15 +134,16 @@ def _sample_keys(rows: Sequence[_Measurement]) -> tuple[Pipeline, set[str], set[
 def _gateways_of(plan: MeasurementPlan, gateways: SharedGateways) -> tuple[Gateway, Gateway]:
     """Return (gateway to the model, gateway to the judge).
 
-    The version's own tree configures the model. The tree of `plan.today` configures the judge.
+    The settings of the model come from the tree of the measured version. The settings of the judge
+    come from the tree of `plan.today`.
     """
     today = plan.today
     judging = gateways.get(today.assembly, today.plan)
     assembly, version_plan = plan.version.assembly, plan.version.plan
     if assembly is today.assembly:
         return judging, judging
-    # The version's own tree may not configure today's judge or the judge's key. Therefore, the
-    # gateway to the model has no judge.
+    # The gateway to the model has no judge, because the settings in the version's own tree may lack
+    # today's judge or its key.
     if shared_settings(assembly, version_plan) != shared_settings(today.assembly, today.plan):
         version_plan = replace(version_plan, judge=None)
     return gateways.get(assembly, version_plan), judging
@@ -171,7 +173,7 @@ class _Measurement:
         return [draw(index) for index in range(first, first + sampled.samples)]
 
     def take(self, queue: SampleQueue, at: int) -> None:
-        """Wait for the samples of the case at position `at` of the plan, and keep them."""
+        """Wait for the samples of one case, and keep them. `at` is its index in the plan."""
         drawn = tuple(queue.take(draw) for draw in self.draws(at))
         self._taken.append(_case_samples(self.plan.cases[at].case, drawn))
 

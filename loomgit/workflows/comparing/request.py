@@ -45,9 +45,9 @@ class ComparisonRequest(Struct, frozen=True):
 
     `expression`, `head` and `merged` define the two revisions, as in `loomgit.history.baselines`.
     `pipelines` (names) and `select` (expressions) choose the pipelines; if both are empty, all
-    pipelines are compared. If `aa` is true, the baseline is compared with itself. One side uses
-    samples that start at index `aa_from`, and the other side uses the same number of samples that
-    follow.
+    pipelines are compared. If `aa` is true, the baseline is compared with itself. Both sides use
+    the same number of samples. The samples of one side start at index `aa_from`, and those of the
+    other side come directly after them.
 
     If `max_drop` or `max_rise` is None, the tests define the limit. If `run_missing` is true,
     missing results are measured. `replay` defines how the measurement uses cassettes, and `budget`

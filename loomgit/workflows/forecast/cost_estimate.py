@@ -51,7 +51,8 @@ if TYPE_CHECKING:
     from loomgit.wiring.project import Wiring
 
 SAMPLE = 200  # the maximum number of records for which requests are rendered
-JUDGED = 20  # the maximum number of records for which judge requests are rendered, which is slow
+# The maximum number of records for which judge requests are rendered. Rendering them is slow.
+JUDGED = 20
 OUTPUTS = 1000  # earlier outputs are read from at most this many lines of a run's records file
 READ = 5  # the mean reply length is computed from at most this many runs with paid calls
 LOOKED = 50  # only this many of the newest runs are searched for paid calls and outputs
@@ -82,7 +83,7 @@ class CostEstimator:
         self._gateway = DryRunGateway(assembly.cache_rules(pipeline), _made_up_reply)
         specs = pipeline.evaluate.evaluators
         judged = tuple(spec for spec in specs if needs_judge(spec))
-        # Leave out evaluators without a judge: they cost nothing, and may run the user's programs.
+        # Leave out evaluators without a judge: they cost nothing, and some would run user code.
         self._judging = replace(
             plan, pipeline=replace(pipeline, evaluate=replace(pipeline.evaluate, evaluators=judged))
         )

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def required_cases(wiring: Wiring, pipeline: str, wish: PowerTarget) -> SizeEstimate:
-    """Compute the number of cases that a comparison needs to detect the drop in `wish`.
+    """Compute the number of cases that a comparison needs to detect the drop `wish.drop`.
 
     The computation uses the scores of the baseline. If the baseline has no results, it uses the
     scores of the current version. Raises UserError if there are no results, or if no evaluator has

@@ -32,17 +32,17 @@ def find_affected(
 
     A pipeline is affected if one of its files changed: pipeline file, prompt, context, tests, data
     or configuration. A pipeline cannot be judged if it cannot be read. It also cannot be judged if
-    it pins a file to a branch and one of its files changed.
+    it pins a file to a branch and one of the pipeline's files changed.
 
-    Returns (names of the affected pipelines, lines). There is one line for each pipeline that
-    cannot be judged. If no file in the project's folder changed, there are no lines. `suites` are
-    the head's test files. Raises ProblemsFound if a changed pipeline is invalid.
+    Returns the names of the affected pipelines, and a line for each pipeline that cannot be judged.
+    If no file in the project's folder changed, there are no lines. `suites` are the head's test
+    files. Raises ProblemsFound if a changed pipeline is invalid.
     """
     names = heads.catalog.pipeline_names()
     before = set() if bases is None else set(bases.catalog.pipeline_names())
     files = _files_by_pipeline(suites)
     if bases is not None:
-        sound, _ = bases.catalog.readable_suites()  # only faults at the head are reported
+        sound, _ = bases.catalog.readable_suites()  # faults in the base are not reported
         for name, paths in _files_by_pipeline(sound).items():
             files[name] = [*files.get(name, ()), *paths]
     affected: list[str] = []

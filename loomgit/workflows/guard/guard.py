@@ -52,9 +52,9 @@ SAME_COMMIT = (
 class GuardedChange(Struct, frozen=True):
     """A change to judge: the trees `base` and `head`, each with its display name.
 
-    `base` is a commit, or None if there is no base; `why` is then the reason. `head` is a commit,
-    `""` for the index, or None for the working tree. `accepted` are the losses that commit messages
-    accept. `base_unknown` is true if a base may exist but could not be determined.
+    `base` is a commit. If there is no base, `base` is None, and `why` is the reason. `head` is a
+    commit, `""` for the index, or None for the working tree. `accepted` are the losses accepted in
+    commit messages. `base_unknown` is true if a base may exist but could not be determined.
     """
 
     base: str | None
@@ -111,8 +111,8 @@ class GuardVerdict(Struct, frozen=True):
         return self.unmeasured is None and not self.unverified and not self.unread
 
     def unverified_lines(self, shown_reason: str) -> list[str]:
-        """Return a line for each unverified test, with the reason. The reason is left out if it is
-        `shown_reason`, which the caller displays."""
+        """Return a line for each unverified test, with the reason. The lines do not repeat the
+        reason `shown_reason`, because the caller displays it."""
         lines = (f"{o.file}::{o.full_name}: {' '.join(o.message.split())}" for o in self.unverified)
         return [line.removesuffix(shown_reason).removesuffix(": ") for line in lines]
 
@@ -120,9 +120,9 @@ class GuardVerdict(Struct, frozen=True):
 class Guard:
     """Judges the changes to one project.
 
-    If `strict` is true, unknown effects and lost tests also block a change. If `replay` is `auto`,
-    recorded replies (cassettes) replace calls. `budget` (USD) limits the tests and comparisons of
-    all changes together. If a model does not answer for `outage` seconds, Loom stops calling it.
+    If `strict` is true, a change is also blocked if its effect is unknown or if it loses tests. If
+    `replay` is `auto`, recorded replies (cassettes) replace calls. `budget` (USD) limits the cost
+    of all changes together. If a model does not answer for `outage` seconds, Loom stops calling it.
     """
 
     def __init__(
@@ -172,7 +172,7 @@ class Guard:
         """Test the affected pipelines, compare them with the baseline, and return the verdict.
 
         If a model cannot be called, recorded replies (cassettes) are used. Raises LoomError if the
-        project has errors that must be fixed first, or for an external error.
+        project has errors that must be fixed first, or if an external error occurs.
         """
         with ExitStack() as stack:
             wiring = self._tree(change.head, stack)
@@ -271,10 +271,10 @@ class Guard:
     def _compare(
         self, change: GuardedChange, touched: Sequence[str], outage: str
     ) -> tuple[Comparison, LoomError | None]:
-        """Return the comparison, and the error if it could not be measured (else None).
+        """Return (comparison, error). The error is None if the results were measured or replayed.
 
         Three methods are tried in this order: measure missing results, replay recorded replies, use
-        only stored results. `outage` is the reason if no model replied to the tests, else "".
+        only stored results. `outage` is "", or the reason why no model replied to the tests.
         """
         if change.base is None:
             fault = UserError(change.why) if change.base_unknown else None
@@ -371,7 +371,7 @@ class Guard:
         return judged, _outage(judge.samples.values())
 
     def acceptances(self, base: str | None, head: str | None) -> list[Acceptance]:
-        """Return the losses that the messages of the commits between base and head accept."""
+        """Return the losses that are accepted in the commit messages between base and head."""
         return load_acceptances(self._wiring, base, head, self._wiring.warn)
 
 
@@ -383,7 +383,7 @@ def _outage(samples: Iterable[Sample]) -> str:
 
 
 def _empty(change: GuardedChange, outcome: Literal["unchanged", "inconclusive"]) -> Comparison:
-    """Return a comparison without pipelines: no pipeline is affected, or there is no base."""
+    """Return a comparison without pipelines. If there is no base, a note states the reason."""
     notes = (f"no baseline: {change.why}",) if change.base is None else ()
     base, head = Revision(change.base_name, change.base or ""), Revision(change.head_name)
     if change.head:

@@ -33,8 +33,8 @@ def default_branches(wiring: Wiring) -> tuple[str, ...]:
 def parse_framework(variables: Mapping[str, str]) -> RefUpdate | None:
     """Return the pushed ref if the pre-commit framework calls the hook, else None.
 
-    The framework consumes Git's standard input for the hook, and passes one ref in environment
-    variables (`variables`) instead.
+    Git writes the pushed refs to the standard input, but the framework has already read them. It
+    passes one ref to the hook in environment variables, which are in `variables`.
     """
     if variables.get("PRE_COMMIT") != "1":
         return None
@@ -105,10 +105,10 @@ class PushChanges:
         )
 
     def _base_of_new(self, head: str) -> tuple[str | None, str, str, bool]:
-        """Return (commit, name, reason, unknown): the base of a ref that the remote does not have.
+        """Return the base of a ref that does not exist on the remote.
 
-        If there is no base, `commit` is None, and `reason` says why. `unknown` is true if the
-        remote may have a base that could not be determined.
+        The result is (commit, name, reason, unknown). If there is no base, `commit` is None, and
+        `reason` says why. `unknown` is true if there may be a base, but Loom cannot determine it.
         """
         try:
             base, name = self._fork(head)

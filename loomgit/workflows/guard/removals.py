@@ -1,4 +1,4 @@
-"""Finds removed pipelines and tests, and cassettes that a change adds or changes."""
+"""Finds the pipelines and tests that a change removes, and the cassettes that it adds or edits."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def gone_pipelines(
     heads: ProjectRevision, bases: ProjectRevision | None, accepted: Sequence[Acceptance]
 ) -> tuple[str, ...]:
-    """Return a line for each removed pipeline, except removals that a commit accepts."""
+    """Return a line for each removed pipeline, unless a commit accepts the removal."""
     before = () if bases is None else bases.catalog.pipeline_names()
     allowed = {*heads.catalog.pipeline_names(), *(acceptance.subject for acceptance in accepted)}
     hint = "if this is intended, add the trailer `Loom-Accept: {0}: REASON` to the commit message"

@@ -21,11 +21,12 @@ OWN_CHANGE = (
 def load_acceptances(
     wiring: Wiring, base: str | None, head: str | None, warn: Callable[[str], None]
 ) -> list[Acceptance]:
-    """Return the acceptances in the messages of the commits after `base`, up to `head`.
+    """Return the accepted losses from the messages of the commits after `base`, up to `head`.
 
-    Only commits in the local clone are read. If `head` is None (the working tree) or empty (the
-    index), HEAD is used instead. Calls `warn` for each trailer without a reason. If the
-    configuration requires that other people accept losses, trailers in the commits of the change's
+    A loss is accepted by a trailer: a line `Loom-Accept: ...` at the end of a commit message. Only
+    commits in the local clone are read. If `head` is None (the working tree) or empty (the index),
+    HEAD is used instead. Calls `warn` for each trailer without a reason. The configuration can
+    require that other people accept losses. In this case, trailers in the commits of the change's
     authors are ignored, and `warn` is called.
     """
     span = (head or "HEAD") if base is None else f"{base}..{head or 'HEAD'}"
@@ -55,20 +56,20 @@ def load_acceptances(
 
 
 def wants_others(wiring: Wiring, base: str | None) -> bool:
-    """Return whether only people who are not authors of the change may accept its losses.
+    """Return whether the authors of a change are not allowed to accept its losses.
 
-    The rule applies if the configuration of the project or of the base requires it, so a change
-    cannot turn the rule off for itself.
+    The rule applies if the configuration of the project or of the base requires it. Therefore, a
+    change cannot turn the rule off for itself.
     """
     trees = [wiring] if base is None else [wiring, wiring.at(base)]
     return any(tree.settings.accept_from == "others" for tree in trees)
 
 
 def _authors(repository: Repository, span: str) -> set[str]:
-    """Return the e-mail addresses of the authors of those commits in the range `span` that change
-    a file.
+    """Return the e-mail addresses of the authors of commits in the range `span`.
 
-    A merge changes a file only if the merged file differs from the file in every parent.
+    Commits that change no file are ignored. A merge changes a file only if the merged file differs
+    from the file in every parent.
     """
     output = repository.plumbing(
         "log", "--no-show-signature", "--cc", "--name-only", "--format=%x01%ae%x00",

@@ -57,10 +57,10 @@ class TestBaselines(Struct):
     _revisions: dict[str, ProjectRevision] = field(default_factory=dict)
 
     def find(self, today: PipelineVersion, revision: str | None) -> TestBaseline:
-        """Return the baseline of the version `today`. Errors become the `note` or `fault` of the
-        result.
+        """Return the baseline with which the version `today` is compared.
 
-        `revision` is the revision that the test names. If it is None, the default baseline is used.
+        Errors are not raised, but become the `note` or `fault` of the result. `revision` is the
+        revision that the test names. If it is None, the default baseline is used.
         """
         chosen = self.override if self.override is not None else revision
         name = today.fingerprint, chosen
@@ -77,8 +77,8 @@ class TestBaselines(Struct):
     ) -> tuple[TestBaseline, MeasuredSide | None]:
         """Return the baseline and its results, or (baseline, None) if there are no results.
 
-        `wanted` contains case ids. Cases that the results lack are taken from other runs with the
-        same fingerprint.
+        `wanted` contains case ids. If a wanted case is missing in the results, it is taken from
+        another run with the same fingerprint.
         """
         baseline = self.find(today, revision)
         if baseline.measured is None:

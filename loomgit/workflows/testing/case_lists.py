@@ -58,9 +58,10 @@ def compare_questions(
     head: PipelineVersion,
     suites: Sequence[Suite],
 ) -> CaseLists:
-    """Find the cases that differ between the tests and data of a pipeline at base and head.
+    """Find the cases of a pipeline that differ between base and head.
 
-    `suites` are the head's test files. Raises LoomError.
+    The test files and their data define the cases. `suites` are the head's test files. Raises
+    LoomError.
     """
     base = heads.with_question_of(base, head)  # case definitions depend on the evaluators
     before = {sampled.case.definition: sampled.case.id for sampled in own_cases(bases, base)}

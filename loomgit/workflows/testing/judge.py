@@ -390,5 +390,5 @@ def _with_result(outcome: TestOutcome, result: TestResult) -> TestOutcome:
 
 
 def first_samples(test: UnitCase) -> int:
-    """Return how many samples of a unit test are drawn first: the number that must pass."""
+    """Return how many samples a unit test draws first. This is the number that must pass."""
     return test.policy.samples if test.min_pass is None else test.min_pass

@@ -49,8 +49,8 @@ class SessionResults(Struct):
         return list(dict.fromkeys(outcome.pipeline for outcome in self.outcomes))
 
     def version(self, pipeline: str, model: str | None = None) -> PipelineVersion:
-        """Return the version of a pipeline at the end of the tests. `model` replaces the pipeline's
-        model. Raises LoomError if the pipeline cannot be read."""
+        """Return the version that a pipeline has at the end of the tests. `model` replaces the
+        pipeline's model. Raises LoomError if the pipeline cannot be read."""
         name = pipeline, model
         if name not in self._pipelines:
             try:
@@ -65,7 +65,7 @@ class SessionResults(Struct):
     def cases(
         self, outcomes: Sequence[TestOutcome], samples: Mapping[Name, Sample]
     ) -> list[CaseSamples]:
-        """Return the cases that these tests used. Each case has the samples of all these tests.
+        """Return the cases that these tests used, each with all samples that any test used.
 
         `samples` maps (case key, sample index) to samples.
         """
@@ -85,11 +85,12 @@ class SessionResults(Struct):
         ]
 
     def find_lost(self, options: Options) -> list[str]:
-        """Return a line for each loss that no commit accepts, in the tests of the tested pipelines.
+        """Return a line for each loss in the tests of the tested pipelines.
 
-        A loss is a removed test or expectation, the removed cases, or the changed cases. If
-        `options.is_stricter` is false, the settings that the change loosened apply, and each of
-        them causes a warning. If the baseline cannot be read, return no lines and warn.
+        A loss is a removed test or expectation, the removed cases, or the changed cases. Losses
+        that a commit accepts are left out. If `options.is_stricter` is false, the tests use the
+        settings that the change loosened, and each of these settings causes a warning. If the
+        baseline cannot be read, return no lines and warn.
         """
         baselines, warn = TestBaselines(self.wiring, options.baseline), self.wiring.warn
         try:

@@ -69,8 +69,8 @@ class TestRunWriter:
         """Write the run file, and return the run.
 
         The run covers `selected` of `total` tests or cases. Both default to the number of `cases`.
-        If the cases and evaluation settings are not from the run's commit, `question_from` is the
-        commit that they are from.
+        If the cases and evaluation settings come from another commit than the run's own,
+        `question_from` is this other commit.
         """
         plan = self._version.plan
         records = self._log.finish()

@@ -28,8 +28,8 @@ class SamplePool:
     """Draws the samples for the tests of all projects in a session.
 
     `workers` is the number of processes. They share the draws and the budget through
-    `shared_draws`. If `budget` is given, it replaces the budget in `options`; the caller may also
-    use it for calls outside the pool. `samples` are the samples that tests have taken. `waited` is
+    `shared_draws`. If `budget` is given, it replaces the budget in `options`. The caller may pay
+    other calls from the same budget. `samples` are the samples that tests have taken. `waited` is
     the time in seconds that tests waited for samples.
     """
 

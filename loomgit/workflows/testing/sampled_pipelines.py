@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 
 class SampledPipeline(Struct):
-    """A pipeline version for which tests draw samples, with its sampler and its cases.
+    """A pipeline version that is tested, with its sampler and its cases.
 
     `identify` returns the (key, definition) of a record's case. `party` identifies the model that
     the draws call. `cases` contains the cases that were already created. The key of a case is (test
@@ -65,7 +65,7 @@ class SampledPipeline(Struct):
         return self.cases[name]
 
     def input(self, identity: str, fields: JsonObject) -> TestCase:
-        """Return the case for an input that is not in a test file. Its id is `identity`."""
+        """Return the case with the id `identity`, for an input that is not in a test file."""
         return data_case(Record(0, identity, fields), self.identify)
 
     def draw(self, case: TestCase, index: int) -> Draw:
@@ -176,8 +176,8 @@ class SampledPipelines:
     def get_baseline(self, base: PipelineVersion, today: SampledPipeline) -> SampledPipeline:
         """Return the baseline's version, ready to be sampled. Raises LoomError.
 
-        It is sampled with the settings of its own revision, but judged by the evaluators of
-        `today`.
+        Its replies are drawn with the settings of the baseline's revision, but they are judged by
+        the evaluators of `today`.
         """
         version = self.revision.with_question_of(base, today.version)
         # The settings at the baseline's revision may lack today's judge or its key. Therefore, the

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class SharedAccount(Struct, frozen=True):
-    """The spent and reserved amounts of a budget, which processes share through the board."""
+    """The spent and reserved amounts of a budget, in a file that all processes use (the board)."""
 
     board: SharedDraws
     shared: bool = True
@@ -44,7 +44,7 @@ class SharedAccount(Struct, frozen=True):
 
 
 class SharedBill(Struct, frozen=True):
-    """The bill of one pipeline, which processes share through the board."""
+    """The bill of one pipeline, in a file that all processes use (the board)."""
 
     board: SharedDraws
     project: str
@@ -105,7 +105,7 @@ class SessionBudget:
             self.budget = Budget(limit / workers)
 
     def payer(self, project: str, pipeline: str) -> Payer:
-        """Return the bill of a pipeline, which receives the pipeline's charges."""
+        """Return the bill that receives the charges of a pipeline."""
         if self._board is not None:
             return SharedBill(self._board, project, pipeline)
         return self.bills.setdefault((project, pipeline), Bill())

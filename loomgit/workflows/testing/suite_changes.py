@@ -53,7 +53,7 @@ class SuiteChange(Struct, frozen=True):
     cases: CaseLists = CaseLists()
 
     def stricter(self, suite: Suite, test: Test) -> Test:
-        """Return the test. Each setting has the stricter one of its values in base and head."""
+        """Return the test. Each setting has its value in base or in head, whichever is stricter."""
         stricter = self.suites.get(suite.path)
         if stricter is None:
             return test
@@ -71,8 +71,8 @@ class SuiteChange(Struct, frozen=True):
     def lost(self, accepted: Iterable[Acceptance] = ()) -> tuple[str, ...]:
         """Return a line for each loss that is not accepted.
 
-        A loss is an item of `losses`, a list of removed or changed cases, or the reason why the
-        cases could not be compared.
+        There is one line for each item of `losses`, one for all removed cases, and one for all
+        changed cases. If the cases could not be compared, a line states the reason.
         """
         accepted = list(accepted)
         lines = [
@@ -92,11 +92,11 @@ class SuiteChange(Struct, frozen=True):
 
 
 class SuiteChanges:
-    """Finds the changes to a project's tests. Each pipeline is examined at its first use.
+    """Finds the changes to a project's tests. A pipeline's changes are computed when first needed.
 
     `find_base` returns the tree of the baseline, or None if there is no baseline. If `counts` is
-    true, the stricter settings of baseline and head apply. If it is false, the settings of the head
-    apply.
+    true and a setting differs between baseline and head, the stricter value applies. If `counts` is
+    false, the settings of the head apply.
     """
 
     def __init__(
@@ -119,14 +119,14 @@ class SuiteChanges:
         return self._changes[pipeline]
 
     def evaluate(self, pipeline: str) -> Evaluate | None:
-        """Return the thresholds, weights and gate that apply to a pipeline, or None if those of the
-        head apply."""
+        """Return the thresholds, weights and gate that apply to a pipeline. Return None if the
+        head's own values apply."""
         change = self.of(pipeline) if self._counts else None
         return None if change is None else change.evaluate
 
     def stricter(self, suite: Suite, test: Test) -> Test:
-        """Return the test with the settings that apply: the head's settings or the stricter
-        ones."""
+        """Return the test with the settings that apply: those of the head, or the stricter ones of
+        baseline and head (see `counts`)."""
         change = self.of(suite.pipeline) if self._counts else None
         return test if change is None else change.stricter(suite, test)
 
@@ -179,8 +179,8 @@ def _listed(names: Sequence[str]) -> str:
 def _changed_evaluators(
     bases: ProjectRevision, before: Iterable[Suite], heads: ProjectRevision
 ) -> Iterator[LostExpectation]:
-    """Yield a loss for each base test with its own evaluator, if the head changed the evaluator's
-    code."""
+    """Yield a loss for each test of the baseline that has its own evaluator, if the code of this
+    evaluator is different in the head."""
     for suite in before:
         for test in suite.distributional_tests:
             if isinstance(test, HallucinationRate) and test.evaluator is not None:

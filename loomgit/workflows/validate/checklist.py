@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from loomgit.wiring.project import Wiring
 
 _MOST_ROWS = 1000  # the maximum number of rows that are read to determine the fields
-_OWN_FIELDS = (".json", ".jsonl", ".ndjson")  # file types whose records may have different fields
+_OWN_FIELDS = (".json", ".jsonl", ".ndjson")  # each record of such a file may have its own fields
 _KEYED = re.compile(r"[\w.]+: ")  # matches messages that start with a key, such as `load.mode: `
 
 
