@@ -89,7 +89,7 @@ def _read_concurrency(value: object) -> int | None:
         return None
     number = parse_number(value) if isinstance(value, UnquotedScalar) else None
     if not isinstance(number, int) or number < 1:
-        raise expected("a whole number of at least 1 or auto", value)
+        raise expected("auto or a whole number of at least 1", value)
     if number > MAX_CONCURRENCY:
         raise expected(f"at most {MAX_CONCURRENCY:,} concurrent calls", value)
     return number

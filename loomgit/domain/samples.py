@@ -124,9 +124,9 @@ def stored_case(case: CaseSamples, evaluators: Iterable[str] = ()) -> Case:
     Cost (USD) and latency (seconds) are means over the samples. A lost sample has a missing score
     (None) for each of the `evaluators`.
 
-    An evaluator can lack a score for every sample even if nothing outside Loom failed. The case of
-    a unit or Python test then contains no scores of this evaluator, because the test may lack the
-    reference that the evaluator needs. The case of a data set record contains None for each score.
+    Without an outage, an evaluator may still have no score for any sample. In the case of a unit or
+    Python test, the scores of this evaluator are then left out, because the test may lack the
+    reference that the evaluator needs. In the case of a data set record, each of them is None.
     """
     judged = dict.fromkeys(name for sample in case.samples for name in sample.judgements)
     names = dict.fromkeys((*judged, *(evaluators if any(s.lost for s in case.samples) else ())))

@@ -118,24 +118,24 @@ class Budget:
         self.limit = limit
         self.refused = 0
         self.unanswered = 0.0
-        self._account = account or LocalAccount()
+        self.account = account or LocalAccount()
         self._lock = threading.Lock()
         self._waiting: set[asyncio.Future[None]] = set()
 
     @property
     def spent(self) -> float:
         """The amount already paid, in USD."""
-        return self._account.sums()[0]
+        return self.account.sums()[0]
 
     @property
     def reserved(self) -> float:
         """The amount set aside for calls in flight, in USD."""
-        return self._account.sums()[1]
+        return self.account.sums()[1]
 
     @property
     def left(self) -> float:
         """The amount that is neither spent nor reserved, in USD."""
-        return max(0.0, self.limit - sum(self._account.sums()))
+        return max(0.0, self.limit - sum(self.account.sums()))
 
     async def reserve(self, amount: float, model: str, *, least: float | None = None) -> float:
         """Reserve `amount` USD for a call, and return the reserved amount.
@@ -151,7 +151,7 @@ class Budget:
             with self._lock:
                 self._waiting.add(settled)
             try:
-                sums = self._account.reserve(amount, self.limit)
+                sums = self.account.reserve(amount, self.limit)
                 if sums is None:
                     return amount
                 spent, reserved = sums
@@ -163,7 +163,7 @@ class Budget:
                     raise self._exceeded(spent, amount if least is None else least, model)
                 else:
                     with suppress(TimeoutError):
-                        await asyncio.wait_for(settled, POLL if self._account.shared else None)
+                        await asyncio.wait_for(settled, POLL if self.account.shared else None)
             finally:
                 with self._lock:
                     self._waiting.discard(settled)
@@ -173,7 +173,7 @@ class Budget:
 
         `answered` is false if the call was sent but received no reply.
         """
-        self._account.settle(reserved, cost)
+        self.account.settle(reserved, cost)
         with self._lock:
             self.unanswered += 0.0 if answered else cost
             waiting, self._waiting = self._waiting, set()

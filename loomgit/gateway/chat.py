@@ -46,9 +46,9 @@ class ChatReply(Struct, frozen=True):
 def render(request: Request, endpoint: ChatEndpoint) -> bytes:
     """Return the request as JSON for the body of an HTTP request.
 
-    Raises UserError if `params` contain a reserved name. Some models accept only temperature 1. For
-    such a model, any other temperature is omitted from the requests of judges (purpose `evaluate`).
-    For all other requests, such a temperature raises Rejected.
+    Raises UserError if `params` contain a reserved name. Some models accept only temperature 1. If
+    a request to such a model has another temperature, the temperature is omitted if a judge makes
+    the request (purpose `evaluate`), and otherwise Rejected is raised.
     """
     fields: dict[str, Any] = render_body(
         request,

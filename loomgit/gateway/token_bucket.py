@@ -1,6 +1,6 @@
 """A token bucket, which limits the amount (such as the number of requests) that passes per minute.
 
-At most a tenth of this amount may pass at once. If a tenth is less than 1, 1 may pass at once.
+At most a tenth of this amount, but at least 1, may pass at once.
 """
 
 from __future__ import annotations

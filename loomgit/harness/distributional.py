@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from loomgit.domain.suites import Distributional, OnInconclusive, Policy
 
 OneSided: TypeAlias = Statistical | HallucinationRate | CostBudget | LatencyLimit
-BUDGET_RECORDS = 1_000  # the limit of a cost test is the maximum cost of this many records
+BUDGET_RECORDS = 1_000  # a cost test limits the cost of this many records
 _HALLUCINATION_TYPES = ("groundedness", "factuality")
 _COST, _LATENCY = quantity(Name("cost")), quantity(Name("latency"))
 

@@ -1,8 +1,8 @@
 """Records the scores that compliance reports show, so that later reports show the same scores.
 
-`.loom/state/reported-scores.jsonl` has one line for each combination of a version (a file after a
-commit changed it), a pipeline and a type of run (`pipeline` or `test`). If several lines have the
-same combination, the first line is used.
+`.loom/state/reported-scores.jsonl` has one line for each combination of a version, a pipeline and a
+type of run (`pipeline` or `test`). A version is the content that a commit gave to a file. If
+several lines have the same combination, the first line is used.
 """
 
 from __future__ import annotations

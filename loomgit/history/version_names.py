@@ -88,10 +88,9 @@ class VersionNames:
         self._cache = cache
 
     def find(self, contents: Sequence[FileContent]) -> dict[FileContent, str]:
-        """Return the displayed version of each content.
+        """Return the version to display for each of these file contents.
 
-        If no tag contains the content, and the file has a different content at the revision, the
-        version ends with `.dirty`.
+        It ends with `.dirty` if the content is in no tag and differs from the file at the revision.
         """
         known = self._cache.load()
         new = [content for content in contents if _exact_key(content) not in known]

@@ -134,6 +134,15 @@ def bind(query: str, values: QueryValues, placeholder: Placeholder = "?") -> Bou
     return _place_parameters(rendered, collector)
 
 
+def uses_execution_date(query: str) -> bool:
+    """Whether the template uses the value `execution_date`. Return False if it is invalid."""
+    try:
+        tree = _QueryEnvironment().parse(query)
+    except jinja2.TemplateSyntaxError:
+        return False
+    return any(name.name == "execution_date" for name in tree.find_all(nodes.Name))
+
+
 class _QueryEnvironment(ImmutableSandboxedEnvironment):
     def getattr(self, obj: object, attribute: str) -> object:
         # If a user defines the variable `items`, `vars.items` is its value, not the method of dict.

@@ -130,7 +130,7 @@ class Assembly(Planning):
         return Recording(cassette, mode, hash_origin(plan.prompt.blob, context))
 
     def recorded(self, plan: Plan) -> Mapping[str, CassetteEntry]:
-        """Return the revision's cassette entries by key. Raises ProblemsFound if it is damaged."""
+        """Return the cassette's entries by key. Raises ProblemsFound if the cassette is damaged."""
         path = cassette_path(plan.pipeline.name)
         return parse_entries(self.wiring.tree.read([path]).get(path, b""), path)
 

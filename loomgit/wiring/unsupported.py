@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 from loomgit.domain.place import Problem
 from loomgit.errors import UserError
 from loomgit.rows.address import parse_address
+from loomgit.rows.sql import uses_execution_date
 from loomgit.wiring.documents import is_outside, searching
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from datetime import datetime
 
     from loomgit.domain.definitions import Pipeline
     from loomgit.domain.settings import Connection, Settings
@@ -66,7 +68,9 @@ def without_effect(pipeline: Pipeline, settings: Settings) -> Iterator[str]:
     """Yield a warning for each key that has no effect in this version."""
     load = pipeline.load
     ignored = {
-        "monitoring": pipeline.monitoring != type(pipeline.monitoring)(),
+        "monitoring.latency_sla": pipeline.monitoring.latency_p95 is not None,
+        "monitoring.quality_threshold": pipeline.monitoring.min_score is not None,
+        "monitoring.alerts": bool(pipeline.monitoring.alerts),
         "extract.snapshot": pipeline.extract.snapshot,
         "extract.headers": pipeline.extract.http != type(pipeline.extract.http)(),
         "load.fallback": load.fallback is not None and load.on_failure != "fallback",
@@ -85,3 +89,14 @@ def without_effect(pipeline: Pipeline, settings: Settings) -> Iterator[str]:
 
 def _not_yet(pipeline: Pipeline, key: str, what: str) -> Problem:
     return Problem(pipeline.place(key), f"{key}: this version does not support {what}")
+
+
+def undated(pipeline: Pipeline, execution_date: datetime | None) -> Iterator[str]:
+    """Yield a warning if the query uses `execution_date`, and no date is given.
+
+    The date is then the time of the run, so that a query for later records selects nothing.
+    """
+    query = pipeline.extract.query
+    if execution_date is None and query is not None and uses_execution_date(query):
+        place = pipeline.place("extract.query")
+        yield f"{place}: extract.query uses execution_date, which is now; use --execution-date"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from loomgit.domain.ports import QueryValues
 from loomgit.domain.utc import in_utc
 from loomgit.errors import ProblemsFound, UserError
+from loomgit.gateway.budget_cap import cap
 from loomgit.gateway.meter import MeterGateway
 from loomgit.pipeline.events import RunFinished, RunStarted, Warned
 from loomgit.pipeline.plan import case_identifier
@@ -24,7 +25,7 @@ from loomgit.pipeline.stages import Stages
 from loomgit.rows.quarantine import QuarantineEntry
 from loomgit.wiring.assembly import Assembly
 from loomgit.wiring.consistency import missing_fields, missing_key
-from loomgit.wiring.unsupported import without_effect
+from loomgit.wiring.unsupported import undated, without_effect
 from loomgit.workflows.run_record import make_run
 
 if TYPE_CHECKING:
@@ -73,7 +74,9 @@ def run_pipeline(
         raise ProblemsFound([*problems, *error.problems]) from error
     if problems:
         raise ProblemsFound(problems)
-    gateway = assembly.gateway(plan, budget=budget)
+    gateway = assembly.gateway(plan, budget=cap(budget, pipeline.monitoring.cost_budget))
+    for message in undated(pipeline, execution_date):
+        on_event(Warned(message))
     execution = Execution(
         assembly, plan, prompt, now=now, limit=limit, on_event=on_event, gateway=gateway
     )

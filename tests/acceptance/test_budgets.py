@@ -220,3 +220,18 @@ def test_a_reply_that_is_charged_and_cannot_be_used_is_paid(tmp_path, server, th
 def test_random_budgets_hold(tmp_path, seed):
     way = ("run", "guard", "compare")[seed % 3]
     assert check(choose(1000 + seed, way), tmp_path / "work").fault == ""
+
+
+def test_the_cost_budget_of_the_pipeline_is_a_hard_limit(tmp_path, server):
+    limited = JUDGED + "monitoring: {cost_budget: 4}\n"
+    folder = project(tmp_path / "project", server, limited)
+    done = processes.run("loomgit", "run", "demo", "--json", cwd=folder, env=environment())
+    run = json.loads(done.stdout)
+    assert (done.returncode, run["results"]["status"]) == (1, "budget_exceeded"), done.stderr
+    assert 0 < charged(server) <= 4
+    before = charged(server)
+    done = processes.run(
+        "loomgit", "run", "demo", "--json", "--budget", "2", cwd=folder, env=environment()
+    )
+    assert json.loads(done.stdout)["results"]["status"] == "budget_exceeded"
+    assert charged(server) - before <= 2

@@ -419,11 +419,22 @@ def test_a_pinned_prompt_that_was_moved_takes_its_includes_from_where_it_was(pro
 
 def test_what_has_no_effect_yet_is_told_and_verbose_tells_the_versions(project):
     config = "channels: {ops: {type: slack}}\n"
-    text = PIPELINE + "monitoring: {cost_budget: 1.0}\n"
+    text = PIPELINE + "monitoring: {latency_sla: {p95: 5s}}\n"
     commit(project, {".loom/config.yaml": config, "pipelines/demo.yaml": text})
     done = loom(project, "run", "demo", "-v")
     assert done.returncode == 0, done.stderr
-    for key in ("monitoring", "channels"):
+    for key in ("monitoring.latency_sla", "channels"):
         assert f"{key} has no effect" in done.stderr
     assert "Prompt:    g" in done.stdout
     assert "Model:     embedded/icl" in done.stdout
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_a_query_that_uses_an_execution_date_that_nobody_gives_warns(project, given):
+    query = 'query: "SELECT * FROM data WHERE review_id > {{ execution_date.strftime(' r') }}"'
+    text = PIPELINE.replace("  key: review_id", f"  {query}\n  key: review_id")
+    commit(project, {"pipelines/demo.yaml": text})
+    flags = ["--execution-date", "2026-01-01"] if given else []
+    done = loom(project, "run", "demo", *flags)
+    warning = "warning: pipelines/demo.yaml:5:3: extract.query uses execution_date, which is now"
+    assert (warning in done.stderr) == (not given), done.stderr

@@ -87,7 +87,7 @@ class MissingResults:
             return
         results = pair.results
         if pair.by_runs and pair.head.plan.pipeline.load.on_failure in ("retry", "fallback"):
-            results = None, None  # pipeline runs process failed records again; measurements do not
+            results = None, None  # a pipeline run retries failed records, a measurement does not
         plans: dict[int, MeasurementPlan] = {}
         if not _covers(results[0], base_cases):
             removed = tuple(self._removed_cases(pair))
@@ -126,9 +126,9 @@ class MissingResults:
     def _question_from(self, pair: PipelinePair, version: PipelineVersion) -> str:
         """Return the commit of the head if the cases or evaluation settings of the sides differ.
 
-        Return "" if they are the same. `version` is the baseline's version with the evaluation
-        settings of the head. The result has the form of `commit_folder`: the id of the commit,
-        followed by `-dirty` if there are uncommitted changes.
+        Return "" if they are the same. `version` is the version that is measured for the baseline:
+        the baseline's pipeline with the head's evaluation settings. The result has the form of
+        `commit_folder`: the id of the commit, and `-dirty` if there are uncommitted changes.
         """
         base = pair.base
         assert base is not None

@@ -1,4 +1,7 @@
-"""Sets the limits for comparing a pipeline, and compares pairs for which no results are needed."""
+"""Sets the limits for comparing a pipeline, and compares pairs that need no results.
+
+Such a pair has only one side, or two sides that give the same results.
+"""
 
 from __future__ import annotations
 

@@ -65,9 +65,10 @@ class SessionResults(Struct):
     def cases(
         self, outcomes: Sequence[TestOutcome], samples: Mapping[Name, Sample]
     ) -> list[CaseSamples]:
-        """Return the cases that these tests used, each with all samples that any test used.
+        """Return the cases that these tests used.
 
-        `samples` maps (case key, sample index) to samples.
+        A case contains the samples that any of these tests used. `samples` maps (case key, sample
+        index) to samples.
         """
         cases: dict[str, tuple[str, str, set[int]]] = {}
         for outcome in outcomes:
