@@ -30,6 +30,7 @@ from loomgit.config.scalars import (
     Reader,
     Share,
     Text,
+    VariableValue,
     choice,
     expected,
     parse_number,
@@ -339,6 +340,9 @@ class PipelineModel(FileModel):
     tags: tuple[NonBlankText, ...] = ()
     max_failure_rate: Share | None = Field(
         default=None, description="The run stops if a higher share of the records fails"
+    )
+    vars: dict[str, VariableValue] = Field(
+        default={}, description="Default values of {{ vars.NAME }}; --vars replaces them"
     )
     extract: ExtractModel
     transform: TransformModel

@@ -181,6 +181,7 @@ def _pipeline(model: PipelineModel, document: Document) -> Pipeline:
         description=model.description,
         depends_on=model.depends_on,
         tags=model.tags,
+        vars=model.vars,
         max_failure_rate=model.max_failure_rate,
         places=_places(document),
     )

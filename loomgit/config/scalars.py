@@ -261,6 +261,14 @@ def read_json(value: object) -> Json:
     return str(value)
 
 
+def read_variable(value: object) -> Json:
+    """Return the default value of a variable. Raises InvalidValue for a list or a map."""
+    parsed = read_json(value)
+    if isinstance(parsed, list | dict):
+        raise expected("text, a number, true, false or null", value)
+    return parsed
+
+
 def read_map(value: object) -> JsonObject:
     """Convert a map with any keys and values to JSON, like `read_json`.
 
@@ -348,6 +356,9 @@ Integer: TypeAlias = Annotated[int, NumberReader.of(whole=True)]
 Count: TypeAlias = Annotated[int, NumberReader.of(low=1, whole=True)]
 CountFromZero: TypeAlias = Annotated[int, NumberReader.of(low=0, whole=True)]
 JsonValue: TypeAlias = Annotated[PydanticJson, Reader(read_json, {})]
+VariableValue: TypeAlias = Annotated[
+    PydanticJson, Reader(read_variable, {"type": ["string", "number", "boolean", "null"]})
+]
 JsonMap: TypeAlias = Annotated[dict[str, PydanticJson], Reader(read_map, {"type": "object"})]
 RawMap: TypeAlias = Annotated[object, Reader(read_raw_map, {"type": "object"})]
 Pattern: TypeAlias = Annotated[str, Reader(read_pattern, {"type": "string", "format": "regex"})]

@@ -232,7 +232,8 @@ class Pipeline(Struct, frozen=True):
     """A pipeline: the content of one pipeline file.
 
     `path` is relative to the project, with forward slashes. `places` maps dotted keys
-    (`transform.prompt`, `evaluate.evaluators.0.config`) to their positions in the file.
+    (`transform.prompt`, `evaluate.evaluators.0.config`) to their positions in the file. `vars` are
+    the default values of the variables: text, numbers, booleans or null.
     """
 
     name: str
@@ -247,6 +248,7 @@ class Pipeline(Struct, frozen=True):
     depends_on: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
     max_failure_rate: float | None = None
+    vars: JsonMapping = field(default_factory=dict)
     places: Places = field(default_factory=Places)
 
     def place(self, key: str) -> Place:

@@ -30,7 +30,7 @@ class CacheKeyFields:
         *,
         prompt: str,
         context: Mapping[str, str],
-        variables: Mapping[str, str],
+        variables: JsonMapping,
         warn: Callable[[str], None],
     ) -> None:
         self._fields = tuple(name for name in key_fields if name not in ALWAYS)

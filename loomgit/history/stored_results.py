@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from loomgit.domain.runs import Run, RunSummary
     from loomgit.domain.samples import Sample
-    from loomgit.domain.values import JsonObject
+    from loomgit.domain.values import JsonMapping, JsonObject
     from loomgit.history.store import RunStore
 
 KINDS = ("test", "pipeline")
@@ -88,7 +88,7 @@ class StoredResults:
         commits: Sequence[str],
         kind: str,
         model: str | None = None,
-        variables: Mapping[str, str] | None = None,
+        variables: JsonMapping | None = None,
     ) -> MeasuredSide | None:
         """Return the results at the first commit in `commits` that has a complete run.
 
@@ -118,7 +118,7 @@ class StoredResults:
         return None
 
     def _read(
-        self, rows: Iterable[RunSummary], variables: Mapping[str, str] | None = None
+        self, rows: Iterable[RunSummary], variables: JsonMapping | None = None
     ) -> MeasuredSide | None:
         merged: MeasuredSide | None = None
         for row in rows:

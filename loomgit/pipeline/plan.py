@@ -47,7 +47,8 @@ class Plan(Struct, frozen=True):
     other files that the pipeline depends on. `modes` maps a path to Git's mode of the file, if the
     mode is not REGULAR_FILE_MODE. `model` and `judge` are ids as configured; `judge` is None if no
     evaluator calls a judge model. `endpoints` (by model name) and `judge_endpoint` contain the
-    connection settings that can change a reply.
+    connection settings that can change a reply. `given` are those of the `variables` that do not
+    come from the pipeline file.
     """
 
     pipeline: Pipeline
@@ -55,7 +56,7 @@ class Plan(Struct, frozen=True):
     context: Mapping[str, FileVersion]
     model: str
     judge: str | None
-    variables: Mapping[str, str]
+    variables: JsonMapping
     execution_date: datetime
     output: JsonObject | None = None
     files: Mapping[str, str] = field(default_factory=dict)
@@ -64,6 +65,7 @@ class Plan(Struct, frozen=True):
     code: Mapping[str, str] = field(default_factory=dict)
     endpoints: Mapping[str, JsonMapping] = field(default_factory=dict)
     judge_endpoint: JsonMapping = field(default_factory=dict)
+    given: JsonMapping = field(default_factory=dict)
 
     @property
     def sampling(self) -> ModelParameters:

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from loomgit.domain.place import Problem
 from loomgit.domain.settings import EMBEDDED_MODEL
+from loomgit.domain.variables import merge_variables
 from loomgit.domain.withheld_files import is_withheld
 from loomgit.errors import LoomError, ProblemsFound, UserError
 from loomgit.evaluators.kinds import needs_judge
@@ -44,7 +45,7 @@ class Planning:
         self.wiring = wiring
 
     def plan(
-        self, pipeline: Pipeline, variables: Mapping[str, str], execution_date: datetime
+        self, pipeline: Pipeline, variables: Mapping[str, Json], execution_date: datetime
     ) -> tuple[Plan, Prompt]:
         """Return the plan and the compiled prompt of a run. Raises ProblemsFound with all
         problems."""
@@ -52,7 +53,7 @@ class Planning:
         return plan, prompt()
 
     def draft(
-        self, pipeline: Pipeline, variables: Mapping[str, str], execution_date: datetime
+        self, pipeline: Pipeline, variables: Mapping[str, Json], execution_date: datetime
     ) -> tuple[Plan, Callable[[], Prompt]]:
         """Return the plan of a run, and a function that returns its compiled prompt.
 
@@ -60,6 +61,7 @@ class Planning:
         The function then raises ProblemsFound if the prompt has problems. For all other problems,
         `draft` itself raises ProblemsFound.
         """
+        given, variables = variables, self.variables(pipeline, variables)
         transform = pipeline.transform
         problems: list[Problem] = [*unsupported(pipeline, self.wiring.connections)]
         assert transform.prompt is not None  # the parser of the pipeline file checks it
@@ -91,9 +93,20 @@ class Planning:
             if compiled().has_computed_includes:
                 includes = [*includes, *self._includable(prompt_file)]
         plan = self._plan(pipeline, prompt_file, includes, context, variables, execution_date)
+        plan = replace(plan, given=dict(given))
         searched = documents.pop("transform", {})
         other_files = {path: blob for blobs in documents.values() for path, blob in blobs.items()}
         return replace(plan, documents=searched, files={**other_files, **plan.files}), compiled
+
+    def variables(self, pipeline: Pipeline, given: Mapping[str, Json]) -> dict[str, Json]:
+        """Return the variables of a run: the defaults of the pipeline, replaced by `given` ones.
+
+        Raises ProblemsFound if a given value cannot have the type of its default.
+        """
+        try:
+            return merge_variables(pipeline.vars, given)
+        except UserError as error:
+            raise ProblemsFound([Problem(pipeline.place("vars"), error.message)]) from error
 
     def documents(self, pipeline: Pipeline, problems: list[Problem]) -> dict[str, dict[str, str]]:
         """Return the documents of each transform that searches documents.
@@ -112,7 +125,7 @@ class Planning:
         prompt_file: FileVersion,
         includes: Iterable[str],
         context: dict[str, FileVersion],
-        variables: Mapping[str, str],
+        variables: Mapping[str, Json],
         execution_date: datetime,
     ) -> Plan:
         defaults = self.wiring.settings.defaults

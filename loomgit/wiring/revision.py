@@ -34,12 +34,13 @@ from loomgit.wiring.catalog import raise_problems
 from loomgit.wiring.planning import Planning
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from loomgit.domain.definitions import Pipeline
     from loomgit.domain.ports import Gateway
     from loomgit.domain.samples import Sample
     from loomgit.domain.suites import Suite
+    from loomgit.domain.values import JsonMapping
     from loomgit.domain.versions import Commit
     from loomgit.pipeline.evaluate import Panel
     from loomgit.wiring.assembly import Assembly
@@ -121,7 +122,7 @@ class ProjectRevision:
         name: str,
         *,
         model: str | None = None,
-        variables: Mapping[str, str] | None = None,
+        variables: JsonMapping | None = None,
     ) -> PipelineVersion:
         """Return the version of a pipeline in this tree. `model` replaces the pipeline's own model.
 
@@ -135,7 +136,7 @@ class ProjectRevision:
         pipeline: Pipeline,
         *,
         model: str | None = None,
-        variables: Mapping[str, str] | None = None,
+        variables: JsonMapping | None = None,
     ) -> PipelineVersion:
         """Do the same as `version`, for a pipeline whose file is already parsed."""
         if model is not None:
@@ -189,7 +190,7 @@ class ProjectRevision:
         if dataset is not None:
             extract = replace(pipeline.extract, source=dataset, query=None, limit=None)
             pipeline = replace(pipeline, extract=extract)
-        values = QueryValues(datetime.now(UTC), None, {})
+        values = QueryValues(datetime.now(UTC), None, pipeline.vars)
         source = dataset or pipeline.extract.source
         rows = list(self.assembly.source(pipeline, values, limit=limit).rows())
         fields = dict.fromkeys(
@@ -333,7 +334,7 @@ class ProjectRevision:
 
 
 def try_load(
-    revision: ProjectRevision, name: str, variables: Mapping[str, str] | None = None
+    revision: ProjectRevision, name: str, variables: JsonMapping | None = None
 ) -> PipelineVersion | str:
     """Return a version, or one line with the reason why it cannot be loaded."""
     try:

@@ -438,3 +438,46 @@ def test_a_query_that_uses_an_execution_date_that_nobody_gives_warns(project, gi
     done = loom(project, "run", "demo", *flags)
     warning = "warning: pipelines/demo.yaml:5:3: extract.query uses execution_date, which is now"
     assert (warning in done.stderr) == (not given), done.stderr
+
+
+WITH_VARIABLES = PIPELINE.replace(
+    "extract:\n", "vars: {lowest: 2, word: great}\nextract:\n"
+).replace(
+    "  key: review_id",
+    """\
+  query: >-
+    SELECT * FROM data WHERE CAST(substr(review_id, 3) AS INTEGER) >= {{ vars.lowest }}
+  key: review_id""",
+)
+
+
+@pytest.mark.parametrize(
+    ("flags", "records"), [((), 3), (("--vars", "lowest=4"), 1), (("--vars", "word=x"), 3)]
+)
+def test_the_pipeline_has_defaults_for_its_variables(project, flags, records):
+    prompt = (project / "prompts/classify.txt").read_text("utf-8") + "\nLook for {{ vars.word }}.\n"
+    commit(project, {"pipelines/demo.yaml": WITH_VARIABLES, "prompts/classify.txt": prompt})
+    checked = loom(project, "validate", "demo", *flags)
+    assert checked.returncode == 0, checked.stdout
+    done = loom(project, "run", "demo", "--json", *flags)
+    run = json.loads(done.stdout)
+    assert run["results"]["records_processed"] == records
+    expected = {
+        "lowest": 4 if "lowest=4" in flags else 2,
+        "word": "x" if "word=x" in flags else "great",
+    }
+    assert run["config"]["parameters"]["vars"] == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [("lowest=x", "the variable 'lowest' must be a number, not 'x'"), ("x", "not of the form name=value")],
+)
+def test_a_variable_of_another_type_is_an_error_with_the_line(project, value, words):
+    commit(project, {"pipelines/demo.yaml": WITH_VARIABLES})
+    for command in ("run", "validate"):
+        done = loom(project, command, "demo", "--vars", value)
+        assert done.returncode == 2, done.stderr
+        assert words in done.stderr
+    if value != "x":
+        assert "pipelines/demo.yaml:3:" in loom(project, "run", "demo", "--vars", value).stderr

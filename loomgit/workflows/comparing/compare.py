@@ -334,7 +334,7 @@ class CompareWorkflow:
         pair.kind = kinds[results.index(best)]
         if best[0] is None and not run_missing:
             commits = self._baselines.ancestors(base)
-            model, variables = pair.base.plan.model, self._request.variables
+            model, variables = pair.base.plan.model, pair.base.plan.variables
             older = [
                 (stored.find_at(commits, kind, model, variables), head)
                 for kind, (_, head) in zip(kinds, results, strict=True)

@@ -92,7 +92,6 @@ def validate_pipeline(
     exist.
     """
     assembly = Assembly(wiring)
-    values = QueryValues(in_utc(execution_date), None, variables)
     report = _Report()
     try:
         pipeline = wiring.catalog.pipeline(name)
@@ -101,6 +100,8 @@ def validate_pipeline(
         _named_files(assembly, name, report)
         _tests(assembly, name, None, None, report)
         return ValidationResult(name, None, tuple(report.sections))
+    merged = assembly.variables(pipeline, variables or {})
+    values = QueryValues(in_utc(execution_date), None, merged)
     output = assembly.declared_output(pipeline)
     connections, records = _connections(
         assembly, pipeline, output, report, offline=offline, values=values
@@ -115,7 +116,7 @@ def validate_pipeline(
         problems += missing_fields(pipeline, records.fields, records.filled)
     report.add("Pipeline Definition", _definition(report, problems))
     fields = None if records is None else records.fields
-    _prompt(assembly, pipeline, fields, dict(values.variables or {}), report)
+    _prompt(assembly, pipeline, fields, merged, report)
     _fallback(assembly, pipeline, report)
     _context(assembly, pipeline, report)
     _documents(assembly, pipeline, report)
