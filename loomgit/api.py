@@ -283,15 +283,19 @@ class Project:
         return spending(self._wiring, self.pipeline(name), since)
 
     def estimate(
-        self, name: str, *, variables: Mapping[str, str] | None = None, limit: int | None = None
+        self,
+        name: str,
+        *,
+        variables: Mapping[str, str] | None = None,
+        execution_date: datetime | None = None,
+        limit: int | None = None,
     ) -> Estimate:
-        """Estimate the cost of a pipeline's next run; no model is called.
-
-        Raises UserError, ProblemsFound or WorldError if the run could not start.
-        """
+        """Estimate the cost of a pipeline's next run; no model is called. If the run could not
+        start, raises UserError, ProblemsFound or WorldError."""
         from loomgit.workflows.forecast.cost_estimate import estimate
 
-        return estimate(self._wiring, self.pipeline(name), variables or {}, limit=limit)
+        pipeline = self.pipeline(name)
+        return estimate(self._wiring, pipeline, variables or {}, execution_date, limit=limit)
 
     @property
     def _tracked(self) -> bool:
@@ -301,8 +305,7 @@ class Project:
     def _sync(self) -> Sync:
         from loomgit.history.sync import Sync
 
-        wiring = self._wiring
-        return Sync(wiring.repository, wiring.store, wiring.warn)
+        return Sync(self._wiring.repository, self._wiring.store, self._wiring.warn)
 
     # -- comparison
 

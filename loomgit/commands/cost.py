@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING
 import click
 
 from loomgit.commands.numbers import WholeNumber
-from loomgit.commands.options import DATES, Common, common, variables_option
+from loomgit.commands.options import (
+    DATES,
+    Common,
+    common,
+    execution_date_option,
+    variables_option,
+)
 from loomgit.commands.screen import echo
 from loomgit.config.scalars import InvalidValue, read_duration
 from loomgit.report.cost import (
@@ -58,6 +64,7 @@ def parse_since(
     help="With --dry-run: only the first N records.",
 )
 @variables_option("With --dry-run: set {{ vars.NAME }}. Can be repeated.")
+@execution_date_option
 @common
 def command(
     options: Common,
@@ -66,6 +73,7 @@ def command(
     since: datetime | None,
     limit: int | None,
     variables: dict[str, str],
+    execution_date: datetime | None,
 ) -> int:
     """Show what the runs of a pipeline cost, by stage, model and day.
 
@@ -75,14 +83,16 @@ def command(
     """
     if dry_run and since is not None:
         raise click.UsageError("--since selects past runs and cannot be used with --dry-run.")
-    if not dry_run and (limit is not None or variables):
-        raise click.UsageError("--limit and --vars require --dry-run.")
+    if not dry_run and (limit is not None or variables or execution_date):
+        raise click.UsageError("--limit, --vars and --execution-date require --dry-run.")
     project, console = options.project(), options.console
     if not dry_run:
         _print_spending(console, project.spending(pipeline, since=since))
         return 0
     with console.only_document():
-        estimate = project.estimate(pipeline, variables=variables, limit=limit)
+        estimate = project.estimate(
+            pipeline, variables=variables, execution_date=execution_date, limit=limit
+        )
     _print_estimate(console, estimate)
     return 0
 

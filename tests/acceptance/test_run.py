@@ -471,7 +471,10 @@ def test_the_pipeline_has_defaults_for_its_variables(project, flags, records):
 
 @pytest.mark.parametrize(
     ("value", "words"),
-    [("lowest=x", "the variable 'lowest' must be a number, not 'x'"), ("x", "not of the form name=value")],
+    [
+        ("lowest=x", "the variable 'lowest' must be a number, not 'x'"),
+        ("x", "not of the form name=value"),
+    ],
 )
 def test_a_variable_of_another_type_is_an_error_with_the_line(project, value, words):
     commit(project, {"pipelines/demo.yaml": WITH_VARIABLES})

@@ -252,3 +252,16 @@ def test_a_pipeline_that_never_ran_has_cost_nothing(project):
 @pytest.mark.parametrize("flags", [["--dry-run", "--since", "7d"], ["--limit", "5"]])
 def test_flags_of_the_other_question_are_refused(project, flags):
     assert loom(project, "cost", "demo", *flags).returncode == 2
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_an_estimate_takes_an_execution_date_and_warns_without_one(project, given):
+    query = """query: "SELECT * FROM data WHERE '2026' < {{ execution_date }}\""""
+    text = (project / "pipelines/demo.yaml").read_text("utf-8")
+    text = text.replace("  key: review_id", f"  {query}\n  key: review_id")
+    commit(project, {"pipelines/demo.yaml": text})
+    flags = ["--execution-date", "2025-01-01"] if given else []
+    done = loom(project, "cost", "demo", "--dry-run", *flags)
+    assert done.returncode == 0, done.stderr
+    assert ("Records: 0" in done.stdout) == given, done.stdout
+    assert ("extract.query uses execution_date, which is now" in done.stderr) == (not given)

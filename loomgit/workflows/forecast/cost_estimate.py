@@ -19,6 +19,7 @@ from loomgit.domain.keys import find_key, record_key
 from loomgit.domain.ports import QueryValues
 from loomgit.domain.records import Output, Record, RefusedRow, make_record
 from loomgit.domain.spending import Estimate, Price
+from loomgit.domain.utc import in_utc
 from loomgit.domain.values import as_text
 from loomgit.evaluators.kinds import needs_judge
 from loomgit.gateway.dry_run import DryRunGateway, find_stored_keys
@@ -34,6 +35,7 @@ from loomgit.pipeline.estimate import (
 )
 from loomgit.pipeline.retrieval import RetrievalFailure
 from loomgit.wiring.assembly import Assembly
+from loomgit.wiring.unsupported import undated
 from loomgit.workflows.forecast.spending import load_runs
 
 if TYPE_CHECKING:
@@ -60,15 +62,23 @@ SEED = 0  # constant, so that the same records result in the same sample
 
 
 def estimate(
-    wiring: Wiring, pipeline: Pipeline, variables: Mapping[str, str], *, limit: int | None = None
+    wiring: Wiring,
+    pipeline: Pipeline,
+    variables: Mapping[str, str],
+    execution_date: datetime | None,
+    *,
+    limit: int | None = None,
 ) -> Estimate:
     """Estimate the cost of the pipeline's next run. No model is called, and nothing is stored.
 
-    `limit` is the maximum number of records; None means all. Raises the errors that the run would
-    raise before its first call: UserError, ProblemsFound or WorldError.
+    If `execution_date` is None, it is the current time. `limit` is the maximum number of records;
+    None means all. Raises the errors that the run would raise before its first call: UserError,
+    ProblemsFound or WorldError.
     """
     assembly = Assembly(wiring)
-    plan, prompt = assembly.plan(pipeline, variables, datetime.now(UTC))
+    for message in undated(pipeline, execution_date):
+        wiring.warn(message)
+    plan, prompt = assembly.plan(pipeline, variables, in_utc(execution_date or datetime.now(UTC)))
     return asyncio.run(CostEstimator(assembly, plan, prompt).estimate(limit))
 
 
