@@ -49,7 +49,7 @@ class Record(Struct, frozen=True):
 def make_record(
     index: int, row: JsonObject | RefusedRow, key: Sequence[str], source: str = "the source"
 ) -> Record:
-    """Return the record of a row. Messages call the source of the row `source`.
+    """Return the record of a row. `source` is the name of the row's source in messages.
 
     The record is refused if `row` is a RefusedRow, or if a key field is missing, null or empty
     text. Empty text is treated like null, because a CSV file cannot distinguish them.

@@ -25,8 +25,8 @@ class PostgresReplaceSink:
     """A PostgreSQL table as a destination. After `commit`, it contains only this run's rows.
 
     `load` stores the rows in a stage: a temporary database. `commit` deletes the rows of the table
-    and copies the staged rows to it, in one transaction: until it ends, other connections see the
-    old rows. The definition, the indexes, the triggers and the rights of the table do not change.
+    and copies the staged rows to it, in one transaction. Until it ends, other connections see the
+    old rows. The definition, indexes, triggers and privileges of the table do not change.
     """
 
     def __init__(self, table: PostgresTable, *, stage: Path, name: str) -> None:

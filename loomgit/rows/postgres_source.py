@@ -44,8 +44,8 @@ class PostgresSource:
     def check(self) -> None:
         """Raise UserError or WorldError if the source cannot be read.
 
-        The server plans the query, which also checks the columns and the rights, but does not run
-        it. A missing required column is a UserError.
+        The server plans the query but does not run it. Planning checks the columns and the
+        privileges. A missing required column is a UserError.
         """
         with self._cursor() as cursor:
             require_columns(self._needed, _names(cursor, self._shown), self._shown)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 LEDGER = "_loom_loads"  # the table in the user's database that lists the loaded batches
 _TABLES = ("r", "p")  # PostgreSQL's relkind of a table, and of a partitioned table
 _KINDS = {"v": "a view", "m": "a materialized view", "f": "a foreign table"}
-_RIGHTS = {
+_PRIVILEGES = {
     "upsert": ("SELECT", "INSERT", "UPDATE"),
     "append": ("INSERT",),
     "replace": ("SELECT", "INSERT", "DELETE"),
@@ -69,8 +69,8 @@ class PostgresTable:
     def check(self) -> None:
         """Raise UserError or WorldError if a load into the table would fail. Writes nothing.
 
-        A load fails if the server is read-only, if the role lacks a right, if an upsert finds no
-        unique key, or if the table cannot store the example rows.
+        A load fails if the server is read-only, if the role lacks a privilege, if an upsert finds
+        no unique key, or if the table cannot store the example rows.
         """
         if self.name.startswith("_loom_"):
             raise UserError(f"{self.shown}: the table name '{self.name}' is reserved")
@@ -85,7 +85,7 @@ class PostgresTable:
             if read_only == "on":
                 raise WorldError(f"{self.shown}: the server is read-only (a standby?)")
             table = self._find(connection)
-            self._require_rights(connection, table)
+            self._require_privileges(connection, table)
             if table is not None:
                 columns = self.columns(connection)
                 names = dict.fromkeys((*self.key, *self._types, *self._names(self._examples)))
@@ -160,7 +160,7 @@ class PostgresTable:
         """Create the table that lists the loaded batches, if it does not exist."""
         schema = self._address.loom_schema or self._address.schema
         if find_table(connection, schema, LEDGER) is not None:
-            return  # CREATE TABLE IF NOT EXISTS needs the right CREATE although the table exists
+            return  # CREATE TABLE IF NOT EXISTS would need the CREATE privilege even now
         connection.execute(
             f"CREATE TABLE IF NOT EXISTS {self.ledger} ("
             "run text NOT NULL, target text NOT NULL, part integer NOT NULL, "
@@ -211,16 +211,17 @@ class PostgresTable:
                 hint=f"ALTER TABLE {self.sql} ADD UNIQUE ({names})",
             )
 
-    def _require_rights(self, connection: Connection, table: int | None) -> None:
+    def _require_privileges(self, connection: Connection, table: int | None) -> None:
         if table is None:
             self._require_creatable(connection, self._address.schema, f"table '{self.name}'")
         else:
-            for right in _RIGHTS[self._mode]:
-                row = connection.execute("SELECT has_table_privilege(%s, %s)", (table, right))
+            for privilege in _PRIVILEGES[self._mode]:
+                row = connection.execute("SELECT has_table_privilege(%s, %s)", (table, privilege))
                 if row.fetchone() != (True,):
                     raise UserError(
-                        f"{self.shown}: the role lacks the right {right} on table '{self.name}'",
-                        hint=f"GRANT {right} ON {self.sql} TO CURRENT_ROLE",
+                        f"{self.shown}: the role lacks the privilege {privilege} on table "
+                        f"'{self.name}'",
+                        hint=f"GRANT {privilege} ON {self.sql} TO CURRENT_ROLE",
                     )
         schema = self._address.loom_schema or self._address.schema
         if find_table(connection, schema, LEDGER) is None:

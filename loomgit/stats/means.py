@@ -33,7 +33,7 @@ def bounded_mean(
 
     The bounds come from a Beta distribution that approximates the bound of Gaffke (2005) and
     Learned-Miller & Thomas (2019, arXiv 1905.06208). The bounds have a closed form and need no
-    random numbers. If all values are 0 or 1, they equal the bounds of Clopper and Pearson. If `hi`
+    random numbers. If all values are 0 or 1, the bounds are the Clopper-Pearson bounds. If `hi`
     is infinite (cost, latency), there is no upper bound. Raises OutOfRange for a value outside
     [lo, hi], and NoValues if there are no values.
     """
