@@ -73,17 +73,6 @@ class JsonTextLoader(Loader):
             return UnreadableValue(str(fault))
 
 
-class InvalidTextLoader(Loader):
-    """Loads text from a server with the encoding SQL_ASCII, which does not check its text."""
-
-    def load(self, data: Buffer) -> object:
-        """Return the text, or an UnreadableValue if it is not UTF-8."""
-        try:
-            return bytes(data).decode()
-        except UnicodeDecodeError:
-            return UnreadableValue("text that is not UTF-8")
-
-
 def _array_loader(inner: type[PsycopgLoader]) -> type[Loader]:
     """Return a loader for arrays: as a list, or as text if a lower bound is not 1.
 

@@ -168,3 +168,17 @@ def test_the_values_that_have_no_number_in_json_are_text(source, run_sql):
     assert row == {"a": "NaN", "b": "-Infinity", "c": [1.5, "NaN"], "d": "infinity",
                    "e": "1" + "0" * 40, "f": "NaN", "g": "[0:1]={1,2}",
                    "h": "0044-03-15 BC"}  # fmt: skip
+
+
+def test_text_that_is_not_utf_8_in_a_database_without_an_encoding_is_an_error(
+    source, connections, postgres_server
+):
+    with postgres_server.connect() as connection:
+        connection.execute("DROP DATABASE IF EXISTS unchecked WITH (FORCE)")
+        connection.execute(
+            "CREATE DATABASE unchecked TEMPLATE template0 ENCODING 'SQL_ASCII' LOCALE 'C'"
+        )
+    connections["shop"] = Connection(postgres_server.url("unchecked"))
+    assert rows(source(URL, "SELECT 'ä' AS v")) == [{"v": "ä"}]
+    with pytest.raises(UserError, match='invalid byte sequence for encoding "UTF8": 0xff'):
+        rows(source(URL, "SELECT convert_from('\\xff', 'SQL_ASCII') AS v"))
