@@ -123,7 +123,7 @@ class Unavailable(ModelError):
 
 
 class Rejected(ModelError):
-    """The provider refuses this particular request: malformed, too long, or against its policy."""
+    """The provider refuses this one request because it is malformed, too long, or not allowed."""
 
 
 class Denied(ModelError):
@@ -135,12 +135,12 @@ class Denied(ModelError):
 class NotServed(Denied):
     """The server does not know the model, or the key may not use the model.
 
-    If the model has answered before, the error applies to this one request only.
+    If the model has answered another request, `gateway.first_calls` raises Rejected instead.
     """
 
 
 class Untrusted(Denied):
-    """An unverified revision may not use the keys or run its code, so Loom did not measure it."""
+    """An unverified revision must not use the keys or run its code, so Loom did not measure it."""
 
 
 class BudgetExceeded(Denied):

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 # a person waits for the hook.
 OUTAGE_SECONDS = 2.0
 MAX_LINES = 10  # print at most this many unverified tests, and this many removed tests and cases
-# Git sets these variables for hooks. The user's evaluators and programs must not inherit them,
-# because Git commands that they run in another repository would use the wrong repository.
+# Git sets these variables for hooks. The user's evaluators and programs must not inherit them:
+# if such a program ran Git in another repository, Git would use this repository instead.
 GIT_VARIABLES = (
     "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_COMMON_DIR",
     "GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_QUARANTINE_PATH",
@@ -70,7 +70,7 @@ def run_hook(
 ) -> int:
     """Run a hook; return 1 if it blocks the commit or the push, else 0. Raises LoomError."""
     began = time.perf_counter()
-    repository = wiring.repository  # opened first, because it needs the variables that are removed
+    repository = wiring.repository  # needs GIT_VARIABLES, which the next lines remove
     for name in GIT_VARIABLES:
         os.environ.pop(name, None)
     bill = Bill()

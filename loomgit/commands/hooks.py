@@ -28,7 +28,7 @@ def command() -> None:
 @click.option("--pre-push", is_flag=True, help="Check pushes. This is the default.")
 @click.option("--pre-commit", is_flag=True, help="Check the staged files before a commit.")
 @click.option("--commit-msg", is_flag=True, help="Check staged files, and read the commit message.")
-@click.option("--strict", is_flag=True, help="Also block changes unless they are proven harmless.")
+@click.option("--strict", is_flag=True, help="Also block changes that are not proven harmless.")
 @common
 def install(
     options: Common, pre_push: bool, pre_commit: bool, commit_msg: bool, strict: bool
@@ -91,7 +91,7 @@ def status(options: Common) -> None:
 @command.command("run")
 @click.argument("hook", type=click.Choice(HOOKS))
 @click.argument("arguments", nargs=-1)
-@click.option("--strict", is_flag=True, help="Also block changes unless they are proven harmless.")
+@click.option("--strict", is_flag=True, help="Also block changes that are not proven harmless.")
 @common
 def run(options: Common, hook: Hook, arguments: tuple[str, ...], strict: bool) -> int:
     """Run a hook. Git calls this command through the hook script.

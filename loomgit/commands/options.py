@@ -211,6 +211,6 @@ execution_date_option = click.option(
     "--execution-date",
     type=click.DateTime(DATES),
     metavar="DATE",
-    help="Value of {{ execution_date }}, in UTC unless it has an offset.",
+    help="Value of {{ execution_date }}. A date without an offset is in UTC.",
     show_default="now",
 )

@@ -133,7 +133,7 @@ def _find_change(wiring: Wiring, guard: Guard, workflow: Workflow | None) -> Gua
     expression, head, name = None, None, None
     if workflow is not None:
         head = "HEAD"
-        # HEAD is another commit if GitHub checked out the merge of the pull request.
+        # HEAD is not the pushed commit if GitHub checked out the merge of the pull request.
         is_pushed_commit = workflow.head == repository.head().id
         known = workflow.base and repository.objects([f"{workflow.base}^{{commit}}"])[0]
         if known and (is_pushed_commit or workflow.pull is None):
@@ -336,9 +336,9 @@ def _comment(console: Console, workflow: Workflow, text: str, project: str) -> s
 
 
 def _publish_foreign(console: Console, workflow: Workflow | None, file: Path) -> int:
-    """Publish a comment that the code of a fork wrote.
+    """Publish the comment in `file`. Code from a fork wrote this file.
 
-    The text is untrusted. Therefore the comment has a notice that the fork wrote the text, and the
+    The text is untrusted. Therefore, the comment starts with a notice about its origin, and the
     @mentions and #references in the text are disabled.
     """
     if workflow is None or not workflow.token:

@@ -38,7 +38,7 @@ Report: TypeAlias = tuple[Iterable[str], JsonObject, Callable[[str], str]]
     "--since",
     type=click.DateTime(DATES),
     metavar="DATE",
-    help="Only runs and changes since this date, in UTC unless it has an offset.",
+    help="Only runs and changes since this date. A date without an offset is in UTC.",
 )
 @click.option("--compliance", is_flag=True, help="Report changes and approvals.")
 @common

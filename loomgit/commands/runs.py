@@ -36,7 +36,7 @@ def command(context: click.Context) -> None:
     "--since",
     type=click.DateTime(DATES),
     metavar="DATE",
-    help="Only runs since this date, in UTC unless it has an offset.",
+    help="Only runs since this date. A date without an offset is in UTC.",
 )
 @click.option("--status", type=click.Choice(STATUSES), help="Only runs with this status.")
 @click.option(

@@ -207,9 +207,9 @@ class _SessionObserver:
 
     @property
     def unfinished(self) -> str:
-        """A text with the number of tests that did not run.
+        """A text about the tests that did not run, such as `2 of 9 did not run`.
 
-        If all tests ran, the text is `stopped` if the user pressed Ctrl-C, and empty if not.
+        If all tests ran, the text is `stopped` after Ctrl-C, and otherwise empty.
         """
         ran, _, total = self.session.counts if self.session is not None else (0, 0, 0)
         if ran < total:

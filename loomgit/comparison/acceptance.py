@@ -101,7 +101,7 @@ def _accept(comparison: PipelineComparison, accepted: Sequence[Acceptance]) -> P
         return comparison
     outcome = worst_outcome([metric.outcome for metric in remaining])
     if outcome in ("improved", "unchanged"):
-        outcome = "no_worse"  # not improved or unchanged, because an accepted metric is worse
+        outcome = "no_worse"  # neither improved nor unchanged: an accepted metric is worse
     if outcome == "no_worse" and comparison.is_doubtful:
         outcome = "inconclusive"
     return replace(

@@ -61,7 +61,7 @@ def compare_sides(
 ) -> ComparisonDraft:
     """Compare the results of both sides of one pipeline. `decide` later decides the outcome.
 
-    If the evaluators, their code or the judge differ, nothing is compared, and the draft lists the
+    If the evaluators, their code or the judge differ, nothing is compared, and the result lists the
     differences. Cases with a different input or expectation are not compared. If `evaluate` is
     given, its thresholds and gate decide which samples of both sides pass.
     """

@@ -141,7 +141,7 @@ def _check_argument(value: Statistic, kind: Kind) -> Iterator[AssertionProblem]:
 def _check_statistic(
     left: Value, operator: Operator, right: Value, kind: Kind
 ) -> Iterator[AssertionProblem]:
-    """Yield the problems of a comparison with a function call, such as `mean(costs) < 0.1`."""
+    """Yield the problems of a comparison that calls a function, such as `mean(costs) < 0.1`."""
     statistic, other = (
         (left, right) if isinstance(left, Statistic | ShareOfReplies) else (right, left)
     )

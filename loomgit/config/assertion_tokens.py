@@ -213,8 +213,8 @@ def _source_length(source: str, index: int, character: str, quote: str) -> int:
     if quote == "'" and source[index : index + 2] == "''":
         return skipped + 2
     # A fold is a line break in the file, together with the white space around it. YAML can convert
-    # one fold to several white space characters of the text. For the first of them, the result is
-    # the length of the whole fold. For the others, it is 0.
+    # one fold to several white space characters of the scalar. The result for the first of these
+    # characters is the length of the whole fold. The result for each other character is 0.
     fold = _FOLD.match(source, index) if character.isspace() else None
     if fold:
         return skipped + fold.end() - index

@@ -150,7 +150,7 @@ OutputSchema: TypeAlias = Annotated[
     WithJsonSchema(
         {
             "type": "object",
-            # Like `_form`, these conditions decide whether the value is a JSON Schema.
+            # The value is a JSON Schema if one of these conditions is met (as in `_form`).
             "if": {
                 "anyOf": [
                     *({"required": [key]} for key in ("$schema", "$ref", "$defs")),

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from loomgit.domain.values import Json
 
 MAX_OBJECTS = 200  # a reply that contains this many objects or more is refused
-QUOTED_LENGTH = 24  # the number of characters of an object that a message quotes
+QUOTED_LENGTH = 24  # maximum number of characters of the reply to quote in a message
 # A `{` before a key begins an object, and `[{` begins a list of objects. All other braces belong to
 # prose or code. The only exception is a reply that consists of an empty object `{}`.
 _OPENING = re.compile(r"\{(?=\s*(?:[\"'\u201c]|[A-Za-z_]\w*\s*:\s))|\[(?=\s*\{\s*[\"'])")
@@ -177,10 +177,10 @@ def _open_bracket(text: str, start: int, end: int) -> int | None:
 
 
 def _enclosing_piece(text: str, start: int) -> _Piece:
-    """Return a piece for the brackets that begin at `start`. They contain an object and other text.
+    """Return an invalid piece for brackets that contain an object and other text.
 
-    The whole is not JSON, so the piece has a fault and no values. The object is not used, because
-    it is only a part of the model's answer.
+    The opening bracket is at `start`. The text in the brackets is not JSON, so the piece has a
+    fault and no values. The object is not used, because it is only a part of the model's answer.
     """
     shown = " ".join(text[start : start + QUOTED_LENGTH].split())
     fault = f"the object is inside {shown}, which is not JSON"
@@ -291,7 +291,7 @@ def _common_mistake(before: str, rest: str) -> str:
     after = rest.lstrip()
     if before.endswith(",") and after[:1] in ("}", "]"):
         return f"a comma before {after[:1]}"
-    # The parser of Python 3.13 and later stops before the comma.
+    # In Python 3.13 and later, the parser stops before such a comma instead of after it.
     if after.startswith(",") and after[1:].lstrip()[:1] in ("}", "]"):
         return f"a comma before {after[1:].lstrip()[:1]}"
     if match := _PYTHON.match(after):

@@ -46,9 +46,9 @@ def matches(glob: str, path: str) -> bool:
 
 
 def _skip_double_stars(states: set[int], parts: tuple[re.Pattern[str] | None, ...]) -> set[int]:
-    """Return `states`, and also the states that follow if a `**` matches zero folders.
+    """Return `states`, and the states that are reached from them if a `**` matches no folder.
 
-    A state is the index in `parts` of the next part to match. In `parts`, `**` is None.
+    A state is an index in `parts`: the index of the part to match next. In `parts`, `**` is None.
     """
     reachable = set(states)
     for index, part in enumerate(parts):

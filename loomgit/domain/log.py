@@ -69,7 +69,7 @@ class ResultGroup(Struct, frozen=True):
 
     @property
     def scores(self) -> Mapping[str, MeanScore]:
-        """The scores of the run in `figure`. Empty if `figure` is None."""
+        """The scores of the run `figure`, or an empty map if `figure` is None."""
         return self.figure.scores if self.figure is not None else {}
 
     @property
@@ -82,10 +82,11 @@ class ResultGroup(Struct, frozen=True):
 class StoredScores(Struct, frozen=True):
     """The stored results of one version of a file, in groups of runs with the same inputs.
 
-    A group is one of the version's own groups if its runs had the same inputs as the version's
-    commit. `scores` are the scores of the first own group. The other fields cover all groups.
-    `runs` is the number of runs, `complete` is the number of complete runs, and `cases` is the
-    number of cases. `cost_per_record` is in USD, or None if no cost is known.
+    If the runs of a group had the same inputs as the pipeline at the version's commit, the group is
+    one of the version's own groups. `scores` are the scores of the first own group. The other
+    fields cover all groups. `runs` is the number of runs, `complete` is the number of complete
+    runs, and `cases` is the number of cases. `cost_per_record` is in USD, or None if no cost is
+    known.
     """
 
     runs: int = 0
@@ -99,7 +100,7 @@ class StoredScores(Struct, frozen=True):
 
     @property
     def own(self) -> list[ResultGroup]:
-        """The groups whose runs had the inputs of the version's own commit.
+        """The groups of runs that had the same inputs as the version's commit.
 
         There is at most one such group for each pipeline and kind.
         """
@@ -137,8 +138,9 @@ class LogEntry(Struct, frozen=True):
 
 
 class FileLog(Struct, frozen=True, dict=True):
-    """The log of a file. `entries` describe its newest contents. `total` counts all its contents.
+    """The log of a file. Each item of `entries` describes one of its newest contents.
 
+    `total` is the number of all contents of the file, including those that `entries` omits.
     `shallow` is true if the history of the clone is truncated.
     """
 
@@ -154,7 +156,7 @@ class FileLog(Struct, frozen=True, dict=True):
 
     @cached_property
     def series(self) -> list[tuple[str, str]]:
-        """The distinct pairs (pipeline, kind) in the versions' own results.
+        """The distinct pairs (pipeline, kind) of all result groups in `measured.own`.
 
         The scores of different pairs are not comparable, because their cases or evaluators differ.
         """

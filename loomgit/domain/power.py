@@ -67,10 +67,10 @@ class MetricPower(Struct, frozen=True):
 
 
 class SizeEstimate(Struct, frozen=True):
-    """The estimated size that a comparison of one pipeline needs.
+    """The estimated number of cases and samples that a comparison of one pipeline needs.
 
     `basis` describes the earlier results that the estimate uses. `wish` is the drop to detect, as
-    the user specified it. The estimate assumes that the comparison accepts a drop of `max_drop`.
+    the user specified it. `max_drop` is the largest drop that the comparison accepts.
     """
 
     pipeline: str

@@ -30,7 +30,7 @@ _PERMANENT = {
     "EXPERIMENTAL_OPENAI_BASE_LLM_HTTP_HANDLER": "true",  # litellm: 25 % less CPU time per call
 }
 _import_lock = threading.Lock()  # all threads share the environment variables
-_warn_lock = threading.Lock()  # all threads share `warnings.warn`, too
+_warn_lock = threading.Lock()  # all threads share `warnings.warn`
 
 
 @contextmanager
@@ -60,7 +60,9 @@ def suppress_warnings() -> Iterator[None]:
             yield
         finally:
             warnings.warn = warn
-            silenced_thread = None  # an imported module may have kept `warn_elsewhere`
+            # An imported module may still call `warn_elsewhere`. From now on, this function
+            # suppresses no warnings.
+            silenced_thread = None
 
 
 def import_quietly(name: str, loggers: Sequence[str] = ()) -> ModuleType:

@@ -164,7 +164,8 @@ class RecordFailure(Struct, frozen=True):
     """The failure of a record: the stage, and the reason in one line.
 
     `infrastructure` is true for a provider error, a network error, or a judge without an answer.
-    `unrecorded` is true if a replay lacks the reply. In these cases, the prompt is not the cause.
+    `unrecorded` is true if a replay finds no recorded reply. If `infrastructure` or `unrecorded` is
+    true, the prompt is not the cause of the failure.
     """
 
     stage: Stage

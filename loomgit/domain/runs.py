@@ -39,10 +39,10 @@ class RunConfig(Struct, frozen=True):
 class Results(Struct, frozen=True):
     """The numbers of records of a run, by outcome.
 
-    `records_validated` is the number of records that passed the gate, and `records_rejected` the
-    number of all others. `records_failed` counts the rejected records with a failed transform or
-    evaluator; the other rejected records have low scores. `records_fallback` counts the rejected
-    records that were loaded with a fallback output.
+    `records_validated` is the number of records that passed the gate. `records_rejected` is the
+    number of all other records. `records_failed` counts the rejected records with a failed
+    transform or evaluator; the other rejected records have low scores. `records_fallback` counts
+    the rejected records that were loaded with a fallback output.
 
     The rows given to the destination are divided into `inserted`, `updated`, `unchanged`,
     `duplicates` (rows with a key that occurs again later) and `kept_out` (rows that the destination

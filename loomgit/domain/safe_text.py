@@ -147,7 +147,7 @@ def hide_in(value: Value) -> Value:
 
 
 def escape_controls(text: str) -> str:
-    r"""Replace each character that a terminal interprets by an escape such as `\x1b`.
+    r"""Return the text with escapes (`\x1b`) for the characters that a terminal interprets.
 
     Line breaks and tabs do not change.
     """

@@ -124,9 +124,9 @@ def stored_case(case: CaseSamples, evaluators: Iterable[str] = ()) -> Case:
     Cost (USD) and latency (seconds) are means over the samples. A lost sample has a missing score
     (None) for each of the `evaluators`.
 
-    Without an outage, an evaluator may still have no score for any sample. In the case of a unit or
-    Python test, the scores of this evaluator are then left out, because the test may lack the
-    reference that the evaluator needs. In the case of a data set record, each of them is None.
+    Even without an outage, an evaluator may have no score for any sample of the case. If the case
+    belongs to a unit or Python test, this evaluator is then left out, because the test may lack the
+    reference that it needs. If the case is a record of a data set, each score is stored as None.
     """
     judged = dict.fromkeys(name for sample in case.samples for name in sample.judgements)
     names = dict.fromkeys((*judged, *(evaluators if any(s.lost for s in case.samples) else ())))
@@ -161,10 +161,10 @@ def _value(sample: Sample, name: str) -> float | None:
 
 
 def _cannot_judge(sample: Sample, name: str) -> bool:
-    """Return whether an evaluator has no score for a sample because of Loom or the test.
+    """Return whether the evaluator `name` gave no score to the sample.
 
-    The result is False if the sample has a score, if the sample is lost, or if the cause is a
-    failure outside Loom.
+    However, the result is False if the score is missing because the sample is lost, or because
+    something outside Loom failed.
     """
     judgement = sample.judgements.get(name)
     if judgement is None:

@@ -33,9 +33,10 @@ class Secret(Struct, frozen=True):
 
     @property
     def source(self) -> str:
-        """The source of the value, for messages: the text with its references.
+        """The source of the value, as messages show it.
 
-        For a text without references, it is the position in the settings file.
+        This is the text with its references. If the text has no references, it is the position of
+        the text in the settings file.
         """
         return self.template if "${" in self.template else str(self.place)
 

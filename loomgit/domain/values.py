@@ -21,7 +21,8 @@ JsonMapping: TypeAlias = Mapping[str, Json]
 def to_json(value: object, *, option: int = 0) -> bytes:
     """Return the JSON text of a definition, a result or a JSON value. NaN becomes null.
 
-    `option` is passed to `orjson.dumps`. Raises TypeError if the value contains any other object.
+    `option` is passed to `orjson.dumps`. Raises TypeError if the value contains an object of
+    another type.
     """
     return orjson.dumps(value, default=asdict, option=option)
 

@@ -22,7 +22,7 @@ MAX_SHOWN = 60
 
 
 class FieldValues(Struct, frozen=True):
-    """A value of the output, and the reference that an evaluator compares it with."""
+    """A value from the output and the reference value. An evaluator compares these values."""
 
     output: Json
     reference: Json

@@ -195,7 +195,7 @@ def _loaded_modules(packages: set[str]) -> dict[str, ModuleType]:
 
 
 def _is_from_other_tree(package: str) -> bool:
-    """Whether a loaded module of the package comes from another file than an import would load."""
+    """Whether a module of the package was loaded from a file that an import would not load now."""
     return any(_has_other_file(name, module) for name, module in _loaded_modules({package}).items())
 
 

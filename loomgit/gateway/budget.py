@@ -220,10 +220,10 @@ class _ObservedCosts(Struct):
 
     `price` is the listed price of the model. `known` is true after the first observed call. Before
     that, the lock `probe` ensures that only one call runs at a time. `ratio` (at least 1) corrects
-    Loom's upper bound for the number of input tokens. It is the highest ratio of the provider's
-    number to this bound. `output` is the length of the longest reply in tokens. The expected cost
-    of later calls is multiplied by `factor` (at least 1), which grows if a call costs more than
-    expected.
+    Loom's upper bound for the number of input tokens. It is the highest observed ratio of the
+    provider's token count to this bound. `output` is the length of the longest reply in tokens. The
+    expected cost of later calls is multiplied by `factor` (at least 1), which grows if a call costs
+    more than expected.
     """
 
     price: UnitPrice
@@ -261,8 +261,8 @@ class BudgetGateway:
         """Return the reply.
 
         Raises BudgetExceeded if the call could exceed the budget. If no limit is known for the
-        length of the reply, this gateway sets one. A reply that was cut off at this limit raises
-        BudgetExceeded if the limit is lower than `DEFAULT_MAX_TOKENS`, otherwise Rejected.
+        length of the reply, this gateway sets one. If the reply is cut off at this limit, the error
+        is BudgetExceeded for a limit below `DEFAULT_MAX_TOKENS`, and Rejected for other limits.
         """
         observed = self._observed.get(request.model) or self._costs_of(request.model)
         if observed.price.input == observed.price.output == 0:

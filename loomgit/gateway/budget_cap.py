@@ -6,9 +6,9 @@ from loomgit.gateway.budget import Budget, LocalAccount
 
 
 def cap(budget: float | Budget | None, limit: float | None) -> float | Budget | None:
-    """Return a budget that ends at `budget` and at `limit` USD, whichever is reached first.
+    """Return a budget that ends when `budget` is used up or `limit` USD are spent.
 
-    If other pipelines share `budget`, their costs are not part of `limit`. None means no limit.
+    If other pipelines share `budget`, their costs do not count for `limit`. None means no limit.
     """
     if limit is None:
         return budget
@@ -18,16 +18,20 @@ def cap(budget: float | Budget | None, limit: float | None) -> float | Budget | 
 
 
 class _CappedAccount:
-    """The account of one pipeline that also spends from a shared budget."""
+    """The account of one pipeline. Its costs also count towards a shared budget."""
 
-    shared = True  # other pipelines release amounts of the shared budget
+    shared = True  # other pipelines can also free a part of the shared budget
 
     def __init__(self, budget: Budget) -> None:
         self._own = LocalAccount()
         self._budget = budget
 
     def reserve(self, amount: float, limit: float) -> tuple[float, float] | None:
-        """See `Account.reserve`. The returned sums are those of the budget with less left."""
+        """See `Account.reserve`.
+
+        If the shared budget is too small, the returned amount spent is adjusted to `limit`: the
+        difference between the two equals the amount of the shared budget that is not spent.
+        """
         own = self._own.reserve(amount, limit)
         if own is not None:
             return own

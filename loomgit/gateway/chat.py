@@ -47,8 +47,9 @@ def render(request: Request, endpoint: ChatEndpoint) -> bytes:
     """Return the request as JSON for the body of an HTTP request.
 
     Raises UserError if `params` contain a reserved name. Some models accept only temperature 1. If
-    a request to such a model has another temperature, the temperature is omitted if a judge makes
-    the request (purpose `evaluate`), and otherwise Rejected is raised.
+    a request to such a model has another temperature, the result depends on the purpose of the
+    request. A request of a judge (`evaluate`) is rendered without the temperature. Any other
+    request raises Rejected.
     """
     fields: dict[str, Any] = render_body(
         request,

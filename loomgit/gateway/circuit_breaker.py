@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from loomgit.domain.models import Completion, Request
     from loomgit.domain.ports import Gateway
 
-PATIENCE = 10.0  # seconds of failed attempts before the circuit opens
+PATIENCE = 10.0  # the circuit opens only after attempts have failed for this many seconds
 FAILURE_THRESHOLD = (
     ATTEMPTS  # failed attempts in a row before the circuit opens; equal to the attempts of one call
 )

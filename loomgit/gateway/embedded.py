@@ -179,7 +179,7 @@ class _TaughtField:
             unmatched += words[place : place + (not size)]  # words that belong to no cue
             place += size or 1
         scores = [math.fsum(w for of, w, _ in cues if of == i) for i in range(len(self.labels))]
-        if self.rest >= 0:  # if cues support two labels, `rest` also gets the lower score
+        if self.rest >= 0:  # the second-highest score is 0 unless cues support several labels
             scores[self.rest] += NEITHER + sorted([0.0, 0.0, *scores])[-2]
         for feature, weight in _features(unmatched):
             for label, odds in enumerate(self.odds.get(feature, ())):
@@ -211,7 +211,8 @@ def _fields(schema: Json) -> JsonObject:
 def _labels(schema: Json, *texts: str) -> dict[str, list[str]]:
     """Return the labels of each output field.
 
-    They come from the enums of the schema, or from a list after `one of:` in a text.
+    The labels are the enums of the schema. If the schema has no enums, they come from a list after
+    `one of:` in one of the `texts`.
     """
     parts = [(n, part) for n, part in _fields(schema).items() if isinstance(part, dict)]
     enums = [(name, part["enum"]) for name, part in parts if "enum" in part]

@@ -58,7 +58,8 @@ class ChatEndpoint(Struct, frozen=True):
 
     `name` is the model's name on the server. `native_schema` is true if the provider can force
     replies to match a JSON Schema. `temperature` is true if the model accepts temperatures other
-    than 1. `max_tokens` is the configured limit of a reply. `asked` is data for error messages.
+    than 1. `max_tokens` is the configured limit of a reply. `asked` describes the target of the
+    calls in error messages.
     """
 
     url: str

@@ -219,7 +219,7 @@ class LiteLlmGateway:
         code = body.get("code") if isinstance(body, dict) else None
         return Refusal(
             status=getattr(error, "status_code", None),
-            text=f"{error} {code}" if code else str(error),  # the text may not contain the code
+            text=f"{error} {code}" if code else str(error),  # the text can lack the code
             retry_after=(read_wait(headers, self._wall_clock()) if headers else None)
             or read_delay(str(error)),
         )

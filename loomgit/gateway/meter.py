@@ -69,7 +69,7 @@ class MeterGateway:
 
     @property
     def models(self) -> tuple[ModelCost, ...]:
-        """The counts so far, one entry for each stage, requested model and served model.
+        """The counts so far, grouped by stage, requested model and served model.
 
         The entries for transform come first, then the entries for evaluate. Within a stage, the
         entries are sorted by the names of the models.

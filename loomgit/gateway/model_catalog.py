@@ -84,8 +84,8 @@ def takes_temperature(name: str) -> bool:
 def _names(model: str, served: str, table: Mapping[str, Mapping[str, Json]]) -> Iterator[str]:
     """Yield the keys to look up in the table, the most exact key first.
 
-    A key may be a name without its provider. Such a key is used only if its entry has the provider
-    of `model`, because a local server may use any name for its model.
+    A key without a provider is used only if its entry in the table is for the provider of `model`.
+    Otherwise, a model of a local server could get the entry of another model with the same name.
     """
     prefix, slash, bare = model.partition("/")
     provider = prefix if slash else str(table.get(model, {}).get("litellm_provider", ""))

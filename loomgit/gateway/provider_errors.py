@@ -46,8 +46,8 @@ _POLICY = re.compile(
     r"|\b(?:usage|safety|acceptable use) polic|blocked by .{0,40}\b(?:safety|polic|filter)",
     re.IGNORECASE,
 )
-# If an error text matches these patterns, the configuration is the cause, whatever the prompt is.
-# The requested output is longer than the model's output limit or the model's whole context.
+# `_asks_too_much` uses these patterns to find errors that the configuration causes, not the prompt:
+# the requested output is longer than the model's output limit or the model's whole context.
 _MAX_TOKENS = re.compile(
     r"max_(?:completion_|output_|new_)?tokens|in the completion", re.IGNORECASE
 )
@@ -82,7 +82,7 @@ _NO_PROVIDER = "LLM Provider NOT provided"
 _LIBRARY = re.compile(r"^(?:(?:litellm\.)?\w*(?:Error|Exception|Timeout)\w*(?: Error)?(?::| -) )+")
 
 
-DESCRIPTION_LENGTH = 80  # characters in the description of a body that is not a chat reply
+DESCRIPTION_LENGTH = 80  # an error quotes at most this many characters of an unexpected body
 # A proxy returns these HTTP statuses after a timeout. The provider may have processed the call, and
 # may charge for it.
 GATEWAY_TIMEOUTS = frozenset((408, 504, 524))
@@ -114,7 +114,7 @@ class CallTarget(Struct, frozen=True):
 
 
 def read_wait(headers: Mapping[str, str], now: float) -> float | None:
-    """Return the waiting time in seconds from the response headers, or None if they have none.
+    """Return the wait in seconds that the response headers request, or None if they request none.
 
     The header is `retry-after-ms` or `Retry-After` (seconds or an HTTP date). `headers` must have
     lower-case names or ignore case. `now` is in seconds since the epoch.
@@ -206,7 +206,7 @@ def _refused(status: int, text: str, message: str) -> ModelError:
 
 
 def _asks_too_much(text: str) -> bool:
-    """Return whether the requested number of output tokens, not the prompt, causes the error."""
+    """Return whether the error is due to the requested number of output tokens, not the prompt."""
     if not _MAX_TOKENS.search(text) or not _TOO_LARGE.search(text):
         return False
     context, match = _CONTEXT.search(text), _REQUESTED.search(text)

@@ -26,7 +26,9 @@ PATIENCE = 120.0  # seconds; a call fails if the provider requests a longer wait
 SPREAD = 0.1  # a wait becomes up to 10 % longer at random, so that calls do not start together
 START = 16  # initial number of concurrent calls if none is configured
 HIGHEST = 512  # maximum number of concurrent calls if none is configured
-WINDOW = 16  # minimum number of calls in a window; in fewer calls, one refusal counts too much
+# Minimum number of calls in a window. In a smaller window, a single refusal would be too large a
+# fraction of the calls.
+WINDOW = 16
 # Event loop iterations between the starts of two calls. In these iterations, the event loop reads
 # the replies that have arrived.
 TURNS = 2

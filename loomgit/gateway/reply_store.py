@@ -130,7 +130,7 @@ class ReplyStore:
     ) -> None:
         """Store the reply. Until it is on disk, only this process can find it.
 
-        The writing thread calls `on_disk` after the write. If the file is unusable, `put` does so.
+        The writing thread calls `on_disk` after the write. If the file is unusable, `put` calls it.
         """
         if self._is_unusable():
             on_disk()
@@ -193,7 +193,7 @@ class ReplyStore:
     def _write_all(self) -> None:
         """Write the changes, one transaction per batch. Runs in the writing thread."""
         compressor = zstandard.ZstdCompressor(level=3, write_checksum=True)
-        unchecked = self._limit  # bytes since the last size check; initially enough for a check
+        unchecked = self._limit  # bytes since the last size check; the start value forces a check
         last = False
         try:
             with closing(connect(self._path, self._warn)) as database:
@@ -317,7 +317,7 @@ def _lock(path: Path) -> Path:
 
 
 def evict(database: sqlite3.Connection, limit: int) -> int:
-    """If replies exceed `limit` bytes, evict the least recently used. Return how many it evicts."""
+    """Keep at most `limit` bytes: evict the least recently used replies; return their number."""
     total = database.execute("SELECT total(size) FROM replies").fetchone()[0]
     if total <= limit:
         return 0

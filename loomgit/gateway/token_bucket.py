@@ -1,6 +1,7 @@
 """A token bucket, which limits the amount (such as the number of requests) that passes per minute.
 
-At most a tenth of this amount, but at least 1, may pass at once.
+The size of the bucket is a tenth of this amount, but never less than 1. The size limits the amount
+that can pass at once.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ BURST = 0.1  # the size of the bucket, as a fraction of the amount per minute
 
 
 class TokenBucket:
-    """Limits the number of calls or tokens in any 60 seconds to `per_minute`.
+    """Limits the number of calls or tokens in any 60 seconds to `per_minute`, but at least 2.
 
-    The limit is the size of the bucket plus the refill in 60 seconds. If `per_minute` is 1, this
-    sum is 2. The limit is exceeded if a single call takes more than the size of the bucket. `clock`
-    returns seconds.
+    The size of the bucket plus its refill in 60 seconds equals this limit. A single call may take
+    more than the size of the bucket; the limit is then exceeded. `clock` returns the time in
+    seconds.
     """
 
     def __init__(self, per_minute: int, clock: Callable[[], float]) -> None:

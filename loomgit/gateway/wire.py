@@ -112,8 +112,9 @@ def litellm_arguments(request: Request, endpoint: Endpoint) -> dict[str, Any]:
     keywords |= {
         "max_retries": 0,  # num_retries stays unset, because litellm multiplies it with max_retries
         "timeout": _timeout(endpoint.timeout),
-        # If true, litellm drops the temperature for a model that does not support it. This may
-        # drop only the temperature that Loom sets for a judge, never a temperature set by a user.
+        # If true, litellm drops the temperature for a model that does not support it. It is true
+        # only for requests to a judge, because Loom itself sets the temperature of these requests.
+        # A temperature that a user sets is never dropped.
         "drop_params": request.purpose == "evaluate",
     }
     optional = {"base_url": endpoint.base_url, "api_key": endpoint.api_key}

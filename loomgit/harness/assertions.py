@@ -140,7 +140,7 @@ def _look_up(value: Value, lookup: ValueLookup) -> LookupResult:
             return [item.value for item in items]
         case Name():
             return lookup(value)
-    raise AssertionError(f"a single sample has no value for a statistic: {value}")
+    raise AssertionError(f"a statistic cannot be computed from a single sample: {value}")
 
 
 def _contains(container: Json, part: Json, name: Value) -> Finding:

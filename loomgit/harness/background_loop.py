@@ -89,7 +89,7 @@ class BackgroundLoop:
             self._thread.join()
 
     def raise_fault(self) -> None:
-        """Raise the LoomError that a function in `closing` raised, if any. Raises it only once."""
+        """If a function in `closing` raised a LoomError, raise this error, but only once."""
         if self._fault is not None:
             fault, self._fault = self._fault, None
             raise fault

@@ -51,10 +51,10 @@ MIN_DISTANCE = 1e-9  # a smaller distance from the threshold is a rounding error
 class Claim(Struct, frozen=True):
     """The claim that `statistic(quantity) operator threshold` holds, as in `mean(score) > 0.8`.
 
-    `quantity` returns a sample's value, a number in [`lo`, `hi`]. `adverse` is 0 if low values
-    make the assertion that contains the claim fail, and 1 if high values make it fail. If the
-    quantity is a condition, a sample without a value gets the value `adverse`. `text` identifies
-    the claim in messages, and is part of the seed for the claim's random numbers.
+    `quantity` returns a sample's value, a number in [`lo`, `hi`]. The claim is part of an
+    assertion: `adverse` is 0 if low values make the assertion fail, and 1 if high values make it
+    fail. If the quantity is a condition, a sample without a value gets the value `adverse`. `text`
+    identifies the claim in messages, and is part of the seed for the claim's random numbers.
     """
 
     text: str
@@ -266,7 +266,7 @@ def _without_rounding(claim: Claim, result: Verdict) -> JudgedClaim:
 
 
 def _worst_values(claim: Claim, values: Floats) -> float | Floats:
-    """Return the worst values for the claim that missing replies could have."""
+    """Return the values to assume for missing replies: the worst ones for the claim."""
     if claim.statistic == "std":
         known = observed(values)
         missing = values.size - known.size

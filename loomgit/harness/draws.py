@@ -1,4 +1,4 @@
-"""Draws (requests for samples), and the board through which several processes share draws."""
+"""Defines draws (requests for samples), and a board through which processes share draws."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class DrawBoard(Protocol):
         ...
 
     def look(self, names: Sequence[Name]) -> dict[Name, Sample]:
-        """Return the samples of those draws in `names` that are finished."""
+        """Return the samples of these draws. Draws that are not finished are left out."""
         ...
 
     def settle(self, name: Name, sample: Sample) -> None:

@@ -71,7 +71,7 @@ def _shift(text: str, name: str, sides: Sides, test_id: str) -> CheckResult:
     if report.warns:
         notes.insert(0, "warning: the distribution has shifted")
     elif min(report.base, report.candidate) < MIN_REPLIES:
-        notes.append(f"fewer than {MIN_REPLIES} replies per side rarely show a shift")
+        notes.append(f"with fewer than {MIN_REPLIES} replies per side, few shifts are detected")
     return CheckResult(
         text,
         "pass",

@@ -67,8 +67,8 @@ class Expectation(Struct, frozen=True):
     def concerns(self, sample: Sample) -> bool:
         """Return whether the expectation applies to the output.
 
-        An entry named `expected_X` may be a reference for evaluators only. It applies only if the
-        output has a field with exactly this name.
+        An entry named `expected_X` may be a reference that only evaluators use. Therefore, such an
+        expectation applies only if the output has a field that is also named `expected_X`.
         """
         if not self.path[-1].startswith(REFERENCE):
             return True

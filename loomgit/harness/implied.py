@@ -38,7 +38,7 @@ def missing_assertions(old: Sequence[Assertion], new: Sequence[Assertion]) -> It
 
 
 def missing_expectations(old: JsonMapping, new: JsonMapping) -> Iterator[str]:
-    """Yield the text of each old field of `expected` that the new fields do not imply."""
+    """Yield the text of each expected field in `old` that no expected field in `new` implies."""
     fields = list(expectations(new))
     for old_field in expectations(old):
         if not any(_implies_expectation(field, old_field) for field in fields):

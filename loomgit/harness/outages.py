@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from loomgit.domain.samples import Sample
     from loomgit.errors import LoomError, UserError
 
-# Loom stops calling a party after a certain number of consecutive lost draws. The number is OUTAGE
-# if no draw of the party has succeeded so far. Otherwise, it is COLLAPSE.
+# If this many draws of a party are lost in a row, Loom does not attempt the party's other draws.
+# OUTAGE applies if no draw of the party has succeeded so far. Otherwise, COLLAPSE applies.
 OUTAGE = 3
 COLLAPSE = 10
 
 
 class ProviderOutages:
-    """Keeps track of the parties that Loom no longer calls.
+    """Keeps track of the parties whose remaining draws are not attempted.
 
     The provider of such a party has an outage or denies all calls.
     """

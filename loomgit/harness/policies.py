@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from loomgit.domain.suites import AnyTest, Suite
 
 Settings = TypeVar("Settings", bound=Struct)
-Rules: TypeAlias = dict[str, Callable[[Any, Any], Any]]  # setting -> stricter(base, head)
+# Maps each setting to a function that returns the stricter of the setting's values (base, head).
+Rules: TypeAlias = dict[str, Callable[[Any, Any], Any]]
 
 
 class LoosenedSetting(Struct, frozen=True):
@@ -77,7 +78,7 @@ class LostExpectation(Struct, frozen=True):
 
 
 def _least(base: Any, head: Any) -> Any:  # noqa: ANN401 - numbers
-    """Return the lower of two upper limits. None means no limit."""
+    """Return the smaller of two maximum values. None means no maximum."""
     known = [value for value in (base, head) if value is not None]
     return min(known, default=None)
 
@@ -88,7 +89,7 @@ def _most(base: Any, head: Any) -> Any:  # noqa: ANN401 - numbers
 
 
 def _highest(base: Any, head: Any) -> Any:  # noqa: ANN401 - numbers
-    """Return the higher of two lower limits. None means no limit."""
+    """Return the larger of two minimum values. None means no minimum."""
     return max((value for value in (base, head) if value is not None), default=None)
 
 
@@ -170,7 +171,7 @@ def stricter_limits(
 
 
 def stricter_suite(base: Iterable[Suite], head: Suite) -> tuple[Suite, tuple[LoosenedSetting, ...]]:
-    """Return (suite, settings): `head` with stricter settings, and the settings that it loosened.
+    """Return (suite, settings): `head` with stricter settings, and the settings loosened in `head`.
 
     If base and head have different values for a setting, the stricter one is used. `base` contains
     the test files of the same pipeline at the base. Each test is compared with the base test that

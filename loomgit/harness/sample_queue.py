@@ -124,8 +124,10 @@ class SampleQueue:
         return self._seconds.get(name)
 
     def apply(self, function: Callable[[], T]) -> T:
-        """Call a function in the queue's thread, between two steps of the draws, and return the
-        function's result."""
+        """Call a function in the queue's thread, and return its result.
+
+        No other code runs in this thread during the call.
+        """
         result: Future[T] = Future()
 
         def call() -> None:
@@ -177,8 +179,8 @@ class SampleQueue:
     def _end(self, error: BaseException | None) -> None:
         if error is not None and self._board is not None:
             self._board.leave()
-        # The error must be set before the loop below. `plan`, in another thread, adds its future
-        # and then reads the error. If the loop misses this future, `plan` makes it fail.
+        # The error must be set before the loop below. `plan` may add a future in another thread
+        # and then reads the error. Therefore, if the loop misses the future, `plan` makes it fail.
         self._end_error = error or RuntimeError("the queue is closed")
         for future in list(self._futures.values()):
             _fail(future, self._end_error)

@@ -19,8 +19,8 @@ def missing_replies(cases: Sequence[CaseSamples], policy: Policy) -> tuple[Verdi
     """Return a verdict and its reason if too many replies are missing, else None.
 
     Too many replies are missing if their fraction exceeds `policy.max_error_rate`. The verdict is
-    `unverified` if all replies are missing, or if each missing reply should be replayed, but was
-    not recorded. Otherwise, it is `error`. If there are no samples, it is always `error`.
+    `unverified` if all replies are missing, or if replies are missing only because they were not
+    recorded. Otherwise, it is `error`. If there are no samples, it is always `error`.
     """
     samples = [sample for case in cases for sample in case.samples]
     lost = [sample for sample in samples if sample.lost]

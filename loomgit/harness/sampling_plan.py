@@ -61,10 +61,10 @@ def _max_cases(policy: Policy) -> int:
 class SamplingPlan:
     """Plans the batches of cases that one test draws, until all claims are decided.
 
-    After the first batch, only undecided claims about bounded means and rates request another
-    batch. Other claims (about a spread, an extreme, a cost) do not. If the policy has no
-    `max_samples`, there is only one batch. `observations` has one list for each claim. This list
-    contains the observations of each batch.
+    If the policy has no `max_samples`, there is only one batch. Otherwise, batches are drawn
+    up to this maximum while a claim about a rate or about the mean of bounded values is undecided.
+    Other claims (about a spread, an extreme, a cost) do not cause another batch. `observations` has
+    one list for each claim. This list contains the observations of each batch.
     """
 
     def __init__(

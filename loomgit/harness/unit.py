@@ -72,7 +72,7 @@ def judge(
     default_policy: OnInconclusive = "point",
     strict: bool = False,
 ) -> TestResult:
-    """Judge a unit test by its drawn replies. There may be fewer replies than the test allows.
+    """Judge a unit test by the replies drawn so far, which may be fewer than its `samples`.
 
     An unusable reply fails. Lost replies are ignored if the other replies decide the test. If they
     do not, and too many replies are lost, `missing_replies` decides whether the verdict is

@@ -26,7 +26,7 @@ class Absent(Struct, frozen=True):
 
 
 class Unmeasured(Struct, frozen=True):
-    """A value that was not measured. It is neither evidence for the reply nor against the reply."""
+    """A value that was not measured. It is evidence neither for nor against the reply."""
 
     reason: str
 
@@ -145,8 +145,8 @@ def _latency(sample: Sample) -> LookupResult:
 def find_value(root: JsonMapping, name: Name, noun: str) -> Json | Absent:
     """Return the value in `root` at the path of a dotted name, or Absent if there is no value.
 
-    A number in the path is a list index (from 0). `noun` is the word for `root` in the reason of
-    the Absent value.
+    A number in the path is a list index (from 0). `noun` is the word that the reason of an Absent
+    value uses for `root`.
     """
     value, depth = _follow(root, name.path)
     if depth < len(name.path):

@@ -118,7 +118,7 @@ class Baselines:
         these branches that exists: the remote's default branch, `main`, `master`. The default
         branch is unknown if none of these exists, or if a shallow clone did not fetch the
         configured branch. Raises UserError if the configured branch does not exist. Also raises
-        UserError if `origin/HEAD` refers to a missing branch, and there is no replacement.
+        UserError if `origin/HEAD` names a missing branch, and no other default branch is found.
         """
         if self._configured is None:
             missing = self._missing_default()
@@ -234,7 +234,7 @@ class Baselines:
     def _queue_base(self, tip: str) -> str | None:
         """Return the base commit if GitHub tests `tip` in a merge queue, else None.
 
-        The event is described at
+        GitHub's event `merge_group` is described at
         https://docs.github.com/en/webhooks/webhook-events-and-payloads#merge_group
         """
         entry = read_event(self._environment).get("merge_group")

@@ -119,7 +119,7 @@ def _steps(repository: Repository, tip: str, paths: Sequence[str]) -> Iterator[_
 
 
 def _load_commits(repository: Repository, commits: Iterable[str]) -> Iterator[_Step]:
-    """Yield the commits with these ids. Their lists of changed files are empty."""
+    """Yield the commits with these ids. Their changed files are not read, so `files` is empty."""
     ids = sorted(commits)
     if not ids:
         return

@@ -88,7 +88,7 @@ def _follow(
     since: Mapping[str, int],
     changed: Mapping[tuple[str, str], int],
 ) -> int:
-    """Pass `bits` on to the parents of `commit`. Return the bits of the files that it changes.
+    """Pass `bits` to the parents of `commit`. Return the bits of the files that `commit` changes.
 
     For each file, only the commits after the commit `since` in the file's `Span` are counted. A
     parent is irrelevant to the file if it is an ancestor of `since`. All other parents are
@@ -123,9 +123,10 @@ def _bits(commits: Iterable[str]) -> dict[str, int]:
 def _changes(
     repository: Repository, edges: Sequence[tuple[str, str]], bit_of: Mapping[str, int]
 ) -> list[int]:
-    """Return the changed paths of each edge (commit, parent), as a sum of bits from `bit_of`.
+    """Return an integer for each edge (commit, parent): the sum of the bits of the changed paths.
 
-    A path is changed if it differs between the two commits. The parent of a root commit is "".
+    `bit_of` maps each path to its bit. A path is changed if it differs between the two commits. The
+    parent of a root commit is "".
     """
     if not edges:
         return []

@@ -101,7 +101,7 @@ class FileHistory:
         return self._blobs[commit].get(paths[commit])
 
     def _paths_at(self, steps: Sequence[HistoryCommit]) -> dict[str, str]:
-        """Return a map from the id of each commit and parent commit to the file's path there."""
+        """Return the path of the file at each commit and at its parents, by commit id."""
         paths: dict[str, str] = {}
         for step in steps:
             path = paths.setdefault(step.commit, self._path)

@@ -117,10 +117,10 @@ def _explain(subcommand: str, errors: bytes) -> LoomError:
 
 
 def _reason(text: str) -> str:
-    """Return the line of Git's output that contains the reason.
+    """Return the line of Git's output that contains the reason for the failure.
 
-    This is the line about a rejected ref (`! [rejected] ...`), else the first line that starts with
-    `fatal:` or `error:`, else the last line.
+    This is the line about a rejected ref (`! [rejected] ...`). If there is no such line, it is the
+    first line that starts with `fatal:` or `error:`. Otherwise, it is the last line.
     """
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     for prefixes in (("! [",), ("fatal:", "error:")):

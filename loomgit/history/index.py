@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from loomgit.domain.values import JsonObject
 
 TABLE = "runs"
-# An index of an older format is rebuilt from the run files. Format 1 lacks blobs and scores, format
-# 2 lacks limit and question_from.
+# An index of an older format is rebuilt from the run files. Format 1 does not contain blobs and
+# scores. Format 2 does not contain the fields `limit` and `question_from`.
 FORMAT = 3
 JOURNAL_LINES = 200  # if the journal is longer, a reader merges it into the index file
 _FIELDS = frozenset(field.name for field in fields(RunSummary))

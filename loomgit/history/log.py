@@ -33,9 +33,9 @@ class _ContentVersion(NamedTuple):
 def read_log(repository: Repository, path: str, limit: int | None = None) -> FileLog:
     """Return the distinct contents of a file, newest first. Test results are not filled in.
 
-    If an old content was restored, it is listed once, at the position of its latest change. An
-    uncommitted content is listed first. At most `limit` contents are returned (None: all). Raises
-    UserError if neither the history nor the working tree contains the file.
+    Content that was restored later is listed once, at the position of the latest commit that
+    introduced it. Uncommitted content is listed first. At most `limit` contents are returned (None:
+    all). Raises UserError if neither the history nor the working tree contains the file.
     """
     inside = repository.in_repository(path)
     outside = inside.startswith(("/", "../")) or inside == ".."

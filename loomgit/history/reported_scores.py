@@ -27,7 +27,7 @@ FILE = "state/reported-scores.jsonl"
 
 
 class ReportedScore(Struct, frozen=True):
-    """The run whose scores the first report about a version showed.
+    """The run whose scores were shown in the first report about a version.
 
     A version is the content of the file `path` (in the project) after `commit` changed the file.
     """

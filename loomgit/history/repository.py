@@ -107,7 +107,7 @@ class Repository:
         return tuple(dict.fromkeys(stem_of(name) for name in (self.in_repository(path), path)))
 
     def of_stem(self, stem: str) -> str:
-        """Convert a prefix that `stems` returned to a path in the project, without suffix."""
+        """Return the path in the project (without suffix) for one of the prefixes of `stems`."""
         inside = self._prefix != "." and stem.startswith(f"{self._prefix}/")
         return self.in_project(stem) if inside else stem
 
@@ -342,7 +342,7 @@ class Repository:
             "refs/tags",
         )  # fmt: skip
         lines = [line.split("\0") for line in output.splitlines()]
-        # For a tag that refers to a tag, old versions of Git return the inner tag, not its commit.
+        # If a tag refers to a tag, old versions of Git return the inner tag instead of the commit.
         nested = [peeled for _, _, peeled in lines if peeled.startswith("tag ")]
         commits = self.objects([f"{peeled[4:]}^{{commit}}" for peeled in nested])
         commit_of = {peeled: item for peeled, item in zip(nested, commits, strict=True) if item}
@@ -381,9 +381,9 @@ class Repository:
 
 
 def _own_index(path: str | None, worktree: Path, git_dir: Path) -> dict[str, str]:
-    """Return the variable GIT_INDEX_FILE with an absolute path.
+    """Return a map that sets GIT_INDEX_FILE to the absolute path of the index file `path`.
 
-    The result is empty if `path` is empty or belongs to another repository.
+    The map is empty if `path` is empty or belongs to another repository.
     """
     if not path:
         return {}

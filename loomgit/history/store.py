@@ -79,9 +79,9 @@ class RunStore:
     def begin(self, pipeline: str, now: datetime) -> tuple[str, str]:
         """Return (run_id, uid) of a new run.
 
-        Examples are `2026-11-21-001` and `20261121T101500Z-<pipeline>-<6 hex>`. A file, which only
-        one process can create, reserves the run_id, so that it is unique in this store. Raises
-        WorldError if the store cannot be written.
+        Examples are `2026-11-21-001` and `20261121T101500Z-<pipeline>-<6 hex>`. The run_id is
+        unique in this store, because it is reserved by a file that only one process can create.
+        Raises WorldError if the store cannot be written.
         """
         self._ignore()
         uid = f"{now:%Y%m%dT%H%M%SZ}-{_UNSAFE_IN_UID.sub('_', pipeline)}-{secrets.token_hex(3)}"
@@ -199,7 +199,7 @@ class RunStore:
         """
         if not (self.folder / "runs").is_dir():
             return []  # do not create an index for an empty store
-        if not (self.folder / ".gitignore").exists():  # if it exists, `begin` updates it
+        if not (self.folder / ".gitignore").exists():  # `begin` updates an existing file
             self._ignore()
         conditions = {
             "pipeline": pipeline,
@@ -308,7 +308,7 @@ class RunStore:
 
 
 def _first_free(is_taken: Callable[[int], bool]) -> int:
-    """Return the lowest number, from 1, that is not taken. Calls `is_taken` O(log n) times.
+    """Return the lowest number >= 1 that is not taken. Calls `is_taken` O(log n) times.
 
     The taken numbers must have no gaps.
     """

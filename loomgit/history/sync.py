@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 BRANCH = "refs/heads/loom-results"
 ATTEMPTS = 10
-MAX_REFUSALS = 3  # give up if this many retries in a row find the remote branch unchanged
+MAX_REFUSALS = 3  # give up after this many retries in a row with an unchanged remote branch
 BATCH = 100  # maximum number of run files in memory at the same time
 AUTHOR = {"NAME": "Loom", "EMAIL": "loom@localhost"}
 # Matches the names of run files on the branch. A pull ignores files with other names. Therefore, a
@@ -194,7 +194,7 @@ class Sync:
         try:
             self._git.plumbing("update-ref", _ref(remote), commit)
         except WorldError:
-            return  # another Loom process updates the ref; the next fetch sets it again
+            return  # another Loom process is updating the ref; the next fetch sets it
 
     def _list(self, tip: str) -> dict[str, str]:
         """Return the blob ids of the run files at a commit, by their names in the store."""

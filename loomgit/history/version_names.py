@@ -52,8 +52,8 @@ class TaggedContent(NamedTuple):
 class TaggedContents(Struct, frozen=True):
     """The tagged contents of one file, newest first.
 
-    `paths` are the current path and the former paths of the file. `scoped` are the file's own tags.
-    `plain` are the tags of the whole repository.
+    `paths` are the current path and the former paths of the file. `scoped` are the contents at the
+    file's own tags. `plain` are the contents at tags of the whole repository.
     """
 
     paths: tuple[str, ...]
@@ -113,10 +113,9 @@ class VersionNames:
     def _load(
         self, contents: Sequence[FileContent], paths: Iterable[str]
     ) -> tuple[dict[FileContent, _RevisionState], dict[str, TaggedContents]]:
-        """Return the state of each content's revision, and the tagged contents of each path.
+        """Return two maps: the revision states by content, and the tagged contents by path.
 
-        The first result maps contents, and the second result maps paths. Runs one or two Git
-        processes.
+        Runs one or two Git processes.
         """
         inside = {path: self._repository.in_repository(path) for path in paths}
         own = [
@@ -212,7 +211,7 @@ class TagDistance:
         return {content: f"{tag.version}+{count}." for (content, tag), count in pairs}
 
     def _moved(self, tips: Mapping[FileContent, str]) -> dict[FileContent, TaggedContents]:
-        """Return, for each content, what was tagged at the former paths of its file.
+        """Return the tagged contents at the former paths of each file in `tips`.
 
         The result has no entry for a content if no former path of its file has tags.
         """
@@ -299,7 +298,7 @@ def _moved_key(content: FileContent, state: _RevisionState) -> str:
 def _since_key(content: FileContent, state: _RevisionState) -> str:
     """Return the cache key of a prefix such as `v1.0+3.`.
 
-    The key does not depend on the content, because uncommitted edits do not change this prefix.
+    The content is not part of the key: an uncommitted edit changes the content, not the prefix.
     """
     return f"since {state.tip} {content.path}"
 

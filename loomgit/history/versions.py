@@ -148,7 +148,10 @@ class Versions:
         return "^{commit}", f":{self._repository.in_repository(path)}"
 
     def _candidates(self, path: str, version: str) -> list[str]:
-        """Return the revisions that `version` of a file may mean, in order of precedence."""
+        """Return the revisions to which `version` may refer, in order of precedence.
+
+        The tags of the file come first, then the tag `version`, then the revision `version`.
+        """
         stems = self._repository.stems(path)
         tags = [f"{stem}{mark}{version}" for mark in "@/" for stem in stems]
         return [*(f"refs/tags/{tag}" for tag in (*tags, version)), version]

@@ -156,7 +156,7 @@ class Hooks:
         real = folder.resolve()
         if real.parts[-2:] == (".husky", "_"):
             raise UserError(
-                f"{folder} belongs to husky, whose `npm install` would remove the hook",
+                f"{folder} belongs to husky: `npm install` would remove the hook",
                 hint=f"add this line to .husky/{hook}: {line}",
             )
         own = (self._git.common_dir, self._git.worktree)

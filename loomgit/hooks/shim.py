@@ -163,7 +163,7 @@ def script(
     `python` is the path of the Python interpreter. The script cannot find it in PATH, because
     desktop clients of Git do not have the PATH of the user's shell. `project` is the path of the
     project folder in the worktree. `branches` are the possible names of the remote's default
-    branch, which only `pre-push` uses. If `strict` is true, a change that cannot be tested is
+    branch; only `pre-push` uses them. If `strict` is true, a change that cannot be tested is
     blocked. `reinstall` is the command that installs Loom again, for error messages.
     """
     push = hook == "pre-push"
@@ -209,8 +209,8 @@ def watch_list(seen: str, paths: Iterable[str]) -> bytes:
     """Return the shell script that tells the hooks which paths they watch.
 
     The script sets `$seen` to the commit `seen`. It also sets the arguments of the shell ($1, $2,
-    ...) to the pathspecs in `paths`. They become invalid if one of the watched files changes after
-    this commit.
+    ...) to the pathspecs in `paths`. These paths are valid only as long as no watched file changes
+    after this commit.
     """
     words = " ".join(shlex.quote(path) for path in paths)
     return f"seen={seen}\nset -- {words}\n".encode("utf-8", "surrogateescape")

@@ -53,7 +53,7 @@ class OrderedPool(Generic[Item, Result]):
         self._slots.release()  # a worker that waits for a slot wakes up and ends
 
     def leftovers(self) -> list[Result]:
-        """Return the finished results that remain after an error in `results`, in order."""
+        """Return, in order, the finished results that `results` did not yield after an error."""
         return [self._done.pop(index) for index in sorted(self._done)]
 
     async def results(self) -> AsyncIterator[Result]:

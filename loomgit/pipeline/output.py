@@ -31,7 +31,7 @@ class OutputReader:
         self._validator = None if schema is None else compile_schema(schema)
 
     def read(self, text: str) -> ParsedReply:
-        """Parse a reply. The result has the output fields as `value`, or the error as `fault`."""
+        """Parse a reply. The result contains the output in `value`, or the error in `fault`."""
         validator = self._validator
         if validator is not None:
             answer = read_answer(text, lambda value: describe_faults(validator, value))

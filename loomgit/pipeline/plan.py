@@ -42,13 +42,13 @@ class ModelParameters(Struct, frozen=True):
 class Plan(Struct, frozen=True):
     """One pipeline, ready to run.
 
-    `documents`, `code` and `files` map paths to Git blob ids. `documents` are the files that
-    retrieval searches, `code` the source and data files of the Python evaluators, and `files` the
-    other files that the pipeline depends on. `modes` maps a path to Git's mode of the file, if the
-    mode is not REGULAR_FILE_MODE. `model` and `judge` are ids as configured; `judge` is None if no
-    evaluator calls a judge model. `endpoints` (by model name) and `judge_endpoint` contain the
-    connection settings that can change a reply. `given` are those of the `variables` that do not
-    come from the pipeline file.
+    `documents`, `code` and `files` map paths to Git blob ids. `documents` contains the files that
+    retrieval searches. `code` contains the source and data files of the Python evaluators. `files`
+    contains the other files that the pipeline depends on. `modes` maps a path to Git's mode of the
+    file, if the mode is not REGULAR_FILE_MODE. `model` and `judge` are the ids in the
+    configuration; `judge` is None if no evaluator calls a judge model. `endpoints` (by model name)
+    and `judge_endpoint` contain the connection settings that can change a reply. `given` contains
+    the variables that do not come from the pipeline file.
     """
 
     pipeline: Pipeline

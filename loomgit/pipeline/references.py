@@ -38,7 +38,7 @@ class Reference(Struct, frozen=True):
 
 
 class Template(Struct, frozen=True):
-    """The text of a template. In the file at `path`, `shift` lines precede the text."""
+    """The text of a template. `shift` is the number of lines before the text in the file `path`."""
 
     path: str
     text: str
@@ -103,10 +103,10 @@ def _references(
 
 
 def _names_below(tree: nodes.Template) -> dict[int, str]:
-    """Map the id() of each root's node to the name that the template looks up in the root.
+    """Return the name that the template looks up in each root, by the id() of the root's node.
 
-    For `input.x` and `input["x"]`, the root is `input` and the name is `x`. Computed names, and
-    methods as in `input.get("x")`, are left out.
+    For `input.x` and `input["x"]`, the root is `input` and the name is `x`. Computed names and
+    method calls such as `input.get("x")` are left out.
     """
     methods = {id(call.node) for call in tree.find_all(nodes.Call)}
     names = {
@@ -130,7 +130,7 @@ def _optional(tree: nodes.Template) -> set[int]:
 
 
 def _guarded(tree: nodes.Template) -> set[tuple[str, str | None]]:
-    """Return the variables whose existence a template tests. `input.x` is the pair (input, x).
+    """Return the variables whose existence a template tests: (input, x) for `input.x`.
 
     Examples of tests are `{% if input.x is defined %}`, `{% if "x" in input %}` and
     `{% if input.get("x") %}`.

@@ -34,10 +34,10 @@ class Documents(list[Json]):
 
 
 class Retrieval:
-    """Searches for passages. The query is the value of a record's field `query_field`.
+    """Searches for passages, and stores them in the record.
 
-    The passages are stored in the record's field `field`. `count` is the maximum number of
-    passages.
+    `query_field` is the name of the field with the query. `field` is the name of the field for the
+    passages. `count` is the maximum number of passages.
     """
 
     def __init__(self, retriever: Retriever, *, field: str, query_field: str, count: int) -> None:

@@ -68,7 +68,7 @@ class RecordLog(Protocol):
     def finish(self, *, loaded: bool = True) -> RecordsFile:
         """Flush the lines and return the file's metadata.
 
-        If `loaded` is False, no record was loaded, so the status `loaded` becomes `passed`.
+        If no record was loaded (`loaded` is False), the status `loaded` is replaced with `passed`.
         """
         ...
 

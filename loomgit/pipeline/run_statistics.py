@@ -188,7 +188,7 @@ class RunStatistics:
         """Return the scores of a case for comparisons, by evaluator. Each list contains one score.
 
         The score is 0 if the output is unusable, and None if an outage prevented the reply or the
-        evaluation. If a score is missing because of the evaluator itself, there is no list for it.
+        evaluation. If an evaluator itself causes a missing score, the evaluator has no list.
         """
         if outcome.assessments:
             scores = [(a.name, comparable_score(a), a.trouble) for a in outcome.assessments]

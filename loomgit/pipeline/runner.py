@@ -196,7 +196,8 @@ class Runner:
     ) -> list[RecordOutcome]:
         """Load the rows of the successful records.
 
-        Returns the batch. A record whose row the destination refuses has a failure in it.
+        Returns the outcomes of the batch. If the destination refuses the row of a record, the
+        returned outcome of this record contains the failure.
         """
         good = {
             index: self._row(outcome.record, outcome.output.fields, key)
@@ -317,7 +318,7 @@ def _failed(error: LoomError) -> RunEnd:
 
 
 def percent_pair(rate: float, limit: float) -> str:
-    """Return two rates as text, such as `92.0% < 95.0%`, with enough digits that they differ."""
+    """Return two rates as text (`92.0% < 95.0%`), with enough digits to show the difference."""
     digits = 1
     while f"{rate:.{digits}%}" == f"{limit:.{digits}%}" and digits < 10:
         digits += 1

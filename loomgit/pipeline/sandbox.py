@@ -132,7 +132,10 @@ class LimitedEnvironment(ImmutableSandboxedEnvironment):
         return super().call(__context, __obj, *args, **kwargs)
 
     def wrap_str_format(self, value: Any) -> Callable[..., str] | None:  # noqa: ANN401 - Jinja's signature
-        """Return `value` with checks of the limits if it is the method `"…".format`, else None."""
+        """Return a function that checks the limits and then calls the method `value`.
+
+        Return None if `value` is not the method `format` or `format_map` of a text.
+        """
         function = super().wrap_str_format(value)
         if function is None:
             return None
@@ -291,7 +294,7 @@ def _check_join(items: object, separator: object = "", *rest: object, **more: ob
 
 
 def _check_format(template: object, *args: object, **kwargs: object) -> None:
-    """Check the widths in a format, and values that are used as widths (`{:{width}}`, `%*d`)."""
+    """Check the widths in a format string, and arguments that set a width (`{:{width}}`, `%*d`)."""
     texts = [str(template)]
     _check_size(sum(int(width[:20]) for width in _WIDTHS.findall(texts[0])))
     if _NESTED.search(texts[0]):

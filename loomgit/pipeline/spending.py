@@ -67,8 +67,8 @@ def costs_by_model(run: Run) -> dict[tuple[str, str], RunCosts]:
     """Return the costs of one run by stage and by the name of the model that answered.
 
     Test runs and old runs store their cost by stage only. If such a run called no judge, its tokens
-    and calls belong to the transform. Otherwise, they cannot be divided between the stages and are
-    None.
+    and calls belong to the transform. Otherwise, the tokens and calls are None, because they cannot
+    be divided between the stages.
     """
     if run.cost.models:
         return _sum_by_model(run.cost.models)
@@ -89,7 +89,10 @@ def costs_by_model(run: Run) -> dict[tuple[str, str], RunCosts]:
 
 
 def _cost_only(cost: float | None) -> RunCosts:
-    """Return the costs of a run with unknown tokens and calls. `cost` is in USD or None."""
+    """Return the costs of a run if only its `cost` is stored. `cost` is in USD, or None.
+
+    The numbers of tokens and calls are unknown.
+    """
     return RunCosts(1, None, None, None, None, cost, cost or 0.0, int(cost is None), None)
 
 

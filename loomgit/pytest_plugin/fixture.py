@@ -207,7 +207,10 @@ class CaseResult(Struct, frozen=True):
     case: CaseSamples
 
     def __repr__(self) -> str:
-        """Return text for failed assertions. The score is first, because pytest cuts long text."""
+        """Return the text that pytest shows if an assertion about the result fails.
+
+        The score comes first, because pytest cuts long text.
+        """
         failures = "; ".join(sample.failure for sample in self.case.samples if sample.failure)
         outputs = ", ".join(map(str, self.outputs))
         failed = f", failed: {failures}" if failures else ""

@@ -185,7 +185,7 @@ class PromptTestSession:
     def finish(self, report: Path | None) -> None:
         """Summarize and store the results, and write them to the file `report` if it is given.
 
-        Only the controller, or the only process, calls this method.
+        The workers of pytest-xdist do not call this method.
         """
         from loomgit.workflows.testing.session_budget import unreported
 

@@ -121,7 +121,7 @@ def render_overview(overview: Overview, *, generated: str = "") -> str:
     """Return the HTML page of a project.
 
     It shows the runs, trends and costs of all pipelines, and the latest comparison. `generated` is
-    as in `render_comparison`.
+    the time of creation as text.
     """
     latest = [history.runs[0].status for history in overview.pipelines if history.runs]
     tones = [TONES[status] for status in latest]

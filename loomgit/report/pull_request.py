@@ -58,9 +58,9 @@ class PullRequestFindings(Struct, frozen=True):
 class _Size(Struct, frozen=True):
     """The maximum sizes of the parts of a report.
 
-    `cases` is the maximum number of worse cases, and of better cases, for each pipeline. `diff` is
-    the maximum number of lines of the diff. `tests` is the maximum number of lines in each list of
-    tests. `tables` is true if the report has tables.
+    For each pipeline, the report shows at most `cases` worse cases and at most `cases` better
+    cases. `diff` is the maximum number of lines of the diff. `tests` is the maximum number of lines
+    in each list of tests. `tables` is true if the report has tables.
     """
 
     cases: int
@@ -184,7 +184,7 @@ def _verdicts(comparison: Comparison) -> Iterator[str]:
 
 
 def _render_names(findings: PullRequestFindings) -> str:
-    """Return a short report: the names of the pipelines by verdict."""
+    """Return a short report: a list of the pipelines' names for each verdict."""
     parts = [f"## {escape(heading(findings))}", ""]
     for outcome in WORST_FIRST:
         names = [p.pipeline for p in findings.comparison.pipelines if p.outcome == outcome]

@@ -41,11 +41,10 @@ _SEARCH = (
 
 
 class FullText:
-    """Searches documents for passages that contain any word of a question.
+    """Searches documents for passages that contain at least one word of a text (the question).
 
-    A question is the text to search for. `documents` maps the paths of the documents to their Git
-    ids. `read` returns the texts of the documents by path; it is called only if the index does not
-    exist. `folder` contains the indexes.
+    `documents` maps the paths of the documents to their Git ids. `read` returns the texts of the
+    documents by path; it is called only if the index does not exist. `folder` contains the indexes.
     """
 
     def __init__(

@@ -64,7 +64,11 @@ def _paragraphs(lines: list[str]) -> Iterator[str]:
 
 
 def _pack(heading: str, paragraphs: list[str]) -> Iterator[str]:
-    """Yield the passages of a section. Each has the heading and as many paragraphs as fit."""
+    """Yield the passages of a section.
+
+    Each passage starts with the heading, if there is one. Paragraphs are added until the passage
+    would be longer than MAX_CHARACTERS. A paragraph that is too long for one passage is split.
+    """
     head = f"{heading}\n\n" if heading else ""
     room = MAX_CHARACTERS - len(head)
     if heading and not paragraphs:

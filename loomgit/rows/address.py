@@ -117,9 +117,9 @@ def parse_address(text: str, connections: Mapping[str, Connection] = NO_CONNECTI
     """Parse a `postgres://`, `sqlite://` or `file://` URL, or a path.
 
     Percent escapes such as `%20` are decoded in URLs, but not in paths. `connections` maps names to
-    connections. In `postgres://NAME/TABLE` and `postgres://NAME`, NAME is
-    always a connection. In `sqlite://NAME/TABLE` and `sqlite://NAME`, it is a connection if it has
-    this name and not the extension of a database file.
+    connections. In `postgres://NAME/TABLE` and `postgres://NAME`, NAME is always the name of a
+    connection. In `sqlite://NAME/TABLE` and `sqlite://NAME`, NAME is the name of a connection if
+    `connections` contains it and if it does not end with the extension of a database file.
 
     Raises UserError if the address is invalid. The caller adds the position in the pipeline file to
     the message.

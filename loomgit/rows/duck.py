@@ -37,9 +37,9 @@ _UNCONVERTED = frozenset(
 )
 # Finds the date and time types in an SQL type. `select` casts these types to text, because Python's
 # date and time types cannot represent nanoseconds, infinite dates or intervals of months. A field
-# of a STRUCT can have the same name as a type. Therefore, a quoted name matches with an empty group
-# `type`, and a word before a space does not match. For example, only the second DATE in
-# `STRUCT(DATE DATE)` matches.
+# of a STRUCT can have the same name as a type. Therefore, the pattern matches a quoted name as a
+# whole, without the group `type`, and never matches a word before a space. For example, only the
+# second DATE in `STRUCT(DATE DATE)` matches.
 _CAST_TO_TEXT = re.compile(
     r"\"(?:[^\"]|\"\")*\"|\b(?P<type>DATE|INTERVAL|TIME(?:_NS|STAMP(?:_S|_MS|_NS)?)?"
     r"(?: WITH TIME ZONE)?)(?=[\[\](),]|$)"
@@ -176,7 +176,7 @@ def select(
 
 
 def _text_type(kind: str) -> str:
-    """Return the SQL type `kind`, with VARCHAR in place of each date or time type."""
+    """Replace each date or time type in the SQL type `kind` by VARCHAR, and return the result."""
     return _CAST_TO_TEXT.sub(lambda match: "VARCHAR" if match["type"] else match[0], kind)
 
 

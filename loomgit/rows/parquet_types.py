@@ -34,8 +34,8 @@ _MOMENT = re.compile(
     r"(?P<time>\d\d:\d\d(:\d\d)?)?(\.(?P<fraction>\d+))?(?P<zone>Z|[+-]\d\d(:?[0-5]\d)?)?"
 )
 _INFINITE = ("infinity", "-infinity")
-# Maps the ending of a time type's name to the number of decimal places of the stored seconds. Types
-# with other endings store 6 decimal places.
+# The number of decimal places with which a time type stores seconds. The key is the ending of the
+# type's name, as in `TIMESTAMP_MS`. Types with other endings store 6 decimal places.
 _DIGITS = {"_S": 0, "_MS": 3, "_NS": 9}
 # Columns of these types are read back from the written file, and compared with the input.
 VERIFIED_TYPES = ("STRUCT", "MAP", "UNION", "ENUM", "INTERVAL")

@@ -49,7 +49,7 @@ def connect(address: PostgresAddress, *, context: AdaptContext | None = None) ->
         connection = psycopg.connect(
             address.url,
             autocommit=True,
-            prepare_threshold=None,  # poolers such as PgBouncer may not keep prepared statements
+            prepare_threshold=None,  # poolers such as PgBouncer can lose prepared statements
             context=context,
             fallback_application_name="loom",
             connect_timeout=None if has_timeout else CONNECT_TIMEOUT,
@@ -125,7 +125,7 @@ def _translate(fault: psycopg.Error, shown: str, connection: Connection | None) 
 
 
 def visible_tables(connection: Connection) -> list[str]:
-    """Return the names of the tables and views that need no schema, except system tables."""
+    """Return the tables and views that a query can name without a schema, except system tables."""
     if connection.closed or not connection.autocommit:
         return []
     rows = connection.execute(

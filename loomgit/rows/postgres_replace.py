@@ -42,7 +42,10 @@ class PostgresReplaceSink:
         return self._table.refusal_at_rest(row)
 
     def load(self, part: int, rows: Sequence[JsonObject]) -> Mapping[int, str]:
-        """Store one batch of rows until `commit`. A stored batch with the same `part` is kept."""
+        """Store one batch of rows until `commit`. `part` is the number of the batch.
+
+        If a batch with this number is already stored, nothing changes.
+        """
         if self._stage.finished() is None:
             key = self._table.key
             keys = [key_text(row, key, self._table.shown) if key else None for row in rows]

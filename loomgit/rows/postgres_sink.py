@@ -60,8 +60,8 @@ class PostgresSink:
     def load(self, part: int, rows: Sequence[JsonObject]) -> Mapping[int, str]:
         """Write one batch of rows in one transaction. `part` is the number of the batch.
 
-        Returns the reasons for the rows that the database refuses, by the index of the row. The
-        other rows are written.
+        The keys of the result are the indexes of the rows that the database refuses. The values are
+        the reasons. The other rows are written.
         """
         if not rows:
             return {}
@@ -137,9 +137,10 @@ class PostgresSink:
     def _last_rows(
         self, connection: Connection, rows: Sequence[JsonObject]
     ) -> tuple[list[JsonObject], set[int]]:
-        """Return the last row of each key, and the rows that the receipt already includes.
+        """Return the last row of each key, and the set of the rows whose key is not new.
 
-        The latter are given by the `id()` of the row. Their keys occurred in an earlier batch.
+        The set contains the `id()` of each row whose key occurred in an earlier batch. The receipt
+        of the earlier batch already counts a row with this key.
         """
         table = self._table
         last = {key_text(row, table.key, table.shown): row for row in rows}

@@ -67,7 +67,7 @@ class PostgresSource:
 
     @contextmanager
     def _cursor(self) -> Iterator[psycopg.RawServerCursor[tuple[Json, ...]]]:
-        """Context with a cursor for the rows; the query is planned, but no row is read."""
+        """Yield a cursor for the rows. The query is already planned, but no row is read yet."""
         connection = connect(self._address, context=reading())
         with connection, translate_errors(self._shown, connection):
             query = self._statement()
@@ -104,7 +104,7 @@ def _names(cursor: psycopg.RawServerCursor[tuple[Json, ...]], shown: str) -> tup
 
 
 def _reason_to_refuse(row: JsonObject) -> str:
-    """Return the reason why JSON cannot represent the row; empty if it can."""
+    """Return the reason why JSON cannot represent the row, or "" if it can."""
     for name, value in row.items():
         reason = _find_unreadable(value)
         if reason is not None:

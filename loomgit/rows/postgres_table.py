@@ -160,7 +160,7 @@ class PostgresTable:
         """Create the table that lists the loaded batches, if it does not exist."""
         schema = self._address.loom_schema or self._address.schema
         if find_table(connection, schema, LEDGER) is not None:
-            return  # CREATE TABLE IF NOT EXISTS would need the CREATE privilege even now
+            return  # the statement below needs the CREATE privilege even if the table exists
         connection.execute(
             f"CREATE TABLE IF NOT EXISTS {self.ledger} ("
             "run text NOT NULL, target text NOT NULL, part integer NOT NULL, "
@@ -176,7 +176,7 @@ class PostgresTable:
         return list(dict.fromkeys(name for row in rows for name in row))
 
     def _definitions(self, rows: Sequence[JsonObject], names: Sequence[str]) -> list[str]:
-        """Return the definitions of new columns. The key has a type for all its values."""
+        """Return the definitions of new columns. Types come from the schema, else from `rows`."""
         definitions = []
         for name in dict.fromkeys((*names, *(() if self._columns else self._types))):
             values: list[Json] = [row.get(name) for row in rows]
@@ -248,8 +248,9 @@ class PostgresTable:
             )
 
     def _try_examples(self, columns: Mapping[str, Column]) -> None:
-        """Raise UserError if the table refuses all example rows, or needs a value they lack.
+        """Raise UserError if the table refuses all example rows, or requires a missing column.
 
+        A column is missing if no example contains it, and the table sets no value either.
         Null in an example stands for an unknown value.
         """
         reasons = []
@@ -258,7 +259,7 @@ class PostgresTable:
             reasons.append(reason)
         if reasons and all(reasons):
             raise UserError(
-                f"{self.shown}: {reasons[0]}", hint="change the type of the column, or the field"
+                f"{self.shown}: {reasons[0]}", hint="change the type of the column or of the field"
             )
         names = self._names(self._examples)
         for name, column in columns.items() if names else ():

@@ -41,7 +41,7 @@ class FloatTextLoader(FloatLoader):
     """Loads float4 and float8. NaN and infinities stay text, because JSON has no such numbers."""
 
     def load(self, data: Buffer) -> float:
-        """Return the number, or the text of the server."""
+        """Return the number. For NaN and infinities, return the text that the server sent."""
         if bytes(data) in _SPECIAL:
             return bytes(data).decode()  # type: ignore[return-value]  # the text is intended
         return super().load(data)
@@ -51,7 +51,7 @@ class NumericTextLoader(Loader):
     """Loads numeric as a number if an integer or a float represents it exactly, else as text."""
 
     def load(self, data: Buffer) -> Json:
-        """Return the number, or the text of the server."""
+        """Return the number if it is exact, else the text that the server sent."""
         text = bytes(data).decode()
         if text in ("NaN", "Infinity", "-Infinity"):
             return text
@@ -74,9 +74,9 @@ class JsonTextLoader(Loader):
 
 
 def _array_loader(inner: type[PsycopgLoader]) -> type[Loader]:
-    """Return a loader for arrays: as a list, or as text if a lower bound is not 1.
+    """Return a loader that loads an array as a list, or as text if a lower bound is not 1.
 
-    The text of such an array starts with its bounds, as in `[0:1]={a,b}`. `inner` loads the list.
+    Such a text starts with the bounds of the array, as in `[0:1]={a,b}`. `inner` loads the list.
     """
 
     class ArrayTextLoader(Loader):  # not a subclass of `inner`: C code would bypass its `load`
@@ -93,7 +93,7 @@ def _array_loader(inner: type[PsycopgLoader]) -> type[Loader]:
 
 @cache
 def reading() -> AdaptContext:
-    """Return the context for connections that read: it loads each type as described above."""
+    """Return a psycopg context that converts values as the docstring of this module describes."""
 
     class Context:
         adapters = AdaptersMap(psycopg.adapters)

@@ -54,8 +54,8 @@ class Spool(Struct, frozen=True):
     def write(cls, path: Path, rows: Iterable[JsonObject | RefusedRow]) -> Spool:
         """Write all `rows` to a spool at `path`, and return the spool.
 
-        If reading `rows` or writing fails, `path` stays unchanged. Raises WorldError if the spool
-        cannot be written.
+        If an error occurs while rows are read or written, `path` stays unchanged. Raises WorldError
+        if the spool cannot be written.
         """
         temporary = path.with_name(f".{path.name}.part")
         with translate_os_errors(str(path)):
@@ -155,7 +155,7 @@ class FieldNames:
     def filled(self) -> frozenset[str]:
         """Return the fields that have a value in at least one row.
 
-        Null and empty text are not values.
+        Null and empty text do not count as values.
         """
         return frozenset(self.names.keys() - self._empty)
 

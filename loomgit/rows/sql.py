@@ -135,7 +135,7 @@ def bind(query: str, values: QueryValues, placeholder: Placeholder = "?") -> Bou
 
 
 def uses_execution_date(query: str) -> bool:
-    """Whether the template uses the value `execution_date`. Return False if it is invalid."""
+    """Whether the template uses the value `execution_date`. False for an invalid template."""
     try:
         tree = _QueryEnvironment().parse(query)
     except jinja2.TemplateSyntaxError:
@@ -258,7 +258,7 @@ def _query_error(fault: Exception, variables: Mapping[str, object]) -> QueryErro
 
 
 def _place_parameters(rendered: str, collector: _ValueCollector) -> BoundQuery:
-    """Replace each mark of a value with its placeholder, and remove comments and the final `;`.
+    """Replace the marker of each value with a placeholder; remove comments and the final `;`.
 
     Raises QueryError if the SQL is empty, has several statements, contains a placeholder of its
     own, or has a value at a position where SQL allows no parameter.

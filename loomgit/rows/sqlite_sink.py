@@ -64,14 +64,14 @@ class SqliteSink:
         self._table.check(updates=not self._is_append)
 
     def refusal(self, row: JsonObject) -> str:
-        """Return the reason why the table cannot store the row exactly; empty if it can."""
+        """Return the reason why the table cannot store the row exactly, or "" if it can."""
         return self._table.refusal(self._connection(), row)
 
     def load(self, part: int, rows: Sequence[JsonObject]) -> Mapping[int, str]:
         """Write one batch of rows in one transaction. `part` is the number of the batch.
 
-        Returns the reasons for the rows that violate a constraint, or that a trigger refuses, by
-        the index of the row. The other rows are written.
+        A row is refused if it violates a constraint, or if a trigger refuses it. Returns the reason
+        for each refused row, by the index of the row. All other rows are written.
         """
         if not rows:
             return {}

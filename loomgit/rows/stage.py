@@ -44,7 +44,7 @@ _LAST_UNMATCHED = f"{_LAST} AND key NOT IN (SELECT key FROM matched)"  # noqa: S
 
 
 def destination_id(path: Path, table: str = "") -> str:
-    """Return a short id of a destination. It is part of file names, and equal in all processes."""
+    """Return a short id of a destination, for file names. All processes get the same id."""
     return hashlib.sha256(f"{path}\n{table}".encode()).hexdigest()[:16]
 
 

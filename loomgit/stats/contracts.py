@@ -107,7 +107,9 @@ def _require(n: int, passes: int, k: int) -> None:
 
 
 def mean_pass_at_k(cases: Sequence[tuple[int, int]], k: int) -> Interval:
-    """Return the mean of `pass_at_k` over the cases (n, passes), with its confidence interval.
+    """Return the mean of `pass_at_k` over the cases, with its confidence interval.
+
+    Each case is a pair: the number of its replies, and the number of those that passed.
 
     The interval is for the mean over all possible cases, not only over the observed cases. Raises
     NoValues if there are no cases.
@@ -116,7 +118,9 @@ def mean_pass_at_k(cases: Sequence[tuple[int, int]], k: int) -> Interval:
 
 
 def mean_pass_hat_k(cases: Sequence[tuple[int, int]], k: int) -> Interval:
-    """Return the mean of `pass_hat_k` over the cases (n, passes), with its confidence interval.
+    """Return the mean of `pass_hat_k` over the cases, with its confidence interval.
+
+    Each case is a pair: the number of its replies, and the number of those that passed.
 
     The interval is for the mean over all possible cases, not only over the observed cases. Raises
     NoValues if there are no cases.

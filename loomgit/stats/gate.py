@@ -40,25 +40,25 @@ Scope = Literal["suite", "population"]
 
 MIN_SAMPLES_FOR_NO_WORSE = 50  # samples per side; with fewer samples, `no_worse` is not possible
 CONFIRMATION_P = 0.25  # a degradation is confirmed if a second comparison has at most this p-value
-MIN_RATIO_VALUE = 1e-9  # seconds or USD; smaller values are raised to this before the logarithm
+MIN_RATIO_VALUE = 1e-9  # seconds or USD; replaces smaller values, before logarithms are computed
 
 
 class MetricChange(Struct, frozen=True):
     """The change of one metric between two versions, and its outcome.
 
     A positive shift is an improvement. `interval` is the interval of the mean shift. In a result of
-    `compare_rise`, the shift is the negative mean log ratio. `p` is the one-sided p-value against a
-    drop. `adjusted` is the p-value after the adjustment for several metrics (`decide_family`).
-    Before the adjustment, it equals `p`.
+    `compare_rise`, the shift is the negative mean log ratio. `p` is the p-value of a one-sided test
+    for a drop. `adjusted` is the p-value after the adjustment for several metrics
+    (`decide_family`). Before the adjustment, it equals `p`.
 
-    `floor` is the lowest shift that the evidence allows. The outcome `no_worse` depends on it.
+    `floor` is a lower bound of the shift. The outcome `no_worse` depends on this bound.
     `detects` is the smallest drop that the comparison detects with a probability of 80 %, or inf if
     there is no such drop. `samples` is the number of samples on the side with fewer samples.
     `excluded` is the number of cases without a sample on one side.
 
-    `missing` is the number of samples without a value. The fraction of such samples may differ
-    between the sides; `missing_share` is the larger one. `identical` is true if every case has the
-    same scores on both sides.
+    `missing` is the number of samples without a value. `missing_share` is the fraction of such
+    samples on one side; if the sides differ, it is the larger fraction. `identical` is true if
+    every case has the same scores on both sides.
     """
 
     outcome: ChangeOutcome
@@ -148,10 +148,10 @@ def compare_unpaired(
 ) -> MetricChange:
     """Compare samples of different cases by Welch's t test on the means of the cases.
 
-    The test has much less power than a paired comparison. The metric is in [lo, hi]. For the mean
-    of each side, an interval with the error rate alpha / 2 is computed from these limits. The
-    outcome can be `no_worse` only if the two intervals exclude a drop of `max_drop`. Raises
-    NoValues if a side has no sample.
+    The test has much less power than a paired comparison. The metric is in [lo, hi].
+    `bounded_mean` uses these limits to compute an interval for the mean of each side, with the
+    error rate alpha / 2. The outcome can be `no_worse` only if the two intervals exclude a drop of
+    `max_drop`. Raises NoValues if a side has no sample.
     """
     grids = [as_grid(side) for side in (base, candidate)]
     missing = measure_missing(base, candidate)
@@ -259,8 +259,8 @@ def _change(
 def _detects_failures(samples: int, max_drop: float) -> float:
     """Return the smallest failure rate that the comparison detects.
 
-    If the rate is 1 - 0.2 ** (1 / samples), at least one sample fails with a probability of 80 %.
-    The result is never smaller than `max_drop`.
+    This is 1 - 0.2 ** (1 / samples): at this rate, the probability that at least one sample fails
+    is 80 %. If `max_drop` is larger, the result is `max_drop`.
     """
     return max(max_drop, 1 - math.pow(0.2, 1 / samples))
 

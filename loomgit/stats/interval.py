@@ -54,8 +54,8 @@ class Interval(Struct, frozen=True):
 
     @property
     def approximate(self) -> bool:
-        """Whether the error rate `alpha` is exact only for large n.
+        """Whether the interval is approximate: the error rate `alpha` is exact only for large n.
 
-        If it is, reports must mark the interval as approximate.
+        Reports must mark such an interval.
         """
         return self.method in APPROXIMATE

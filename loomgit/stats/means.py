@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 BCA_FROM = 100  # the smallest n for BCa; below it, BCa intervals are too narrow
 RESAMPLES = 9_999
 CHUNK = 2**20  # random numbers that are drawn at once
-# The maximum number of random numbers for all resamples together. Drawing them takes 1 to 2 s. If
-# 999 resamples need more random numbers, they are still drawn.
+# The maximum number of random numbers for all resamples together. Drawing them takes 1 to 2 s.
+# However, at least 999 resamples are always drawn.
 BUDGET = 100_000_000
 
 

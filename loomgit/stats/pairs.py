@@ -124,7 +124,7 @@ class Shift(Struct, frozen=True):
     """The shift of a mean, and the evidence for a drop. A positive shift is an improvement.
 
     `delta` is the shift, `se` its standard error, and [`low`, `high`] its 90 % interval. `p` is the
-    one-sided p-value against a drop.
+    p-value of the one-sided test for a drop.
     """
 
     delta: float
@@ -137,8 +137,8 @@ class Shift(Struct, frozen=True):
 def has_equal_scores(paired: Paired) -> bool:
     """Return whether every case has the same scores on both sides, in any order.
 
-    If all samples of a case have the same score, the two sides may have different numbers of
-    samples.
+    The numbers of samples may differ between the sides only if, in every case, all samples of both
+    sides have the same score.
     """
     base, candidate = np.sort(paired.base, axis=1), np.sort(paired.candidate, axis=1)
     if base.shape == candidate.shape:
@@ -204,10 +204,10 @@ def suite_shift(paired: Paired) -> Shift:
 def population_shift(paired: Paired) -> Shift:
     """Test whether the mean also drops on unseen cases, by a paired t test on the case means.
 
-    Source: Miller 2024, clustered errors. If all cases have the same shift, t is undefined. If
-    this shift is a drop, the p-value is 2^-n, as in a sign test; otherwise, it is 1. The interval
+    Source: Miller 2024, clustered errors. If all cases have the same shift, t is undefined. Then
+    the p-value is 2^-n if the shift is a drop (as in a sign test), else 1. The interval then
     contains only this shift if n >= 5, and is unbounded if n < 5. A single case proves nothing, so
-    p is 1 and the interval is unbounded.
+    for n = 1, p is always 1 and the interval is unbounded.
     """
     d = case_shifts(paired.base, paired.candidate)
     n, delta = d.size, float(d.mean())
@@ -221,11 +221,11 @@ def population_shift(paired: Paired) -> Shift:
 
 
 def welch_shift(base: Floats, candidate: Floats) -> Shift:
-    """Test for a drop of the mean over different cases: Welch's t test on the means of the cases.
+    """Test for a drop of the mean if the two sides have different cases. Returns the shift.
 
-    The sides are float arrays (cases, samples) with at least one sample per case. If a side has
-    only one case, p is 1 and the interval is unbounded. The same applies if, on each side, all
-    cases have the same mean.
+    This is Welch's t test on the means of the cases. The sides are float arrays (cases, samples)
+    with at least one sample per case. If a side has only one case, p is 1 and the interval is
+    unbounded. The same applies if, on each side, all cases have the same mean.
     """
     sides = [_means(side)[0] for side in (base, candidate)]
     delta = float(sides[1].mean() - sides[0].mean())

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from loomgit.stats.pairs import Paired
 
 CHUNK = 2**20  # the number of labels in one batch of random labellings
-RANDOM_LABELLINGS = 9_999  # random labellings to draw if there are too many labellings to enumerate
-# The maximum number of labels to draw. If 999 labellings need more labels, they are still drawn.
+RANDOM_LABELLINGS = 9_999  # maximum number of random labellings, if not all can be enumerated
+# The maximum number of labels to draw. However, at least 999 labellings are always drawn.
 BUDGET = 20_000_000
 # The maximum number of labellings to enumerate for a case. A case with 6 samples per side has 924.
 MAX_LABELLINGS = 1_000
@@ -43,8 +43,8 @@ class Pool(Struct, frozen=True):
     def relabelled(self, rounds: int, rng: np.random.Generator) -> Iterator[Flags]:
         """Yield `rounds` random labellings, in batches.
 
-        A batch is a bool array with one row per labelling and one column per sample. True is the
-        label `candidate`. In all labellings, a case has the same number of candidate labels.
+        A batch is a bool array with one row per labelling and one column per sample. True stands
+        for the label `candidate`. Each case gets this label as often as it has candidate samples.
         """
         n = self.values.size
         slots = np.flatnonzero(self.candidate)
@@ -137,7 +137,10 @@ def _enumerated_p(paired: Paired) -> float | None:
 
 
 def _case_shifts(b: Floats, c: Floats) -> tuple[Floats, Floats]:
-    """Return the shifts of a case for all labellings of its values, and their probabilities."""
+    """Return the possible shifts of a case, and the probability of each shift.
+
+    Each labelling of the case's values results in a shift. All labellings are equally likely.
+    """
     values = np.concatenate([b, c])
     chosen = np.array(list(combinations(range(values.size), c.size)))
     sums = values[chosen].sum(axis=1)

@@ -96,8 +96,8 @@ def detectable_drop(n: int, noise: float, m: float, max_drop: float) -> float:
     if not detected(1.0):
         return math.inf
     low, high = 0.0, 1.0
-    # Bisection is possible because, if a drop is detected, each larger drop is detected too. From
-    # there on, the drop grows faster than the limits with which `detected` compares it.
+    # Bisection works because every drop above the smallest detected drop is detected, too: in this
+    # range, the drop grows faster than the limits with which `detected` compares it.
     while high - low > 1e-6:
         middle = (low + high) / 2
         low, high = (low, middle) if detected(middle) else (middle, high)

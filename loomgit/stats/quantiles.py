@@ -20,8 +20,8 @@ def quantile_interval(values: Values, q: float, alpha: float = ALPHA) -> Interva
 
     The bounds are exact for any distribution (Conover, Practical Nonparametric Statistics, 3.2). A
     bound is infinite if n is too small. For example, the upper bound for q = 0.95 is infinite if
-    n < 59. Infinite values (the latency of a timeout) are allowed. The estimate is computed as by
-    `numpy.quantile` with its default method.
+    n < 59. Infinite values (the latency of a timeout) are allowed. The estimate is computed with
+    the default method of `numpy.quantile`.
     """
     if not 0 < q < 1:
         raise OutOfRange(f"{q:g} is outside (0, 1)")
@@ -59,8 +59,8 @@ def extreme(values: Values, which: Literal["min", "max"]) -> Interval:
 
 
 def unseen_share(n: int, alpha: float = ALPHA) -> float:
-    """Return an upper bound for the fraction of outputs that are more extreme than n observed ones.
+    """Return an upper bound for the fraction of outputs more extreme than all observed outputs.
 
-    If `alpha` is 0.05, the bound is about 3/n.
+    `n` is the number of observed outputs. If `alpha` is 0.05, the bound is about 3/n.
     """
     return 1.0 - math.pow(alpha, 1 / n)

@@ -24,11 +24,11 @@ def rate_interval(hits: int, n: int, alpha: float = ALPHA) -> Interval:
 
 
 def smallest_sample(threshold: float, alpha: float = ALPHA) -> int:
-    """Return how many outputs prove that the rate of good outputs is above `threshold`.
+    """Return the smallest sample that can prove a rate of good outputs above `threshold`.
 
-    All these outputs must be good. `threshold` is in [0, 1). By symmetry, the same number of good
-    outputs proves that the rate of bad outputs is below 1 - threshold: 59 good outputs prove
-    `rate < 0.05`. Raises OutOfRange if `threshold` is not in [0, 1).
+    The proof requires that all outputs in the sample are good. Such a sample also proves that the
+    rate of bad outputs is below 1 - threshold. For example, 59 good outputs prove that the rate of
+    bad outputs is below 0.05. Raises OutOfRange if `threshold` is not in [0, 1).
     """
     if not 0 <= threshold < 1:
         raise OutOfRange(f"{threshold:g} is outside [0, 1)")

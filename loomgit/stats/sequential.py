@@ -112,7 +112,7 @@ class SequentialMean:
         )
 
     def close(self) -> Outcome:
-        """Return the final outcome. No more values may follow.
+        """Return the final outcome. Call this method after the last value.
 
         If `update` has not decided the test, the outcome follows from `interval`. Raises NoValues
         if there are no values.

@@ -47,9 +47,10 @@ def std_interval(
 
 
 def far_end(mean: float, lo: float, hi: float) -> float:
-    """Return `lo` or `hi`, whichever is farther from the mean. It may be infinite.
+    """Return the end of the range (`lo` or `hi`) that is farther from the mean.
 
-    No other additional value in the range would raise the standard deviation more than this one.
+    If a value is added, the standard deviation is largest if the value is at this end. The end may
+    be infinite.
     """
     return hi if hi - mean >= mean - lo else lo
 
@@ -59,7 +60,7 @@ def _weighted_stds(
 ) -> tuple[Floats, Floats]:
     """Return two arrays of standard deviations, which are computed with random weights.
 
-    For the second array, a value at `far` is added to the values. The weights have a Dirichlet
+    For the second array, `far` is added to the values. The weights have a Dirichlet
     distribution. A value that occurs c times gets a weight from Gamma(c, 1), which is the
     distribution of the sum of c weights from Gamma(1, 1). Therefore, the order of the values has no
     effect.

@@ -24,9 +24,11 @@ Outcome = Literal["pass", "fail", "inconclusive"]
 
 
 class Verdict(Struct, frozen=True):
-    """The verdict on one claim. `outcome` depends on the interval, and `holds` on its estimate.
+    """The verdict on one claim.
 
-    `missing` is the number of missing values. The interval does not cover them.
+    `outcome` depends on the whole interval. `holds` is true if the estimate in the interval
+    satisfies the claim. `missing` is the number of missing values. The interval is computed without
+    these values.
     """
 
     outcome: Outcome
@@ -59,9 +61,10 @@ def verdict(
 
     Missing values (NaN) are left out first. If the outcome is pass, the values are judged again
     with `worst` in place of each missing value. If the second outcome is not pass, the verdict is
-    inconclusive. `worst` is the bad end of the metric's range (`worst_end`), inf for cost and
-    latency, which have no maximum, or an array with one value for each missing value. Raises
-    NoValues if all values are missing.
+    inconclusive. Raises NoValues if all values are missing.
+
+    `worst` is the bad end of the metric's range (`worst_end`). For cost and latency, it is inf,
+    because they have no maximum. It can also be an array with one value for each missing value.
     """
     x = np.asarray(values, dtype=np.float64).ravel()
     known = observed(x)
@@ -87,8 +90,8 @@ def worst_for_spread(
     """Return the values in [lo, hi] that are worst for a standard deviation, shape (missing,).
 
     For < and <=, they give the largest standard deviation. The variance is convex in each value, so
-    each is `lo` or `hi`, and the best number of `hi` is found by trial. For > and >=, they are the
-    mean of the known values, which gives the smallest standard deviation.
+    every returned value is `lo` or `hi`. All possible numbers of `hi` are tried. For > and >=, all
+    values are the mean of the known values, which gives the smallest standard deviation.
     """
     if comparison in (">", ">="):
         return np.full(missing, known.mean())

@@ -146,7 +146,7 @@ class Assembly(Planning):
         return Lanes(models, wiring.environment.reveal, wiring.environment.variables)
 
     def cache_rules(self, pipeline: Pipeline) -> dict[Purpose, CacheRule]:
-        """Return the cache rule of each purpose: whether and how long cached replies are used."""
+        """Return the cache rules for the calls of the stages `transform` and `evaluate`."""
         rule = CacheRule(enabled=self.wiring.settings.defaults.cache)
         return {"transform": pipeline.transform.cache or rule, "evaluate": rule}
 

@@ -72,7 +72,7 @@ class Catalog:
 
     def pipeline(self, name: str) -> Pipeline:
         """Return the definition in `pipelines/<name>.yaml`. Raises UserError or ProblemsFound."""
-        if name.endswith(".yaml"):  # shell completion inserts the path of the file
+        if name.endswith(".yaml"):  # a path, which shell completion inserts
             name = Path(name).stem
         path = f"{PIPELINES}/{name}.yaml"
         text = self._text(path)

@@ -79,8 +79,10 @@ def find_contradictions(pipeline: Pipeline, output: JsonMapping | None) -> Itera
 
 
 def _type_conflicts(pipeline: Pipeline, output: JsonMapping | None) -> Iterator[Problem]:
-    """Yield a problem for each field for which the types in `load.schema` and in the declared
-    output contradict each other. This means that they have no type in common."""
+    """Yield a problem for each field that has conflicting types.
+
+    The types conflict if `load.schema` and the declared output have no type of the field in common.
+    """
     required, declared = _types(pipeline.load.schema), _types(output)
     for name, types in required.items():
         output_types = declared.get(name)

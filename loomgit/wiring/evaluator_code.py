@@ -42,7 +42,11 @@ def find_code(tree: Tree, types: Iterable[str]) -> dict[str, TreeEntry]:
 
 
 def _named(path: str, content: bytes) -> Iterator[str]:
-    """Yield the paths of files that a module may import or read. Most of them do not exist."""
+    """Yield the possible paths of the files that a module imports or reads.
+
+    An import has several possible paths, and any text in the code may be a path. Therefore, most of
+    these paths do not exist.
+    """
     try:
         parsed = ast.parse(content)
     except (SyntaxError, ValueError):

@@ -99,7 +99,7 @@ class Planning:
         return replace(plan, documents=searched, files={**other_files, **plan.files}), compiled
 
     def variables(self, pipeline: Pipeline, given: Mapping[str, Json]) -> dict[str, Json]:
-        """Return the variables of a run: the defaults of the pipeline, replaced by `given` ones.
+        """Return the variables of a run. Values in `given` replace the pipeline's defaults.
 
         Raises ProblemsFound if a given value cannot have the type of its default.
         """
@@ -138,7 +138,7 @@ class Planning:
         )
         paths = [pipeline.path, *filter(None, fallback_paths)]
         tree = self.wiring.tree
-        current = (None, tree.revision)  # file modes are read only for files at these revisions
+        current = (None, tree.revision)  # only files at these revisions need their file mode
         unpinned = [f.path for f in (prompt_file, *context.values()) if f.revision in current]
         entries = tree.entries([*paths, *unpinned])
         specs = pipeline.evaluate.evaluators

@@ -72,8 +72,8 @@ class ProjectFiles:
 
     @cached_property
     def environment(self) -> Environment:
-        """The variables of the process and of `.env`. A reference `${NAME}` is replaced when it is
-        used."""
+        """The variables of the process and of `.env`. A `${NAME}` reference in a setting is
+        resolved only when the setting is used."""
         from loomgit.config.environment import Environment
 
         return Environment.from_project(self.root, self.variables)
@@ -99,7 +99,7 @@ class ProjectFiles:
 
 
 class _Connections(Mapping[str, Connection]):
-    """Connections by name. `reveal` replaces the references of a secret by their values."""
+    """Connections by name. `reveal` replaces each `${NAME}` in a secret by its value."""
 
     def __init__(
         self, configured: Mapping[str, ConnectionSettings], reveal: Callable[[Secret], str]

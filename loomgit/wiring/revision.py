@@ -111,8 +111,8 @@ class ProjectRevision:
     @cached_property
     def assembly(self) -> Assembly:
         """Builds the gateways, evaluators, sources and destinations of this tree."""
-        # Imported here, because a comparison of stored results needs no gateways, sources and
-        # destinations.
+        # The import is not at the top of the file, because a comparison of stored results does not
+        # need gateways, sources or destinations.
         from loomgit.wiring.assembly import Assembly  # noqa: PLC0415
 
         return Assembly(self.wiring)
@@ -138,7 +138,7 @@ class ProjectRevision:
         model: str | None = None,
         variables: JsonMapping | None = None,
     ) -> PipelineVersion:
-        """Do the same as `version`, for a pipeline whose file is already parsed."""
+        """Return the version of a parsed pipeline. The parameters are the same as in `version`."""
         if model is not None:
             transform = replace(pipeline.transform, model=model, model_version=None)
             pipeline = replace(pipeline, transform=transform)

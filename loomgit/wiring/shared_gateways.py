@@ -103,8 +103,8 @@ class SharedGateways:
     async def close(self) -> None:
         """Close all shared gateways.
 
-        If a gateway cannot save its data, closes the other gateways first, and then raises
-        LoomError.
+        If a gateway cannot save its data, the other gateways are closed nevertheless. Raises
+        LoomError after that.
         """
         fault: LoomError | None = None
         for _, gateway in self._gateways:

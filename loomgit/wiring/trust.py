@@ -110,9 +110,9 @@ class Trust:
     def check_calls(self, tree: ProjectFiles, plan: Plan) -> None:
         """Raise Untrusted if the calls of an untrusted tree may send data to another address.
 
-        This is the case if the address, key or lane of a model differs from the reference, if a
-        model's name contains an address, or if a model parameter that is not in `SAMPLING` differs:
-        such a parameter could send calls or environment variables to another address.
+        This is the case if a model's name contains an address, or if the address, key or lane of a
+        model differs from the reference. Model parameters outside `SAMPLING` must not differ
+        either, because they could send calls or environment variables to another address.
         """
         if self.trusts(tree):
             return
@@ -151,8 +151,8 @@ class Trust:
     def check_source(self, tree: ProjectFiles, extract: Extract) -> None:
         """Raise Untrusted if an untrusted tree reads a source that it must not read.
 
-        This is a file outside the tree's folder, or a database on a server. The source is allowed
-        if the reference also has it; for a database, the query and the connections must be equal.
+        It must not read files outside its folder or databases on a server, unless the reference has
+        the same source. For a database, the query and the connections must be the same, too.
         """
         if self.trusts(tree):
             return
@@ -187,7 +187,7 @@ class Trust:
         return {spec.type for spec in specs}
 
     def _sources(self) -> Iterator[str]:
-        """Yield the sources in the pipelines and tests of the reference."""
+        """Yield each data source that a pipeline or a test file of the reference tree uses."""
         for suite in self._reference.catalog.readable_suites()[0]:
             if suite.dataset:
                 yield suite.dataset
@@ -195,7 +195,7 @@ class Trust:
             yield extract.source
 
     def _extracts(self) -> Iterator[Extract]:
-        """Yield the extract settings of the reference's pipelines."""
+        """Yield the extract settings of the pipelines in the reference tree."""
         catalog = self._reference.catalog
         for name in catalog.pipeline_names():
             with suppress(LoomError):
@@ -239,7 +239,7 @@ def _transforms(pipeline: Pipeline) -> dict[str, Transform]:
 
 
 def _fixed_params(pipeline: Pipeline) -> dict[str, Json]:
-    """Return the model parameters that are not in `SAMPLING`, by key in the pipeline file."""
+    """Return the model parameters that are not in `SAMPLING`, by path in the pipeline file."""
     return {
         f"{key}.params.{name}": value
         for key, transform in _transforms(pipeline).items()

@@ -92,9 +92,9 @@ def _not_yet(pipeline: Pipeline, key: str, what: str) -> Problem:
 
 
 def undated(pipeline: Pipeline, execution_date: datetime | None) -> Iterator[str]:
-    """Yield a warning if the query uses `execution_date`, and no date is given.
+    """Yield a warning if the query uses `execution_date`, but no date is given.
 
-    The date is then the time of the run, so that a query for later records selects nothing.
+    In this case, the date is the time of the run. A query for later records then selects nothing.
     """
     query = pipeline.extract.query
     if execution_date is None and query is not None and uses_execution_date(query):

@@ -118,9 +118,10 @@ class VersionScores:
         return None if plan is None else plan.fingerprint()
 
     def measured(self, path: str, blob: str, commit: str | None) -> StoredScores:
-        """Return the results of a version: the file `path` with the content `blob` at `commit`.
+        """Return the results of a version of a file.
 
-        `commit` is None for the working tree.
+        In this version, the file `path` has the content `blob`. The version is from `commit`, or
+        from the working tree if `commit` is None.
         """
         reported = self._reported.find(commit, path) if commit is not None else {}
         marked = [
@@ -157,9 +158,9 @@ class VersionScores:
                 yield row, self._differs(row, own, commit)
 
     def _conditions(self, row: RunSummary, *, draft: bool = False) -> tuple[str, ...]:
-        """Return the reasons why a run does not count for the version, except different inputs.
+        """Return the reasons why a run does not count for the version. Inputs are not compared.
 
-        If `draft` is true, the version is uncommitted, and uncommitted work is not such a reason.
+        If `draft` is true, the version itself is uncommitted. Uncommitted work is then no reason.
         """
         reasons = []
         if row.dirty and not draft:
@@ -190,9 +191,9 @@ class VersionScores:
         return (*(inputs or self._unrecorded(own.plan, row)), *conditions)
 
     def _unrecorded(self, own: Plan, row: RunSummary) -> tuple[str, ...]:
-        """Return the differences in inputs that the run file does not record.
+        """Return the differences between the inputs if the run file does not show them.
 
-        They are found by reading the pipeline's files at the run's commit.
+        The pipeline's files at the run's commit are compared with the files in `own`.
         """
         plan = None if row.dirty else self._plan(row.pipeline, row.commit)
         if plan is None or plan.fingerprint() != row.fingerprint:

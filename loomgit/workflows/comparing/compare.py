@@ -161,8 +161,8 @@ class CompareWorkflow:
     def _accept(
         self, comparison: Comparison, removed: set[str], revisions: ComparedRevisions
     ) -> Comparison:
-        """Return the comparison with an outcome that ignores the losses that commits accept. If a
-        pipeline was removed and no commit accepts this, the outcome is at best inconclusive."""
+        """Return the comparison with outcomes that ignore the accepted losses. If a pipeline was
+        removed and no commit accepts its removal, the outcome is at best inconclusive."""
         needed = bool(removed) or any(map(needs_acceptance, comparison.pipelines))
         if self._request.aa or not needed:
             return comparison

@@ -1,6 +1,6 @@
-"""Sets the limits for comparing a pipeline, and compares pairs that need no results.
+"""Sets the limits for comparing a pipeline, and compares pairs that need no measurement.
 
-Such a pair has only one side, or two sides that give the same results.
+A pair needs no measurement if it has only one side, or if both sides give the same results.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ if TYPE_CHECKING:
 def mark_changed_evaluators(
     comparison: PipelineComparison, pair: PipelinePair
 ) -> PipelineComparison:
-    """Return the comparison. If the head changed the evaluators, it is inconclusive at best.
+    """Return the comparison. If the head changed the evaluators, a good outcome is not kept.
 
-    The reason is that the head's evaluators judge both sides. They may be more lenient than the
-    baseline's evaluators.
+    It becomes `inconclusive`, because the head's evaluators judge both sides, and they may be
+    more lenient than the baseline's evaluators.
     """
     if pair.base is None or comparison.outcome == "not_comparable":
         return comparison
@@ -48,7 +48,7 @@ def mark_changed_evaluators(
 
 
 def without_results(pair: PipelinePair) -> PipelineComparison:
-    """Return the comparison of a pair that needs no results.
+    """Return the comparison of a pair that needs no measurement.
 
     Such a pair has equal versions, or the baseline has no usable version of the pipeline.
     """

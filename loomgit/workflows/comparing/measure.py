@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 class MeasurementPlan(Struct, frozen=True):
     """The plan to measure one pipeline version.
 
-    `today` is the head's version of the pipeline. The tree of this version configures the judge.
+    `today` is the head's version of the pipeline. The judge is configured by the files of `today`.
 
     The samples of a case have consecutive indices, which normally start at `first`. If `second` is
     true, this plan repeats an earlier measurement. The indices of that measurement started at
@@ -50,9 +50,9 @@ class MeasurementPlan(Struct, frozen=True):
 
     If `commit` is given, the results are stored as a run at that commit. If `stored` is true, the
     store already has a run, and the results are stored only if a new sample was drawn. `removed`
-    are the cases that the head removed from the tests; they are stored without samples. If the
-    cases and evaluation settings come from another commit than `commit`, `question_from` is this
-    other commit.
+    are the cases that the head removed from the tests; they are stored without samples.
+    If the cases and evaluation settings do not come from `commit`, `question_from` is the commit
+    that they come from.
     """
 
     version: PipelineVersion
@@ -142,8 +142,8 @@ def _gateways_of(plan: MeasurementPlan, gateways: SharedGateways) -> tuple[Gatew
     assembly, version_plan = plan.version.assembly, plan.version.plan
     if assembly is today.assembly:
         return judging, judging
-    # The gateway to the model has no judge, because the settings in the version's own tree may lack
-    # today's judge or its key.
+    # A separate gateway is opened without the judge, because the settings in the version's own tree
+    # may lack today's judge or its key.
     if shared_settings(assembly, version_plan) != shared_settings(today.assembly, today.plan):
         version_plan = replace(version_plan, judge=None)
     return gateways.get(assembly, version_plan), judging

@@ -53,8 +53,8 @@ class GuardedChange(Struct, frozen=True):
     """A change to judge: the trees `base` and `head`, each with its display name.
 
     `base` is a commit. If there is no base, `base` is None, and `why` is the reason. `head` is a
-    commit, `""` for the index, or None for the working tree. `accepted` are the losses accepted in
-    commit messages. `base_unknown` is true if a base may exist but could not be determined.
+    commit, `""` for the index, or None for the working tree. `accepted` are the losses that commit
+    messages accept. `base_unknown` is true if a base may exist but could not be determined.
     """
 
     base: str | None
@@ -82,10 +82,10 @@ class GuardVerdict(Struct, frozen=True):
     `blocked` is true if the change must not pass. The outcome of `comparison` ignores accepted
     losses. `failures` are the failed tests, and `unverified` are the tests without replies.
     `accepted` has a line for each accepted failure or loss. `touched` are the names of the affected
-    pipelines. `unmeasured` is the error if the comparison could not be measured. `reason` says why
-    no model replied, and is "" otherwise. `unread` has a line for each pipeline that could
+    pipelines. `unmeasured` is the error if the comparison could not be measured. If no model
+    replied, `reason` states why, else it is empty. `unread` has a line for each pipeline that could
     not be judged, for example because it was removed. `lost` has a line for each loss that no
-    commit accepts: a removed test or expectation, the removed cases, or the changed cases.
+    commit accepts, for example a removed test, a removed expectation or changed cases.
     """
 
     comparison: Comparison
@@ -319,8 +319,8 @@ class Guard:
     def _test(
         self, wiring: Wiring, tests: Sequence[tuple[Suite, AnyTest]], change: GuardedChange
     ) -> tuple[list[tuple[JudgedTest, Suite, AnyTest]], str]:
-        """Return (judged tests, reason). `reason` says why no model replied; "" if a model replied.
-        Tests without replies are judged again with recorded replies."""
+        """Return (judged tests, reason). `reason` is "" if a model replied, else it states why not.
+        Tests without a verdict are judged again with recorded replies."""
         judged, reason = self._run(wiring, tests, change, self._replay)
         if self._replay != "off":
             return judged, reason
@@ -371,12 +371,12 @@ class Guard:
         return judged, _outage(judge.samples.values())
 
     def acceptances(self, base: str | None, head: str | None) -> list[Acceptance]:
-        """Return the losses that are accepted in the commit messages between base and head."""
+        """Return the losses that commit messages after `base`, up to `head`, accept."""
         return load_acceptances(self._wiring, base, head, self._wiring.warn)
 
 
 def _outage(samples: Iterable[Sample]) -> str:
-    """Return the reason if an outage lost all new samples, else ""."""
+    """Return the first failure if an outage made all new samples fail, else ""."""
     drawn = [sample for sample in samples if not sample.reused]
     reasons = [sample.failure for sample in drawn if sample.trouble == "infrastructure"]
     return reasons[0] if reasons and len(reasons) == len(drawn) else ""

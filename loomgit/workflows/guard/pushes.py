@@ -138,9 +138,10 @@ class PushChanges:
         return None, ""
 
     def _default_refs(self) -> Iterator[str]:
-        """Yield the remote's default branch, if it is known, and the default branch of comparisons.
+        """Yield refs that may be the default branch: first the existing branches of the remote,
+        then the result of `Baselines.default_branch`.
 
-        Raises UserError if `Baselines.default_branch` raises it.
+        Raises the UserError of `Baselines.default_branch`.
         """
         names = default_branches(self._wiring)
         refs = [f"refs/remotes/{self._remote}/{name}" for name in names]
@@ -154,9 +155,10 @@ class PushChanges:
 def staged_changes(wiring: Wiring, message: str | None) -> list[GuardedChange]:
     """Return the staged files as a change to HEAD. The result is empty before the first commit.
 
-    `message` is the commit message, or None if it is unknown. Its `Loom-Accept` trailers accept
-    losses. If the configuration requires that other people accept losses, the trailers are ignored
-    with a warning. A trailer without a reason also causes a warning.
+    `message` is the commit message, or None if it is unknown. By its `Loom-Accept` trailers, the
+    author accepts losses, such as worse metrics or removed cases. If the configuration requires
+    that other people accept losses, the trailers are ignored with a warning. A trailer without a
+    reason also causes a warning.
     """
     git = wiring.repository
     head = git.head()

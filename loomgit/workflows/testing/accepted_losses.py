@@ -26,8 +26,8 @@ def load_acceptances(
     A loss is accepted by a trailer: a line `Loom-Accept: ...` at the end of a commit message. Only
     commits in the local clone are read. If `head` is None (the working tree) or empty (the index),
     HEAD is used instead. Calls `warn` for each trailer without a reason. The configuration can
-    require that other people accept losses. In this case, trailers in the commits of the change's
-    authors are ignored, and `warn` is called.
+    forbid the authors of a change to accept its losses. In this case, trailers in the commits of
+    these authors are ignored, and `warn` is called.
     """
     span = (head or "HEAD") if base is None else f"{base}..{head or 'HEAD'}"
     trailers = f"%(trailers:key={TRAILER},valueonly,unfold,separator=%x00)"
@@ -56,10 +56,10 @@ def load_acceptances(
 
 
 def wants_others(wiring: Wiring, base: str | None) -> bool:
-    """Return whether the authors of a change are not allowed to accept its losses.
+    """Return whether the losses of a change must be accepted by a person who is not its author.
 
-    The rule applies if the configuration of the project or of the base requires it. Therefore, a
-    change cannot turn the rule off for itself.
+    This rule applies if it is set in the configuration of the project or of the base. The base is
+    read, too, so that a change cannot turn the rule off for itself.
     """
     trees = [wiring] if base is None else [wiring, wiring.at(base)]
     return any(tree.settings.accept_from == "others" for tree in trees)

@@ -295,8 +295,8 @@ class TestJudge:
         return self._pipelines.get(suite.pipeline, test.policy.model, self._extra(suite, test))
 
     def _extra(self, suite: Suite, test: UnitCase | Distributional) -> EvaluatorSpec | None:
-        """Return the evaluator of a hallucination test if the pipeline does not have it, else
-        None."""
+        """Return the evaluator that the test adds to the pipeline, or None. Only a hallucination
+        test adds one, and only if the pipeline does not have it already."""
         if not isinstance(test, HallucinationRate):
             return None
         evaluators = self._pipelines.tested(suite).evaluate.evaluators
@@ -364,7 +364,7 @@ class TestJudge:
         try:
             version = self._pipelines.revision.version(suite.pipeline)
         except LoomError:
-            return True  # the tests report the error
+            return True  # the tests must run, because they report the error
         return self.baselines.is_modified(version, suite)
 
     # -- the end

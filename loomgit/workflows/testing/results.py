@@ -88,9 +88,9 @@ class SessionResults(Struct):
     def find_lost(self, options: Options) -> list[str]:
         """Return a line for each loss in the tests of the tested pipelines.
 
-        A loss is a removed test or expectation, the removed cases, or the changed cases. Losses
-        that a commit accepts are left out. If `options.is_stricter` is false, the tests use the
-        settings that the change loosened, and each of these settings causes a warning. If the
+        `SuiteChange.lost` defines the losses, for example a removed test, a removed expectation or
+        changed cases. Losses that a commit accepts are left out. If `options.is_stricter` is false,
+        the tests use the loosened settings, and this function warns about each of them. If the
         baseline cannot be read, return no lines and warn.
         """
         baselines, warn = TestBaselines(self.wiring, options.baseline), self.wiring.warn
@@ -139,7 +139,7 @@ class SessionResults(Struct):
         runs: list[Run] = []
         for pipeline in self.pipelines():
             outcomes = [outcome for outcome in self.outcomes if outcome.pipeline == pipeline]
-            # Leave out tests with their own evaluator: their evaluation settings are different.
+            # Leave out tests that add an evaluator: a run has only the pipeline's own evaluators.
             sampled = [outcome for outcome in outcomes if outcome.fingerprint and not outcome.extra]
             whole = finished and self.is_whole(pipeline)
             groups: dict[str, list[TestOutcome]] = {}

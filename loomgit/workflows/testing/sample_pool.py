@@ -143,7 +143,7 @@ class SamplePool:
         return "denied" if is_denied else "lost"
 
     def close(self, *, wait: bool = True) -> None:
-        """Start no more draws. If `wait` is true, the current draws finish first.
+        """Start no more draws. If `wait` is true, wait until the current draws have finished.
 
         Raises LoomError if a recording could not be saved.
         """

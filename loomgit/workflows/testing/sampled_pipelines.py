@@ -65,7 +65,7 @@ class SampledPipeline(Struct):
         return self.cases[name]
 
     def input(self, identity: str, fields: JsonObject) -> TestCase:
-        """Return the case with the id `identity`, for an input that is not in a test file."""
+        """Return a case for an input that is not in a test file. `identity` is the case's id."""
         return data_case(Record(0, identity, fields), self.identify)
 
     def draw(self, case: TestCase, index: int) -> Draw:
@@ -174,10 +174,10 @@ class SampledPipelines:
         )
 
     def get_baseline(self, base: PipelineVersion, today: SampledPipeline) -> SampledPipeline:
-        """Return the baseline's version, ready to be sampled. Raises LoomError.
+        """Return the baseline's version, ready to be sampled.
 
-        Its replies are drawn with the settings of the baseline's revision, but they are judged by
-        the evaluators of `today`.
+        The replies of the baseline are drawn with the settings of the baseline's revision. They
+        are judged by the evaluators of `today`. Raises LoomError.
         """
         version = self.revision.with_question_of(base, today.version)
         # The settings at the baseline's revision may lack today's judge or its key. Therefore, the

@@ -44,7 +44,7 @@ class SharedAccount(Struct, frozen=True):
 
 
 class SharedBill(Struct, frozen=True):
-    """The bill of one pipeline, in a file that all processes use (the board)."""
+    """The bill of one pipeline. It is stored in `board`, a file that all processes share."""
 
     board: SharedDraws
     project: str

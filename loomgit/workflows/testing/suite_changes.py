@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from loomgit.wiring.project import Wiring
 
 Test = TypeVar("Test", bound=Struct)
-SHOWN = 5  # a line names at most this many cases
+SHOWN = 5  # maximum number of cases that are listed in a line
 
 
 class SuiteChange(Struct, frozen=True):
@@ -41,8 +41,9 @@ class SuiteChange(Struct, frozen=True):
     `suites` are the head's test files by path. If base and head have different values of a setting,
     `suites` has the stricter value. `evaluate` has the stricter thresholds, weights and gate. It is
     None if the head loosened none of these. `looser` are the settings that the head loosened.
-    `losses` are the tests and expectations that the head removed, and the tests whose own evaluator
-    the head changed. `cases` are the cases that the head removed, changed or added.
+    `losses` are the tests and expectations that the head removed. A test that defines its own
+    evaluator is also a loss if the head changed the code of this evaluator. `cases` are the cases
+    that the head removed, changed or added.
     """
 
     pipeline: str
@@ -53,7 +54,7 @@ class SuiteChange(Struct, frozen=True):
     cases: CaseLists = CaseLists()
 
     def stricter(self, suite: Suite, test: Test) -> Test:
-        """Return the test. Each setting has its value in base or in head, whichever is stricter."""
+        """Return the test. If base and head differ in a setting, it has the stricter value."""
         stricter = self.suites.get(suite.path)
         if stricter is None:
             return test
@@ -125,8 +126,8 @@ class SuiteChanges:
         return None if change is None else change.evaluate
 
     def stricter(self, suite: Suite, test: Test) -> Test:
-        """Return the test with the settings that apply: those of the head, or the stricter ones of
-        baseline and head (see `counts`)."""
+        """Return the test with the settings that apply. If `counts` is true, each setting has the
+        stricter of its values in baseline and head. Otherwise, the settings of the head apply."""
         change = self.of(suite.pipeline) if self._counts else None
         return test if change is None else change.stricter(suite, test)
 

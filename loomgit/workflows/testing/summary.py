@@ -70,8 +70,11 @@ class Summary(Struct):
             baselines.close()
 
     def write(self, path: Path) -> None:
-        """Write the session as Markdown (`.md`) or JSON (`.json`), else as HTML. Raises
-        UserError."""
+        """Write the session to a file.
+
+        The format is Markdown if the name ends with `.md`, JSON if it ends with `.json`, and HTML
+        in all other cases. Raises UserError if the file cannot be written.
+        """
         tables = self.tables()
         if path.suffix == ".md":
             text = render_markdown(tables)
@@ -130,8 +133,8 @@ class Summary(Struct):
         cases: Sequence[CaseSamples],
         baselines: TestBaselines,
     ) -> tuple[str | None, Mapping[str, Metric], str]:
-        """Return (pipeline version, changes by score, note). The version is None if the pipeline
-        cannot be read."""
+        """Return (pipeline version, map from score name to comparison, note). The version is None
+        if the pipeline cannot be read."""
         try:
             version = result.version(pipeline, main[0].model if main else None)
         except LoomError as error:

@@ -355,7 +355,7 @@ def _connections(
                 records = _inspect_records(pipeline, source.rows())
             except LoomError as error:
                 unread = error
-            source.check()  # may find an error in the key although the records could be read
+            source.check()  # finds errors in the key, even if all records could be read
             if unread is not None:
                 raise unread
         checks.append(ValidationCheck(source_text))
