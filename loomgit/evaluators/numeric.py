@@ -1,4 +1,4 @@
-"""Evaluators that compare a number with limits: a value, a length, a latency or a cost."""
+"""Evaluators that compare a number (a value, a length, a latency or a cost) with limits."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def contract(case: UnitCase) -> Contract:
 
 
 def is_decided(case: UnitCase, measured: CaseSamples) -> bool:
-    """Return whether further replies to the case cannot change the verdict."""
+    """Return True if the verdict is final: further replies to the case cannot change it."""
     try:
         return _outcome(case, _replies(case, measured)) != "inconclusive"
     except SearchTimeout:

@@ -151,9 +151,10 @@ class Index:
     def _save(self, table: Table) -> None:
         """Write the index, then remove the journal.
 
-        If a writer adds a line between the two steps, the line is lost. The next reader then reads
-        the run file of that line. If another process is saving the index, or if the folder is
-        read-only, nothing is saved. A later reader then saves the index.
+        If a writer adds a line to the journal between the two steps, the line is lost. This does no
+        harm, because the next reader then reads the file of the run. If another process is saving
+        the index, or if the folder is read-only, nothing is saved. A later reader then saves the
+        index.
         """
         from filelock import FileLock  # noqa: PLC0415 - slow (imports asyncio), and most readers save nothing
 

@@ -185,10 +185,10 @@ class RunStatistics:
         )
 
     def _case_scores(self, outcome: RecordOutcome) -> dict[str, list[float | None]]:
-        """Return the scores of a case for comparisons, by evaluator. Each list contains one score.
+        """Return a dict from each evaluator to a list with its one score, for comparisons.
 
         The score is 0 if the output is unusable, and None if an outage prevented the reply or the
-        evaluation. If an evaluator itself causes a missing score, the evaluator has no list.
+        evaluation. If an evaluator itself causes a missing score, it is not in the dict.
         """
         if outcome.assessments:
             scores = [(a.name, comparable_score(a), a.trouble) for a in outcome.assessments]

@@ -58,9 +58,9 @@ class PullRequestFindings(Struct, frozen=True):
 class _Size(Struct, frozen=True):
     """The maximum sizes of the parts of a report.
 
-    For each pipeline, the report shows at most `cases` worse cases and at most `cases` better
-    cases. `diff` is the maximum number of lines of the diff. `tests` is the maximum number of lines
-    in each list of tests. `tables` is true if the report has tables.
+    `cases` is the maximum number of worse cases, and also of better cases, that the report shows
+    for each pipeline. `diff` is the maximum number of lines of the diff. `tests` is the maximum
+    number of lines in each list of tests. `tables` is true if the report has tables.
     """
 
     cases: int

@@ -45,7 +45,7 @@ def bounded_mean(
 
 
 def _lower_bound(distance: Floats, alpha: float) -> float:
-    """Return the lower bound of the mean distance from one end of the range.
+    """Return a lower bound for the mean of `distance`, the distances from one end of the range.
 
     Infinite distances are replaced by the largest finite distance.
     """

@@ -204,10 +204,10 @@ def suite_shift(paired: Paired) -> Shift:
 def population_shift(paired: Paired) -> Shift:
     """Test whether the mean also drops on unseen cases, by a paired t test on the case means.
 
-    Source: Miller 2024, clustered errors. If all cases have the same shift, t is undefined. Then
-    the p-value is 2^-n if the shift is a drop (as in a sign test), else 1. The interval then
-    contains only this shift if n >= 5, and is unbounded if n < 5. A single case proves nothing, so
-    for n = 1, p is always 1 and the interval is unbounded.
+    Source: Miller 2024, clustered errors. If all cases have the same shift, t is undefined, and
+    other rules apply: The p-value is 2^-n if the shift is a drop (as in a sign test), else 1. For n
+    >= 5, the interval is this single value. For n < 5, the interval is unbounded. A single case
+    proves nothing, so for n = 1 the p-value is always 1.
     """
     d = case_shifts(paired.base, paired.candidate)
     n, delta = d.size, float(d.mean())

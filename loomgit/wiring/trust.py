@@ -149,10 +149,11 @@ class Trust:
             raise self._untrusted(tree, f"the code of evaluators ({', '.join(changed)})")
 
     def check_source(self, tree: ProjectFiles, extract: Extract) -> None:
-        """Raise Untrusted if an untrusted tree reads a source that it must not read.
+        """Raise Untrusted if an untrusted tree reads a forbidden source.
 
-        It must not read files outside its folder or databases on a server, unless the reference has
-        the same source. For a database, the query and the connections must be the same, too.
+        Files outside the tree's folder and databases on a server are forbidden, unless the
+        reference has the same source. For a database, the query and the connections must be the
+        same, too.
         """
         if self.trusts(tree):
             return

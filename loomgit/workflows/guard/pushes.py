@@ -155,10 +155,10 @@ class PushChanges:
 def staged_changes(wiring: Wiring, message: str | None) -> list[GuardedChange]:
     """Return the staged files as a change to HEAD. The result is empty before the first commit.
 
-    `message` is the commit message, or None if it is unknown. By its `Loom-Accept` trailers, the
-    author accepts losses, such as worse metrics or removed cases. If the configuration requires
-    that other people accept losses, the trailers are ignored with a warning. A trailer without a
-    reason also causes a warning.
+    `message` is the commit message, or None if it is unknown. With `Loom-Accept` trailers in the
+    message, the author accepts losses, such as worse metrics or removed cases. If the configuration
+    requires that other people accept losses, the trailers are ignored with a warning. A trailer
+    without a reason also causes a warning.
     """
     git = wiring.repository
     head = git.head()

@@ -167,8 +167,8 @@ class SamplePool:
 
 
 def party_of(version: PipelineVersion) -> str:
-    """Return the `party` of a version's draws: the model that they call.
+    """Return the name of the model that a version's draws call, which is their `party`.
 
-    An outage stops all draws of a party.
+    If the model has an outage, all draws of the party stop.
     """
     return version.plan.sampling.model
