@@ -8,7 +8,7 @@ from os.path import normpath
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from loomgit.domain.settings import Connection
 from loomgit.domain.suggestions import did_you_mean, suggest_or_list
@@ -38,6 +38,8 @@ _FORMS = (
     "postgres://CONNECTION/TABLE, sqlite://PATH/TABLE, file://PATH, or the path of a .csv, .json, "
     ".jsonl or .parquet file"
 )
+_PASSWORDS = {"password", "sslpassword"}
+_NAME_BYTES = 63  # PostgreSQL cuts off longer names
 _POSTGRES_FORMS = "postgres://CONNECTION/TABLE, or postgres://USER@HOST/DATABASE/TABLE"
 
 
@@ -212,7 +214,9 @@ def _postgres(text: str, connections: Mapping[str, Connection]) -> PostgresAddre
     """
     parts = _split_url(text, "the address")
     segments = [part for part in parts.path.split("/") if part]
-    if parts.password is not None or re.search(r"(?:^|&)password=", parts.query):
+    if parts.password is not None or _PASSWORDS & {
+        key.lower() for key, _ in parse_qsl(parts.query)
+    }:
         # The message does not show the address, because it contains the password.
         raise UserError(
             "the address contains a password, which would be committed",
@@ -221,6 +225,11 @@ def _postgres(text: str, connections: Mapping[str, Connection]) -> PostgresAddre
     is_url = bool(
         parts.query or len(segments) > 1 or not parts.netloc or set("@:") & {*parts.netloc}
     )
+    if is_url and unquote(parts.netloc) in connections:
+        raise UserError(
+            f"'{text}': after a connection, only the name of a table can follow",
+            hint=f"write postgres://{parts.netloc}/TABLE or postgres://{parts.netloc}/SCHEMA.TABLE",
+        )
     if is_url:
         if not 1 <= len(segments) <= 2:
             raise UserError(f"'{text}': does not name a database and a table", hint=_POSTGRES_FORMS)
@@ -243,13 +252,14 @@ def _postgres_table(
     shown = f"connection '{alias}'" if alias else "the address"
     parts = _split_url(connection.url, shown)
     segments = [part for part in parts.path.split("/") if part]
-    if parts.scheme not in POSTGRES_SCHEMES or len(segments) > 1 or parts.fragment:
+    if parts.scheme not in POSTGRES_SCHEMES or len(segments) > 1:
         raise UserError(
             f"{shown} is not a URL of a PostgreSQL database",
             hint="write the URL as postgresql://USER:${PASSWORD}@HOST/DATABASE",
         )
     schema, dot, name = (table or "").rpartition(".")
-    if dot and not (schema and name):
+    longest = max(len(unquote(part).encode("utf-8", "surrogateescape")) for part in (schema, name))
+    if (dot and not (schema and name)) or longest > _NAME_BYTES:
         raise UserError(f"'{table}' is not a table name", hint="write TABLE or SCHEMA.TABLE")
     return PostgresAddress(
         connection.url,
@@ -262,12 +272,20 @@ def _postgres_table(
 
 
 def _split_url(url: str, shown: str) -> SplitResult:
+    """Return the parts of a URL. The message of an error does not show them: they may be secret."""
     try:
         parts = urlsplit(url)
-        parts.port  # noqa: B018 - raises ValueError for a port that is not a number
+        if "," not in parts.netloc:  # libpq also accepts several hosts, each with a port
+            parts.port  # noqa: B018 - raises ValueError for a port that is not a number
     except ValueError as fault:
-        if "," not in url:  # libpq also accepts several hosts, each with a port
-            raise UserError(f"{shown} is not a valid URL", hint=_POSTGRES_FORMS) from fault
+        raise UserError(f"{shown} is not a valid URL", hint=_POSTGRES_FORMS) from fault
+    if parts.netloc.count("@") > 1:
+        raise UserError(
+            f"{shown}: the user or the password contains '@'",
+            hint="write special characters of a user or password as percent escapes, such as %40",
+        )
+    if parts.fragment:
+        raise UserError(f"{shown} contains '#'", hint="write # as %23")
     return parts
 
 

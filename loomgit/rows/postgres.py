@@ -28,7 +28,9 @@ CONNECT_TIMEOUT = 10  # seconds; `connect_timeout` in the URL and PGCONNECT_TIME
 _SESSION = """
     SET TimeZone = 'UTC'; SET DateStyle = 'ISO, YMD'; SET IntervalStyle = 'postgres';
     SET bytea_output = 'hex'; SET extra_float_digits = 1; SET client_encoding = 'UTF8';
-    SET xmloption = 'content'; SET standard_conforming_strings = on
+    SET xmloption = 'content'; SET standard_conforming_strings = on; SET array_nulls = on;
+    SELECT set_config(name, '0', false) FROM pg_settings
+        WHERE name IN ('idle_session_timeout', 'idle_in_transaction_session_timeout')
 """
 # SQLSTATE classes of failures that the user cannot correct in a file: connection, transaction
 # rollback, resources, operator intervention, system error.
@@ -98,7 +100,7 @@ def is_outside(fault: psycopg.Error) -> bool:
     state = fault.sqlstate
     if state is None:
         return isinstance(fault, psycopg.OperationalError)
-    return state.startswith(_OUTSIDE) or state == "55P03"
+    return state.startswith(_OUTSIDE) or state in ("55P03", "25P03")
 
 
 def describe(fault: psycopg.Error) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import struct
-from decimal import Decimal, InvalidOperation
+from decimal import Context, Decimal, InvalidOperation
 from typing import TYPE_CHECKING
 
 import orjson
@@ -33,16 +33,20 @@ _JSON = ("json", "jsonb")
 _NOT_FINITE = ("NaN", "Infinity", "-Infinity")
 _NAME_BYTES = 63
 _LONGEST_SHOWN = 60  # characters of a value in a message
-_NUMBER = re.compile(r"(?!-0(\.0*)?$)-?(0|[1-9]\d*)(\.\d+)?")
+_WIDE = Context(prec=150_000)  # `numeric` has at most 131,072 + 16,383 digits
+_TOO_MANY_DIGITS = re.compile(r"\.\d{6}\d*[1-9]", re.ASCII)
+_FRACTION_OF_CENTS = re.compile(r"\.\d{2}\d*[1-9]", re.ASCII)
+_NUMBER = re.compile(r"(?!-0(\.0*)?$)-?(0|[1-9]\d*)(\.\d+)?", re.ASCII)
 _DATE = r"\d{4,7}-\d\d-\d\d"
-_TIME = r"\d\d:\d\d(:\d\d(?P<fraction>\.\d+)?)?"
+_TIME = r"([01]\d|2[0-3]):[0-5]\d(:[0-5]\d(?P<fraction>\.\d+)?)?"
+_MIDNIGHT = r"24:00:00"
 _ZONE = r" ?(?P<zone>Z|[+-]\d\d(:?\d\d){0,2})"
 _MOMENTS = {
-    "date": re.compile(rf"{_DATE}( BC)?|-?infinity"),
-    "time": re.compile(_TIME),
-    "timetz": re.compile(rf"{_TIME}({_ZONE})?"),
-    "timestamp": re.compile(rf"{_DATE}([ T]{_TIME}({_ZONE})?)?( BC)?|-?infinity"),
-    "timestamptz": re.compile(rf"{_DATE}([ T]{_TIME}({_ZONE})?)?( BC)?|-?infinity"),
+    "date": re.compile(rf"{_DATE}( BC)?|-?infinity", re.ASCII),
+    "time": re.compile(rf"{_TIME}|{_MIDNIGHT}", re.ASCII),
+    "timetz": re.compile(rf"({_TIME}|{_MIDNIGHT})({_ZONE})?", re.ASCII),
+    "timestamp": re.compile(rf"{_DATE}([ T]{_TIME}({_ZONE})?)?( BC)?|-?infinity", re.ASCII),
+    "timestamptz": re.compile(rf"{_DATE}([ T]{_TIME}({_ZONE})?)?( BC)?|-?infinity", re.ASCII),
 }
 _UTC = re.compile(r"Z|[+-]00(:?00)*")
 _ESCAPED_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
@@ -56,15 +60,27 @@ _TYPE_OF_SCHEMA = {
     "array": "jsonb",
 }
 _COLUMNS = """
-    SELECT a.attname, a.attnotnull, a.atthasdef OR a.attidentity <> '' OR t.typdefault IS NOT NULL,
-        a.attgenerated <> '' OR a.attidentity = 'a', a.atttypmod,
-        coalesce(base.typname, t.typname), element.typname, format_type(a.atttypid, a.atttypmod)
-    FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
-        LEFT JOIN pg_type base ON base.oid = t.typbasetype AND t.typtype = 'd'
-        LEFT JOIN pg_type element
-            ON element.oid = t.typelem AND t.typcategory = 'A' AND t.typlen = -1
-    WHERE a.attrelid = %s AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum
+    SELECT a.attname, a.attnotnull, a.atthasdef OR a.attidentity <> '',
+        a.attgenerated <> '' OR a.attidentity = 'a', a.atttypid, a.atttypmod,
+        format_type(a.atttypid, a.atttypmod)
+    FROM pg_attribute a WHERE a.attrelid = %s AND a.attnum > 0 AND NOT a.attisdropped
+    ORDER BY a.attnum
 """
+_TYPE = """
+    SELECT typname, typtype = 'd', typbasetype, typtypmod, typnotnull, typdefault IS NOT NULL,
+        CASE WHEN typcategory = 'A' AND typlen = -1 THEN typelem ELSE 0 END
+    FROM pg_type WHERE oid = %s
+"""
+
+
+class _Type(Struct, frozen=True):
+    """A type after its domains are resolved. `element` is the id of the element type, or 0."""
+
+    name: str
+    modifier: int
+    not_null: bool
+    has_default: bool
+    element: int
 
 
 class Column(Struct, frozen=True):
@@ -97,7 +113,8 @@ class Column(Struct, frozen=True):
         if isinstance(value, list) and self.element is not None:
             fits = all(_fits(item, self.element, self.modifier) for item in _leaves(value))
         elif self.element is not None:
-            fits = isinstance(value, str)  # the text of an array, such as {1,2}
+            # The text of an array, such as {1,2}. Its elements are not checked.
+            fits = isinstance(value, str) and _is_valid_text(value)
         else:
             fits = _fits(value, self.type, self.modifier)
         if fits:
@@ -117,8 +134,39 @@ class Column(Struct, frozen=True):
 
 def load_columns(connection: Connection, table: int) -> dict[str, Column]:
     """Return the columns of the table with the object id `table`, by name and in order."""
-    rows = connection.execute(_COLUMNS, (table,)).fetchall()
-    return {str(row[0]): Column(*row) for row in rows}  # type: ignore[arg-type]  # see _COLUMNS
+    columns = {}
+    for row in connection.execute(_COLUMNS, (table,)).fetchall():
+        name, not_null, has_default, generated, oid, modifier, shown = row
+        kind = _resolve(connection, int(str(oid)), int(str(modifier)))
+        element = None
+        modifier = kind.modifier
+        if kind.element:
+            of_elements = _resolve(connection, kind.element, kind.modifier)
+            element, modifier = of_elements.name, of_elements.modifier
+        columns[str(name)] = Column(
+            name=str(name),
+            not_null=bool(not_null) or kind.not_null,
+            has_default=bool(has_default) or kind.has_default,
+            generated=bool(generated),
+            modifier=modifier,
+            type=kind.name,
+            element=element,
+            shown=str(shown),
+        )
+    return columns
+
+
+def _resolve(connection: Connection, oid: int, modifier: int) -> _Type:
+    """Return the type behind all domains, with the modifier that applies."""
+    not_null = has_default = False
+    while True:
+        row = connection.execute(_TYPE, (oid,)).fetchone()
+        assert row is not None  # the columns of a table have a type
+        name, is_domain, base, domain_modifier, is_not_null, is_default, element = row
+        not_null, has_default = not_null or bool(is_not_null), has_default or bool(is_default)
+        if not is_domain:
+            return _Type(str(name), modifier, not_null, has_default, int(str(element)))
+        oid, modifier = int(str(base)), int(str(domain_modifier))
 
 
 def schema_types(schema: JsonMapping | None) -> dict[str, str]:
@@ -169,7 +217,7 @@ def _fits(value: Json, kind: str, modifier: int) -> bool:
         return kind == "bool" or kind in _TEXTS
     if isinstance(value, int | float):
         return _number_fits(value, kind, modifier)
-    return kind in _TEXTS
+    return kind in _TEXTS and _length_fits(as_text(value), kind, modifier)
 
 
 def _json_fits(value: Json, kind: str) -> bool:
@@ -221,12 +269,16 @@ def _decimal_fits(value: Decimal, modifier: int) -> bool:
     precision = ((modifier - 4) >> 16) & 0xFFFF
     scale = (modifier - 4) & 0x7FF
     scale = scale - 2048 if scale >= 1024 else scale
-    scaled = value.scaleb(scale)
-    return scaled == scaled.to_integral_value() and abs(scaled) < Decimal(10) ** precision
+    scaled = value.scaleb(scale, context=_WIDE)
+    return scaled == scaled.to_integral_value(context=_WIDE) and scaled.adjusted() < precision
+
+
+def _is_valid_text(value: str) -> bool:
+    return "\0" not in value and _SURROGATE.search(value) is None
 
 
 def _text_fits(value: str, kind: str, modifier: int) -> bool:
-    if "\0" in value or _SURROGATE.search(value):
+    if not _is_valid_text(value):
         return False
     if kind in _TEXTS:
         return _length_fits(value, kind, modifier)
@@ -238,6 +290,12 @@ def _text_fits(value: str, kind: str, modifier: int) -> bool:
         return re.fullmatch(r"\\x([0-9a-fA-F]{2})*", value) is not None
     if kind in _MOMENTS:
         return _moment_fits(value, kind, modifier)
+    if kind == "char":  # the type "char" with quotes, which holds one byte
+        return len(value.encode()) <= 1
+    if kind == "interval":
+        return not _TOO_MANY_DIGITS.search(value) and modifier == -1
+    if kind == "money":
+        return not _FRACTION_OF_CENTS.search(value)
     return True
 
 
@@ -318,7 +376,8 @@ def unique_keys(connection: Connection, table: int) -> list[frozenset[str]]:
     """Return the column sets of the unique indexes that `ON CONFLICT` can use."""
     rows = connection.execute(
         "SELECT array_agg(a.attname::text) FROM pg_index i "
-        "JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey) "
+        "JOIN pg_attribute a ON a.attrelid = i.indrelid "
+        "AND a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1]) "  # without INCLUDE
         "WHERE i.indrelid = %s AND i.indisunique AND i.indimmediate AND i.indisvalid "
         "AND i.indpred IS NULL AND i.indexprs IS NULL GROUP BY i.indexrelid",
         (table,),

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from itertools import chain, islice
+from itertools import chain, groupby, islice
 from typing import TYPE_CHECKING
 
 from loomgit.domain.ports import LoadReceipt
 from loomgit.rows.postgres import translate_errors
-from loomgit.rows.postgres_sink import by_fields, copy, lock
+from loomgit.rows.postgres_sink import copy, lock
 from loomgit.rows.stage import Stage, key_text
 
 if TYPE_CHECKING:
@@ -84,11 +84,15 @@ class PostgresReplaceSink:
                 columns = table.columns(connection)
                 if not columns:
                     return LoadReceipt()
-                connection.execute(f"DELETE FROM {table.sql}")  # noqa: S608 - quoted
+                # The lock excludes writers that do not use Loom. Readers see the old rows.
+                connection.execute(f"LOCK TABLE {table.sql} IN SHARE ROW EXCLUSIVE MODE")
+                only = "" if table.is_partitioned(connection) else "ONLY "  # not of child tables
+                connection.execute(f"DELETE FROM {only}{table.sql}")  # noqa: S608 - quoted
                 staged, copied, count = chain(sample, rows), 0, 0
                 while batch := list(islice(staged, _COPIED)):
                     count += len(batch)
-                    for group in by_fields(batch):
+                    for _, adjacent in groupby(batch, key=tuple):
+                        group = list(adjacent)
                         fields = [columns[name] for name in group[0]]
                         copied += copy(connection, table.sql, fields, group)
         return LoadReceipt(

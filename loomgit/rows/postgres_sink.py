@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -11,21 +13,31 @@ from loomgit.errors import WorldError
 from loomgit.rows.bisect import RowRefusedError, load_accepted
 from loomgit.rows.postgres import describe, is_outside, quote, translate_errors
 from loomgit.rows.postgres_columns import compared
+from loomgit.rows.postgres_table import POSITION
 from loomgit.rows.stage import key_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from loomgit.domain.definitions import LoadMode
-    from loomgit.domain.values import JsonObject
+    from loomgit.domain.values import Json, JsonObject
     from loomgit.rows.postgres import Connection
     from loomgit.rows.postgres_columns import Column
     from loomgit.rows.postgres_table import PostgresTable
 
+# Qualified, so that a table of the user with the same name is never used instead.
+_INCOMING, _SEEN = "pg_temp._loom_incoming", "pg_temp._loom_seen"
+# The lock has the full name of the table, which the address may leave out.
+_LOCK = """
+    SELECT pg_advisory_lock(hashtextextended('loom ' || coalesce(
+        (SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass(%s)),
+        quote_ident(%s), quote_ident(current_schema())) || '.' || %s, 0))
+"""
 LOCK_TIMEOUT = 60  # seconds to wait for another run that loads into the same table
-# SQLSTATE classes of errors in the data of a row: data exceptions, violated constraints, errors
-# that a trigger raises, values above a limit.
-_OF_ROW = ("22", "23", "P0", "54")
+# SQLSTATE classes of errors in the statement itself. All other errors concern a row: data
+# exceptions, violated constraints, errors that a trigger raises with any code, row level security.
+_OF_STATEMENT = ("0A", "25", "26", "28", "2D", "34", "3D", "3F", "42")
+_SECURITY_POLICY = "row-level security"
 
 
 class PostgresSink:
@@ -66,6 +78,8 @@ class PostgresSink:
         if not rows:
             return {}
         connection = self._connection()
+        with translate_errors(self._table.shown):
+            self._table.create_ledger(connection)
         with translate_errors(self._table.shown), connection.transaction():
             receipt, refused = self._load_part(connection, part, rows)
         self._receipt += receipt
@@ -95,10 +109,10 @@ class PostgresSink:
         self, connection: Connection, part: int, rows: Sequence[JsonObject]
     ) -> tuple[LoadReceipt, dict[int, str]]:
         table = self._table
-        table.create_ledger(connection)
+        ledger = table.ledger.replace("%", "%%")  # the statements have parameters
         entry = (self._run, table.sql, part)
         recorded = connection.execute(
-            f"SELECT inserted, updated, unchanged, duplicates, kept_out FROM {table.ledger} "  # noqa: S608
+            f"SELECT inserted, updated, unchanged, duplicates, kept_out FROM {ledger} "  # noqa: S608
             "WHERE run = %s AND target = %s AND part = %s",
             entry,
         ).fetchone()
@@ -111,21 +125,22 @@ class PostgresSink:
         def load(some: Sequence[JsonObject]) -> LoadReceipt:
             try:
                 with connection.transaction():  # a savepoint
-                    for group in by_fields(row for row in some if id(row) in seen):
-                        self._load_group(connection, columns, group)
                     receipt = LoadReceipt()
-                    for group in by_fields(row for row in some if id(row) not in seen):
-                        receipt += self._load_group(connection, columns, group)
+                    for is_seen, group in _groups(some, seen):
+                        loaded = self._load_group(connection, columns, group)
+                        receipt += LoadReceipt() if is_seen else loaded
                     return receipt
             except psycopg.Error as fault:
-                if is_outside(fault) or not (fault.sqlstate or "").startswith(_OF_ROW):
+                if not _concerns_row(fault):
                     raise
                 raise RowRefusedError(describe(fault)) from fault
 
         receipt, refused = load_accepted(last, load)
+        if not self._is_append:
+            self._remember(connection, [row for i, row in enumerate(last) if i not in refused])
         receipt += LoadReceipt(duplicates=len(rows) - len(last) + len(seen))
         connection.execute(
-            f"INSERT INTO {table.ledger} "  # noqa: S608 - quoted
+            f"INSERT INTO {ledger} "  # noqa: S608 - quoted
             "(run, target, part, inserted, updated, unchanged, duplicates, kept_out) "
             "VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
             (*entry, receipt.inserted, receipt.updated, receipt.unchanged, receipt.duplicates,
@@ -137,20 +152,26 @@ class PostgresSink:
     def _last_rows(
         self, connection: Connection, rows: Sequence[JsonObject]
     ) -> tuple[list[JsonObject], set[int]]:
-        """Return the last row of each key, and the set of the rows whose key is not new.
+        """Return the last row of each key, and the rows that the receipt already includes.
 
-        The set contains the `id()` of each row whose key occurred in an earlier batch. The receipt
-        of the earlier batch already counts a row with this key.
+        The latter are given by the `id()` of the row. Their keys occurred in an earlier batch.
         """
-        table = self._table
-        last = {key_text(row, table.key, table.shown): row for row in rows}
-        connection.execute("CREATE TEMP TABLE IF NOT EXISTS _loom_seen (key text PRIMARY KEY)")
-        cursor = connection.execute(
-            "INSERT INTO _loom_seen SELECT unnest(%s::text[]) ON CONFLICT DO NOTHING RETURNING key",
-            ([*last],),
+        last = {self._key_hash(row): row for row in rows}
+        connection.execute(f"CREATE TABLE IF NOT EXISTS {_SEEN} (key text PRIMARY KEY)")
+        cursor = connection.execute(f"SELECT key FROM {_SEEN} WHERE key = ANY (%s)", ([*last],))  # noqa: S608
+        return [*last.values()], {id(last[str(key)]) for (key,) in cursor}
+
+    def _remember(self, connection: Connection, rows: Sequence[JsonObject]) -> None:
+        """Record that the receipt includes the keys of these rows."""
+        connection.execute(
+            f"INSERT INTO {_SEEN} SELECT unnest(%s::text[]) ON CONFLICT DO NOTHING",
+            ([self._key_hash(row) for row in rows],),
         )
-        new = {key for (key,) in cursor}
-        return [*last.values()], {id(row) for key, row in last.items() if key not in new}
+
+    def _key_hash(self, row: JsonObject) -> str:
+        """Return a short text for the key of a row: the database may limit the size of a text."""
+        text = key_text(row, self._table.key, self._table.shown)
+        return hashlib.sha256(text.encode()).hexdigest()
 
     def _load_group(
         self, connection: Connection, columns: Mapping[str, Column], rows: Sequence[JsonObject]
@@ -161,12 +182,12 @@ class PostgresSink:
             copied = copy(connection, self._table.sql, fields, rows)
             return LoadReceipt(inserted=copied, kept_out=len(rows) - copied)
         names = ", ".join(quote(column.name) for column in fields)
-        connection.execute("DROP TABLE IF EXISTS pg_temp._loom_incoming")
+        connection.execute(f"DROP TABLE IF EXISTS {_INCOMING}")
         connection.execute(
             f"CREATE TEMP TABLE _loom_incoming ON COMMIT DROP AS "  # noqa: S608 - quoted
-            f"SELECT {names}, 0 AS _loom_at FROM {self._table.sql} LIMIT 0"
+            f"SELECT {names}, 0 AS {POSITION} FROM {self._table.sql} LIMIT 0"
         )
-        copy(connection, "_loom_incoming", fields, rows, numbered=True)
+        copy(connection, _INCOMING, fields, rows, numbered=True)
         return self._merge(connection, fields, len(rows))
 
     def _merge(self, connection: Connection, fields: Sequence[Column], count: int) -> LoadReceipt:
@@ -175,10 +196,12 @@ class PostgresSink:
         names = [quote(column.name) for column in fields]
         others = [column for column in fields if column.name not in self._table.key]
         match = " AND ".join(f"t.{name} = i.{name}" for name in key)
-        (matched, distinct) = connection.execute(
+        keys = f"SELECT DISTINCT {', '.join(key)} FROM {_INCOMING}"  # noqa: S608 - quoted
+        counts = (
             f"SELECT count(*) FILTER (WHERE EXISTS (SELECT 1 FROM {target} t WHERE {match})), "  # noqa: S608
-            f"count(*) FROM (SELECT DISTINCT {', '.join(key)} FROM _loom_incoming) i"
-        ).fetchone() or (0, 0)
+            f"count(*) FROM ({keys}) i"
+        )
+        matched, distinct = map(_number, connection.execute(counts).fetchone() or ())
         action = "NOTHING"
         if others:
             changes = ", ".join(f"{quote(c.name)} = excluded.{quote(c.name)}" for c in others)
@@ -191,23 +214,41 @@ class PostgresSink:
         written = connection.execute(
             f"INSERT INTO {target} AS t ({', '.join(names)}) "  # noqa: S608 - quoted
             f"SELECT {', '.join(names)} FROM (SELECT DISTINCT ON ({', '.join(key)}) * "
-            f"FROM _loom_incoming ORDER BY {', '.join(key)}, _loom_at DESC) i ORDER BY _loom_at "
-            f"ON CONFLICT ({', '.join(key)}) DO {action}"
+            f"FROM {_INCOMING} ORDER BY {', '.join(key)}, {POSITION} DESC) i "
+            f"ORDER BY {POSITION} ON CONFLICT ({', '.join(key)}) DO {action}"
         ).rowcount
-        (present,) = connection.execute(
-            f"SELECT count(*) FROM (SELECT DISTINCT {', '.join(key)} FROM _loom_incoming) i "  # noqa: S608
-            f"WHERE EXISTS (SELECT 1 FROM {target} t WHERE {match})"
-        ).fetchone() or (0,)
-        matched, distinct, present = int(matched), int(distinct), int(present)  # type: ignore[arg-type]
-        inserted = present - matched
-        updated = max(0, written - inserted)
-        return LoadReceipt(
-            inserted,
-            updated,
-            unchanged=matched - updated,
-            duplicates=count - distinct,
-            kept_out=distinct - present,
-        )
+        # A trigger may change or drop rows, so the numbers are limited to what is possible.
+        present, _ = map(_number, connection.execute(counts).fetchone() or ())
+        inserted = min(max(0, present - matched), written)
+        updated = written - inserted
+        unchanged = min(max(0, matched - updated), distinct - written)
+        kept_out = distinct - written - unchanged
+        return LoadReceipt(inserted, updated, unchanged, count - distinct, kept_out)
+
+
+def _number(value: Json) -> int:
+    assert isinstance(value, int)  # the result of count(*)
+    return value
+
+
+def _concerns_row(fault: psycopg.Error) -> bool:
+    """Whether the database refused a row, and not the statement or the connection."""
+    if is_outside(fault) or fault.sqlstate is None:
+        return False
+    return not fault.sqlstate.startswith(_OF_STATEMENT) or _SECURITY_POLICY in str(fault)
+
+
+def _groups(
+    rows: Iterable[JsonObject], seen: Collection[int]
+) -> Iterator[tuple[bool, list[JsonObject]]]:
+    """Yield adjacent rows that have the same fields in the same order, and that are all in `seen`
+    or all not. The order of the rows stays, because a later row replaces an earlier one."""
+
+    def kind(row: JsonObject) -> tuple[bool, tuple[str, ...]]:
+        return id(row) in seen, tuple(row)
+
+    for (is_seen, _), group in groupby(rows, key=kind):
+        yield is_seen, list(group)
 
 
 def lock(connection: Connection, table: PostgresTable) -> None:
@@ -219,9 +260,7 @@ def lock(connection: Connection, table: PostgresTable) -> None:
         with translate_errors(table.shown):
             connection.execute(f"SET lock_timeout = '{LOCK_TIMEOUT}s'")
             try:
-                connection.execute(
-                    "SELECT pg_advisory_lock(hashtextextended('loom ' || %s, 0))", (table.sql,)
-                )
+                connection.execute(_LOCK, (table.sql, table.schema, table.name))
             except psycopg.errors.LockNotAvailable as fault:
                 raise WorldError(
                     f"{table.shown}: another run has been loading into table '{table.name}' for "
@@ -234,14 +273,6 @@ def lock(connection: Connection, table: PostgresTable) -> None:
         raise
 
 
-def by_fields(rows: Iterable[JsonObject]) -> Iterable[list[JsonObject]]:
-    """Return the rows in groups that have the same field names in the same order."""
-    groups: dict[tuple[str, ...], list[JsonObject]] = {}
-    for row in rows:
-        groups.setdefault(tuple(row), []).append(row)
-    return groups.values()
-
-
 def copy(
     connection: Connection,
     table: str,
@@ -252,9 +283,9 @@ def copy(
 ) -> int:
     """Write rows with COPY, and return the number of rows that the table accepted.
 
-    If `numbered` is true, the column `_loom_at` receives the position of each row.
+    If `numbered` is true, the column POSITION receives the position of each row.
     """
-    names = [quote(column.name) for column in fields] + ["_loom_at"] * numbered
+    names = [quote(column.name) for column in fields] + [POSITION] * numbered
     statement = f"COPY {table} ({', '.join(names)}) FROM STDIN"
     with connection.cursor() as cursor:
         with cursor.copy(statement) as writer:

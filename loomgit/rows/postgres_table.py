@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
+
+from psycopg import errors
 
 from loomgit.errors import UserError, WorldError
 from loomgit.rows.postgres import connect, qualified, quote, translate_errors
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from loomgit.rows.postgres import Connection
     from loomgit.rows.postgres_columns import Column
 
+POSITION = "_loom_at"  # a column of the temporary table into which a batch is copied
 LEDGER = "_loom_loads"  # the table in the user's database that lists the loaded batches
 _TABLES = ("r", "p")  # PostgreSQL's relkind of a table, and of a partitioned table
 _KINDS = {"v": "a view", "m": "a materialized view", "f": "a foreign table"}
@@ -52,6 +56,7 @@ class PostgresTable:
         assert address.table is not None  # `open_sink` reports an address without a table
         self.shown = str(address)
         self.name = address.table
+        self.schema = address.schema
         self.key = key
         self.sql = qualified(address.schema, address.table)
         self.ledger = qualified(address.loom_schema or address.schema, LEDGER)
@@ -75,7 +80,7 @@ class PostgresTable:
         if self.name.startswith("_loom_"):
             raise UserError(f"{self.shown}: the table name '{self.name}' is reserved")
         for name in self._names(self._examples):
-            if not name or "\0" in name or len(name.encode()) > 63:
+            if name == POSITION or not name or "\0" in name or len(name.encode()) > 63:
                 raise UserError(
                     f"{self.shown}: '{name}' cannot be the name of a column",
                     hint="use a name of 1 to 63 bytes without NUL",
@@ -91,7 +96,13 @@ class PostgresTable:
                 names = dict.fromkeys((*self.key, *self._types, *self._names(self._examples)))
                 self._require_columns(columns, names)
                 self._require_key(connection, table)
+                self._require_no_cascade(connection, table)
                 self._try_examples(columns)
+
+    def is_partitioned(self, connection: Connection) -> bool:
+        """Whether the rows of the table are in partitions."""
+        found = find_table(connection, self._address.schema, self.name)
+        return found is not None and found[1] == "p"
 
     def columns(self, connection: Connection) -> Mapping[str, Column]:
         """Return the columns of the table by name; empty if there is no table. Cached."""
@@ -161,13 +172,14 @@ class PostgresTable:
         schema = self._address.loom_schema or self._address.schema
         if find_table(connection, schema, LEDGER) is not None:
             return  # the statement below needs the CREATE privilege even if the table exists
-        connection.execute(
-            f"CREATE TABLE IF NOT EXISTS {self.ledger} ("
-            "run text NOT NULL, target text NOT NULL, part integer NOT NULL, "
-            "inserted bigint NOT NULL, updated bigint NOT NULL, unchanged bigint NOT NULL, "
-            "duplicates bigint NOT NULL, kept_out bigint NOT NULL, "
-            "loaded_at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (run, target, part))"
-        )
+        with suppress(errors.UniqueViolation, errors.DuplicateTable):  # another run creates it now
+            connection.execute(
+                f"CREATE TABLE IF NOT EXISTS {self.ledger} ("
+                "run text NOT NULL, target text NOT NULL, part integer NOT NULL, "
+                "inserted bigint NOT NULL, updated bigint NOT NULL, unchanged bigint NOT NULL, "
+                "duplicates bigint NOT NULL, kept_out bigint NOT NULL, "
+                "loaded_at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (run, target, part))"
+            )
 
     # -- parts
 
@@ -211,21 +223,51 @@ class PostgresTable:
                 hint=f"ALTER TABLE {self.sql} ADD UNIQUE ({names})",
             )
 
+    def _require_no_cascade(self, connection: Connection, table: int) -> None:
+        """Raise UserError if `replace`, which deletes rows, would change rows of other tables."""
+        if self._mode != "replace":
+            return
+        row = connection.execute(
+            "SELECT conrelid::regclass::text FROM pg_constraint WHERE contype = 'f' "
+            "AND confrelid = %s AND confdeltype IN ('c', 'n', 'd') LIMIT 1",
+            (table,),
+        ).fetchone()
+        if row is not None:
+            raise UserError(
+                f"{self.shown}: mode: replace deletes the rows of '{self.name}', which "
+                f"changes rows of table {row[0]} (a foreign key with ON DELETE)",
+                hint="use mode: upsert",
+            )
+
     def _require_privileges(self, connection: Connection, table: int | None) -> None:
         if table is None:
             self._require_creatable(connection, self._address.schema, f"table '{self.name}'")
         else:
-            for privilege in _PRIVILEGES[self._mode]:
-                row = connection.execute("SELECT has_table_privilege(%s, %s)", (table, privilege))
-                if row.fetchone() != (True,):
-                    raise UserError(
-                        f"{self.shown}: the role lacks the privilege {privilege} on table "
-                        f"'{self.name}'",
-                        hint=f"GRANT {privilege} ON {self.sql} TO CURRENT_ROLE",
-                    )
+            privileges = _PRIVILEGES[self._mode]
+            self._require_table_privileges(connection, table, self.sql, privileges)
         schema = self._address.loom_schema or self._address.schema
-        if find_table(connection, schema, LEDGER) is None:
+        ledger = find_table(connection, schema, LEDGER)
+        if ledger is None:
             self._require_creatable(connection, schema, f"table '{LEDGER}'")
+        else:
+            self._require_table_privileges(connection, ledger[0], self.ledger, ("SELECT", "INSERT"))
+        temporary = "SELECT has_database_privilege(current_database(), 'TEMP')"
+        if self._mode == "upsert" and connection.execute(temporary).fetchone() != (True,):
+            raise UserError(
+                f"{self.shown}: the role lacks the privilege TEMPORARY on the database",
+                hint="GRANT TEMPORARY ON DATABASE … TO CURRENT_ROLE",
+            )
+
+    def _require_table_privileges(
+        self, connection: Connection, table: int, name: str, privileges: Iterable[str]
+    ) -> None:
+        for privilege in privileges:
+            row = connection.execute("SELECT has_table_privilege(%s, %s)", (table, privilege))
+            if row.fetchone() != (True,):
+                raise UserError(
+                    f"{self.shown}: the role lacks the privilege {privilege} on table {name}",
+                    hint=f"GRANT {privilege} ON {name} TO CURRENT_ROLE",
+                )
 
     def _require_creatable(self, connection: Connection, schema: str | None, what: str) -> None:
         """Raise UserError if the role cannot create a table in the schema."""

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from loomgit.domain.values import Json
 
 _SPECIAL = frozenset({b"NaN", b"Infinity", b"-Infinity"})
+_LONGEST_INTEGER = 20  # characters of a 64-bit integer, with its sign
 _INTEGERS = ("int2", "int4", "int8", "oid")
 
 
@@ -56,7 +57,7 @@ class NumericTextLoader(Loader):
         if text in ("NaN", "Infinity", "-Infinity"):
             return text
         if "." not in text:
-            value = int(text)
+            value = int(text) if len(text) <= _LONGEST_INTEGER else 2**64
             return value if -(2**63) <= value < 2**64 else text
         nearest_float = float(text)
         return nearest_float if Decimal(repr(nearest_float)) == Decimal(text) else text

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from loomgit.domain.place import Problem
 from loomgit.errors import UserError
-from loomgit.rows.address import parse_address
+from loomgit.rows.address import PostgresAddress, parse_address
 from loomgit.rows.sql import uses_execution_date
 from loomgit.wiring.documents import is_outside, searching
 
@@ -59,9 +59,14 @@ def unsupported(pipeline: Pipeline, connections: Mapping[str, Connection]) -> It
 def same_place(source: str, destination: str, connections: Mapping[str, Connection]) -> bool:
     """Return whether two URLs refer to the same file or table."""
     try:
-        return parse_address(source, connections) == parse_address(destination, connections)
+        first, second = (parse_address(text, connections) for text in (source, destination))
     except UserError:
         return False  # the error is reported when the source or the destination is opened
+    if isinstance(first, PostgresAddress) and isinstance(second, PostgresAddress):
+        # A table without a schema may be the table with a schema.
+        schemas = {first.schema, second.schema} - {None}
+        return (first.database, first.table) == (second.database, second.table) and len(schemas) < 2
+    return first == second
 
 
 def without_effect(pipeline: Pipeline, settings: Settings) -> Iterator[str]:

@@ -146,3 +146,17 @@ def test_another_branch_reads_no_other_data_from_the_database(project, change):
     said = done.stdout + done.stderr
     assert ("is unverified" in said) == bool(words), said
     assert words in said
+
+
+@pytest.mark.parametrize(
+    ("destination", "same"),
+    [("customers/reviews", True), ("customers/public.reviews", True), ("analytics/reviews", True),
+     ("analytics/other", False)],
+)  # fmt: skip
+def test_replacing_the_source_is_refused_in_every_spelling(project, destination, same):
+    text = TEXT.replace("postgres://analytics/sentiment_scores", f"postgres://{destination}")
+    text = text.replace("load:\n", "load:\n  mode: replace\n")
+    (project / "pipelines/demo.yaml").write_text(text, "utf-8")
+    done = loom(project, "run", "demo", *DAY)
+    assert done.returncode == (2 if same else 0), done.stderr
+    assert ("mode: replace would destroy it" in done.stderr) == same

@@ -174,10 +174,17 @@ def test_the_same_table_by_a_connection_and_by_its_url_is_equal():
         ),
         ("postgres://shop/.t", "'.t' is not a table name", "SCHEMA.TABLE"),
         ("postgres://h:port/db/t", "not a valid URL", ""),
+        ("postgres://[::1,x/t", "not a valid URL", ""),
+        ("postgres://shop/public/t", "only the name of a table can follow", "SCHEMA.TABLE"),
+        ("postgres://shop/t#1", "contains '#'", "%23"),
+        ("postgres://at/t", "the user or the password contains '@'", "%40"),
+        (f"postgres://shop/{'x' * 64}", "is not a table name", ""),
+        ("postgres://h/db/t?pass%77ord=hunter2", "contains a password", "${NAME}"),
     ],
 )
 def test_an_address_of_postgresql_that_cannot_be(text, message, hint):
-    connections = {"shop": SHOP, "file": Connection("sqlite://hunter2.db")}
+    at = Connection("postgresql://me:hunter2@more@h/db")
+    connections = {"shop": SHOP, "file": Connection("sqlite://hunter2.db"), "at": at}
     with pytest.raises(UserError) as caught:
         parse_address(text, connections)
     assert message in caught.value.message

@@ -372,3 +372,122 @@ def test_a_value_of_each_type_comes_out_and_goes_in_again(source, sink, run_sql,
     text = {"numeric": "trim_scale(v)", "json": "v::jsonb"}.get(kind, "v")
     both = f"SELECT id, ({text})::text FROM {{}} ORDER BY id"
     assert run_sql(both.format("scores")) == run_sql(both.format("old"))
+
+
+DOMAINS = (
+    "CREATE DOMAIN price AS numeric(5,2); CREATE DOMAIN low AS price; CREATE DOMAIN days AS date[];"
+    "CREATE DOMAIN code AS int NOT NULL;"
+)
+
+
+@pytest.mark.parametrize(
+    ("kind", "bad", "good"),
+    [
+        ("price", "1.239", 1.25), ("low", "1.239", 1), ("low", "007", "7"),
+        ("days", ["2026-01-01 10:00"], ["2026-01-01"]), ("price[]", ["1.239"], [1, 2.5]),
+        ("numeric(40,2)", f"{'1' * 30}.255", f"{'1' * 30}.25"),
+        ('"char"', "ab", "a"), ("interval", "00:00:00.1234567", "1 mon"),
+        ("money", "1.239", "$1.25"),
+        ("int", "1\u0662", "12"), ("timestamp", "2026-01-01 24:00:00", "2026-01-01 23:59:59"),
+        ("name", ["x" * 80], ["x"]), ("text[]", "{a\0}", ["a", None]),
+    ],
+)  # fmt: skip
+def test_a_value_that_the_column_would_change_is_refused_behind_a_domain_too(
+    sink, run_sql, kind, bad, good
+):
+    run_sql(f"{DOMAINS} CREATE TABLE scores (id int PRIMARY KEY, v {kind})")
+    destination = sink(URL)
+    assert "without a change" in destination.refusal({"id": 1, "v": bad})
+    assert destination.refusal({"id": 2, "v": good}) == ""
+    assert destination.load(0, [{"id": 2, "v": good}]) == {}
+
+
+def test_the_last_row_wins_although_rows_have_different_fields(put, run_sql):
+    run_sql("CREATE TABLE scores (id uuid PRIMARY KEY, v int, w int)")
+    key = "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"
+    other = {"id": "b0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11", "v": 0, "w": 0}
+    put(URL, [other, {"id": key, "v": 1}, {"id": key.upper(), "v": 2, "w": 2}])
+    assert run_sql("SELECT v, w FROM scores WHERE v > 0") == [(2, 2)]
+
+
+def test_tables_of_the_user_with_the_names_of_temporary_tables_are_not_touched(put, run_sql):
+    (name,) = run_sql("SELECT current_database()")[0]
+    run_sql(f"ALTER DATABASE {name} SET search_path = public, pg_temp")
+    run_sql("CREATE TABLE _loom_incoming (id int, v int); CREATE TABLE _loom_seen (key text);"
+            "INSERT INTO _loom_incoming VALUES (99, 99)")  # fmt: skip
+    assert put(URL, [{"id": 1, "v": 1}]) == (1, 0, 0, 0)
+    assert rows_of(run_sql) == [(1, 1)]
+    assert run_sql("SELECT * FROM _loom_incoming") == [(99, 99)]
+    assert run_sql("SELECT * FROM _loom_seen") == []
+
+
+def test_a_refused_row_does_not_hide_a_later_row_with_its_key(sink, run_sql):
+    run_sql("CREATE TABLE scores (id int PRIMARY KEY, v int CHECK (v < 100))")
+    destination = sink(URL)
+    assert destination.load(0, [{"id": 1, "v": 500}]).keys() == {0}
+    assert destination.load(1, [{"id": 1, "v": 5}]) == {}
+    receipt = destination.commit()
+    assert (receipt.inserted, receipt.duplicates) == (1, 0)
+
+
+def test_the_counts_are_never_negative_although_a_trigger_changes_the_key(sink, run_sql):
+    run_sql("CREATE TABLE scores (id text PRIMARY KEY, v int);"
+            "CREATE FUNCTION up() RETURNS trigger LANGUAGE plpgsql AS "
+            "$$ BEGIN new.id = upper(new.id); RETURN new; END $$;"
+            "CREATE TRIGGER t BEFORE INSERT ON scores "
+            "FOR EACH ROW EXECUTE FUNCTION up()")  # fmt: skip
+    destination = sink(URL)
+    destination.load(0, [{"id": letter, "v": 1} for letter in "abcd"])
+    receipt = destination.commit()
+    assert receipt.rows == 4
+    assert receipt.unchanged == receipt.kept_out == 0
+
+
+def test_a_row_that_a_policy_or_a_trigger_refuses_with_its_own_code_costs_only_that_row(
+    sink, run_sql
+):
+    run_sql("CREATE TABLE scores (id int PRIMARY KEY, v int);"
+            "CREATE FUNCTION own() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF new.v = 3 THEN "
+            "RAISE 'own' USING ERRCODE = 'LM001'; END IF; RETURN new; END $$;"
+            "CREATE TRIGGER t BEFORE INSERT ON scores "
+            "FOR EACH ROW EXECUTE FUNCTION own()")  # fmt: skip
+    destination = sink(URL)
+    assert destination.load(0, [{"id": n, "v": n} for n in range(9)]) == {3: "own"}
+    assert destination.commit().inserted == 8
+
+
+def test_a_long_key_is_a_key(put):
+    rows = [{"id": "x" * 2600 + str(n), "v": n} for n in range(3)]
+    assert put(URL, rows) == put(URL.replace("scores", "others"), rows) == (3, 0, 0, 0)
+
+
+def test_a_unique_key_does_not_contain_the_included_columns(sink, put, run_sql):
+    run_sql("CREATE TABLE scores (id int, v int, PRIMARY KEY (id) INCLUDE (v))")
+    sink(URL, examples=[{"id": 1, "v": 1}]).check()
+    assert put(URL, [{"id": 1, "v": 1}]) == (1, 0, 0, 0)
+    with pytest.raises(UserError, match="needs a unique key"):
+        sink(URL, key=("id", "v"), examples=[{"id": 1, "v": 1}]).check()
+
+
+def test_replace_does_not_touch_other_tables(sink, put, run_sql):
+    run_sql("CREATE TABLE scores (id text PRIMARY KEY, label text, score float8);"
+            "CREATE TABLE child () INHERITS (scores); INSERT INTO child VALUES ('c')")  # fmt: skip
+    put(URL, OLD, mode="replace")
+    assert run_sql("SELECT count(*) FROM ONLY child") == [(1,)]
+    run_sql("CREATE TABLE other (id text REFERENCES scores ON DELETE CASCADE)")
+    with pytest.raises(UserError, match="changes rows of table other"):
+        sink(URL, "replace", examples=OLD).check()
+
+
+def test_two_spellings_of_a_table_have_one_lock(sink, run_sql, monkeypatch):
+    run_sql("CREATE TABLE scores (id text PRIMARY KEY, label text, score float8)")
+    monkeypatch.setattr(postgres_sink, "LOCK_TIMEOUT", 1)
+    first = sink(URL, run="1")
+    first.load(0, OLD)
+    with pytest.raises(WorldError, match="another run"):
+        sink("postgres://shop/public.scores", run="2").load(0, OLD)
+
+
+def test_a_percent_sign_in_the_name_of_a_schema(put, run_sql):
+    run_sql('CREATE SCHEMA "50%"')
+    assert put("postgres://shop/50%25.t", OLD) == (2, 0, 0, 0)
