@@ -3,10 +3,7 @@
 import os
 import sys
 
-import psycopg
 import pytest
-
-from tests.servers.postgres_server import PostgresServer, find_binaries
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -31,6 +28,9 @@ def forget_modules_of_projects(tmp_path_factory):
 @pytest.fixture(scope="session")
 def postgres_server():
     """A real PostgreSQL server. `make test` installs PostgreSQL where it can."""
+    # Imported here, because tools in other environments read this file: they lack psycopg.
+    from tests.servers.postgres_server import PostgresServer, find_binaries
+
     binaries = find_binaries()
     if binaries is None:
         pytest.skip("PostgreSQL is not installed: run `.ci/install-postgresql`")
@@ -54,6 +54,8 @@ def database(postgres_server, request):
 @pytest.fixture
 def run_sql(database):
     """Run SQL in the database; the rows of the last statement, if it has any."""
+
+    import psycopg
 
     def run(statement, *parameters):
         with psycopg.connect(database, autocommit=True) as connection:
