@@ -50,3 +50,4 @@ def test_a_pipeline_waits_for_what_another_one_releases():
 
     assert asyncio.run(run()) == 0.2
     assert (shared.spent, shared.reserved) == (pytest.approx(0.1), pytest.approx(0.2))
+    assert (second.spent, second.reserved) == (0.0, pytest.approx(0.2))  # reserved only once
