@@ -298,13 +298,13 @@ def test_thirty_two_levels_are_fine():
 
 
 def test_a_text_of_any_size_is_answered_at_once():
-    begin = time.monotonic()
+    begin = time.thread_time()  # the machine may be busy with other tests
     for text in ("a" * 10**6, "(" * 10**6, "'" * 10**6, "1" * 10**6):
         (problem,) = fault(text)
         assert "at most 2,000 characters" in problem.message
     for text in ("1" * 1999, "." * 1999, "a.b" * 600, "'a" * 999, "not" * 600, "a-" * 900):
         assert fault(text)
-    assert time.monotonic() - begin < 1
+    assert time.thread_time() - begin < 5  # 0.3 s; a slow pattern would take minutes
 
 
 @given(st.text(alphabet=st.sampled_from("ab.-_ '\"\\()[]<>=!,0159eE+%\nnotandorin "), max_size=40))

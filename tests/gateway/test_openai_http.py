@@ -285,13 +285,13 @@ def test_a_reply_that_stops_coming_ends_with_the_timeout(odd):
         response = web.StreamResponse(headers={"Content-Length": "1000"})
         await response.prepare(request)
         await response.write(b"{")
-        await asyncio.sleep(2)
+        await asyncio.sleep(10)
         return response
 
     started = time.monotonic()
     with pytest.raises(Unavailable, match=r"no reply within 0.3 s"):
         odd(stuck)
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 8
 
 
 def test_a_reply_that_comes_in_pieces_may_take_longer_than_the_timeout(odd):
