@@ -24,8 +24,14 @@ def test_a_text_gets_the_type_of_its_default(default, text, value):
 
 
 @pytest.mark.parametrize(
-    ("default", "words"), [(4, "must be a number, not 'five'"), (True, "must be true or false")]
-)
-def test_a_text_of_another_type_is_an_error(default, words):
+    ("default", "text", "words"),
+    [
+        (4, "five", "must be a number, not 'five'"),
+        (True, "five", "must be true or false"),
+        *((4, text, "must be a number") for text in
+          ("nan", "inf", "-Infinity", "1e999", "9" * 30, "9" * 5000, "1_000", "007", "", "true")),
+    ],
+)  # fmt: skip
+def test_a_text_of_another_type_is_an_error(default, text, words):
     with pytest.raises(UserError, match=f"the variable 'x' {words}"):
-        merge_variables({"x": default}, {"x": "five"})
+        merge_variables({"x": default}, {"x": text})
