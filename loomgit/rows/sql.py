@@ -267,6 +267,7 @@ def _place_parameters(rendered: str, collector: _ValueCollector) -> BoundQuery:
     text = ""
     used: list[_Bound] = []
     compared: list[bool] = []
+    parameters: list[Parameter] = []
     position = 0
     pattern = _TOKEN if collector.placeholder == "?" else _POSTGRES_TOKEN
     for token in pattern.finditer(rendered):
@@ -284,7 +285,11 @@ def _place_parameters(rendered: str, collector: _ValueCollector) -> BoundQuery:
                 _reject_identifier(value.line, text, rendered[position : position + 1])
                 used.append(value)
                 compared.append(_AFTER_COMPARISON.search(text) is not None)
-                text += "?" if collector.placeholder == "?" else f"${len(used)}"
+                if value.value is None and collector.placeholder == "$n":
+                    text += "NULL"  # PostgreSQL cannot find out the type of a null parameter
+                    continue
+                parameters.append(value.value)
+                text += "?" if collector.placeholder == "?" else f"${len(parameters)}"
             case "end":
                 if _only_comments(rendered[position:], pattern):
                     break
@@ -304,7 +309,7 @@ def _place_parameters(rendered: str, collector: _ValueCollector) -> BoundQuery:
     if not text.strip():
         raise QueryError(1, "the query is empty")
     _reject_null_comparison(used, compared)
-    return BoundQuery(text.rstrip(), tuple(value.value for value in used))
+    return BoundQuery(text.rstrip(), tuple(parameters))
 
 
 def _only_comments(remainder: str, pattern: re.Pattern[str]) -> bool:

@@ -183,3 +183,10 @@ def test_text_that_is_not_utf_8_in_a_database_without_an_encoding_is_an_error(
     assert rows(source(URL, "SELECT 'ä' AS v")) == [{"v": "ä"}]
     with pytest.raises(UserError, match='invalid byte sequence for encoding "UTF8": 0xff'):
         rows(source(URL, "SELECT convert_from('\\xff', 'SQL_ASCII') AS v"))
+
+
+def test_a_null_value_has_no_type_and_needs_none(source, reviews):
+    query = "SELECT id FROM reviews WHERE {{ watermark }} IS NULL OR id > {{ watermark }}"
+    assert len(rows(source(URL, query))) == 5
+    query = "SELECT {{ vars.x }} IS NULL AS a, {{ vars.y }} AS b, coalesce({{ vars.x }}, 2) AS c"
+    assert rows(source(URL, query, x=None, y=7)) == [{"a": True, "b": 7, "c": 2}]
