@@ -14,10 +14,11 @@ from loomgit.rows.address import (
     parse_address,
 )
 from loomgit.rows.file_sink import FileSink
-from loomgit.rows.sqlite_replace import SqliteReplaceSink
+from loomgit.rows.replace_sink import ReplaceSink
+from loomgit.rows.sqlite_replace import SqliteReplacement
 from loomgit.rows.sqlite_sink import SqliteSink
 from loomgit.rows.sqlite_table import DestinationTable
-from loomgit.rows.stage import destination_id
+from loomgit.rows.stage import Stage, destination_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -69,7 +70,8 @@ def open_sink(
         root / address.path, str(address), address.table, key, load.schema, examples=examples
     )
     if load.mode == "replace":
-        return SqliteReplaceSink(table, stage=stage)
+        name = destination_id(table.path, table.name)
+        return ReplaceSink(SqliteReplacement(table), Stage(stage, name))
     return SqliteSink(table, mode=load.mode, run=run)
 
 
@@ -82,12 +84,12 @@ def _open_postgres(
     stage: Path,
     run: str,
 ) -> Sink:
-    from loomgit.rows.postgres_replace import PostgresReplaceSink
+    from loomgit.rows.postgres_replace import PostgresReplacement
     from loomgit.rows.postgres_sink import PostgresSink
     from loomgit.rows.postgres_table import PostgresTable
 
     table = PostgresTable(address, mode=load.mode, key=key, schema=load.schema, examples=examples)
     if load.mode == "replace":
         name = destination_id(Path(address.database), table.sql)
-        return PostgresReplaceSink(table, stage=stage, name=name)
+        return ReplaceSink(PostgresReplacement(table), Stage(stage, name))
     return PostgresSink(table, mode=load.mode, run=run)
