@@ -1,4 +1,4 @@
-"""The destination for `mode: replace`: collects the rows of a run, then replaces those of a table."""
+"""The sink for `mode: replace`: collects the rows of a run, then replaces the rows of a table."""
 
 from __future__ import annotations
 
