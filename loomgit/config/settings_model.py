@@ -71,7 +71,7 @@ class ConnectionModel(FileModel):
     url: SecretText = Field(description="The URL; ${NAME} is a variable of the environment")
     loom_schema: NonBlankText | None = Field(
         default=None,
-        description="The schema for Loom's own tables; default: the schema of the loaded table",
+        description="The schema of Loom's own tables; default: the schema in the address",
     )
 
 

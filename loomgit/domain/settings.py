@@ -44,7 +44,8 @@ class Secret(Struct, frozen=True):
 class ConnectionSettings(Struct, frozen=True):
     """The settings of a connection: the URL of a database, with references to variables.
 
-    `loom_schema` is the schema for Loom's own tables; None means the schema of the loaded table.
+    `loom_schema` is the schema of Loom's own tables. None means the schema in the address, or the
+    first schema of the search path.
     """
 
     url: Secret

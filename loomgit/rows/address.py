@@ -76,7 +76,8 @@ class PostgresAddress:
     """The address of a PostgreSQL database and a table.
 
     `url` is the URL for libpq (the client library of PostgreSQL). It may contain a password, so
-    messages show `server` instead: the hosts and the database, or the name of the connection.
+    messages show `alias`, the name of the connection, or `database`, the URL without user, password
+    and parameters.
     `schema` is None if the URL names no schema; PostgreSQL then searches its `search_path`. `table`
     is None if the URL names only the database. `loom_schema` is the schema of Loom's own tables.
     """
@@ -214,17 +215,15 @@ def _postgres(text: str, connections: Mapping[str, Connection]) -> PostgresAddre
     """
     parts = _split_url(text, "the address")
     segments = [part for part in parts.path.split("/") if part]
-    if parts.password is not None or _PASSWORDS & {
-        key.lower() for key, _ in parse_qsl(parts.query)
-    }:
+    parameters = {name.lower() for name, _ in parse_qsl(parts.query)}
+    if parts.password is not None or parameters & _PASSWORDS:
         # The message does not show the address, because it contains the password.
         raise UserError(
             "the address contains a password, which would be committed",
             hint="add the URL to connections in .loom/config.yaml, with ${NAME} for the password",
         )
-    is_url = bool(
-        parts.query or len(segments) > 1 or not parts.netloc or set("@:") & {*parts.netloc}
-    )
+    has_user_or_port = "@" in parts.netloc or ":" in parts.netloc
+    is_url = not parts.netloc or has_user_or_port or bool(parts.query) or len(segments) > 1
     if is_url and unquote(parts.netloc) in connections:
         raise UserError(
             f"'{text}': after a connection, only the name of a table can follow",

@@ -84,7 +84,7 @@ def translate_errors(shown: str, connection: Connection | None = None) -> Iterat
     """Convert each error of psycopg in the block to UserError or WorldError.
 
     The message starts with `shown`, the name of the database. If a table is unknown, `connection`
-    is used to suggest a similar name; it must be in autocommit mode.
+    is used to suggest a similar name; it must not be in a transaction.
     """
     try:
         yield
@@ -128,7 +128,7 @@ def _translate(fault: psycopg.Error, shown: str, connection: Connection | None) 
 
 def visible_tables(connection: Connection) -> list[str]:
     """Return the tables and views that a query can name without a schema, except system tables."""
-    if connection.closed or not connection.autocommit:
+    if connection.closed:
         return []
     rows = connection.execute(
         "SELECT relname FROM pg_class WHERE relkind IN ('r', 'p', 'v', 'm', 'f') "
@@ -139,7 +139,7 @@ def visible_tables(connection: Connection) -> list[str]:
 
 
 def _one_line(fault: Exception) -> str:
-    """Return the last line of an error, which names the cause of a failed connection."""
+    """Return the first line of an error that names a cause: the error of the first host."""
     lines = [line.strip() for line in str(fault).splitlines() if line.strip()]
     lines = [line for line in lines if not line.startswith("Multiple connection attempts failed")]
     return lines[0].removeprefix("- ") if lines else type(fault).__name__

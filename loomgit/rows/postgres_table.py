@@ -9,13 +9,8 @@ from psycopg import errors
 
 from loomgit.errors import UserError, WorldError
 from loomgit.rows.postgres import connect, qualified, quote, translate_errors
-from loomgit.rows.postgres_columns import (
-    find_table,
-    load_columns,
-    schema_types,
-    type_of_values,
-    unique_keys,
-)
+from loomgit.rows.postgres_catalog import find_table, load_columns, unique_keys
+from loomgit.rows.postgres_columns import schema_types, type_of_values
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -88,7 +83,10 @@ class PostgresTable:
         with self.open() as connection, translate_errors(self.shown, connection):
             (read_only,) = connection.execute("SHOW transaction_read_only").fetchone() or ("",)
             if read_only == "on":
-                raise WorldError(f"{self.shown}: the server is read-only (a standby?)")
+                raise WorldError(
+                    f"{self.shown}: the server accepts no changes",
+                    hint="it is a standby, or default_transaction_read_only is on",
+                )
             table = self._find(connection)
             self._require_privileges(connection, table)
             if table is not None:
@@ -181,8 +179,6 @@ class PostgresTable:
                 "loaded_at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (run, target, part))"
             )
 
-    # -- parts
-
     @staticmethod
     def _names(rows: Iterable[JsonObject]) -> list[str]:
         return list(dict.fromkeys(name for row in rows for name in row))
@@ -253,9 +249,10 @@ class PostgresTable:
             self._require_table_privileges(connection, ledger[0], self.ledger, ("SELECT", "INSERT"))
         temporary = "SELECT has_database_privilege(current_database(), 'TEMP')"
         if self._mode == "upsert" and connection.execute(temporary).fetchone() != (True,):
+            database = quote(connection.info.dbname)
             raise UserError(
                 f"{self.shown}: the role lacks the privilege TEMPORARY on the database",
-                hint="GRANT TEMPORARY ON DATABASE … TO CURRENT_ROLE",
+                hint=f"GRANT TEMPORARY ON DATABASE {database} TO {_role(connection)}",
             )
 
     def _require_table_privileges(
@@ -266,7 +263,7 @@ class PostgresTable:
             if row.fetchone() != (True,):
                 raise UserError(
                     f"{self.shown}: the role lacks the privilege {privilege} on table {name}",
-                    hint=f"GRANT {privilege} ON {name} TO CURRENT_ROLE",
+                    hint=f"GRANT {privilege} ON {name} TO {_role(connection)}",
                 )
 
     def _require_creatable(self, connection: Connection, schema: str | None, what: str) -> None:
@@ -285,8 +282,8 @@ class PostgresTable:
         if row[1] is not True:
             raise UserError(
                 f"{self.shown}: the role cannot create the {what} in schema '{row[0]}'",
-                hint=f"GRANT CREATE ON SCHEMA {quote(str(row[0]))} TO the role, "
-                "or set loom_schema of the connection for Loom's own tables",
+                hint=f"GRANT CREATE ON SCHEMA {quote(str(row[0]))} TO {_role(connection)}; "
+                "loom_schema of the connection is the schema of Loom's own tables",
             )
 
     def _try_examples(self, columns: Mapping[str, Column]) -> None:
@@ -313,3 +310,9 @@ class PostgresTable:
                     hint="add the field to load.include or transform.output, or give the column a "
                     "default",
                 )
+
+
+def _role(connection: Connection) -> str:
+    """Return the quoted name of the role that the connection uses."""
+    row = connection.execute("SELECT quote_ident(current_user)").fetchone()
+    return str(row[0]) if row is not None else ""

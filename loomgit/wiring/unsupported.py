@@ -96,7 +96,7 @@ def _not_yet(pipeline: Pipeline, key: str, what: str) -> Problem:
     return Problem(pipeline.place(key), f"{key}: this version does not support {what}")
 
 
-def undated(pipeline: Pipeline, execution_date: datetime | None) -> Iterator[str]:
+def without_execution_date(pipeline: Pipeline, execution_date: datetime | None) -> Iterator[str]:
     """Yield a warning if the query uses `execution_date`, but no date is given.
 
     In this case, the date is the time of the run. A query for later records then selects nothing.

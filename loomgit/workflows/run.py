@@ -25,7 +25,7 @@ from loomgit.pipeline.stages import Stages
 from loomgit.rows.quarantine import QuarantineEntry
 from loomgit.wiring.assembly import Assembly
 from loomgit.wiring.consistency import missing_fields, missing_key
-from loomgit.wiring.unsupported import undated, without_effect
+from loomgit.wiring.unsupported import without_effect, without_execution_date
 from loomgit.workflows.run_record import make_run
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def run_pipeline(
     if problems:
         raise ProblemsFound(problems)
     gateway = assembly.gateway(plan, budget=cap(budget, pipeline.monitoring.cost_budget))
-    for message in undated(pipeline, execution_date):
+    for message in without_execution_date(pipeline, execution_date):
         on_event(Warned(message))
     execution = Execution(
         assembly, plan, prompt, now=now, limit=limit, on_event=on_event, gateway=gateway

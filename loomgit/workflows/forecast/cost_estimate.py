@@ -35,7 +35,7 @@ from loomgit.pipeline.estimate import (
 )
 from loomgit.pipeline.retrieval import RetrievalFailure
 from loomgit.wiring.assembly import Assembly
-from loomgit.wiring.unsupported import undated
+from loomgit.wiring.unsupported import without_execution_date
 from loomgit.workflows.forecast.spending import load_runs
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def estimate(
     ProblemsFound or WorldError.
     """
     assembly = Assembly(wiring)
-    for message in undated(pipeline, execution_date):
+    for message in without_execution_date(pipeline, execution_date):
         wiring.warn(message)
     plan, prompt = assembly.plan(pipeline, variables, in_utc(execution_date or datetime.now(UTC)))
     return asyncio.run(CostEstimator(assembly, plan, prompt).estimate(limit))
