@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from loomgit.rows.postgres_table import PostgresTable
 
 # Qualified, so that a table of the user with the same name is never used instead.
-_INCOMING, _SEEN = "pg_temp._loom_incoming", "pg_temp._loom_seen"
+_INCOMING, _SEEN = "pg_temp._loom_incoming_{}", "pg_temp._loom_seen"
 # The lock has the full name of the table, which the address may leave out.
 _LOCK = """
     SELECT pg_advisory_lock(hashtextextended('loom ' || coalesce(
@@ -59,6 +59,9 @@ class PostgresSink:
         self._run = run
         self._receipt = LoadReceipt()
         self._connections: list[Connection] = []
+        self._incoming: dict[tuple[str, ...], str] = {}  # the temporary table for these fields
+        self._is_prepared = False
+        self._may_change_rows = False  # whether the table has a trigger or a rule
 
     def check(self) -> None:
         """Raise UserError or WorldError if a load into the table would fail."""
@@ -77,11 +80,12 @@ class PostgresSink:
         """
         if not rows:
             return {}
-        connection = self._connection()
         with translate_errors(self._table.shown):
-            self._table.create_ledger(connection)
-        with translate_errors(self._table.shown), connection.transaction():
-            receipt, refused = self._load_part(connection, part, rows)
+            connection = self._connection()
+            if not self._is_prepared:
+                self._prepare(connection)
+            with connection.transaction():
+                receipt, refused = self._load_part(connection, part, rows)
         self._receipt += receipt
         return refused
 
@@ -93,6 +97,12 @@ class PostgresSink:
     def abort(self) -> None:
         """Close the connection. The batches that `load` has written remain in the table."""
         self._close()
+
+    def _prepare(self, connection: Connection) -> None:
+        self._table.create_ledger(connection)
+        if not self._is_append:
+            connection.execute(f"CREATE TABLE {_SEEN} (key text PRIMARY KEY)")
+        self._is_prepared = True
 
     def _connection(self) -> Connection:
         if not self._connections:
@@ -120,6 +130,11 @@ class PostgresSink:
             return LoadReceipt(*map(int, recorded)), {}  # type: ignore[arg-type]  # integers
         columns = table.shape(connection, rows)
         connection.execute("SET CONSTRAINTS ALL IMMEDIATE")  # a refusal must not wait for COMMIT
+        if not self._is_append:
+            if not self._incoming:  # the first batch
+                self._may_change_rows = table.may_change_rows(connection)
+            for fields in dict.fromkeys(map(tuple, rows)):
+                self._create_incoming(connection, fields)
         last, seen = (rows, set()) if self._is_append else self._last_rows(connection, rows)
 
         def load(some: Sequence[JsonObject]) -> LoadReceipt:
@@ -157,7 +172,6 @@ class PostgresSink:
         The latter are given by the `id()` of the row. Their keys occurred in an earlier batch.
         """
         last = {self._key_hash(row): row for row in rows}
-        connection.execute(f"CREATE TABLE IF NOT EXISTS {_SEEN} (key text PRIMARY KEY)")
         cursor = connection.execute(f"SELECT key FROM {_SEEN} WHERE key = ANY (%s)", ([*last],))  # noqa: S608
         return [*last.values()], {id(last[str(key)]) for (key,) in cursor}
 
@@ -181,22 +195,36 @@ class PostgresSink:
         if self._is_append:
             copied = copy(connection, self._table.sql, fields, rows)
             return LoadReceipt(inserted=copied, kept_out=len(rows) - copied)
-        names = ", ".join(quote(column.name) for column in fields)
-        connection.execute(f"DROP TABLE IF EXISTS {_INCOMING}")
-        connection.execute(
-            f"CREATE TEMP TABLE _loom_incoming ON COMMIT DROP AS "  # noqa: S608 - quoted
-            f"SELECT {names}, 0 AS {POSITION} FROM {self._table.sql} LIMIT 0"
-        )
-        copy(connection, _INCOMING, fields, rows, numbered=True)
-        return self._merge(connection, fields, len(rows))
+        incoming = self._incoming[tuple(rows[0])]
+        connection.execute(f"DELETE FROM {incoming}")  # noqa: S608 - rows of another group
+        copy(connection, incoming, fields, rows, numbered=True)
+        return self._merge(connection, incoming, fields, len(rows))
 
-    def _merge(self, connection: Connection, fields: Sequence[Column], count: int) -> LoadReceipt:
-        """Upsert the rows of the temporary table `_loom_incoming` into the destination."""
+    def _create_incoming(self, connection: Connection, fields: tuple[str, ...]) -> None:
+        """Create the temporary table for rows with these fields, if it does not exist.
+
+        This happens outside the savepoints of a batch, because a savepoint that is rolled back
+        would drop the table.
+        """
+        if fields in self._incoming:
+            return
+        name = _INCOMING.format(len(self._incoming))
+        columns = ", ".join(map(quote, fields))
+        connection.execute(
+            f"CREATE TEMP TABLE {name.partition('.')[2]} ON COMMIT DELETE ROWS AS "  # noqa: S608 - quoted
+            f"SELECT {columns}, 0 AS {POSITION} FROM {self._table.sql} LIMIT 0"
+        )
+        self._incoming[fields] = name
+
+    def _merge(
+        self, connection: Connection, incoming: str, fields: Sequence[Column], count: int
+    ) -> LoadReceipt:
+        """Upsert the rows of the temporary table `incoming` into the destination."""
         target, key = self._table.sql, [quote(name) for name in self._table.key]
         names = [quote(column.name) for column in fields]
         others = [column for column in fields if column.name not in self._table.key]
         match = " AND ".join(f"t.{name} = i.{name}" for name in key)
-        keys = f"SELECT DISTINCT {', '.join(key)} FROM {_INCOMING}"  # noqa: S608 - quoted
+        keys = f"SELECT DISTINCT {', '.join(key)} FROM {incoming}"  # noqa: S608 - quoted
         counts = (
             f"SELECT count(*) FILTER (WHERE EXISTS (SELECT 1 FROM {target} t WHERE {match})), "  # noqa: S608
             f"count(*) FROM ({keys}) i"
@@ -214,11 +242,13 @@ class PostgresSink:
         written = connection.execute(
             f"INSERT INTO {target} AS t ({', '.join(names)}) "  # noqa: S608 - quoted
             f"SELECT {', '.join(names)} FROM (SELECT DISTINCT ON ({', '.join(key)}) * "
-            f"FROM {_INCOMING} ORDER BY {', '.join(key)}, {POSITION} DESC) i "
+            f"FROM {incoming} ORDER BY {', '.join(key)}, {POSITION} DESC) i "
             f"ORDER BY {POSITION} ON CONFLICT ({', '.join(key)}) DO {action}"
         ).rowcount
+        present = distinct
+        if self._may_change_rows:
+            present, _ = map(_number, connection.execute(counts).fetchone() or ())
         # A trigger may change or drop rows, so the numbers are limited to what is possible.
-        present, _ = map(_number, connection.execute(counts).fetchone() or ())
         inserted = min(max(0, present - matched), written)
         updated = written - inserted
         unchanged = min(max(0, matched - updated), distinct - written)

@@ -97,6 +97,16 @@ class PostgresTable:
                 self._require_no_cascade(connection, table)
                 self._try_examples(columns)
 
+    def may_change_rows(self, connection: Connection) -> bool:
+        """Whether the table has a trigger or a rule, which can change or drop a row."""
+        row = connection.execute(
+            "SELECT EXISTS (SELECT 1 FROM pg_trigger WHERE tgrelid = to_regclass(%s) "
+            "AND NOT tgisinternal) OR EXISTS (SELECT 1 FROM pg_rewrite "
+            "WHERE ev_class = to_regclass(%s))",
+            (self.sql, self.sql),
+        ).fetchone()
+        return row == (True,)
+
     def is_partitioned(self, connection: Connection) -> bool:
         """Whether the rows of the table are in partitions."""
         found = find_table(connection, self._address.schema, self.name)

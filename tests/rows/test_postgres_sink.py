@@ -491,3 +491,16 @@ def test_two_spellings_of_a_table_have_one_lock(sink, run_sql, monkeypatch):
 def test_a_percent_sign_in_the_name_of_a_schema(put, run_sql):
     run_sql('CREATE SCHEMA "50%"')
     assert put("postgres://shop/50%25.t", OLD) == (2, 0, 0, 0)
+
+
+def test_refused_rows_among_rows_with_different_fields(sink, run_sql):
+    run_sql("CREATE TABLE scores (id int PRIMARY KEY, v int CHECK (v < 100), w int)")
+    destination = sink(URL)
+    for part in (0, 1):
+        rows = [
+            {"id": 10 * n + part, "v": 500 if n in (2, 3) else n, **({"w": n} if n % 2 else {})}
+            for n in range(6)
+        ]
+        assert destination.load(part, rows).keys() == {2, 3}
+    assert destination.commit().inserted == 8
+    assert run_sql("SELECT count(*), count(w), sum(v) FROM scores") == [(8, 4, 20)]
