@@ -56,6 +56,17 @@ def unsupported(pipeline: Pipeline, connections: Mapping[str, Connection]) -> It
             )
 
 
+def invalid_destination(
+    pipeline: Pipeline, connections: Mapping[str, Connection]
+) -> Iterator[Problem]:
+    """Yield a problem if `load.destination` is not a valid address. Nothing is opened."""
+    try:
+        parse_address(pipeline.load.destination, connections)
+    except UserError as error:
+        message = f"load.destination: {error.message}"
+        yield Problem(pipeline.place("load.destination"), message, error.hint)
+
+
 def same_place(source: str, destination: str, connections: Mapping[str, Connection]) -> bool:
     """Return whether two URLs refer to the same file or table."""
     try:

@@ -25,7 +25,11 @@ from loomgit.pipeline.stages import Stages
 from loomgit.rows.quarantine import QuarantineEntry
 from loomgit.wiring.assembly import Assembly
 from loomgit.wiring.consistency import missing_fields, missing_key
-from loomgit.wiring.unsupported import without_effect, without_execution_date
+from loomgit.wiring.unsupported import (
+    invalid_destination,
+    without_effect,
+    without_execution_date,
+)
 from loomgit.workflows.run_record import make_run
 
 if TYPE_CHECKING:
@@ -68,6 +72,7 @@ def run_pipeline(
     now = datetime.now(UTC)
     assembly = Assembly(wiring)
     problems = assembly.refusals(pipeline)
+    problems += invalid_destination(pipeline, wiring.connections)  # before the extraction
     try:
         plan, prompt = assembly.plan(pipeline, variables, in_utc(execution_date or now))
     except ProblemsFound as error:

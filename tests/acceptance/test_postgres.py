@@ -90,6 +90,7 @@ def test_a_refused_row_is_quarantined_and_the_others_are_loaded(project, run_sql
         (("created_at >", "created >"), 2, 'column "created" does not exist'),
         (("  key: review_id", "  key: reviews"), 2, "no column 'reviews'"),
         (("postgres://analytics", "postgres://me:hunter2@h/d"), 2, "contains a password"),
+        (("postgres://analytics", "postgres://analytcs"), 2, "'analytcs' is not configured"),
     ],
 )
 def test_a_mistake_names_the_line_of_the_pipeline(project, change, code, words):
@@ -102,6 +103,7 @@ def test_a_mistake_names_the_line_of_the_pipeline(project, change, code, words):
         assert done.returncode == code, said
         assert words in said
         assert "pipelines/demo.yaml:" in said
+        assert "Extract:" not in said  # no record is read
         assert "hunter2" not in done.stderr
 
 
