@@ -39,7 +39,7 @@ _FORMS = (
     ".jsonl or .parquet file"
 )
 _PASSWORDS = {"password", "sslpassword"}
-_NAME_BYTES = 63  # PostgreSQL cuts off longer names
+_MAX_NAME_BYTES = 63  # PostgreSQL cuts off longer names
 _POSTGRES_FORMS = "postgres://CONNECTION/TABLE, or postgres://USER@HOST/DATABASE/TABLE"
 
 
@@ -258,7 +258,7 @@ def _postgres_table(
         )
     schema, dot, name = (table or "").rpartition(".")
     longest = max(len(unquote(part).encode("utf-8", "surrogateescape")) for part in (schema, name))
-    if (dot and not (schema and name)) or longest > _NAME_BYTES:
+    if (dot and not (schema and name)) or longest > _MAX_NAME_BYTES:
         raise UserError(f"'{table}' is not a table name", hint="write TABLE or SCHEMA.TABLE")
     return PostgresAddress(
         connection.url,

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from loomgit.rows.postgres import quote
 from loomgit.rows.postgres_columns import Column
+from loomgit.rows.postgres_connection import quote
 
 if TYPE_CHECKING:
-    from loomgit.rows.postgres import Connection
+    from loomgit.rows.postgres_connection import Connection
 
 _COLUMNS = """
     SELECT a.attname, a.attnotnull, a.atthasdef OR a.attidentity <> '',

@@ -30,9 +30,9 @@ _FLOATS = ("float4", "float8")
 _TEXTS = ("text", "varchar", "bpchar", "name", "citext")
 _JSON = ("json", "jsonb")
 _NOT_FINITE = ("NaN", "Infinity", "-Infinity")
-_NAME_BYTES = 63
+_MAX_NAME_BYTES = 63
 _LONGEST_SHOWN = 60  # characters of a value in a message
-_WIDE = Context(prec=150_000)  # `numeric` has at most 131,072 + 16,383 digits
+_NUMERIC_CONTEXT = Context(prec=150_000)  # `numeric` has at most 131,072 + 16,383 digits
 _TOO_MANY_DIGITS = re.compile(r"\.\d{6}\d*[1-9]", re.ASCII)
 _FRACTION_OF_CENTS = re.compile(r"\.\d{2}\d*[1-9]", re.ASCII)
 _NUMBER = re.compile(r"(?!-0(\.0*)?$)-?(0|[1-9]\d*)(\.\d+)?", re.ASCII)
@@ -209,8 +209,11 @@ def _decimal_fits(value: Decimal, modifier: int) -> bool:
     precision = ((modifier - 4) >> 16) & 0xFFFF
     scale = (modifier - 4) & 0x7FF
     scale = scale - 2048 if scale >= 1024 else scale
-    scaled = value.scaleb(scale, context=_WIDE)
-    return scaled == scaled.to_integral_value(context=_WIDE) and scaled.adjusted() < precision
+    scaled = value.scaleb(scale, context=_NUMERIC_CONTEXT)
+    return (
+        scaled == scaled.to_integral_value(context=_NUMERIC_CONTEXT)
+        and scaled.adjusted() < precision
+    )
 
 
 def _is_valid_text(value: str) -> bool:
@@ -241,7 +244,7 @@ def _text_fits(value: str, kind: str, modifier: int) -> bool:
 
 def _length_fits(value: str, kind: str, modifier: int) -> bool:
     if kind == "name":
-        return len(value.encode()) <= _NAME_BYTES
+        return len(value.encode()) <= _MAX_NAME_BYTES
     return kind == "text" or modifier == -1 or len(value) <= modifier - 4
 
 
@@ -298,7 +301,7 @@ def _array_text(value: list[Json], kind: str) -> str:
     return f"{{{','.join(parts)}}}"
 
 
-def compared(column: Column, name: str) -> str:
+def comparison_sql(column: Column, name: str) -> str:
     """Return the SQL expression to use for the column `name` in an exact comparison with `=`.
 
     For most types, the expression converts the value to text, because `=` is not sufficient: some

@@ -6,8 +6,8 @@ from itertools import chain, groupby, islice
 from typing import TYPE_CHECKING
 
 from loomgit.domain.ports import LoadReceipt
-from loomgit.rows.postgres import translate_errors
-from loomgit.rows.postgres_sink import copy, lock
+from loomgit.rows.postgres_connection import translate_errors
+from loomgit.rows.postgres_sink import copy_rows, lock_table
 
 if TYPE_CHECKING:
     from loomgit.domain.values import JsonObject
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from loomgit.rows.stage import Stage
 
 _SAMPLE = 1000  # rows that determine the column types of a new table
-_COPIED = 1000  # rows per COPY
+_ROWS_PER_COPY = 1000  # rows per COPY
 
 
-class PostgresReplacement:
+class ReplaceablePostgresTable:
     """Replaces the rows of a PostgreSQL table, for `ReplaceSink`."""
 
     def __init__(self, table: PostgresTable) -> None:
@@ -41,7 +41,7 @@ class PostgresReplacement:
         """
         table = self._table
         with table.open() as connection, translate_errors(table.shown):
-            lock(connection, table)
+            lock_table(connection, table)
             with connection.transaction():
                 rows = stage.rows()
                 sample = list(islice(rows, _SAMPLE))
@@ -56,10 +56,10 @@ class PostgresReplacement:
                 only = "" if table.is_partitioned(connection) else "ONLY "  # not of child tables
                 connection.execute(f"DELETE FROM {only}{table.sql}")  # noqa: S608 - quoted
                 staged, copied, count = chain(sample, rows), 0, 0
-                while batch := list(islice(staged, _COPIED)):
+                while batch := list(islice(staged, _ROWS_PER_COPY)):
                     count += len(batch)
                     for _, adjacent in groupby(batch, key=tuple):
                         group = list(adjacent)
                         fields = [columns[name] for name in group[0]]
-                        copied += copy(connection, table.sql, fields, group)
+                        copied += copy_rows(connection, table.sql, fields, group)
         return LoadReceipt(inserted=copied, duplicates=stage.duplicates(), kept_out=count - copied)

@@ -10,10 +10,10 @@ import psycopg
 
 from loomgit.domain.ports import LoadReceipt
 from loomgit.errors import WorldError
-from loomgit.rows.bisect import RowRefusedError, load_accepted
-from loomgit.rows.postgres import describe, is_outside, quote, translate_errors
-from loomgit.rows.postgres_columns import compared
-from loomgit.rows.postgres_table import POSITION
+from loomgit.rows.postgres_columns import comparison_sql
+from loomgit.rows.postgres_connection import describe, is_outage, quote, translate_errors
+from loomgit.rows.postgres_table import POSITION_COLUMN
+from loomgit.rows.refused_rows import RowRefusedError, load_accepted
 from loomgit.rows.stage import key_text
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from loomgit.domain.definitions import LoadMode
     from loomgit.domain.values import Json, JsonObject
-    from loomgit.rows.postgres import Connection
     from loomgit.rows.postgres_columns import Column
+    from loomgit.rows.postgres_connection import Connection
     from loomgit.rows.postgres_table import PostgresTable
 
 # Qualified, so that a table of the user with the same name is never used instead.
@@ -107,7 +107,7 @@ class PostgresSink:
     def _connection(self) -> Connection:
         if not self._connections:
             connection = self._table.open()
-            lock(connection, self._table)
+            lock_table(connection, self._table)
             self._connections.append(connection)
         return self._connections[0]
 
@@ -193,11 +193,11 @@ class PostgresSink:
         """Load rows that have the same fields."""
         fields = [columns[name] for name in rows[0]]
         if self._is_append:
-            copied = copy(connection, self._table.sql, fields, rows)
+            copied = copy_rows(connection, self._table.sql, fields, rows)
             return LoadReceipt(inserted=copied, kept_out=len(rows) - copied)
         incoming = self._incoming[tuple(rows[0])]
         connection.execute(f"DELETE FROM {incoming}")  # noqa: S608 - rows of another group
-        copy(connection, incoming, fields, rows, numbered=True)
+        copy_rows(connection, incoming, fields, rows, numbered=True)
         return self._merge(connection, incoming, fields, len(rows))
 
     def _create_incoming(self, connection: Connection, fields: tuple[str, ...]) -> None:
@@ -212,7 +212,7 @@ class PostgresSink:
         columns = ", ".join(map(quote, fields))
         connection.execute(
             f"CREATE TEMP TABLE {name.partition('.')[2]} ON COMMIT DELETE ROWS AS "  # noqa: S608 - quoted
-            f"SELECT {columns}, 0 AS {POSITION} FROM {self._table.sql} LIMIT 0"
+            f"SELECT {columns}, 0 AS {POSITION_COLUMN} FROM {self._table.sql} LIMIT 0"
         )
         self._incoming[fields] = name
 
@@ -234,16 +234,16 @@ class PostgresSink:
         if others:
             changes = ", ".join(f"{quote(c.name)} = excluded.{quote(c.name)}" for c in others)
             differs = " OR ".join(
-                f"{compared(c, f't.{quote(c.name)}')} IS DISTINCT FROM "
-                f"{compared(c, f'excluded.{quote(c.name)}')}"
+                f"{comparison_sql(c, f't.{quote(c.name)}')} IS DISTINCT FROM "
+                f"{comparison_sql(c, f'excluded.{quote(c.name)}')}"
                 for c in others
             )
             action = f"UPDATE SET {changes} WHERE {differs}"
         written = connection.execute(
             f"INSERT INTO {target} AS t ({', '.join(names)}) "  # noqa: S608 - quoted
             f"SELECT {', '.join(names)} FROM (SELECT DISTINCT ON ({', '.join(key)}) * "
-            f"FROM {incoming} ORDER BY {', '.join(key)}, {POSITION} DESC) i "
-            f"ORDER BY {POSITION} ON CONFLICT ({', '.join(key)}) DO {action}"
+            f"FROM {incoming} ORDER BY {', '.join(key)}, {POSITION_COLUMN} DESC) i "
+            f"ORDER BY {POSITION_COLUMN} ON CONFLICT ({', '.join(key)}) DO {action}"
         ).rowcount
         present = distinct
         if self._may_change_rows:
@@ -263,7 +263,7 @@ def _number(value: Json) -> int:
 
 def _concerns_row(fault: psycopg.Error) -> bool:
     """Whether the database refused a row, and not the statement or the connection."""
-    if is_outside(fault) or fault.sqlstate is None:
+    if is_outage(fault) or fault.sqlstate is None:
         return False
     return not fault.sqlstate.startswith(_OF_STATEMENT) or _SECURITY_POLICY in str(fault)
 
@@ -281,7 +281,7 @@ def _groups(
         yield is_seen, list(group)
 
 
-def lock(connection: Connection, table: PostgresTable) -> None:
+def lock_table(connection: Connection, table: PostgresTable) -> None:
     """Wait for the advisory lock of the table, which the connection keeps until it is closed.
 
     Raises WorldError if another run holds the lock for more than LOCK_TIMEOUT seconds.
@@ -303,7 +303,7 @@ def lock(connection: Connection, table: PostgresTable) -> None:
         raise
 
 
-def copy(
+def copy_rows(
     connection: Connection,
     table: str,
     fields: Sequence[Column],
@@ -313,9 +313,9 @@ def copy(
 ) -> int:
     """Write rows with COPY, and return the number of rows that the table accepted.
 
-    If `numbered` is true, the column POSITION receives the position of each row.
+    If `numbered` is true, the column POSITION_COLUMN receives the position of each row.
     """
-    names = [quote(column.name) for column in fields] + [POSITION] * numbered
+    names = [quote(column.name) for column in fields] + [POSITION_COLUMN] * numbered
     statement = f"COPY {table} ({', '.join(names)}) FROM STDIN"
     with connection.cursor() as cursor:
         with cursor.copy(statement) as writer:

@@ -10,8 +10,8 @@ import psycopg
 from loomgit.domain.records import RefusedRow
 from loomgit.errors import UserError
 from loomgit.rows.json_rows import show_row
-from loomgit.rows.postgres import connect, qualified, translate_errors
-from loomgit.rows.postgres_values import UnreadableValue, reading
+from loomgit.rows.postgres_connection import connect, qualified, translate_errors
+from loomgit.rows.postgres_values import UnreadableValue, reading_context
 from loomgit.rows.query import BoundQuery
 from loomgit.rows.sqlite import require_columns
 from loomgit.rows.sqlite_source import unique_names
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from loomgit.domain.values import Json, JsonObject
     from loomgit.rows.address import PostgresAddress
 
-_FETCHED = 1000  # rows per round trip
+_ROWS_PER_FETCH = 1000  # rows per round trip
 
 
 class PostgresSource:
@@ -68,7 +68,7 @@ class PostgresSource:
     @contextmanager
     def _cursor(self) -> Iterator[psycopg.RawServerCursor[tuple[Json, ...]]]:
         """Yield a cursor for the rows. The query is already planned, but no row is read yet."""
-        connection = connect(self._address, context=reading())
+        connection = connect(self._address, context=reading_context())
         with connection, translate_errors(self._shown, connection):
             query = self._statement()
             connection.execute("BEGIN READ ONLY")
@@ -84,7 +84,7 @@ class PostgresSource:
         self, cursor: psycopg.RawServerCursor[tuple[Json, ...]]
     ) -> Sequence[tuple[Json, ...]]:
         with translate_errors(self._shown):
-            return cursor.fetchmany(_FETCHED)
+            return cursor.fetchmany(_ROWS_PER_FETCH)
 
     def _statement(self) -> BoundQuery:
         if self._query is not None:

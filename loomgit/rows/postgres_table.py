@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from psycopg import errors
 
 from loomgit.errors import UserError, WorldError
-from loomgit.rows.postgres import connect, qualified, quote, translate_errors
 from loomgit.rows.postgres_catalog import find_table, load_columns, unique_keys
 from loomgit.rows.postgres_columns import schema_types, type_of_values
+from loomgit.rows.postgres_connection import connect, qualified, quote, translate_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from loomgit.domain.definitions import LoadMode
     from loomgit.domain.values import Json, JsonMapping, JsonObject
     from loomgit.rows.address import PostgresAddress
-    from loomgit.rows.postgres import Connection
     from loomgit.rows.postgres_columns import Column
+    from loomgit.rows.postgres_connection import Connection
 
-POSITION = "_loom_at"  # a column of the temporary table into which a batch is copied
+POSITION_COLUMN = "_loom_at"  # a column of the temporary table into which a batch is copied
 LEDGER = "_loom_loads"  # the table in the user's database that lists the loaded batches
 _TABLES = ("r", "p")  # PostgreSQL's relkind of a table, and of a partitioned table
 _KINDS = {"v": "a view", "m": "a materialized view", "f": "a foreign table"}
@@ -75,7 +75,7 @@ class PostgresTable:
         if self.name.startswith("_loom_"):
             raise UserError(f"{self.shown}: the table name '{self.name}' is reserved")
         for name in self._names(self._examples):
-            if name == POSITION or not name or "\0" in name or len(name.encode()) > 63:
+            if name == POSITION_COLUMN or not name or "\0" in name or len(name.encode()) > 63:
                 raise UserError(
                     f"{self.shown}: '{name}' cannot be the name of a column",
                     hint="use a name of 1 to 63 bytes without NUL",

@@ -93,7 +93,7 @@ def _array_loader(inner: type[PsycopgLoader]) -> type[Loader]:
 
 
 @cache
-def reading() -> AdaptContext:
+def reading_context() -> AdaptContext:
     """Return a psycopg context that converts values as the docstring of this module describes."""
 
     class Context:

@@ -15,7 +15,7 @@ from loomgit.rows.address import (
 )
 from loomgit.rows.file_sink import FileSink
 from loomgit.rows.replace_sink import ReplaceSink
-from loomgit.rows.sqlite_replace import SqliteReplacement
+from loomgit.rows.sqlite_replace import ReplaceableSqliteTable
 from loomgit.rows.sqlite_sink import SqliteSink
 from loomgit.rows.sqlite_table import DestinationTable
 from loomgit.rows.stage import Stage, destination_id
@@ -71,7 +71,7 @@ def open_sink(
     )
     if load.mode == "replace":
         name = destination_id(table.path, table.name)
-        return ReplaceSink(SqliteReplacement(table), Stage(stage, name))
+        return ReplaceSink(ReplaceableSqliteTable(table), Stage(stage, name))
     return SqliteSink(table, mode=load.mode, run=run)
 
 
@@ -84,12 +84,12 @@ def _open_postgres(
     stage: Path,
     run: str,
 ) -> Sink:
-    from loomgit.rows.postgres_replace import PostgresReplacement
+    from loomgit.rows.postgres_replace import ReplaceablePostgresTable
     from loomgit.rows.postgres_sink import PostgresSink
     from loomgit.rows.postgres_table import PostgresTable
 
     table = PostgresTable(address, mode=load.mode, key=key, schema=load.schema, examples=examples)
     if load.mode == "replace":
         name = destination_id(Path(address.database), table.sql)
-        return ReplaceSink(PostgresReplacement(table), Stage(stage, name))
+        return ReplaceSink(ReplaceablePostgresTable(table), Stage(stage, name))
     return PostgresSink(table, mode=load.mode, run=run)

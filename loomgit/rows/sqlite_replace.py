@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _SAMPLE = 1000  # Loom reads at most this many rows to choose the column types of a new table
 
 
-class SqliteReplacement:
+class ReplaceableSqliteTable:
     """Replaces the rows of a SQLite table, for `ReplaceSink`."""
 
     def __init__(self, table: DestinationTable) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from loomgit.domain.ports import LoadReceipt
 from loomgit.errors import UserError
-from loomgit.rows.bisect import RowRefusedError, load_accepted
+from loomgit.rows.refused_rows import RowRefusedError, load_accepted
 from loomgit.rows.sqlite import fold_case, quote, transaction, translate_errors
 from loomgit.rows.sqlite_table import LOADED_PARTS_TABLE
 from loomgit.rows.sqlite_values import column_affinities, loss_reason, to_sqlite, would_change

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from loomgit.domain.ports import QueryValues
 from loomgit.domain.utc import in_utc
 from loomgit.errors import ProblemsFound, UserError
-from loomgit.gateway.budget_cap import cap
+from loomgit.gateway.combined_budgets import combine_budgets
 from loomgit.gateway.meter import MeterGateway
 from loomgit.pipeline.events import RunFinished, RunStarted, Warned
 from loomgit.pipeline.plan import case_identifier
@@ -79,7 +79,9 @@ def run_pipeline(
         raise ProblemsFound([*problems, *error.problems]) from error
     if problems:
         raise ProblemsFound(problems)
-    gateway = assembly.gateway(plan, budget=cap(budget, pipeline.monitoring.cost_budget))
+    gateway = assembly.gateway(
+        plan, budget=combine_budgets(budget, pipeline.monitoring.cost_budget)
+    )
     for message in without_execution_date(pipeline, execution_date):
         on_event(Warned(message))
     execution = Execution(

@@ -34,7 +34,7 @@ _SESSION = """
 """
 # SQLSTATE classes of failures that the user cannot correct in a file: connection, transaction
 # rollback, resources, operator intervention, system error.
-_OUTSIDE = ("08", "40", "53", "57", "58", "F0", "XX")
+_OUTAGES = ("08", "40", "53", "57", "58", "F0", "XX")
 _LINE = re.compile(r"^LINE (\d+):", re.MULTILINE)
 _UNKNOWN = re.compile(r'(?P<kind>column|relation|table) "?(?P<name>[^"\s]+)"? does not exist')
 
@@ -92,7 +92,7 @@ def translate_errors(shown: str, connection: Connection | None = None) -> Iterat
         raise _translate(fault, shown, connection) from fault
 
 
-def is_outside(fault: psycopg.Error) -> bool:
+def is_outage(fault: psycopg.Error) -> bool:
     """Whether an error has its cause outside of the statement, such as a lost connection.
 
     The same statement may then succeed later.
@@ -100,7 +100,7 @@ def is_outside(fault: psycopg.Error) -> bool:
     state = fault.sqlstate
     if state is None:
         return isinstance(fault, psycopg.OperationalError)
-    return state.startswith(_OUTSIDE) or state in ("55P03", "25P03")
+    return state.startswith(_OUTAGES) or state in ("55P03", "25P03")
 
 
 def describe(fault: psycopg.Error) -> str:
@@ -113,7 +113,7 @@ def describe(fault: psycopg.Error) -> str:
 
 
 def _translate(fault: psycopg.Error, shown: str, connection: Connection | None) -> LoomError:
-    if is_outside(fault):
+    if is_outage(fault):
         return WorldError(f"{shown}: {describe(fault)}")
     hint = fault.diag.message_hint
     message = describe(fault)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from loomgit.gateway.budget import Budget, LocalAccount
 
 
-def cap(budget: float | Budget | None, limit: float | None) -> float | Budget | None:
+def combine_budgets(budget: float | Budget | None, limit: float | None) -> float | Budget | None:
     """Return a budget that ends when `budget` is used up or `limit` USD are spent.
 
     If other pipelines share `budget`, their costs do not count for `limit`. None means no limit.

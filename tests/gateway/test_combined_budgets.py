@@ -6,7 +6,7 @@ import pytest
 
 from loomgit.errors import BudgetExceeded
 from loomgit.gateway.budget import Budget
-from loomgit.gateway.budget_cap import cap
+from loomgit.gateway.combined_budgets import combine_budgets
 from tests.gateway.test_budget import Model, ask, request
 
 
@@ -15,12 +15,12 @@ from tests.gateway.test_budget import Model, ask, request
                                       (2.0, 3.0, 2.0), (3.0, 2.0, 2.0)],
 )  # fmt: skip
 def test_the_lower_limit_counts(budget, limit, expected):
-    assert cap(budget, limit) == expected
+    assert combine_budgets(budget, limit) == expected
 
 
 def spend(shared, limit, calls):
     model = Model()
-    replies = ask(model, cap(shared, limit), *[request() for _ in range(calls)])
+    replies = ask(model, combine_budgets(shared, limit), *[request() for _ in range(calls)])
     refused = sum(isinstance(reply, BudgetExceeded) for reply in replies)
     return model.spent, refused
 
@@ -38,7 +38,7 @@ def test_each_pipeline_has_its_own_limit_and_all_share_one():
 
 def test_a_pipeline_waits_for_what_another_one_releases():
     shared = Budget(0.3)
-    first, second = cap(shared, 1.0), cap(shared, 1.0)
+    first, second = combine_budgets(shared, 1.0), combine_budgets(shared, 1.0)
 
     async def run():
         reserved = await first.reserve(0.3, "m")

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loomgit.domain.ports import LoadReceipt
-from loomgit.rows.bisect import RowRefusedError, load_accepted
+from loomgit.rows.refused_rows import RowRefusedError, load_accepted
 
 
 @given(st.lists(st.booleans(), max_size=200))
