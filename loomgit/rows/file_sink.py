@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from loomgit.domain.ports import LoadReceipt
+from loomgit.domain.process_lock import ProcessLock
 from loomgit.errors import UserError, WorldError
 from loomgit.rows.csv_files import require_names
 from loomgit.rows.layouts import CsvLayout, JsonArrayLayout, JsonLinesLayout
 from loomgit.rows.parquet import ParquetLayout
 from loomgit.rows.paths import make_folder, require_place, translate_os_errors
+from loomgit.rows.publications import Publications
 from loomgit.rows.sqlite import require_distinct
 from loomgit.rows.stage import Stage, destination_id, find_key_text, key_text
 
@@ -55,6 +57,7 @@ class FileSink:
         schema: JsonMapping | None,
         root: Path,
         stage: Path,
+        run: str,
     ) -> None:
         self._shown = str(address)
         # `commit` renames a new file to this path. The path is resolved, because the rename must
@@ -66,9 +69,10 @@ class FileSink:
         self._schema = schema
         self._layout = _layout(address, self._path, root=root, schema=schema)
         name = destination_id(self._path)
-        self._lock_path = root / ".loom" / "state" / "locks" / f"{name}.lock"
+        self._lock_path = self._path.with_name(f".loom-{name}.lock")
         self._temporary = self._path.with_name(f".loom-{name}.part")
         self._stage = Stage(stage, name)
+        self._publications = Publications(self._path.with_name(f".loom-{name}.json"), run)
 
     def check(self) -> None:
         """Raise UserError or WorldError if a load into the file would fail.
@@ -98,51 +102,67 @@ class FileSink:
     def load(self, part: int, rows: Sequence[JsonObject]) -> Mapping[int, str]:
         """Store one batch of rows in the stage until `commit`.
 
-        `part` is the number of the batch. A batch whose number is already stored is ignored.
+        `part` is the number of the batch. A batch whose number was stored before is ignored, even
+        if it is already in the file.
         """
-        if self._stage.finished() is not None:
-            return {}
         keys: list[str | None] = [None] * len(rows)
         if self._key:
             key_value = self._layout.key_value
             key_rows = ({name: key_value(row.get(name)) for name in self._key} for row in rows)
             keys = [key_text(row, self._key, self._shown) for row in key_rows]
         self._require_columns(dict.fromkeys(name for row in rows for name in row))
+        if self._stage.intended() is not None:  # an earlier attempt crashed while it published
+            with self._lock_file():
+                self._settle()
         self._stage.add(part, rows, keys)
         return {}
 
     def commit(self) -> LoadReceipt:
         """Write the staged rows to the file, and return the receipt (the numbers of rows).
 
-        If the run resumes after a crash, and the file was already written before the crash, only
-        return the earlier receipt.
+        The receipt includes the rows that earlier attempts of the run have written. If an attempt
+        crashed after it had replaced the file, its rows are not written again, even if other runs
+        have changed the file since.
         """
-        receipt = self._stage.finished()
-        if receipt is not None:
-            return receipt
         make_folder(self._path.parent, self._shown)
         with self._lock_file():
-            intended = self._stage.intended()
-            if intended is not None and self._hash(self._path) == intended[0]:
-                receipt = intended[1]
-            else:
-                receipt = self._publish()
-        self._stage.finish(receipt)
-        return receipt
+            self._settle()
+            receipt = self._stage.receipt()
+            if receipt is None or self._stage.has_rows():
+                self._publish()
+                receipt = self._stage.receipt()
+        self._stage.close()
+        return receipt or LoadReceipt()
 
     def abort(self) -> None:
         """Delete the staged rows. The destination file stays unchanged."""
-        self._stage.close()
-        if self._stage.finished() is None:
-            self._stage.discard()
+        with suppress(WorldError):
+            if self._stage.intended() is not None:
+                with self._lock_file():
+                    self._settle()
+        self._stage.discard()
         # If this file exists, a killed process left it, or another run has the lock and uses it.
         if self._temporary.exists():
             with (
                 suppress(WorldError),
-                self._lock_file(patience=0),
+                self._lock_file(seconds=0),
                 translate_os_errors(self._shown),
             ):
                 self._temporary.unlink(missing_ok=True)
+
+    def _settle(self) -> None:
+        """Find out whether an earlier attempt had replaced the file before it crashed.
+
+        Any other run that replaces the file answers this question first, for all attempts that have
+        crashed (`Publications`).
+        """
+        intended = self._stage.intended()
+        if intended is not None:
+            answer = self._publications.answer()
+            self._stage.settle(
+                published=self._hash(self._path) == intended if answer is None else answer
+            )
+            self._publications.remove()
 
     def _has_content(self) -> bool:
         return self._path.exists() and self._path.stat().st_size > 0
@@ -159,25 +179,27 @@ class FileSink:
             require_names(names, self._columns, self._shown)
 
     @contextmanager
-    def _lock_file(self, patience: float = LOCK_TIMEOUT) -> Iterator[None]:
-        from filelock import FileLock, Timeout  # noqa: PLC0415 - takes 200 ms; few runs need it
-
-        make_folder(self._lock_path.parent, self._shown)
-        try:
-            with FileLock(self._lock_path, timeout=patience):
-                yield
-        except Timeout as error:
+    def _lock_file(self, seconds: float = LOCK_TIMEOUT) -> Iterator[None]:
+        lock = ProcessLock(self._lock_path)
+        with translate_os_errors(self._shown):
+            is_locked = lock.acquire(seconds=seconds)
+        if not is_locked:
             raise WorldError(
-                f"{self._shown}: another run has locked this file for over {LOCK_TIMEOUT:.0f} s",
+                f"{self._shown}: another run has locked this file for over {seconds:.0f} s "
+                f"({lock.holder()})",
                 hint="wait for that run to end",
-            ) from error
+            )
+        with lock:
+            yield
 
-    def _publish(self) -> LoadReceipt:
+    def _publish(self) -> None:
+        """Write the staged rows to the file, and store the receipt in the stage."""
         has_content = self._has_content()
         fresh = self._mode == "replace" or not has_content
         fields = self._fields(has_content)
         if fields is None:
-            return LoadReceipt()
+            self._stage.finish(LoadReceipt())
+            return
         try:
             with translate_os_errors(self._shown):
                 self._temporary.unlink(missing_ok=True)
@@ -187,15 +209,20 @@ class FileSink:
                 ):
                     receipt = self._write(writer, fresh=fresh)
                 sha256 = self._hash(self._temporary)
-                if fresh and has_content and self._hash(self._path) == sha256:
-                    return replace(receipt, inserted=0, unchanged=receipt.inserted)
-                if not fresh and not receipt.inserted and not receipt.updated:
-                    return receipt
-                self._stage.intend(sha256, receipt)
-                self._replace()
+                current = self._hash(self._path)
+                if fresh and has_content and current == sha256:
+                    self._stage.finish(replace(receipt, inserted=0, unchanged=receipt.inserted))
+                elif not fresh and not receipt.inserted and not receipt.updated:
+                    self._stage.finish(receipt)
+                else:
+                    self._publications.answer_all(current)
+                    self._stage.intend(sha256, receipt)
+                    self._publications.add(sha256)
+                    self._replace()
+                    self._stage.settle(published=True)
+                    self._publications.remove()
         finally:
             self._temporary.unlink(missing_ok=True)
-        return receipt
 
     def _fields(self, has_content: bool) -> tuple[str, ...] | None:
         """Return the columns of a new file.

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from loomgit.domain.ports import LoadReceipt
 from loomgit.rows.postgres_connection import translate_errors
-from loomgit.rows.postgres_sink import copy_rows, lock_table
+from loomgit.rows.postgres_lock import lock_table
+from loomgit.rows.postgres_sink import copy_rows
 
 if TYPE_CHECKING:
     from loomgit.domain.values import JsonObject

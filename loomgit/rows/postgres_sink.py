@@ -9,11 +9,16 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from loomgit.domain.ports import LoadReceipt
-from loomgit.errors import WorldError
 from loomgit.rows.postgres_columns import comparison_sql
 from loomgit.rows.postgres_connection import describe, is_outage, quote, translate_errors
+from loomgit.rows.postgres_lock import lock_table
 from loomgit.rows.postgres_table import POSITION_COLUMN
-from loomgit.rows.refused_rows import RowRefusedError, load_accepted
+from loomgit.rows.refused_rows import (
+    RowRefusedError,
+    decode_refused,
+    encode_refused,
+    load_accepted,
+)
 from loomgit.rows.stage import key_text
 
 if TYPE_CHECKING:
@@ -27,13 +32,6 @@ if TYPE_CHECKING:
 
 # Qualified, so that a table of the user with the same name is never used instead.
 _INCOMING, _SEEN = "pg_temp._loom_incoming_{}", "pg_temp._loom_seen"
-# The lock has the full name of the table, which the address may leave out.
-_LOCK = """
-    SELECT pg_advisory_lock(hashtextextended('loom ' || coalesce(
-        (SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = to_regclass(%s)),
-        quote_ident(%s), quote_ident(current_schema())) || '.' || %s, 0))
-"""
-LOCK_TIMEOUT = 60  # seconds to wait for another run that loads into the same table
 # SQLSTATE classes of errors in the statement itself. All other errors concern a row: data
 # exceptions, violated constraints, errors that a trigger raises with any code, row level security.
 _OF_STATEMENT = ("0A", "25", "26", "28", "2D", "34", "3D", "3F", "42")
@@ -122,12 +120,15 @@ class PostgresSink:
         ledger = table.ledger.replace("%", "%%")  # the statements have parameters
         entry = (self._run, table.sql, part)
         recorded = connection.execute(
-            f"SELECT inserted, updated, unchanged, duplicates, kept_out FROM {ledger} "  # noqa: S608
+            f"SELECT inserted, updated, unchanged, duplicates, kept_out, refused FROM {ledger} "  # noqa: S608
             "WHERE run = %s AND target = %s AND part = %s",
             entry,
         ).fetchone()
         if recorded is not None:
-            return LoadReceipt(*map(int, recorded)), {}  # type: ignore[arg-type]  # integers
+            refused = decode_refused(str(recorded[5]))
+            if not self._is_append:
+                self._remember(connection, [r for i, r in enumerate(rows) if i not in refused])
+            return LoadReceipt(*map(_number, recorded[:5])), refused
         columns = table.shape(connection, rows)
         connection.execute("SET CONSTRAINTS ALL IMMEDIATE")  # a refusal must not wait for COMMIT
         if not self._is_append:
@@ -153,16 +154,17 @@ class PostgresSink:
         receipt, refused = load_accepted(last, load)
         if not self._is_append:
             self._remember(connection, [row for i, row in enumerate(last) if i not in refused])
+        positions = {id(row): index for index, row in enumerate(rows)}
+        refused = {positions[id(last[i])]: reason for i, reason in refused.items()}
         receipt += LoadReceipt(duplicates=len(rows) - len(last) + len(seen))
         connection.execute(
             f"INSERT INTO {ledger} "  # noqa: S608 - quoted
-            "(run, target, part, inserted, updated, unchanged, duplicates, kept_out) "
-            "VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
+            "(run, target, part, inserted, updated, unchanged, duplicates, kept_out, refused) "
+            "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)",
             (*entry, receipt.inserted, receipt.updated, receipt.unchanged, receipt.duplicates,
-             receipt.kept_out),
+             receipt.kept_out, encode_refused(refused)),
         )  # fmt: skip
-        positions = {id(row): index for index, row in enumerate(rows)}
-        return receipt, {positions[id(last[i])]: reason for i, reason in refused.items()}
+        return receipt, refused
 
     def _last_rows(
         self, connection: Connection, rows: Sequence[JsonObject]
@@ -279,28 +281,6 @@ def _groups(
 
     for (is_seen, _), group in groupby(rows, key=kind):
         yield is_seen, list(group)
-
-
-def lock_table(connection: Connection, table: PostgresTable) -> None:
-    """Wait for the advisory lock of the table, which the connection keeps until it is closed.
-
-    Raises WorldError if another run holds the lock for more than LOCK_TIMEOUT seconds.
-    """
-    try:
-        with translate_errors(table.shown):
-            connection.execute(f"SET lock_timeout = '{LOCK_TIMEOUT}s'")
-            try:
-                connection.execute(_LOCK, (table.sql, table.schema, table.name))
-            except psycopg.errors.LockNotAvailable as fault:
-                raise WorldError(
-                    f"{table.shown}: another run has been loading into table '{table.name}' for "
-                    f"over {LOCK_TIMEOUT} s",
-                    hint="wait for that run to end",
-                ) from fault
-            connection.execute("SET lock_timeout = 0")
-    except BaseException:
-        connection.close()
-        raise
 
 
 def copy_rows(

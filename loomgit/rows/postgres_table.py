@@ -185,7 +185,7 @@ class PostgresTable:
                 f"CREATE TABLE IF NOT EXISTS {self.ledger} ("
                 "run text NOT NULL, target text NOT NULL, part integer NOT NULL, "
                 "inserted bigint NOT NULL, updated bigint NOT NULL, unchanged bigint NOT NULL, "
-                "duplicates bigint NOT NULL, kept_out bigint NOT NULL, "
+                "duplicates bigint NOT NULL, kept_out bigint NOT NULL, refused text NOT NULL, "
                 "loaded_at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (run, target, part))"
             )
 

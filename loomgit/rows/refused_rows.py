@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import orjson
+
 from loomgit.domain.ports import LoadReceipt
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from loomgit.domain.values import JsonObject
 
@@ -39,3 +41,13 @@ def load_accepted(
                 middle = (start + end) // 2
                 pending += [(middle, end), (start, middle)]
     return receipt, refused
+
+
+def encode_refused(refused: Mapping[int, str]) -> str:
+    """Return the reasons for refused rows as the text of a JSON object."""
+    return orjson.dumps(dict(refused), option=orjson.OPT_NON_STR_KEYS).decode()
+
+
+def decode_refused(text: str) -> dict[int, str]:
+    """Return the reasons for refused rows, by the index of the row."""
+    return {int(index): str(reason) for index, reason in orjson.loads(text).items()}

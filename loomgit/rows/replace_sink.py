@@ -58,10 +58,9 @@ class ReplaceSink:
 
     def load(self, part: int, rows: Sequence[JsonObject]) -> Mapping[int, str]:
         """Store one batch of rows until `commit`. Do nothing if this `part` is already stored."""
-        if self._stage.finished() is None:
-            key = self._table.key
-            keys = [key_text(row, key, self._table.shown) if key else None for row in rows]
-            self._stage.add(part, rows, keys)
+        key = self._table.key
+        keys = [key_text(row, key, self._table.shown) if key else None for row in rows]
+        self._stage.add(part, rows, keys)
         return {}
 
     def commit(self) -> LoadReceipt:
@@ -71,7 +70,7 @@ class ReplaceSink:
         return the receipt of that process. If the database refuses a row, UserError is raised, and
         the table stays unchanged.
         """
-        receipt = self._stage.finished()
+        receipt = self._stage.receipt()
         if receipt is None:
             receipt = self._table.replace_rows(self._stage)
             self._stage.finish(receipt)
@@ -79,6 +78,4 @@ class ReplaceSink:
 
     def abort(self) -> None:
         """Delete the staged rows. The table stays unchanged."""
-        self._stage.close()
-        if self._stage.finished() is None:
-            self._stage.discard()
+        self._stage.discard()

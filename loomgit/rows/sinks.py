@@ -60,6 +60,7 @@ def open_sink(
             schema=load.schema,
             root=root,
             stage=stage,
+            run=run,
         )
     if address.table is None:
         scheme = "postgres" if isinstance(address, PostgresAddress) else "sqlite"

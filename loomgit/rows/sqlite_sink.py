@@ -11,12 +11,12 @@ from loomgit.domain.ports import LoadReceipt
 from loomgit.errors import UserError
 from loomgit.rows.refused_rows import RowRefusedError, load_accepted
 from loomgit.rows.sqlite import fold_case, quote, transaction, translate_errors
-from loomgit.rows.sqlite_table import LOADED_PARTS_TABLE
+from loomgit.rows.sqlite_ledger import SqliteLedger
 from loomgit.rows.sqlite_values import column_affinities, loss_reason, to_sqlite, would_change
 from loomgit.rows.stage import key_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from loomgit.domain.definitions import LoadMode
     from loomgit.domain.values import JsonObject
@@ -24,16 +24,6 @@ if TYPE_CHECKING:
     from loomgit.rows.sqlite_table import DestinationTable
     from loomgit.rows.sqlite_values import Affinity
 
-_CREATE_LEDGER = f"""
-    CREATE TABLE IF NOT EXISTS {LOADED_PARTS_TABLE} (
-        run TEXT NOT NULL,
-        target TEXT NOT NULL,
-        part INTEGER NOT NULL,
-        rows INTEGER NOT NULL,
-        loaded_at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP,
-        PRIMARY KEY (run, target, part)
-    ) WITHOUT ROWID
-"""
 _ON_CONFLICT = re.compile(r"\bON\s+CONFLICT\b", re.IGNORECASE)
 _CREATE_SEEN = "CREATE TEMP TABLE IF NOT EXISTS _loom_seen (key TEXT PRIMARY KEY) WITHOUT ROWID"
 
@@ -41,10 +31,10 @@ _CREATE_SEEN = "CREATE TEMP TABLE IF NOT EXISTS _loom_seen (key TEXT PRIMARY KEY
 class SqliteSink:
     """Appends rows to a SQLite table, or upserts them by key. A part is a numbered batch of rows.
 
-    In mode `append`, the table `_loom_loads` records each part in the same transaction as its rows.
-    If a part is already recorded, it is not written again, and its recorded number of rows is added
-    to the receipt. A part is identified by `run`, the table name and the part number. Therefore,
-    `run` must be different for each run and each pipeline.
+    The table `_loom_loads` records each part in the same transaction as its rows. If a part is
+    already recorded, it is not written again, and its recorded numbers are added to the receipt. A
+    part is identified by `run`, the table name and the part number. Therefore, `run` must be
+    different for each run and each pipeline.
 
     In mode `upsert`, a new row with an existing key updates only its own fields, and only if a
     value differs. Values are compared after their conversion to the column type: 1 and 1.0 are
@@ -55,7 +45,7 @@ class SqliteSink:
     def __init__(self, table: DestinationTable, *, mode: LoadMode, run: str) -> None:
         self._table = table
         self._is_append = mode == "append"
-        self._run = run
+        self._ledger = SqliteLedger(run, table.name)
         self._receipt = LoadReceipt()
         self._connections: list[sqlite3.Connection] = []
 
@@ -91,15 +81,15 @@ class SqliteSink:
             return receipt
 
         with translate_errors(self._table.shown, connection), transaction(connection):
-            receipt = self._recorded(connection, part) if self._is_append else None
-            refused: dict[int, str] = {}
-            if receipt is None:
+            recorded = self._ledger.find(connection, part)
+            if recorded is None:
                 self._table.shape(connection, rows, unique=not self._is_append)
-                receipt, refused = load_accepted(rows, load_some)
-                if self._is_append:
-                    self._record(connection, part, receipt.inserted)
-        self._receipt += receipt
-        return refused
+                recorded = load_accepted(rows, load_some)
+                self._ledger.add(connection, part, *recorded)
+            elif not self._is_append:
+                self._remember_keys(connection, rows, recorded[1])
+        self._receipt += recorded[0]
+        return recorded[1]
 
     def commit(self) -> LoadReceipt:
         """Close the database and return the receipt. All batches are already visible."""
@@ -119,21 +109,6 @@ class SqliteSink:
         while self._connections:
             self._connections.pop().close()
 
-    def _recorded(self, connection: sqlite3.Connection, part: int) -> LoadReceipt | None:
-        """Return the receipt of a part that is already written, else None."""
-        connection.execute(_CREATE_LEDGER)
-        recorded = connection.execute(
-            f"SELECT rows FROM {LOADED_PARTS_TABLE} WHERE run = ? AND target = ? AND part = ?",  # noqa: S608
-            (self._run, self._table.name, part),
-        ).fetchone()
-        return None if recorded is None else LoadReceipt(inserted=int(recorded[0]))
-
-    def _record(self, connection: sqlite3.Connection, part: int, inserted: int) -> None:
-        connection.execute(
-            f"INSERT INTO {LOADED_PARTS_TABLE} (run, target, part, rows) VALUES (?, ?, ?, ?)",  # noqa: S608
-            (self._run, self._table.name, part, inserted),
-        )
-
     def _append_rows(
         self, connection: sqlite3.Connection, rows: Sequence[JsonObject]
     ) -> LoadReceipt:
@@ -147,22 +122,37 @@ class SqliteSink:
     def _upsert_rows(
         self, connection: sqlite3.Connection, rows: Sequence[JsonObject]
     ) -> LoadReceipt:
-        key, shown = self._table.key, self._table.shown
-        last_rows = {key_text(row, key, shown): row for row in rows}
-        connection.execute(_CREATE_SEEN)
-        first_seen: list[JsonObject] = []
-        seen_before: list[JsonObject] = []  # rows with the key of a row in an earlier batch
-        for text, row in last_rows.items():
-            inserted = connection.execute(
-                "INSERT OR IGNORE INTO _loom_seen VALUES (?) RETURNING 1", (text,)
-            )
-            (seen_before if inserted.fetchone() is None else first_seen).append(row)
+        first_seen, seen_before = self._remember_keys(connection, rows)
         receipt = LoadReceipt(duplicates=len(rows) - len(first_seen))
         for fields, group in by_fields(first_seen).items():
             receipt += _upsert(connection, self._table, fields, group)
         for fields, group in by_fields(seen_before).items():
             _upsert(connection, self._table, fields, group)
         return receipt
+
+    def _remember_keys(
+        self,
+        connection: sqlite3.Connection,
+        rows: Sequence[JsonObject],
+        refused: Collection[int] = (),
+    ) -> tuple[list[JsonObject], list[JsonObject]]:
+        """Record the keys of the rows, except the refused rows, which are given by their indexes.
+
+        Of several rows with the same key, only the last row counts. Returns the rows whose keys are
+        new, and the rows with the key of a row in an earlier batch.
+        """
+        key, shown = self._table.key, self._table.shown
+        accepted = (row for index, row in enumerate(rows) if index not in refused)
+        last_rows = {key_text(row, key, shown): row for row in accepted}
+        connection.execute(_CREATE_SEEN)
+        first_seen: list[JsonObject] = []
+        seen_before: list[JsonObject] = []
+        for text, row in last_rows.items():
+            inserted = connection.execute(
+                "INSERT OR IGNORE INTO _loom_seen VALUES (?) RETURNING 1", (text,)
+            )
+            (seen_before if inserted.fetchone() is None else first_seen).append(row)
+        return first_seen, seen_before
 
 
 def by_fields(rows: Iterable[JsonObject]) -> dict[tuple[str, ...], list[JsonObject]]:

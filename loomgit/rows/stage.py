@@ -26,13 +26,15 @@ if TYPE_CHECKING:
     from loomgit.domain.values import Json, JsonMapping, JsonObject
 
 _TABLES = """
-    CREATE TABLE IF NOT EXISTS parts (part INTEGER PRIMARY KEY) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS parts (
+        part INTEGER PRIMARY KEY, published INTEGER NOT NULL DEFAULT 0
+    ) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS rows (
         part INTEGER, at INTEGER, key TEXT, row BLOB, PRIMARY KEY (part, at)
     );
     CREATE INDEX IF NOT EXISTS rows_by_key ON rows (key, part, at) WHERE key IS NOT NULL;
     CREATE TABLE IF NOT EXISTS fields (at INTEGER PRIMARY KEY, name TEXT UNIQUE);
-    CREATE TABLE IF NOT EXISTS published (sha256 TEXT, receipt BLOB);
+    CREATE TABLE IF NOT EXISTS publications (sha256 TEXT, receipt BLOB, done INTEGER);
     CREATE TEMP TABLE matched (key TEXT PRIMARY KEY) WITHOUT ROWID;
 """
 _LAST = (
@@ -85,26 +87,27 @@ class Stage:
 
     A part is a numbered batch of rows. The rows are ordered by the number of their part and their
     position in the part, not by the time of the calls. If several rows have the same key, only the
-    last row in this order is written. Staged parts survive a crash, so that a resumed run can
-    continue: a part that is already staged is not added again. `finish` replaces the rows with a
-    receipt: the numbers of written rows.
+    last row in this order is written.
+
+    The file survives a crash, so that a resumed run can continue: a part that was added before is
+    not added again, even if its rows are already published. A publication writes the staged rows to
+    the destination. Its receipt (the numbers of written rows) replaces the rows.
     """
 
     def __init__(self, folder: Path, name: str) -> None:
         self._path = folder / f"load-{name}.sqlite"
-        self._receipt_path = folder / f"load-{name}.json"
         self._shown = str(self._path)
         self._connection: sqlite3.Connection | None = None
 
     def add(self, part: int, rows: Sequence[JsonObject], keys: Sequence[str | None]) -> None:
-        """Add all rows of a part in one transaction. If the part is already staged, do nothing.
+        """Add all rows of a part in one transaction. If the part was added before, do nothing.
 
         `keys` has one item per row: the text of its key, or None.
         """
         with self._transaction() as connection:
             if connection.execute("SELECT 1 FROM parts WHERE part = ?", (part,)).fetchone():
                 return
-            connection.execute("INSERT INTO parts VALUES (?)", (part,))
+            connection.execute("INSERT INTO parts (part) VALUES (?)", (part,))
             names = dict.fromkeys(name for row in rows for name in row)
             connection.executemany(
                 "INSERT OR IGNORE INTO fields (name) VALUES (?)", ((name,) for name in names)
@@ -178,40 +181,53 @@ class Stage:
             return int(counted[0])
 
     def intend(self, sha256: str, receipt: LoadReceipt) -> None:
-        """Store the hash and the receipt of the new file before it replaces the destination.
+        """Record a publication before the new file replaces the destination.
 
-        After a crash, the hash shows whether the destination was replaced.
+        `sha256` is the hash of the new file. After a crash, it shows whether the destination was
+        replaced.
         """
         with self._transaction() as connection:
-            connection.execute("DELETE FROM published")
             connection.execute(
-                "INSERT INTO published VALUES (?, ?)", (sha256, orjson.dumps(asdict(receipt)))
+                "INSERT INTO publications VALUES (?, ?, 0)", (sha256, _encode(receipt))
             )
 
-    def intended(self) -> tuple[str, LoadReceipt] | None:
-        """Return the hash and the receipt that `intend` stored, or None if it was not called.
+    def intended(self) -> str | None:
+        """Return the hash of a publication that `intend` recorded and that is not settled.
 
-        A resumed run needs them if the earlier process crashed between `intend` and `finish`.
+        The result is None if there is no such publication.
         """
         with self._reading() as connection:
-            stored = connection.execute("SELECT sha256, receipt FROM published").fetchone()
-            return None if stored is None else (stored[0], LoadReceipt(**orjson.loads(stored[1])))
+            stored = connection.execute("SELECT sha256 FROM publications WHERE NOT done").fetchone()
+            return None if stored is None else str(stored[0])
+
+    def settle(self, *, published: bool) -> None:
+        """Complete the publication that `intend` recorded, or cancel it if it did not happen."""
+        with self._transaction() as connection:
+            if published:
+                connection.execute("UPDATE publications SET done = 1")
+                _mark_published(connection)
+            else:
+                connection.execute("DELETE FROM publications WHERE NOT done")
 
     def finish(self, receipt: LoadReceipt) -> None:
-        """Delete the staged rows, and store `receipt`, which `finished` returns from now on."""
-        temporary = self._receipt_path.with_suffix(".part")
-        make_folder(self._receipt_path.parent, self._shown)
-        with translate_os_errors(self._shown):
-            temporary.write_bytes(orjson.dumps(asdict(receipt)))
-            temporary.replace(self._receipt_path)
-        self._delete_rows()
+        """Record a complete publication, and delete the staged rows."""
+        with self._transaction() as connection:
+            connection.execute("INSERT INTO publications VALUES ('', ?, 1)", (_encode(receipt),))
+            _mark_published(connection)
 
-    def finished(self) -> LoadReceipt | None:
-        """Return the receipt if the rows are already in the destination, else None."""
-        with translate_os_errors(self._shown):
-            if not self._receipt_path.exists():
-                return None
-            return LoadReceipt(**orjson.loads(self._receipt_path.read_bytes()))
+    def receipt(self) -> LoadReceipt | None:
+        """Return the sum of the receipts of all publications, or None if nothing was published."""
+        if not self._path.exists():
+            return None
+        with self._reading() as connection:
+            stored = connection.execute("SELECT receipt FROM publications WHERE done").fetchall()
+        receipts = [LoadReceipt(**orjson.loads(receipt)) for (receipt,) in stored]
+        return sum(receipts, LoadReceipt()) if receipts else None
+
+    def has_rows(self) -> bool:
+        """Whether rows are staged that are not published."""
+        with self._reading() as connection:
+            return connection.execute("SELECT 1 FROM rows LIMIT 1").fetchone() is not None
 
     def close(self) -> None:
         """Close the database. Its file remains on disk for a resumed run."""
@@ -220,12 +236,13 @@ class Stage:
             self._connection = None
 
     def discard(self) -> None:
-        """Delete the staged rows and the receipt from disk."""
-        self._delete_rows()
-        with translate_os_errors(self._shown):
-            self._receipt_path.unlink(missing_ok=True)
-
-    def _delete_rows(self) -> None:
+        """Delete the parts that are not published. They can be added again."""
+        if self.receipt() is not None:
+            with self._transaction() as connection:
+                connection.execute("DELETE FROM rows")
+                connection.execute("DELETE FROM parts WHERE NOT published")
+            self.close()
+            return
         self.close()
         with translate_os_errors(self._shown):
             for ending in ("", "-wal", "-shm"):
@@ -248,3 +265,12 @@ class Stage:
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         with translate_errors(self._shown), transaction(self._open()) as connection:
             yield connection
+
+
+def _encode(receipt: LoadReceipt) -> bytes:
+    return orjson.dumps(asdict(receipt))
+
+
+def _mark_published(connection: sqlite3.Connection) -> None:
+    connection.execute("DELETE FROM rows")
+    connection.execute("UPDATE parts SET published = 1")

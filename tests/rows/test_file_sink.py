@@ -7,6 +7,7 @@ import threading
 import orjson
 import pytest
 
+from loomgit.domain.ports import LoadReceipt
 from loomgit.errors import UserError, WorldError
 
 OLD = [{"id": 1, "label": "good"}, {"id": 2, "label": "bad"}]
@@ -106,28 +107,47 @@ def test_a_run_that_died_goes_on_and_takes_each_part_once(source, sink, name):
     assert receipt.inserted == 3
     late = sink(name, "append")
     late.load(0, OLD)
-    late.load(2, OLD)
-    assert late.commit() == receipt
+    late.load(2, [{"id": 4, "label": "x"}])
+    assert late.commit().inserted == 4
     late.abort()
-    assert [row["id"] for row in present(source, name)] == ["1", "2", "3"]
+    assert [row["id"] for row in present(source, name)] == ["1", "2", "3", "4"]
 
 
-def test_a_crash_between_the_rename_and_the_receipt_does_not_append_twice(tmp_path, source, sink):
-    opened = sink("out.jsonl", "append")
+def crash_while_publishing(tmp_path, sink, *, renamed):
+    """Leave the state of an append that was killed just after or before it replaced the file."""
+    opened = sink("out.jsonl", "append", run="killed")
     opened.load(0, OLD)
-    state = tmp_path / ".loom" / "state" / "run-1"
-    for file in list(state.iterdir()):  # the stage as it was just before commit
-        (tmp_path / file.name).write_bytes(file.read_bytes())
-    receipt = opened.commit()
-    published = (tmp_path / "out.jsonl").read_bytes()
-    (receipt_file,) = state.glob("*.json")
-    receipt_file.unlink()
-    for file in tmp_path.glob("load-*"):
-        file.rename(state / file.name)
-    again = sink("out.jsonl", "append")
-    again._stage.intend(again._hash(tmp_path / "out.jsonl"), receipt)
-    assert again.commit() == receipt
-    assert (tmp_path / "out.jsonl").read_bytes() == published
+    opened._stage.close()
+    state = tmp_path / ".loom" / "state" / "killed"
+    before = {file: file.read_bytes() for file in state.iterdir()}
+    opened.commit()
+    sha256 = opened._hash(tmp_path / "out.jsonl")
+    for file in state.iterdir():
+        file.unlink()
+    for file, content in before.items():
+        file.write_bytes(content)
+    opened._stage.intend(sha256, LoadReceipt(inserted=2))
+    opened._publications.add(sha256)
+    opened._stage.close()
+    if not renamed:
+        (tmp_path / "out.jsonl").unlink()
+
+
+@pytest.mark.parametrize("renamed", [True, False])
+@pytest.mark.parametrize("another_run_writes", [False, True])
+def test_a_crash_while_the_file_is_replaced_appends_each_row_once(
+    tmp_path, source, sink, put, renamed, another_run_writes
+):
+    crash_while_publishing(tmp_path, sink, renamed=renamed)
+    if another_run_writes:
+        put("out.jsonl", [{"id": 9, "label": "other"}], mode="append")
+    again = sink("out.jsonl", "append", run="killed")
+    again.load(0, OLD)
+    again.load(1, [{"id": 3, "label": "x"}])
+    assert again.commit() == LoadReceipt(inserted=3)
+    rows = [row["id"] for row in present(source, "out.jsonl")]
+    assert sorted(rows) == ["1", "2", "3", *["9"] * another_run_writes]
+    assert litter(tmp_path) == ["out.jsonl"]
 
 
 @pytest.mark.parametrize(

@@ -48,18 +48,52 @@ def test_what_was_found_is_no_longer_unmatched_until_matching_ends(tmp_path):
     stage.close()
 
 
-def test_after_the_end_only_the_receipt_stays(tmp_path):
+def test_a_publication_replaces_the_rows_by_its_receipt(tmp_path):
     stage = staged(tmp_path, (0, [{"id": 1}]))
-    assert stage.finished() is None
+    assert stage.receipt() is None
     stage.finish(LoadReceipt(inserted=1))
-    assert Stage(tmp_path, "x").finished() == LoadReceipt(inserted=1)
-    assert [child.suffix for child in tmp_path.iterdir()] == [".json"]
+    stage.add(0, [{"id": 1}], ["1"])  # published before, so it is not staged again
+    assert not stage.has_rows()
+    stage.add(1, [{"id": 2}], ["2"])
+    stage.close()
+    again = Stage(tmp_path, "x")
+    assert again.receipt() == LoadReceipt(inserted=1)
+    assert list(again.rows()) == [{"id": 2}]
+    again.finish(LoadReceipt(updated=1))
+    assert again.receipt() == LoadReceipt(inserted=1, updated=1)
+    again.close()
+
+
+@pytest.mark.parametrize("published", [True, False])
+def test_a_crash_during_a_publication_is_settled_later(tmp_path, published):
+    stage = staged(tmp_path, (0, [{"id": 1}]))
+    stage.intend("abc", LoadReceipt(inserted=1))
+    stage.close()
+    again = Stage(tmp_path, "x")
+    assert (again.intended(), again.receipt()) == ("abc", None)
+    again.settle(published=published)
+    assert again.intended() is None
+    assert again.has_rows() is not published
+    assert again.receipt() == (LoadReceipt(inserted=1) if published else None)
+    again.close()
 
 
 def test_discarding_leaves_nothing(tmp_path):
     stage = staged(tmp_path, (0, [{"id": 1}]))
     stage.discard()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_discarding_keeps_the_parts_that_are_published(tmp_path):
+    stage = staged(tmp_path, (0, [{"id": 1}]))
+    stage.finish(LoadReceipt(inserted=1))
+    stage.add(1, [{"id": 2}], ["2"])
+    stage.discard()
+    stage.add(0, [{"id": 1}], ["1"])
+    assert not stage.has_rows()
+    stage.add(1, [{"id": 2}], ["2"])
+    assert stage.has_rows()
+    stage.close()
 
 
 scalars = st.integers(-(2**53), 2**53) | st.text(max_size=5) | st.booleans()

@@ -1,0 +1,95 @@
+"""The ledger of a SQLite database: the table `_loom_loads`, which lists the loaded batches."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from loomgit.domain.ports import LoadReceipt
+from loomgit.rows.refused_rows import decode_refused, encode_refused
+from loomgit.rows.sqlite import columns
+from loomgit.rows.sqlite_table import LOADED_PARTS_TABLE
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Mapping
+
+_CREATE = f"""
+    CREATE TABLE IF NOT EXISTS {LOADED_PARTS_TABLE} (
+        run TEXT NOT NULL,
+        target TEXT NOT NULL,
+        part INTEGER NOT NULL,
+        rows INTEGER NOT NULL,
+        updated INTEGER NOT NULL DEFAULT 0,
+        unchanged INTEGER NOT NULL DEFAULT 0,
+        duplicates INTEGER NOT NULL DEFAULT 0,
+        kept_out INTEGER NOT NULL DEFAULT 0,
+        refused TEXT NOT NULL DEFAULT '{{}}',
+        loaded_at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP,
+        PRIMARY KEY (run, target, part)
+    ) WITHOUT ROWID
+"""
+# The columns that older versions of Loom did not create.
+_NEWER = {
+    "updated": "INTEGER NOT NULL DEFAULT 0",
+    "unchanged": "INTEGER NOT NULL DEFAULT 0",
+    "duplicates": "INTEGER NOT NULL DEFAULT 0",
+    "kept_out": "INTEGER NOT NULL DEFAULT 0",
+    "refused": "TEXT NOT NULL DEFAULT '{}'",
+}
+
+
+class SqliteLedger:
+    """The entries of one run for one destination table.
+
+    A batch that changes nothing has no entry: to load it again changes nothing either. Therefore,
+    a run that changes nothing does not change the database file.
+
+    `rows` is the number of inserted rows. `refused` is a JSON object: the reasons for the rows that
+    the database refused, by the index of the row in the batch.
+    """
+
+    def __init__(self, run: str, target: str) -> None:
+        self._run = run
+        self._target = target
+
+    def find(
+        self, connection: sqlite3.Connection, part: int
+    ) -> tuple[LoadReceipt, dict[int, str]] | None:
+        """Return the receipt and the refused rows of a batch, or None if it has no entry."""
+        if not _NEWER.keys() <= set(columns(connection, LOADED_PARTS_TABLE)):
+            return None  # there is no ledger, or only that of an older version of Loom
+        entry = connection.execute(
+            "SELECT rows, updated, unchanged, duplicates, kept_out, refused "  # noqa: S608 - constant
+            f"FROM {LOADED_PARTS_TABLE} WHERE run = ? AND target = ? AND part = ?",
+            (self._run, self._target, part),
+        ).fetchone()
+        return None if entry is None else (LoadReceipt(*entry[:5]), decode_refused(entry[5]))
+
+    def add(
+        self,
+        connection: sqlite3.Connection,
+        part: int,
+        receipt: LoadReceipt,
+        refused: Mapping[int, str],
+    ) -> None:
+        """Add an entry for a batch, in the transaction that writes the rows of the batch."""
+        if not receipt.inserted and not receipt.updated:
+            return
+        _create_table(connection)
+        connection.execute(
+            f"INSERT INTO {LOADED_PARTS_TABLE} (run, target, part, rows, updated, "  # noqa: S608
+            "unchanged, duplicates, kept_out, refused) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                *(self._run, self._target, part),
+                *(receipt.inserted, receipt.updated, receipt.unchanged),
+                *(receipt.duplicates, receipt.kept_out, encode_refused(refused)),
+            ),
+        )
+
+
+def _create_table(connection: sqlite3.Connection) -> None:
+    connection.execute(_CREATE)
+    present = columns(connection, LOADED_PARTS_TABLE)
+    for name, definition in _NEWER.items():
+        if name not in present:
+            connection.execute(f"ALTER TABLE {LOADED_PARTS_TABLE} ADD COLUMN {name} {definition}")
