@@ -10,7 +10,6 @@ print(run.results.status, run.evaluation["label"].mean)
 from __future__ import annotations
 
 import os
-import re
 import sys
 from datetime import UTC, datetime
 from importlib import import_module
@@ -77,7 +76,6 @@ def __getattr__(name: str) -> object:
     return getattr(import_module(_LAZY[name]), name)
 
 
-COMMIT = re.compile(r"[0-9a-f]{4,64}")
 PROJECT_FOLDERS = (".loom", "pipelines")
 
 
@@ -183,6 +181,7 @@ class Project:
         execution_date: datetime | None = None,
         limit: int | None = None,
         budget: float | Budget | None = None,
+        resume: str | None = None,
         on_event: Callable[[Event], None] = _ignore,
     ) -> Run:
         """Run a pipeline and return its record, which is also stored in `.loom/runs`.
@@ -191,7 +190,8 @@ class Project:
         `{{ execution_date }}`. `budget` is an amount in USD, or a `Budget` that several runs share.
         If the next call could exceed the budget, the run stops with the status `budget_exceeded`.
         The record of a failed run contains its status and the cause. After the first Ctrl-C, the
-        run starts no further records and keeps the results that it has.
+        run starts no further records and keeps the results that it has. `resume` is the id of an
+        unfinished run to continue, or `latest`.
 
         Raises UserError, ProblemsFound or WorldError if the run cannot start, and KeyboardInterrupt
         after a second Ctrl-C.
@@ -205,6 +205,7 @@ class Project:
             execution_date=execution_date,
             limit=limit,
             budget=budget,
+            resume=resume,
             on_event=on_event,
         )
 
@@ -221,21 +222,16 @@ class Project:
     ) -> list[RunSummary]:
         """Return summaries of the past runs that meet all given conditions, oldest first.
 
+        A run that was killed before it could store a record has the status `interrupted`.
         `commit` is a full or abbreviated id (at least four digits) or any revision. `since` is in
         UTC unless it has a time zone. Raises UserError if the revision does not exist.
         """
-        if commit is not None and commit != "unborn" and not COMMIT.fullmatch(commit):
-            commit = self._commit_id(commit)
-        since = None if since is None else in_utc(since)
-        return self._wiring.store.search(
-            pipeline=pipeline, branch=branch, commit=commit, since=since, status=status
-        )
+        from loomgit.workflows.list_runs import list_runs
 
-    def _commit_id(self, revision: str) -> str:
-        commit = self._wiring.repository.objects([f"{revision}^{{commit}}"])[0]
-        if commit is None:
-            raise UserError(f"the commit {revision} does not exist")
-        return commit[0]
+        since = None if since is None else in_utc(since)
+        return list_runs(
+            self._wiring, pipeline, branch=branch, commit=commit, since=since, status=status
+        )
 
     def get_run(self, name: str) -> Run:
         """Get a run by its run_id, its uid, or `latest`. Raises UserError."""

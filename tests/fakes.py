@@ -105,6 +105,39 @@ class FakeSink(Sink):
         self.ended = self.ended or "aborted"
 
 
+class FakeJournal:
+    """A journal in memory. `earlier` maps the index of a record to its outcome, and `parts` a part
+    to the indexes of its records."""
+
+    def __init__(self, earlier=None, parts=None, reported=()):
+        self._earlier = earlier or {}
+        self._parts = parts or {}
+        self._reported = reported
+        self.events = []
+
+    @property
+    def part_sizes(self):
+        return {part: len(indexes) for part, indexes in self._parts.items()}
+
+    def part_of(self, index):
+        return next((part for part, indexes in self._parts.items() if index in indexes), None)
+
+    def is_reported(self, part):
+        return part in self._reported
+
+    def find(self, record):
+        return self._earlier.get(record.index)
+
+    def add(self, outcome):
+        self.events.append(("outcome", outcome.record.index))
+
+    def begin_part(self, part, indexes):
+        self.events.append(("begin", part, list(indexes)))
+
+    def report_part(self, part):
+        self.events.append(("report", part))
+
+
 class FakeLog:
     def __init__(self) -> None:
         self.lines: list[JsonObject] = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 import click
 
@@ -28,6 +28,16 @@ if TYPE_CHECKING:
     from loomgit.domain.values import JsonObject
     from loomgit.pipeline.events import Event
     from loomgit.wiring.selection import PipelineSelection
+
+
+class RunSettings(TypedDict):
+    """The options that `loom run` passes to `Project.run`."""
+
+    variables: dict[str, str]
+    execution_date: datetime | None
+    limit: int | None
+    resume: str | None
+
 
 EXIT = {"gate": 1, "user": 2, "world": 4, "stopped": 130}
 
@@ -59,6 +69,11 @@ EXIT = {"gate": 1, "user": 2, "world": 4, "stopped": 130}
     metavar="USD",
     help="Maximum cost of all pipelines together.",
 )
+@click.option(
+    "--resume",
+    metavar="RUN",
+    help="Continue an unfinished run: a run id, or `latest`.",
+)
 @common
 def command(
     options: Common,
@@ -67,10 +82,8 @@ def command(
     exclude: tuple[str, ...],
     dry_run: bool,
     explain: bool,
-    variables: dict[str, str],
-    execution_date: datetime | None,
-    limit: int | None,
     budget: float | None,
+    **settings: Unpack[RunSettings],
 ) -> int:
     """Run one or more pipelines: extract, transform, evaluate, gate, load.
 
@@ -84,14 +97,20 @@ def command(
       tag:nightly      pipelines with this tag
       "A B", "A,B"     the union of A and B, their intersection
 
+    A run that was stopped or killed is unfinished. --resume RUN repeats only the work that is
+    missing: loaded records are not loaded again, and replies are not paid again. --resume latest
+    starts a new run if no run of the pipeline is unfinished.
+
     Exit codes: 0 success, 1 a gate or threshold failed, 2 usage or configuration error, 4 a
     provider, database or disk failed, 130 interrupted.
     """
     if not pipelines and not select:
         raise click.UsageError("Missing argument 'PIPELINE...' or option '--select'.")
     project, console = options.project(), options.console
+    if settings["resume"] not in (None, "latest") and (len(pipelines) != 1 or select):
+        raise click.UsageError("--resume RUN continues the run of one pipeline; name the pipeline.")
     # Check all pipelines before the first one runs.
-    selection = project.select(pipelines, select, exclude=exclude, variables=variables)
+    selection = project.select(pipelines, select, exclude=exclude, variables=settings["variables"])
     if explain and not dry_run:
         _print_reasons(console, selection)
     if dry_run or not selection.chosen:
@@ -104,14 +123,8 @@ def command(
 
     def run(name: str) -> Run:
         with console.only_document():
-            return project.run(
-                name,
-                variables=variables,
-                execution_date=execution_date,
-                limit=limit,
-                budget=shared,
-                on_event=RunView(console).show,
-            )
+            view = RunView(console)
+            return project.run(name, budget=shared, on_event=view.show, **settings)
 
     errors: dict[str, LoomError] = {}
     runs, code = _run_all(console, selection, run, errors)

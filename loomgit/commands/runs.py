@@ -14,7 +14,7 @@ from loomgit.report import text
 if TYPE_CHECKING:
     from datetime import datetime
 
-STATUSES = ["success", "partial", "failed", "budget_exceeded"]
+STATUSES = ["success", "partial", "failed", "budget_exceeded", "interrupted"]
 
 
 @click.group("runs", invoke_without_command=True)
@@ -106,12 +106,16 @@ def collect(options: Common, dry_run: bool, days: int, keep: int) -> None:
     """Remove old runs and their records.
 
     A run is kept if it matches --days or --keep. It is also kept if it used no uncommitted changes
-    and its commit is reachable from a branch, tag or remote branch.
+    and its commit is reachable from a branch, tag or remote branch. The state of an unfinished run
+    is kept if it matches --days; without its state, a run cannot be resumed.
     """
     result = options.project().gc(days=days, keep=keep, dry_run=dry_run)
     console = options.console
     for run in result.runs:
         console.answer(f"{run.run_id}  {run.pipeline}  {run.started}  {size(run.bytes)}")
+    for run in result.unfinished:
+        state = "state of an unfinished run"
+        console.answer(f"{run.run_id}  {run.pipeline}  {run.started}  {size(run.bytes)}  {state}")
     for orphan in result.orphans:
         console.answer(f".loom/{orphan}  not used by any run")
     if result.unknown:

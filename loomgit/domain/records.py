@@ -179,7 +179,9 @@ class RecordOutcome(Struct, frozen=True):
 
     `evaluated` is false if the record was not chosen for evaluation (`evaluate.sample`). `fallback`
     is true if a fallback output is used; `replaced` is then the original failure. `discarded` are
-    the assessments of earlier attempts. They are kept because they have a cost.
+    the assessments of earlier attempts at the record. They are kept because they have a cost.
+    `resumed` is true if the outcome comes from the journal of a resumed run: an earlier process
+    has paid for its calls.
     """
 
     record: Record
@@ -190,3 +192,9 @@ class RecordOutcome(Struct, frozen=True):
     fallback: bool = False
     replaced: RecordFailure | None = None
     discarded: tuple[Assessment, ...] = ()
+    resumed: bool = False
+
+    @property
+    def is_final(self) -> bool:
+        """Whether a resumed run keeps the outcome. It processes a record again after an outage."""
+        return self.failure is None or not self.failure.infrastructure

@@ -14,6 +14,7 @@ from loomgit.domain.versions import Commit
 
 SCHEMA_VERSION = 1
 Status = Literal["success", "partial", "failed", "budget_exceeded"]
+INTERRUPTED = "interrupted"  # in a list of runs: the run was killed, and has no record
 Kind = Literal["pipeline", "test"]
 Cause = Literal["", "gate", "world", "user", "stopped"]
 
@@ -123,6 +124,9 @@ class Cost(Struct, frozen=True):
     a known price, and `unpriced` the number of the other calls. `cached` is the number of replies
     from the cache. `models` is the cost by stage and model. It is empty for test runs. It is also
     empty for runs that an older version of Loom stored without this cost.
+
+    The other fields contain the cost of this attempt only. If the run resumes an earlier run,
+    `all_attempts` is the cost of all attempts together; else it is None.
     """
 
     total: float | None
@@ -133,6 +137,7 @@ class Cost(Struct, frozen=True):
     cached: int
     unpriced: int
     models: tuple[ModelCost, ...] = ()
+    all_attempts: float | None = None
 
 
 class Performance(Struct, frozen=True):
@@ -205,7 +210,8 @@ class Run(Struct, frozen=True):
     `cases` has at most 1,000 cases; a larger run stores its cases in its records file only. `limit`
     is the number of records after which the run stopped reading, None if the run read all records.
     If the evaluators, tests and data come from another commit than the run's own, `question_from`
-    is this other commit; else it is empty.
+    is this other commit; else it is empty. If the run resumes an earlier run, `resumes` is the uid
+    of the first attempt; else it is empty.
     """
 
     schema_version: int
@@ -239,6 +245,7 @@ class Run(Struct, frozen=True):
     served: list[str] = field(default_factory=list)
     limit: int | None = None
     question_from: str = ""
+    resumes: str = ""
 
 
 class RunSummary(Struct, frozen=True):

@@ -50,6 +50,7 @@ class RemovedRun(Struct, frozen=True):
 class GcResult(Struct, frozen=True):
     """The runs that a collection removed, or would remove in a dry run.
 
+    `unfinished` are the runs that can no longer be resumed, because their state was removed.
     `orphans` are removed records files that belonged to no run. `bytes` is the total freed size.
     `kept` is the number of kept runs. `unknown` is the number of runs that are kept only because
     this clone is shallow: their commits may be reachable through history that the clone lacks.
@@ -60,6 +61,7 @@ class GcResult(Struct, frozen=True):
     bytes: int
     kept: int
     unknown: int
+    unfinished: tuple[RemovedRun, ...] = ()
 
 
 def find_reachable(git: Repository, commits: Iterable[str]) -> Reachability:
@@ -123,6 +125,8 @@ def collect(
 ) -> GcResult:
     """Remove the runs that `choose_removals` returns, their records, and orphaned records files.
 
+    Also remove the state of unfinished runs whose last attempt is at least `days` days old.
+
     In a dry run, no file is removed. Raises WorldError if a file cannot be removed. Files that were
     removed before the error are not restored.
     """
@@ -138,15 +142,33 @@ def collect(
         freed = sum(_remove(path, dry_run=dry_run) for path in paths)
         removed.append(RemovedRun(row.uid, row.run_id, row.pipeline, row.started, freed))
     orphaned_bytes = sum(_remove(path, dry_run=dry_run) for path in orphans)
+    unfinished = _remove_unfinished(store, now - timedelta(days=days), dry_run=dry_run)
     if not dry_run:
         _tidy(store, {(store.folder / row.path).parent for row in removable})
     return GcResult(
         tuple(removed),
         tuple(path.relative_to(store.folder).as_posix() for path in orphans),
-        sum(run.bytes for run in removed) + orphaned_bytes,
+        sum(run.bytes for run in (*removed, *unfinished)) + orphaned_bytes,
         len(rows) - len(removable),
         unknown,
+        tuple(unfinished),
     )
+
+
+def _remove_unfinished(store: RunStore, before: datetime, *, dry_run: bool) -> list[RemovedRun]:
+    """Remove the state of the unfinished runs whose last attempt started before `before`.
+
+    A run that a process works on is kept. In a dry run, no file is removed.
+    """
+    removed: list[RemovedRun] = []
+    for run in store.unfinished.older(before):
+        files = [path for path in store.unfinished.folder(run).rglob("*") if path.is_file()]
+        size = sum(_remove(path, dry_run=True) for path in files)
+        last = run.last
+        removed.append(RemovedRun(last.uid, last.run_id, run.pipeline, last.started, size))
+        if not dry_run:
+            store.unfinished.remove(run)
+    return removed
 
 
 def _age(row: RunSummary, now: datetime) -> timedelta:

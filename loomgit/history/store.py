@@ -23,6 +23,7 @@ from loomgit.history import schema
 from loomgit.history.atomic_files import is_temporary, move_new, remove_stale, write_atomic
 from loomgit.history.index import Index, query
 from loomgit.history.records_writer import RecordsWriter
+from loomgit.history.unfinished_runs import UnfinishedRuns, interrupted_summary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -64,9 +65,7 @@ class RunStore:
         committed: Callable[[], Collection[str]] = tuple,
     ) -> None:
         self.folder = folder
-        self._warn = warn
-        self._tracked = tracked
-        self._committed = committed
+        self._warn, self._tracked, self._committed = warn, tracked, committed
         self._index = Index(
             folder / "index.json",
             folder / "state" / "index.journal",
@@ -129,6 +128,20 @@ class RunStore:
         if paths:
             self._warn(f"{len(paths)} committed run files are not used as results")
         return paths
+
+    @cached_property
+    def unfinished(self) -> UnfinishedRuns:
+        """The runs that were started and are not complete."""
+        return UnfinishedRuns(self.folder / "state")
+
+    def interrupted(self) -> list[RunSummary]:
+        """Return the unfinished runs whose last attempt has no record and no process, by start."""
+        recorded = {row.uid for row in self.all()}
+        return [
+            interrupted_summary(run)
+            for run in self.unfinished.all()
+            if run.last.uid not in recorded and self.unfinished.holder(run) is None
+        ]
 
     @property
     def records_folder(self) -> Path:
@@ -227,6 +240,12 @@ class RunStore:
         else:
             matches = [row for row in rows if name in (row.run_id, row.uid)]
         if not matches:
+            for run in self.unfinished.all():
+                if run.has(name):
+                    raise UserError(
+                        f"run {name} is not complete and has no record",
+                        hint=f"`loom run {run.pipeline} --resume {name}` continues the run",
+                    )
             hint = "run `loom runs list` to list all runs" if rows else "there are no runs yet"
             raise UserError(f"there is no run {name}", hint=hint)
         if len(matches) > 1:

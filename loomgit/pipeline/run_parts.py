@@ -20,7 +20,7 @@ from loomgit.pipeline.run_statistics import RunStatistics
 from loomgit.pipeline.stages import Stages
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from loomgit.domain.records import RecordOutcome
 
@@ -73,6 +73,42 @@ class RecordLog(Protocol):
         ...
 
 
+class RunJournal(Protocol):
+    """The progress of a run on disk, so that the run can be resumed.
+
+    A part is a batch of records. The indexes are those of the records in the spool.
+    """
+
+    @property
+    def part_sizes(self) -> Mapping[int, int]:
+        """The numbers of records of the parts that earlier attempts began, by part."""
+        ...
+
+    def part_of(self, index: int) -> int | None:
+        """Return the part of an earlier attempt that contains a record, or None."""
+        ...
+
+    def is_reported(self, part: int) -> bool:
+        """Whether an earlier attempt has loaded the part and reported its failed records."""
+        ...
+
+    def find(self, record: Record) -> RecordOutcome | None:
+        """Return the outcome of a record from an earlier attempt, or None."""
+        ...
+
+    def add(self, outcome: RecordOutcome) -> None:
+        """Record the outcome of a record."""
+        ...
+
+    def begin_part(self, part: int, indexes: Sequence[int]) -> None:
+        """Record the records of a part before the part is loaded."""
+        ...
+
+    def report_part(self, part: int) -> None:
+        """Record that the part is loaded and its failed records are reported."""
+        ...
+
+
 class QuarantineLog(Protocol):
     """The quarantine: the store of rejected records."""
 
@@ -93,27 +129,39 @@ class RunEnd(Struct, frozen=True):
     complete: bool
     hint: str | None = None
 
+    @property
+    def can_resume(self) -> bool:
+        """Whether a later attempt can process more records: the run is incomplete, or records were
+        lost to an outage."""
+        return not self.complete or self.cause == "world"
+
 
 class RunParts(Struct, frozen=True):
     """Everything that a run needs. `loomgit.wiring` creates it.
 
-    `open_spool` extracts the rows to a spool file, and blocks until this is done. `check_fields`
+    `open_spool` extracts the rows to a spool file, and blocks until this is done. If an earlier
+    attempt has completed the spool, the rows are not extracted again. `keep_spool` is called after
+    a complete extraction. `check_fields`
     receives the key, the fields of the records, and the fields that have values. It raises
     ProblemsFound if the pipeline uses a field that is missing from all records. `open_sink` opens
     and checks the destination. It receives the key and some example records: the first records that
     are not refused. `record` builds the run record from the statistics in `tally`, the end of the
-    run, and further values.
+    run, and further values. `resume_hint` tells the user how to continue the run if it does not
+    complete.
     """
 
     pipeline: Pipeline
     source: Source
     open_spool: Callable[[Iterator[JsonObject | RefusedRow]], SpooledRecords]
+    keep_spool: Callable[[], None]
     open_sink: Callable[[tuple[str, ...], Sequence[Record]], Sink]
     stages: Stages
     tally: RunStatistics
     log: RecordLog
+    journal: RunJournal
     quarantine: QuarantineLog | None
     check_fields: Callable[[Sequence[str], Sequence[str], Collection[str]], None]
     record: Callable[[RunStatistics, SpooledRecords, LoadReceipt, RunEnd, float, RecordsFile], Run]
     concurrency: int
     lineage: JsonObject
+    resume_hint: str

@@ -93,6 +93,29 @@ class _Scores:
         )
 
 
+class _Spending:
+    """The calls, tokens and costs of outcomes, by stage."""
+
+    def __init__(self) -> None:
+        self.cost = {"transform": 0.0, "evaluate": 0.0}
+        self.unpriced = {"transform": 0, "evaluate": 0}
+        self.usage = Usage()
+        self.calls = 0
+        self.cached = 0
+
+    def add(self, stage: str, cost: float | None, calls: int, usage: Usage) -> None:
+        self.calls += calls
+        self.usage += usage
+        if cost is None:
+            self.unpriced[stage] += calls
+        else:
+            self.cost[stage] += cost
+
+    @property
+    def total(self) -> float | None:
+        return None if any(self.unpriced.values()) else sum(self.cost.values())
+
+
 class RunStatistics:
     """The statistics of one run so far. Each output needs eight bytes of memory, for its latency.
 
@@ -114,11 +137,8 @@ class RunStatistics:
         self._scores = {spec.name: _Scores(spec.threshold) for spec in evaluators}
         self._judges: dict[str, set[str]] = {}
         self._latencies = array("d")
-        self._cost = {"transform": 0.0, "evaluate": 0.0}
-        self._unpriced = {"transform": 0, "evaluate": 0}
-        self._usage = Usage()
-        self._calls = 0
-        self._cached = 0
+        self._spending = _Spending()
+        self._earlier = _Spending()  # of earlier attempts, if this run is resumed
         self.repaired_replies = 0  # replies in which U+FFFD replaced unpaired surrogates
         self.watches = {stage: Stopwatch() for stage in STAGES}
 
@@ -137,21 +157,21 @@ class RunStatistics:
                 self._reasons[failure.reason] += 1
         self.fallback += outcome.fallback
         self.evaluated += outcome.evaluated and bool(outcome.assessments)
+        spending = self._earlier if outcome.resumed else self._spending
         if outcome.output is not None:
-            self._add_output(outcome.output)
+            self._add_output(outcome.output, spending)
         for assessment in outcome.assessments:
             self._scores[assessment.name].add(assessment)
             if assessment.score is not None and assessment.score.judge is not None:
                 self._judges.setdefault(assessment.name, set()).add(assessment.score.judge)
         for assessment in (*outcome.discarded, *outcome.assessments):
-            if assessment.score is not None:
-                self._cached += assessment.score.hits
-            if assessment.score is not None and assessment.score.calls:
-                self._spend("evaluate", assessment.score.cost, assessment.score.calls)
-                self._usage += assessment.score.usage
-            elif assessment.spent is not None:
-                self._spend("evaluate", assessment.spent.cost, assessment.spent.made)
-                self._usage += assessment.spent.usage
+            score, spent = assessment.score, assessment.spent
+            if score is not None:
+                spending.cached += score.hits
+            if score is not None and score.calls:
+                spending.add("evaluate", score.cost, score.calls, score.usage)
+            elif spent is not None:
+                spending.add("evaluate", spent.cost, spent.made, spent.usage)
 
     def reasons(self) -> dict[str, int]:
         """Return the most frequent reasons for failures, each with its number of records."""
@@ -205,26 +225,26 @@ class RunStatistics:
         """Return the cases of the run; empty if the run has more than MAX_STORED_CASES records."""
         return tuple(self._cases) if self.processed <= MAX_STORED_CASES else ()
 
-    def _add_output(self, output: Output) -> None:
+    def _add_output(self, output: Output, spending: _Spending) -> None:
         if output.calls:
-            self._spend("transform", output.cost, output.calls)
-        self._usage += output.usage
-        self._cached += output.hits
+            spending.add("transform", output.cost, output.calls, output.usage)
+        spending.cached += output.hits
         self.repaired_replies += output.replaced > 0
         if output.latency is not None:
             self._latencies.append(output.latency)
 
-    def _spend(self, stage: str, cost: float | None, calls: int) -> None:
-        self._calls += calls
-        if cost is None:
-            self._unpriced[stage] += calls
-        else:
-            self._cost[stage] += cost
-
     @property
     def spent(self) -> float | None:
-        """The cost in USD so far, None if the price of a call is unknown."""
-        return None if any(self._unpriced.values()) else sum(self._cost.values())
+        """The cost of this attempt in USD so far, None if the price of a call is unknown."""
+        return self._spending.total
+
+    @property
+    def spent_earlier(self) -> float | None:
+        """The cost of earlier attempts in USD, None if the price of a call is unknown.
+
+        The cost contains only calls of records that were finished.
+        """
+        return self._earlier.total
 
     def results(self, status: Status, cause: Cause, message: str, receipt: LoadReceipt) -> Results:
         """Return the results of the run. `receipt` is the effect on the destination."""
@@ -258,22 +278,24 @@ class RunStatistics:
         return {name: scores.summary() for name, scores in self._scores.items()}
 
     def cost(self) -> Cost:
-        """Return the cost of the run in USD and tokens."""
+        """Return the cost of this attempt in USD and tokens."""
+        spending = self._spending
         breakdown: dict[str, float | None] = {
-            stage: None if self._unpriced[stage] else amount for stage, amount in self._cost.items()
+            stage: None if spending.unpriced[stage] else amount
+            for stage, amount in spending.cost.items()
         }
         return Cost(
-            total=self.spent,
-            known=sum(self._cost.values()),
+            total=spending.total,
+            known=sum(spending.cost.values()),
             breakdown=breakdown,
             tokens={
-                "input": self._usage.input,
-                "output": self._usage.output,
-                "cached": self._usage.cached,
+                "input": spending.usage.input,
+                "output": spending.usage.output,
+                "cached": spending.usage.cached,
             },
-            calls=self._calls,
-            cached=self._cached,
-            unpriced=sum(self._unpriced.values()),
+            calls=spending.calls,
+            cached=spending.cached,
+            unpriced=sum(spending.unpriced.values()),
         )
 
     def performance(self, duration: float) -> Performance:

@@ -47,7 +47,7 @@ class Runner:
         self._pool: OrderedPool[Record, RecordOutcome] | None = None
         self._receipt = LoadReceipt()
         self._batch: list[RecordOutcome] = []
-        self._part = 0
+        self._part = max(parts.journal.part_sizes, default=-1) + 1  # the number of the next batch
         self._accepted = 0  # rows that the sink has accepted
         self._published = True  # whether the destination keeps the loaded rows
         limit = max(parts.pipeline.transform.batch_size, 2 * parts.concurrency)
@@ -72,6 +72,8 @@ class Runner:
         parts = self._parts
         with parts.tally.watches["extract"]:
             spool = await asyncio.to_thread(self._extract)
+        if not self._cut:
+            parts.keep_spool()
         yield Extracted(spool.count, spool.refused, parts.tally.watches["extract"].seconds)
         key = find_key(spool.fields, parts.pipeline.extract.key)
         if spool.count > spool.refused and not self._stopping:
@@ -84,6 +86,8 @@ class Runner:
         broken: BaseException | None = None
         end = RunEnd("success", "", "", complete=True)
         try:
+            async for event in self._load_begun_parts(spool, sink, key):
+                yield event
             async for event in self._work(spool, sink, key):
                 yield event
         except GeneratorExit:
@@ -99,19 +103,24 @@ class Runner:
         else:
             await self._load_leftovers(sink, key)
         end = await self._close(sink, end)
-        if not spool.count and end.complete:
-            yield Warned("the source has no records")
-        elif parts.pipeline.load.mode == "replace" and not self._accepted:
-            yield Warned("nothing to load: the destination is unchanged")
-        if count := parts.tally.repaired_replies:
-            replies = "1 reply" if count == 1 else f"{count:,} replies"
-            yield Warned(f"U+FFFD replaced unpaired surrogates in {replies}")
+        for warning in self._warnings(spool, end):
+            yield Warned(warning)
         records = parts.log.finish(loaded=self._published)
         duration = time.perf_counter() - started
         run = parts.record(parts.tally, spool, self._receipt, end, duration, records)
-        yield RunFinished(run, end.hint)
+        yield RunFinished(run, self._hint(end))
         if broken is not None:
             raise broken
+
+    def _warnings(self, spool: SpooledRecords, end: RunEnd) -> Iterator[str]:
+        """Yield the warnings at the end of the run."""
+        if not spool.count and end.complete:
+            yield "the source has no records"
+        elif self._parts.pipeline.load.mode == "replace" and not self._accepted:
+            yield "nothing to load: the destination is unchanged"
+        if count := self._parts.tally.repaired_replies:
+            replies = "1 reply" if count == 1 else f"{count:,} replies"
+            yield f"U+FFFD replaced unpaired surrogates in {replies}"
 
     # -- extract
 
@@ -131,7 +140,45 @@ class Runner:
         for index, row in enumerate(spool.rows()):
             yield make_record(index, row, key, self._parts.pipeline.extract.source)
 
+    def _unloaded(self, spool: SpooledRecords, key: tuple[str, ...]) -> Iterator[Record]:
+        """Yield the records that no earlier attempt has put into a part."""
+        journal = self._parts.journal
+        for record in self._records(spool, key):
+            if journal.part_of(record.index) is None:
+                yield record
+
     # -- transform, evaluate, load
+
+    async def _process(self, record: Record) -> RecordOutcome:
+        """Return the outcome of a record: that of an earlier attempt, or a new one."""
+        journal = self._parts.journal
+        outcome = journal.find(record)
+        if outcome is None:
+            outcome = await self._parts.stages.process(record)
+            if outcome.is_final and not record.refused:
+                journal.add(outcome)
+        return outcome
+
+    async def _load_begun_parts(
+        self, spool: SpooledRecords, sink: Sink, key: tuple[str, ...]
+    ) -> AsyncIterator[Event]:
+        """Load the parts that earlier attempts of the run have begun, with the same records.
+
+        The destination ignores the parts that it already contains.
+        """
+        parts, journal = self._parts, self._parts.journal
+        batches: dict[int, list[RecordOutcome]] = {}
+        for record in self._records(spool, key) if journal.part_sizes else ():
+            part = journal.part_of(record.index)
+            if part is None:
+                continue
+            batch = batches.setdefault(part, [])
+            batch.append(await self._process(record))
+            if len(batch) == journal.part_sizes[part]:
+                await self._load(sink, batches.pop(part), key, part)
+                yield BatchLoaded(parts.tally.processed, spool.count, parts.tally.spent)
+                if self._stopping:
+                    return
 
     async def _work(
         self, spool: SpooledRecords, sink: Sink, key: tuple[str, ...]
@@ -139,8 +186,8 @@ class Runner:
         parts = self._parts
         size = parts.pipeline.transform.batch_size
         self._pool = OrderedPool(
-            self._records(spool, key),
-            parts.stages.process,
+            self._unloaded(spool, key),
+            self._process,
             concurrency=parts.concurrency,
             window=parts.concurrency + WINDOW_BATCHES * size,
         )
@@ -149,12 +196,12 @@ class Runner:
         async for outcome in self._pool.results():
             self._add(outcome)
             if len(self._batch) == size:
-                await self._load(sink, key)
+                await self._load_batch(sink, key)
                 yield BatchLoaded(parts.tally.processed, spool.count, parts.tally.spent)
                 self._check_failures(outcome)
         if self._batch:
             last = self._batch[-1]
-            await self._load(sink, key)
+            await self._load_batch(sink, key)
             yield BatchLoaded(parts.tally.processed, spool.count, parts.tally.spent)
             self._check_failures(last)
 
@@ -172,27 +219,39 @@ class Runner:
             self._tally(self._batch)
         elif self._batch:
             with contextlib.suppress(LoomError):  # the run already has an error to report
-                await self._load(sink, key)
+                await self._load_batch(sink, key)
 
-    async def _load(self, sink: Sink, key: tuple[str, ...]) -> None:
-        parts, batch = self._parts, self._batch
+    async def _load_batch(self, sink: Sink, key: tuple[str, ...]) -> None:
+        """Load the collected records as the next part."""
+        batch, part = self._batch, self._part
         self._batch = []
+        self._part += 1
+        final = [outcome.record.index for outcome in batch if outcome.is_final]
+        self._parts.journal.begin_part(part, final)
+        await self._load(sink, batch, key, part)
+
+    async def _load(
+        self, sink: Sink, batch: list[RecordOutcome], key: tuple[str, ...], part: int
+    ) -> None:
+        """Load the rows of a batch, then report all its records."""
+        parts, journal = self._parts, self._parts.journal
         with parts.tally.watches["load"]:
             try:
-                batch = await self._load_rows(sink, batch, key)
+                batch = await self._load_rows(sink, batch, key, part)
             finally:
                 self._tally(batch)
             bad = [outcome for outcome in batch if outcome.failure is not None]
-            if bad and parts.quarantine is not None:
+            if bad and parts.quarantine is not None and not journal.is_reported(part):
                 parts.quarantine.add(bad)
             quarantined = parts.quarantine is not None
             parts.log.write(
                 {**render_record_line(outcome, quarantined), **parts.tally.identity(outcome)}
                 for outcome in batch
             )
+            journal.report_part(part)
 
     async def _load_rows(
-        self, sink: Sink, batch: list[RecordOutcome], key: tuple[str, ...]
+        self, sink: Sink, batch: list[RecordOutcome], key: tuple[str, ...], part: int
     ) -> list[RecordOutcome]:
         """Load the rows of the successful records.
 
@@ -207,10 +266,9 @@ class Runner:
         if not good:
             return batch
         self._sink_failed = True  # reset when the sink has accepted the rows
-        refused = await asyncio.to_thread(sink.load, self._part, list(good.values()))
+        refused = await asyncio.to_thread(sink.load, part, list(good.values()))
         self._sink_failed = False
         self._accepted += len(good) - len(refused)
-        self._part += 1
         failures = {list(good)[position]: reason for position, reason in refused.items()}
         return [
             replace(outcome, failure=RecordFailure("load", failures[index]))
@@ -256,8 +314,7 @@ class Runner:
 
     def _stopped(self, spool: SpooledRecords) -> RunEnd:
         done = f"{self._parts.tally.processed:,} of {spool.count:,} records"
-        hint = "run the pipeline again: the loaded records do not change"
-        return RunEnd("partial", "stopped", f"stopped after {done}", complete=False, hint=hint)
+        return RunEnd("partial", "stopped", f"stopped after {done}", complete=False)
 
     def _judge(self, spool: SpooledRecords) -> RunEnd:
         """Return the RunEnd for a run that raised no error.
@@ -279,7 +336,7 @@ class Runner:
         if tally.infrastructure > MAX_ERROR_RATE * tally.processed:
             lost = f"{tally.infrastructure:,} of {tally.processed:,} records"
             message = f"{lost} failed because of outages"
-            return RunEnd("partial", "world", message, complete=True, hint="run the pipeline again")
+            return RunEnd("partial", "world", message, complete=True)
         return RunEnd("success", "", "", complete=True)
 
     async def _close(self, sink: Sink, end: RunEnd) -> RunEnd:
@@ -303,6 +360,12 @@ class Runner:
             self._published = False
             return end if end.cause in ("world", "user") else _failed(error)
         return end
+
+    def _hint(self, end: RunEnd) -> str | None:
+        """Return advice for the user. It includes how to resume the run if that is possible."""
+        if not end.can_resume:
+            return end.hint
+        return "; ".join(filter(None, (end.hint, self._parts.resume_hint)))
 
 
 class _TooManyFailures(LoomError):

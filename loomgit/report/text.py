@@ -53,6 +53,8 @@ def run_result(run: Run) -> Iterator[str]:
     yield f"Cost: {money(run.cost.total)}"
     yield f"  Transform: {money(run.cost.breakdown['transform'])}"
     yield f"  Evaluate:  {money(run.cost.breakdown['evaluate'])}"
+    if run.resumes:
+        yield f"  All attempts: {money(run.cost.all_attempts)}"
     yield ""
     yield "Performance:"
     yield f"  Total Duration: {seconds(run.performance.duration)}"
@@ -172,6 +174,8 @@ def run_lineage(run: Run) -> Iterator[str]:
     changed = ", with uncommitted changes" if commit.dirty and commit.id != "unborn" else ""
     yield f"Commit:    {commit.id}{where}{changed}"
     yield f"Started:   {run.started}"
+    if run.resumes:
+        yield f"Resumes:   {run.resumes}"
     if run.config.prompt_version:
         yield f"Prompt:    {run.config.prompt_version}"
     version = f" ({run.config.model_version})" if run.config.model_version else ""

@@ -33,23 +33,24 @@ from loomgit.pipeline.retrieval import Retrieval
 from loomgit.pipeline.stages import FailurePolicy
 from loomgit.pipeline.transform import Transformer
 from loomgit.retrieval.registry import open_retriever
+from loomgit.rows.destination_lock import lock_destination
 from loomgit.rows.quarantine import Quarantine
 from loomgit.rows.sinks import open_sink
 from loomgit.rows.sources import open_source
-from loomgit.rows.spool import Spool
 from loomgit.rows.sql import QueryError
 from loomgit.wiring.documents import read_documents
 from loomgit.wiring.planning import Planning, default_judge
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from loomgit.domain.definitions import EvaluatorSpec, Pipeline, Transform
     from loomgit.domain.models import Completion, Purpose, Request
     from loomgit.domain.ports import Evaluator, Gateway, QueryValues, Sink, Source
-    from loomgit.domain.records import Record, RefusedRow
+    from loomgit.domain.records import Record
     from loomgit.domain.settings import Replay
-    from loomgit.domain.values import JsonMapping, JsonObject
+    from loomgit.domain.values import JsonMapping
     from loomgit.gateway.cassette import CassetteEntry
     from loomgit.gateway.shared_calls import CallClaims
     from loomgit.pipeline.plan import Plan
@@ -346,15 +347,15 @@ class Assembly(Planning):
             sink.check()
         return sink
 
-    def spool(self, state: Path, rows: Iterator[JsonObject | RefusedRow]) -> Spool:
-        """Write the rows to a spool file in the folder `state`. Blocks until all are written."""
-        return Spool.write(state / "spool.jsonl.zst", rows)
+    def lock(self, pipeline: Pipeline) -> AbstractContextManager[None]:
+        """Return a context that excludes other runs of the pipeline from its destination."""
+        connections = self.wiring.connections
+        return lock_destination(pipeline, root=self.wiring.root, connections=connections)
 
     def quarantine(self, pipeline: Pipeline) -> Quarantine:
         """Return the file that holds the pipeline's rejected records."""
-        return Quarantine(
-            self.wiring.store.folder / "state" / "quarantine" / f"{pipeline.name}.jsonl"
-        )
+        folder = self.wiring.store.folder / "state" / "quarantine"
+        return Quarantine(folder / f"{pipeline.name}.jsonl")
 
 
 def _evaluator_problems(

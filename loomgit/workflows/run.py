@@ -4,16 +4,18 @@ the record of the run."""
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import shutil
 import signal
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from loomgit.domain.ports import QueryValues
+from loomgit.domain.unfinished_runs import Attempt
 from loomgit.domain.utc import in_utc
-from loomgit.errors import ProblemsFound, UserError
+from loomgit.errors import LoomError, ProblemsFound, UserError
 from loomgit.gateway.combined_budgets import combine_budgets
 from loomgit.gateway.meter import MeterGateway
 from loomgit.pipeline.events import RunFinished, RunStarted, Warned
@@ -22,13 +24,21 @@ from loomgit.pipeline.run_parts import RunParts
 from loomgit.pipeline.run_statistics import RunStatistics
 from loomgit.pipeline.runner import Runner
 from loomgit.pipeline.stages import Stages
+from loomgit.rows.journal import Journal
 from loomgit.rows.quarantine import QuarantineEntry
+from loomgit.rows.run_spool import RunSpool
 from loomgit.wiring.assembly import Assembly
 from loomgit.wiring.consistency import missing_fields, missing_key
 from loomgit.wiring.unsupported import (
     invalid_destination,
     without_effect,
     without_execution_date,
+)
+from loomgit.workflows.resume import (
+    RunValues,
+    begin_attempt,
+    choose_values,
+    require_same_inputs,
 )
 from loomgit.workflows.run_record import make_run
 
@@ -39,7 +49,8 @@ if TYPE_CHECKING:
     from loomgit.domain.definitions import Pipeline
     from loomgit.domain.ports import Gateway, LoadReceipt
     from loomgit.domain.records import RecordOutcome
-    from loomgit.domain.runs import RecordsFile, Run
+    from loomgit.domain.runs import Cost, RecordsFile, Run
+    from loomgit.domain.unfinished_runs import UnfinishedRun
     from loomgit.gateway.budget import Budget
     from loomgit.history.records_writer import RecordsWriter
     from loomgit.pipeline.events import Event
@@ -59,6 +70,7 @@ def run_pipeline(
     limit: int | None,
     budget: float | Budget | None,
     on_event: Callable[[Event], None],
+    resume: str | None = None,
 ) -> Run:
     """Check and run a pipeline, and return the stored run; see `loomgit.api.Project.run`."""
     if limit is not None and limit < 1:
@@ -69,23 +81,34 @@ def run_pipeline(
             f"than {limit} rows in {pipeline.load.destination}",
             hint="use another destination for a trial run",
         )
+    date = None if execution_date is None else in_utc(execution_date)
+    values = choose_values(wiring.store, resume, pipeline.name, RunValues(variables, date, limit))
     now = datetime.now(UTC)
     assembly = Assembly(wiring)
     problems = assembly.refusals(pipeline)
     problems += invalid_destination(pipeline, wiring.connections)  # before the extraction
     try:
-        plan, prompt = assembly.plan(pipeline, variables, in_utc(execution_date or now))
+        plan, prompt = assembly.plan(pipeline, values.variables, values.execution_date or now)
     except ProblemsFound as error:
         raise ProblemsFound([*problems, *error.problems]) from error
     if problems:
         raise ProblemsFound(problems)
+    if values.earlier is not None:
+        require_same_inputs(values.earlier, plan)
     gateway = assembly.gateway(
         plan, budget=combine_budgets(budget, pipeline.monitoring.cost_budget)
     )
-    for message in without_execution_date(pipeline, execution_date):
+    for message in without_execution_date(pipeline, values.execution_date):
         on_event(Warned(message))
     execution = Execution(
-        assembly, plan, prompt, now=now, limit=limit, on_event=on_event, gateway=gateway
+        assembly,
+        plan,
+        prompt,
+        now=now,
+        limit=values.limit,
+        on_event=on_event,
+        gateway=gateway,
+        earlier=values.earlier,
     )
     return asyncio.run(execution.run())
 
@@ -103,11 +126,13 @@ class Execution:
         limit: int | None,
         on_event: Callable[[Event], None],
         gateway: Gateway | None = None,
+        earlier: UnfinishedRun | None = None,
     ) -> None:
         """Create the execution.
 
         If `gateway` is None, the run opens the gateway that the plan defines. The run closes the
-        gateway in any case. `limit` is the maximum number of records; None means all.
+        gateway in any case. `limit` is the maximum number of records; None means all. `earlier` is
+        the unfinished run to resume, if any.
         """
         self._assembly = assembly
         self._plan = plan
@@ -116,6 +141,7 @@ class Execution:
         self._limit = limit
         self._on_event = on_event
         self._gateway = gateway
+        self._earlier = earlier
         self.interrupted = False  # true after SIGINT or SIGTERM, even if all records were processed
         self._run_id, self._uid = "", ""
         paths = [plan.prompt.path, plan.pipeline.path, *(f.path for f in plan.context.values())]
@@ -132,30 +158,52 @@ class Execution:
         finished: RunFinished | None = None
         try:
             parts = self._parts(meter)  # raises configuration errors before the run starts
-            self._run_id, self._uid = store.begin(pipeline.name, self._now)
-            state = store.folder / "state" / self._run_id
             with (
-                _scratch(state),
+                assembly.lock(pipeline),
+                self._unfinished() as (unfinished, state),
+                closing(Journal(state / "journal")) as journal,
                 store.records(self._uid) as log,
                 assembly.quarantine(pipeline) as quarantine,
             ):
                 rejections = Rejections(quarantine, pipeline.name, self._run_id)
                 skip = pipeline.load.on_failure == "skip"
-                runner = Runner(parts(state, log, None if skip else rejections))
+                runner = Runner(parts(state, journal, log, None if skip else rejections))
                 with self._interruptible(runner):
                     async for event in runner.run():
                         if isinstance(event, RunFinished):
                             finished = event
                             store.save(event.run)
+                            if event.run.complete and event.run.results.cause != "world":
+                                store.unfinished.remove(unfinished)
                         self._on_event(event)
         finally:
             await meter.close()
         assert finished is not None  # the last event of the runner is RunFinished
         return finished.run
 
+    @contextmanager
+    def _unfinished(self) -> Iterator[tuple[UnfinishedRun, Path]]:
+        """Context that begins an attempt, and yields the unfinished run and its folder.
+
+        If the run cannot start, the attempt is forgotten.
+        """
+        store = self._assembly.wiring.store
+        self._run_id, self._uid = store.begin(self._plan.pipeline.name, self._now)
+        started = self._now.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        attempt = Attempt(self._run_id, self._uid, started)
+        run = begin_attempt(
+            self._earlier, self._plan, attempt, limit=self._limit, commit=self._commit
+        )
+        with store.unfinished.working_on(run) as folder:
+            try:
+                yield run, folder
+            except LoomError:
+                store.unfinished.forget_last_attempt(run)
+                raise
+
     def _parts(
         self, gateway: MeterGateway
-    ) -> Callable[[Path, RecordsWriter, Rejections | None], RunParts]:
+    ) -> Callable[[Path, Journal, RecordsWriter, Rejections | None], RunParts]:
         assembly, plan = self._assembly, self._plan
         pipeline = plan.pipeline
         statistics = RunStatistics(pipeline.evaluate.evaluators, case_identifier(plan))
@@ -175,22 +223,28 @@ class Execution:
         with assembly.reading(pipeline):
             source.check()
 
-        def parts(state: Path, log: RecordsWriter, rejections: Rejections | None) -> RunParts:
+        def parts(
+            state: Path, journal: Journal, log: RecordsWriter, rejections: Rejections | None
+        ) -> RunParts:
+            spool = RunSpool(state, journal)
             return RunParts(
                 pipeline=pipeline,
                 source=source,
-                open_spool=lambda rows: assembly.spool(state, rows),
+                open_spool=spool.open,
+                keep_spool=spool.keep,
                 open_sink=lambda key, first: assembly.sink(
-                    pipeline, key, first, output=plan.output, stage=state, run=self._uid
+                    pipeline, key, first, output=plan.output, stage=state, run=state.name
                 ),
                 stages=stages,
                 tally=statistics,
                 log=log,
+                journal=journal,
                 quarantine=rejections,
                 check_fields=self._check_fields,
                 record=partial(self._record, gateway),
                 concurrency=assembly.concurrency(pipeline),
                 lineage={"_loom_run_id": self._run_id},
+                resume_hint=f"`loom run {pipeline.name} --resume {self._run_id}` continues the run",
             )
 
         return parts
@@ -217,7 +271,7 @@ class Execution:
         if problems:
             raise ProblemsFound(problems)
 
-    @contextlib.contextmanager
+    @contextmanager
     def _interruptible(self, runner: Runner) -> Iterator[None]:
         """Handle SIGINT and SIGTERM while the runner works.
 
@@ -278,7 +332,7 @@ class Execution:
             self._commit,
             results=statistics.results(end.status, end.cause, end.message, receipt),
             evaluation=statistics.evaluation(),
-            cost=meter.cost(statistics.cost().cached),
+            cost=self._cost(meter.cost(statistics.cost().cached), statistics),
             performance=statistics.performance(duration),
             selected=spool.count,
             total=spool.count,
@@ -291,7 +345,15 @@ class Execution:
             served=sorted({part.model for part in meter.models if part.stage == "transform"}),
             cases=statistics.cases(),
             limit=self._limit if spool.count == self._limit else None,
+            resumes="" if self._earlier is None else self._earlier.uid,
         )
+
+    def _cost(self, cost: Cost, statistics: RunStatistics) -> Cost:
+        """Return the cost of this attempt, with the sum of all attempts if the run is resumed."""
+        earlier = statistics.spent_earlier
+        if self._earlier is None or earlier is None or cost.total is None:
+            return cost
+        return replace(cost, all_attempts=cost.total + earlier)
 
 
 class Rejections:
@@ -328,13 +390,3 @@ class Rejections:
                     or (None if failure.stage == "gate" else failure.reason),
                 )
             )
-
-
-@contextlib.contextmanager
-def _scratch(folder: Path) -> Iterator[None]:
-    """Create a temporary folder, and remove it at the end of the context."""
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        yield
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

@@ -2,6 +2,7 @@ import asyncio
 import json
 
 import pytest
+from msgspec.structs import replace
 
 from loomgit.domain.definitions import (
     Evaluate,
@@ -15,7 +16,16 @@ from loomgit.domain.definitions import (
 )
 from loomgit.domain.keys import HASH_KEY
 from loomgit.domain.models import CallTotals, Completion, Usage
-from loomgit.domain.records import EvaluatorFailure, RefusedRow, Score
+from loomgit.domain.records import (
+    Assessment,
+    EvaluatorFailure,
+    Output,
+    RecordFailure,
+    RecordOutcome,
+    RefusedRow,
+    Score,
+    make_record,
+)
 from loomgit.errors import Denied, ProblemsFound, Unavailable, UserError, WorldError
 from loomgit.pipeline.evaluate import Panel
 from loomgit.pipeline.events import BatchLoaded, Extracted, RunFinished, Warned
@@ -31,6 +41,7 @@ from loomgit.wiring.consistency import missing_key
 from tests.fakes import (
     FakeEvaluator,
     FakeGateway,
+    FakeJournal,
     FakeLog,
     FakeQuarantine,
     FakeSink,
@@ -45,7 +56,9 @@ SPEC = EvaluatorSpec("quality", "exact_match", threshold=0.5)
 class Bench:
     """A runner with fakes around it, and what they saw."""
 
-    def __init__(self, answer=None, judge=None, rows=ROWS, policy=None, sink=None, **pipeline):
+    def __init__(
+        self, answer=None, judge=None, rows=ROWS, policy=None, sink=None, journal=None, **pipeline
+    ):
         parts = {
             "extract": Extract("rows.csv"),
             "transform": Transform(prompt="prompts/p.txt", batch_size=4),
@@ -56,6 +69,7 @@ class Bench:
         self.gateway = FakeGateway(answer or (lambda _: '{"label": "a"}'))
         self.sink = sink or FakeSink()
         self.log, self.quarantine = FakeLog(), FakeQuarantine()
+        self.journal = journal or FakeJournal()
         evaluate = self.pipeline.evaluate
         self.tally = RunStatistics(evaluate.evaluators, lambda record: (record.key, "q"))
         evaluator = FakeEvaluator(judge or (lambda _: 1.0))
@@ -75,15 +89,18 @@ class Bench:
                 pipeline=self.pipeline,
                 source=FakeSource(rows),
                 open_spool=FakeSpool,
+                keep_spool=lambda: None,
                 open_sink=self._open,
                 stages=self.stages,
                 tally=self.tally,
                 log=self.log,
+                journal=self.journal,
                 quarantine=None if self.pipeline.load.on_failure == "skip" else self.quarantine,
                 check_fields=self._check_fields,
                 record=self._record,
                 concurrency=3,
                 lineage={"_loom_run_id": "2026-11-21-001"},
+                resume_hint="resume it",
             )
         )
 
@@ -634,3 +651,50 @@ def test_a_retry_has_another_seed():
     bench = Bench(judge=lambda _: 0.0, rows=ROWS[:1], policy=lambda _: FailurePolicy(retries=2))
     bench.run()
     assert [request.seed for request in bench.gateway.requests] == [None, 1, 2]
+
+
+def earlier_outcome(number):
+    record = make_record(number, ROWS[number], ("id",))
+    output = Output({"label": "earlier"}, "", "fake", cost=0.5)
+    score = Assessment("quality", 0.5, score=Score(1.0, "fine"))
+    return RecordOutcome(record, output, (score,), resumed=True)
+
+
+def test_a_resumed_run_loads_the_parts_that_were_begun_and_calls_only_for_the_rest():
+    journal = FakeJournal(
+        earlier={number: earlier_outcome(number) for number in (0, 1, 2, 4, 7)},
+        parts={0: [0, 1], 1: [2, 4], 2: []},
+        reported={0},
+    )
+    bench = Bench(journal=journal)
+    results = bench.run()
+    assert len(bench.gateway.requests) == 5
+    labels = {part: [row["id"] for row in rows] for part, rows in bench.sink.parts.items()}
+    assert labels == {
+        0: ["r-0", "r-1"], 1: ["r-2", "r-4"], 3: ["r-3", "r-5", "r-6", "r-7"], 4: ["r-8", "r-9"],
+    }  # fmt: skip
+    assert (results.records_processed, results.records_loaded) == (10, 10)
+    assert bench.tally.spent_earlier == 2.5
+    assert bench.tally.cost().calls == 5
+    begun = [event for event in journal.events if event[0] == "begin"]
+    assert begun == [("begin", 3, [3, 5, 6, 7]), ("begin", 4, [8, 9])]
+    reported = [event[1] for event in journal.events if event[0] == "report"]
+    assert reported == [0, 1, 3, 4]
+    assert [event for event in journal.events if event == ("outcome", 7)] == []
+
+
+def test_failed_records_of_a_reported_part_are_not_quarantined_again():
+    failed = {n: replace(earlier_outcome(n), failure=RecordFailure("gate", "x")) for n in range(4)}
+    journal = FakeJournal(earlier=failed, parts={0: [0, 1], 1: [2, 3]}, reported={0})
+    bench = Bench(journal=journal)
+    bench.run()
+    assert [outcome.record.key for outcome in bench.quarantine.outcomes] == ["r-2", "r-3"]
+    assert bench.tally.validated == 6
+
+
+def test_a_record_that_an_outage_lost_is_in_no_part():
+    bench = Bench(answer=failing(2, Unavailable("down")))
+    bench.run()
+    begun = [event[2] for event in bench.journal.events if event[0] == "begin"]
+    assert begun == [[0, 1, 3], [4, 5, 6, 7], [8, 9]]
+    assert ("outcome", 2) not in bench.journal.events

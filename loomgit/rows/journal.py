@@ -1,0 +1,211 @@
+"""The journal of a run: a file that records the progress of the run, so that it can be resumed.
+
+Each line starts with a letter:
+
+    s<JSON>                 the spool is complete; its count, hash and fields
+    o<index> <JSON>         the outcome of the record with this index in the spool
+    p<part> <ranges>        a part begins: the indexes of its records, such as 0-49 or 0-48,50
+    d<part>                 the part is loaded and reported
+
+A killed process may leave an incomplete last line. It is ignored and removed.
+"""
+
+from __future__ import annotations
+
+import os
+from bisect import bisect_right
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec import Struct
+
+from loomgit.errors import WorldError
+from loomgit.rows.outcome_json import decode_outcome, encode_outcome
+from loomgit.rows.spool import Spool
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from loomgit.domain.records import Record, RecordOutcome
+
+_UNREADABLE = (ValueError, TypeError, KeyError)
+
+
+class _SpoolLine(Struct, frozen=True):
+    count: int
+    refused: int
+    sha256: str
+    fields: tuple[str, ...]
+    filled: tuple[str, ...]
+    bytes: int
+
+
+class Journal:
+    """The journal of one run, in the file at `path`. Creates the file if it does not exist.
+
+    Raises WorldError if the file cannot be read or written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._spool: _SpoolLine | None = None
+        self._outcomes: dict[int, int] = {}  # the offset in the file, by the index of the record
+        self._starts: list[int] = []  # of the ranges of records in parts, ascending
+        self._ranges: list[tuple[int, int, int]] = []  # (first, last, part), ascending
+        self._loaded: set[int] = set()
+        self._sizes: dict[int, int] = {}
+        try:
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
+            self._size = self._read()
+            os.ftruncate(self._file, self._size)
+        except OSError as error:
+            raise self._error(error) from error
+
+    # -- earlier attempts
+
+    def _read(self) -> int:
+        """Read all lines, and return the size of the file without an incomplete last line."""
+        size = 0
+        with os.fdopen(os.dup(self._file), "rb") as file:
+            for line in file:
+                if not line.endswith(b"\n"):
+                    break
+                with suppress(*_UNREADABLE):
+                    self._read_line(line, size)
+                size += len(line)
+        self._ranges.sort()
+        self._starts = [first for first, _, _ in self._ranges]
+        return size
+
+    def _read_line(self, line: bytes, offset: int) -> None:
+        match line[:1]:
+            case b"o":
+                self._outcomes[int(line[1 : line.index(b" ")])] = offset
+            case b"p":
+                part, _, ranges = line[1:-1].decode().partition(" ")
+                self._ranges += [(first, last, int(part)) for first, last in _parse(ranges)]
+                self._sizes[int(part)] = sum(last - first + 1 for first, last in _parse(ranges))
+            case b"d":
+                self._loaded.add(int(line[1:]))
+            case b"s":
+                self._spool = msgspec.json.decode(line[1:], type=_SpoolLine)
+
+    def spool(self, path: Path) -> Spool | None:
+        """Return the complete spool at `path`, or None if no attempt has completed it."""
+        line = self._spool
+        if line is None:
+            return None
+        return Spool(
+            path,
+            line.count,
+            line.refused,
+            line.sha256,
+            line.fields,
+            frozenset(line.filled),
+            line.bytes,
+        )
+
+    @property
+    def part_sizes(self) -> dict[int, int]:
+        """The numbers of records of the parts that earlier attempts began, by part."""
+        return self._sizes
+
+    def part_of(self, index: int) -> int | None:
+        """Return the part of an earlier attempt that contains a record, or None.
+
+        `index` is the index of the record in the spool.
+        """
+        position = bisect_right(self._starts, index) - 1
+        if position < 0:
+            return None
+        _, last, part = self._ranges[position]
+        return part if index <= last else None
+
+    def is_reported(self, part: int) -> bool:
+        """Whether an earlier attempt has loaded the part and reported its failed records."""
+        return part in self._loaded
+
+    def find(self, record: Record) -> RecordOutcome | None:
+        """Return the outcome of a record from an earlier attempt, or None."""
+        offset = self._outcomes.get(record.index)
+        if offset is None:
+            return None
+        try:
+            with suppress(*_UNREADABLE):
+                line = self._line_at(offset)
+                return decode_outcome(record, line[line.index(b" ") :])
+        except OSError as error:
+            raise self._error(error) from error
+        return None
+
+    def _line_at(self, offset: int) -> bytes:
+        line, length = b"", 4096
+        while b"\n" not in line:
+            line = os.pread(self._file, length, offset)
+            if len(line) < length and b"\n" not in line:
+                raise ValueError("a line without an end")
+            length *= 4
+        return line[: line.index(b"\n")]
+
+    # -- this attempt
+
+    def add(self, outcome: RecordOutcome) -> None:
+        """Record the outcome of a record, so that its calls are not paid again."""
+        self._write(b"o%d %b\n" % (outcome.record.index, encode_outcome(outcome)))
+
+    def keep_spool(self, spool: Spool) -> None:
+        """Record that the spool is complete."""
+        line = _SpoolLine(
+            spool.count,
+            spool.refused,
+            spool.sha256,
+            spool.fields,
+            tuple(spool.filled),
+            spool.bytes,
+        )
+        self._write(b"s" + msgspec.json.encode(line) + b"\n")
+
+    def begin_part(self, part: int, indexes: Sequence[int]) -> None:
+        """Record the records of a part before the part is loaded. `indexes` are ascending."""
+        self._write(f"p{part} {_render(indexes)}\n".encode())
+
+    def report_part(self, part: int) -> None:
+        """Record that the part is loaded, and that its failed records are reported."""
+        self._write(b"d%d\n" % part)
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._file)
+
+    def _write(self, line: bytes) -> None:
+        try:
+            written = os.pwrite(self._file, line, self._size)
+            while written < len(line):
+                written += os.pwrite(self._file, line[written:], self._size + written)
+        except OSError as error:
+            with suppress(OSError):
+                os.ftruncate(self._file, self._size)
+            raise self._error(error) from error
+        self._size += len(line)
+
+    def _error(self, error: OSError) -> WorldError:
+        return WorldError(f"{self._path}: {error.strerror or error}")
+
+
+def _render(indexes: Iterable[int]) -> str:
+    """Return ascending numbers as ranges, such as `0-48,50`."""
+    ranges: list[list[int]] = []
+    for index in indexes:
+        if ranges and index == ranges[-1][1] + 1:
+            ranges[-1][1] = index
+        else:
+            ranges.append([index, index])
+    return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in ranges)
+
+
+def _parse(ranges: str) -> Iterator[tuple[int, int]]:
+    for text in filter(None, ranges.split(",")):
+        first, _, last = text.partition("-")
+        yield int(first), int(last or first)

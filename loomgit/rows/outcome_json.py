@@ -1,0 +1,68 @@
+"""The JSON form of a record's outcome in a journal. It does not contain the record itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from loomgit.domain.models import CallTotals, Usage
+from loomgit.domain.records import Assessment, Output, RecordFailure, RecordOutcome, Score
+
+if TYPE_CHECKING:
+    from loomgit.domain.records import Record
+
+_encoder = msgspec.json.Encoder()
+
+
+def encode_outcome(outcome: RecordOutcome) -> bytes:
+    """Return the outcome as a JSON array on one line, without a line end."""
+    return _encoder.encode(
+        (
+            outcome.output,
+            outcome.assessments,
+            outcome.failure,
+            outcome.evaluated,
+            outcome.fallback,
+            outcome.replaced,
+            outcome.discarded,
+        )
+    )
+
+
+def decode_outcome(record: Record, text: bytes) -> RecordOutcome:
+    """Return the outcome of `record` that `encode_outcome` has encoded.
+
+    Raises ValueError, TypeError or KeyError if the text is not an encoded outcome.
+    """
+    output, assessments, failure, evaluated, fallback, replaced, discarded = msgspec.json.decode(
+        text
+    )
+    return RecordOutcome(
+        record,
+        output=None if output is None else _output(output),
+        assessments=tuple(map(_assessment, assessments)),
+        failure=_failure(failure),
+        evaluated=evaluated,
+        fallback=fallback,
+        replaced=_failure(replaced),
+        discarded=tuple(map(_assessment, discarded)),
+        resumed=True,
+    )
+
+
+def _output(values: dict[str, Any]) -> Output:
+    return Output(**{**values, "usage": Usage(**values["usage"])})
+
+
+def _failure(values: dict[str, Any] | None) -> RecordFailure | None:
+    return None if values is None else RecordFailure(**values)
+
+
+def _assessment(values: dict[str, Any]) -> Assessment:
+    score, spent = values["score"], values["spent"]
+    if score is not None:
+        score = Score(**{**score, "usage": Usage(**score["usage"])})
+    if spent is not None:
+        spent = CallTotals(**{**spent, "usage": Usage(**spent["usage"])})
+    return Assessment(**{**values, "score": score, "spent": spent})

@@ -1,0 +1,135 @@
+"""Resumes unfinished runs: finds the run, and checks that its inputs are still the same."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import asdict, replace
+
+from loomgit.domain.keys import digest
+from loomgit.domain.unfinished_runs import Attempt, UnfinishedRun
+from loomgit.domain.values import JsonMapping
+from loomgit.errors import UserError
+
+if TYPE_CHECKING:
+    from loomgit.domain.versions import Commit
+    from loomgit.history.store import RunStore
+    from loomgit.pipeline.plan import Plan
+
+
+class RunValues(Struct, frozen=True):
+    """The values with which a run starts. `execution_date` is None if the user gave none.
+
+    `earlier` is the unfinished run that the run resumes, or None. The other values are then those
+    of the unfinished run.
+    """
+
+    variables: JsonMapping
+    execution_date: datetime | None
+    limit: int | None
+    earlier: UnfinishedRun | None = None
+
+
+def choose_values(
+    store: RunStore, resume: str | None, pipeline: str, given: RunValues
+) -> RunValues:
+    """Return the values of a run of `pipeline`.
+
+    `resume` is the run_id or uid of an unfinished run, `latest`, or None. The result is `given` if
+    `resume` is None, or if `resume` is `latest` and no run of the pipeline is unfinished. Raises
+    UserError if there is no such run, or if a given value differs from that of the run.
+    """
+    run = None
+    if resume is not None:
+        run = (
+            store.unfinished.find("latest", pipeline)
+            if resume == "latest"
+            else (store.unfinished.get(resume))
+        )
+    if run is None:
+        return given
+    if run.pipeline != pipeline:
+        raise UserError(f"run {resume} is a run of {run.pipeline}, not of {pipeline}")
+    execution_date = datetime.fromisoformat(run.execution_date)
+    values: dict[str, tuple[object, object]] = {
+        "--vars": (dict(given.variables) or None, run.variables),
+        "--execution-date": (given.execution_date, execution_date),
+        "--limit": (given.limit, run.limit),
+    }
+    for option, (value, original) in values.items():
+        if value is not None and value != original:
+            raise UserError(
+                f"{option} differs from its value in run {run.last.run_id}",
+                hint=f"omit {option}: a resumed run keeps its values",
+            )
+    variables: JsonMapping = run.variables  # type: ignore[assignment]  # decoded from JSON
+    return RunValues(variables, execution_date, run.limit, run)
+
+
+def require_same_inputs(run: UnfinishedRun, plan: Plan) -> None:
+    """Raise UserError with the names of the inputs that have changed since the run started."""
+    changed = run.changed_inputs(run_inputs(plan))
+    if changed:
+        raise UserError(
+            f"run {run.last.run_id} cannot be resumed: {', '.join(changed)} changed since it "
+            "started",
+            hint="undo the change, or start a new run without --resume",
+        )
+
+
+def begin_attempt(
+    earlier: UnfinishedRun | None,
+    plan: Plan,
+    attempt: Attempt,
+    *,
+    limit: int | None,
+    commit: Commit,
+) -> UnfinishedRun:
+    """Return the unfinished run with a new attempt: `earlier`, or a new run."""
+    if earlier is not None:
+        return replace(earlier, attempts=(*earlier.attempts, attempt))
+    return UnfinishedRun(
+        uid=attempt.uid,
+        pipeline=plan.pipeline.name,
+        execution_date=plan.execution_date.isoformat(),
+        variables=dict(plan.given),
+        limit=limit,
+        inputs=run_inputs(plan),
+        fingerprint=plan.fingerprint(),
+        commit=commit,
+        attempts=(attempt,),
+    )
+
+
+def run_inputs(plan: Plan) -> dict[str, str]:
+    """Return a hash of each input that can change the result of a record or the loaded rows.
+
+    The keys are names for messages. Settings that only decide when a run stops, such as
+    `max_failure_rate`, `batch_threshold` and `monitoring`, are not included, and neither are
+    settings of speed, such as `concurrency` and `batch_size`.
+    """
+    pipeline = plan.pipeline
+    evaluate = pipeline.evaluate
+    documents = plan.dependencies()
+    inputs: dict[str, object] = {
+        path: entry for path, entry in documents.items() if path != pipeline.path
+    }
+    inputs |= {
+        "extract": asdict(pipeline.extract),
+        "load": asdict(pipeline.load),
+        "the model": [asdict(plan.sampling), pipeline.transform.fallback_models],
+        "the output": plan.output,
+        "the evaluators": [plan.question(), evaluate.sample, plan.judging()["judge_endpoint"]],
+        "the thresholds and the gate": [
+            *((spec.name, spec.threshold, spec.weight) for spec in evaluate.evaluators),
+            asdict(evaluate.gate),
+        ],
+        "the variables": dict(plan.variables),
+    }
+    hashes = {name: digest(value) for name, value in inputs.items()}
+    if pipeline.path in documents:
+        # The fingerprint covers the settings of the pipeline that have no name above.
+        hashes[f"a setting in {pipeline.path}"] = plan.fingerprint()
+    return hashes
