@@ -39,6 +39,7 @@ from loomgit.config.scalars import (
 )
 from loomgit.domain.definitions import (
     ContextFile,
+    Evolve,
     GateType,
     LoadMode,
     OnFailure,
@@ -301,6 +302,10 @@ class LoadModel(FileModel):
     )
     mode: Annotated[LoadMode, choice("mode", ("upsert", "append", "replace"))] = Field(
         default="upsert", description="upsert by extract.key, append, or replace all rows"
+    )
+    evolve: Annotated[Evolve, choice("evolution", ("add",))] | None = Field(
+        default=None,
+        description="add: add the columns that the table or file lacks; default: report them",
     )
     on_failure: Annotated[
         OnFailure, choice("policy", ("quarantine", "skip", "fallback", "retry"))

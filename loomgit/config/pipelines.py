@@ -288,6 +288,7 @@ def _load(model: LoadModel) -> Load:
         lineage_columns=model.lineage_columns,
         quarantine=model.quarantine,
         schema=object_schema(model.schema_) if model.schema_ is not None else None,
+        evolve=model.evolve,
     )
 
 

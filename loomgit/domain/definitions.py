@@ -15,6 +15,7 @@ from loomgit.domain.values import Json, JsonMapping
 TransformType = Literal["ai", "rag", "program"]
 GateType = Literal["all_pass", "majority_pass", "any_pass", "weighted"]
 LoadMode = Literal["upsert", "append", "replace"]
+Evolve = Literal["add"]
 OnFailure = Literal["quarantine", "skip", "fallback", "retry"]
 AlertType = Literal["score_degradation", "cost_spike", "latency_sla", "batch_quality"]
 
@@ -178,7 +179,8 @@ class Fallback(Struct, frozen=True):
 class Load(Struct, frozen=True):
     """The load stage: the destination of the outputs, and the treatment of failed records.
 
-    `schema` is a JSON Schema.
+    `schema` is a JSON Schema. If `evolve` is `add`, columns that the destination lacks are added.
+    If it is None, a missing column is an error.
     """
 
     destination: str
@@ -190,6 +192,7 @@ class Load(Struct, frozen=True):
     lineage_columns: bool = False
     quarantine: str | None = None
     schema: JsonMapping | None = None
+    evolve: Evolve | None = None
 
 
 class Alert(Struct, frozen=True):

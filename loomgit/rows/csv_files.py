@@ -192,7 +192,7 @@ class CsvWriter:
         return self._line([cell(row.get(name)) for name in self._names])
 
     def _line(self, fields: Sequence[str]) -> bytes:
-        text = ",".join([_quoted(field) if _SPECIAL.search(field) else field for field in fields])
+        text = ",".join(map(quote_field, fields))
         if "\0" in text:
             raise UserError(f"{self._shown}: a CSV file cannot contain a NUL character")
         if not text:  # a single empty field is written as "", because readers skip blank lines
@@ -200,8 +200,9 @@ class CsvWriter:
         return (text + self._end).encode()
 
 
-def _quoted(field: str) -> str:
-    return '"' + field.replace('"', '""') + '"'
+def quote_field(field: str) -> str:
+    """Return the text of a field in a CSV file: in quotes if its content requires them."""
+    return '"' + field.replace('"', '""') + '"' if _SPECIAL.search(field) else field
 
 
 def require_names(fields: Iterable[str], names: Sequence[str], shown: str) -> None:

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from loomgit.domain.ports import LoadReceipt
 from loomgit.domain.process_lock import ProcessLock
 from loomgit.errors import UserError, WorldError
+from loomgit.rows.added_columns import case_clash, with_evolve_hint
 from loomgit.rows.csv_files import require_names
 from loomgit.rows.layouts import CsvLayout, JsonArrayLayout, JsonLinesLayout
 from loomgit.rows.parquet import ParquetLayout
@@ -43,6 +44,9 @@ class FileSink:
     only its own fields; the other fields of the existing row do not change. If no row changes,
     `commit` does not write the file.
 
+    If `adds_columns` is true, `commit` adds the columns that an existing CSV or Parquet file lacks
+    (`load.evolve: add`). The existing rows are empty in these columns.
+
     If the content of the existing file does not match the file's extension, the file stays
     unchanged, and an error is raised. Only mode `replace` replaces such a file.
     """
@@ -58,6 +62,7 @@ class FileSink:
         root: Path,
         stage: Path,
         run: str,
+        adds_columns: bool = False,
     ) -> None:
         self._shown = str(address)
         # `commit` renames a new file to this path. The path is resolved, because the rename must
@@ -67,6 +72,7 @@ class FileSink:
         self._key = key if mode != "append" else ()
         self._examples = examples
         self._schema = schema
+        self._adds_columns = adds_columns
         self._layout = _layout(address, self._path, root=root, schema=schema)
         name = destination_id(self._path)
         self._lock_path = self._path.with_name(f".loom-{name}.lock")
@@ -96,7 +102,10 @@ class FileSink:
         """Return the reason why the file cannot store the row exactly, or "" if it can."""
         for name in row if self._columns else ():
             if name not in self._columns:
-                return f"the file has no column '{name}'"
+                if not self._adds_columns:
+                    return f"the file has no column '{name}'"
+                if clash := case_clash(name, self._columns):
+                    return clash
         return self._layout.refusal(row, fresh=self._mode == "replace" or not self._has_content())
 
     def load(self, part: int, rows: Sequence[JsonObject]) -> Mapping[int, str]:
@@ -175,8 +184,16 @@ class FileSink:
         return self._layout.columns()
 
     def _require_columns(self, names: Iterable[str]) -> None:
-        if self._columns:
+        """Raise UserError if the file lacks a column that the load cannot add."""
+        if not self._columns:
+            return
+        if self._adds_columns:
+            self._missing_columns(self._columns, names)
+            return
+        try:
             require_names(names, self._columns, self._shown)
+        except UserError as error:
+            raise UserError(error.message, hint=with_evolve_hint(error.hint)) from error
 
     @contextmanager
     def _lock_file(self, seconds: float = LOCK_TIMEOUT) -> Iterator[None]:
@@ -196,7 +213,8 @@ class FileSink:
         """Write the staged rows to the file, and store the receipt in the stage."""
         has_content = self._has_content()
         fresh = self._mode == "replace" or not has_content
-        fields = self._fields(has_content)
+        added = () if fresh else self._added_columns()
+        fields = self._fields(has_content) if fresh else (*self._layout.columns(), *added)
         if fields is None:
             self._stage.finish(LoadReceipt())
             return
@@ -207,12 +225,12 @@ class FileSink:
                     self._stage.matching(),
                     self._layout.writer(self._temporary, fields, fresh=fresh) as writer,
                 ):
-                    receipt = self._write(writer, fresh=fresh)
+                    receipt = self._write(writer, added, fresh=fresh)
                 sha256 = self._hash(self._temporary)
                 current = self._hash(self._path)
                 if fresh and has_content and current == sha256:
                     self._stage.finish(replace(receipt, inserted=0, unchanged=receipt.inserted))
-                elif not fresh and not receipt.inserted and not receipt.updated:
+                elif not (fresh or added or receipt.inserted or receipt.updated):
                     self._stage.finish(receipt)
                 else:
                     self._publications.answer_all(current)
@@ -223,6 +241,24 @@ class FileSink:
                     self._publications.remove()
         finally:
             self._temporary.unlink(missing_ok=True)
+
+    def _added_columns(self) -> tuple[str, ...]:
+        """Return the columns that the staged rows and the schema add to the existing file."""
+        present = self._layout.columns()
+        if not self._adds_columns or not present or not (staged := self._stage.fields()):
+            return ()
+        return self._missing_columns(present, (*staged, *schema_fields(self._schema)))
+
+    def _missing_columns(self, present: Sequence[str], names: Iterable[str]) -> tuple[str, ...]:
+        """Return the names that are not in `present`. Raises UserError for a clash of names."""
+        missing: list[str] = []
+        for name in dict.fromkeys(names):
+            if name in present:
+                continue
+            if clash := case_clash(name, (*present, *missing)):
+                raise UserError(f"{self._shown}: {clash}", hint="rename the field or the column")
+            missing.append(name)
+        return tuple(missing)
 
     def _fields(self, has_content: bool) -> tuple[str, ...] | None:
         """Return the columns of a new file.
@@ -236,10 +272,10 @@ class FileSink:
             return None
         return tuple(names)
 
-    def _write(self, writer: RowWriter, *, fresh: bool) -> LoadReceipt:
+    def _write(self, writer: RowWriter, added: Sequence[str], *, fresh: bool) -> LoadReceipt:
         inserted = updated = unchanged = 0
         if not fresh:
-            for stored in self._layout.held():
+            for stored in self._layout.held(added):
                 key = find_key_text(stored.row, self._key) if self._key else None
                 new = self._stage.find(key) if key is not None else None
                 if new is None:

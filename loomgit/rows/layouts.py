@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import orjson
 
 from loomgit.errors import UserError
-from loomgit.rows.csv_files import BOM, CsvFile, CsvWriter, cell, require_names
+from loomgit.rows.csv_files import BOM, CsvFile, CsvWriter, cell, quote_field, require_names
 from loomgit.rows.json_files import is_same_data, read_array, read_lines, require_exact
 from loomgit.rows.paths import translate_os_errors
 
@@ -51,8 +51,11 @@ class FileLayout(Protocol):
         """Return the columns of the existing file, or () if its rows may have any fields."""
         ...
 
-    def held(self) -> Iterator[StoredRow]:
-        """Yield the rows of the existing file. Raises UserError if its content is invalid."""
+    def held(self, added: Sequence[str] = ()) -> Iterator[StoredRow]:
+        """Yield the rows of the existing file, extended with empty values in the columns `added`.
+
+        Raises UserError if its content is invalid.
+        """
         ...
 
     def merged(self, old: JsonObject, new: JsonObject) -> JsonObject | None:
@@ -75,8 +78,8 @@ class FileLayout(Protocol):
     ) -> AbstractContextManager[RowWriter]:
         """Create the file `temporary`, and give the `with` block a writer for its rows.
 
-        If `fresh` is true, the columns of the new file are `fields`. Otherwise, the new file has
-        the columns of the existing file.
+        The columns of the new file are `fields`. If `fresh` is false, they begin with the columns
+        of the existing file. JSON files ignore both arguments.
         """
         ...
 
@@ -92,8 +95,9 @@ class JsonLinesLayout:
         """Return an empty tuple, because each row may have any fields."""
         return ()
 
-    def held(self) -> Iterator[StoredRow]:
+    def held(self, added: Sequence[str] = ()) -> Iterator[StoredRow]:
         """Yield the rows. Raises UserError if Loom cannot represent a line exactly."""
+        del added  # a JSON file has no columns
         for line in read_lines(self._path, self._shown):
             yield StoredRow(require_exact(line.row), line.raw)
 
@@ -152,8 +156,9 @@ class JsonArrayLayout:
         """Return an empty tuple, because each object may have any fields."""
         return ()
 
-    def held(self) -> Iterator[StoredRow]:
+    def held(self, added: Sequence[str] = ()) -> Iterator[StoredRow]:
         """Yield the objects. Raises UserError if Loom cannot represent an object exactly."""
+        del added  # a JSON file has no columns
         for row in read_array(self._path, self._shown, one=False):
             yield StoredRow(require_exact(row), orjson.dumps(row))
 
@@ -196,8 +201,10 @@ class _JsonArrayWriter:
 class CsvLayout:
     """A CSV file (comma-separated values). Two values are equal if they have the same text.
 
-    A load changes neither the bytes of unchanged rows nor the byte order mark. New and changed rows
-    get the line end of the header line. In a new file, each line ends with `\\n`.
+    A load changes neither the bytes of unchanged rows nor the byte order mark. If columns are
+    added, the rows and the header line keep their bytes, and are extended before their line end.
+    New and changed rows get the line end of the header line. In a new file, each line ends with
+    `\\n`.
     """
 
     def __init__(self, path: Path, shown: str) -> None:
@@ -209,13 +216,15 @@ class CsvLayout:
         """Return the names in the header line."""
         return self._file.header()
 
-    def held(self) -> Iterator[StoredRow]:
-        """Yield the rows. All values are text."""
+    def held(self, added: Sequence[str] = ()) -> Iterator[StoredRow]:
+        """Yield the rows. All values are text, and empty in the columns `added`."""
         records = self._file.records()
-        names = self.columns()
+        names = (*self.columns(), *added)
+        empty = [""] * len(added)
         next(records)
         for record in records:
-            yield StoredRow(dict(zip(names, record.fields, strict=True)), record.raw.encode())
+            row: JsonObject = dict(zip(names, [*record.fields, *empty], strict=True))
+            yield StoredRow(row, _extend_line(record.raw, empty).encode())
 
     def merged(self, old: JsonObject, new: JsonObject) -> JsonObject | None:
         """Return `old` updated with `new`, or None if the texts of all values stay the same.
@@ -227,9 +236,14 @@ class CsvLayout:
         return None if updated == old else updated
 
     def refusal(self, row: JsonObject, *, fresh: bool) -> str:
-        """Return an error text if a name or a value contains a NUL character, else empty text."""
+        """Return an error text if a name is blank or if a name or a value contains a NUL character.
+
+        Otherwise, return empty text.
+        """
         del fresh
         for name, value in row.items():
+            if not name.strip():
+                return "a column without a name, which a CSV file cannot have"
             if "\0" in name or (value is not None and "\0" in cell(value)):
                 return f"column '{name}': a NUL character, which a CSV file cannot hold"
         return ""
@@ -242,7 +256,6 @@ class CsvLayout:
     def writer(self, temporary: Path, fields: Sequence[str], *, fresh: bool) -> Iterator[RowWriter]:
         """Create the file with its header line, and yield a writer that adds rows."""
         if not fresh:
-            fields = self.columns()
             with translate_os_errors(self._shown), self._path.open("rb") as existing:
                 header = existing.readline()
         else:
@@ -253,13 +266,21 @@ class CsvLayout:
             if not fresh and header.startswith(BOM):
                 file.write(BOM)
             file.write(
-                CsvWriter(fields, end, self._shown).header() if fresh else self._header_line()
+                CsvWriter(fields, end, self._shown).header()
+                if fresh
+                else self._header_line(fields[len(self.columns()) :])
             )
             yield rows
 
-    def _header_line(self) -> bytes:
-        raw = next(self._file.records()).raw.encode()
+    def _header_line(self, added: Sequence[str]) -> bytes:
+        raw = _extend_line(next(self._file.records()).raw, [*map(quote_field, added)]).encode()
         return raw if raw.endswith((b"\n", b"\r")) else raw + b"\n"
+
+
+def _extend_line(line: str, fields: Sequence[str]) -> str:
+    """Return the line of a CSV file with more fields before its line end. `fields` are quoted."""
+    content = line.rstrip("\r\n")
+    return "".join([content, *(f",{field}" for field in fields), line[len(content) :]])
 
 
 class _CsvRowWriter:

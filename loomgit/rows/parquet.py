@@ -67,15 +67,15 @@ class ParquetLayout:
             ).fetchall()
             return {str(row[0]): str(row[1]) for row in description}
 
-    def held(self) -> Iterator[StoredRow]:
-        """Yield the rows as JSON values.
+    def held(self, added: Sequence[str] = ()) -> Iterator[StoredRow]:
+        """Yield the rows as JSON values, extended with null in the columns `added`.
 
         `raw` is empty, because a Parquet file does not store each row in its own bytes.
         """
         with connect(self._root, self._shown) as connection:
             query = BoundQuery(f"FROM {parquet_reader(self._path)}")
             for row in select(connection, query, self._shown):
-                yield StoredRow(require_exact(row), b"")
+                yield StoredRow(require_exact(row) | dict.fromkeys(added), b"")
 
     def merged(self, old: JsonObject, new: JsonObject) -> JsonObject | None:
         """Return a copy of `old` with the values from `new`, or None if no value changes.
@@ -84,8 +84,7 @@ class ParquetLayout:
         same time in a date or time column. Raises UserError if the file has no column for a field.
         """
         require_names(new, tuple(old), self._shown)
-        types = self._column_types or self._existing_types()
-        self._column_types = types
+        types = self._types(fresh=False)
         if all(_same_data(old[name], value, types.get(name, "")) for name, value in new.items()):
             return None
         return old | new
@@ -93,13 +92,13 @@ class ParquetLayout:
     def refusal(self, row: JsonObject, *, fresh: bool) -> str:
         """Return the reason why the file cannot store the row exactly, or "" if no reason is known.
 
-        If `fresh` is true, the column types come from `load.schema`, else from the existing file. A
-        column whose type is not known yet is not checked.
+        If `fresh` is true, the column types come from `load.schema`. Otherwise, they come from the
+        existing file, and from `load.schema` for other columns. A column whose type is not known
+        yet is not checked.
         """
-        if self._column_types is None:
-            self._column_types = _schema_types(self._schema) if fresh else self._existing_types()
+        types = self._types(fresh=fresh)
         for name, value in row.items():
-            column_type = self._column_types.get(name)
+            column_type = types.get(name)
             if (
                 value is not None
                 and column_type is not None
@@ -107,6 +106,13 @@ class ParquetLayout:
             ):
                 return f"column '{name}' is {column_type} and cannot hold {_render(value)}"
         return ""
+
+    def _types(self, *, fresh: bool) -> dict[str, str]:
+        """Return the known column types by name, from a cache that the first call fills."""
+        if self._column_types is None:
+            existing_types = {} if fresh else self._existing_types()
+            self._column_types = _schema_types(self._schema) | existing_types
+        return self._column_types
 
     def key_value(self, value: Json) -> Json:
         """Return the value, unchanged."""
@@ -119,11 +125,11 @@ class ParquetLayout:
         The JSON lines file is in the folder of `temporary`, and is deleted at the end. Raises
         UserError if the Parquet file would not store a value exactly.
         """
-        types = _schema_types(self._schema) if fresh else self._existing_types()
+        types = _schema_types(self._schema) | ({} if fresh else self._existing_types())
         lines = temporary.with_suffix(".jsonl")
         try:
             with lines.open("xb") as file:
-                writer = _TypedWriter(file, types, fields if fresh else tuple(types), self._shown)
+                writer = _TypedWriter(file, types, fields, self._shown)
                 yield writer
             column_types = writer.types()
             self._convert(lines, temporary, column_types)

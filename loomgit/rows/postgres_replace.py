@@ -6,12 +6,16 @@ from itertools import chain, groupby, islice
 from typing import TYPE_CHECKING
 
 from loomgit.domain.ports import LoadReceipt
+from loomgit.errors import UserError
 from loomgit.rows.postgres_connection import translate_errors
 from loomgit.rows.postgres_lock import lock_table
 from loomgit.rows.postgres_sink import copy_rows
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from loomgit.domain.values import JsonObject
+    from loomgit.rows.postgres_connection import Connection
     from loomgit.rows.postgres_table import PostgresTable
     from loomgit.rows.stage import Stage
 
@@ -59,8 +63,19 @@ class ReplaceablePostgresTable:
                 staged, copied, count = chain(sample, rows), 0, 0
                 while batch := list(islice(staged, _ROWS_PER_COPY)):
                     count += len(batch)
+                    if table.is_altered:  # the sample determined the types of the new columns
+                        _require_fit(connection, table, batch)
                     for _, adjacent in groupby(batch, key=tuple):
                         group = list(adjacent)
                         fields = [columns[name] for name in group[0]]
                         copied += copy_rows(connection, table.sql, fields, group)
         return LoadReceipt(inserted=copied, duplicates=stage.duplicates(), kept_out=count - copied)
+
+
+def _require_fit(connection: Connection, table: PostgresTable, rows: Iterable[JsonObject]) -> None:
+    """Raise UserError for the first row that the table cannot store exactly."""
+    for row in rows:
+        if reason := table.refusal(connection, row):
+            raise UserError(
+                f"{table.shown}: {reason}", hint="give the type of the field in load.schema"
+            )

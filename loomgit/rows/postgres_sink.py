@@ -11,13 +11,14 @@ import psycopg
 from loomgit.domain.ports import LoadReceipt
 from loomgit.rows.postgres_columns import comparison_sql
 from loomgit.rows.postgres_connection import describe, is_outage, quote, translate_errors
+from loomgit.rows.postgres_evolution import POSITION_COLUMN
 from loomgit.rows.postgres_lock import lock_table
-from loomgit.rows.postgres_table import POSITION_COLUMN
 from loomgit.rows.refused_rows import (
     RowRefusedError,
     decode_refused,
     encode_refused,
     load_accepted,
+    require_accepted,
 )
 from loomgit.rows.stage import key_text
 
@@ -139,6 +140,8 @@ class PostgresSink:
         last, seen = (rows, set()) if self._is_append else self._last_rows(connection, rows)
 
         def load(some: Sequence[JsonObject]) -> LoadReceipt:
+            if table.is_altered:  # `refusal` did not know the types of the new columns
+                require_accepted(some, lambda row: table.refusal(connection, row))
             try:
                 with connection.transaction():  # a savepoint
                     receipt = LoadReceipt()

@@ -8,9 +8,16 @@ from typing import TYPE_CHECKING
 from psycopg import errors
 
 from loomgit.errors import UserError, WorldError
+from loomgit.rows.added_columns import with_evolve_hint
 from loomgit.rows.postgres_catalog import find_table, load_columns, unique_keys
 from loomgit.rows.postgres_columns import schema_types, type_of_values
 from loomgit.rows.postgres_connection import connect, qualified, quote, translate_errors
+from loomgit.rows.postgres_evolution import (
+    add_columns,
+    addition_fault,
+    alteration_fault,
+    name_fault,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -21,7 +28,6 @@ if TYPE_CHECKING:
     from loomgit.rows.postgres_columns import Column
     from loomgit.rows.postgres_connection import Connection
 
-POSITION_COLUMN = "_loom_at"  # a column of the temporary table into which a batch is copied
 LEDGER = "_loom_loads"  # the table in the user's database that lists the loaded batches
 _TABLES = ("r", "p")  # PostgreSQL's relkind of a table, and of a partitioned table
 _KINDS = {"v": "a view", "m": "a materialized view", "f": "a foreign table"}
@@ -36,7 +42,8 @@ class PostgresTable:
     """A table of a PostgreSQL database as a destination.
 
     `key` are the fields that identify a row. `examples` are rows such as those to load. The types
-    in `schema` (a JSON Schema) determine the columns of a new table.
+    in `schema` (a JSON Schema) determine the columns of a new table. If `adds_columns` is true,
+    columns that an existing table lacks are added (`load.evolve: add`).
     """
 
     def __init__(
@@ -47,6 +54,7 @@ class PostgresTable:
         key: tuple[str, ...],
         schema: JsonMapping | None,
         examples: Sequence[JsonObject],
+        adds_columns: bool = False,
     ) -> None:
         assert address.table is not None  # `open_sink` reports an address without a table
         self.shown = str(address)
@@ -59,8 +67,11 @@ class PostgresTable:
         self._mode = mode
         self._types = schema_types(schema)
         self._examples = examples
+        self._adds_columns = adds_columns
+        self.is_altered = False  # whether `shape` has created the table or added columns
         self._was_created = False
         self._columns: dict[str, Column] | None = None  # None until they are read
+        self._alteration_fault = ""  # why the existing table cannot get more columns
 
     def open(self) -> Connection:
         """Open a connection for writing."""
@@ -70,16 +81,14 @@ class PostgresTable:
         """Raise UserError or WorldError if a load into the table would fail. Writes nothing.
 
         A load fails if the server is read-only, if the role lacks a privilege, if an upsert finds
-        no unique key, or if the table cannot store the example rows.
+        no unique key, or if the table cannot store the example rows. If the load must add a column,
+        the role must own the table.
         """
         if self.name.startswith("_loom_"):
             raise UserError(f"{self.shown}: the table name '{self.name}' is reserved")
         for name in self._names(self._examples):
-            if name == POSITION_COLUMN or not name or "\0" in name or len(name.encode()) > 63:
-                raise UserError(
-                    f"{self.shown}: '{name}' cannot be the name of a column",
-                    hint="use a name of 1 to 63 bytes without NUL",
-                )
+            if fault := name_fault(name):
+                raise UserError(f"{self.shown}: {fault}", hint="rename the field")
         with self.open() as connection, translate_errors(self.shown, connection):
             (read_only,) = connection.execute("SHOW transaction_read_only").fetchone() or ("",)
             if read_only == "on":
@@ -117,6 +126,8 @@ class PostgresTable:
         if self._columns is None:
             table = self._find(connection)
             self._columns = {} if table is None else load_columns(connection, table)
+            if table is not None and self._adds_columns:
+                self._alteration_fault = alteration_fault(connection, table)
         return self._columns
 
     def refusal(self, connection: Connection, row: JsonObject) -> str:
@@ -131,14 +142,22 @@ class PostgresTable:
     def _refusal(self, row: JsonObject) -> str:
         columns = self._columns
         assert columns is not None  # `columns` has read them
-        for name, value in row.items() if columns else ():
+        for name, value in row.items():
             column = columns.get(name)
-            if column is None:
-                if not self._was_created:
-                    return f"table '{self.name}' has no column '{name}'"
-            elif reason := column.refusal(value):
+            reason = self._missing_column_fault(name) if column is None else column.refusal(value)
+            if reason:
                 return reason
         return ""
+
+    def _missing_column_fault(self, name: str) -> str:
+        """Return the reason why a row with a value for a missing column is refused, or ""."""
+        if not self._columns or self._was_created:
+            return name_fault(name)
+        if not self._adds_columns:
+            return f"table '{self.name}' has no column '{name}'"
+        if self._alteration_fault:
+            return f"table '{self.name}' has no column '{name}', and {self._alteration_fault}"
+        return addition_fault(name, self._columns)
 
     def refusal_at_rest(self, row: JsonObject) -> str:
         """Return the same reason as `refusal`. The caller needs no open connection.
@@ -153,11 +172,14 @@ class PostgresTable:
     def shape(self, connection: Connection, rows: Sequence[JsonObject]) -> Mapping[str, Column]:
         """Create the table for `rows`, or ensure that it has all their columns. Return the columns.
 
-        If this object has created the table, missing columns are added. Any other table is never
-        altered: if it lacks a column, UserError is raised.
+        Missing columns are added if this object has created the table, or if `adds_columns` is
+        true. Otherwise, the table is never altered: if it lacks a column, UserError is raised.
+        `adds_columns` also adds the columns of the schema.
         """
         columns = self.columns(connection)
         names = self._names(rows)
+        if self._adds_columns:
+            names = [*dict.fromkeys((*names, *self._types))]
         missing = [name for name in names if name not in columns]
         if not missing:
             return columns
@@ -165,14 +187,14 @@ class PostgresTable:
             self._require_columns(columns, names)
         definitions = self._definitions(rows, names if not columns else missing)
         if columns:
-            for definition in definitions:
-                connection.execute(f"ALTER TABLE {self.sql} ADD COLUMN {definition}")
+            add_columns(connection, self.sql, definitions)
         else:
             if self.key and self._mode != "append":
                 definitions.append(f"PRIMARY KEY ({', '.join(map(quote, self.key))})")
             connection.execute(f"CREATE TABLE {self.sql} ({', '.join(definitions)})")
             self._was_created = True
         self._columns = None
+        self.is_altered = True
         return self.columns(connection)
 
     def create_ledger(self, connection: Connection) -> None:
@@ -211,22 +233,34 @@ class PostgresTable:
         return None if found is None else found[0]
 
     def _require_columns(self, columns: Mapping[str, Column], names: Iterable[str]) -> None:
+        """Raise UserError if the table lacks a column that the load cannot add."""
+        present = [*columns]
         for name in names:
-            if name not in columns:
-                (definition,) = self._definitions(self._examples, [name])[:1]
-                raise UserError(
-                    f"{self.shown}: table '{self.name}' has no column '{name}'",
-                    hint=f"ALTER TABLE {self.sql} ADD COLUMN {definition}",
-                )
+            if name in columns:
+                continue
+            (definition,) = self._definitions(self._examples, [name])[:1]
+            statement = f"ALTER TABLE {self.sql} ADD COLUMN {definition}"
+            missing = f"{self.shown}: table '{self.name}' has no column '{name}'"
+            if not self._adds_columns:
+                raise UserError(missing, hint=with_evolve_hint(statement))
+            if fault := self._alteration_fault:
+                hint = f"the owner of the table can run {statement}"
+                raise UserError(f"{missing}, and {fault}", hint=hint)
+            if fault := addition_fault(name, present):
+                raise UserError(f"{self.shown}: {fault}", hint="rename the field or the column")
+            present.append(name)
 
     def _require_key(self, connection: Connection, table: int) -> None:
         if self._mode != "upsert" or not self.key:
             return
         if frozenset(self.key) not in unique_keys(connection, table):
             names = ", ".join(map(quote, self.key))
+            missing = [name for name in self.key if name not in self.columns(connection)]
+            definitions = self._definitions(self._examples, missing)[: len(missing)]
+            additions = [f"ADD COLUMN {definition}" for definition in definitions]
             raise UserError(
                 f"{self.shown}: an upsert needs a unique key on {names} in table '{self.name}'",
-                hint=f"ALTER TABLE {self.sql} ADD UNIQUE ({names})",
+                hint=f"ALTER TABLE {self.sql} {', '.join([*additions, f'ADD UNIQUE ({names})'])}",
             )
 
     def _require_no_cascade(self, connection: Connection, table: int) -> None:
@@ -304,8 +338,8 @@ class PostgresTable:
         """
         reasons = []
         for example in self._examples:
-            reason = next(filter(None, (columns[n].refusal(v) for n, v in example.items())), "")
-            reasons.append(reason)
+            known = [(columns[name], value) for name, value in example.items() if name in columns]
+            reasons.append(next(filter(None, (column.refusal(v) for column, v in known)), ""))
         if reasons and all(reasons):
             raise UserError(
                 f"{self.shown}: {reasons[0]}", hint="change the type of the column or of the field"

@@ -9,13 +9,20 @@ import orjson
 from loomgit.domain.ports import LoadReceipt
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from loomgit.domain.values import JsonObject
 
 
 class RowRefusedError(Exception):
     """The database refused a row of a batch. The message is the reason."""
+
+
+def require_accepted(rows: Iterable[JsonObject], refusal: Callable[[JsonObject], str]) -> None:
+    """Raise RowRefusedError for the first row for which `refusal` returns a reason."""
+    for row in rows:
+        if reason := refusal(row):
+            raise RowRefusedError(reason)
 
 
 def load_accepted(

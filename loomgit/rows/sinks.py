@@ -61,6 +61,7 @@ def open_sink(
             root=root,
             stage=stage,
             run=run,
+            adds_columns=load.evolve == "add",
         )
     if address.table is None:
         scheme = "postgres" if isinstance(address, PostgresAddress) else "sqlite"
@@ -68,7 +69,13 @@ def open_sink(
     if isinstance(address, PostgresAddress):
         return _open_postgres(address, load, key, examples, stage=stage, run=run)
     table = DestinationTable(
-        root / address.path, str(address), address.table, key, load.schema, examples=examples
+        root / address.path,
+        str(address),
+        address.table,
+        key,
+        load.schema,
+        examples=examples,
+        adds_columns=load.evolve == "add",
     )
     if load.mode == "replace":
         name = destination_id(table.path, table.name)
@@ -89,7 +96,14 @@ def _open_postgres(
     from loomgit.rows.postgres_sink import PostgresSink
     from loomgit.rows.postgres_table import PostgresTable
 
-    table = PostgresTable(address, mode=load.mode, key=key, schema=load.schema, examples=examples)
+    table = PostgresTable(
+        address,
+        mode=load.mode,
+        key=key,
+        schema=load.schema,
+        examples=examples,
+        adds_columns=load.evolve == "add",
+    )
     if load.mode == "replace":
         name = destination_id(Path(address.database), table.sql)
         return ReplaceSink(ReplaceablePostgresTable(table), Stage(stage, name))

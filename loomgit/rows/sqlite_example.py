@@ -36,8 +36,12 @@ def try_example(
     *,
     key: Sequence[str],
     shown: str,
+    additions: Sequence[str] = (),
 ) -> None:
     """Raise UserError if the table would refuse or change a row like `example`.
+
+    `additions` are the statements that add columns before the row is loaded. UserError is also
+    raised if one of them fails.
 
     Null in the example stands for an unknown value. If the table already contains the key of the
     example, the load would update an existing row. An update cannot fail because of columns that
@@ -67,6 +71,7 @@ def try_example(
             copy.execute("PRAGMA ignore_check_constraints = ON")
         except sqlite3.Error:
             return  # no copy is possible if the table is virtual or needs an extension
+        _add_columns(copy, additions, shown)
         try:
             names = ", ".join(map(quote, row))
             values = ", ".join("?" * len(row))
@@ -75,6 +80,14 @@ def try_example(
             _raise_refusal(str(error), table, shown)
         except sqlite3.Error:
             return  # not caused by the example's values; the load will report the error
+
+
+def _add_columns(copy: sqlite3.Connection, additions: Sequence[str], shown: str) -> None:
+    for statement in additions:
+        try:
+            copy.execute(statement)
+        except sqlite3.Error as error:
+            raise UserError(f"{shown}: {statement}: {error}") from error
 
 
 def _value(name: str, value: Json, column: Affinity, shown: str) -> Stored:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from loomgit.domain.ports import LoadReceipt
 from loomgit.errors import UserError
-from loomgit.rows.refused_rows import RowRefusedError, load_accepted
+from loomgit.rows.refused_rows import RowRefusedError, load_accepted, require_accepted
 from loomgit.rows.sqlite import fold_case, quote, transaction, translate_errors
 from loomgit.rows.sqlite_ledger import SqliteLedger
 from loomgit.rows.sqlite_values import column_affinities, loss_reason, to_sqlite, would_change
@@ -69,6 +69,8 @@ class SqliteSink:
         write = self._append_rows if self._is_append else self._upsert_rows
 
         def load_some(some: Sequence[JsonObject]) -> LoadReceipt:
+            if self._table.is_altered:  # `refusal` did not know the types of the new columns
+                require_accepted(some, lambda row: self._table.refusal(connection, row))
             connection.execute("SAVEPOINT rows")
             try:
                 receipt = write(connection, some)

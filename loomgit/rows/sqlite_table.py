@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from contextlib import closing
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from loomgit.errors import UserError
+from loomgit.rows.added_columns import with_evolve_hint
 from loomgit.rows.paths import make_folder, require_file, require_place
 from loomgit.rows.sqlite import (
     columns,
@@ -42,6 +44,8 @@ LOADED_PARTS_TABLE = "_loom_loads"  # the table in the user's database that list
 class DestinationTable:
     """A table of a SQLite database as a destination.
 
+    If `adds_columns` is true, columns that the table lacks are added (`load.evolve: add`).
+
     The object opens the database only in `check`, `refusal_at_rest` and `open`.
     """
 
@@ -54,6 +58,7 @@ class DestinationTable:
         schema: JsonMapping | None,
         *,
         examples: Sequence[JsonObject],
+        adds_columns: bool = False,
     ) -> None:
         self.path = path
         self.shown = shown
@@ -61,6 +66,8 @@ class DestinationTable:
         self.key = key
         self._types = schema_types(schema)
         self._examples = examples
+        self._adds_columns = adds_columns
+        self.is_altered = False  # whether `shape` has created the table or added columns
         self._was_created = False
         self._affinities: dict[str, Affinity] | None = None  # None until they are read
         self._strict = False
@@ -68,9 +75,10 @@ class DestinationTable:
     def check(self, *, updates: bool) -> None:
         """Raise UserError or WorldError if a load into the table would fail.
 
-        A load fails if the table cannot be written, lacks a required column, or refuses all
-        example rows. The required columns are the columns of the key, of the schema and of the
-        example rows. `updates` is true if the load updates existing rows with the same key.
+        A load fails if the table cannot be written, lacks a required column that the load does not
+        add, or refuses all example rows. The required columns are the columns of the key, of the
+        schema and of the example rows. `updates` is true if the load updates existing rows with the
+        same key.
         """
         require_place(self.path, self.shown)
         self._reject_reserved_name()
@@ -84,13 +92,22 @@ class DestinationTable:
             try:
                 if self._require_writable(connection):
                     required = dict.fromkeys((*self.key, *self._types, *names))
-                    if missing := self._missing_columns(connection, required):
-                        raise self._missing_column_error(missing[0], {})
-                    self._try_examples(connection, updates=updates)
+                    missing = self._missing_columns(connection, required)
+                    if missing and not self._adds_columns:
+                        raise self._missing_column_error(connection, missing[0])
+                    self._try_examples(connection, missing, updates=updates)
             finally:
                 connection.close()
 
-    def _try_examples(self, connection: sqlite3.Connection, *, updates: bool) -> None:
+    def _try_examples(
+        self, connection: sqlite3.Connection, missing: Sequence[str], *, updates: bool
+    ) -> None:
+        """Raise UserError if the table with the columns `missing` refuses all example rows."""
+        for name in missing:
+            if "\0" in name:
+                raise UserError(f"{self.shown}: the column name '{name}' contains a NUL character")
+        kinds = _value_types(missing, self._examples)
+        additions = [self._add_column_statement(connection, name, kinds) for name in missing]
         refusals = []
         for example in self._examples:
             try:
@@ -100,6 +117,7 @@ class DestinationTable:
                     example,
                     key=self.key if updates else (),
                     shown=self.shown,
+                    additions=additions,
                 )
             except UserError as refusal:
                 refusals.append(refusal)
@@ -116,12 +134,17 @@ class DestinationTable:
             assert connection is not None
             self._affinities = column_affinities(connection, self.name)
             self._strict = is_strict(connection, self.name)
+        folded_names: set[str] = set()
         for name, value in row.items():
             if "\0" in name:
                 return f"the column name '{name}' contains a NUL character"
-            column = self._affinities.get(fold_case(name))
+            folded = fold_case(name)
+            if folded in folded_names:
+                return f"the row has two fields '{name}' (SQL ignores upper and lower case)"
+            folded_names.add(folded)
+            column = self._affinities.get(folded)
             if column is None:
-                if self._affinities and not self._was_created:
+                if self._affinities and not (self._was_created or self._adds_columns):
                     return f"table '{self.name}' has no column '{name}'"
                 continue
             if would_change(value, column) or (
@@ -165,24 +188,28 @@ class DestinationTable:
     ) -> None:
         """Create the table for `rows`, or ensure that the existing table has all their columns.
 
-        If `unique` is true, a new table gets the key as its primary key. If this object has created
-        the table, missing columns are added. Any other table is never altered: if it lacks a
-        column, UserError is raised.
+        If `unique` is true, a new table gets the key as its primary key. Missing columns are added
+        if this object has created the table, or if `adds_columns` is true. Otherwise, the table is
+        never altered: if it lacks a column, UserError is raised. `adds_columns` also adds the
+        columns of the schema.
         """
         names = dict.fromkeys(name for row in rows for name in row)
+        if self._adds_columns:
+            names |= dict.fromkeys(self._types)
         exists = self._require_writable(connection)
-        missing = self._missing_columns(connection, names) if exists else list(names)
+        missing = self._missing_columns(connection, names)
         if not missing:
             return
-        kinds = {name: {value_type(row.get(name)) for row in rows} for name in missing}
+        kinds = _value_types(missing, rows)
         self._affinities = None  # the columns change now, so `refusal` must read them again
+        self.is_altered = True
         if not exists:
             self._create(connection, kinds, unique=unique)
             return
-        if not self._was_created:
-            raise self._missing_column_error(missing[0], kinds)
+        if not self._was_created and not self._adds_columns:
+            raise self._missing_column_error(connection, missing[0], kinds)
         for name in missing:
-            connection.execute(self._add_column_statement(name, kinds))
+            connection.execute(self._add_column_statement(connection, name, kinds))
 
     def _create(
         self, connection: sqlite3.Connection, kinds: Mapping[str, set[str]], *, unique: bool
@@ -205,8 +232,13 @@ class DestinationTable:
             declared = common_type(column_kinds)
         return f"{quote(name)} {declared}".rstrip()
 
-    def _add_column_statement(self, name: str, kinds: Mapping[str, set[str]]) -> str:
-        return f"ALTER TABLE {quote(self.name)} ADD COLUMN {self._column_definition(name, kinds)}"
+    def _add_column_statement(
+        self, connection: sqlite3.Connection, name: str, kinds: Mapping[str, set[str]]
+    ) -> str:
+        definition = self._column_definition(name, kinds)
+        if definition == quote(name) and is_strict(connection, self.name):
+            definition += " ANY"  # a STRICT table needs a type; ANY stores every value unchanged
+        return f"ALTER TABLE {quote(self.name)} ADD COLUMN {definition}"
 
     def _require_writable(self, connection: sqlite3.Connection) -> bool:
         """Return whether the table exists. Raises UserError if the name belongs to a view."""
@@ -218,15 +250,31 @@ class DestinationTable:
         return kind is not None
 
     def _missing_columns(self, connection: sqlite3.Connection, names: Iterable[str]) -> list[str]:
+        """Return the names that are not columns of the table, each once. Case is ignored."""
         present = {fold_case(name) for name in columns(connection, self.name)}
-        return [name for name in names if fold_case(name) not in present]
+        missing = []
+        for name in names:
+            if fold_case(name) not in present:
+                present.add(fold_case(name))
+                missing.append(name)
+        return missing
 
-    def _missing_column_error(self, name: str, kinds: Mapping[str, set[str]]) -> UserError:
+    def _missing_column_error(
+        self,
+        connection: sqlite3.Connection,
+        name: str,
+        kinds: Mapping[str, set[str]] = MappingProxyType({}),
+    ) -> UserError:
         return UserError(
             f"{self.shown}: table '{self.name}' has no column '{name}'",
-            hint=self._add_column_statement(name, kinds),
+            hint=with_evolve_hint(self._add_column_statement(connection, name, kinds)),
         )
 
     def _reject_reserved_name(self) -> None:
         if self.name.lower() == LOADED_PARTS_TABLE or self.name.lower().startswith("sqlite_"):
             raise UserError(f"{self.shown}: the table name '{self.name}' is reserved")
+
+
+def _value_types(names: Iterable[str], rows: Sequence[JsonObject]) -> dict[str, set[str]]:
+    """Return the types of the values that the rows have in each column. Null has an empty type."""
+    return {name: {value_type(row.get(name)) for row in rows} for name in names}

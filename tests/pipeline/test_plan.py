@@ -85,6 +85,7 @@ def test_what_can_change_a_result_changes_the_fingerprint(changed):
         {"files": {**PLAN.files, "pipelines/demo.yaml": "e" * 40}},
         {"pipeline": replace(PIPELINE, description="Other words", version="2")},
         {"pipeline": replace(PIPELINE, load=Load("elsewhere.jsonl"))},
+        {"pipeline": replace(PIPELINE, load=Load("out.jsonl", evolve="add"))},
         {"pipeline": replace(PIPELINE, load=Load("out.jsonl", on_failure="skip"))},
         {"endpoints": {"another model": {"base_url": "http://127.0.0.1:1"}}},
         {"pipeline": with_evaluator(threshold=0.6)},

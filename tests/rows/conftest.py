@@ -36,9 +36,9 @@ def sink(tmp_path, connections):
     """Open a sink of the project `tmp_path`."""
     opened = []
 
-    def one(url, mode="upsert", *, key=("id",), run="run-1", schema=None, examples=()):
+    def one(url, mode="upsert", *, key=("id",), run="run-1", schema=None, examples=(), evolve=None):
         destination = open_sink(
-            Load(url, mode=mode, schema=schema),
+            Load(url, mode=mode, schema=schema, evolve=evolve),
             key=key,
             root=tmp_path,
             stage=tmp_path / ".loom" / "state" / run,

@@ -186,7 +186,7 @@ def test_a_column_that_the_file_lacks_is_named_before_anything_is_loaded(tmp_pat
     schema = {"properties": {"label": {"type": "string"}, "labels": {"type": "string"}}}
     with pytest.raises(UserError, match=f"{name}: has no column 'labels'") as caught:
         sink(name, schema=schema).check()
-    assert caught.value.hint == "did you mean 'label'?"
+    assert caught.value.hint == "did you mean 'label'? `load.evolve: add` adds the column"
     with pytest.raises(UserError, match="has no column 'why'"):
         sink(name).load(0, [{"id": 1, "why": "x"}])
     sink(name, schema=SCHEMA).check()

@@ -9,7 +9,7 @@ import pytest
 
 from loomgit.domain.settings import Connection
 from loomgit.errors import UserError, WorldError
-from loomgit.rows import postgres_sink
+from loomgit.rows import postgres_lock, postgres_sink
 
 URL = "postgres://shop/scores"
 OLD = [{"id": "a", "label": "good", "score": 0.5}, {"id": "b", "label": "bad", "score": 1.0}]
@@ -284,7 +284,7 @@ def test_check_writes_nothing(sink, run_sql):
 
 
 def test_two_runs_into_one_table_exclude_each_other(sink, run_sql, monkeypatch):
-    monkeypatch.setattr(postgres_sink, "LOCK_TIMEOUT", 1)
+    monkeypatch.setattr(postgres_lock, "LOCK_TIMEOUT", 1)
     first, second = sink(URL, run="1"), sink(URL, run="2")
     first.load(0, OLD)
     with pytest.raises(WorldError, match="another run has been loading into table 'scores'"):
@@ -481,7 +481,7 @@ def test_replace_does_not_touch_other_tables(sink, put, run_sql):
 
 def test_two_spellings_of_a_table_have_one_lock(sink, run_sql, monkeypatch):
     run_sql("CREATE TABLE scores (id text PRIMARY KEY, label text, score float8)")
-    monkeypatch.setattr(postgres_sink, "LOCK_TIMEOUT", 1)
+    monkeypatch.setattr(postgres_lock, "LOCK_TIMEOUT", 1)
     first = sink(URL, run="1")
     first.load(0, OLD)
     with pytest.raises(WorldError, match="another run"):

@@ -176,10 +176,12 @@ def test_a_column_that_an_older_table_lacks_is_an_error_with_the_way_out(table, 
     table("id TEXT, label TEXT")
     with pytest.raises(UserError, match="table 'scores' has no column 'score'") as caught:
         sink(URL).load(0, OLD)
-    assert caught.value.hint == 'ALTER TABLE "scores" ADD COLUMN "score"'
+    assert caught.value.hint == (
+        'ALTER TABLE "scores" ADD COLUMN "score"; `load.evolve: add` adds the column'
+    )
     with pytest.raises(UserError, match="has no column 'why'") as caught:
         sink(URL, schema={"properties": {"why": {"type": "string"}}}).check()
-    assert caught.value.hint == 'ALTER TABLE "scores" ADD COLUMN "why" TEXT'
+    assert caught.value.hint.startswith('ALTER TABLE "scores" ADD COLUMN "why" TEXT; ')
     assert ask("SELECT * FROM scores") == []
 
 
