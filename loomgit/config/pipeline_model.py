@@ -8,7 +8,7 @@ from typing import Annotated, TypeAlias
 from msgspec import Struct
 from pydantic import ConfigDict, Discriminator, Field, Tag
 
-from loomgit.config.document import UnquotedScalar, quote
+from loomgit.config.document import UnquotedScalar, is_null, quote
 from loomgit.config.evaluator_model import Evaluator
 from loomgit.config.file_model import LIST, MAP, TAG_PREFIX, TEXT, FileModel, union_tag
 from loomgit.config.monitoring_model import MonitoringModel  # noqa: TC001 - pydantic reads it
@@ -45,7 +45,9 @@ from loomgit.domain.definitions import (
     OnFailure,
     TransformType,
 )
+from loomgit.domain.suggestions import nearest
 
+EXTRACTIVE = ["extractive"]
 GATES = ("all_pass", "majority_pass", "any_pass", "weighted")
 FIELD_TEMPLATE = re.compile(r"\{\{\s*(?:input\.)?([^\W\d]\w*)\s*\}\}")
 
@@ -282,13 +284,40 @@ class ConstantModel(FileModel):
     value: JsonMap
 
 
+class ExtractiveModel(FileModel):
+    """The most central sentences of the record's own text; calls no model"""
+
+    type: Annotated[str, choice("type", EXTRACTIVE)]
+    field: FieldName | None = Field(
+        default=None, description="The input field with the text; default: the longest text"
+    )
+    output: FieldName | None = Field(
+        default=None,
+        description="The output field for the sentences; default: the first field of type string",
+    )
+    sentences: Count = Field(default=3, description="The maximum number of sentences")
+
+
+def _read_short_fallback(value: object) -> ExtractiveModel:
+    kind = choice("fallback", EXTRACTIVE).function(value)
+    return ExtractiveModel.model_construct(type=kind, field=None, output=None, sentences=3)
+
+
 def _fallback_form(value: object) -> str:
-    constant = isinstance(value, dict) and "value" in value
-    return f"{TAG_PREFIX}constant" if constant else f"{TAG_PREFIX}transform"
+    if isinstance(value, str) and not is_null(value):
+        return TEXT
+    if not isinstance(value, dict):
+        return f"{TAG_PREFIX}transform"
+    if "value" in value:
+        return f"{TAG_PREFIX}constant"
+    is_extractive = nearest(str(value.get("type")), EXTRACTIVE) is not None
+    return f"{TAG_PREFIX}{'extractive' if is_extractive else 'transform'}"
 
 
 Fallback: TypeAlias = Annotated[
-    Annotated[ConstantModel, Tag(f"{TAG_PREFIX}constant")]
+    Annotated[ExtractiveModel, Reader(_read_short_fallback, {"enum": EXTRACTIVE}), Tag(TEXT)]
+    | Annotated[ExtractiveModel, Tag(f"{TAG_PREFIX}extractive")]
+    | Annotated[ConstantModel, Tag(f"{TAG_PREFIX}constant")]
     | Annotated[TransformModel, Tag(f"{TAG_PREFIX}transform")],
     Discriminator(_fallback_form),
 ]
@@ -311,7 +340,8 @@ class LoadModel(FileModel):
         OnFailure, choice("policy", ("quarantine", "skip", "fallback", "retry"))
     ] = Field(default="quarantine", description="What happens to a failed record")
     fallback: Fallback | None = Field(
-        default=None, description="For on_failure: fallback; another transform, or a constant"
+        default=None,
+        description="For on_failure: fallback; another transform, a constant, or extractive",
     )
     retries: CountFromZero = Field(
         default=2, description="For on_failure: retry; the number of retries"

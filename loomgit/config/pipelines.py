@@ -14,6 +14,7 @@ from loomgit.config.pipeline_model import (
     ConstantModel,
     ContextField,
     EvaluateModel,
+    ExtractiveModel,
     ExtractModel,
     GateModel,
     LoadModel,
@@ -26,6 +27,7 @@ from loomgit.domain.definitions import (
     CacheRule,
     Evaluate,
     Extract,
+    ExtractiveFallback,
     Fallback,
     Gate,
     HttpOptions,
@@ -276,6 +278,11 @@ def _load(model: LoadModel) -> Load:
     fallback = None
     if isinstance(model.fallback, ConstantModel):
         fallback = Fallback(value=model.fallback.value)
+    elif isinstance(model.fallback, ExtractiveModel):
+        extract = model.fallback
+        fallback = Fallback(
+            extractive=ExtractiveFallback(extract.field, extract.output, extract.sentences)
+        )
     elif model.fallback is not None:
         fallback = Fallback(transform=_transform(model.fallback))
     return Load(

@@ -169,11 +169,28 @@ class Evaluate(Struct, frozen=True):
     sample: float = 1.0
 
 
+class ExtractiveFallback(Struct, frozen=True):
+    """A fallback output of sentences from the record's text, without a model.
+
+    `field` is the input field with the text; None means the longest text of the record. `output` is
+    the output field for the sentences; None means the first field for a text. `sentences` is the
+    maximum number of sentences.
+    """
+
+    field: str | None = None
+    output: str | None = None
+    sentences: int = 3
+
+
 class Fallback(Struct, frozen=True):
-    """The replacement for the output of a failed record: another transform or a constant output."""
+    """The replacement for the output of a failed record.
+
+    It is another transform, a constant output, or an extract of the record's text.
+    """
 
     transform: Transform | None = None
     value: JsonMapping | None = None
+    extractive: ExtractiveFallback | None = None
 
 
 class Load(Struct, frozen=True):

@@ -177,6 +177,8 @@ class Plan(Struct, frozen=True):
             settings: dict[str, object] = {"retries": load.retries}
         elif load.on_failure == "fallback" and load.fallback is not None:
             settings = asdict(load.fallback)
+            if load.fallback.extractive is None:
+                del settings["extractive"]  # other fallbacks keep the fingerprint of older versions
         else:
             return {}
         policy = [(spec.name, spec.threshold, spec.weight) for spec in evaluate.evaluators]

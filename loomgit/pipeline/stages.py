@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -9,6 +10,7 @@ from msgspec.structs import replace
 
 from loomgit.domain.records import Output, RecordFailure, RecordOutcome
 from loomgit.domain.values import JsonMapping
+from loomgit.pipeline.extractive import ExtractiveSummarizer
 from loomgit.pipeline.output import compile_schema, describe_faults
 from loomgit.pipeline.retrieval import Retrieval, RetrievalFailure
 from loomgit.pipeline.transform import Transformer
@@ -26,11 +28,13 @@ class FailurePolicy(Struct, frozen=True):
     """The treatment of failed records, from `load.on_failure` of the pipeline.
 
     A failed record is retried up to `retries` times. After that, its fallback output is the fixed
-    `value`, or the output of `transformer`. If both are None, there is no fallback.
+    `value`, the output of `summarizer`, or the output of `transformer`. If all are None, there is
+    no fallback.
     """
 
     retries: int = 0
     value: JsonMapping | None = None
+    summarizer: ExtractiveSummarizer | None = None
     transformer: Transformer | None = None
     retrieval: Retrieval | None = None  # for `transformer`; default: the pipeline's retrieval
 
@@ -120,9 +124,12 @@ class Stages:
 
     async def _fall_back(self, failed: RecordOutcome) -> RecordOutcome:
         policy = self._policy
-        if policy.value is not None:
+        fields = policy.value
+        if policy.summarizer is not None:
+            fields = await asyncio.to_thread(policy.summarizer.summarize, failed.record.input)
+        if fields is not None:
             original = failed.output or Output({}, "", "", calls=0)
-            output = replace(original, fields=dict(policy.value))
+            output = replace(original, fields=dict(fields))
         elif policy.transformer is not None:
             with self._transforming:
                 supplied = await _supply(policy.retrieval or self._retrieval, failed.record)

@@ -39,6 +39,7 @@ from loomgit.rows.sinks import open_sink
 from loomgit.rows.sources import open_source
 from loomgit.rows.sql import QueryError
 from loomgit.wiring.documents import read_documents
+from loomgit.wiring.fallback_policy import policy_without_model
 from loomgit.wiring.planning import Planning, default_judge
 
 if TYPE_CHECKING:
@@ -256,7 +257,7 @@ class Assembly(Planning):
         if load.on_failure != "fallback" or load.fallback is None:
             return FailurePolicy()
         if load.fallback.transform is None:
-            return FailurePolicy(value=load.fallback.value)
+            return policy_without_model(plan.pipeline, plan.output)
         return self._fallback(plan, load.fallback.transform, gateway)
 
     def _fallback(self, plan: Plan, transform: Transform, gateway: Gateway) -> FailurePolicy:

@@ -14,6 +14,7 @@ from loomgit.evaluators.field_selector import EXPECTED, EXPECTED_PREFIX
 from loomgit.evaluators.kinds import is_built_in, needs_reference
 from loomgit.harness.expected import expectations
 from loomgit.pipeline.output import compile_schema, describe_faults
+from loomgit.wiring.fallback_policy import extractive_problems
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -46,8 +47,10 @@ def find_contradictions(pipeline: Pipeline, output: JsonMapping | None) -> Itera
         yield Problem(
             pipeline.place("load.on_failure"),
             "load.on_failure: 'fallback' needs load.fallback",
-            "add `fallback: {value: {...}}` under load, or use on_failure: quarantine",
+            "add `fallback: extractive` or `fallback: {value: {...}}` under load, or use "
+            "on_failure: quarantine",
         )
+    yield from extractive_problems(pipeline, output)
     for included in load.include:
         if included in _types(output):
             message = (
@@ -115,6 +118,9 @@ def missing_fields(
     """
     for name in pipeline.load.include:
         yield from _missing(pipeline, "load.include", name, fields)
+    fallback = pipeline.load.fallback
+    if fallback is not None and fallback.extractive is not None and fallback.extractive.field:
+        yield from _missing(pipeline, "load.fallback.field", fallback.extractive.field, fields)
     retrieve, field = pipeline.transform.retrieve, pipeline.transform.documents_field
     if retrieve is None and field:
         yield from _missing(pipeline, "transform.context", field, fields)

@@ -13,6 +13,7 @@ from loomgit.domain.definitions import (
     Evaluate,
     EvaluatorSpec,
     Extract,
+    ExtractiveFallback,
     Fallback,
     Gate,
     HttpOptions,
@@ -259,6 +260,22 @@ def test_a_fallback_may_be_a_constant():
     assert found.load.fallback == Fallback(
         value={"label": "unknown", "score": 0, "at": "2024-01-01"}
     )
+
+
+@pytest.mark.parametrize(
+    ("written", "found"),
+    [
+        ("extractive", ExtractiveFallback()),
+        ("{type: extractive}", ExtractiveFallback()),
+        ("{type: extractive, sentences: ~}", ExtractiveFallback()),
+        (
+            "{type: extractive, field: body, output: summary, sentences: 2}",
+            ExtractiveFallback("body", "summary", 2),
+        ),
+    ],
+)
+def test_a_fallback_may_be_extractive(written, found):
+    assert pipeline(load=f"fallback: {written}").load.fallback == Fallback(extractive=found)
 
 
 def test_a_program_needs_no_prompt():

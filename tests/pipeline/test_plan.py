@@ -7,6 +7,7 @@ from loomgit.domain.definitions import (
     Evaluate,
     EvaluatorSpec,
     Extract,
+    ExtractiveFallback,
     Fallback,
     Gate,
     Load,
@@ -46,6 +47,15 @@ def searching(retrieve):
     return replace(PIPELINE, transform=replace(PIPELINE.transform, type="rag", retrieve=retrieve))
 
 
+# The fingerprint since `EVALUATION_FORMAT` 3. Stored results have it.
+FINGERPRINT_OF_A_CONSTANT = "5f691fec110732cfd25e711e45983b9f1a7e75239fd6ab2eaf4f55ba856bd218"
+
+
+def with_extract(**settings):
+    fallback = Fallback(extractive=ExtractiveFallback(**settings))
+    return Load("out.jsonl", on_failure="fallback", fallback=fallback)
+
+
 def with_fallback(label):
     return Load("out.jsonl", on_failure="fallback", fallback=Fallback(value={"label": label}))
 
@@ -70,6 +80,7 @@ def with_fallback(label):
         {"pipeline": with_evaluator(config={"ignore_case": True})},
         {"pipeline": replace(PIPELINE, load=Load("out.jsonl", on_failure="retry"))},
         {"pipeline": replace(PIPELINE, load=with_fallback("a"))},
+        {"pipeline": replace(PIPELINE, load=with_extract())},
         {"documents": {"docs/a.md": "e" * 40}},
         {"pipeline": searching(Retrieve(("docs/*.md",)))},
     ],
@@ -96,6 +107,17 @@ def test_what_can_change_a_result_changes_the_fingerprint(changed):
 )
 def test_what_cannot_change_a_result_leaves_it(changed):
     assert replace(PLAN, **changed).fingerprint() == PLAN.fingerprint()
+
+
+def test_each_setting_of_an_extractive_fallback_changes_the_fingerprint():
+    settings = ({}, {"field": "a"}, {"output": "a"}, {"sentences": 2})
+    plans = [replace(PLAN, pipeline=replace(PIPELINE, load=with_extract(**s))) for s in settings]
+    assert len({plan.fingerprint() for plan in plans}) == len(settings)
+
+
+def test_the_fingerprint_with_another_fallback_is_that_of_earlier_versions():
+    plan = replace(PLAN, pipeline=replace(PIPELINE, load=with_fallback("a")))
+    assert plan.fingerprint() == FINGERPRINT_OF_A_CONSTANT
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ from loomgit.domain.records import (
 from loomgit.errors import Denied, ProblemsFound, Unavailable, UserError, WorldError
 from loomgit.pipeline.evaluate import Panel
 from loomgit.pipeline.events import BatchLoaded, Extracted, RunFinished, Warned
+from loomgit.pipeline.extractive import ExtractiveSummarizer
 from loomgit.pipeline.output import OutputReader
 from loomgit.pipeline.plan import ModelParameters
 from loomgit.pipeline.prompt import Prompt
@@ -246,6 +247,26 @@ def test_a_constant_fallback_is_loaded_and_marked():
     assert bench.sink.rows[0] == {"id": "r-0", "label": "unknown"}
     assert results.records_fallback == 1
     assert bench.log.lines[0]["fallback"] is True
+
+
+def test_an_extractive_fallback_is_loaded_and_marked_and_calls_no_model():
+    bench = Bench(
+        judge=lambda s: 0.0 if s.input["id"] in ("r-0", "r-1") else 1.0,
+        rows=[
+            {"id": "r-0", "text": "Rain. Oslo. Rain in Oslo."},
+            {"id": "r-1", "text": " "},
+            *ROWS[2:],
+        ],
+        policy=lambda _: FailurePolicy(
+            summarizer=ExtractiveSummarizer("text", "label", 1, {"n": None})
+        ),
+    )
+    results = bench.run()
+    assert bench.sink.rows[0] == {"id": "r-0", "label": "Rain in Oslo.", "n": None}
+    assert (results.records_fallback, results.records_rejected) == (1, 2)
+    assert bench.log.lines[0]["fallback"] is True
+    assert [outcome.record.key for outcome in bench.quarantine.outcomes] == ["r-1"]
+    assert bench.tally.cost().calls == len(ROWS)
 
 
 def test_a_fallback_transform_takes_over():

@@ -9,7 +9,7 @@ import pytest
 
 from loomgit.domain.settings import Connection
 from loomgit.errors import UserError, WorldError
-from loomgit.rows import postgres_lock, postgres_sink
+from loomgit.rows import postgres_lock
 
 URL = "postgres://shop/scores"
 OLD = [{"id": "a", "label": "good", "score": 0.5}, {"id": "b", "label": "bad", "score": 1.0}]
