@@ -9,13 +9,14 @@ from msgspec import Struct
 
 Scalar: TypeAlias = "bool | int | float | str | None"
 Parameter: TypeAlias = "Scalar | date"
-Placeholder = Literal["?", "$n"]
+Placeholder = Literal["?", "$n", ":n"]
 
 
 class BoundQuery(Struct, frozen=True):
     """One SQL statement with a placeholder for each parameter. It has no comments and no final `;`.
 
-    The placeholders are `?`, or `$1`, `$2` and so on for PostgreSQL.
+    The placeholders are `?`; for PostgreSQL `$1`, `$2` and so on; for SQLAlchemy the names
+    `:loom_1`, `:loom_2` and so on, and every other `:` in the text is `\\:`.
     """
 
     text: str

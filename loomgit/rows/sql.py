@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import jinja2
 from jinja2 import nodes
@@ -16,6 +16,7 @@ from loomgit.domain.suggestions import suggest_or_list
 from loomgit.domain.utc import in_utc
 from loomgit.errors import UserError
 from loomgit.rows.query import BoundQuery, Parameter
+from loomgit.rows.sql_tokens import SqlSyntax, find_syntax
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,27 +46,6 @@ _TEMPLATE_ERRORS = (
     TypeError,
     ValueError,
 )
-_TOKEN: Final = re.compile(
-    r"""(?P<string>'(?:[^']|'')*'?|\$\$.*?(?:\$\$|\Z))
-    |(?P<name>"(?:[^"]|"")*"?|`[^`]*`?)
-    |(?P<comment>--[^\n]*|/\*.*?(?:\*/|\Z))
-    |(?P<value>\0\d+\0)
-    |(?P<end>;)
-    |(?P<placeholder>\?)""",
-    re.DOTALL | re.VERBOSE,
-)
-# PostgreSQL also has E'' strings with backslashes, $tag$ strings and nested comments (this pattern
-# supports one level of nesting). In PostgreSQL, `?` is an operator.
-_POSTGRES_TOKEN: Final = re.compile(
-    r"""(?P<string>(?<!\w)[eE]'(?:[^'\\]|''|\\.)*'?|'(?:[^']|'')*'?
-        |(?<![\w$])\$(?P<tag>(?:[^\W\d]\w*)?)\$.*?(?:\$(?P=tag)\$|\Z))
-    |(?P<name>"(?:[^"]|"")*"?)
-    |(?P<comment>--[^\n]*|/\*(?:/\*.*?\*/|.)*?(?:\*/|\Z))
-    |(?P<value>\0\d+\0)
-    |(?P<end>;)
-    |(?P<placeholder>(?<![\w$])\$\d+)""",
-    re.DOTALL | re.VERBOSE,
-)
 _VALUE = re.compile(r"\0(\d+)\0")
 _BEFORE_NAME = re.compile(r"\b(?:FROM|JOIN|INTO|UPDATE|TABLE|BY)\s*\Z", re.IGNORECASE)
 _FROM_IN_FUNCTION = re.compile(
@@ -83,19 +63,22 @@ class QueryError(UserError):
         self.line = line
 
 
-def bind(query: str, values: QueryValues, placeholder: Placeholder = "?") -> BoundQuery:
+def bind(
+    query: str, values: QueryValues, placeholder: Placeholder = "?", dialect: str = ""
+) -> BoundQuery:
     """Render the template `query` and bind each `{{ }}` value as a parameter.
 
     The template can use `execution_date`, `watermark`, `vars` and the statements `{% if %}`,
     `{% for %}` and `{% set %}`. A value cannot be inside quotes or replace the name of a table or
     column. A list becomes `?, ?, ?`, so that `IN ({{ vars.ids }})` is valid SQL. This also works
-    for an empty list. `placeholder` is `?` for SQLite and DuckDB, and `$n` for PostgreSQL.
+    for an empty list. `placeholder` is `?` for SQLite and DuckDB, `$n` for PostgreSQL, and `:n` for
+    SQLAlchemy. `dialect` is SQLAlchemy's name of the database, such as `mysql`.
 
-    `execution_date` is a datetime in UTC. With `$n`, dates and datetimes are bound as such. With
-    `?`, they are bound as the text `YYYY-MM-DD HH:MM:SS`, followed by the fraction of the second if
-    the fraction is not zero. SQLite's date functions use this format, and DuckDB converts the text
-    in comparisons with dates and timestamps. For columns in other formats, use a method:
-    `{{ execution_date.date() }}`, `.isoformat()` or `.timestamp()`.
+    `execution_date` is a datetime in UTC. With `$n` and `:n`, dates and datetimes are bound as
+    such. With `?`, they are bound as the text `YYYY-MM-DD HH:MM:SS`, followed by the fraction of
+    the second if the fraction is not zero. SQLite's date functions use this format, and DuckDB
+    converts the text in comparisons with dates and timestamps. For columns in other formats, use a
+    method: `{{ execution_date.date() }}`, `.isoformat()` or `.timestamp()`.
 
     Raises QueryError for an invalid query. A query such as `column > {{ watermark }}` is also an
     error if the value is null, because no row would match.
@@ -116,6 +99,7 @@ def bind(query: str, values: QueryValues, placeholder: Placeholder = "?") -> Bou
     _check(tree, variables)
     for output in tree.find_all(nodes.Output):
         output.nodes = [_collector_call(node) for node in output.nodes]
+    syntax = find_syntax(placeholder, dialect)
     collector = _ValueCollector(variables, placeholder)
     template = jinja2.Template.from_code(
         environment, environment.compile(tree, filename=_FILE), {}, None
@@ -131,7 +115,7 @@ def bind(query: str, values: QueryValues, placeholder: Placeholder = "?") -> Bou
         )
     except _TEMPLATE_ERRORS as fault:
         raise _query_error(fault, variables) from fault
-    return _place_parameters(rendered, collector)
+    return _place_parameters(rendered, collector.bound, syntax)
 
 
 def uses_execution_date(query: str) -> bool:
@@ -187,7 +171,7 @@ class _ValueCollector:
         if isinstance(value, date):
             if isinstance(value, datetime):
                 value = in_utc(value)
-            if self.placeholder == "$n":
+            if self.placeholder != "?":
                 return value
             return str(value.replace(tzinfo=None) if isinstance(value, datetime) else value)
         if value is None or isinstance(value, bool | int | float):
@@ -257,21 +241,19 @@ def _query_error(fault: Exception, variables: Mapping[str, object]) -> QueryErro
     return QueryError(line, str(fault))
 
 
-def _place_parameters(rendered: str, collector: _ValueCollector) -> BoundQuery:
+def _place_parameters(rendered: str, bound: list[_Bound], syntax: SqlSyntax) -> BoundQuery:
     """Replace the marker of each value with a placeholder; remove comments and the final `;`.
 
     Raises QueryError if the SQL is empty, has several statements, contains a placeholder of its
     own, or has a value at a position where SQL allows no parameter.
     """
-    bound = collector.bound
     text = ""
     used: list[_Bound] = []
     compared: list[bool] = []
     parameters: list[Parameter] = []
     position = 0
-    pattern = _TOKEN if collector.placeholder == "?" else _POSTGRES_TOKEN
-    for token in pattern.finditer(rendered):
-        text += rendered[position : token.start()]
+    for token in syntax.token.finditer(rendered):
+        text += syntax.literal(rendered[position : token.start()])
         position = token.end()
         for index in _VALUE.findall(token[0]):
             if token.lastgroup == "comment":
@@ -279,19 +261,19 @@ def _place_parameters(rendered: str, collector: _ValueCollector) -> BoundQuery:
             _reject_quoted(bound[int(index)].line, token.lastgroup or "")
         match token.lastgroup:
             case "comment":
-                text += re.sub(r"[^\n]", " ", token[0])
+                text += syntax.comment(token[0])
             case "value":
                 value = bound[int(token[0].strip("\0"))]
                 _reject_identifier(value.line, text, rendered[position : position + 1])
                 used.append(value)
                 compared.append(_AFTER_COMPARISON.search(text) is not None)
-                if value.value is None and collector.placeholder == "$n":
+                if value.value is None and syntax.placeholder != "?":
                     text += "NULL"  # PostgreSQL cannot find out the type of a null parameter
                     continue
                 parameters.append(value.value)
-                text += "?" if collector.placeholder == "?" else f"${len(parameters)}"
+                text += syntax.parameter(len(parameters))
             case "end":
-                if _only_comments(rendered[position:], pattern):
+                if _only_comments(rendered[position:], syntax.token):
                     break
                 raise QueryError(
                     _line(rendered, token.start()), "the query has more than one statement"
@@ -303,9 +285,11 @@ def _place_parameters(rendered: str, collector: _ValueCollector) -> BoundQuery:
                     hint="write {{ vars.NAME }} instead",
                 )
             case _:
-                text += token[0]
+                if bound and syntax.is_ambiguous(token[0]):
+                    raise _ambiguous_string(_line(rendered, token.start()))
+                text += syntax.literal(token[0])
     else:
-        text += rendered[position:]
+        text += syntax.literal(rendered[position:])
     if not text.strip():
         raise QueryError(1, "the query is empty")
     _reject_null_comparison(used, compared)
@@ -316,6 +300,14 @@ def _only_comments(remainder: str, pattern: re.Pattern[str]) -> bool:
     kinds: Iterator[str | None] = (token.lastgroup for token in pattern.finditer(remainder))
     return not pattern.sub("", remainder).strip() and all(
         kind in ("comment", "end") for kind in kinds
+    )
+
+
+def _ambiguous_string(line: int) -> QueryError:
+    return QueryError(
+        line,
+        "a backslash before a quote: Loom does not know where this database ends the string",
+        hint="write a quote inside a string as two quotes, or pass the text as a {{ }} value",
     )
 
 
