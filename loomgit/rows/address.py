@@ -13,6 +13,13 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 from loomgit.domain.settings import Connection
 from loomgit.domain.suggestions import did_you_mean, suggest_or_list
 from loomgit.errors import UserError
+from loomgit.rows.sql_address import (
+    DIALECTS,
+    SqlAddress,
+    names_dialect,
+    parse_sql_address,
+    refuse_destination,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,10 +37,11 @@ DATABASE_EXTENSIONS = (".db", ".sqlite", ".sqlite3", ".db3")
 COMPRESSED = (".gz", ".zst", ".bz2", ".xz", ".zip")
 POSTGRES_SCHEMES = ("postgres", "postgresql")
 SCHEMES = ("postgres", "sqlite", "file")
+LOCAL_SCHEMES = ("sqlite", "file")
 PLANNED_SCHEMES = ("s3", "http", "https", "pipeline")
 NO_CONNECTIONS: Final[Mapping[str, Connection]] = MappingProxyType({})
 
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+._-]*)://(.*)", re.DOTALL)
 _FORMS = (
     "postgres://CONNECTION/TABLE, sqlite://PATH/TABLE, file://PATH, or the path of a .csv, .json, "
     ".jsonl or .parquet file"
@@ -93,7 +101,8 @@ class PostgresAddress:
         return self.database if self.alias is None else f"connection '{self.alias}'"
 
 
-Address: TypeAlias = FileAddress | SqliteAddress | PostgresAddress
+WritableAddress: TypeAlias = FileAddress | SqliteAddress | PostgresAddress
+Address: TypeAlias = WritableAddress | SqlAddress
 """Two addresses are equal if they name the same target, even with different spellings, such as
 `./a.csv` and `a.csv`."""
 
@@ -117,7 +126,7 @@ def local_files(source: str) -> tuple[str, ...]:
 
 
 def parse_address(text: str, connections: Mapping[str, Connection] = NO_CONNECTIONS) -> Address:
-    """Parse a `postgres://`, `sqlite://` or `file://` URL, or a path.
+    """Parse a `postgres://`, `sqlite://` or `file://` URL, a path, or `DIALECT://CONNECTION/TABLE`.
 
     Percent escapes such as `%20` are decoded in URLs, but not in paths. `connections` maps names to
     connections. In `postgres://NAME/TABLE` and `postgres://NAME`, NAME is always the name of a
@@ -141,6 +150,8 @@ def parse_address(text: str, connections: Mapping[str, Connection] = NO_CONNECTI
         return _sqlite(unquote(location), text, connections)
     if scheme in POSTGRES_SCHEMES:
         return _postgres(text, connections)
+    if names_dialect(text, connections):
+        return parse_sql_address(text, connections)
     if scheme in PLANNED_SCHEMES:
         available = ", ".join(f"{name}://" for name in SCHEMES)
         raise UserError(
@@ -149,8 +160,24 @@ def parse_address(text: str, connections: Mapping[str, Connection] = NO_CONNECTI
         )
     raise UserError(
         f"'{text}': unknown scheme '{scheme}://'",
-        hint=did_you_mean(scheme, (*SCHEMES, *POSTGRES_SCHEMES, *PLANNED_SCHEMES)) or _FORMS,
+        hint=did_you_mean(scheme, (*SCHEMES, *POSTGRES_SCHEMES, *PLANNED_SCHEMES, *DIALECTS))
+        or _FORMS,
     )
+
+
+def parse_destination(
+    text: str, connections: Mapping[str, Connection] = NO_CONNECTIONS
+) -> WritableAddress:
+    """Parse the address of a destination, as `parse_address` does.
+
+    Raises UserError if the address is invalid, or if Loom can only read from it.
+    """
+    if names_dialect(text, NO_CONNECTIONS):
+        refuse_destination(text)  # even if the connection is not configured
+    address = parse_address(text, connections)
+    if isinstance(address, SqlAddress):
+        refuse_destination(text)
+    return address
 
 
 def _path(text: str) -> Path:

@@ -153,7 +153,7 @@ def select(
     connection.execute(query.text, parameters)
     columns = [(str(column[0]), str(column[1])) for column in connection.description or []]
     names = unique_names(columns, shown)
-    select_types = {name: _text_type(kind) for name, kind in columns}
+    select_types = {name: text_type(kind) for name, kind in columns}
     if any(select_types[name] != kind for name, kind in columns):
         chosen = ", ".join(
             quote(name)
@@ -175,7 +175,7 @@ def select(
             yield _converted(row, converters, f"{shown}: row {number}")
 
 
-def _text_type(kind: str) -> str:
+def text_type(kind: str) -> str:
     """Replace each date or time type in the SQL type `kind` by VARCHAR, and return the result."""
     return _CAST_TO_TEXT.sub(lambda match: "VARCHAR" if match["type"] else match[0], kind)
 

@@ -11,7 +11,7 @@ from loomgit.rows.address import (
     NO_CONNECTIONS,
     FileAddress,
     PostgresAddress,
-    parse_address,
+    parse_destination,
 )
 from loomgit.rows.file_sink import FileSink
 from loomgit.rows.replace_sink import ReplaceSink
@@ -50,7 +50,7 @@ def open_sink(
     The returned sink opens no file before its methods are called. Raises UserError if the address
     is not a valid destination.
     """
-    address = parse_address(load.destination, connections)
+    address = parse_destination(load.destination, connections)
     if isinstance(address, FileAddress):
         return FileSink(
             address,

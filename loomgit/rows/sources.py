@@ -14,6 +14,7 @@ from loomgit.rows.address import (
 )
 from loomgit.rows.file_query import FileQuery, SourceFile
 from loomgit.rows.paths import require_file
+from loomgit.rows.sql_address import SqlAddress
 from loomgit.rows.sqlite import require_columns
 from loomgit.rows.sqlite_source import SqliteSource
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from loomgit.domain.settings import Connection
     from loomgit.domain.values import JsonObject
     from loomgit.rows.address import Address
-    from loomgit.rows.query import BoundQuery, Placeholder
+    from loomgit.rows.query import BoundQuery
 
 
 def open_source(
@@ -48,8 +49,7 @@ def open_source(
     Raises UserError if the address is not a valid source, and QueryError if the query is invalid.
     """
     address = parse_address(extract.source, connections)
-    placeholder: Placeholder = "$n" if isinstance(address, PostgresAddress) else "?"
-    query = _bind(extract.query, values, placeholder)
+    query = _bind(extract.query, values, address)
     needed = list(extract.key)
     if extract.incremental is not None:
         needed.append(extract.incremental.cursor)
@@ -57,12 +57,14 @@ def open_source(
     return source if extract.limit is None else _LimitedSource(source, extract.limit)
 
 
-def _bind(query: str | None, values: QueryValues, placeholder: Placeholder) -> BoundQuery | None:
+def _bind(query: str | None, values: QueryValues, address: Address) -> BoundQuery | None:
     if query is None:
         return None
     from loomgit.rows.sql import bind  # noqa: PLC0415 - imports Jinja (200 ms)
 
-    return bind(query, values, placeholder)
+    if isinstance(address, SqlAddress):
+        return bind(query, values, ":n", address.dialect)
+    return bind(query, values, "$n" if isinstance(address, PostgresAddress) else "?")
 
 
 def _open(
@@ -79,6 +81,8 @@ def _open(
         )
 
         return PostgresSource(address, query=query, needed=needed)
+    if isinstance(address, SqlAddress):
+        return _open_sql(address, root=root, query=query, needed=needed)
     path, shown = root / address.path, str(address)
     if isinstance(address, SqliteAddress):
         if address.table is None and query is None:
@@ -92,6 +96,23 @@ def _open(
             path, shown, address.format, root=root, query=query, needed=needed, confined=confined
         )
     return FileSource(SourceFile(path, shown, address.format), needed=needed)
+
+
+def _open_sql(
+    address: SqlAddress, *, root: Path, query: BoundQuery | None, needed: Sequence[str]
+) -> Source:
+    """Return a source that is read through SQLAlchemy, which is an extra of Loom."""
+    try:
+        from loomgit.rows.sql_source import (  # noqa: PLC0415 - SQLAlchemy takes 300 ms
+            SqlSource,
+        )
+    except ModuleNotFoundError as error:
+        if error.name != "sqlalchemy":
+            raise
+        raise UserError(
+            f"{address}: {address.dialect} databases need SQLAlchemy: pip install 'loom-aietl[sql]'"
+        ) from error
+    return SqlSource(address, root=root, query=query, needed=needed)
 
 
 class FileSource:

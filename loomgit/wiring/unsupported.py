@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from loomgit.domain.place import Problem
 from loomgit.errors import UserError
-from loomgit.rows.address import PostgresAddress, parse_address
+from loomgit.rows.address import PostgresAddress, parse_address, parse_destination
 from loomgit.rows.sql import uses_execution_date
 from loomgit.wiring.documents import is_outside, searching
 
@@ -61,7 +61,7 @@ def invalid_destination(
 ) -> Iterator[Problem]:
     """Yield a problem if `load.destination` is not a valid address. Nothing is opened."""
     try:
-        parse_address(pipeline.load.destination, connections)
+        parse_destination(pipeline.load.destination, connections)
     except UserError as error:
         message = f"load.destination: {error.message}"
         yield Problem(pipeline.place("load.destination"), message, error.hint)

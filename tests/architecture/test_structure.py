@@ -71,6 +71,7 @@ ONE_USER = {
     "tinydb": "history",
     "duckdb": "rows",
     "psycopg": "rows",
+    "sqlalchemy": "rows",
 }
 
 
