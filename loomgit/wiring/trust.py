@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING
 
 from loomgit.errors import LoomError, Untrusted
 from loomgit.history.baselines import Baselines
-from loomgit.rows.address import POSTGRES_SCHEMES, PostgresAddress, parse_address
+from loomgit.rows.address import (
+    LOCAL_SCHEMES,
+    FileAddress,
+    SqliteAddress,
+    parse_address,
+)
 from loomgit.wiring.evaluator_code import find_code
 
 if TYPE_CHECKING:
@@ -158,7 +163,8 @@ class Trust:
         if self.trusts(tree):
             return
         source = extract.source
-        if source.partition("://")[0].lower() in POSTGRES_SCHEMES:
+        scheme, has_scheme, _ = source.partition("://")
+        if has_scheme and scheme.lower() not in LOCAL_SCHEMES:
             if (source, extract.query) not in ((e.source, e.query) for e in self._extracts()):
                 raise self._untrusted(tree, f"what it reads from {source}")
             if _connections(tree) != _connections(self._reference):
@@ -226,9 +232,9 @@ def _file_of(tree: ProjectFiles, source: str) -> Path | None:
         address = parse_address(source, tree.connections)
     except LoomError:
         return None  # opening the source reports the error
-    if isinstance(address, PostgresAddress):
-        return None
-    return (tree.root / address.path).resolve()
+    if isinstance(address, FileAddress | SqliteAddress):
+        return (tree.root / address.path).resolve()
+    return None
 
 
 def _transforms(pipeline: Pipeline) -> dict[str, Transform]:
