@@ -144,8 +144,9 @@ class ExtractModel(FileModel):
     """The source of the records"""
 
     source: NonBlankText = Field(
-        description="postgres://, sqlite://, s3://, http(s)://, file:// or a bare path (CSV, JSON,"
-        " JSONL, Parquet), or pipeline://NAME for another pipeline's output"
+        description="postgres://, sqlite://, mysql:// and other dialects of SQLAlchemy, s3://,"
+        " http(s)://, file:// or a bare path (CSV, JSON, JSONL, Parquet), or pipeline://NAME for"
+        " another pipeline's output"
     )
     query: Text | None = Field(
         default=None,

@@ -164,7 +164,8 @@ class SqlSource:
     def _described_columns(self, connection: Connection) -> list[tuple[str, str]]:
         """Return the name and type of each column in DuckDB."""
         with self._execute(connection, self._statements.describe()) as result:
-            columns = [(str(row[0]), str(row[1])) for row in result]
+            described: list[Any] = list(result)
+        columns = [(str(row[0]), str(row[1])) for row in described]
         unique_names(columns, self._shown)
         return columns
 
