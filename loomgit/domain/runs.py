@@ -1,6 +1,7 @@
 """Runs, as Loom stores them in JSON files under `.loom/runs`.
 
-The field names are the keys of the JSON files.
+The field names are the keys of the JSON files. `RUN_FIELDS` in `loomgit.domain.run_fields` contains
+a text for each field, which users see.
 """
 
 from __future__ import annotations

@@ -157,7 +157,7 @@ def test_validate_offline_looks_at_no_connection(tmp_path, monkeypatch, capsys):
 
 
 def test_schema_is_json(capsys):
-    for kind in ("pipeline", "test", "config"):
+    for kind in ("pipeline", "test", "config", "run", "records"):
         assert cli._run(["schema", kind]) == 0
         assert json.loads(capsys.readouterr().out)["$schema"].endswith("2020-12/schema")
 
