@@ -7,6 +7,16 @@ from typing import Literal
 from msgspec import Struct
 
 Basis = Literal["runs", "max_tokens", "schema", "guess"]
+UnknownKind = Literal[
+    "price",
+    "records",
+    "evaluator",
+    "repair",
+    "fallback_model",
+    "retry",
+    "fallback",
+    "destination",
+]
 
 
 class RunCosts(Struct, frozen=True):
@@ -86,6 +96,17 @@ class StageEstimate(Struct, frozen=True):
     kept: float = 0.0
 
 
+class UnknownCost(Struct, frozen=True):
+    """A part of the cost that an estimate does not contain, or an assumption that it cannot check.
+
+    `subject` is a model, an evaluator, a source or a destination. `reason` is one line of text.
+    """
+
+    kind: UnknownKind
+    subject: str
+    reason: str
+
+
 class Estimate(Struct, frozen=True):
     """The expected cost of a run, estimated from a sample of its records.
 
@@ -94,7 +115,7 @@ class Estimate(Struct, frozen=True):
     causes no call. `transform` and `evaluate` have one estimate per model. `budget` is in USD, or
     None if the pipeline has no budget. `judged_from` is the source of the outputs in the judges'
     prompts: outputs of an earlier run (`runs`), or made-up outputs that match the output schema
-    (`schema`). It is empty if nothing is judged.
+    (`schema`). It is empty if nothing is judged. `unknown` lists what only the run can show.
     """
 
     pipeline: str
@@ -106,6 +127,7 @@ class Estimate(Struct, frozen=True):
     evaluate: tuple[StageEstimate, ...] = ()
     budget: float | None = None
     judged_from: Literal["runs", "schema", ""] = ""
+    unknown: tuple[UnknownCost, ...] = ()
 
     @property
     def parts(self) -> tuple[StageEstimate, ...]:

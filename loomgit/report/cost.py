@@ -12,15 +12,32 @@ from loomgit.report.text import UNKNOWN, money, named, title
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from loomgit.domain.spending import Estimate, Price, RunCosts, SpendingReport, StageEstimate
+    from loomgit.domain.spending import (
+        Estimate,
+        Price,
+        RunCosts,
+        SpendingReport,
+        StageEstimate,
+        UnknownKind,
+    )
     from loomgit.domain.values import JsonObject
 
 FIGURES = ("CALLS", "CACHED", "INPUT", "OUTPUT", "COST", "SAVED")
 NOT_KEPT = "-"
+UNKNOWN_TITLES: dict[UnknownKind, str] = {
+    "price": "Price of",
+    "records": "Records of",
+    "evaluator": "Evaluator",
+    "repair": "Repairs by",
+    "fallback_model": "Fallback model",
+    "retry": "Retries of",
+    "fallback": "Fallback to",
+    "destination": "Destination",
+}
 
 
 def estimate_lines(estimate: Estimate) -> Iterator[str]:
-    """Yield the lines of a cost estimate. The assumptions come last."""
+    """Yield the lines of a cost estimate. The assumptions and the unknown parts come last."""
     tokens = sum(part.input for part in estimate.transform)
     yield f"Cost Estimate for: {estimate.pipeline}"
     yield ""
@@ -43,6 +60,11 @@ def estimate_lines(estimate: Estimate) -> Iterator[str]:
         yield f"Budget: {money(estimate.budget)}{used}"
     yield ""
     yield from _basis(estimate)
+    if estimate.unknown:
+        yield ""
+        yield "Unknown:"
+    for item in estimate.unknown:
+        yield f"  {UNKNOWN_TITLES[item.kind]} {item.subject}: {item.reason}"
 
 
 def _stage(parts: Sequence[StageEstimate]) -> Iterator[str]:
@@ -135,6 +157,7 @@ def estimate_document(estimate: Estimate) -> JsonObject:
         "total": estimate.total,
         "budget": estimate.budget,
         "unpriced": list(estimate.unpriced),
+        "unknown": [asdict(item) for item in estimate.unknown],
     }
 
 

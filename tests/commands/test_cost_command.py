@@ -265,3 +265,85 @@ def test_an_estimate_takes_an_execution_date_and_warns_without_one(project, give
     assert done.returncode == 0, done.stderr
     assert ("Records: 0" in done.stdout) == given, done.stdout
     assert ("extract.query uses execution_date, which is now" in done.stderr) == (not given)
+
+
+def unknown(project, *arguments):
+    """What an estimate does not contain, by kind: (subject, reason) of each."""
+    found = {}
+    for item in ask(project, "--dry-run", *arguments)["unknown"]:
+        found.setdefault(item["kind"], []).append((item["subject"], item["reason"]))
+    return found
+
+
+def test_an_estimate_lists_what_only_the_run_can_show(project, server):
+    rest = "  on_failure: retry\n  retries: 3\n"
+    serve(project, server, transform="  fallback_models: [gpt-4o]\n", rest=rest)
+    rows = '{"review_id": 1, "review": "great", "expected": "positive"}\n{"review": "love"}\n'
+    text = (project / "pipelines/demo.yaml").read_text("utf-8")
+    text = text.replace("reviews.csv", "reviews.jsonl")
+    commit(project, {"pipelines/demo.yaml": text, "data/reviews.jsonl": rows})
+    done = loom(project, "cost", "demo", "--dry-run")
+    lines = done.stdout.splitlines()
+    assert lines[lines.index("Unknown:") - 1 :] == [
+        "",
+        "Unknown:",
+        "  Records of data/reviews.jsonl: 1 row is not counted; a run refuses such rows",
+        "  Repairs by gpt-4o-mini: one more call for each reply that is invalid or cut off",
+        "  Fallback model gpt-4o: calls after a failure of gpt-4o-mini",
+        "  Retries of gpt-4o-mini: up to 3 more attempts for each record that fails",
+        "  Destination sqlite://out/demo.db/scores: the destination was not opened; a run checks "
+        "it before the first call",
+    ]
+    assert list(unknown(project)) == ["records", "repair", "fallback_model", "retry", "destination"]
+
+
+def test_an_unknown_price_is_listed_and_a_free_model_makes_no_further_calls(project, server):
+    assert list(unknown(project)) == ["destination"], "the embedded model is free"
+    serve(project, server, "mine")
+    ((model, reason),) = unknown(project)["price"]
+    assert model == "mine"
+    assert reason == "the price is unknown, so that the cost of 4 calls is missing"
+
+
+def test_an_evaluator_of_the_user_and_a_fallback_are_unknown(project, server):
+    fallback = "  on_failure: fallback\n  fallback: {prompt: prompts/classify.txt, model: gpt-4o, "
+    serve(project, server, rest=f"{fallback}context: [context/taxonomy.md]}}\n")
+    text = (project / "pipelines/demo.yaml").read_text("utf-8")
+    own = "  evaluators:\n    - {name: mine, type: 'checks.py:judge'}\n"
+    code = "raise RuntimeError('an estimate runs no evaluator')\n"
+    commit(
+        project,
+        {"pipelines/demo.yaml": text.replace("  evaluators:\n", own), "checks.py": code},
+    )
+    found = unknown(project)
+    assert found["fallback"] == [("gpt-4o", "a call for each record that fails")]
+    ((name, reason),) = found["evaluator"]
+    assert (name, "checks.py:judge was not run" in reason) == ("mine", True)
+
+
+def test_records_that_another_pipeline_writes_are_unknown(project):
+    text = (project / "pipelines/demo.yaml").read_text("utf-8")
+    first = text.replace("name: demo", "name: first")
+    first = first.replace("sqlite://out/demo.db/scores", "data/reviews.csv")
+    first = first.replace("source: data/reviews.csv", "source: data/raw.csv")
+    commit(project, {"pipelines/first.yaml": first, "pipelines/broken.yaml": "name: ["})
+    assert unknown(project)["records"] == [
+        ("data/reviews.csv", "the next run of first can change the number of records")
+    ]
+
+
+def test_a_query_without_an_execution_date_has_unknown_records(project):
+    query = """query: "SELECT * FROM data WHERE '2026' < {{ execution_date }}\""""
+    text = (project / "pipelines/demo.yaml").read_text("utf-8")
+    commit(project, {"pipelines/demo.yaml": text.replace("  key:", f"  {query}\n  key:")})
+    ((_, reason),) = unknown(project)["records"]
+    assert "uses execution_date" in reason
+    assert "records" not in unknown(project, "--execution-date", "2025-01-01")
+
+
+def test_a_missing_variable_ends_an_estimate_as_it_ends_a_run(project):
+    prompt = (project / "prompts/classify.txt").read_text("utf-8")
+    commit(project, {"prompts/classify.txt": prompt + "{{ vars.tone }}"})
+    done = loom(project, "cost", "demo", "--dry-run", "--json")
+    assert (done.returncode, "tone" in done.stderr) == (2, True)
+    assert "tone" in json.loads(done.stdout)["error"]["message"]

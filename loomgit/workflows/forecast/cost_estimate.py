@@ -37,6 +37,7 @@ from loomgit.pipeline.retrieval import RetrievalFailure
 from loomgit.wiring.assembly import Assembly
 from loomgit.wiring.unsupported import without_execution_date
 from loomgit.workflows.forecast.spending import load_runs
+from loomgit.workflows.forecast.unknown_costs import unknown_costs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -76,16 +77,24 @@ def estimate(
     ProblemsFound or WorldError.
     """
     assembly = Assembly(wiring)
-    for message in without_execution_date(pipeline, execution_date):
+    warnings = [*without_execution_date(pipeline, execution_date)]
+    for message in warnings:
         wiring.warn(message)
     plan, prompt = assembly.plan(pipeline, variables, in_utc(execution_date or datetime.now(UTC)))
-    return asyncio.run(CostEstimator(assembly, plan, prompt).estimate(limit))
+    estimator = CostEstimator(assembly, plan, prompt, now_is_assumed=bool(warnings))
+    return asyncio.run(estimator.estimate(limit))
 
 
 class CostEstimator:
-    """Estimates the cost of one run of a plan from rendered requests."""
+    """Estimates the cost of one run of a plan from rendered requests.
 
-    def __init__(self, assembly: Assembly, plan: Plan, prompt: Prompt) -> None:
+    `now_is_assumed` is true if the query uses `execution_date` and the user gave no date.
+    """
+
+    def __init__(
+        self, assembly: Assembly, plan: Plan, prompt: Prompt, *, now_is_assumed: bool = False
+    ) -> None:
+        self._now_is_assumed = now_is_assumed
         self._assembly = assembly
         self._plan = plan
         self._prompt = prompt
@@ -105,41 +114,53 @@ class CostEstimator:
         """Return the estimate for the first `limit` records, from a sample of these records."""
         plan = self._plan
         pipeline = plan.pipeline
-        count, sample = await asyncio.to_thread(self._sample, limit)
+        count, refused, sample = await asyncio.to_thread(self._sample, limit)
         outputs = await self._transform(sample)
         transform_requests = self._take_requests()
         judged, source = await self._judge(outputs)
         runs = self._runs()
         scale = count / len(sample) if sample else 0.0
         per_judged = scale * len(outputs) / len(judged) if judged else 0.0
+        transform = self._stage("transform", transform_requests, scale, runs)
+        evaluate = self._stage(
+            "evaluate", self._take_requests(), per_judged * pipeline.evaluate.sample, runs
+        )
+        unknown = unknown_costs(
+            self._assembly.wiring,
+            plan,
+            (*transform, *evaluate),
+            refused=refused,
+            now_is_assumed=self._now_is_assumed,
+        )
         return Estimate(
             pipeline=pipeline.name,
             version=pipeline.version,
             records=count,
             sampled=len(sample),
             unrendered=len(sample) - len(outputs),
-            transform=self._stage("transform", transform_requests, scale, runs),
-            evaluate=self._stage(
-                "evaluate", self._take_requests(), per_judged * pipeline.evaluate.sample, runs
-            ),
+            transform=transform,
+            evaluate=evaluate,
             budget=pipeline.monitoring.cost_budget,
             judged_from=source,
+            unknown=tuple(unknown),
         )
 
-    def _sample(self, limit: int | None) -> tuple[int, list[Record]]:
-        """Return the number of records, and a random sample of at most `SAMPLE` records.
+    def _sample(self, limit: int | None) -> tuple[int, int, list[Record]]:
+        """Return the number of records, the number of refused rows, and a random sample.
 
-        Records that the run would refuse are neither counted nor drawn. The sample is drawn by
-        reservoir sampling, so only the sample is kept in memory.
+        The sample has at most `SAMPLE` records. Rows that the run would refuse are neither counted
+        as records nor drawn. The sample is drawn by reservoir sampling, so only the sample is kept
+        in memory.
         """
         pipeline = self._plan.pipeline
         values = QueryValues(self._plan.execution_date, None, dict(self._plan.variables))
         choice = random.Random(SEED)  # noqa: S311 - sampling needs no secure randomness
-        count = 0
+        count = refused = 0
         configured = pipeline.extract.key  # if no key is set, `find_key` below chooses a key
         rows: list[tuple[int, JsonObject]] = []
         for row in self._assembly.source(pipeline, values, limit=limit).rows():
             if isinstance(row, RefusedRow) or make_record(0, row, configured).refused:
+                refused += 1
                 continue  # the run refuses the record before any call, so it costs nothing
             place = count if count < SAMPLE else choice.randrange(count + 1)
             if count < SAMPLE:
@@ -149,9 +170,8 @@ class CostEstimator:
             count += 1
         fields = tuple(dict.fromkeys(field for _, row in rows for field in row))
         key = find_key(fields, pipeline.extract.key)
-        return count, [
-            Record(index, _key(row, key), row) for index, row in sorted(rows, key=_index)
-        ]
+        records = [Record(index, _key(row, key), row) for index, row in sorted(rows, key=_index)]
+        return count, refused, records
 
     async def _transform(self, sample: Iterable[Record]) -> list[tuple[Record, Output]]:
         """Render the transform requests, and return the records with made-up outputs.
