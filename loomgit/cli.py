@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import importlib
 import io
+import itertools
 import json
 import os
 import sys
@@ -18,11 +19,14 @@ from typing import TYPE_CHECKING
 import click
 
 from loomgit import __version__
+from loomgit.commands.error_document import error_document
 from loomgit.commands.screen import echo, echo_document
 from loomgit.errors import LoomError, UserError, WorldError, error_lines
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from loomgit.domain.values import JsonObject
 
 # Maps the name of each command to (its module in loomgit.commands, its short help). `loom --help`
 # reads only this table and imports no command.
@@ -135,6 +139,8 @@ def _call(arguments: list[str]) -> int:
             _print_document(UserError(error.format_message()))
         return _print_error(error.format_message(), None, 2)
     except (click.Abort, KeyboardInterrupt):
+        if _wants_json(arguments):
+            _print_json(error_document("interrupted", None, INTERRUPTED))
         return _print_error("interrupted", None, INTERRUPTED)
     except LoomError as error:
         if _wants_json(arguments):
@@ -160,13 +166,20 @@ def _report_unexpected(error: Exception, *, as_json: bool) -> int:
                 _print_document(WorldError(message, hint=details))
         return _print_error(message, details, WorldError.exit_code)
     details = details or last_error.render_traceback(error)
-    return _print_error(
-        f"this is a bug in Loom: {last_error.render_summary(error)}", details, BUG_EXIT_CODE
-    )
+    message = f"this is a bug in Loom: {last_error.render_summary(error)}"
+    if as_json:
+        _print_json(error_document(message, details, BUG_EXIT_CODE))
+    return _print_error(message, details, BUG_EXIT_CODE)
 
 
 def _wants_json(arguments: list[str]) -> bool:
-    return "--json" in arguments or bool(os.environ.get("LOOM_JSON"))
+    own = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    return (
+        "--json" in own
+        or "--format=json" in own
+        or ("--format", "json") in itertools.pairwise(own)  # of `loom compare`
+        or bool(os.environ.get("LOOM_JSON"))
+    )
 
 
 def _report_usage(error: click.UsageError, *, as_json: bool) -> int:
@@ -179,13 +192,11 @@ def _report_usage(error: click.UsageError, *, as_json: bool) -> int:
 
 def _print_document(error: LoomError) -> None:
     """Print the error as the JSON document of the option --json."""
-    body = {
-        "message": error.message,
-        "hint": error.hint,
-        "exit_code": error.exit_code,
-        "problems": error.documents(),
-    }
-    echo_document(json.dumps({"schema_version": 1, "error": body}, indent=2, ensure_ascii=False))
+    _print_json(error_document(error.message, error.hint, error.exit_code, error.documents()))
+
+
+def _print_json(document: JsonObject) -> None:
+    echo_document(json.dumps(document, indent=2, ensure_ascii=False))
 
 
 def _print_error(message: str, hint: str | None, code: int) -> int:

@@ -128,6 +128,8 @@ def command(
     if wanted["aa_from"] and not wanted["aa"]:
         raise UserError("--aa-from requires --aa", hint="add --aa")
     console = options.console
+    if console.json and form in ("markdown", "html"):
+        raise click.UsageError(f"--json and --format {form} exclude each other.")
     console.json |= form == "json"
     project = options.project()
     if resolve:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loomgit.commands.screen import echo
+from loomgit.commands.verdict_document import hook_document, verdict_document
 from loomgit.domain.bills import Bill, billed_to
 from loomgit.errors import BudgetExceeded
 from loomgit.harness.explain import explain, explain_briefly
@@ -22,6 +23,7 @@ from loomgit.workflows.guard.pushes import PushChanges, default_branches, staged
 
 if TYPE_CHECKING:
     from loomgit.commands.options import Console
+    from loomgit.domain.values import JsonObject
     from loomgit.hooks.shim import Hook
     from loomgit.wiring.project import Wiring
     from loomgit.workflows.guard.guard import GuardedChange, GuardVerdict
@@ -90,9 +92,11 @@ def run_hook(
         text = None if message is None else _read_message(message)
         changes = staged_changes(wiring, text)
     blocked = False
+    documents: list[JsonObject] = []
     for change in changes:
-        with billed_to(bill):
+        with console.only_document(), billed_to(bill):
             verdict = guard.judge(change)
+        documents.append(verdict_document(verdict))
         _print_verdict(console, change, verdict)
         blocked |= verdict.blocked
         if verdict.blocked:
@@ -105,6 +109,7 @@ def run_hook(
         echo(f"loom: spent {bill_line(bill)}", err=True)
     if changes:
         _watch(wiring, guard, Hooks(repository), changes[-1].head)
+    console.document(hook_document(hook, blocked=blocked, changes=documents, bill=bill))
     return int(blocked)
 
 

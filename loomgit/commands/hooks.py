@@ -9,6 +9,7 @@ import click
 
 from loomgit.commands import last_error
 from loomgit.commands.options import Common, common
+from loomgit.commands.verdict_document import hook_document
 from loomgit.errors import LoomError, ProblemsFound
 from loomgit.hooks.install import Hooks
 from loomgit.hooks.shim import HOOKS, SKIP_HINT
@@ -101,6 +102,7 @@ def run(options: Common, hook: Hook, arguments: tuple[str, ...], strict: bool) -
     """
     console = options.console
     if os.environ.get("LOOM_SKIP") == "1":
+        console.document(hook_document(hook, error="LOOM_SKIP=1 is set"))
         return 0
     action = "commit" if hook == "commit-msg" else hook.partition("-")[2]
     try:
@@ -112,19 +114,22 @@ def run(options: Common, hook: Hook, arguments: tuple[str, ...], strict: bool) -
             console.error(f"{problem.place}: {problem.message}", problem.hint)
         hint = f"fix the files above, or {SKIP_HINT}"
         console.error(f"loom: the changes of this {action} cannot be tested", hint)
+        console.document(hook_document(hook, blocked=True, error=error.message))
         return 1
     except KeyboardInterrupt:
         console.error(f"loom: the {action} is interrupted", SKIP_HINT)
+        console.document(hook_document(hook, blocked=True, error="interrupted"))
         return INTERRUPTED
     except LoomError as error:
         console.error(f"loom: the prompts could not be tested: {error.message}", error.hint)
-        code = error.exit_code
+        reason, code = error.message, error.exit_code
     except Exception as error:  # noqa: BLE001 - a failure of Loom must not block a push
         kind = "" if isinstance(error, OSError) else "this is a bug in Loom: "
         reason = f"{kind}{last_error.render_summary(error)}"
         details = last_error.save(error, options.folder)
         console.error(f"loom: the prompts could not be tested: {reason}", details)
         code = 4 if isinstance(error, OSError) else 3
+    console.document(hook_document(hook, blocked=strict, error=reason))
     if strict:
         return code
     console.warn(f"this {action} continues untested")

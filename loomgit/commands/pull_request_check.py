@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from loomgit.commands.screen import echo, echo_command
+from loomgit.commands.verdict_document import verdict_document
 from loomgit.domain.bills import Bill, billed_to
 from loomgit.domain.comparison import Comparison, Revision
 from loomgit.domain.safe_text import hide
@@ -20,7 +21,7 @@ from loomgit.github.comments import COMMENT_LIMIT, Comments
 from loomgit.github.workflow import SUMMARY_LIMIT, parse_workflow, render_annotation, render_notice
 from loomgit.history.baselines import Baselines, read_event
 from loomgit.report.bill import bill_document, bill_line
-from loomgit.report.comparison import document, escape_control_characters, metric_cells, table
+from loomgit.report.comparison import escape_control_characters, metric_cells, table
 from loomgit.report.pull_request import PullRequestFindings, report
 from loomgit.wiring.changed_inputs import changed_paths
 from loomgit.workflows.guard.guard import Guard, GuardedChange
@@ -204,13 +205,7 @@ class _Publisher:
         if self._workflow is None and not self._dry_run:  # without annotations, print the reasons
             self._print_reasons(findings)
         body: JsonObject = {
-            **document(verdict.comparison, blocked=verdict.blocked),
-            "failures": [f.outcome.full_name for f in verdict.failures],
-            "accepted": list(verdict.accepted),
-            "unverified": [entry.full_name for entry in verdict.unverified],
-            "unread": list(verdict.unread),
-            "lost": list(verdict.lost),
-            "unmeasured": findings.unmeasured or None,
+            **verdict_document(verdict),
             "spent": bill_document(self._bill),
             "comment": address,
         }
@@ -350,7 +345,9 @@ def _publish_foreign(console: Console, workflow: Workflow | None, file: Path) ->
     harmless = _MENTION.sub("\\g<0>\u200b", text)[
         : COMMENT_LIMIT - RESERVED_CHARACTERS - len(FORK_NOTICE)
     ]
-    console.answer(asyncio.run(Comments(workflow).publish(FORK_NOTICE + harmless)))
+    address = asyncio.run(Comments(workflow).publish(FORK_NOTICE + harmless))
+    console.answer(address)
+    console.document({"schema_version": 1, "comment": address})
     return 0
 
 

@@ -161,12 +161,13 @@ def _print_selection(console: Console, selection: PipelineSelection) -> None:
 
 def _document(documents: list[JsonObject], errors: Mapping[str, LoomError]) -> JsonObject:
     """Return the JSON document of several runs and of the pipelines that could not start."""
-    document: JsonObject = {"schema_version": 1, "runs": [*documents]}
-    if errors:
-        document["errors"] = [
+    return {
+        "schema_version": 1,
+        "runs": [*documents],
+        "errors": [
             {"pipeline": name, "problems": [*error.documents()]} for name, error in errors.items()
-        ]
-    return document
+        ],
+    }
 
 
 def _run_all(

@@ -17,15 +17,22 @@ if TYPE_CHECKING:
 STATUSES = ["success", "partial", "failed", "budget_exceeded", "interrupted"]
 
 
-@click.group("runs", invoke_without_command=True)
-@click.pass_context
-def command(context: click.Context) -> None:
+class _ListByDefault(click.Group):
+    """A group that runs its command `list` if the arguments name no command."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        wants_help = bool(args) and args[0] in self.get_help_option_names(ctx)
+        if not args or (args[0].startswith("-") and not wants_help):
+            args = ["list", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group("runs", cls=_ListByDefault)
+def command() -> None:
     """List, show or remove past runs.
 
     Without a command, list the runs.
     """
-    if context.invoked_subcommand is None:
-        context.invoke(context.command.get_command(context, "list"))  # type: ignore[attr-defined]
 
 
 @command.command("list")

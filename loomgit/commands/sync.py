@@ -43,7 +43,6 @@ def pull(options: Common, remote: str) -> None:
 
 def _report(options: Common, synced: SyncResult | None, verb: str, where: str) -> None:
     console = options.console
-    document: dict[str, object] = {"schema_version": 1, "tracked": synced is None}
     if synced is None:
         console.print(NOTHING)
     else:
@@ -51,10 +50,13 @@ def _report(options: Common, synced: SyncResult | None, verb: str, where: str) -
         counted = f"{count:,} {'run' if count == 1 else 'runs'}" if count else "nothing new"
         attempts = f", {synced.attempts} attempts" if synced.attempts > 1 else ""
         console.print(f"{verb} {counted} {where} ({synced.total:,} on the branch{attempts})")
-        document |= {
-            "remote": synced.remote,
-            "runs": list(synced.files),
-            "total": synced.total,
-            "attempts": synced.attempts,
+    console.document(
+        {
+            "schema_version": 1,
+            "tracked": synced is None,
+            "remote": None if synced is None else synced.remote,
+            "runs": [] if synced is None else list(synced.files),
+            "total": None if synced is None else synced.total,
+            "attempts": 0 if synced is None else synced.attempts,
         }
-    console.document(document)
+    )

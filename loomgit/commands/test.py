@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import click
 import pytest
 
+from loomgit.commands.error_document import error_document
 from loomgit.commands.numbers import MAX_CONCURRENCY, FiniteNumber, WholeNumber
 from loomgit.commands.options import Common, common
 from loomgit.commands.pytest_start import run_pytest
@@ -120,6 +121,8 @@ def command(
     key, 4 no model responded, 130 interrupted.
     """
     project = options.project()
+    if watch and options.console.json:
+        raise click.UsageError("--watch runs the tests many times and cannot be used with --json.")
     if watch:
         return _watch(project)
     if chosen["report"] is not None:
@@ -242,6 +245,7 @@ def _print_results(console: Console, observer: _SessionObserver, code: int, outp
                 "no prompt test ran",
                 hint="check whether conftest.py or addopts disables prompt tests",
             )
+        console.document(error_document(output.strip() or "pytest failed", None, code))
         return code
     assert observer.session is not None
     if code == 0:  # a conftest.py can change pytest's exit code to 0, so check the results

@@ -44,6 +44,7 @@ def test_saying_hello_loads_nothing_slow(code):
 def test_the_table_of_commands_is_what_there_is():
     modules = {path.stem for path in (PACKAGE / "commands").glob("*.py")} - {
         "__init__",
+        "error_document",
         "options",
         "last_error",
         "pytest_start",
@@ -52,6 +53,7 @@ def test_the_table_of_commands_is_what_there_is():
         "numbers",
         "pull_request_check",
         "screen",
+        "verdict_document",
     }
     assert {module for module, _ in cli.COMMANDS.values()} == modules
 
