@@ -21,7 +21,8 @@ class UnfinishedRun(Struct, frozen=True):
 
     `variables` are the values of `--vars`, and `limit` is the value of `--limit`. `inputs` maps the
     name of each input that a later attempt must not change to a hash of the input. `attempts` are
-    in order of time.
+    in order of time. `reads_source` is false if the run processes records from the quarantine
+    instead of the records of the pipeline's source.
     """
 
     uid: str
@@ -33,6 +34,7 @@ class UnfinishedRun(Struct, frozen=True):
     fingerprint: str
     commit: Commit
     attempts: tuple[Attempt, ...]
+    reads_source: bool = True
 
     @property
     def last(self) -> Attempt:

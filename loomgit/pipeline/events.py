@@ -45,10 +45,14 @@ class Warned(Struct, frozen=True):
 
 
 class RunFinished(Struct, frozen=True):
-    """The run has ended. `run` is the run record, and `hint` is advice for the user, or None."""
+    """The run has ended. `run` is the run record, and `hint` is advice for the user, or None.
+
+    `can_resume` is true if a later attempt can process more records.
+    """
 
     run: Run
     hint: str | None = None
+    can_resume: bool = False
 
 
 Event: TypeAlias = RunStarted | Extracted | BatchLoaded | Warned | RunFinished

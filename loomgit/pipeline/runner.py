@@ -108,7 +108,7 @@ class Runner:
         records = parts.log.finish(loaded=self._published)
         duration = time.perf_counter() - started
         run = parts.record(parts.tally, spool, self._receipt, end, duration, records)
-        yield RunFinished(run, self._hint(end))
+        yield RunFinished(run, self._hint(end), end.can_resume)
         if broken is not None:
             raise broken
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from loomgit.domain.process_lock import ProcessLock
 from loomgit.errors import WorldError
-from loomgit.rows.address import PostgresAddress, SqliteAddress, parse_address
+from loomgit.rows.address import PostgresAddress, SqliteAddress, parse_destination
 from loomgit.rows.stage import destination_id
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def lock_destination(
     The context raises WorldError if another run holds the lock. The message names its process. The
     lock of a process that has died is free.
     """
-    address = parse_address(pipeline.load.destination, connections)
+    address = parse_destination(pipeline.load.destination, connections)
     if isinstance(address, PostgresAddress):
         from loomgit.rows.postgres_lock import lock_run
 

@@ -1,34 +1,37 @@
-"""The quarantine: a JSON lines file of failed records, which users can inspect."""
+"""The quarantine as a JSON lines file, to which entries and resolutions are appended."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
+import msgspec
 import orjson
 from msgspec import Struct, field
 from msgspec.structs import asdict
 
+from loomgit.domain.quarantine import QuarantineEntry, Resolution
 from loomgit.domain.safe_text import hide_in
-from loomgit.domain.values import JsonObject
 from loomgit.errors import WorldError
-from loomgit.rows.paths import translate_os_errors
+from loomgit.rows.paths import require_place, translate_os_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
     from types import TracebackType
 
+    from loomgit.domain.values import JsonObject
 
-class QuarantineEntry(Struct, frozen=True):
-    """One failed record: its input fields, the stage that failed, the reason and the scores.
+COLUMNS = (
+    *("run_id", "pipeline", "record_key", "stage", "reason", "scores", "reasons"),
+    *("error", "output", "record", "at"),
+)
+RESOLUTION_COLUMNS = ("resolved_at", "resolved_by", "why")
+JSON_COLUMNS = frozenset(("record", "scores", "reasons", "output"))
 
-    `scores` and `reasons` have the evaluator names as keys. The score of a failed evaluator is
-    None, and its reason is the error. `error` is the text of all errors, None if the record failed
-    only because its scores are too low. `output` contains the output fields from the model, None if
-    the record has no output. `at` is the time in UTC, as ISO 8601 text.
-    """
+
+class _EntryLine(Struct):
+    """A line that contains an entry."""
 
     run_id: str
     pipeline: str
@@ -36,36 +39,79 @@ class QuarantineEntry(Struct, frozen=True):
     stage: str
     reason: str
     at: str
-    record: JsonObject
-    scores: Mapping[str, float | None] = field(default_factory=dict)
+    record: dict[str, Any]
+    scores: dict[str, float | None] = field(default_factory=dict)
     error: str | None = None
-    reasons: Mapping[str, str | None] = field(default_factory=dict)
-    output: JsonObject | None = None
+    reasons: dict[str, str | None] = field(default_factory=dict)
+    output: dict[str, Any] | None = None
 
 
-_REQUIRED = ("run_id", "pipeline", "record_key", "stage", "reason", "record", "at")
-_ORDER = (*_REQUIRED[:5], "scores", "reasons", "error", "output", *_REQUIRED[5:])
+class _EntryHead(Struct):
+    """The fields of an entry that identify its record. The other fields are not converted."""
+
+    pipeline: str
+    record_key: str
+    run_id: msgspec.Raw
+    stage: msgspec.Raw
+    reason: msgspec.Raw
+    at: msgspec.Raw
+    record: dict[str, msgspec.Raw]
 
 
-class Quarantine:
-    """A writer that appends entries to a JSON lines file.
+class _ResolutionLine(Struct):
+    """A line that contains a resolution."""
+
+    pipeline: str
+    record_key: str
+    resolved_at: str
+    resolved_by: str
+    why: str
+
+
+_entry_decoder = msgspec.json.Decoder(_EntryLine)
+_head_decoder = msgspec.json.Decoder(_EntryHead)
+_resolution_decoder = msgspec.json.Decoder(_ResolutionLine)
+
+
+def stored_values(entry: QuarantineEntry) -> JsonObject:
+    """Return the fields to store, by column. Secrets in the reasons and errors are hidden."""
+    values = asdict(entry)
+    for name in ("reason", "reasons", "error"):
+        values[name] = hide_in(values[name])
+    return {name: values[name] for name in COLUMNS}
+
+
+class QuarantineFile:
+    """A JSON lines file of entries and resolutions. It is never changed, only extended.
 
     The first entry creates the file. Each line is written by one system call, so that concurrent
-    runs do not mix their lines. If the last line is incomplete because of a crash, the next entry
-    starts on a new line.
+    runs do not mix their lines. If the last line is incomplete because of a crash, the next line
+    starts on a new line. A resolution resolves the entries of its record that are above it.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, shown: str | None = None) -> None:
+        self.damaged = 0
         self._path = path
+        self._shown = shown or str(path)
         self._file: int | None = None
 
-    def append(self, entry: QuarantineEntry) -> None:
-        """Write one entry. Raises WorldError if the write fails."""
-        values = asdict(entry)
-        for name in ("reason", "reasons", "error"):
-            values[name] = hide_in(values[name])
-        line = orjson.dumps({name: values[name] for name in _ORDER}) + b"\n"
-        with translate_os_errors(str(self._path)):
+    def check(self) -> None:
+        """Raise UserError or WorldError if the file cannot be written. Writes nothing."""
+        require_place(self._path, self._shown)
+
+    def add(self, entries: Sequence[QuarantineEntry]) -> None:
+        """Append one line for each entry. Raises WorldError if a write fails."""
+        for entry in entries:
+            self._write(stored_values(entry))
+
+    def resolve(self, resolutions: Sequence[Resolution]) -> None:
+        """Append one line for each resolution. Raises WorldError if a write fails."""
+        for resolution in resolutions:
+            self._write({**asdict(resolution), "why": hide_in(resolution.why)})
+
+    def _write(self, values: JsonObject) -> None:
+        line = orjson.dumps(values) + b"\n"
+        with translate_os_errors(self._shown):
             if self._file is None:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
                 flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)
@@ -73,7 +119,7 @@ class Quarantine:
                 line = self._missing_line_end() + line
             if os.write(self._file, line) != len(line):
                 raise WorldError(
-                    f"{self._path}: only a part of a line was written; the disk may be full"
+                    f"{self._shown}: only a part of a line was written; the disk may be full"
                 )
 
     def _missing_line_end(self) -> bytes:
@@ -83,8 +129,74 @@ class Quarantine:
         os.lseek(file, -1, os.SEEK_END)
         return b"" if os.read(file, 1) == b"\n" else b"\n"
 
+    def open_keys(self, pipeline: str) -> set[str]:
+        """Return the keys of the records of a pipeline that have an open entry."""
+        keys: set[str] = set()
+        for _, line in self._lines():
+            head = _decode_head(line)
+            if head is None or head.pipeline != pipeline:
+                continue
+            if isinstance(head, _EntryHead):
+                keys.add(head.record_key)
+            else:
+                keys.discard(head.record_key)
+        return keys
+
+    def entries(self, pipeline: str, *, only_open: bool = False) -> Iterator[QuarantineEntry]:
+        """Yield the entries of a pipeline, newest first.
+
+        Only the byte positions of the lines are in memory. Sets `damaged` to the number of lines
+        that are skipped because they cannot be read.
+        """
+        offsets, resolutions = self._index(pipeline)
+        if not offsets:
+            return
+        with translate_os_errors(self._shown), self._path.open("rb") as file:
+            for offset in reversed(offsets):
+                if only_open and offset in resolutions:
+                    continue
+                file.seek(offset)
+                values = asdict(_entry_decoder.decode(file.readline()))
+                if offset in resolutions:
+                    file.seek(resolutions[offset])
+                    values |= asdict(_resolution_decoder.decode(file.readline()))
+                yield QuarantineEntry(**values)
+
+    def _index(self, pipeline: str) -> tuple[list[int], dict[int, int]]:
+        """Return the byte positions of the entries, and of the resolution of each resolved entry.
+
+        The keys of the second value are the positions of the resolved entries.
+        """
+        offsets: list[int] = []
+        resolutions: dict[int, int] = {}
+        unresolved: dict[str, list[int]] = {}
+        self.damaged = 0
+        for offset, line in self._lines():
+            head = _decode_head(line)
+            if head is not None and head.pipeline != pipeline:
+                continue
+            if isinstance(head, _EntryHead) and _is_entry(line):
+                offsets.append(offset)
+                unresolved.setdefault(head.record_key, []).append(offset)
+            elif isinstance(head, _ResolutionLine):
+                resolutions |= dict.fromkeys(unresolved.pop(head.record_key, ()), offset)
+            else:
+                self.damaged += 1
+        return offsets, resolutions
+
+    def _lines(self) -> Iterator[tuple[int, bytes]]:
+        """Yield the byte position and the content of each line that is not blank."""
+        offset = 0
+        if not self._path.exists():
+            return
+        with translate_os_errors(self._shown), self._path.open("rb") as file:
+            for line in file:
+                if line.strip():
+                    yield offset, line
+                offset += len(line)
+
     def close(self) -> None:
-        """Close the file; a later `append` opens it again."""
+        """Close the file; a later write opens it again."""
         if self._file is not None:
             os.close(self._file)
             self._file = None
@@ -101,60 +213,21 @@ class Quarantine:
         self.close()
 
 
-class QuarantineFile(Struct, frozen=True):
-    """The current entries of a quarantine file: the latest entry of each record, oldest first.
-
-    Only `offsets`, the byte positions of these entries, are in memory. Iteration reads one entry
-    after another from disk. `damaged` is the number of lines that were skipped because they cannot
-    be read.
-    """
-
-    path: Path
-    damaged: int
-    offsets: tuple[int, ...]
-
-    def __len__(self) -> int:
-        return len(self.offsets)
-
-    def __iter__(self) -> Iterator[QuarantineEntry]:
-        if not self.offsets:
-            return
-        with translate_os_errors(str(self.path)), self.path.open("rb") as file:
-            for offset in self.offsets:
-                file.seek(offset)
-                entry = _entry(file.readline())
-                if entry is not None:
-                    yield entry
-
-
-def load_entries(path: Path) -> QuarantineFile:
-    """Find the latest entry of each record in the file at `path`.
-
-    The result is empty if the file is missing. Raises WorldError if the file cannot be read.
-    """
-    latest: dict[tuple[str, str], int] = {}
-    damaged = offset = 0
-    if not path.exists():
-        return QuarantineFile(path, 0, ())
-    with translate_os_errors(str(path)), path.open("rb") as file:
-        for line in file:
-            entry = _entry(line) if line.strip() else None
-            if entry is not None:
-                latest.pop((entry.pipeline, entry.record_key), None)
-                latest[entry.pipeline, entry.record_key] = offset
-            elif line.strip():
-                damaged += 1
-            offset += len(line)
-    return QuarantineFile(path, damaged, tuple(latest.values()))
-
-
-def _entry(line: bytes) -> QuarantineEntry | None:
+def _decode_head(line: bytes) -> _EntryHead | _ResolutionLine | None:
+    """Return the head of an entry, or a resolution, or None if the line is damaged."""
     try:
-        value = orjson.loads(line)
-    except orjson.JSONDecodeError:
+        return _head_decoder.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        pass
+    try:
+        return _resolution_decoder.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return None
-    if not isinstance(value, dict) or not value.keys() >= set(_REQUIRED):
-        return None
-    if not isinstance(value["record"], dict) or not isinstance(value.get("scores", {}), dict):
-        return None
-    return QuarantineEntry(**{name: value[name] for name in _ORDER if name in value})
+
+
+def _is_entry(line: bytes) -> bool:
+    try:
+        _entry_decoder.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return False
+    return True

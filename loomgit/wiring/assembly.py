@@ -34,7 +34,6 @@ from loomgit.pipeline.stages import FailurePolicy
 from loomgit.pipeline.transform import Transformer
 from loomgit.retrieval.registry import open_retriever
 from loomgit.rows.destination_lock import lock_destination
-from loomgit.rows.quarantine import Quarantine
 from loomgit.rows.sinks import open_sink
 from loomgit.rows.sources import open_source
 from loomgit.rows.sql import QueryError
@@ -352,11 +351,6 @@ class Assembly(Planning):
         """Return a context that excludes other runs of the pipeline from its destination."""
         connections = self.wiring.connections
         return lock_destination(pipeline, root=self.wiring.root, connections=connections)
-
-    def quarantine(self, pipeline: Pipeline) -> Quarantine:
-        """Return the file that holds the pipeline's rejected records."""
-        folder = self.wiring.store.folder / "state" / "quarantine"
-        return Quarantine(folder / f"{pipeline.name}.jsonl")
 
 
 def _evaluator_problems(

@@ -28,8 +28,6 @@ def unsupported(pipeline: Pipeline, connections: Mapping[str, Connection]) -> It
         yield _not_yet(pipeline, "transform.type", "programs (loop apps)")
     if extract.incremental is not None:
         yield _not_yet(pipeline, "extract.incremental", "incremental extraction")
-    if pipeline.load.quarantine is not None:
-        yield _not_yet(pipeline, "load.quarantine", "a quarantine outside .loom/")
     if pipeline.load.mode == "replace" and same_place(
         extract.source, pipeline.load.destination, connections
     ):

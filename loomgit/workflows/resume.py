@@ -86,6 +86,7 @@ def begin_attempt(
     *,
     limit: int | None,
     commit: Commit,
+    reads_source: bool,
 ) -> UnfinishedRun:
     """Return the unfinished run with a new attempt: `earlier`, or a new run."""
     if earlier is not None:
@@ -100,6 +101,7 @@ def begin_attempt(
         fingerprint=plan.fingerprint(),
         commit=commit,
         attempts=(attempt,),
+        reads_source=reads_source,
     )
 
 

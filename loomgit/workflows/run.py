@@ -25,15 +25,20 @@ from loomgit.pipeline.run_statistics import RunStatistics
 from loomgit.pipeline.runner import Runner
 from loomgit.pipeline.stages import Stages
 from loomgit.rows.journal import Journal
-from loomgit.rows.quarantine import QuarantineEntry
 from loomgit.rows.run_spool import RunSpool
 from loomgit.wiring.assembly import Assembly
 from loomgit.wiring.consistency import missing_fields, missing_key
+from loomgit.wiring.quarantines import (
+    invalid_quarantine,
+    loads_at_once,
+    open_checked_quarantine,
+)
 from loomgit.wiring.unsupported import (
     invalid_destination,
     without_effect,
     without_execution_date,
 )
+from loomgit.workflows.rejections import Rejections
 from loomgit.workflows.resume import (
     RunValues,
     begin_attempt,
@@ -47,17 +52,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from loomgit.domain.definitions import Pipeline
-    from loomgit.domain.ports import Gateway, LoadReceipt
-    from loomgit.domain.records import RecordOutcome
+    from loomgit.domain.ports import Gateway, LoadReceipt, Source
     from loomgit.domain.runs import Cost, RecordsFile, Run
     from loomgit.domain.unfinished_runs import UnfinishedRun
     from loomgit.gateway.budget import Budget
-    from loomgit.history.records_writer import RecordsWriter
     from loomgit.pipeline.events import Event
     from loomgit.pipeline.plan import Plan
     from loomgit.pipeline.prompt import Prompt
-    from loomgit.pipeline.run_parts import RunEnd, SpooledRecords
-    from loomgit.rows.quarantine import Quarantine
+    from loomgit.pipeline.run_parts import RecordLog, RunEnd, SpooledRecords
     from loomgit.wiring.project import Wiring
 
 
@@ -71,8 +73,12 @@ def run_pipeline(
     budget: float | Budget | None,
     on_event: Callable[[Event], None],
     resume: str | None = None,
+    source: Source | None = None,
 ) -> Run:
-    """Check and run a pipeline, and return the stored run; see `loomgit.api.Project.run`."""
+    """Check and run a pipeline, and return the stored run; see `loomgit.api.Project.run`.
+
+    `source` replaces the source of the pipeline. It has only some of the pipeline's records.
+    """
     if limit is not None and limit < 1:
         raise UserError(f"limit must be at least 1, not {limit}")
     if limit is not None and pipeline.load.mode == "replace":
@@ -87,6 +93,7 @@ def run_pipeline(
     assembly = Assembly(wiring)
     problems = assembly.refusals(pipeline)
     problems += invalid_destination(pipeline, wiring.connections)  # before the extraction
+    problems += invalid_quarantine(pipeline, wiring.connections)
     try:
         plan, prompt = assembly.plan(pipeline, values.variables, values.execution_date or now)
     except ProblemsFound as error:
@@ -109,6 +116,7 @@ def run_pipeline(
         on_event=on_event,
         gateway=gateway,
         earlier=values.earlier,
+        source=source,
     )
     return asyncio.run(execution.run())
 
@@ -127,12 +135,14 @@ class Execution:
         on_event: Callable[[Event], None],
         gateway: Gateway | None = None,
         earlier: UnfinishedRun | None = None,
+        source: Source | None = None,
     ) -> None:
         """Create the execution.
 
         If `gateway` is None, the run opens the gateway that the plan defines. The run closes the
         gateway in any case. `limit` is the maximum number of records; None means all. `earlier` is
-        the unfinished run to resume, if any.
+        the unfinished run to resume, if any. `source` replaces the source of the pipeline; the
+        record of the run is then not complete.
         """
         self._assembly = assembly
         self._plan = plan
@@ -142,6 +152,8 @@ class Execution:
         self._on_event = on_event
         self._gateway = gateway
         self._earlier = earlier
+        self._source = source
+        self._reads_source = source is None and (earlier is None or earlier.reads_source)
         self.interrupted = False  # true after SIGINT or SIGTERM, even if all records were processed
         self._run_id, self._uid = "", ""
         paths = [plan.prompt.path, plan.pipeline.path, *(f.path for f in plan.context.values())]
@@ -158,14 +170,17 @@ class Execution:
         finished: RunFinished | None = None
         try:
             parts = self._parts(meter)  # raises configuration errors before the run starts
+            quarantine = open_checked_quarantine(assembly.wiring, pipeline)
+            at_once = loads_at_once(pipeline, assembly.wiring.connections)
+            rejections = Rejections(quarantine, pipeline.name, at_once=at_once)
             with (
                 assembly.lock(pipeline),
                 self._unfinished() as (unfinished, state),
                 closing(Journal(state / "journal")) as journal,
-                store.records(self._uid) as log,
-                assembly.quarantine(pipeline) as quarantine,
+                store.records(self._uid) as records,
+                quarantine,
             ):
-                rejections = Rejections(quarantine, pipeline.name, self._run_id)
+                log = rejections.begin(self._run_id, records, self._on_event)
                 skip = pipeline.load.on_failure == "skip"
                 runner = Runner(parts(state, journal, log, None if skip else rejections))
                 with self._interruptible(runner):
@@ -173,7 +188,7 @@ class Execution:
                         if isinstance(event, RunFinished):
                             finished = event
                             store.save(event.run)
-                            if event.run.complete and event.run.results.cause != "world":
+                            if not event.can_resume:
                                 store.unfinished.remove(unfinished)
                         self._on_event(event)
         finally:
@@ -192,7 +207,12 @@ class Execution:
         started = self._now.isoformat(timespec="milliseconds").replace("+00:00", "Z")
         attempt = Attempt(self._run_id, self._uid, started)
         run = begin_attempt(
-            self._earlier, self._plan, attempt, limit=self._limit, commit=self._commit
+            self._earlier,
+            self._plan,
+            attempt,
+            limit=self._limit,
+            commit=self._commit,
+            reads_source=self._reads_source,
         )
         with store.unfinished.working_on(run) as folder:
             try:
@@ -203,7 +223,7 @@ class Execution:
 
     def _parts(
         self, gateway: MeterGateway
-    ) -> Callable[[Path, Journal, RecordsWriter, Rejections | None], RunParts]:
+    ) -> Callable[[Path, Journal, RecordLog, Rejections | None], RunParts]:
         assembly, plan = self._assembly, self._plan
         pipeline = plan.pipeline
         statistics = RunStatistics(pipeline.evaluate.evaluators, case_identifier(plan))
@@ -219,12 +239,12 @@ class Execution:
             assembly.retrieval(plan),
         )
         values = QueryValues(plan.execution_date, None, dict(plan.variables))
-        source = assembly.source(pipeline, values, limit=self._limit)
+        source = self._source or assembly.source(pipeline, values, limit=self._limit)
         with assembly.reading(pipeline):
             source.check()
 
         def parts(
-            state: Path, journal: Journal, log: RecordsWriter, rejections: Rejections | None
+            state: Path, journal: Journal, log: RecordLog, rejections: Rejections | None
         ) -> RunParts:
             spool = RunSpool(state, journal)
             return RunParts(
@@ -336,7 +356,7 @@ class Execution:
             performance=statistics.performance(duration),
             selected=spool.count,
             total=spool.count,
-            complete=end.complete,
+            complete=end.complete and self._reads_source,
             source=pipeline.extract.source,
             destination=pipeline.load.destination,
             snapshot=spool.sha256,
@@ -354,39 +374,3 @@ class Execution:
         if self._earlier is None or earlier is None or cost.total is None:
             return cost
         return replace(cost, all_attempts=cost.total + earlier)
-
-
-class Rejections:
-    """Writes the failed records of one run into the pipeline's quarantine."""
-
-    def __init__(self, quarantine: Quarantine, pipeline: str, run_id: str) -> None:
-        self._quarantine = quarantine
-        self._pipeline = pipeline
-        self._run_id = run_id
-
-    def add(self, outcomes: Sequence[RecordOutcome]) -> None:
-        """Append the failed records to the quarantine. Each score is stored with its reason."""
-        for outcome in outcomes:
-            failure = outcome.failure
-            assert failure is not None  # the runner passes only failed records
-            errors = [a.error for a in outcome.assessments if a.error]
-            self._quarantine.append(
-                QuarantineEntry(
-                    run_id=self._run_id,
-                    pipeline=self._pipeline,
-                    record_key=outcome.record.key,
-                    stage=failure.stage,
-                    reason=failure.reason,
-                    at=datetime.now(UTC).isoformat(timespec="milliseconds"),
-                    record=outcome.record.input,
-                    scores={
-                        a.name: a.score.value if a.score else None for a in outcome.assessments
-                    },
-                    reasons={
-                        a.name: a.score.reason if a.score else a.error for a in outcome.assessments
-                    },
-                    output=None if outcome.output is None else outcome.output.fields,
-                    error="; ".join(errors)
-                    or (None if failure.stage == "gate" else failure.reason),
-                )
-            )

@@ -42,6 +42,7 @@ LAZY = {
     "evaluators.registry": "a registry of slow adapters",
     "pytest_plugin": "pytest imports the plugin in every session",
     "rows.destination_lock": "a registry of slow adapters",
+    "rows.quarantine_address": "a registry of slow adapters",
     "rows.sinks": "a registry of slow adapters",
     "rows.sources": "a registry of slow adapters",
     "wiring.project": "a registry of adapters, each imported when it is first used",

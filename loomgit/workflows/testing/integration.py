@@ -42,7 +42,9 @@ def run_integration(
         revision.wiring.trust.check_destination(revision.wiring, test.destination)
     with TemporaryDirectory(prefix="loom-integration-") as folder:
         destination = test.destination or f"sqlite://{Path(folder) / 'loaded.db'}/loaded"
-        pipeline = replace(pipeline, load=replace(pipeline.load, destination=destination))
+        # Without `load.quarantine`, rejected records go to the temporary store.
+        load = replace(pipeline.load, destination=destination, quarantine=None)
+        pipeline = replace(pipeline, load=load)
         version = revision.prepare(pipeline, model=test.policy.model)
         execution = Execution(
             Assembly(revision.wiring.with_store(Path(folder))),

@@ -29,6 +29,7 @@ from loomgit.wiring.consistency import (
 )
 from loomgit.wiring.documents import find_documents, read_documents, searching
 from loomgit.wiring.unsupported import unsupported
+from loomgit.workflows.validate.quarantine_check import check_quarantine
 from loomgit.workflows.validate.suite_checks import unknown_evaluators
 
 if TYPE_CHECKING:
@@ -121,6 +122,7 @@ def validate_pipeline(
     _context(assembly, pipeline, report)
     _documents(assembly, pipeline, report)
     _tests(assembly, pipeline.name, pipeline, output, report)
+    connections += check_quarantine(assembly.wiring, pipeline, report.fault, offline=offline)
     report.add("Connections", connections)
     sections = tuple(report.sections)
     world = report.unreachable and not report.changeable

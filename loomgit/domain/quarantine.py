@@ -1,0 +1,113 @@
+"""The quarantine: the rejected records of the pipelines, with the reason for each rejection."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Protocol
+
+from msgspec import Struct, field
+
+from loomgit.domain.values import JsonObject
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from types import TracebackType
+
+
+class QuarantineEntry(Struct, frozen=True):
+    """One rejected record: its input fields, the stage that failed, the reason and the scores.
+
+    `scores` and `reasons` have the evaluator names as keys. The score of a failed evaluator is
+    None, and its reason is the error. `error` is the text of all errors, None if the record failed
+    only because its scores are too low. `output` contains the output fields from the model, None if
+    the record has no output. `at` is the time in UTC, as ISO 8601 text.
+
+    An entry is open until it is resolved. `resolved_at` is the time of the resolution,
+    `resolved_by` is the run or the person that resolved the entry, and `why` is the reason. All
+    three are None while the entry is open.
+    """
+
+    run_id: str
+    pipeline: str
+    record_key: str
+    stage: str
+    reason: str
+    at: str
+    record: JsonObject
+    scores: Mapping[str, float | None] = field(default_factory=dict)
+    error: str | None = None
+    reasons: Mapping[str, str | None] = field(default_factory=dict)
+    output: JsonObject | None = None
+    resolved_at: str | None = None
+    resolved_by: str | None = None
+    why: str | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the entry is not resolved."""
+        return self.resolved_at is None
+
+
+class Resolution(Struct, frozen=True):
+    """The end of all open entries of one record. The fields are those of `QuarantineEntry`."""
+
+    pipeline: str
+    record_key: str
+    resolved_at: str
+    resolved_by: str
+    why: str
+
+
+class QuarantineStore(Protocol):
+    """The place where the entries of one or more pipelines are stored.
+
+    `damaged` is the number of stored entries that the last `entries` could not read.
+    """
+
+    damaged: int
+
+    def check(self) -> None:
+        """Raise UserError or WorldError if the store is not writable. Writes nothing."""
+        ...
+
+    def add(self, entries: Sequence[QuarantineEntry]) -> None:
+        """Store entries. Secrets in their reasons and errors are hidden. Raises WorldError."""
+        ...
+
+    def resolve(self, resolutions: Sequence[Resolution]) -> None:
+        """Resolve the open entries of records. Raises UserError or WorldError."""
+        ...
+
+    def open_keys(self, pipeline: str) -> set[str]:
+        """Return the keys of the records of a pipeline that have an open entry."""
+        ...
+
+    def entries(self, pipeline: str, *, only_open: bool = False) -> Iterator[QuarantineEntry]:
+        """Yield the entries of a pipeline, newest first. Entries that are damaged are skipped.
+
+        Memory use does not grow with the size of the records. Raises UserError or WorldError.
+        """
+        ...
+
+    def close(self) -> None:
+        """Close the file or the connection. A later call opens it again."""
+        ...
+
+    def __enter__(self) -> QuarantineStore: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+
+def newest_of_each_record(entries: Iterable[QuarantineEntry]) -> Iterator[QuarantineEntry]:
+    """Yield the first entry of each record. If `entries` are newest first, this is the newest."""
+    seen: set[tuple[str, str]] = set()
+    for entry in entries:
+        record = entry.pipeline, entry.record_key
+        if record not in seen:
+            seen.add(record)
+            yield entry

@@ -1,0 +1,141 @@
+"""The quarantine as a table of a SQLite database."""
+
+from __future__ import annotations
+
+import os
+from contextlib import closing
+from typing import TYPE_CHECKING, Self
+
+from loomgit.errors import UserError, WorldError
+from loomgit.rows.paths import make_folder, require_file, require_place
+from loomgit.rows.quarantine_table import (
+    QuarantineStatements,
+    entry_row,
+    read_entry,
+    require_quarantine_columns,
+    resolution_row,
+)
+from loomgit.rows.sqlite import (
+    columns,
+    connect,
+    object_kind,
+    quote,
+    transaction,
+    translate_errors,
+)
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+    from types import TracebackType
+
+    from loomgit.domain.quarantine import QuarantineEntry, Resolution
+
+
+class SqliteQuarantine:
+    """A table of entries. The first entry creates the table, and the database if necessary."""
+
+    def __init__(self, path: Path, shown: str, table: str) -> None:
+        self.damaged = 0
+        self._path = path
+        self._shown = shown
+        self._table = table
+        self._statements = QuarantineStatements(quote(table), "?")
+        self._connection: sqlite3.Connection | None = None
+
+    def check(self) -> None:
+        """Raise UserError or WorldError if the table cannot be written. Writes nothing."""
+        require_place(self._path, self._shown)
+        if not self._path.exists():
+            return
+        require_file(self._path, self._shown)
+        if not os.access(self._path.parent, os.W_OK):  # SQLite creates files beside the database
+            raise WorldError(f"{self._shown}: is in a read-only folder")
+        with translate_errors(self._shown), closing(connect(self._path)) as connection:
+            self._is_present(connection)
+
+    def _is_present(self, connection: sqlite3.Connection) -> bool:
+        """Return whether the table exists. Raises UserError if it is not a quarantine."""
+        kind = object_kind(connection, self._table)
+        if kind == "view":
+            raise UserError(f"{self._shown}: '{self._table}' is a view", hint="name a table")
+        if kind is not None:
+            present = columns(connection, self._table)
+            require_quarantine_columns(present, self._table, self._shown)
+        return kind is not None
+
+    def add(self, entries: Sequence[QuarantineEntry]) -> None:
+        """Insert the entries in one transaction. Raises UserError or WorldError."""
+        if not entries:
+            return
+        with translate_errors(self._shown):
+            connection = self._open()
+            with transaction(connection):
+                if not self._is_present(connection):
+                    connection.execute(self._statements.create())
+                    index = quote(f"{self._table}_open")
+                    connection.execute(
+                        f"CREATE INDEX IF NOT EXISTS {index} ON {quote(self._table)} (record_key) "
+                        "WHERE resolved_at IS NULL"
+                    )
+                connection.executemany(self._statements.insert(), map(entry_row, entries))
+
+    def resolve(self, resolutions: Sequence[Resolution]) -> None:
+        """Resolve the open entries of records in one transaction."""
+        if not resolutions:
+            return
+        with translate_errors(self._shown):
+            connection = self._open()
+            with transaction(connection):
+                connection.executemany(self._statements.resolve(), map(resolution_row, resolutions))
+
+    def open_keys(self, pipeline: str) -> set[str]:
+        """Return the keys of the records of a pipeline that have an open entry."""
+        if not self._path.exists():
+            return set()
+        with translate_errors(self._shown), closing(connect(self._path)) as connection:
+            if not self._is_present(connection):
+                return set()
+            return {
+                str(key) for (key,) in connection.execute(self._statements.open_keys(), (pipeline,))
+            }
+
+    def entries(self, pipeline: str, *, only_open: bool = False) -> Iterator[QuarantineEntry]:
+        """Yield the entries of a pipeline, newest first. Rows that are damaged are skipped."""
+        self.damaged = 0
+        if not self._path.exists():
+            return
+        with translate_errors(self._shown), closing(connect(self._path)) as connection:
+            if not self._is_present(connection):
+                return
+            select = self._statements.select(only_open=only_open, order="at DESC, rowid DESC")
+            for row in connection.execute(select, (pipeline,)):
+                entry = read_entry(row)
+                if entry is None:
+                    self.damaged += 1
+                else:
+                    yield entry
+
+    def _open(self) -> sqlite3.Connection:
+        if self._connection is None:
+            make_folder(self._path.parent, self._shown)
+            self._connection = connect(self._path, writing=True)
+        return self._connection
+
+    def close(self) -> None:
+        """Close the connection; a later write opens it again."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
