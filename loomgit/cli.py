@@ -35,6 +35,7 @@ COMMANDS = {
     "run": ("run", "Run pipelines: extract, transform, evaluate, gate, load."),
     "validate": ("validate", "Check pipelines without running them."),
     "runs": ("runs", "List, show or remove past runs."),
+    "quarantine": ("quarantine", "List, show, retry or resolve rejected records."),
     "sync": ("sync", "Share run files through a branch of a remote."),
     "test": ("test", "Run the prompt tests of pipelines."),
     "compare": ("compare", "Compare scores, cost and latency of two revisions."),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from loomgit.commands.default_group import DefaultGroup
 from loomgit.commands.numbers import WholeNumber
 from loomgit.commands.options import DATES, Common, common
 from loomgit.domain.values import to_plain
@@ -17,17 +18,7 @@ if TYPE_CHECKING:
 STATUSES = ["success", "partial", "failed", "budget_exceeded", "interrupted"]
 
 
-class _ListByDefault(click.Group):
-    """A group that runs its command `list` if the arguments name no command."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        wants_help = bool(args) and args[0] in self.get_help_option_names(ctx)
-        if not args or (args[0].startswith("-") and not wants_help):
-            args = ["list", *args]
-        return super().parse_args(ctx, args)
-
-
-@click.group("runs", cls=_ListByDefault)
+@click.group("runs", cls=DefaultGroup, default="list", takes_argument=False)
 def command() -> None:
     """List, show or remove past runs.
 
