@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 from msgspec import Struct
 from msgspec.structs import replace
 
+from loomgit.domain.amounts import SMALLEST_PLAIN, decimals_for
 from loomgit.domain.models import Usage
 from loomgit.errors import BudgetExceeded, LoomError, ModelError, Rejected, UserError
 from loomgit.gateway.prices import UnitPrice
@@ -182,13 +183,20 @@ class Budget:
                 settled.get_loop().call_soon_threadsafe(_wake, settled)
 
     def _exceeded(self, spent: float, amount: float, model: str) -> BudgetExceeded:
-        unanswered = f" (including up to {self.unanswered:.4f} for calls without a reply)"
+        unanswered = f" (including up to {_usd(self.unanswered)} for calls without a reply)"
+        limit = self.limit
+        shown_limit = f"{limit:g}" if limit >= SMALLEST_PLAIN or not limit else _usd(limit)
         return BudgetExceeded(
-            f"budget: {spent:.4f} of {self.limit:g} USD are spent"
+            f"budget: {_usd(spent)} of {shown_limit} USD are spent"
             f"{unanswered if self.unanswered else ''}, and the next call to {model} may cost "
-            f"{amount:.4f}",
+            f"{_usd(amount)}",
             hint=HINT,
         )
+
+
+def _usd(amount: float) -> str:
+    """Return an amount with at least four decimals and at least two significant digits."""
+    return f"{amount:.{max(decimals_for(amount), 4)}f}"
 
 
 def _wake(settled: asyncio.Future[None]) -> None:

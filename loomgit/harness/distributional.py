@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from msgspec.structs import replace
 
+from loomgit.domain.amounts import SMALLEST_PLAIN, dollars
 from loomgit.domain.assertions import Name
 from loomgit.domain.definitions import EvaluatorSpec
 from loomgit.domain.samples import CheckResult, TestResult
@@ -86,7 +87,9 @@ def _cost(case: CaseSamples, sample: Sample) -> float | Absent | Unmeasured:
 
 
 def _money(usd: float) -> str:
-    return f"${usd:,.2f}" if round(usd, 2) == usd else f"${usd:g}"
+    if round(usd, 2) == usd:
+        return f"${usd:,.2f}"
+    return f"${usd:g}" if usd >= SMALLEST_PLAIN else dollars(usd)
 
 
 def plan_sampling(

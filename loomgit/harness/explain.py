@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from loomgit.domain.amounts import SMALLEST_PLAIN, dollars
 from loomgit.domain.keys import canonical
 from loomgit.domain.values import as_text
 from loomgit.harness.assertions import show_number
@@ -98,7 +99,9 @@ def _sample(case: CaseSamples, sample: Sample) -> Iterator[str]:
     if sample.failure:
         yield from _block("failed: ", sample.failure)
     spent = [] if sample.latency is None else [f"{sample.latency:.3g} s"]
-    spent += [] if sample.cost is None else [f"${sample.cost:.3g}"]
+    if sample.cost is not None:
+        is_plain = sample.cost >= SMALLEST_PLAIN or not sample.cost
+        spent.append(f"${sample.cost:.3g}" if is_plain else dollars(sample.cost))
     if spent:
         yield f"took: {', '.join(spent)}"
 

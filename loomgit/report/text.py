@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from loomgit.domain.amounts import dollars
 from loomgit.domain.models import other_models
 
 if TYPE_CHECKING:
@@ -189,13 +190,23 @@ def run_lineage(run: Run) -> Iterator[str]:
         yield f"Records:   .loom/{run.records.path}"
 
 
-def validation(result: ValidationResult) -> Iterator[str]:
-    """Yield the lines of the checklist of `loom validate`."""
+def validation(result: ValidationResult, *, only_problems: bool = False) -> Iterator[str]:
+    """Yield the lines of the checklist of `loom validate`.
+
+    If `only_problems` is true, yield only the failed checks, and nothing if there are none.
+    """
+    if only_problems and result.valid:
+        return
     yield f"Validating: {named(result.pipeline, result.version)}"
     for section in result.sections:
+        checks = [
+            check for check in section.checks if not (only_problems and check.ok is not False)
+        ]
+        if not checks and only_problems:
+            continue
         yield ""
         yield f"{section.title}:"
-        for check in section.checks:
+        for check in checks:
             mark = OK if check.ok else SKIPPED if check.ok is None else BAD
             yield f"  {mark} {check.text}"
             if check.detail:
@@ -236,13 +247,10 @@ def share(count: int, total: int) -> str:
 def money(amount: float | None) -> str:
     """Return an amount in USD as text with two decimals.
 
-    An amount below $0.10 has two significant digits. An unknown amount (None) is `unknown`.
+    An amount below $0.10 has two significant digits: `$0.000074`. An unknown amount (None) is
+    `unknown`.
     """
-    if amount is None:
-        return UNKNOWN
-    if amount == 0 or amount >= 0.1:
-        return f"${amount:,.2f}"
-    return f"${amount:.2g}" if amount >= 0.0001 else f"${amount:.1e}"
+    return UNKNOWN if amount is None else dollars(amount)
 
 
 def seconds(duration: float) -> str:
