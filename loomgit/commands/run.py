@@ -9,16 +9,17 @@ import click
 
 from loomgit.commands.numbers import FiniteNumber, WholeNumber
 from loomgit.commands.options import (
-    PROGRESS_SECONDS,
     Common,
     Console,
     common,
     execution_date_option,
     variables_option,
 )
+from loomgit.domain.stage_progress import StageProgressed
 from loomgit.errors import LoomError, error_lines
-from loomgit.pipeline.events import BatchLoaded, Extracted, RunFinished, RunStarted, Warned
+from loomgit.pipeline.events import Extracted, RunFinished, RunStarted, Warned
 from loomgit.report import text
+from loomgit.report.progress import ProgressLine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -114,7 +115,7 @@ def command(
     if explain and not dry_run:
         _print_reasons(console, selection)
     if dry_run or not selection.chosen:
-        _print_selection(console, selection)
+        _print_selection(console, selection, console.answer if dry_run else console.print)
         return 0
 
     from loomgit.gateway.budget import Budget  # noqa: PLC0415 - keeps `--help` fast
@@ -140,15 +141,17 @@ def _print_reasons(console: Console, selection: PipelineSelection) -> None:
         console.answer(f"{chosen.name}: {'; '.join(chosen.reasons)}")
 
 
-def _print_selection(console: Console, selection: PipelineSelection) -> None:
+def _print_selection(
+    console: Console, selection: PipelineSelection, show: Callable[[str], None]
+) -> None:
     """Print the selected pipelines in execution order, each with the reason for its selection."""
     count = len(selection.chosen)
     if not count:
-        console.answer("No pipeline is selected")
+        show("No pipeline is selected")
     else:
-        console.answer(f"Would run {count} pipeline{'s' if count > 1 else ''}:")
+        show(f"Would run {count} pipeline{'s' if count > 1 else ''}:")
     for chosen in selection.chosen:
-        console.answer(f"  {chosen.name}: {'; '.join(chosen.reasons)}")
+        show(f"  {chosen.name}: {'; '.join(chosen.reasons)}")
     console.document(
         {
             "schema_version": 1,
@@ -213,8 +216,8 @@ class RunView:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._last = 0.0
-        self._since = time.monotonic()
+        self._progress = ProgressLine()
+        self._printed: set[str] = set()  # the stages whose results are printed
 
     def show(self, event: Event) -> None:
         """Display an event."""
@@ -223,13 +226,15 @@ class RunView:
                 self._lines(text.run_heading(event.pipeline, event.version))
             case Extracted():
                 self._console.print(text.extracted(event.records, event.refused, event.seconds))
-                self._since = time.monotonic()
-            case BatchLoaded():
-                self._draw(event)
+                self._printed.add("extract")
+            case StageProgressed():
+                if self._console.progresses and event.stage not in self._printed:
+                    self._console.progress(self._progress.render(event, time.monotonic()))
             case Warned():
                 self._console.warn(event.message)
             case RunFinished():
                 self._lines(text.run_result(event.run))
+                self._printed |= {"process", "load"}
                 if self._console.verbose:
                     self._lines(["", *text.run_lineage(event.run)])
                 if event.run.results.cause:
@@ -238,15 +243,3 @@ class RunView:
     def _lines(self, lines: Iterable[str]) -> None:
         for line in lines:
             self._console.print(line)
-
-    def _draw(self, event: BatchLoaded) -> None:
-        now = time.monotonic()
-        if not self._console.progresses or now - self._last < PROGRESS_SECONDS:
-            return
-        self._last = now
-        rate = event.done / max(now - self._since, 1e-9)
-        remaining_seconds = (event.total - event.done) / rate
-        self._console.progress(
-            f"Transform: {event.done:,}/{event.total:,} records · {rate:,.0f}/s · "
-            f"{text.money(event.cost)} · {remaining_seconds:,.0f}s left"
-        )

@@ -7,6 +7,7 @@ from typing import TypeAlias
 from msgspec import Struct
 
 from loomgit.domain.runs import Run
+from loomgit.domain.stage_progress import StageProgressed
 
 
 class RunStarted(Struct, frozen=True):
@@ -55,4 +56,4 @@ class RunFinished(Struct, frozen=True):
     can_resume: bool = False
 
 
-Event: TypeAlias = RunStarted | Extracted | BatchLoaded | Warned | RunFinished
+Event: TypeAlias = RunStarted | Extracted | StageProgressed | BatchLoaded | Warned | RunFinished

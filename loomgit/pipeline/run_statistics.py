@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from loomgit.domain.models import Usage
 from loomgit.domain.runs import Case, Cost, Performance, Results, ScoreSummary
+from loomgit.pipeline.run_progress import RunProgress
 from loomgit.stats.summary import Moments, percentile
 
 if TYPE_CHECKING:
@@ -140,6 +141,7 @@ class RunStatistics:
         self._spending = _Spending()
         self._earlier = _Spending()  # of earlier attempts, if this run is resumed
         self.repaired_replies = 0  # replies in which U+FFFD replaced unpaired surrogates
+        self.progress = RunProgress()
         self.watches = {stage: Stopwatch() for stage in STAGES}
 
     def add(self, outcome: RecordOutcome) -> None:

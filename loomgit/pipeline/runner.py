@@ -125,7 +125,8 @@ class Runner:
     # -- extract
 
     def _extract(self) -> SpooledRecords:
-        return self._parts.open_spool(self._until_stopped(self._parts.source.rows()))
+        rows = self._until_stopped(self._parts.source.rows())
+        return self._parts.open_spool(self._parts.tally.progress.count_rows(rows))
 
     def _until_stopped(
         self, rows: Iterator[JsonObject | RefusedRow]
@@ -187,7 +188,7 @@ class Runner:
         size = parts.pipeline.transform.batch_size
         self._pool = OrderedPool(
             self._unloaded(spool, key),
-            self._process,
+            parts.tally.progress.count_records(self._process, spool.count),
             concurrency=parts.concurrency,
             window=parts.concurrency + WINDOW_BATCHES * size,
         )

@@ -21,6 +21,7 @@ from loomgit.gateway.meter import MeterGateway
 from loomgit.pipeline.events import RunFinished, RunStarted, Warned
 from loomgit.pipeline.plan import case_identifier
 from loomgit.pipeline.run_parts import RunParts
+from loomgit.pipeline.run_progress import emit_progress
 from loomgit.pipeline.run_statistics import RunStatistics
 from loomgit.pipeline.runner import Runner
 from loomgit.pipeline.stages import Stages
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from loomgit.domain.definitions import Pipeline
     from loomgit.domain.ports import Gateway, LoadReceipt, Source
     from loomgit.domain.runs import Cost, RecordsFile, Run
+    from loomgit.domain.stage_progress import StageProgressed
     from loomgit.domain.unfinished_runs import UnfinishedRun
     from loomgit.gateway.budget import Budget
     from loomgit.pipeline.events import Event
@@ -182,8 +184,10 @@ class Execution:
             ):
                 log = rejections.begin(self._run_id, records, self._on_event)
                 skip = pipeline.load.on_failure == "skip"
-                runner = Runner(parts(state, journal, log, None if skip else rejections))
-                with self._interruptible(runner):
+                run_parts = parts(state, journal, log, None if skip else rejections)
+                runner = Runner(run_parts)
+                measure = partial(_measure, run_parts.tally, meter)
+                with self._interruptible(runner), emit_progress(measure, self._on_event):
                     async for event in runner.run():
                         if isinstance(event, RunFinished):
                             finished = event
@@ -374,3 +378,7 @@ class Execution:
         if self._earlier is None or earlier is None or cost.total is None:
             return cost
         return replace(cost, all_attempts=cost.total + earlier)
+
+
+def _measure(statistics: RunStatistics, meter: MeterGateway) -> StageProgressed:
+    return statistics.progress.event(statistics.processed, meter.cost(0).total)
