@@ -20,7 +20,7 @@ import click
 
 from loomgit import __version__
 from loomgit.commands.error_document import error_document
-from loomgit.commands.screen import echo, echo_document
+from loomgit.commands.screen import choose_color, echo, echo_document
 from loomgit.errors import LoomError, UserError, WorldError, error_lines
 
 if TYPE_CHECKING:
@@ -122,12 +122,14 @@ def _run(arguments: list[str]) -> int:
         Path.cwd()
     except OSError:
         return _print_error("the current folder does not exist", "change to another folder", 2)
-    return _call(arguments)
+    color = choose_color(arguments, os.environ)
+    with click.Context(group, color=color):  # errors are printed outside the command's own context
+        return _call(arguments, color)
 
 
-def _call(arguments: list[str]) -> int:
+def _call(arguments: list[str], color: bool | None) -> int:
     try:
-        code = group.main(args=arguments, prog_name="loom", standalone_mode=False)
+        code = group.main(args=arguments, prog_name="loom", standalone_mode=False, color=color)
     except click.exceptions.NoArgsIsHelpError as error:
         echo(error.format_message(), err=True)
         return 2

@@ -147,7 +147,7 @@ def command(
         raise
     blocked = comparison.blocks(strict=strict, require_baseline=require_baseline)
     if form == "html":
-        console.answer(_render_page(project, comparison))
+        console.answer(_render_page(project, comparison), plain=True)
     else:
         _print_comparison(console, comparison, bill, form, explain=explain, blocked=blocked)
         _print_costs(console, bill)
@@ -191,4 +191,4 @@ def _print_comparison(
     else:
         lines = list(table(comparison, explain=explain))
     for line in lines:
-        console.answer(line)
+        console.answer(line, plain=form == "markdown")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -12,8 +13,7 @@ import click
 import orjson
 from msgspec import Struct
 
-from loomgit.commands.screen import echo, echo_document
-from loomgit.domain.safe_text import for_screen
+from loomgit.commands.screen import draw_progress, echo, echo_document, erase_progress
 from loomgit.domain.values import to_json
 
 if TYPE_CHECKING:
@@ -30,13 +30,15 @@ DATES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:
 class Console(Struct):
     """Prints results to stdout and messages to stderr.
 
-    If `json` is set, stdout contains only one JSON document.
+    If `json` is set, stdout contains only one JSON document. `color` is a result of `choose_color`.
     """
 
     json: bool = False
     quiet: bool = False
     verbose: bool = False
+    color: bool | None = None
     _drawn: bool = False
+    _drawn_at: float = 0.0
     _deaf: bool = False
 
     def print(self, text: str = "") -> None:
@@ -44,20 +46,25 @@ class Console(Struct):
         if not self.json and not self.quiet:
             self._say(text)
 
-    def answer(self, text: str) -> None:
+    def print_content(self, text: str) -> None:
+        """Print like `print`, but without colors, because the text is not Loom's own."""
+        if not self.json and not self.quiet:
+            self._say(text, plain=True)
+
+    def answer(self, text: str, *, plain: bool = False) -> None:
         """Print a line of the requested result, even if --quiet is set.
 
-        Prints nothing if --json is set.
+        Prints nothing if --json is set. A document is `plain`: no part of it is colored.
         """
         if not self.json:
-            self._say(text)
+            self._say(text, plain=plain)
 
-    def _say(self, text: str) -> None:
+    def _say(self, text: str, *, plain: bool = False) -> None:
         self.clear()
         if self._deaf:
             return
         try:
-            echo(text)
+            echo(text, color=self.color, plain=plain)
         except BrokenPipeError:
             # The program that reads stdout (for example `head`) closed the pipe. The command
             # continues, with stdout connected to the null device. Otherwise, Python would report
@@ -81,31 +88,32 @@ class Console(Struct):
     def warn(self, message: str) -> None:
         """Print a warning to stderr."""
         self.clear()
-        echo(f"warning: {message}", err=True)
+        echo(f"warning: {message}", err=True, color=self.color)
 
     def error(self, message: str, hint: str | None = None) -> None:
         """Print an error to stderr; the command continues and can still print a result."""
         self.clear()
-        echo(f"error: {message}", err=True)
+        echo(f"error: {message}", err=True, color=self.color)
         if hint:
-            echo(f"hint: {hint}", err=True)
+            echo(f"hint: {hint}", err=True, color=self.color)
 
     @property
     def progresses(self) -> bool:
         """Whether progress is displayed: stderr must be a terminal, and --quiet must not be set."""
-        return sys.stderr.isatty() and not self.quiet
+        can_erase = os.environ.get("TERM") != "dumb"
+        return sys.stderr.isatty() and can_erase and not self.quiet
 
     def progress(self, line: str) -> None:
-        """Display `line` in place of the previous progress line."""
-        if self.progresses:
-            width = os.get_terminal_size(sys.stderr.fileno()).columns
-            click.echo(f"\r\x1b[K{for_screen(line)[: max(width - 1, 10)]}", err=True, nl=False)
-            self._drawn = True
+        """Display `line` in place of the previous progress line, at most ten times a second."""
+        now = time.monotonic()
+        if self.progresses and now - self._drawn_at >= PROGRESS_SECONDS:
+            draw_progress(line)
+            self._drawn, self._drawn_at = True, now
 
     def clear(self) -> None:
         """Remove the progress line. Call this before any other output."""
         if self._drawn:
-            click.echo("\r\x1b[K", err=True, nl=False)
+            erase_progress()
             self._drawn = False
 
 
@@ -122,35 +130,44 @@ class Common(Struct, frozen=True):
         return Project.find(self.folder, warn=self.console.warn)
 
 
+SHARED_OPTIONS = [
+    click.option(
+        "--project",
+        "folder",
+        metavar="DIR",
+        envvar="LOOM_PROJECT",
+        type=click.Path(path_type=Path, exists=True, file_okay=False),
+        help="Project folder.",
+        show_default="the project that contains the current folder",
+    ),
+    click.option(
+        "--json",
+        "as_json",
+        is_flag=True,
+        envvar="LOOM_JSON",
+        help="Print one JSON document to stdout.",
+    ),
+    click.option(
+        "-q",
+        "--quiet",
+        is_flag=True,
+        envvar="LOOM_QUIET",
+        help="Print only problems and the requested result.",
+    ),
+    click.option(
+        "-v", "--verbose", is_flag=True, envvar="LOOM_VERBOSE", help="Print more details."
+    ),
+    click.option(
+        "--no-color",
+        is_flag=True,
+        envvar="LOOM_NO_COLOR",
+        help="Disable colors (also: NO_COLOR).",
+    ),
+]
+
+
 def common(function: Command) -> Command:
     """Add the shared options to a command, which receives a `Common` as its first argument."""
-    options = [
-        click.option(
-            "--project",
-            "folder",
-            metavar="DIR",
-            envvar="LOOM_PROJECT",
-            type=click.Path(path_type=Path, exists=True, file_okay=False),
-            help="Project folder.",
-            show_default="the project that contains the current folder",
-        ),
-        click.option(
-            "--json",
-            "as_json",
-            is_flag=True,
-            envvar="LOOM_JSON",
-            help="Print one JSON document to stdout.",
-        ),
-        click.option(
-            "-q", "--quiet", is_flag=True, envvar="LOOM_QUIET", help="Print only the result."
-        ),
-        click.option(
-            "-v", "--verbose", is_flag=True, envvar="LOOM_VERBOSE", help="Print more details."
-        ),
-        click.option(
-            "--no-color", is_flag=True, envvar=["LOOM_NO_COLOR", "NO_COLOR"], help="Disable colors."
-        ),
-    ]
 
     def collect(
         *arguments: object,
@@ -161,8 +178,10 @@ def common(function: Command) -> Command:
         no_color: bool,
         **rest: object,
     ) -> object:
-        del no_color  # Loom prints no colors, but scripts may pass the flag to every command
-        console = Console(as_json, quiet, verbose)
+        context = click.get_current_context()
+        if no_color:
+            context.color = False
+        console = Console(as_json, quiet, verbose, context.color)
         try:
             return function(Common(folder, console), *arguments, **rest)
         finally:
@@ -172,7 +191,7 @@ def common(function: Command) -> Command:
     collect.__doc__ = function.__doc__
     collect.__click_params__ = getattr(function, "__click_params__", [])  # type: ignore[attr-defined]  # click stores options here
     wrapped: Any = collect
-    for option in reversed(options):
+    for option in reversed(SHARED_OPTIONS):
         wrapped = option(wrapped)
     result: Command = wrapped
     return result

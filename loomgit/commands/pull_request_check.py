@@ -236,7 +236,7 @@ class _Publisher:
         if self._comment_file is not None:
             _write(self._comment_file, text)
         if self._dry_run:
-            self._console.answer(text.rstrip("\n"))
+            self._console.answer(text.rstrip("\n"), plain=True)
             return ""
         for line in lines:
             self._console.print(line)
@@ -346,7 +346,7 @@ def _publish_foreign(console: Console, workflow: Workflow | None, file: Path) ->
         : COMMENT_LIMIT - RESERVED_CHARACTERS - len(FORK_NOTICE)
     ]
     address = asyncio.run(Comments(workflow).publish(FORK_NOTICE + harmless))
-    console.answer(address)
+    console.print(address)
     console.document({"schema_version": 1, "comment": address})
     return 0
 

@@ -22,14 +22,23 @@ from loomgit.pytest_plugin.items import LoomItem, SuiteFile
 from loomgit.pytest_plugin.options import read_options
 from loomgit.pytest_plugin.reports import SKIPPED, ReportHooks
 from loomgit.pytest_plugin.session import PromptTestSession
+from loomgit.report.tones import split_tones
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
 
     from loomgit.harness.outcome import TestOutcome
     from loomgit.pytest_plugin.fixture import LoomFixture
+    from loomgit.report.tones import Tone
 
 ENDINGS = ("_test.yaml", ".loom.yaml")
+MARKUP: dict[Tone, dict[str, bool]] = {
+    "": {},
+    "success": {"green": True},
+    "failure": {"red": True},
+    "warning": {"yellow": True},
+    "secondary": {"light": True},
+}
 FIXTURE: pytest.StashKey[LoomFixture] = pytest.StashKey()
 
 
@@ -214,7 +223,9 @@ class LoomPlugin(ReportHooks):
             return
         terminalreporter.section("prompt tests", sep="=")
         for line in self.session.summary_lines():
-            terminalreporter.write_line(for_screen(line))
+            for part in split_tones(for_screen(line)):
+                terminalreporter.write(part.text, **MARKUP[part.tone])
+            terminalreporter.line("")
 
     # -- pytest-xdist
 
