@@ -86,7 +86,7 @@ def prune(options: Common, older_than: str | None, max_size: int | None) -> None
 
 
 def _print_removed(options: Common, count: int) -> None:
-    options.console.answer(f"Removed {count:,} {'reply' if count == 1 else 'replies'}")
+    options.console.print(f"Removed {count:,} {'reply' if count == 1 else 'replies'}")
     options.console.document({"schema_version": 1, "removed": count})
 
 

@@ -57,6 +57,7 @@ def prune(options: Common, dry_run: bool, pipelines: tuple[str, ...]) -> None:
     a pipeline no longer exists, its whole cassette is removed.
     """
     project, console = options.project(), options.console
+    show = console.answer if dry_run else console.print
     wiring = project.wiring
     known = project.pipeline_names()
     removed: dict[str, int] = {}
@@ -70,9 +71,9 @@ def prune(options: Common, dry_run: bool, pipelines: tuple[str, ...]) -> None:
         elif not dry_run:
             cassette.remove(unused)
         verb, keep = ("would remove", "keep") if dry_run else ("removed", "kept")
-        console.answer(f"{cassette.shown}: {verb} {_counted(len(unused))}, {keep} {remaining:,}")
+        show(f"{cassette.shown}: {verb} {_counted(len(unused))}, {keep} {remaining:,}")
     if not removed:
-        console.answer("no recorded replies")
+        show("no recorded replies")
     console.document({"schema_version": 1, "dry_run": dry_run, "removed": removed})
 
 

@@ -55,7 +55,7 @@ def install_hooks(
             strict=strict,
             reinstall=find_install_source().command,
         )
-        console.answer(f"{hook}: installed ({path})")
+        console.print(f"{hook}: installed ({path})")
     _watch(wiring, Guard(wiring), hooks)
     return list(chosen)
 
@@ -101,11 +101,11 @@ def run_hook(
         blocked |= verdict.blocked
         if verdict.blocked:
             console.error(f"loom: {hook} blocked{_block_reason(verdict)}", _block_hint(hook))
-        elif verdict.touched or verdict.unread:
+        elif (verdict.touched or verdict.unread) and not console.quiet:
             seconds = time.perf_counter() - began
             state = "passed in" if verdict.is_verified else "continues unverified after"
             echo(f"loom: {hook} {state} {seconds:.1f} s", err=True)
-    if not bill.is_free:
+    if not bill.is_free and not console.quiet:
         echo(f"loom: spent {bill_line(bill)}", err=True)
     if changes:
         _watch(wiring, guard, Hooks(repository), changes[-1].head)
@@ -122,12 +122,13 @@ def _print_verdict(console: Console, change: GuardedChange, verdict: GuardVerdic
     if not verdict.touched and not verdict.unread:
         return
     console.clear()
-    lines = list(table(verdict.comparison))
+    hidden = console.quiet and not verdict.blocked
+    lines = [] if hidden else list(table(verdict.comparison))
     for failure in verdict.failures:
         lines += ["", f"failed: {failure.outcome.file}::{failure.outcome.full_name}"]
         details = explain if console.verbose else explain_briefly
         lines += (f"  {line}" for line in details(failure.result, failure.prompt))
-    lines += (f"accepted: {line}" for line in verdict.accepted)
+    lines += [] if hidden else (f"accepted: {line}" for line in verdict.accepted)
     for line in lines:
         echo(escape_control_characters(line), err=True)
     if verdict.unmeasured is not None:

@@ -52,9 +52,9 @@ def uninstall(options: Common) -> None:
     """Remove the hooks and restore renamed hooks."""
     removed = Hooks(options.project().wiring.repository).uninstall()
     for path in removed:
-        options.console.answer(f"{path.name}: removed ({path})")
+        options.console.print(f"{path.name}: removed ({path})")
     if not removed:
-        options.console.answer("no Loom hook is installed")
+        options.console.print("no Loom hook is installed")
     options.console.document({"schema_version": 1, "removed": [path.name for path in removed]})
 
 

@@ -109,13 +109,14 @@ def collect(options: Common, dry_run: bool, days: int, keep: int) -> None:
     """
     result = options.project().gc(days=days, keep=keep, dry_run=dry_run)
     console = options.console
+    show = console.answer if dry_run else console.print
     for run in result.runs:
-        console.answer(f"{run.run_id}  {run.pipeline}  {run.started}  {size(run.bytes)}")
+        show(f"{run.run_id}  {run.pipeline}  {run.started}  {size(run.bytes)}")
     for run in result.unfinished:
         state = "state of an unfinished run"
-        console.answer(f"{run.run_id}  {run.pipeline}  {run.started}  {size(run.bytes)}  {state}")
+        show(f"{run.run_id}  {run.pipeline}  {run.started}  {size(run.bytes)}  {state}")
     for orphan in result.orphans:
-        console.answer(f".loom/{orphan}  not used by any run")
+        show(f".loom/{orphan}  not used by any run")
     if result.unknown:
         console.warn(
             f"shallow clone: {result.unknown:,} runs are kept because the missing history may "
@@ -124,7 +125,7 @@ def collect(options: Common, dry_run: bool, days: int, keep: int) -> None:
     verb = "Would remove" if dry_run else "Removed"
     files = f" and {len(result.orphans):,} unused records files" if result.orphans else ""
     freed = f"{verb} {len(result.runs):,} runs{files}: {size(result.bytes)}"
-    console.answer(f"{freed}; {result.kept:,} runs remain")
+    show(f"{freed}; {result.kept:,} runs remain")
     console.document({"schema_version": 1, "dry_run": dry_run, **to_plain(result)})
 
 

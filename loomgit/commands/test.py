@@ -232,13 +232,13 @@ class _SessionObserver:
 def _print_results(console: Console, observer: _SessionObserver, code: int, output: str) -> int:
     """Print the results, or pytest's output if there are no results; return the exit code."""
     if code == NO_TESTS_COLLECTED and observer.session is not None and observer.session.unmodified:
-        console.answer("Nothing that is tested has changed")
+        console.print("Nothing that is tested has changed")
         console.document(json.loads(render_json([])))
         return 0
     code = INTERRUPTED if observer.stopped else EXIT.get(code, code)
     summary = observer.session.summary if observer.session is not None else None
     if summary is None or code == USAGE_ERROR:
-        echo(output.rstrip("\n"), err=True)
+        echo(output.rstrip("\n"), err=True, plain=True)
     if summary is None:
         if code == 0:
             raise UserError(
@@ -256,16 +256,19 @@ def _print_results(console: Console, observer: _SessionObserver, code: int, outp
         )
         code = code or (0 if _is_fork() else UNANSWERED[summary.unanswered])
     tables = summary.tables()
-    for line in assertion_lines(tables, observer.unfinished):
+    lines = list(assertion_lines(tables, observer.unfinished, only_problems=console.quiet))
+    if console.quiet and not lines:  # a Python test without prompts can fail
+        lines = [f"failed: {name}" for name, _ in observer.failures]
+    for line in lines:
         console.answer(line)
     if observer.failures and not console.quiet:
         console.print()
         console.print("Failures:")
         for name, text in observer.failures:
             console.print()
-            console.print(name)
+            console.print_content(name)
             for line in text.splitlines():
-                console.print(f"  {line}")
+                console.print_content(f"  {line}")
     for message in dict.fromkeys(observer.session.warnings):
         console.warn(message)
     console.document(json.loads(render_json(tables)))

@@ -45,7 +45,7 @@ def command(
     for number, result in enumerate(results):
         if number:
             options.console.print()
-        for line in text.validation(result):
+        for line in text.validation(result, only_problems=options.console.quiet):
             options.console.answer(line)
     options.console.document(
         {

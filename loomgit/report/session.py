@@ -146,26 +146,49 @@ def _row(score: ScoreRow) -> tuple[str, ...]:
     )
 
 
-def assertion_lines(tables: Sequence[PipelineTable], unfinished: str = "") -> Iterator[str]:
+def assertion_lines(
+    tables: Sequence[PipelineTable], unfinished: str = "", *, only_problems: bool = False
+) -> Iterator[str]:
     """Yield the lines of `loom test`: one line for each assertion, then the total.
 
-    `unfinished` describes the tests that did not run because the session was stopped.
+    `unfinished` describes the tests that did not run because the session was stopped. If
+    `only_problems` is true, yield no line for an assertion that passed, and nothing if there are
+    no other lines.
     """
     verdicts: list[tuple[Verdict, bool]] = []
+    problems = bool(unfinished)
     for table in tables:
-        yield f"Running tests for: {named(table.pipeline, table.version)}"
-        for kind, heading in TITLES.items():
-            lines = [line for line in table.lines if line.kind == kind]
-            if not lines:
+        lines = list(_table_lines(table, verdicts, only_problems=only_problems))
+        if lines or not only_problems:
+            yield f"Running tests for: {named(table.pipeline, table.version)}"
+            yield from lines
+            yield ""
+        problems |= bool(lines)
+    if problems or not only_problems:
+        closing = _closing(verdicts, complete=not unfinished)
+        yield closing + (f"; {unfinished}" if unfinished else "")
+
+
+def _table_lines(
+    table: PipelineTable, verdicts: list[tuple[Verdict, bool]], *, only_problems: bool
+) -> Iterator[str]:
+    """Yield the lines of one pipeline.
+
+    For each assertion, add its verdict to `verdicts`, and whether it makes the session fail.
+    """
+    for kind, heading in TITLES.items():
+        texts: list[str] = []
+        for line in table.lines:
+            if line.kind != kind:
                 continue
+            for mark, text, verdict in _assertions(line):
+                verdicts.append((verdict, line.blocks))
+                if not (only_problems and mark == OK):
+                    texts.append(f"  {mark} {text}")
+        if texts:
             yield ""
             yield f"{heading}:"
-            for line in lines:
-                for mark, text, verdict in _assertions(line):
-                    yield f"  {mark} {text}"
-                    verdicts.append((verdict, line.blocks))
-        yield ""
-    yield _closing(verdicts, complete=not unfinished) + (f"; {unfinished}" if unfinished else "")
+            yield from texts
 
 
 def _closing(verdicts: Sequence[tuple[Verdict, bool]], *, complete: bool) -> str:
