@@ -53,6 +53,16 @@ def run(module, *arguments, cwd, env, timeout=300):
     return subprocess.CompletedProcess([module, *arguments], code, *texts)
 
 
+def run_on(files, module, *arguments, cwd, env, timeout=300):
+    """Run `python -m module` with two open files as stdout and stderr; return the exit code.
+
+    The variables for Python itself are those of this process.
+    """
+    own = {name: value for name, value in env.items() if not name.startswith("PYTHON")} | _own()
+    request = {"module": module, "arguments": arguments, "cwd": str(cwd), "env": own}
+    return _server().ask(request, [file.fileno() for file in files], timeout)
+
+
 _WARNINGS = {"PYTHONWARNINGS": "error::ResourceWarning"}
 
 
@@ -149,6 +159,9 @@ def _become(request, files):
     for number, file in enumerate(files, start=1):
         os.dup2(file, number)
         os.close(file)
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        if os.isatty(number):  # the streams of the server cannot be used: they are seekable
+            setattr(sys, name, open(number, "w", buffering=1, encoding="utf-8", closefd=False))  # noqa: SIM115 - stays open
     os.chdir(request["cwd"])
     os.environ.clear()
     os.environ.update(request["env"])
