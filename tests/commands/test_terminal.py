@@ -121,15 +121,14 @@ def test_the_text_is_the_same_with_and_without_a_terminal(project):
         assert on.text.splitlines() == [*off.stderr.splitlines(), *off.stdout.splitlines()]
 
 
-def test_text_from_data_sends_no_codes_to_the_terminal(tmp_path):
-    rows = f'review_id,review,expected\n"r{EVIL}","{EVIL}",x\n'
-    project = make_project(
-        tmp_path / "project",
-        **{"data/reviews.csv": rows, "tests/demo_test.yaml": SUITE},
-    )
-    for command in (["run", "demo"], ["runs", "show", "latest"], ["test"], ["compare"]):
+def test_untrusted_text_sends_no_codes_to_the_terminal(project):
+    review = json.dumps(EVIL)
+    (project / "tests").mkdir()
+    (project / "tests/demo_test.yaml").write_text(SUITE.replace("✅ great", review[1:-1]))
+    for command in (["test"], ["run", EVIL], ["run", "demo", f"--{EVIL}"]):
         shown = terminal.run(project, *command)
         assert "\x1b" in shown.screen
+        assert "\\x1b[31mred" in shown.screen
         rest = COLOR.sub("", shown.screen).replace(ERASE, "").replace("\r\n", "\n")
         assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f]", rest), rest
         assert f"{RED}red" not in shown.screen
