@@ -59,6 +59,10 @@ class UserError(LoomError):
     """An error that the user can correct by changing a file, a flag or a variable."""
 
 
+class UnknownTarget(UserError):
+    """The user selected a target that `.loom/config.yaml` does not define."""
+
+
 class ProblemsFound(UserError):
     """All problems in the user's files, each with its file and line."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
+from msgspec.structs import replace
 from pydantic import ConfigDict, Discriminator, Field, Tag
 
 from loomgit.config.document import is_null
@@ -37,11 +38,14 @@ from loomgit.domain.settings import (
     ModelSettings,
     Secret,
     Settings,
+    Target,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     from loomgit.config.document import Document, Path
-    from loomgit.domain.place import Place
+    from loomgit.domain.place import Place, Problem
 
 REFERENCE_START = re.compile(r"\$\{")
 ALIAS = re.compile(r"[\w.-]+")
@@ -98,6 +102,21 @@ class DefaultsModel(FileModel):
     store: NonBlankText | None = Field(default=None, description="The location of results")
 
 
+class TargetModel(FileModel):
+    """Settings that replace those of the project if the target is selected"""
+
+    connections: dict[str, ConnectionForm] = Field(
+        default={}, description="Databases by alias; they replace the connections of the project"
+    )
+    defaults: DefaultsModel | None = Field(
+        default=None, description="Keys that replace the same keys of `defaults`"
+    )
+    budget: NotNegative | None = Field(
+        default=None, description="The maximum cost of a run, in USD"
+    )
+    production: Flag = Field(default=False, description="Whether this target is production")
+
+
 class ModelSettingsModel(FileModel):
     """Settings of one model"""
 
@@ -142,6 +161,11 @@ class SettingsModel(FileModel):
     connections: dict[str, ConnectionForm] = Field(
         default={}, description="Databases by alias: a URL, or a map with url and loom_schema"
     )
+    targets: dict[str, TargetModel] = Field(
+        default={},
+        description="Targets by name, such as dev and prod; --target selects one, the first is the"
+        " default",
+    )
     defaults: DefaultsModel | None = None
     models: dict[str, ModelSettingsModel] = Field(
         default={}, description="Prices, base URLs and rate limits by model"
@@ -167,16 +191,31 @@ def parse_settings(text: str, path: str) -> Settings:
     """
     document = parse_yaml(text, path, may_be_empty=True)
     model = validate(SettingsModel, document)
-    problems = [*document.problems]
-    for alias in _keys(document, ("connections",)):
-        if not ALIAS.fullmatch(alias):
-            message = "an alias can only contain letters, digits, '_', '-' and '.'"
-            problems.append(document.problem(("connections", alias), message))
+    targets: list[Path] = [("targets", name) for name in _keys(document, ("targets",))]
+    problems = [
+        *document.problems,
+        *_name_problems(document, ("connections",), "an alias"),
+        *_name_problems(document, ("targets",), "the name of a target"),
+    ]
+    for target in targets:
+        problems += _name_problems(document, (*target, "connections"), "an alias")
     if isinstance(model, list):
         raise problems_error([*problems, *model])
+    production = [name for name, target in model.targets.items() if target.production]
+    for name in production[1:]:
+        message = f"only one target can be production, and {production[0]} already is"
+        problems.append(document.problem(("targets", name, "production"), message))
     if problems:
         raise problems_error(problems)
     return _settings(model, document)
+
+
+def _name_problems(document: Document, path: Path, noun: str) -> Iterator[Problem]:
+    """Yield a problem for each invalid name among the keys of the map at `path`."""
+    for name in _keys(document, path):
+        if not ALIAS.fullmatch(name):
+            message = f"{noun} can only contain letters, digits, '_', '-' and '.'"
+            yield document.problem((*path, name), message)
 
 
 def _keys(document: Document, path: Path) -> list[str]:
@@ -185,21 +224,23 @@ def _keys(document: Document, path: Path) -> list[str]:
 
 
 def _settings(model: SettingsModel, document: Document) -> Settings:
-    defaults = model.defaults or DefaultsModel.model_construct()
+    connections = _connections(model.connections, document, ("connections",))
+    defaults = _defaults(model.defaults, Defaults())
     return Settings(
-        connections={
-            alias: ConnectionSettings(
-                Secret(connection.url, _place_of_url(document, alias)), connection.loom_schema
+        connections=connections,
+        defaults=defaults,
+        targets={
+            name: Target(
+                connections={
+                    **connections,
+                    **_connections(target.connections, document, ("targets", name, "connections")),
+                },
+                defaults=_defaults(target.defaults, defaults),
+                budget=target.budget,
+                production=target.production,
             )
-            for alias, connection in model.connections.items()
+            for name, target in model.targets.items()
         },
-        defaults=Defaults(
-            model=defaults.model or Defaults().model,
-            judge_model=defaults.judge_model,
-            concurrency=defaults.concurrency,
-            cache=defaults.cache,
-            store=defaults.store,
-        ),
         models={
             name: _model(settings, document, ("models", name))
             for name, settings in model.models.items()
@@ -213,8 +254,26 @@ def _settings(model: SettingsModel, document: Document) -> Settings:
     )
 
 
-def _place_of_url(document: Document, alias: str) -> Place:
-    path = ("connections", alias)
+def _connections(
+    models: Mapping[str, ConnectionModel], document: Document, path: Path
+) -> dict[str, ConnectionSettings]:
+    """Convert the connections at `path` of the file."""
+    return {
+        alias: ConnectionSettings(
+            Secret(connection.url, _place_of_url(document, (*path, alias))), connection.loom_schema
+        )
+        for alias, connection in models.items()
+    }
+
+
+def _defaults(model: DefaultsModel | None, others: Defaults) -> Defaults:
+    """Return `others`, with the values that `model` sets. `concurrency: auto` is also a value."""
+    if model is None:
+        return others
+    return replace(others, **{name: getattr(model, name) for name in model.model_fields_set})
+
+
+def _place_of_url(document: Document, path: Path) -> Place:
     is_map = isinstance(document.find(path), dict)
     return document.text_place((*path, "url") if is_map else path)
 
