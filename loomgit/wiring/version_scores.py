@@ -245,7 +245,7 @@ class VersionScores:
         yield from output.decode().split()
 
     def _plan(self, name: str, commit: str | None) -> Plan | None:
-        """Return a pipeline's plan at a commit, without variables.
+        """Return a pipeline's plan at a commit, with the default values of its variables.
 
         Returns None if the pipeline does not exist at the commit, or if no plan can be made.
         """
@@ -260,7 +260,7 @@ class VersionScores:
             for variables in self._variables(name):
                 with suppress(LoomError):  # the prompt needs variables, or a file is missing
                     plan, _ = Planning(wiring).draft(pipeline, variables, datetime.now(UTC))
-                    return replace(plan, variables={})
+                    return replace(plan, variables=dict(pipeline.vars))
         except LoomError:  # the pipeline is missing, or cannot be read
             pass
         finally:

@@ -182,6 +182,19 @@ def test_other_variables_are_apart(project, capsys):
     assert others(version) == [(["vars.tone kind"], 1.0)]
 
 
+def test_the_default_variables_are_those_of_the_version(project, capsys):
+    files = {
+        PROMPT: TEXT + "\n{{ vars.tone }}\n",
+        "pipelines/demo.yaml": PIPELINE.replace("name: demo\n", "name: demo\nvars: {tone: dry}\n"),
+    }
+    commit(project, files, "Ask for a tone")
+    run(project)
+    run(project, variables={"tone": "kind"})
+    version = versions(capsys)[0]
+    assert others(version) == [(["vars.tone kind"], 1.0)]
+    assert [result["own"] for result in version["results"]] == [True, False]
+
+
 def test_a_prompt_with_blocks_that_needs_variables_is_read_all_the_same(project, capsys):
     text = TEXT + "\n{% if vars.tone == 'kind' %}Be kind.{% endif %}\n"
     commit(project, {PROMPT: text}, "Ask for a tone")
