@@ -28,6 +28,9 @@ OPTIONS = {
     "replay": ("off|auto|only|record", "Use or record replies in cassettes"),
     "on-inconclusive": ("point|warn|fail", "Treatment of inconclusive assertions"),
     "report": ("F.html|md|json", "Write the results to this file"),
+    "target": ("NAME", "Target in .loom/config.yaml"),
+    "vars": ("NAME=VALUE", "Set {{ vars.NAME }}; overrides the test files; can be repeated"),
+    "execution-date": ("DATE", "Value of {{ execution_date }}; overrides the test files"),
 }
 SWITCHES = {
     "strict": "Also fail inconclusive and unverified tests",
@@ -41,7 +44,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("loom", "prompt tests (Loom)")
     group.addoption("--loom", action="store_true", help="Collect and run prompt tests")
     for name, (metavar, help_) in OPTIONS.items():
-        group.addoption(f"--loom-{name}", metavar=metavar, help=help_)
+        action = "append" if name == "vars" else "store"
+        group.addoption(f"--loom-{name}", action=action, metavar=metavar, help=help_)
         parser.addini(f"loom_{name.replace('-', '_')}", help_)
     for name, help_ in SWITCHES.items():
         group.addoption(f"--loom-{name}", action="store_true", default=None, help=help_)

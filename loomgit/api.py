@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Unpack
 
 from loomgit.domain.safe_text import for_screen
 from loomgit.domain.utc import in_utc
-from loomgit.errors import UserError
 from loomgit.wiring.project import Wiring
+from loomgit.wiring.project_files import find_root
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -39,12 +39,9 @@ if TYPE_CHECKING:
     from loomgit.history.gc import GcResult
     from loomgit.history.sync import Sync, SyncResult
     from loomgit.pipeline.events import Event
-    from loomgit.report.html import (
-        render_changes,
-        render_comparison,
-        render_overview,
-    )
+    from loomgit.report.html import render_changes, render_comparison, render_overview
     from loomgit.report.overview import Overview
+    from loomgit.wiring.project_files import ProjectOptions
     from loomgit.wiring.selection import PipelineSelection
     from loomgit.workflows.comparing.request import CompareOptions
     from loomgit.workflows.report import gather_evidence
@@ -76,9 +73,6 @@ def __getattr__(name: str) -> object:
     return getattr(import_module(_LAZY[name]), name)
 
 
-PROJECT_FOLDERS = (".loom", "pipelines")
-
-
 def _ignore(event: Event) -> None:
     del event
 
@@ -90,27 +84,31 @@ def _to_stderr(message: str) -> None:
 class Project:
     """A folder with pipelines, prompts and context, inside a Git repository."""
 
-    def __init__(self, root: Path, *, warn: Callable[[str], None] = _to_stderr) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        warn: Callable[[str], None] = _to_stderr,
+        **options: Unpack[ProjectOptions],
+    ) -> None:
         self.root = root
-        self._wiring = Wiring(root, os.environ, warn)
+        self._wiring = Wiring(root, os.environ, warn, **options)
 
     @classmethod
     def find(
-        cls, start: Path | str | None = None, *, warn: Callable[[str], None] = _to_stderr
+        cls,
+        start: Path | str | None = None,
+        *,
+        warn: Callable[[str], None] = _to_stderr,
+        **options: Unpack[ProjectOptions],
     ) -> Project:
         """Find the project that contains `start` (default: the current folder).
 
         The project is the nearest folder that contains `.loom/` or `pipelines/`. The search begins
-        at `start` and continues in its parent folders. Raises UserError if there is no project.
+        at `start` and continues in its parent folders. The option `target` is the name of a target.
+        Raises UserError if there is no project.
         """
-        here = Path(start or Path.cwd()).resolve()
-        for folder in (here, *here.parents):
-            if any((folder / mark).is_dir() for mark in PROJECT_FOLDERS):
-                return cls(folder, warn=warn)
-        raise UserError(
-            f"{here} is not in a Loom project",
-            hint="use --project DIR, or change to a folder with pipelines/ or .loom/",
-        )
+        return cls(find_root(Path(start or Path.cwd())), warn=warn, **options)
 
     @property
     def wiring(self) -> Wiring:
@@ -170,7 +168,7 @@ class Project:
             name,
             offline=offline,
             variables=variables,
-            execution_date=execution_date or datetime.now(UTC),
+            execution_date=execution_date,
         )
 
     def run(

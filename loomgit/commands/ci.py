@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from loomgit.commands.numbers import FiniteNumber
-from loomgit.commands.options import Common, common
+from loomgit.commands.options import (
+    Common,
+    common,
+    execution_date_option,
+    target_option,
+    variables_option,
+)
+from loomgit.domain.variables import GivenValues
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 
 @click.command("ci")
@@ -26,6 +37,9 @@ from loomgit.commands.options import Common, common
     metavar="FILE",
     help="Only publish a comment that another run wrote with --comment-file.",
 )
+@variables_option("Set {{ vars.NAME }} in both revisions. Can be repeated.")
+@execution_date_option
+@target_option()
 @common
 def command(
     options: Common,
@@ -34,6 +48,9 @@ def command(
     budget: float | None,
     comment_file: Path | None,
     publish: Path | None,
+    variables: dict[str, str],
+    execution_date: datetime | None,
+    target: str | None,
 ) -> int:
     """Check the changes of this checkout and publish the result on the pull request.
 
@@ -49,4 +66,6 @@ def command(
         budget=budget,
         comment_file=comment_file,
         publish=publish,
+        target=target,
+        given=GivenValues(variables, execution_date),
     )

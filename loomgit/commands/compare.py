@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Unpack
 import click
 
 from loomgit.commands.numbers import FiniteNumber, Share, WholeNumber
-from loomgit.commands.options import Common, common, variables_option
+from loomgit.commands.options import (
+    Common,
+    common,
+    execution_date_option,
+    target_option,
+    variables_option,
+)
 from loomgit.commands.screen import echo
 from loomgit.domain.bills import Bill, billed_to
 from loomgit.errors import LoomError, UserError
@@ -47,6 +53,8 @@ FORMATS = ["table", "json", "markdown", "html"]
     help="Only the pipelines that EXPR selects, as in `loom run`. Can be repeated.",
 )
 @variables_option("Set {{ vars.NAME }} in both revisions. Can be repeated.")
+@execution_date_option
+@target_option()
 @click.option(
     "--format",
     "form",
@@ -107,6 +115,7 @@ def command(
     strict: bool,
     require_baseline: bool,
     usd: float | None,
+    target: str | None,
     **wanted: Unpack[CompareOptions],
 ) -> int:
     """Compare the results of two revisions, case by case.
@@ -131,7 +140,7 @@ def command(
     if console.json and form in ("markdown", "html"):
         raise click.UsageError(f"--json and --format {form} exclude each other.")
     console.json |= form == "json"
-    project = options.project()
+    project = options.project(target=target)
     if resolve:
         return int(not _print_revisions(project, console, wanted) and require_baseline)
     bill = Bill()

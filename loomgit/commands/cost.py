@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from loomgit.commands.numbers import WholeNumber
 from loomgit.commands.options import (
@@ -13,6 +14,7 @@ from loomgit.commands.options import (
     Common,
     common,
     execution_date_option,
+    target_option,
     variables_option,
 )
 from loomgit.commands.screen import echo
@@ -65,8 +67,12 @@ def parse_since(
 )
 @variables_option("With --dry-run: set {{ vars.NAME }}. Can be repeated.")
 @execution_date_option
+@target_option("With --dry-run: target in .loom/config.yaml.")
 @common
+@click.pass_context
 def command(
+    context: click.Context,
+    /,
     options: Common,
     pipeline: str,
     dry_run: bool,
@@ -74,6 +80,7 @@ def command(
     limit: int | None,
     variables: dict[str, str],
     execution_date: datetime | None,
+    target: str | None,
 ) -> int:
     """Show what the runs of a pipeline cost, by stage, model and day.
 
@@ -83,9 +90,10 @@ def command(
     """
     if dry_run and since is not None:
         raise click.UsageError("--since selects past runs and cannot be used with --dry-run.")
-    if not dry_run and (limit is not None or variables or execution_date):
-        raise click.UsageError("--limit, --vars and --execution-date require --dry-run.")
-    project, console = options.project(), options.console
+    written = context.get_parameter_source("target") == ParameterSource.COMMANDLINE
+    if not dry_run and (limit is not None or variables or execution_date or written):
+        raise click.UsageError("--limit, --vars, --execution-date and --target require --dry-run.")
+    project, console = options.project(target=target), options.console
     if not dry_run:
         _print_spending(console, project.spending(pipeline, since=since))
         return 0

@@ -153,7 +153,7 @@ def _print_verdict(console: Console, change: GuardedChange, verdict: GuardVerdic
 
 def _block_reason(verdict: GuardVerdict) -> str:
     """Return the reason why the hook blocks, as the end of a message, such as `: 1 test failed`."""
-    worse = [p.pipeline for p in verdict.comparison.pipelines if p.outcome == "degraded"]
+    worse = [p.title for p in verdict.comparison.pipelines if p.outcome == "degraded"]
     failed = len(verdict.failures)
     reasons = [f"{', '.join(worse)} degraded"] if worse else []
     if isinstance(verdict.unmeasured, BudgetExceeded):

@@ -8,13 +8,22 @@ from typing import TYPE_CHECKING
 import click
 
 from loomgit.commands import last_error
-from loomgit.commands.options import Common, common
+from loomgit.commands.options import (
+    Common,
+    common,
+    execution_date_option,
+    target_option,
+    variables_option,
+)
 from loomgit.commands.verdict_document import hook_document
-from loomgit.errors import LoomError, ProblemsFound
+from loomgit.domain.variables import GivenValues
+from loomgit.errors import LoomError, ProblemsFound, UnknownTarget
 from loomgit.hooks.install import Hooks
 from loomgit.hooks.shim import HOOKS, SKIP_HINT
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from loomgit.hooks.shim import Hook
 
 INTERRUPTED = 130
@@ -93,12 +102,23 @@ def status(options: Common) -> None:
 @click.argument("hook", type=click.Choice(HOOKS))
 @click.argument("arguments", nargs=-1)
 @click.option("--strict", is_flag=True, help="Also block changes that are not proven harmless.")
+@variables_option("Set {{ vars.NAME }} in both revisions. Can be repeated.")
+@execution_date_option
+@target_option()
 @common
-def run(options: Common, hook: Hook, arguments: tuple[str, ...], strict: bool) -> int:
+def run(
+    options: Common,
+    hook: Hook,
+    arguments: tuple[str, ...],
+    strict: bool,
+    variables: dict[str, str],
+    execution_date: datetime | None,
+    target: str | None,
+) -> int:
     """Run a hook. Git calls this command through the hook script.
 
-    Exit codes: 0 Git continues, 1 blocked, 130 interrupted. If Loom itself fails, the exit code is
-    0 without --strict, and 2, 3 or 4 with --strict.
+    Exit codes: 0 Git continues, 1 blocked, 2 unknown target, 130 interrupted. If Loom itself fails,
+    the exit code is 0 without --strict, and 2, 3 or 4 with --strict.
     """
     console = options.console
     if os.environ.get("LOOM_SKIP") == "1":
@@ -108,7 +128,11 @@ def run(options: Common, hook: Hook, arguments: tuple[str, ...], strict: bool) -
     try:
         from loomgit.commands.hook_runs import run_hook  # noqa: PLC0415 - keeps `status` fast
 
-        return run_hook(options.project().wiring, console, hook, arguments, strict=strict)
+        given = GivenValues(variables, execution_date)
+        wiring = options.project(target=target, given=given).wiring
+        return run_hook(wiring, console, hook, arguments, strict=strict)
+    except UnknownTarget:
+        raise
     except ProblemsFound as error:
         for problem in error.problems:
             console.error(f"{problem.place}: {problem.message}", problem.hint)

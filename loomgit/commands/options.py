@@ -7,24 +7,28 @@ import sys
 import time
 from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 import click
 import orjson
 from msgspec import Struct
 
 from loomgit.commands.screen import draw_progress, echo, echo_document, erase_progress
+from loomgit.domain.utc import DATE_FORMATS
 from loomgit.domain.values import to_json
+from loomgit.domain.variables import parse_assignment
+from loomgit.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
     from loomgit.api import Project
+    from loomgit.wiring.project_files import ProjectOptions
 
 Command = TypeVar("Command", bound="Callable[..., Any]")
 PROGRESS_SECONDS = 0.1
-DATES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S%z"]
+DATES = list(DATE_FORMATS)
 
 
 class Console(Struct):
@@ -123,11 +127,17 @@ class Common(Struct, frozen=True):
     folder: Path | None
     console: Console
 
-    def project(self) -> Project:
-        """Return the project that contains the folder --project (default: the current folder)."""
+    def project(self, **options: Unpack[ProjectOptions]) -> Project:
+        """Return the project that contains the folder --project (default: the current folder).
+
+        Raises UserError if there is no project, and UnknownTarget if the target does not exist.
+        """
         from loomgit.api import Project  # noqa: PLC0415 - keeps `--help` fast
 
-        return Project.find(self.folder, warn=self.console.warn)
+        project = Project.find(self.folder, warn=self.console.warn, **options)
+        if options.get("target") is not None:
+            project.wiring.settings  # noqa: B018 - raises UnknownTarget
+        return project
 
 
 SHARED_OPTIONS = [
@@ -202,13 +212,10 @@ def parse_variables(
 ) -> dict[str, str]:
     """Parse all options `--vars name=value`; return the values by name."""
     del context, parameter
-    variables: dict[str, str] = {}
-    for value in values:
-        name, equals, text = value.partition("=")
-        if not equals or not name.isidentifier():
-            raise click.BadParameter(f"{value!r} is not of the form name=value")
-        variables[name] = text
-    return variables
+    try:
+        return dict(map(parse_assignment, values))
+    except UserError as error:
+        raise click.BadParameter(error.message) from error
 
 
 def variables_option(text: str) -> Callable[[Command], Command]:
@@ -223,6 +230,17 @@ def variables_option(text: str) -> Callable[[Command], Command]:
         metavar="NAME=VALUE",
         callback=parse_variables,
         help=text,
+    )
+
+
+def target_option(text: str = "Target in .loom/config.yaml.") -> Callable[[Command], Command]:
+    """Return the option `--target` with the help text `text`."""
+    return click.option(
+        "--target",
+        metavar="NAME",
+        envvar="LOOM_TARGET",
+        help=text,
+        show_default="the first target",
     )
 
 

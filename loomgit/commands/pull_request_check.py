@@ -7,7 +7,7 @@ import os
 import re
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 from msgspec.structs import replace
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from loomgit.domain.values import JsonObject
     from loomgit.github.workflow import Workflow
     from loomgit.wiring.project import Wiring
+    from loomgit.wiring.project_files import ProjectOptions
     from loomgit.workflows.guard.guard import FailedTest, GuardVerdict
 
 RESERVED_CHARACTERS = 400  # reserved in a comment for text that is added to the report
@@ -52,8 +53,11 @@ def check(
     budget: float | None,
     comment_file: Path | None,
     publish: Path | None,
+    **selected: Unpack[ProjectOptions],
 ) -> int:
     """Check the changes of the checkout, publish the result, and return the exit code.
+
+    `selected` contains the target, and the values that replace those of the test files.
 
     If `publish` is a path, nothing is checked. Instead, the text of this file, which another run
     wrote, is published as the comment. Raises LoomError.
@@ -62,7 +66,7 @@ def check(
     console = options.console
     if publish is not None:
         return _publish_foreign(console, workflow, publish)
-    wiring = options.project().wiring
+    wiring = options.project(**selected).wiring
     fork = workflow is not None and workflow.fork
     guard = Guard(
         wiring,
@@ -298,7 +302,7 @@ class _Publisher:
             path = next(iter(changed_paths(result.inputs)), f"pipelines/{result.pipeline}.yaml")
             line = first_changed_line(self._wiring, change, path)
             yield render_annotation(
-                "error", inside(path), line, f"{result.pipeline} degraded", message
+                "error", inside(path), line, f"{result.title} degraded", message
             )
         for failure in verdict.failures[:MAX_ANNOTATIONS]:
             title = f"{failure.outcome.full_name} failed"

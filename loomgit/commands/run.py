@@ -13,6 +13,7 @@ from loomgit.commands.options import (
     Console,
     common,
     execution_date_option,
+    target_option,
     variables_option,
 )
 from loomgit.domain.stage_progress import StageProgressed
@@ -63,6 +64,7 @@ EXIT = {"gate": 1, "user": 2, "world": 4, "stopped": 130}
 @click.option("--explain", is_flag=True, help="Show why each pipeline is selected.")
 @variables_option("Set {{ vars.NAME }}. Can be repeated.")
 @execution_date_option
+@target_option()
 @click.option("--limit", type=WholeNumber(min=1), metavar="N", help="Only the first N records.")
 @click.option(
     "--budget",
@@ -83,6 +85,7 @@ def command(
     exclude: tuple[str, ...],
     dry_run: bool,
     explain: bool,
+    target: str | None,
     budget: float | None,
     **settings: Unpack[RunSettings],
 ) -> int:
@@ -107,7 +110,7 @@ def command(
     """
     if not pipelines and not select:
         raise click.UsageError("Missing argument 'PIPELINE...' or option '--select'.")
-    project, console = options.project(), options.console
+    project, console = options.project(target=target), options.console
     if settings["resume"] not in (None, "latest") and (len(pipelines) != 1 or select):
         raise click.UsageError("--resume RUN continues the run of one pipeline; name the pipeline.")
     # Check all pipelines before the first one runs.
@@ -127,8 +130,7 @@ def command(
             view = RunView(console)
             return project.run(name, budget=shared, on_event=view.show, **settings)
 
-    errors: dict[str, LoomError] = {}
-    runs, code = _run_all(console, selection, run, errors)
+    runs, errors, code = _run_all(console, selection, run)
     if console.json:
         documents = [project.run_document(run) for run in runs]
         is_single = len(pipelines) == 1 and not select
@@ -177,14 +179,15 @@ def _run_all(
     console: Console,
     selection: PipelineSelection,
     run_one: Callable[[str], Run],
-    errors: dict[str, LoomError],
-) -> tuple[list[Run], int]:
-    """Run the pipelines in order; return the runs and the exit code.
+) -> tuple[list[Run], dict[str, LoomError], int]:
+    """Run the pipelines in order; return the runs, the errors and the exit code.
 
-    If a pipeline fails, its downstream pipelines are skipped. If a pipeline cannot start, its error
-    is added to `errors`. If only one pipeline is selected, its LoomError is raised instead.
+    If a pipeline fails, its downstream pipelines are skipped. The errors contain the reason for
+    each pipeline that cannot start. If only one pipeline is selected, its LoomError is raised
+    instead.
     """
     runs: list[Run] = []
+    errors: dict[str, LoomError] = {}
     failed: list[str] = []
     code = 0
     for name in (chosen.name for chosen in selection.chosen):
@@ -208,7 +211,7 @@ def _run_all(
             break
         if run.results.cause:
             failed.append(name)
-    return runs, code
+    return runs, errors, code
 
 
 class RunView:

@@ -17,9 +17,16 @@ import pytest
 
 from loomgit.commands.error_document import error_document
 from loomgit.commands.numbers import MAX_CONCURRENCY, FiniteNumber, WholeNumber
-from loomgit.commands.options import Common, common
+from loomgit.commands.options import (
+    Common,
+    common,
+    execution_date_option,
+    target_option,
+    variables_option,
+)
 from loomgit.commands.pytest_start import run_pytest
 from loomgit.commands.screen import echo
+from loomgit.domain.variables import GivenValues
 from loomgit.errors import Denied, LoomError, UserError, WorldError
 from loomgit.pytest_plugin.interrupts import is_ctrl_c
 from loomgit.report.session import assertion_lines, render_json
@@ -28,6 +35,7 @@ from loomgit.workflows.validate.suite_checks import require_fit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from loomgit.api import Project
     from loomgit.commands.options import Console
@@ -103,6 +111,9 @@ class _WithPytest(click.Command):
 @click.option("--report", metavar="F.html|md|json", help="Write the results to this file.")
 @click.option("--no-store", is_flag=True, help="Do not store results or reuse stored results.")
 @click.option("--modified", is_flag=True, help="Only tests affected by changes since the baseline.")
+@variables_option("Set {{ vars.NAME }}; replaces `vars` of the test files. Can be repeated.")
+@execution_date_option
+@target_option()
 @common
 @click.pass_context
 def command(
@@ -111,6 +122,9 @@ def command(
     options: Common,
     pipelines: tuple[str, ...],
     watch: bool,
+    variables: dict[str, str],
+    execution_date: datetime | None,
+    target: str | None,
     **chosen: object,
 ) -> int:
     """Run the prompt tests of all pipelines, or of the given pipelines and test files.
@@ -120,15 +134,17 @@ def command(
     Exit codes: 0 no test failed, 1 a test failed, 2 usage error, configuration error or missing API
     key, 4 no model responded, 130 interrupted.
     """
-    project = options.project()
     if watch and options.console.json:
         raise click.UsageError("--watch runs the tests many times and cannot be used with --json.")
+    project = options.project(target=target, given=GivenValues(variables, execution_date))
     if watch:
         return _watch(project)
     if chosen["report"] is not None:
         chosen["report"] = str(Path(str(chosen["report"])).absolute())
     for_pytest = context.meta.get(PYTEST_ARGUMENTS, [])
-    arguments = [*_arguments(chosen), *for_pytest, *_files(project, pipelines)]
+    chosen |= {"target": target, "execution_date": execution_date and execution_date.isoformat()}
+    values = [f"--loom-vars={name}={text}" for name, text in variables.items()]
+    arguments = [*_arguments(chosen), *values, *for_pytest, *_files(project, pipelines)]
     observer = _SessionObserver(options.console)
     output = io.StringIO()
     with contextlib.redirect_stdout(output), contextlib.chdir(project.root):

@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from loomgit.commands.options import Common, common, execution_date_option, variables_option
+from loomgit.commands.options import (
+    Common,
+    common,
+    execution_date_option,
+    target_option,
+    variables_option,
+)
 from loomgit.domain.values import to_plain
 from loomgit.errors import UserError
 from loomgit.report import text
@@ -22,6 +28,7 @@ if TYPE_CHECKING:
 @click.option("--offline", is_flag=True, help="Do not connect to sources and destinations.")
 @variables_option("Set {{ vars.NAME }}. Can be repeated. If set, missing variables are reported.")
 @execution_date_option
+@target_option()
 @common
 def command(
     options: Common,
@@ -29,6 +36,7 @@ def command(
     offline: bool,
     variables: dict[str, str],
     execution_date: datetime | None,
+    target: str | None,
 ) -> int:
     """Check pipelines without running them.
 
@@ -37,7 +45,7 @@ def command(
 
     Exit codes: 0 valid, 2 not valid, 4 a source or destination is unreachable.
     """
-    project = options.project()
+    project = options.project(target=target)
     results = [
         project.validate(name, offline=offline, variables=variables, execution_date=execution_date)
         for name in pipelines or _all(project)

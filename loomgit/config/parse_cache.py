@@ -178,7 +178,9 @@ _PLAIN_TYPES = {
     ("builtins", "frozenset"),
     ("builtins", "set"),
     ("builtins", "complex"),
+    ("datetime", "datetime"),
     ("datetime", "timedelta"),
+    ("datetime", "timezone"),
     ("decimal", "Decimal"),
 }
 

@@ -47,6 +47,7 @@ from loomgit.domain.suites import (
     Suite,
     UnitCase,
 )
+from loomgit.domain.variables import GivenValues
 from loomgit.errors import ProblemsFound
 
 if TYPE_CHECKING:
@@ -198,6 +199,7 @@ def _suite(model: SuiteModel, document: Document, assertions: _ParsedAssertions)
         pipeline=model.pipeline,
         path=document.path,
         dataset=model.dataset,
+        given=GivenValues(model.vars, model.execution_date),
         defaults=defaults,
         unit_tests=tuple(
             _unit(test, document, ("unit_tests", index), defaults, assertions)

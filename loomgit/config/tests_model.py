@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Literal, TypeAlias
 
 from pydantic import ConfigDict, Discriminator, Field, Tag
@@ -22,10 +23,13 @@ from loomgit.config.scalars import (
     SecondsOrDuration,
     Share,
     Text,
+    VariableValue,
     choice,
+    expected,
     read_nonblank_text,
 )
 from loomgit.domain.suites import Interval, OnInconclusive, Scope  # noqa: TC001 - pydantic reads it
+from loomgit.domain.utc import parse_date
 
 
 def _read_title(value: object) -> str:
@@ -37,6 +41,19 @@ def _read_title(value: object) -> str:
 
 
 Title: TypeAlias = Annotated[str, Reader(_read_title, {"type": "string", "pattern": "^[^\\n]+$"})]
+
+
+def _read_date(value: object) -> datetime:
+    try:
+        return parse_date(str(value))
+    except ValueError as error:
+        raise expected("a date such as 2025-11-01 or 2025-11-01T12:00:00Z", value) from error
+
+
+Date: TypeAlias = Annotated[
+    datetime,
+    Reader(_read_date, {"type": "string", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}(T.+)?$"}),
+]
 
 
 class PolicyModel(FileModel):
@@ -212,6 +229,12 @@ class SuiteModel(FileModel):
     dataset: FilePath | None = Field(
         default=None,
         description="The cases of the distributional tests; default: the pipeline's extract",
+    )
+    vars: dict[str, VariableValue] = Field(
+        default={}, description="Values of {{ vars.NAME }}; they replace the pipeline's defaults"
+    )
+    execution_date: Date | None = Field(
+        default=None, description="The value of {{ execution_date }}, for example 2025-11-01"
     )
     defaults: PolicyModel | None = Field(
         default=None, description="Defaults for tests that do not set these keys"

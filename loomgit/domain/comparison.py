@@ -13,6 +13,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from loomgit.domain.runs import Case
+from loomgit.domain.values import JsonMapping, as_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -190,7 +191,9 @@ class PipelineComparison(Struct, frozen=True):
     included in the metrics. `may_lose` is true if removed and changed cases are accepted.
 
     If both sides are judged with the head's evaluation settings, `requestioned` contains the
-    settings that the head changed. If it is not empty, the outcome is inconclusive at best.
+    settings that the head changed. If it is not empty, the outcome is inconclusive at best. If the
+    test files of the pipeline set different variables, there is one comparison for each set, and
+    `vars` contains the variables.
     `looser` has one line for each limit that the head loosened. `strict` is true if the pipeline's
     tests block every change that is not proven harmless.
     """
@@ -215,6 +218,15 @@ class PipelineComparison(Struct, frozen=True):
     looser: tuple[str, ...] = ()
     may_lose: bool = False
     strict: bool = False
+    vars: JsonMapping = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """The name of the pipeline, with the variables if they are set: `demo (lang=de)`."""
+        if not self.vars:
+            return self.pipeline
+        variables = ", ".join(f"{name}={as_text(value)}" for name, value in self.vars.items())
+        return f"{self.pipeline} ({variables})"
 
     @property
     def is_doubtful(self) -> bool:

@@ -212,7 +212,8 @@ class Run(Struct, frozen=True):
     is the number of records after which the run stopped reading, None if the run read all records.
     If the evaluators, tests and data come from another commit than the run's own, `question_from`
     is this other commit; else it is empty. If the run resumes an earlier run, `resumes` is the uid
-    of the first attempt; else it is empty.
+    of the first attempt; else it is empty. `target` is the name of the target, None
+    if the settings have no targets.
     """
 
     schema_version: int
@@ -247,6 +248,7 @@ class Run(Struct, frozen=True):
     limit: int | None = None
     question_from: str = ""
     resumes: str = ""
+    target: str | None = None
 
 
 class RunSummary(Struct, frozen=True):
@@ -255,7 +257,8 @@ class RunSummary(Struct, frozen=True):
     `path` is the path of the run file. `blobs` are the ids of the Git blobs that the run used: the
     prompt, the context files, the pipeline file, and the files that these include. `scores` maps
     each evaluator to its mean score, or to None if the evaluator has no scores. `scored` maps each
-    evaluator to its number of scores. `limit` and `question_from` are the same as in `Run`.
+    evaluator to its number of scores. `limit`, `question_from` and `target` are the same as in
+    `Run`.
     """
 
     uid: str
@@ -280,3 +283,4 @@ class RunSummary(Struct, frozen=True):
     scored: dict[str, int]
     limit: int | None = None
     question_from: str = ""
+    target: str | None = None

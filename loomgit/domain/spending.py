@@ -113,9 +113,10 @@ class Estimate(Struct, frozen=True):
     `records` is the number of all records, and `sampled` is the number of records in the sample.
     `unrendered` is the number of sampled records for which no prompt could be made. Such a record
     causes no call. `transform` and `evaluate` have one estimate per model. `budget` is in USD, or
-    None if the pipeline has no budget. `judged_from` is the source of the outputs in the judges'
-    prompts: outputs of an earlier run (`runs`), or made-up outputs that match the output schema
-    (`schema`). It is empty if nothing is judged. `unknown` lists what only the run can show.
+    None if the pipeline and the target have no budget. `judged_from` is the source of the outputs
+    in the judges' prompts: outputs of an earlier run (`runs`), or made-up outputs that match the
+    output schema (`schema`). It is empty if nothing is judged. `unknown` lists what only the run
+    can show.
     """
 
     pipeline: str

@@ -10,6 +10,7 @@ from loomgit.domain.assertions import Condition
 from loomgit.domain.definitions import EvaluatorSpec
 from loomgit.domain.place import Place, Places
 from loomgit.domain.values import JsonMapping
+from loomgit.domain.variables import GivenValues
 
 Scope = Literal["suite", "population"]
 OnInconclusive = Literal["point", "warn", "fail"]
@@ -198,12 +199,14 @@ class Suite(Struct, frozen=True):
     """A suite: the content of one test file.
 
     `path` and `dataset` are relative to the project. If `dataset` is None, the pipeline's source
-    is used. `places` maps dotted keys (`unit_tests.0.input`) to positions in the file.
+    is used. `given` contains the `vars` and the `execution_date` of the file. `places` maps dotted
+    keys (`unit_tests.0.input`) to positions in the file.
     """
 
     pipeline: str
     path: str
     dataset: str | None = None
+    given: GivenValues = field(default_factory=GivenValues)
     defaults: Policy = field(default_factory=Policy)
     unit_tests: tuple[UnitCase, ...] = ()
     distributional_tests: tuple[Distributional, ...] = ()

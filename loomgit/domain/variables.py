@@ -2,17 +2,48 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING
 
+from msgspec import Struct, field
+
 from loomgit.domain.exact_json import parse_exact
+from loomgit.domain.values import Json, JsonMapping
 from loomgit.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from loomgit.domain.values import Json
-
 _BOOLEANS = {"true": True, "false": False}
+
+
+class GivenValues(Struct, frozen=True):
+    """Values for `{{ vars.NAME }}` and `{{ execution_date }}`, from a command line or a test file.
+
+    The variables replace the defaults of a pipeline. If `execution_date` is None, the date is the
+    current time.
+    """
+
+    variables: JsonMapping = field(default_factory=dict)
+    execution_date: datetime | None = None
+
+    def replaced_by(self, other: GivenValues) -> GivenValues:
+        """Return these values, replaced and extended by the values of `other`.
+
+        Raises UserError if a text in `other` cannot have the type of the value that it replaces.
+        """
+        return GivenValues(
+            merge_variables(self.variables, other.variables),
+            other.execution_date or self.execution_date,
+        )
+
+
+def parse_assignment(text: str) -> tuple[str, str]:
+    """Return the name and the value in `name=value`. Raises UserError."""
+    name, equals, value = text.partition("=")
+    if not equals or not name.isidentifier():
+        raise UserError(f"{text!r} is not of the form name=value")
+    return name, value
 
 
 def merge_variables(defaults: Mapping[str, Json], given: Mapping[str, Json]) -> dict[str, Json]:

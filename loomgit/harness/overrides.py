@@ -6,6 +6,7 @@ The settings come from flags, environment variables and configuration.
 from __future__ import annotations
 
 import math
+import shlex
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 from msgspec import Struct, field
@@ -14,10 +15,13 @@ from msgspec.structs import replace
 from loomgit.domain.settings import Replay
 from loomgit.domain.suggestions import did_you_mean
 from loomgit.domain.suites import IntegrationCase, OnInconclusive, UnitCase
+from loomgit.domain.utc import parse_date
+from loomgit.domain.variables import GivenValues, parse_assignment
 from loomgit.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from datetime import datetime
 
     from loomgit.domain.suites import Policy, Suite
 
@@ -55,7 +59,8 @@ class Overrides(Struct, frozen=True):
     """The settings of an invocation: options, and values that replace the tests' own settings.
 
     `samples`, `sample_size` and `model` are None if the tests' settings apply. If `modified` is
-    true, only tests of modified pipelines run. `report` is the path of the report file.
+    true, only tests of modified pipelines run. `report` is the path of the report file. `target` is
+    the name of the target, None for the default. `given` replaces the values of the test files.
     """
 
     options: Options = field(default_factory=Options)
@@ -64,6 +69,8 @@ class Overrides(Struct, frozen=True):
     model: str | None = None
     modified: bool = False
     report: str | None = None
+    target: str | None = None
+    given: GivenValues = field(default_factory=GivenValues)
 
 
 class OptionValue(Struct, frozen=True):
@@ -103,7 +110,36 @@ def parse_overrides(values: Mapping[str, OptionValue]) -> Overrides:
         model=_text(values, "model"),
         modified=_switch(values, "modified"),
         report=report,
+        target=_text(values, "target"),
+        given=GivenValues(_variables(values), _date(values, "execution_date")),
     )
+
+
+def _variables(values: Mapping[str, OptionValue]) -> dict[str, str]:
+    """Return the variables by name.
+
+    The value is a list of assignments from flags, or a text with assignments that are separated by
+    spaces, as in a shell.
+    """
+    if "vars" not in values:
+        return {}
+    option = values["vars"]
+    try:
+        written = option.value if isinstance(option.value, list) else shlex.split(str(option.value))
+        return dict(map(parse_assignment, written))
+    except ValueError as error:  # a quotation mark is not closed
+        raise UserError(f"{option}: {error}") from error
+    except UserError as error:
+        raise UserError(f"{option.source}: {error.message}") from error
+
+
+def _date(values: Mapping[str, OptionValue], name: str) -> datetime | None:
+    if name not in values:
+        return None
+    try:
+        return parse_date(str(values[name].value))
+    except ValueError as error:
+        raise UserError(f"{values[name].source}: {error}") from error
 
 
 def _text(values: Mapping[str, OptionValue], name: str) -> str | None:

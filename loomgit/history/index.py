@@ -35,8 +35,9 @@ if TYPE_CHECKING:
 
 TABLE = "runs"
 # An index of an older format is rebuilt from the run files. Format 1 does not contain blobs and
-# scores. Format 2 does not contain the fields `limit` and `question_from`.
-FORMAT = 3
+# scores. Format 2 does not contain the fields `limit` and `question_from`. Format 3 does not
+# contain the field `target`.
+FORMAT = 4
 JOURNAL_LINES = 200  # if the journal is longer, a reader merges it into the index file
 _FIELDS = frozenset(field.name for field in fields(RunSummary))
 

@@ -394,4 +394,5 @@ def summarize(run: Run, path: str) -> RunSummary:
         scored={name: summary.n for name, summary in run.evaluation.items()},
         limit=run.limit,
         question_from=run.question_from,
+        target=run.target,
     )

@@ -18,6 +18,7 @@ from loomgit.harness.overrides import Overrides, apply_overrides
 from loomgit.harness.verdicts import blocks
 from loomgit.pytest_plugin.interrupts import defer_sigint
 from loomgit.pytest_plugin.selection import SelectedTests
+from loomgit.wiring.project_files import find_root
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -86,9 +87,15 @@ class PromptTestSession:
     def project(self, path: Path) -> Project:
         """Return the project that contains a file. Raises UserError."""
         if path.parent not in self._project_of:
-            project = Project.find(path.parent, warn=self.warnings.append)
+            project = self._open(find_root(path.parent))
+            project.wiring.settings  # noqa: B018 - raises UnknownTarget
             self._project_of[path.parent] = self._projects.setdefault(project.root, project)
         return self._project_of[path.parent]
+
+    def _open(self, root: Path) -> Project:
+        """Return the project in the folder `root`, with the target and values of the session."""
+        chosen = self.overrides
+        return Project(root, warn=self.warnings.append, target=chosen.target, given=chosen.given)
 
     def parse(self, path: Path) -> Suite:
         """Parse the test file at `path`, and apply the overrides of the session.
@@ -230,7 +237,7 @@ class PromptTestSession:
             outcome = self.outcomes[name]
             if outcome.project not in results:
                 root = Path(outcome.project)
-                project = self._projects.get(root) or Project(root, warn=self.warnings.append)
+                project = self._projects.get(root) or self._open(root)
                 results[outcome.project] = SessionResults(project.wiring, self._started)
             results[outcome.project].add(outcome)
         return list(results.values())

@@ -78,18 +78,18 @@ def sentence(comparison: Comparison) -> str:
     """Return the verdict of a comparison in one line, with the pipelines that caused it."""
     compared = [result for result in comparison.pipelines if not result.new]
     if not compared:
-        new = ", ".join(result.pipeline for result in comparison.pipelines)
+        new = ", ".join(result.title for result in comparison.pipelines)
         return f"Nothing to compare{f': {new} is new' if new else ''}"
-    count = f"{len(compared)} pipeline{'s' if len(compared) != 1 else ''}"
+    count = counted(len({result.pipeline for result in compared}), "pipeline")
     if comparison.outcome == "unchanged":
         return f"Unchanged: no relevant difference in {count}"
-    accepted = [result.pipeline for result in compared if result.is_accepted_loss]
+    accepted = [result.title for result in compared if result.is_accepted_loss]
     if accepted and comparison.outcome in ("no_worse", "improved"):
         return f"Degraded, and accepted: {', '.join(accepted)}"
     moved = any(metric.gated and metric.delta for result in compared for metric in result.metrics)
     if comparison.outcome == "no_worse" and not moved:
         return f"No worse: every case scores as before in {count}"
-    names = [result.pipeline for result in compared if result.outcome == comparison.outcome]
+    names = [result.title for result in compared if result.outcome == comparison.outcome]
     return f"{OUTCOME_TEXT[comparison.outcome].capitalize()}: {', '.join(names)}"
 
 
@@ -105,7 +105,7 @@ def verdict_text(result: PipelineComparison) -> str:
 
 
 def _pipeline(result: PipelineComparison, *, explain: bool) -> Iterator[str]:
-    yield f"{result.pipeline}: {verdict_text(result)}"
+    yield f"{result.title}: {verdict_text(result)}"
     if result.base is not None and result.head is not None and result.metrics:
         yield f"  {versions(result.base, result.head)}"
     if result.inputs and not explain:

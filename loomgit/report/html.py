@@ -222,9 +222,9 @@ def _way(delta: float) -> str:
 def _anchor(result: PipelineComparison) -> str:
     """Return the HTML id of the pipeline's section.
 
-    The id contains the name of the pipeline in hex, so that the id is valid for every name.
+    The id contains the title of the section in hex, so that the id is valid for every title.
     """
-    return f"pipeline-{result.pipeline.encode('utf-8', 'surrogatepass').hex()}"
+    return f"pipeline-{result.title.encode('utf-8', 'surrogatepass').hex()}"
 
 
 def _pipeline_tone(result: PipelineComparison) -> str:

@@ -57,7 +57,7 @@ def body(comparison: Comparison, *, cases: int = 20) -> Iterator[str]:
 
 def section(result: PipelineComparison, cases: int) -> Iterator[str]:
     """Yield the Markdown lines of one pipeline. `cases` has the same meaning as in `markdown`."""
-    yield f"### {escape(result.pipeline)}: {verdict_text(result)}"
+    yield f"### {escape(result.title)}: {verdict_text(result)}"
     if result.base is not None and result.head is not None and result.metrics:
         yield ""
         yield escape(versions(result.base, result.head))

@@ -130,7 +130,7 @@ def _calm_heading(comparison: Comparison) -> str:
 
 
 def _names(comparison: Comparison, outcome: str) -> str:
-    names = [result.pipeline for result in comparison.pipelines if result.outcome == outcome]
+    names = [result.title for result in comparison.pipelines if result.outcome == outcome]
     more = f" and {len(names) - SHOWN_NAMES:,} more" if len(names) > SHOWN_NAMES else ""
     return ", ".join(names[:SHOWN_NAMES]) + more
 
@@ -180,14 +180,14 @@ def _verdicts(comparison: Comparison) -> Iterator[str]:
     yield f"{escape(revision(comparison.base))} → {escape(revision(comparison.head))}"
     yield ""
     for result in sorted(comparison.pipelines, key=lambda r: WORST_FIRST.index(r.outcome)):
-        yield f"- {escape(result.pipeline)}: {verdict_text(result)}"
+        yield f"- {escape(result.title)}: {verdict_text(result)}"
 
 
 def _render_names(findings: PullRequestFindings) -> str:
     """Return a short report: a list of the pipelines' names for each verdict."""
     parts = [f"## {escape(heading(findings))}", ""]
     for outcome in WORST_FIRST:
-        names = [p.pipeline for p in findings.comparison.pipelines if p.outcome == outcome]
+        names = [p.title for p in findings.comparison.pipelines if p.outcome == outcome]
         if names:
             parts.append(f"- {OUTCOME_TEXT[outcome]} ({len(names):,}): {escape(', '.join(names))}")
     parts += [f"- {title.lower()}: {len(lines):,}" for title, lines in _sections(findings)]

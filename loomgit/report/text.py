@@ -177,6 +177,8 @@ def run_lineage(run: Run) -> Iterator[str]:
     yield f"Started:   {run.started}"
     if run.resumes:
         yield f"Resumes:   {run.resumes}"
+    if run.target is not None:
+        yield f"Target:    {run.target}"
     if run.config.prompt_version:
         yield f"Prompt:    {run.config.prompt_version}"
     version = f" ({run.config.model_version})" if run.config.model_version else ""

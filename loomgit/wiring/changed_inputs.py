@@ -28,7 +28,7 @@ def modified(bases: ProjectRevision, head: PipelineVersion) -> tuple[str, ...]:
     name = head.plan.pipeline.name
     if name not in bases.catalog.pipeline_names():
         return ("new",)
-    base = try_load(bases, name, head.plan.given)
+    base = try_load(bases, name, head.given)
     if isinstance(base, str):
         return (f"the baseline's pipeline cannot be used: {base}",)
     return changed_inputs(base, head)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from loomgit.config.environment import Environment
     from loomgit.config.parse_cache import ParseCache
     from loomgit.domain.settings import Settings
+    from loomgit.domain.variables import GivenValues
     from loomgit.history.git_objects import TreeEntry
     from loomgit.history.repository import Repository
     from loomgit.history.store import RunStore
@@ -36,10 +37,7 @@ STORE = ".loom"
 
 
 class Wiring(ProjectFiles):
-    """The adapters of one project that several runs can share.
-
-    `warn` receives messages about problems that do not stop the command.
-    """
+    """The adapters of one project that several runs can share."""
 
     @cached_property
     def versions(self) -> Versions:
@@ -115,6 +113,12 @@ class Wiring(ProjectFiles):
         other.__dict__["store"] = RunStore(folder, self.warn)
         return other
 
+    def with_given(self, given: GivenValues) -> Self:
+        """Return the same project, in which tests and comparisons use the values `given`."""
+        other = copy(self)
+        other.given = given
+        return other
+
     def at(self, revision: str) -> WiringAt:
         """Return the same project with its files at `revision`, a commit id or `""` for the
         index."""
@@ -132,6 +136,9 @@ class WiringAt(Wiring):
     def __init__(self, checkout: Wiring, revision: str) -> None:
         self.warn = checkout.warn
         self.variables = checkout.variables
+        self.chosen_target = checkout.chosen_target
+        self.given = checkout.given
+        self._warned = checkout._warned
         self._checkout = checkout
         self._revision = revision
         self._exported: TemporaryDirectory[str] | None = None
@@ -158,7 +165,11 @@ class WiringAt(Wiring):
 
     @cached_property
     def settings(self) -> Settings:
-        """The settings in `.loom/config.yaml` at the revision."""
+        """The settings in `.loom/config.yaml` at the revision.
+
+        The target is the same as in the working tree. If the revision does not define this target,
+        no target is selected.
+        """
         from loomgit.config.project_files import SETTINGS_FILE, decode
         from loomgit.domain.settings import Settings
 
@@ -166,7 +177,20 @@ class WiringAt(Wiring):
         content = self.tree.read([name]).get(name)
         if content is None:
             return Settings()
-        return self.parse_cache.settings(decode(content, name), name)
+        settings = self.parse_cache.settings(decode(content, name), name)
+        if not settings.targets:
+            return settings
+        target = self.chosen_target or self._default_target(settings)
+        return settings.with_target(target if target in settings.targets else None)
+
+    def _default_target(self, settings: Settings) -> str | None:
+        """Return the name of the target if the user selected none.
+
+        It is the first target of the files that are trusted, so that a pull request from a fork
+        cannot select another target by another order. `settings` are those of this revision.
+        """
+        reference = self.trust.reference
+        return settings.default_target if reference is self else reference.settings.target
 
     @cached_property
     def tree(self) -> Tree:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from loomgit.domain.safe_text import remember_address
 from loomgit.domain.settings import Connection
-from loomgit.errors import LoomError
+from loomgit.domain.variables import GivenValues
+from loomgit.errors import LoomError, UserError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,17 +27,65 @@ if TYPE_CHECKING:
     from loomgit.history.trees import Tree
     from loomgit.wiring.catalog import Catalog
 
+TARGET_VARIABLE = "LOOM_TARGET"
+NOTHING_GIVEN = GivenValues()
+PROJECT_FOLDERS = (".loom", "pipelines")
+
+
+class ProjectOptions(TypedDict, total=False):
+    """Options that select settings and values of a project; see `ProjectFiles`."""
+
+    target: str | None
+    given: GivenValues
+
+
+def find_root(start: Path) -> Path:
+    """Return the nearest folder above `start`, or `start` itself, that contains a project.
+
+    Raises UserError if there is no project.
+    """
+    here = start.resolve()
+    for folder in (here, *here.parents):
+        if any((folder / mark).is_dir() for mark in PROJECT_FOLDERS):
+            return folder
+    raise UserError(
+        f"{here} is not in a Loom project",
+        hint="use --project DIR, or change to a folder with pipelines/ or .loom/",
+    )
+
 
 class ProjectFiles:
-    """A project's files in the working tree, and their parsers. `warn` receives messages about
-    problems that do not stop the command."""
+    """A project's files in the working tree, and their parsers."""
 
     def __init__(
-        self, root: Path, variables: Mapping[str, str], warn: Callable[[str], None]
+        self,
+        root: Path,
+        variables: Mapping[str, str],
+        warn: Callable[[str], None],
+        *,
+        target: str | None = None,
+        given: GivenValues = NOTHING_GIVEN,
     ) -> None:
+        """Create the files of the project in the folder `root`.
+
+        `variables` are the environment variables. `warn` receives messages about problems that do
+        not stop the command. `target` is the name of the selected target. If it is None,
+        `LOOM_TARGET` selects the target, otherwise the first target is selected. `given` are the
+        values of a command line that tests and comparisons use.
+        """
         self._root = root
         self.warn = warn
         self.variables = variables
+        self.chosen_target = variables.get(TARGET_VARIABLE) or None if target is None else target
+        self.given = given
+        self._warned: set[str] = set()
+
+    def warn_once(self, message: str, about: str) -> None:
+        """Call `warn`, unless a warning with the same `about` was already given. The revisions of a
+        project share the warnings."""
+        if about not in self._warned:
+            self._warned.add(about)
+            self.warn(message)
 
     @property
     def root(self) -> Path:
@@ -45,13 +94,15 @@ class ProjectFiles:
 
     @cached_property
     def settings(self) -> Settings:
-        """The settings in `.loom/config.yaml`; the defaults if the file does not exist."""
+        """The settings in `.loom/config.yaml`, with the selected target; the defaults if the file
+        does not exist. Raises UnknownTarget if there is no such target."""
         from loomgit.config.project_files import SETTINGS_FILE, read
         from loomgit.domain.settings import Settings
 
-        if not (self.root / SETTINGS_FILE).exists():
-            return Settings()
-        return self.parse_cache.settings(*read(self.root / SETTINGS_FILE, self.root))
+        settings = Settings()
+        if (self.root / SETTINGS_FILE).exists():
+            settings = self.parse_cache.settings(*read(self.root / SETTINGS_FILE, self.root))
+        return settings.with_target(self.chosen_target or settings.default_target)
 
     @cached_property
     def parse_cache(self) -> ParseCache:

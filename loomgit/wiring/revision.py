@@ -9,20 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from loomgit.domain.judging import apply_policy
-from loomgit.domain.keys import find_key
-from loomgit.domain.place import Problem
-from loomgit.domain.ports import QueryValues
-from loomgit.domain.records import Record, RefusedRow, make_record
+from loomgit.domain.place import Place, Problem
+from loomgit.domain.records import Record
 from loomgit.domain.suggestions import suggest_or_list
 from loomgit.domain.suites import UnitCase
-from loomgit.errors import UserError
+from loomgit.domain.utc import in_utc
+from loomgit.domain.variables import GivenValues
+from loomgit.errors import ProblemsFound, UserError
 from loomgit.harness.cases import TestCase, data_case, shuffled, unit_case
 from loomgit.history.samples import load_samples
 from loomgit.pipeline.plan import Plan, case_identifier
@@ -30,6 +30,7 @@ from loomgit.pipeline.prompt import Prompt
 from loomgit.pipeline.run_statistics import STAGES, Stopwatch
 from loomgit.pipeline.sampling import Sampler
 from loomgit.pipeline.stages import FailurePolicy, Stages
+from loomgit.wiring.case_records import read_records
 from loomgit.wiring.catalog import raise_problems
 from loomgit.wiring.planning import Planning
 
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     from loomgit.domain.ports import Gateway
     from loomgit.domain.samples import Sample
     from loomgit.domain.suites import Suite
-    from loomgit.domain.values import JsonMapping
     from loomgit.domain.versions import Commit
     from loomgit.pipeline.evaluate import Panel
     from loomgit.wiring.assembly import Assembly
@@ -71,6 +71,11 @@ class PipelineVersion(Struct, frozen=True):
     def assembly(self) -> Assembly:
         """Builds the objects for this version, such as gateways, evaluators and sources."""
         return self.revision.assembly
+
+    @property
+    def given(self) -> GivenValues:
+        """The values that replace the defaults of the pipeline file, for another version."""
+        return GivenValues(self.plan.given, self.plan.execution_date)
 
     @property
     def fingerprint(self) -> str:
@@ -122,28 +127,30 @@ class ProjectRevision:
         name: str,
         *,
         model: str | None = None,
-        variables: JsonMapping | None = None,
+        given: GivenValues | None = None,
     ) -> PipelineVersion:
         """Return the version of a pipeline in this tree. `model` replaces the pipeline's own model.
 
-        Raises UserError or ProblemsFound.
+        `given` contains the variables and the execution date. If it is None, those of the command
+        line apply. Raises UserError or ProblemsFound.
         """
         pipeline = self.catalog.pipeline(name)
-        return self.prepare(pipeline, model=model, variables=variables)
+        return self.prepare(pipeline, model=model, given=given)
 
     def prepare(
         self,
         pipeline: Pipeline,
         *,
         model: str | None = None,
-        variables: JsonMapping | None = None,
+        given: GivenValues | None = None,
     ) -> PipelineVersion:
         """Return the version of a parsed pipeline. The parameters are the same as in `version`."""
         if model is not None:
             transform = replace(pipeline.transform, model=model, model_version=None)
             pipeline = replace(pipeline, transform=transform)
-        now = datetime.now(UTC)
-        plan, compiled = Planning(self.wiring).draft(pipeline, variables or {}, now)
+        given = self.wiring.given if given is None else given
+        date = in_utc(given.execution_date or datetime.now(UTC))
+        plan, compiled = Planning(self.wiring).draft(pipeline, given.variables, date)
         if not self._lazy:
             compiled()
         return PipelineVersion(self, plan, compiled)
@@ -168,6 +175,31 @@ class ProjectRevision:
         )
         return replace(version, plan=plan)
 
+    # -- the values of variables, and the execution date
+
+    def given(self, suite: Suite | None) -> GivenValues:
+        """Return the values for the tests in a test file, or without a test file (None).
+
+        Values of the command line replace those of the file. Raises ProblemsFound if a value of the
+        command line cannot have the type of the file's value.
+        """
+        if suite is None:
+            return self.wiring.given
+        try:
+            return suite.given.replaced_by(self.wiring.given)
+        except UserError as error:
+            place = suite.places.get("vars") or Place(suite.path)
+            raise ProblemsFound([Problem(place, f"vars: in --vars, {error.message}")]) from error
+
+    def tested_values(self, pipeline: str) -> GivenValues:
+        """Return the values of a pipeline's first test file. If the pipeline has no test file, the
+        values of the command line are returned."""
+        return self.given(next((s for s in self._suites if s.pipeline == pipeline), None))
+
+    @cached_property
+    def _suites(self) -> list[Suite]:
+        return self.catalog.readable_suites()[0]
+
     # -- cases
 
     def suites(self, pipeline: str) -> list[Suite]:
@@ -180,47 +212,39 @@ class ProjectRevision:
         raise_problems(each for each in broken if each.pipeline in ("", pipeline))
         return [suite for suite in suites if suite.pipeline == pipeline]
 
-    def records(self, pipeline: Pipeline, dataset: str | None, limit: int | None) -> list[Record]:
+    def records(
+        self,
+        pipeline: Pipeline,
+        dataset: str | None,
+        limit: int | None,
+        given: GivenValues,
+        *,
+        warn: bool = True,
+    ) -> list[Record]:
         """Return the records of a data set.
 
         If `limit` is a number, only the first `limit` records are read, in the order of the data
         set. Otherwise, all records are returned in shuffled order (see `shuffled`). If `dataset` is
-        None, the records come from the pipeline's `extract`. Raises UserError or WorldError.
+        None, the records come from the pipeline's `extract`, and its query gets the values `given`.
+        If `warn` is true, a query that uses an execution date that is not given causes a warning.
+        Raises UserError or WorldError.
         """
-        if dataset is not None:
-            extract = replace(pipeline.extract, source=dataset, query=None, limit=None)
-            pipeline = replace(pipeline, extract=extract)
-        values = QueryValues(datetime.now(UTC), None, pipeline.vars)
-        source = dataset or pipeline.extract.source
-        rows = list(self.assembly.source(pipeline, values, limit=limit).rows())
-        fields = dict.fromkeys(
-            name for row in rows[:100] if not isinstance(row, RefusedRow) for name in row
-        )
-        key = find_key(tuple(fields), pipeline.extract.key)
-        found: dict[str, Record] = {}
-        for index, row in enumerate(rows):
-            record = make_record(index, row, key, source)
-            if record.refused:  # leaving out the row would change the mean scores
-                raise UserError(
-                    f"{pipeline.place('extract')}: {record.refused}",
-                    hint="correct the row, or leave it out",
-                )
-            found[record.key] = record  # if several records have the same key, the last is used
-        records = list(found.values())
+        records = read_records(self.assembly, pipeline, dataset, limit, given, warn=warn)
         return records if limit is not None else shuffled(records)
 
     def questions(
-        self, pipeline: Pipeline, suites: Sequence[Suite], *, whole: bool = False
+        self, pipeline: Pipeline, suites: Sequence[Suite], *, whole: bool = False, warn: bool = True
     ) -> Iterator[CaseQuestion]:
         """Yield the cases that a comparison needs: unit tests and records of data sets.
 
         For each test file, the number of records is the largest `sample_size` of the file's
         distributional tests. All records are used if one of these tests has no `sample_size`, or if
         `whole` is true. Tests that name a model are ignored. If there are no test files, the cases
-        are records of the pipeline's source.
+        are records of the pipeline's source. `warn` has the same meaning as in `records`.
         """
+        read = partial(self.records, pipeline, warn=warn)
         if not suites:
-            for record in self.records(pipeline, None, MOST_RECORDS):
+            for record in read(None, MOST_RECORDS, self.given(None)):
                 yield CaseQuestion(record)
         for suite in suites:
             for unit in suite.unit_tests:
@@ -234,7 +258,7 @@ class ProjectRevision:
                 None if None in sizes or whole else max(size for size in sizes if size is not None)
             )
             samples = max(test.policy.samples for test in tests)
-            for record in self.records(pipeline, suite.dataset, None)[:most]:
+            for record in read(suite.dataset, None, self.given(suite))[:most]:
                 yield CaseQuestion(record, samples)
 
     def cases(
@@ -334,11 +358,15 @@ class ProjectRevision:
 
 
 def try_load(
-    revision: ProjectRevision, name: str, variables: JsonMapping | None = None
+    revision: ProjectRevision, name: str, given: GivenValues | None = None
 ) -> PipelineVersion | str:
-    """Return a version, or one line with the reason why it cannot be loaded."""
+    """Return a version, or one line with the reason why it cannot be loaded.
+
+    If `given` is None, the values of the pipeline's first test file in this revision apply.
+    """
     try:
-        return revision.version(name, variables=variables)
+        given = revision.tested_values(name) if given is None else given
+        return revision.version(name, given=given)
     except UserError as error:
         return error.first_problem
 

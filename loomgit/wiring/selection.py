@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from loomgit.domain.place import Problem
 from loomgit.domain.suggestions import suggest_or_list
+from loomgit.domain.variables import GivenValues
 from loomgit.errors import ProblemsFound
 from loomgit.pipeline.dag import Dag, SelectionFacts, parse_selection, select
 from loomgit.wiring.changed_inputs import modified
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from loomgit.history.baselines import ComparedRevisions
     from loomgit.pipeline.dag import Term
     from loomgit.wiring.project import Wiring
-
-
-NO_VARIABLES: Mapping[str, str] = MappingProxyType({})
 
 
 class Selected(Struct, frozen=True):
@@ -59,12 +56,14 @@ class PipelineSelector:
         self,
         wiring: Wiring,
         revisions: Callable[[], ComparedRevisions],
-        variables: Mapping[str, str] = NO_VARIABLES,
+        variables: Mapping[str, str] | None = None,
     ) -> None:
+        """Create the selector. `variables` are those of a run. If they are None, pipelines are
+        compared with the values of their first test file."""
         self._wiring = wiring
         self._revision = ProjectRevision(wiring)
         self._revisions = revisions
-        self._variables = variables
+        self._given = None if variables is None else GivenValues(variables)
 
     def choose(
         self,
@@ -130,8 +129,9 @@ class PipelineSelector:
         base_wiring = self._wiring.at(revisions.base)
         try:
             base = ProjectRevision(base_wiring)
+            revision, given = self._revision, self._given
             versions = [
-                self._revision.prepare(pipeline, variables=self._variables)
+                revision.prepare(pipeline, given=given or revision.tested_values(pipeline.name))
                 for pipeline in pipelines.values()
             ]
             changes = {v.plan.pipeline.name: modified(base, v) for v in versions}

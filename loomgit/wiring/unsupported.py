@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from loomgit.domain.definitions import Pipeline
     from loomgit.domain.settings import Connection, Settings
+    from loomgit.domain.variables import GivenValues
+    from loomgit.wiring.project_files import ProjectFiles
 
 
 def unsupported(pipeline: Pipeline, connections: Mapping[str, Connection]) -> Iterator[Problem]:
@@ -114,3 +116,10 @@ def without_execution_date(pipeline: Pipeline, execution_date: datetime | None) 
     if execution_date is None and query is not None and uses_execution_date(query):
         place = pipeline.place("extract.query")
         yield f"{place}: extract.query uses execution_date, which is now; use --execution-date"
+
+
+def warn_without_date(wiring: ProjectFiles, pipeline: Pipeline, given: GivenValues) -> None:
+    """Warn about a query that uses `execution_date` without a date, once for each pipeline."""
+    for message in without_execution_date(pipeline, given.execution_date):
+        about = f"execution_date of {pipeline.name}"
+        wiring.warn_once(f"{message} or `execution_date:` in the test file", about)

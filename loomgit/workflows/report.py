@@ -122,13 +122,13 @@ def _compare(wiring: Wiring) -> tuple[Comparison | None, tuple[str, ...]]:
 
 
 def gather_evidence(store: RunStore, comparison: Comparison) -> dict[str, ComparisonEvidence]:
-    """Return the scores and example replies behind a comparison, by pipeline name.
+    """Return the scores and example replies behind a comparison, by pipeline title.
 
     Runs and records that are missing in this store are left out. There are examples only for the
     cases whose scores changed most, in both directions.
     """
     paths = {row.uid: store.folder / row.path for row in store.all()}
-    return {result.pipeline: _evidence(store, result, paths) for result in comparison.pipelines}
+    return {result.title: _evidence(store, result, paths) for result in comparison.pipelines}
 
 
 def _evidence(

@@ -104,9 +104,8 @@ def run_pipeline(
         raise ProblemsFound(problems)
     if values.earlier is not None:
         require_same_inputs(values.earlier, plan)
-    gateway = assembly.gateway(
-        plan, budget=combine_budgets(budget, pipeline.monitoring.cost_budget)
-    )
+    lowest = wiring.settings.run_budget(pipeline.monitoring.cost_budget)
+    gateway = assembly.gateway(plan, budget=combine_budgets(budget, lowest))
     for message in without_execution_date(pipeline, values.execution_date):
         on_event(Warned(message))
     execution = Execution(
@@ -370,6 +369,7 @@ class Execution:
             cases=statistics.cases(),
             limit=self._limit if spool.count == self._limit else None,
             resumes="" if self._earlier is None else self._earlier.uid,
+            target=self._assembly.wiring.settings.target,
         )
 
     def _cost(self, cost: Cost, statistics: RunStatistics) -> Cost:

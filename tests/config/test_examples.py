@@ -1,6 +1,7 @@
 """Every example of the documents loads as it is written there."""
 
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -233,4 +234,6 @@ def test_all_kinds_of_tests():
     assert isinstance(drift, Drift)
     assert (drift.baseline, drift.field) == ("main", "output.sentiment")
     assert suite.dataset == "tests/data/reviews.csv"
+    assert suite.given.variables == {"lang": "en", "n": 3, "strict": True, "none": None}
+    assert suite.given.execution_date == datetime(2025, 11, 1, tzinfo=UTC)
     assert suite.defaults == Policy()

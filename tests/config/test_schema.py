@@ -20,7 +20,7 @@ VALIDATORS = {kind: jsonschema_rs.validator_for(json_schema(kind)) for kind in K
 SHORT = "name: faq\nextract: {source: a}\ntransform: {prompt: p}\nload: {destination: b}\n"
 FREE = {
     *("params", "resolve", "headers", "paginator", "output", "schema", "input", "expected"),
-    *("connections", "channels", "value", "anything"),
+    *("connections", "channels", "value", "anything", "vars"),
 }
 
 
@@ -51,7 +51,7 @@ def keys(tree, path=()):
     elif isinstance(tree, dict):
         own = tree.get("type", "") if path[-1:] != ("config",) else ""
         for key, value in tree.items():
-            named = path[-1:] == ("models",)  # its keys are the user's own
+            named = path[-1:] in (("models",), ("targets",))  # the keys are the user's own
             if not named:
                 yield (*path, key)
             if key not in FREE and not (key == "config" and ".py:" in str(own)):

@@ -200,7 +200,7 @@ def test_an_index_of_the_first_format_is_built_again(store):
         del document["runs"]["1"][name]
     index.write_bytes(orjson.dumps(document))
     assert store.all()[0].scores == {"label": 0.9}
-    assert orjson.loads(index.read_bytes())["format"] == {"1": {"format": 3}}
+    assert orjson.loads(index.read_bytes())["format"] == {"1": {"format": 4}}
 
 
 def test_a_journal_line_of_an_older_format_is_read_from_its_run_file(store):

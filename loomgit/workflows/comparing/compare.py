@@ -24,19 +24,19 @@ from loomgit.domain.comparison import (
     Revision,
     worst_outcome,
 )
+from loomgit.domain.variables import GivenValues
 from loomgit.errors import LoomError, Untrusted
 from loomgit.history.baselines import Baselines, ComparedRevisions
 from loomgit.history.stored_results import KINDS, StoredResults
 from loomgit.stats.lazy_numpy import np
 from loomgit.wiring.catalog import raise_or_warn
-from loomgit.wiring.changed_inputs import changed_inputs
-from loomgit.wiring.revision import ProjectRevision, changed_files, try_load
+from loomgit.wiring.revision import ProjectRevision, changed_files
 from loomgit.wiring.selection import PipelineSelector
 from loomgit.workflows.comparing.limits import (
     mark_changed_evaluators,
-    set_limits,
     without_results,
 )
+from loomgit.workflows.comparing.pairs import PairMaker
 from loomgit.workflows.comparing.request import TEST, ComparisonRequest, PipelinePair
 from loomgit.workflows.testing.accepted_losses import load_acceptances
 from loomgit.workflows.testing.case_lists import (
@@ -88,6 +88,8 @@ class CompareWorkflow:
         revision raises Untrusted instead of only adding a note. A caller sets `quiet` if it reports
         invalid test files itself and does not have the option `--run-missing`.
         """
+        if request.given != GivenValues():
+            wiring = wiring.with_given(request.given)
         self._wiring = wiring
         self._request = request
         self._progress = progress
@@ -140,7 +142,6 @@ class CompareWorkflow:
         `base` is the baseline's commit."""
         aa = self._request.aa
         comparable = [p for p in pairs if p.base is not None and (aa or not p.same)]
-        self._read_suites(pairs, heads, bases)
         if not aa:
             rows = self._wiring.store.all() if comparable else []
             for pair in comparable:
@@ -150,11 +151,13 @@ class CompareWorkflow:
                     self._compare_questions(pair, heads, bases)
         if comparable and (aa or self._request.run_missing):
             self._measure(comparable, heads, bases)
-        decided = self._decide(comparable) if comparable else {}
-        self._confirm([p for p in comparable if p.limits.confirm], decided, heads, bases)
+        drafts = [_draft(pair, *pair.results) for pair in comparable]
+        for pair, decided in zip(comparable, decide(drafts) if drafts else (), strict=True):
+            pair.decided = decided
+        self._confirm([p for p in comparable if p.limits.confirm], heads, bases)
         results = []
         for pair in pairs:
-            result = self._annotate(decided.get(pair.name) or without_results(pair), pair)
+            result = self._annotate(pair.decided or without_results(pair), pair)
             results.append(mark_changed_evaluators(result, pair))
         return results
 
@@ -174,15 +177,12 @@ class CompareWorkflow:
         return replace(comparison, outcome=worst_outcome([comparison.outcome, "inconclusive"]))
 
     def _confirm(
-        self,
-        pairs: Sequence[PipelinePair],
-        decided: dict[str, PipelineComparison],
-        heads: ProjectRevision,
-        bases: ProjectRevision,
+        self, pairs: Sequence[PipelinePair], heads: ProjectRevision, bases: ProjectRevision
     ) -> None:
-        """Measure degraded pipelines again, and update their results in `decided`."""
+        """Measure degraded pairs again, and update their comparisons."""
         for pair in pairs:
-            result = decided[pair.name]
+            result = pair.decided
+            assert result is not None  # all comparable pairs are decided
             if result.outcome != "degraded" or self._request.aa:
                 continue
             if not self._request.run_missing:
@@ -193,7 +193,7 @@ class CompareWorkflow:
             except Untrusted as error:
                 pair.notes.append(f"not confirmed by a second measurement: {error.message}")
                 continue
-            decided[pair.name] = confirm(result, _draft(pair, *sides))
+            pair.decided = confirm(result, _draft(pair, *sides))
 
     def _measure(
         self, pairs: Sequence[PipelinePair], heads: ProjectRevision, bases: ProjectRevision
@@ -249,48 +249,24 @@ class CompareWorkflow:
         request = self._request
         names = heads.catalog.pipeline_names()
         if request.pipelines or request.select:
-            selector = PipelineSelector(heads.wiring, lambda: revisions, request.variables)
+            selector = PipelineSelector(heads.wiring, lambda: revisions)
             chosen = selector.choose(request.pipelines, request.select).chosen
             names = [selected.name for selected in chosen]
-        return [self._pair(name, heads, bases) for name in names]
-
-    def _pair(self, name: str, heads: ProjectRevision, bases: ProjectRevision) -> PipelinePair:
-        variables = self._request.variables
-        head = heads.version(name, variables=variables)
-        if self._request.aa:
-            return PipelinePair(head, head, ["the baseline against itself"])
-        if name not in bases.catalog.pipeline_names():
-            return PipelinePair(head, notes=["the baseline has no such pipeline"], new=True)
-        base = try_load(bases, name, variables)
-        if isinstance(base, str):
-            return PipelinePair(head, notes=[f"the baseline's pipeline cannot be used: {base}"])
-        return PipelinePair(head, base, inputs=changed_inputs(base, head))
-
-    def _read_suites(
-        self, pairs: Sequence[PipelinePair], heads: ProjectRevision, bases: ProjectRevision
-    ) -> None:
-        """Set the test files of each pair, and the limits that the test files define."""
         suites, broken = heads.catalog.readable_suites()
-        names = {pair.name for pair in pairs}
         raise_or_warn(
             broken,
             lambda file: file.pipeline in names or bool(changed_files(heads, bases, [file.path])),
             (lambda _: None) if self._quiet else self._wiring.warn,
         )
-        base_suites = bases.catalog.readable_suites()[0]
-        for pair in pairs:
-            pair.suites = [suite for suite in suites if suite.pipeline == pair.name]
-            before = [suite for suite in base_suites if suite.pipeline == pair.name]
-            set_limits(pair, before, self._request)
+        maker = PairMaker(heads, bases, request, suites)
+        return [pair for name in names for pair in maker.pairs(name)]
 
     def _compare_questions(
         self, pair: PipelinePair, heads: ProjectRevision, bases: ProjectRevision
     ) -> None:
         """Set `pair.cases` to the cases that differ between the tests of the two sides."""
         assert pair.base is not None
-        before = [
-            suite for suite in bases.catalog.readable_suites()[0] if suite.pipeline == pair.name
-        ]
+        before = pair.before
         if not before and not pair.same:
             try:
                 bases.suites(pair.name)
@@ -301,7 +277,9 @@ class CompareWorkflow:
         if not changed_files(heads, bases, files):
             return
         try:
-            pair.cases = compare_questions(bases, pair.base, heads, pair.head, pair.suites)
+            bases.suites(pair.name)  # raises an error if a test file of the baseline is invalid
+            sides = (bases, pair.base, heads, pair.head)
+            pair.cases = compare_questions(*sides, pair.suites, before)
         except LoomError as error:
             pair.cases = CaseLists(fault=f"the cases cannot be compared: {error.first_problem}")
 
@@ -346,10 +324,6 @@ class CompareWorkflow:
         if best[1] is None:
             pair.head.compiled()  # report an invalid prompt rather than missing results
 
-    def _decide(self, pairs: Sequence[PipelinePair]) -> dict[str, PipelineComparison]:
-        drafts = [_draft(pair, *pair.results) for pair in pairs]
-        return {result.pipeline: result for result in decide(drafts)}
-
     def _annotate(self, result: PipelineComparison, pair: PipelinePair) -> PipelineComparison:
         """Return the comparison with the notes and changes of the pair, and with the current names
         of the prompt versions."""
@@ -370,6 +344,7 @@ class CompareWorkflow:
         looser = tuple(map(str, pair.looser))
         return replace(
             result,
+            vars=dict(pair.variables),
             new=pair.new,
             base=base,
             head=head,

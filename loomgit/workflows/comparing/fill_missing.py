@@ -132,9 +132,7 @@ class MissingResults:
         """
         base = pair.base
         assert base is not None
-        suites, _ = self._bases.catalog.readable_suites()
-        before = [suite for suite in suites if suite.pipeline == pair.name]
-        files = [*question_files(base, before), *question_files(pair.head, pair.suites)]
+        files = [*question_files(base, pair.before), *question_files(pair.head, pair.suites)]
         same = version.fingerprint == base.fingerprint
         if same and not changed_files(self._heads, self._bases, files):
             return ""
@@ -151,7 +149,7 @@ class MissingResults:
             pair.notes.append(pair.cases.fault)
         if not pair.cases.removed:
             return
-        for case in (sampled.case for sampled in own_cases(bases, base)):
+        for case in (sampled.case for sampled in own_cases(bases, base, pair.before, warn=False)):
             if case.id in pair.cases.removed:
                 yield CaseSamples(case.id, case.key, case.definition, case.record.input)
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import TypedDict
 
 from msgspec import Struct, field
 
-from loomgit.domain.comparison import Limits, MeasuredSide
+from loomgit.domain.comparison import Limits, MeasuredSide, PipelineComparison
 from loomgit.domain.definitions import Evaluate
 from loomgit.domain.settings import Replay
 from loomgit.domain.suites import Suite
+from loomgit.domain.values import JsonMapping
+from loomgit.domain.variables import GivenValues
 from loomgit.gateway.budget import Budget
 from loomgit.harness.policies import LoosenedSetting
 from loomgit.history.stored_results import KINDS
@@ -29,6 +32,7 @@ class CompareOptions(TypedDict, total=False):
     pipelines: tuple[str, ...]
     select: tuple[str, ...]
     variables: Mapping[str, str]
+    execution_date: datetime | None
     run_missing: bool
     allow_removed: bool
     unpaired: bool
@@ -45,7 +49,8 @@ class ComparisonRequest(Struct, frozen=True):
 
     `expression`, `head` and `merged` define the two revisions, as in `loomgit.history.baselines`.
     `pipelines` (names) and `select` (expressions) choose the pipelines; if both are empty, all
-    pipelines are compared. If `aa` is true, the baseline is compared with itself. Both sides use
+    pipelines are compared. `variables` and `execution_date` replace the values of the test files in
+    both revisions. If `aa` is true, the baseline is compared with itself. Both sides use
     the same number of samples. The samples of one side start at index `aa_from`, and those of the
     other side come directly after them.
 
@@ -62,6 +67,7 @@ class ComparisonRequest(Struct, frozen=True):
     pipelines: tuple[str, ...] = ()
     select: tuple[str, ...] = ()
     variables: Mapping[str, str] = field(default_factory=dict)
+    execution_date: datetime | None = None
     run_missing: bool = False
     allow_removed: bool = False
     unpaired: bool = False
@@ -75,16 +81,23 @@ class ComparisonRequest(Struct, frozen=True):
     keep: bool = True
     trust_revision: bool = False
 
+    @property
+    def given(self) -> GivenValues:
+        """The values that replace those of the test files."""
+        return GivenValues(self.variables, self.execution_date)
+
 
 class PipelinePair(Struct):
     """Both versions of one pipeline, and the state of their comparison.
 
     `base` is None if the baseline has no usable version. `new` is true if the baseline does not
-    have the pipeline at all. `results` are the measured sides (baseline, head), and `kind` is the
-    type of their runs: `test` or `pipeline`. `inputs` are the files and settings that differ, and
-    `cases` are the cases that differ. `looser` are the settings that the head loosened. `evaluate`
-    contains the thresholds, weights and gate that apply to both sides. If `evaluate` is None, the
-    thresholds, weights and gate of the head apply.
+    have the pipeline at all. `suites` are the test files of the head, and `before` those of the
+    baseline. If a pipeline has several pairs, `variables` are the variables that the test files of
+    this pair set. `results` are the measured sides (baseline, head), and `decided` is their
+    comparison. `kind` is the type of their runs: `test` or `pipeline`. `inputs` are the files and
+    settings that differ, and `cases` are the cases that differ. `looser` are the settings that the
+    head loosened. `evaluate` contains the thresholds, weights and gate that apply to both sides. If
+    `evaluate` is None, the thresholds, weights and gate of the head apply.
     """
 
     head: PipelineVersion
@@ -93,6 +106,9 @@ class PipelinePair(Struct):
     inputs: tuple[str, ...] = ()
     new: bool = False
     suites: Sequence[Suite] = ()
+    before: Sequence[Suite] = ()
+    variables: JsonMapping = field(default_factory=dict)
+    decided: PipelineComparison | None = None
     limits: Limits = field(default_factory=Limits)
     kind: str = TEST
     results: tuple[MeasuredSide | None, MeasuredSide | None] = (None, None)

@@ -140,7 +140,7 @@ class CostEstimator:
             unrendered=len(sample) - len(outputs),
             transform=transform,
             evaluate=evaluate,
-            budget=pipeline.monitoring.cost_budget,
+            budget=self._assembly.wiring.settings.run_budget(pipeline.monitoring.cost_budget),
             judged_from=source,
             unknown=tuple(unknown),
         )

@@ -27,7 +27,7 @@ def required_cases(wiring: Wiring, pipeline: str, wish: PowerTarget) -> SizeEsti
     two scores.
     """
     revision = ProjectRevision(wiring)
-    version = revision.version(pipeline)
+    version = revision.version(pipeline, given=revision.tested_values(pipeline))
     limit = _max_drop(revision, pipeline) if wish.max_drop is None else wish.max_drop
     measured, basis = _results(wiring, version)
     metrics = plan_metrics(

@@ -53,7 +53,7 @@ def find_affected(
         if base is not None and not isinstance(base, str):
             paths += files_of(base)
         try:
-            paths += files_of(heads.version(name))
+            paths += files_of(heads.version(name, given=heads.tested_values(name)))
         except ProblemsFound as fault:
             if differ(heads, bases, paths):
                 raise

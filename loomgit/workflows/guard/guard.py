@@ -151,7 +151,7 @@ class Guard:
         code: set[str] = set()
         try:
             for name in revision.catalog.pipeline_names():
-                version = revision.version(name)
+                version = revision.version(name, given=revision.tested_values(name))
                 paths |= dict.fromkeys(files_of(version))
                 code |= version.plan.code.keys()
             paths |= dict.fromkeys(datasets_of(revision.catalog.readable_suites()[0]))

@@ -107,7 +107,7 @@ class TestBaselines(Struct):
         if revisions.base is None:
             return True
         bases = self._project_revision(revisions.base)
-        base = try_load(bases, today.plan.pipeline.name)
+        base = try_load(bases, today.plan.pipeline.name, today.given)
         if isinstance(base, str) or changed_inputs(base, today):
             return True
         paths = [suite.path, *([suite.dataset] if suite.dataset else [])]
@@ -129,7 +129,7 @@ class TestBaselines(Struct):
         if revisions.base is None:
             return TestBaseline(note=f"there is no baseline: {revisions.why}")
         pipeline, name = today.plan.pipeline.name, revisions.base_name
-        base = try_load(self._project_revision(revisions.base), pipeline)
+        base = try_load(self._project_revision(revisions.base), pipeline, today.given)
         if isinstance(base, str):
             return TestBaseline(note=f"the baseline's pipeline cannot be used: {base}")
         if base.fingerprint == today.fingerprint:
@@ -144,7 +144,8 @@ class TestBaselines(Struct):
                 measured = stored.find(fingerprint, "test", whole=whole)
                 if measured is not None:
                     return self._make_baseline(measured, name, base, evaluate)
-        measured = stored.find_at(chooser.ancestors(revisions.base), "test")
+        variables = base.plan.variables
+        measured = stored.find_at(chooser.ancestors(revisions.base), "test", variables=variables)
         if measured is not None:
             older = f"{name}, {measured.side.behind} commits older"
             return self._make_baseline(measured, older, base, evaluate)

@@ -39,16 +39,21 @@ class CaseLists(Struct, frozen=True):
 
 
 def own_cases(
-    revision: ProjectRevision, version: PipelineVersion, suites: Sequence[Suite] | None = None
+    revision: ProjectRevision,
+    version: PipelineVersion,
+    suites: Sequence[Suite] | None = None,
+    *,
+    warn: bool = True,
 ) -> list[SampledCase]:
     """Return all cases of the pipeline's test files at the version's revision. Raises LoomError.
 
     If `suites` is given, the cases of these test files are returned instead. All records of the
-    data sets are used, even if the tests have a `sample_size`.
+    data sets are used, even if the tests have a `sample_size`. `warn` has the same meaning as in
+    `ProjectRevision.records`.
     """
     pipeline = version.plan.pipeline
     files = revision.suites(pipeline.name) if suites is None else suites
-    return revision.cases(version, revision.questions(pipeline, files, whole=True))
+    return revision.cases(version, revision.questions(pipeline, files, whole=True, warn=warn))
 
 
 def compare_questions(
@@ -57,14 +62,19 @@ def compare_questions(
     heads: ProjectRevision,
     head: PipelineVersion,
     suites: Sequence[Suite],
+    base_suites: Sequence[Suite] | None = None,
 ) -> CaseLists:
     """Find the cases of a pipeline that differ between base and head.
 
-    The test files and their data define the cases. `suites` are the head's test files. Raises
-    LoomError.
+    The test files and their data define the cases. `suites` are the head's test files, and
+    `base_suites` those of the base. If `base_suites` is None, all test files of the pipeline are
+    used. Raises LoomError.
     """
     base = heads.with_question_of(base, head)  # case definitions depend on the evaluators
-    before = {sampled.case.definition: sampled.case.id for sampled in own_cases(bases, base)}
+    before = {
+        sampled.case.definition: sampled.case.id
+        for sampled in own_cases(bases, base, base_suites, warn=False)
+    }
     now = {sampled.case.definition: sampled.case.id for sampled in own_cases(heads, head, suites)}
     lost = [name for definition, name in before.items() if definition not in now]
     new = [name for definition, name in now.items() if definition not in before]

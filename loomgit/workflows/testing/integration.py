@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from loomgit.wiring.assembly import Assembly
+from loomgit.wiring.unsupported import warn_without_date
 from loomgit.workflows.run import Execution
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from loomgit.domain.ports import Gateway
     from loomgit.domain.runs import Run
     from loomgit.domain.suites import IntegrationCase
+    from loomgit.domain.variables import GivenValues
     from loomgit.pipeline.events import Event
     from loomgit.wiring.revision import PipelineVersion, ProjectRevision
 
@@ -29,14 +31,16 @@ def run_integration(
     revision: ProjectRevision,
     pipeline: Pipeline,
     test: IntegrationCase,
+    given: GivenValues,
     *,
     gateway: Callable[[PipelineVersion], Gateway],
 ) -> Run:
     """Run the pipeline with the model, destination and number of records that the test defines.
 
-    `gateway` opens the gateway for the run. The record of the run is not stored. The loaded rows
-    are kept only if the test names a destination. Raises UserError, ProblemsFound, WorldError or
-    Denied if the run cannot start, and KeyboardInterrupt if the run was interrupted.
+    `given` contains the variables and the execution date of the test. `gateway` opens the gateway
+    for the run. The record of the run is not stored. The loaded rows are kept only if the test
+    names a destination. Raises UserError, ProblemsFound, WorldError or Denied if the run cannot
+    start, and KeyboardInterrupt if the run was interrupted.
     """
     if test.destination:
         revision.wiring.trust.check_destination(revision.wiring, test.destination)
@@ -45,7 +49,8 @@ def run_integration(
         # Without `load.quarantine`, rejected records go to the temporary store.
         load = replace(pipeline.load, destination=destination, quarantine=None)
         pipeline = replace(pipeline, load=load)
-        version = revision.prepare(pipeline, model=test.policy.model)
+        version = revision.prepare(pipeline, model=test.policy.model, given=given)
+        warn_without_date(revision.wiring, pipeline, given)
         execution = Execution(
             Assembly(revision.wiring.with_store(Path(folder))),
             version.plan,

@@ -206,7 +206,9 @@ class TestJudge:
     ) -> JudgedTest:
         pipeline = self._pipelines.tested(suite)
         gateway = self._pool.open_separately()
-        run = run_integration(self._pipelines.revision, pipeline, test, gateway=gateway)
+        revision = self._pipelines.revision
+        given = revision.given(suite)
+        run = run_integration(revision, pipeline, test, given, gateway=gateway)
         result = integration.judge(test, run)
         outcome = replace(
             _with_result(outcome, result),
@@ -280,7 +282,7 @@ class TestJudge:
         the error, the message contains the position of the data set's name in the test file."""
         pipeline = sampled.version.plan.pipeline
         try:
-            return self._pipelines.records(pipeline, suite.dataset)
+            return self._pipelines.records(pipeline, suite)
         except UserError as error:
             place = suite.places.get("dataset")
             if place is None or error.message.startswith(str(place.path)):
@@ -292,7 +294,8 @@ class TestJudge:
     def _sampled(self, suite: Suite, test: UnitCase | Distributional) -> SampledPipeline:
         """Return the prepared pipeline that a test samples. Raises LoomError."""
         self._pipelines.tested(suite)
-        return self._pipelines.get(suite.pipeline, test.policy.model, self._extra(suite, test))
+        extra = self._extra(suite, test)
+        return self._pipelines.get(suite.pipeline, test.policy.model, extra, suite)
 
     def _extra(self, suite: Suite, test: UnitCase | Distributional) -> EvaluatorSpec | None:
         """Return the evaluator that the test adds to the pipeline, or None. Only a hallucination
@@ -362,7 +365,8 @@ class TestJudge:
     def is_modified(self, suite: Suite) -> bool:
         """Return whether any input of the tests in a suite differs from the baseline."""
         try:
-            version = self._pipelines.revision.version(suite.pipeline)
+            revision = self._pipelines.revision
+            version = revision.version(suite.pipeline, given=revision.given(suite))
         except LoomError:
             return True  # the tests must run, because they report the error
         return self.baselines.is_modified(version, suite)

@@ -14,6 +14,7 @@ from loomgit.domain.suites import group_of
 from loomgit.errors import LoomError
 from loomgit.harness.outcome import TestOutcome
 from loomgit.harness.results import served_models
+from loomgit.wiring.catalog import SUITE_ENDINGS
 from loomgit.wiring.project import Wiring
 from loomgit.wiring.revision import PipelineVersion, ProjectRevision
 from loomgit.workflows.testing.accepted_losses import load_acceptances
@@ -36,7 +37,7 @@ class SessionResults(Struct):
     wiring: Wiring
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     outcomes: list[TestOutcome] = field(default_factory=list)
-    _pipelines: dict[tuple[str, str | None], PipelineVersion | LoomError] = field(
+    _pipelines: dict[tuple[str, str | None, str], PipelineVersion | LoomError] = field(
         default_factory=dict
     )
 
@@ -48,13 +49,23 @@ class SessionResults(Struct):
         """Return the names of the tested pipelines, in the order of their first tests."""
         return list(dict.fromkeys(outcome.pipeline for outcome in self.outcomes))
 
-    def version(self, pipeline: str, model: str | None = None) -> PipelineVersion:
-        """Return the version that a pipeline has at the end of the tests. `model` replaces the
-        pipeline's model. Raises LoomError if the pipeline cannot be read."""
-        name = pipeline, model
+    def outcomes_of(self, pipeline: str) -> list[TestOutcome]:
+        """Return the outcomes of a pipeline's tests."""
+        return [outcome for outcome in self.outcomes if outcome.pipeline == pipeline]
+
+    def version(self, pipeline: str, model: str | None = None, file: str = "") -> PipelineVersion:
+        """Return the version that a pipeline has at the end of the tests.
+
+        `model` replaces the pipeline's model. `file` is the test file whose variables apply. Raises
+        LoomError if the pipeline or the test file cannot be read.
+        """
+        name = pipeline, model, file
         if name not in self._pipelines:
+            revision = ProjectRevision(self.wiring)
             try:
-                self._pipelines[name] = ProjectRevision(self.wiring).version(pipeline, model=model)
+                suite = revision.catalog.suite(file) if file.endswith(SUITE_ENDINGS) else None
+                given = revision.given(suite)
+                self._pipelines[name] = revision.version(pipeline, model=model, given=given)
             except LoomError as error:
                 self._pipelines[name] = error
         version = self._pipelines[name]
@@ -138,7 +149,7 @@ class SessionResults(Struct):
         """
         runs: list[Run] = []
         for pipeline in self.pipelines():
-            outcomes = [outcome for outcome in self.outcomes if outcome.pipeline == pipeline]
+            outcomes = self.outcomes_of(pipeline)
             # Leave out tests that add an evaluator: a run has only the pipeline's own evaluators.
             sampled = [outcome for outcome in outcomes if outcome.fingerprint and not outcome.extra]
             whole = finished and self.is_whole(pipeline)
@@ -148,7 +159,7 @@ class SessionResults(Struct):
             for group in groups.values() or ([],):
                 model = group[0].model if group else None
                 try:
-                    version = self.version(pipeline, model)
+                    version = self.version(pipeline, model, (group or outcomes)[0].file)
                 except LoomError:
                     continue
                 if group and version.fingerprint != group[0].fingerprint:

@@ -97,6 +97,7 @@ class TestRunWriter:
             cases=tuple(stored_cases(cases)) if len(cases) <= KEPT_CASES else (),
             tests=tuple(tests),
             question_from=question_from,
+            target=self._version.assembly.wiring.settings.target,
         )
         self._store.save(run)
         return run

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from msgspec import Struct, field
 from msgspec.structs import replace
 
 from loomgit.domain.definitions import Evaluate, EvaluatorSpec
 from loomgit.domain.records import Record
+from loomgit.domain.variables import GivenValues
 from loomgit.errors import LoomError, ProblemsFound, UserError
 from loomgit.harness.cases import TestCase, data_case, unit_case
 from loomgit.harness.draws import Draw
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from loomgit.workflows.testing.sample_pool import SamplePool
 
 T = TypeVar("T")
+# The pipeline, the model or the data set, the additional evaluator, and the given values.
+_Identity: TypeAlias = tuple[str, str | None, EvaluatorSpec | None, GivenValues]
 
 
 class SampledPipeline(Struct):
@@ -101,10 +104,8 @@ class SampledPipelines:
         self._pool = pool
         self._store = store
         self._pipelines: dict[str, Pipeline | LoomError] = {}
-        self._made: list[
-            tuple[str, str | None, EvaluatorSpec | None, SampledPipeline | LoomError]
-        ] = []
-        self._records: dict[tuple[str, str | None], list[Record] | LoomError] = {}
+        self._made: list[tuple[_Identity, SampledPipeline | LoomError]] = []
+        self._records: list[tuple[_Identity, list[Record] | LoomError]] = []
 
     def pipeline(self, name: str) -> Pipeline:
         """Return the definition of a pipeline. Raises UserError or ProblemsFound."""
@@ -132,31 +133,37 @@ class SampledPipelines:
             raise UserError(f"{place}: {error.message}", hint=error.hint) from error
 
     def get(
-        self, name: str, model: str | None = None, extra: EvaluatorSpec | None = None
+        self,
+        name: str,
+        model: str | None = None,
+        extra: EvaluatorSpec | None = None,
+        suite: Suite | None = None,
     ) -> SampledPipeline:
         """Return a prepared pipeline. Raises LoomError.
 
         If `model` is given, it replaces the pipeline's model. `extra` is an evaluator that a test
-        adds.
+        adds. `suite` is the test file whose variables apply.
         """
-        for *identity, result in self._made:
-            if identity == [name, model, extra]:
+        given = self.revision.given(suite)
+        wanted = name, model, extra, given
+        for identity, result in self._made:
+            if identity == wanted:
                 return _value(result)
         try:
-            made: SampledPipeline | LoomError = self._make(self.pipeline(name), model, extra)
+            made: SampledPipeline | LoomError = self._make(self.pipeline(name), model, extra, given)
         except LoomError as error:
             made = error
-        self._made.append((name, model, extra, made))
+        self._made.append((wanted, made))
         return _value(made)
 
     def _make(
-        self, pipeline: Pipeline, model: str | None, extra: EvaluatorSpec | None
+        self, pipeline: Pipeline, model: str | None, extra: EvaluatorSpec | None, given: GivenValues
     ) -> SampledPipeline:
         if extra is not None:
             evaluators = (*pipeline.evaluate.evaluators, extra)
             evaluate = replace(pipeline.evaluate, evaluators=evaluators)
             pipeline = replace(pipeline, evaluate=evaluate)
-        version = self.revision.prepare(pipeline, model=model)
+        version = self.revision.prepare(pipeline, model=model, given=given)
         sampler = self.revision.sampler(
             version, self._pool.billed(self._pool.gateway(version), version)
         )
@@ -195,22 +202,28 @@ class SampledPipelines:
             party_of(version),
         )
 
-    def records(self, pipeline: Pipeline, dataset: str | None) -> list[Record]:
-        """Return the records of a data set, shuffled. Raises LoomError.
+    def records(self, pipeline: Pipeline, suite: Suite) -> list[Record]:
+        """Return the records of a test file's data set, shuffled. Raises LoomError.
 
-        If `dataset` is None, the records come from the pipeline's source.
+        If the file names no data set, the records come from the pipeline's source.
         """
-        name = pipeline.name, dataset
-        if name not in self._records:
-            try:
-                self._records[name] = self.revision.records(pipeline, dataset, None)
-            except LoomError as error:
-                self._records[name] = error
-        return _value(self._records[name])
+        given = self.revision.given(suite if suite.dataset is None else None)
+        wanted = pipeline.name, suite.dataset, None, given
+        for identity, result in self._records:
+            if identity == wanted:
+                return _value(result)
+        try:
+            read: list[Record] | LoomError = self.revision.records(
+                pipeline, suite.dataset, None, given
+            )
+        except LoomError as error:
+            read = error
+        self._records.append((wanted, read))
+        return _value(read)
 
     def concurrency(self) -> int:
         """Return the highest concurrency of the prepared pipelines, at least 1."""
-        prepared = [result for *_, result in self._made if isinstance(result, SampledPipeline)]
+        prepared = [result for _, result in self._made if isinstance(result, SampledPipeline)]
         allowed = (
             self.revision.assembly.concurrency(sampled.version.plan.pipeline)
             for sampled in prepared

@@ -98,10 +98,13 @@ class Summary(Struct):
     def _table(
         self, result: SessionResults, pipeline: str, baselines: TestBaselines
     ) -> PipelineTable:
-        outcomes = [outcome for outcome in result.outcomes if outcome.pipeline == pipeline]
+        outcomes = result.outcomes_of(pipeline)
         sampled = [outcome for outcome in outcomes if outcome.fingerprint and not outcome.extra]
         model = _most_common([outcome.model for outcome in sampled])
         main = [outcome for outcome in sampled if outcome.model == model]
+        # Tests with other variables have another fingerprint. Their results cannot be mixed.
+        fingerprint = _most_common([outcome.fingerprint for outcome in main])
+        main = [outcome for outcome in main if outcome.fingerprint == fingerprint]
         cases = result.cases(main, self.samples)
         all_cases = result.cases(outcomes, self.samples)
         cost = cost_of(all_cases)
@@ -136,7 +139,8 @@ class Summary(Struct):
         """Return (pipeline version, map from score name to comparison, note). The version is None
         if the pipeline cannot be read."""
         try:
-            version = result.version(pipeline, main[0].model if main else None)
+            first = (main or result.outcomes_of(pipeline))[0]
+            version = result.version(pipeline, main[0].model if main else None, first.file)
         except LoomError as error:
             return None, {}, error.message.partition("\n")[0]
         number = version.plan.pipeline.version
@@ -175,10 +179,10 @@ def _bounded(values: Sequence[float]) -> tuple[float, float, float]:
     return bound.estimate, bound.low, bound.high
 
 
-def _most_common(models: Sequence[str | None]) -> str | None:
-    """Return the model that most tests use, or the first of several equally common models. None
-    means the pipeline's own model."""
-    return max(dict.fromkeys(models), key=models.count, default=None)
+def _most_common(values: Sequence[str | None]) -> str | None:
+    """Return the most common value, or the first of several equally common values. Return None if
+    there are no values."""
+    return max(dict.fromkeys(values), key=values.count, default=None)
 
 
 def _scores(cases: Sequence[CaseSamples], changes: Mapping[str, Metric]) -> list[ScoreRow]:

@@ -4,6 +4,7 @@ connections."""
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -21,20 +22,14 @@ from loomgit.retrieval.registry import check_name
 from loomgit.rows.address import DATABASE_EXTENSIONS, FORMATS, local_files
 from loomgit.rows.spool import FieldNames
 from loomgit.wiring.assembly import Assembly
-from loomgit.wiring.consistency import (
-    find_contradictions,
-    missing_fields,
-    missing_key,
-    unknown_expected_fields,
-)
+from loomgit.wiring.consistency import find_contradictions, missing_fields, missing_key
 from loomgit.wiring.documents import find_documents, read_documents, searching
-from loomgit.wiring.unsupported import unsupported
+from loomgit.wiring.unsupported import unsupported, without_execution_date
 from loomgit.workflows.validate.quarantine_check import check_quarantine
-from loomgit.workflows.validate.suite_checks import unknown_evaluators
+from loomgit.workflows.validate.suite_checks import contradictions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-    from datetime import datetime
 
     from loomgit.domain.definitions import Pipeline
     from loomgit.domain.values import Json, JsonMapping, JsonObject
@@ -84,7 +79,7 @@ def validate_pipeline(
     *,
     offline: bool,
     variables: Mapping[str, str] | None,
-    execution_date: datetime,
+    execution_date: datetime | None,
 ) -> ValidationResult:
     """Check a pipeline and its tests. If `offline` is false, also check its source and destination.
 
@@ -102,7 +97,9 @@ def validate_pipeline(
         _tests(assembly, name, None, None, report)
         return ValidationResult(name, None, tuple(report.sections))
     merged = assembly.variables(pipeline, variables or {})
-    values = QueryValues(in_utc(execution_date), None, merged)
+    values = QueryValues(in_utc(execution_date or datetime.now(UTC)), None, merged)
+    for message in () if offline else without_execution_date(pipeline, execution_date):
+        wiring.warn(message)
     output = assembly.declared_output(pipeline)
     connections, records = _connections(
         assembly, pipeline, output, report, offline=offline, values=values
@@ -315,8 +312,7 @@ def _tests(
             continue
         problems: list[Problem] = []
         if pipeline is not None:
-            problems += unknown_evaluators(suite, pipeline)
-            problems += unknown_expected_fields(suite, output)
+            problems += contradictions(suite, pipeline, output)
         data = suite.dataset
         if data and "://" not in data and not (assembly.wiring.root / data).exists():
             place = suite.places.get("dataset") or Place(suite.path)

@@ -5,18 +5,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from loomgit.domain.assertions import evaluators_in
-from loomgit.domain.place import Problem
+from loomgit.domain.place import Place, Problem
 from loomgit.domain.suggestions import suggest_or_list
 from loomgit.domain.suites import IntegrationCase, Statistical, UnitCase
-from loomgit.errors import LoomError, ProblemsFound
+from loomgit.domain.variables import merge_variables
+from loomgit.errors import LoomError, ProblemsFound, UserError
 from loomgit.wiring.consistency import unknown_expected_fields
 from loomgit.wiring.planning import Planning
+from loomgit.wiring.revision import ProjectRevision
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from loomgit.domain.definitions import Pipeline
     from loomgit.domain.suites import Assertion, Suite
+    from loomgit.domain.values import JsonMapping
     from loomgit.wiring.catalog import Catalog
     from loomgit.wiring.project import Wiring
 
@@ -36,6 +39,29 @@ def unknown_evaluators(suite: Suite, pipeline: Pipeline) -> list[Problem]:
     ]
 
 
+def wrong_variables(suite: Suite, pipeline: Pipeline) -> list[Problem]:
+    """Return a problem for each text in `vars` of a test file that cannot have the type of the
+    pipeline's default."""
+    problems: list[Problem] = []
+    for name, value in suite.given.variables.items():
+        try:
+            merge_variables(pipeline.vars, {name: value})
+        except UserError as error:
+            place = suite.places.get(f"vars.{name}") or Place(suite.path)
+            problems.append(Problem(place, f"vars.{name}: {error.message}"))
+    return problems
+
+
+def contradictions(suite: Suite, pipeline: Pipeline, output: JsonMapping | None) -> list[Problem]:
+    """Return the contradictions between a test file and its pipeline. `output` is the JSON Schema
+    of the pipeline's output, or None if it is unknown."""
+    return [
+        *unknown_evaluators(suite, pipeline),
+        *unknown_expected_fields(suite, output),
+        *wrong_variables(suite, pipeline),
+    ]
+
+
 def find_misfits(suite: Suite, catalog: Catalog, planning: Planning) -> list[Problem]:
     """Return the contradictions between a test file and its pipeline, and within the pipeline.
 
@@ -46,11 +72,13 @@ def find_misfits(suite: Suite, catalog: Catalog, planning: Planning) -> list[Pro
         pipeline = catalog.pipeline(suite.pipeline)
     except LoomError:
         return []
-    return [
-        *planning.refusals(pipeline),
-        *unknown_evaluators(suite, pipeline),
-        *unknown_expected_fields(suite, planning.declared_output(pipeline)),
-    ]
+    problems = contradictions(suite, pipeline, planning.declared_output(pipeline))
+    if not problems:
+        try:  # the values of the command line
+            planning.variables(pipeline, ProjectRevision(planning.wiring).given(suite).variables)
+        except ProblemsFound as error:
+            problems = list(error.problems)
+    return [*planning.refusals(pipeline), *problems]
 
 
 def load_suite(wiring: Wiring, path: str) -> Suite:
