@@ -153,7 +153,7 @@ def test_the_json_document_has_every_number(project):
     assert found.keys() == {
         "pipeline", "outcome", "new", "base", "head", "metrics", "differs", "compared", "removed",
         "added", "changed", "worse", "better", "inputs", "notes", "accepted", "strict",
-        "requestioned", "looser", "may_lose",
+        "requestioned", "looser", "may_lose", "vars",
     }  # fmt: skip
     assert found["base"].keys() == {
         "commit", "fingerprint", "prompt_version", "model", "runs", "behind", "measured",

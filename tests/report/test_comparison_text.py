@@ -120,9 +120,22 @@ def test_an_inconclusive_metric_says_what_it_would_have_seen():
             "No worse: every case scores as before in 1 pipeline",
         ),
         (
-            [replace(FOUND, outcome="unchanged", metrics=())] * 2,
+            [
+                replace(FOUND, outcome="unchanged", metrics=(), pipeline=name)
+                for name in ("reviews", "triage")
+            ],
             "unchanged",
             "Unchanged: no relevant difference in 2 pipelines",
+        ),
+        (
+            [replace(FOUND, outcome="unchanged", metrics=(), vars={"lang": n}) for n in "ab"],
+            "unchanged",
+            "Unchanged: no relevant difference in 1 pipeline",
+        ),
+        (
+            [replace(FOUND, vars={"lang": "de", "n": 3}), replace(FOUND, outcome="no_worse")],
+            "degraded",
+            "Degraded: reviews (lang=de, n=3)",
         ),
         ([replace(FOUND, new=True)], "unchanged", "Nothing to compare: reviews is new"),
         ([replace(FOUND, new=True), FOUND], "degraded", "Degraded: reviews"),
