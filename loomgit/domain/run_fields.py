@@ -78,6 +78,9 @@ RUN_FIELDS: FieldTexts = {
         "it read all records.",
         "question_from": "The commit that the evaluators, tests and data come from, if it is not "
         "the commit of the run. Else empty.",
+        "resumes": "The uid of the first attempt, if the run resumes an unfinished run. Its "
+        "results then cover all attempts. Else empty.",
+        "target": "The name of the target. Null if the settings have no targets.",
     },
     Commit: {
         "id": "The full id of the commit. `unborn` before the first commit.",
@@ -151,6 +154,9 @@ RUN_FIELDS: FieldTexts = {
         "unpriced": "The number of calls with an unknown price.",
         "models": "The cost by stage and model. Empty for test runs, and for runs that an older "
         "version of Loom stored.",
+        "all_attempts": "The cost of all attempts of a resumed run in USD. The other fields "
+        "contain the cost of this attempt. Null if the run resumes no run, or if a price is "
+        "unknown.",
     },
     ModelCost: {
         "stage": "The stage: `transform` or `evaluate`.",

@@ -25,7 +25,7 @@ from loomgit.pipeline.record_line import render_record_line
 from loomgit.pipeline.run_parts import RunEnd
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 
     from loomgit.domain.ports import Sink
     from loomgit.domain.records import Record, RecordOutcome, RefusedRow
@@ -52,6 +52,7 @@ class Runner:
         self._published = True  # whether the destination keeps the loaded rows
         limit = max(parts.pipeline.transform.batch_size, 2 * parts.concurrency)
         self._losses = LossStreak(limit, limit)  # consecutive records lost to an outage
+        self._counted: Callable[[Record], Awaitable[RecordOutcome]] = self._process
         self._cut = False  # whether the extraction was stopped before its end
         self._sink_failed = False
 
@@ -83,6 +84,7 @@ class Runner:
         parts.stages.set_load_check(
             lambda record, fields: sink.refusal(self._row(record, fields, key))
         )
+        self._counted = parts.tally.progress.count_records(self._process, spool.count)
         broken: BaseException | None = None
         end = RunEnd("success", "", "", complete=True)
         try:
@@ -174,7 +176,7 @@ class Runner:
             if part is None:
                 continue
             batch = batches.setdefault(part, [])
-            batch.append(await self._process(record))
+            batch.append(await self._counted(record))
             if len(batch) == journal.part_sizes[part]:
                 await self._load(sink, batches.pop(part), key, part)
                 yield BatchLoaded(parts.tally.processed, spool.count, parts.tally.spent)
@@ -188,7 +190,7 @@ class Runner:
         size = parts.pipeline.transform.batch_size
         self._pool = OrderedPool(
             self._unloaded(spool, key),
-            parts.tally.progress.count_records(self._process, spool.count),
+            self._counted,
             concurrency=parts.concurrency,
             window=parts.concurrency + WINDOW_BATCHES * size,
         )

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from loomgit.domain.ports import LoadReceipt
 from loomgit.domain.process_lock import ProcessLock
-from loomgit.errors import UserError, WorldError
+from loomgit.errors import LoomError, UserError, WorldError
 from loomgit.rows.added_columns import case_clash, with_evolve_hint
 from loomgit.rows.csv_files import require_names
 from loomgit.rows.layouts import CsvLayout, JsonArrayLayout, JsonLinesLayout
@@ -145,7 +145,7 @@ class FileSink:
 
     def abort(self) -> None:
         """Delete the staged rows. The destination file stays unchanged."""
-        with suppress(WorldError):
+        with suppress(LoomError):
             if self._stage.intended() is not None:
                 with self._lock_file():
                     self._settle()

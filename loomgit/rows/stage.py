@@ -14,7 +14,7 @@ import orjson
 from msgspec.structs import asdict
 
 from loomgit.domain.ports import LoadReceipt
-from loomgit.errors import UserError
+from loomgit.errors import LoomError, UserError
 from loomgit.rows.paths import make_folder, translate_os_errors
 from loomgit.rows.sqlite import connect, transaction, translate_errors
 
@@ -236,14 +236,22 @@ class Stage:
             self._connection = None
 
     def discard(self) -> None:
-        """Delete the parts that are not published. They can be added again."""
-        if self.receipt() is not None:
-            with self._transaction() as connection:
-                connection.execute("DELETE FROM rows")
-                connection.execute("DELETE FROM parts WHERE NOT published")
-            self.close()
+        """Delete the parts that are not published. They can be added again.
+
+        If the database cannot be written, for example because the disk is full, the parts remain.
+        """
+        try:
+            is_empty = self.receipt() is None
+            if not is_empty:
+                with self._transaction() as connection:
+                    connection.execute("DELETE FROM rows")
+                    connection.execute("DELETE FROM parts WHERE NOT published")
+        except LoomError:
             return
-        self.close()
+        finally:
+            self.close()
+        if not is_empty:
+            return
         with translate_os_errors(self._shown):
             for ending in ("", "-wal", "-shm"):
                 self._path.with_name(self._path.name + ending).unlink(missing_ok=True)
@@ -251,9 +259,14 @@ class Stage:
     def _open(self) -> sqlite3.Connection:
         if self._connection is None:
             make_folder(self._path.parent, self._shown)
-            self._connection = connect(self._path, writing=True)
-            self._connection.execute("PRAGMA journal_mode = WAL")
-            self._connection.executescript(_TABLES)
+            connection = connect(self._path, writing=True)
+            try:
+                connection.execute("PRAGMA journal_mode = WAL")
+                connection.executescript(_TABLES)
+            except BaseException:
+                connection.close()
+                raise
+            self._connection = connection
         return self._connection
 
     @contextmanager

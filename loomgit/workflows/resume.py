@@ -68,9 +68,9 @@ def choose_values(
     return RunValues(variables, execution_date, run.limit, run)
 
 
-def require_same_inputs(run: UnfinishedRun, plan: Plan) -> None:
+def require_same_inputs(run: UnfinishedRun, plan: Plan, target: str | None) -> None:
     """Raise UserError with the names of the inputs that have changed since the run started."""
-    changed = run.changed_inputs(run_inputs(plan))
+    changed = run.changed_inputs(run_inputs(plan, target))
     if changed:
         raise UserError(
             f"run {run.last.run_id} cannot be resumed: {', '.join(changed)} changed since it "
@@ -87,6 +87,7 @@ def begin_attempt(
     limit: int | None,
     commit: Commit,
     reads_source: bool,
+    target: str | None,
 ) -> UnfinishedRun:
     """Return the unfinished run with a new attempt: `earlier`, or a new run."""
     if earlier is not None:
@@ -97,7 +98,7 @@ def begin_attempt(
         execution_date=plan.execution_date.isoformat(),
         variables=dict(plan.given),
         limit=limit,
-        inputs=run_inputs(plan),
+        inputs=run_inputs(plan, target),
         fingerprint=plan.fingerprint(),
         commit=commit,
         attempts=(attempt,),
@@ -105,7 +106,7 @@ def begin_attempt(
     )
 
 
-def run_inputs(plan: Plan) -> dict[str, str]:
+def run_inputs(plan: Plan, target: str | None) -> dict[str, str]:
     """Return a hash of each input that can change the result of a record or the loaded rows.
 
     The keys are names for messages. Settings that only decide when a run stops, such as
@@ -129,6 +130,7 @@ def run_inputs(plan: Plan) -> dict[str, str]:
             asdict(evaluate.gate),
         ],
         "the variables": dict(plan.variables),
+        "the target": target,
     }
     hashes = {name: digest(value) for name, value in inputs.items()}
     if pipeline.path in documents:

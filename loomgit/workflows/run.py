@@ -103,7 +103,7 @@ def run_pipeline(
     if problems:
         raise ProblemsFound(problems)
     if values.earlier is not None:
-        require_same_inputs(values.earlier, plan)
+        require_same_inputs(values.earlier, plan, wiring.settings.target)
     lowest = wiring.settings.run_budget(pipeline.monitoring.cost_budget)
     gateway = assembly.gateway(plan, budget=combine_budgets(budget, lowest))
     for message in without_execution_date(pipeline, values.execution_date):
@@ -216,6 +216,7 @@ class Execution:
             limit=self._limit,
             commit=self._commit,
             reads_source=self._reads_source,
+            target=self._assembly.wiring.settings.target,
         )
         with store.unfinished.working_on(run) as folder:
             try:

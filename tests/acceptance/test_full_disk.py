@@ -58,8 +58,10 @@ def test_a_run_on_a_full_disk_ends_with_one_line_and_nothing_half_written(disk, 
         check=False,
     )
     assert done.returncode == 4, done.stderr
-    (line,) = done.stderr.splitlines()
+    line, *hints = done.stderr.splitlines()
     assert line.startswith("error: ")
+    assert all(hint.startswith("hint: `loom run demo --resume") for hint in hints)
+    assert len(hints) <= 1
     assert "No space left on device" in line or "disk is full" in line
     assert not list(project.rglob("*.part"))
     for path in project.joinpath(".loom", "records").glob("*.jsonl"):
@@ -95,8 +97,10 @@ def test_a_run_that_may_write_no_large_file_ends_with_one_line(tmp_path, url, li
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit * 1024,) * 2),
     )
     assert done.returncode == 4, done.stderr
-    (line,) = done.stderr.splitlines()
+    line, *hints = done.stderr.splitlines()
     assert line.startswith("error: ")
+    assert all(hint.startswith("hint: `loom run demo --resume") for hint in hints)
+    assert len(hints) <= 1
     assert not list(project.rglob("*.part"))
     for path in project.joinpath(".loom", "records").glob("*.jsonl"):
         for text in path.read_text().splitlines():
