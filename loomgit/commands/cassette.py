@@ -109,7 +109,9 @@ def _origin(project: Project, wiring: Wiring, name: str) -> str:
     from loomgit.gateway.cassette import hash_origin  # noqa: PLC0415 - keeps `--help` fast
 
     transform = project.pipeline(name).transform
-    paths = [(transform.prompt or "", transform.prompt_version)]
+    if transform.prompt is None:
+        return hash_origin("", {})  # a pipeline without a transform
+    paths = [(transform.prompt, transform.prompt_version)]
     paths += [(file.path, file.version) for file in transform.context]
     files = []
     for file_or_error in wiring.versions.read_all(paths):

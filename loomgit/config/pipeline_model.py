@@ -381,7 +381,9 @@ class PipelineModel(FileModel):
         default={}, description="Default values of {{ vars.NAME }}; --vars replaces them"
     )
     extract: ExtractModel
-    transform: TransformModel
+    transform: TransformModel | None = Field(
+        default=None, description="Without it, the record is the output"
+    )
     evaluate: Evaluate = ()
     load: LoadModel
     monitoring: MonitoringModel | None = None

@@ -175,7 +175,7 @@ def _pipeline(model: PipelineModel, document: Document) -> Pipeline:
         name=model.name,
         path=document.path,
         extract=_extract(model.extract),
-        transform=_transform(model.transform),
+        transform=Transform("none") if model.transform is None else _transform(model.transform),
         load=_load(model.load),
         evaluate=_evaluate(evaluate, model.load.quality_gate),
         monitoring=_monitoring(model.monitoring or MonitoringModel.model_construct()),

@@ -12,7 +12,7 @@ from loomgit.domain.passages import RETRIEVED
 from loomgit.domain.place import Place, Places
 from loomgit.domain.values import Json, JsonMapping
 
-TransformType = Literal["ai", "rag", "program"]
+TransformType = Literal["none", "ai", "rag", "program"]
 GateType = Literal["all_pass", "majority_pass", "any_pass", "weighted"]
 LoadMode = Literal["upsert", "append", "replace"]
 Evolve = Literal["add"]
@@ -95,6 +95,7 @@ class Retrieve(Struct, frozen=True):
 class Transform(Struct, frozen=True):
     """The transform stage: how a record becomes an output.
 
+    The type `none` stands for a pipeline file without `transform`: the record is the output.
     `context_field` is the record's field that contains the context (`context: "{{ field }}"`).
     `output` is a JSON Schema (object) or None. If `concurrency` is None, the setting is `auto`.
     """

@@ -23,6 +23,9 @@ class FileVersion(Struct, frozen=True):
     former_path: str = ""
 
 
+NO_FILE = FileVersion("", "", "", "")
+
+
 class Commit(Struct, frozen=True):
     """The commit that the working tree is based on.
 

@@ -49,6 +49,8 @@ class Plan(Struct, frozen=True):
     configuration; `judge` is None if no evaluator calls a judge model. `endpoints` (by model name)
     and `judge_endpoint` contain the connection settings that can change a reply. `given` contains
     the variables that do not come from the pipeline file.
+
+    If the pipeline has no transform, `prompt` is NO_FILE and `model` is empty.
     """
 
     pipeline: Pipeline
@@ -189,7 +191,7 @@ class Plan(Struct, frozen=True):
 
         If a file is pinned to a version, the blob id is that of the version.
         """
-        blobs = {self.prompt.path: self.prompt.blob}
+        blobs = {self.prompt.path: self.prompt.blob} if self.prompt.path else {}
         blobs |= {version.path: version.blob for version in self.context.values()}
         blobs |= self.documents
         blobs |= self.code
@@ -199,6 +201,12 @@ class Plan(Struct, frozen=True):
             for path, blob in sorted(blobs.items())
         }
 
+    def input_paths(self) -> list[str]:
+        """Return the paths of the prompt, the pipeline, the context files and the documents."""
+        context = (version.path for version in self.context.values())
+        paths = (self.prompt.path, self.pipeline.path, *context, *self.documents)
+        return [path for path in paths if path]
+
     def scope(self) -> str:
         """Return the SHA-256 of the modes, blob ids and paths of the pipeline's files."""
         return digest([(*entry, path) for path, entry in self.dependencies().items()])
@@ -206,8 +214,8 @@ class Plan(Struct, frozen=True):
     def config(self) -> RunConfig:
         """Return the `config` of the run record."""
         return RunConfig(
-            prompt_version=self.prompt.name,
-            prompt_blob=self.prompt.blob,
+            prompt_version=self.prompt.name or None,
+            prompt_blob=self.prompt.blob or None,
             model=self.model,
             model_version=self.pipeline.transform.model_version,
             context_versions={name: version.name for name, version in self.context.items()},

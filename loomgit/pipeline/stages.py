@@ -13,7 +13,7 @@ from loomgit.domain.values import JsonMapping
 from loomgit.pipeline.extractive import ExtractiveSummarizer
 from loomgit.pipeline.output import compile_schema, describe_faults
 from loomgit.pipeline.retrieval import Retrieval, RetrievalFailure
-from loomgit.pipeline.transform import Transformer
+from loomgit.pipeline.transform import RecordTransformer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -35,7 +35,7 @@ class FailurePolicy(Struct, frozen=True):
     retries: int = 0
     value: JsonMapping | None = None
     summarizer: ExtractiveSummarizer | None = None
-    transformer: Transformer | None = None
+    transformer: RecordTransformer | None = None
     retrieval: Retrieval | None = None  # for `transformer`; default: the pipeline's retrieval
 
 
@@ -47,7 +47,7 @@ class Stages:
 
     def __init__(
         self,
-        transformer: Transformer,
+        transformer: RecordTransformer,
         panel: Panel,
         load: Load,
         policy: FailurePolicy,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from msgspec.structs import replace
 
@@ -23,6 +23,27 @@ if TYPE_CHECKING:
     from loomgit.pipeline.output import OutputReader
     from loomgit.pipeline.plan import ModelParameters
     from loomgit.pipeline.prompt import Prompt
+
+
+class RecordTransformer(Protocol):
+    """Turns records into outputs."""
+
+    async def apply(
+        self, record: Record, *, sample: int = 0
+    ) -> tuple[Output | None, RecordFailure | None]:
+        """Return (output, failure); see `Transformer.apply`."""
+        ...
+
+
+class CopyTransformer:
+    """Returns the fields of the record as the output, for a pipeline without a transform."""
+
+    async def apply(
+        self, record: Record, *, sample: int = 0
+    ) -> tuple[Output | None, RecordFailure | None]:
+        """Return the output. It never fails."""
+        del sample
+        return Output(record.input, "", "", cost=0.0, calls=0), None
 
 
 class Transformer:

@@ -69,7 +69,8 @@ def _stages(run: Run) -> Iterator[str]:
     results, stages = run.results, run.performance.stages
     done = OK if results.records_processed == run.selected else BAD
     processed = f"{results.records_processed:,} processed"
-    yield f"Transform: {done} {processed} ({seconds(stages['transform'])})"
+    if run.config.model:
+        yield f"Transform: {done} {processed} ({seconds(stages['transform'])})"
     verdict = f"{results.records_validated:,} passed, {results.records_rejected:,} rejected"
     yield f"Evaluate:  {done} {verdict} ({seconds(stages['evaluate'])})"
     loaded = OK if results.records_loaded or not results.records_validated else BAD
@@ -182,7 +183,8 @@ def run_lineage(run: Run) -> Iterator[str]:
     if run.config.prompt_version:
         yield f"Prompt:    {run.config.prompt_version}"
     version = f" ({run.config.model_version})" if run.config.model_version else ""
-    yield f"Model:     {run.config.model}{version}"
+    if run.config.model:
+        yield f"Model:     {run.config.model}{version}"
     for name, context_version in run.config.context_versions.items():
         yield f"Context:   {name} ({context_version})"
     yield f"Source:    {run.source}"

@@ -31,7 +31,7 @@ from loomgit.pipeline.loaded_row import example_output, loaded_row
 from loomgit.pipeline.output import OutputReader
 from loomgit.pipeline.retrieval import Retrieval
 from loomgit.pipeline.stages import FailurePolicy
-from loomgit.pipeline.transform import Transformer
+from loomgit.pipeline.transform import CopyTransformer, Transformer
 from loomgit.retrieval.registry import open_retriever
 from loomgit.rows.destination_lock import lock_destination
 from loomgit.rows.sinks import open_sink
@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from loomgit.gateway.shared_calls import CallClaims
     from loomgit.pipeline.plan import Plan
     from loomgit.pipeline.prompt import Prompt
+    from loomgit.pipeline.transform import RecordTransformer
 
 AUTO_CONCURRENCY = 64  # the number of concurrent calls if `concurrency` is `auto`
 
@@ -93,9 +94,7 @@ class Assembly(Planning):
         settings, pipeline = self.wiring.settings, plan.pipeline
         transform, called = pipeline.transform, plan.sampling.model
         lanes = self.lanes(plan)
-        models = [called, *transform.fallback_models]
-        if plan.judge is not None:
-            models.append(plan.judge)
+        models = [*filter(None, (called, *transform.fallback_models, plan.judge))]
         if replay != "only":
             self.wiring.trust.check_calls(self.wiring, plan)
         if check_keys and replay in ("off", "record"):
@@ -173,8 +172,10 @@ class Assembly(Planning):
 
     def transformer(
         self, plan: Plan, prompt: Prompt, gateway: Gateway, context_field: str | None
-    ) -> Transformer:
+    ) -> RecordTransformer:
         """Return the transformer of a plan."""
+        if plan.pipeline.transform.type == "none":
+            return CopyTransformer()
         return Transformer(
             prompt,
             gateway,

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from loomgit.domain.place import Problem
 from loomgit.domain.settings import EMBEDDED_MODEL
 from loomgit.domain.variables import merge_variables
+from loomgit.domain.versions import NO_FILE
 from loomgit.domain.withheld_files import is_withheld
 from loomgit.errors import LoomError, ProblemsFound, UserError
 from loomgit.evaluators.kinds import needs_judge
@@ -64,12 +65,13 @@ class Planning:
         given, variables = variables, self.variables(pipeline, variables)
         transform = pipeline.transform
         problems: list[Problem] = [*unsupported(pipeline, self.wiring.connections)]
-        assert transform.prompt is not None  # the parser of the pipeline file checks it
-        wanted = {"transform.prompt": (transform.prompt, transform.prompt_version)} | {
-            f"transform.context.{number}": (file.path, file.version)
-            for number, file in enumerate(transform.context)
-        }
-        prompt_file, *files = self._read(pipeline, wanted, problems)
+        wanted: dict[str, tuple[str, str | None]] = {}
+        if transform.prompt is not None:
+            wanted["transform.prompt"] = transform.prompt, transform.prompt_version
+        for number, file in enumerate(transform.context):
+            wanted[f"transform.context.{number}"] = file.path, file.version
+        files = self._read(pipeline, wanted, problems)
+        prompt_file = NO_FILE if transform.prompt is None else files.pop(0)
         context = {
             file.name: content
             for file, content in zip(transform.context, files, strict=True)
@@ -131,6 +133,8 @@ class Planning:
         defaults = self.wiring.settings.defaults
         front = self.front_matter(prompt_file)
         model = pipeline.transform.model or front.model or defaults.model
+        if pipeline.transform.type == "none":
+            model = ""
         included = self._include_paths(prompt_file, includes)
         fallback = pipeline.load.fallback.transform if pipeline.load.fallback else None
         fallback_paths = (
@@ -139,7 +143,11 @@ class Planning:
         paths = [pipeline.path, *filter(None, fallback_paths)]
         tree = self.wiring.tree
         current = (None, tree.revision)  # only files at these revisions need their file mode
-        unpinned = [f.path for f in (prompt_file, *context.values()) if f.revision in current]
+        unpinned = [
+            file.path
+            for file in (prompt_file, *context.values())
+            if file.path and file.revision in current
+        ]
         entries = tree.entries([*paths, *unpinned])
         specs = pipeline.evaluate.evaluators
         code = find_code(tree, [spec.type for spec in specs])
@@ -288,6 +296,6 @@ class Planning:
 def default_judge(model: str) -> str | None:
     """Return the judge for a pipeline that configures no judge: the pipeline's own model.
 
-    The result is None for the embedded model, which cannot judge.
+    The result is None if the pipeline has no model, and for the embedded model, which cannot judge.
     """
-    return None if model == EMBEDDED_MODEL else model
+    return None if model in ("", EMBEDDED_MODEL) else model

@@ -328,9 +328,7 @@ class ProjectRevision:
     def commit(self, version: PipelineVersion) -> Commit:
         """Return the commit of this tree, marked as dirty if a file that the version depends on is
         modified."""
-        plan = version.plan
-        paths = [plan.prompt.path, plan.pipeline.path, *(f.path for f in plan.context.values())]
-        return self.wiring.tree.commit([*paths, *plan.documents])
+        return self.wiring.tree.commit(version.plan.input_paths())
 
     def earlier_samples(
         self, pipeline: Pipeline, fingerprints: Collection[str], keys: Collection[str] | None = None

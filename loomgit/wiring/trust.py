@@ -125,7 +125,7 @@ class Trust:
         models = {plan.model, plan.sampling.model, plan.judge}
         for transform in _transforms(plan.pipeline).values():
             models |= {transform.model, *transform.fallback_models}
-        for name in sorted(model for model in models if model is not None):
+        for name in sorted(filter(None, models)):
             if "://" in name:
                 raise self._untrusted(tree, f"the address in the name of the model {name}")
             if _route(settings.get(name)) != _route(trusted.get(name)):

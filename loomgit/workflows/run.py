@@ -157,8 +157,7 @@ class Execution:
         self._reads_source = source is None and (earlier is None or earlier.reads_source)
         self.interrupted = False  # true after SIGINT or SIGTERM, even if all records were processed
         self._run_id, self._uid = "", ""
-        paths = [plan.prompt.path, plan.pipeline.path, *(f.path for f in plan.context.values())]
-        self._commit = assembly.wiring.repository.head([*paths, *plan.documents])
+        self._commit = assembly.wiring.repository.head(plan.input_paths())
 
     async def run(self) -> Run:
         """Run the plan, store the record of the run and return it."""

@@ -82,9 +82,9 @@ def _upstream(wiring: Wiring, pipeline: Pipeline) -> Iterator[str]:
 def _further_calls(plan: Plan) -> Iterator[UnknownCost]:
     """Yield the calls that depend on the results of other calls."""
     transform, load = plan.pipeline.transform, plan.pipeline.load
-    yield UnknownCost(
-        "repair", plan.model, "one more call for each reply that is invalid or cut off"
-    )
+    if plan.model:
+        repair = "one more call for each reply that is invalid or cut off"
+        yield UnknownCost("repair", plan.model, repair)
     for model in transform.fallback_models:
         yield UnknownCost("fallback_model", model, f"calls after a failure of {plan.model}")
     if load.on_failure == "retry":

@@ -51,7 +51,7 @@ class SampledPipeline(Struct):
     def prompt(self) -> str:
         """The path and the version of the prompt, as displayed in a failure."""
         prompt = self.version.plan.prompt
-        return f"{prompt.path} ({prompt.name})"
+        return f"{prompt.path} ({prompt.name})" if prompt.path else "(no transform)"
 
     def unit(self, suite: Suite, test: UnitCase) -> TestCase:
         """Return the case of a unit test."""
