@@ -66,6 +66,9 @@ class FakeSpool:
     def rows(self) -> Iterator[JsonObject]:
         yield from self._rows
 
+    def items(self) -> Iterator[JsonObject]:
+        yield from self._rows
+
 
 class FakeSink(Sink):
     """Keeps the rows of each part; `fail` names the part whose load raises the given error, and

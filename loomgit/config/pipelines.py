@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from loomgit.domain.place import Place, Places, Problem
 
 _VERSION_OR_TEMPLATE = re.compile(r"@|\{\{")
+NO_TRANSFORM = Transform("none", batch_size=1000)  # without model calls, batches can be larger
 KEYS = frozenset(TransformModel.keys())
 
 # The keys that only some types of transforms accept. Each key is mapped to these types.
@@ -175,7 +176,7 @@ def _pipeline(model: PipelineModel, document: Document) -> Pipeline:
         name=model.name,
         path=document.path,
         extract=_extract(model.extract),
-        transform=Transform("none") if model.transform is None else _transform(model.transform),
+        transform=NO_TRANSFORM if model.transform is None else _transform(model.transform),
         load=_load(model.load),
         evaluate=_evaluate(evaluate, model.load.quality_gate),
         monitoring=_monitoring(model.monitoring or MonitoringModel.model_construct()),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from msgspec import Struct
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from loomgit.domain.models import Completion, Request
     from loomgit.domain.passages import Passage
-    from loomgit.domain.records import EvaluationInput, RefusedRow, Score
+    from loomgit.domain.records import EvaluationInput, RefusedRow, RowBatch, Score
     from loomgit.domain.values import JsonObject
 
 
@@ -87,6 +87,15 @@ class Source(Protocol):
         ...
 
 
+@runtime_checkable
+class BatchSource(Source, Protocol):
+    """A source that can also yield its rows in batches, which is faster."""
+
+    def batches(self) -> Iterator[RowBatch | RefusedRow]:
+        """Yield the same rows as `rows`, in the same order. Raises the same errors."""
+        ...
+
+
 class LoadReceipt(Struct, frozen=True):
     """The effect of a load on the destination: a number of rows for each type of effect.
 
@@ -147,4 +156,17 @@ class Sink(Protocol):
 
     def abort(self) -> None:
         """Discard all rows that are not yet visible. No partial file remains."""
+        ...
+
+
+@runtime_checkable
+class BatchSink(Sink, Protocol):
+    """A destination that can also load a batch of rows with the same fields, which is faster."""
+
+    def load_batch(self, part: int, batch: RowBatch) -> bool:
+        """Load all rows of a batch, or none of them.
+
+        Returns False if the destination may refuse a row, or could not keep a value exactly. Then
+        no row was loaded, and `refusal` and `load` find out which rows these are.
+        """
         ...

@@ -43,9 +43,9 @@ class RecordLine(Struct, frozen=True):
     evaluated: bool
     scores: dict[str, float | None]
     reasons: dict[str, str | None]
-    case_key: str
-    definition: str = field(name="def")
-    case_scores: dict[str, float | None]
+    case_key: str | UnsetType = UNSET
+    definition: str | UnsetType = field(name="def", default=UNSET)
+    case_scores: dict[str, float | None] | UnsetType = UNSET
     failure: LineFailure | UnsetType = UNSET
     fallback: bool | UnsetType = UNSET
     output: dict[str, object] | UnsetType = UNSET
@@ -90,7 +90,8 @@ LINE_FIELDS: FieldTexts = {
         "evaluated": "Whether the record was chosen for evaluation (`evaluate.sample`).",
         "scores": "The score of each evaluator, from 0 to 1. Null if the evaluator failed.",
         "reasons": "The reason of each score, or the error of the evaluator.",
-        "case_key": "The `key` of the record's case in the run file.",
+        "case_key": "The `key` of the record's case in the run file. Absent, like `def` and "
+        "`case_scores`, if the record was loaded in a batch of a pipeline without a transform.",
         "def": "The `def` of the record's case in the run file.",
         "case_scores": "The scores for comparisons, by evaluator: 0 if the output is unusable, and "
         "null if an outage prevented the score.",

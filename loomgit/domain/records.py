@@ -12,7 +12,7 @@ from loomgit.domain.models import CallTotals, Usage
 from loomgit.domain.values import Json, JsonMapping, JsonObject
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 EXAMPLES = 20  # the number of records from which Loom learns the fields of the rows
 Stage = Literal["extract", "transform", "evaluate", "gate", "load"]
@@ -32,6 +32,21 @@ class RefusedRow(Struct, frozen=True):
 
     def __str__(self) -> str:
         return f"{self.place}: {self.reason}"
+
+
+class RowBatch(Struct, frozen=True):
+    """Adjacent rows with the same fields. Each item of `rows` has the values of one row.
+
+    The values are in the order of `names`.
+    """
+
+    names: tuple[str, ...]
+    rows: list[list[Json]]
+
+    def objects(self) -> Iterator[JsonObject]:
+        """Yield each row as a mapping from the names of its fields to their values."""
+        for row in self.rows:
+            yield dict(zip(self.names, row, strict=True))
 
 
 class Record(Struct, frozen=True):

@@ -14,7 +14,7 @@ from loomgit.domain.safe_text import hide_in, hide_known
 from loomgit.errors import WorldError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from io import FileIO
 
     from loomgit.domain.values import JsonObject
@@ -45,7 +45,24 @@ class RecordsWriter:
 
     def write(self, rows: Iterable[JsonObject]) -> None:
         """Append rows, one line for each row. Raises WorldError if the file cannot be written."""
-        lines = [_line(row) for row in rows]
+        self._append([_line(row) for row in rows])
+
+    def write_copied(self, first: int, keys: Sequence[str]) -> None:
+        """Append a line for each of adjacent records that were loaded without a transform.
+
+        `first` is the index of the first record. Raises WorldError if the file cannot be written.
+        """
+        rest = b',"status":"loaded","evaluated":false,"scores":{},"reasons":{}}\n'
+        lines = [
+            b'{"index":%d,"key":%b%b' % (index, orjson.dumps(key), rest)
+            for index, key in enumerate(keys, first)
+        ]
+        text = b"".join(lines).decode()
+        if hide_known(text) != text:  # a key contains a secret
+            lines = [_line(orjson.loads(line)) for line in lines]
+        self._append(lines)
+
+    def _append(self, lines: list[bytes]) -> None:
         content = b"".join(lines)
         try:
             written = 0

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from loomgit.domain.definitions import Pipeline
 from loomgit.domain.ports import LoadReceipt, Sink, Source
-from loomgit.domain.records import Record, RefusedRow
+from loomgit.domain.records import Record, RefusedRow, RowBatch
 from loomgit.domain.runs import Cause, RecordsFile, Run, Status
 from loomgit.domain.values import JsonObject
 from loomgit.pipeline.run_statistics import RunStatistics
@@ -57,12 +57,23 @@ class SpooledRecords(Protocol):
         """Stream the rows in the order of the source."""
         ...
 
+    def items(self) -> Iterator[JsonObject | RefusedRow | RowBatch]:
+        """Stream the rows in the order of the source, in the batches of the source."""
+        ...
+
 
 class RecordLog(Protocol):
     """The records file, which has one line for each record."""
 
     def write(self, rows: Iterable[JsonObject]) -> None:
         """Append lines."""
+        ...
+
+    def write_copied(self, first: int, keys: Sequence[str]) -> None:
+        """Append lines for adjacent records that were loaded without a transform.
+
+        `first` is the index of the first record.
+        """
         ...
 
     def finish(self, *, loaded: bool = True) -> RecordsFile:
@@ -152,7 +163,7 @@ class RunParts(Struct, frozen=True):
 
     pipeline: Pipeline
     source: Source
-    open_spool: Callable[[Iterator[JsonObject | RefusedRow]], SpooledRecords]
+    open_spool: Callable[[Iterator[JsonObject | RefusedRow | RowBatch]], SpooledRecords]
     keep_spool: Callable[[], None]
     open_sink: Callable[[tuple[str, ...], Sequence[Record]], Sink]
     stages: Stages

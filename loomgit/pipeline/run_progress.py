@@ -6,6 +6,7 @@ import asyncio
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
+from loomgit.domain.records import RowBatch
 from loomgit.domain.stage_progress import StageProgressed
 
 if TYPE_CHECKING:
@@ -28,9 +29,9 @@ class RunProgress:
         self.total: int | None = None
 
     def count_rows(self, rows: Iterator[Row]) -> Iterator[Row]:
-        """Yield the rows, and count them."""
+        """Yield the rows and batches of rows, and count the rows."""
         for row in rows:
-            self.extracted += 1
+            self.extracted += len(row.rows) if isinstance(row, RowBatch) else 1
             yield row
 
     def count_records(

@@ -128,6 +128,7 @@ class RunStatistics:
     def __init__(self, evaluators: Sequence[EvaluatorSpec], identify: Identify) -> None:
         self._identify = identify
         self._cases: list[Case] = []
+        self._has_all_cases = True
         self._reasons: Counter[str] = Counter()
         self.processed = 0
         self.failed = 0
@@ -174,6 +175,13 @@ class RunStatistics:
                 spending.add("evaluate", score.cost, score.calls, score.usage)
             elif spent is not None:
                 spending.add("evaluate", spent.cost, spent.made, spent.usage)
+
+    def add_copied(self, count: int) -> None:
+        """Add records that are loaded without a transform and without evaluators."""
+        self.processed += count
+        self.validated += count
+        self.progress.processed += count
+        self._has_all_cases = False
 
     def reasons(self) -> dict[str, int]:
         """Return the most frequent reasons for failures, each with its number of records."""
@@ -224,8 +232,12 @@ class RunStatistics:
         return {name: [value] for name in self._scores}
 
     def cases(self) -> tuple[Case, ...]:
-        """Return the cases of the run; empty if the run has more than MAX_STORED_CASES records."""
-        return tuple(self._cases) if self.processed <= MAX_STORED_CASES else ()
+        """Return the cases of the run.
+
+        The result is empty if the run has more than MAX_STORED_CASES records, or copied records.
+        """
+        has_all = self._has_all_cases and self.processed <= MAX_STORED_CASES
+        return tuple(self._cases) if has_all else ()
 
     def _add_output(self, output: Output, spending: _Spending) -> None:
         if output.calls:

@@ -15,13 +15,27 @@ from msgspec.structs import replace
 
 from loomgit.domain.keys import find_key
 from loomgit.domain.outages import LossStreak
-from loomgit.domain.ports import LoadReceipt
-from loomgit.domain.records import RecordFailure, first_usable, make_record
-from loomgit.errors import BudgetExceeded, LoomError, ProblemsFound, WorldError
+from loomgit.domain.ports import BatchSink, BatchSource, LoadReceipt
+from loomgit.domain.records import RecordFailure, RowBatch, first_usable, make_record
+from loomgit.errors import LoomError, WorldError
+from loomgit.pipeline.copy_path import (
+    batch_keys,
+    copied_parts,
+    load_copied,
+    loads_rows_unchanged,
+    rows_of,
+)
 from loomgit.pipeline.events import BatchLoaded, Extracted, RunFinished, Warned
 from loomgit.pipeline.loaded_row import loaded_row
 from loomgit.pipeline.ordered_pool import OrderedPool
 from loomgit.pipeline.record_line import render_record_line
+from loomgit.pipeline.run_end import (
+    TooManyFailures,
+    broken_by,
+    failed,
+    judge_run,
+    stopped,
+)
 from loomgit.pipeline.run_parts import RunEnd
 
 if TYPE_CHECKING:
@@ -29,13 +43,11 @@ if TYPE_CHECKING:
 
     from loomgit.domain.ports import Sink
     from loomgit.domain.records import Record, RecordOutcome, RefusedRow
-    from loomgit.domain.runs import Cause
     from loomgit.domain.values import JsonMapping, JsonObject
     from loomgit.pipeline.events import Event
     from loomgit.pipeline.run_parts import RunParts, SpooledRecords
 
 WINDOW_BATCHES = 4
-MAX_ERROR_RATE = 0.05  # if outages make a larger fraction of the records fail, the run is partial
 
 
 class Runner:
@@ -96,12 +108,17 @@ class Runner:
             await asyncio.to_thread(sink.abort)
             raise
         except LoomError as error:
-            end = _failed(error)
+            end = failed(error)
         except BaseException as error:  # noqa: BLE001 - every started run has a run record
             broken = error
-            end = self._broken(error, spool)
+            end = broken_by(error, parts.tally, spool.count)
         if end.complete:
-            end = self._judge(spool)
+            is_cut = self._stopping and (self._cut or parts.tally.processed < spool.count)
+            end = (
+                stopped(parts.tally, spool.count)
+                if is_cut
+                else judge_run(parts.tally, parts.pipeline.evaluate)
+            )
         else:
             await self._load_leftovers(sink, key)
         end = await self._close(sink, end)
@@ -127,12 +144,15 @@ class Runner:
     # -- extract
 
     def _extract(self) -> SpooledRecords:
-        rows = self._until_stopped(self._parts.source.rows())
-        return self._parts.open_spool(self._parts.tally.progress.count_rows(rows))
+        source = self._parts.source
+        rows = source.batches() if isinstance(source, BatchSource) else source.rows()
+        return self._parts.open_spool(
+            self._parts.tally.progress.count_rows(self._until_stopped(rows))
+        )
 
     def _until_stopped(
-        self, rows: Iterator[JsonObject | RefusedRow]
-    ) -> Iterator[JsonObject | RefusedRow]:
+        self, rows: Iterator[JsonObject | RefusedRow | RowBatch]
+    ) -> Iterator[JsonObject | RefusedRow | RowBatch]:
         for row in rows:
             if self._stopping:
                 self._cut = True
@@ -187,6 +207,10 @@ class Runner:
         self, spool: SpooledRecords, sink: Sink, key: tuple[str, ...]
     ) -> AsyncIterator[Event]:
         parts = self._parts
+        if isinstance(sink, BatchSink) and loads_rows_unchanged(parts.pipeline, key):
+            async for event in self._copy(spool, sink, key):
+                yield event
+            return
         size = parts.pipeline.transform.batch_size
         self._pool = OrderedPool(
             self._unloaded(spool, key),
@@ -207,6 +231,37 @@ class Runner:
             await self._load_batch(sink, key)
             yield BatchLoaded(parts.tally.processed, spool.count, parts.tally.spent)
             self._check_failures(last)
+
+    async def _copy(
+        self, spool: SpooledRecords, sink: BatchSink, key: tuple[str, ...]
+    ) -> AsyncIterator[Event]:
+        """Load the rows in large batches.
+
+        The rows of a batch that the destination does not accept as a whole become records.
+        """
+        parts, journal = self._parts, self._parts.journal
+        for first, batch in copied_parts(spool.items()):
+            if self._stopping:
+                return
+            indexes = range(first, first + (len(batch.rows) if isinstance(batch, RowBatch) else 1))
+            is_new = all(journal.part_of(index) is None for index in indexes)
+            keys = batch_keys(batch, key) if is_new and isinstance(batch, RowBatch) else None
+            if keys is not None and isinstance(batch, RowBatch):
+                self._sink_failed = True  # reset when the sink has accepted or declined the rows
+                if await load_copied(parts, sink, self._part, first, batch, keys):
+                    self._accepted += len(keys)
+                    self._part += 1
+                else:
+                    keys = None
+                self._sink_failed = False
+            if keys is None:
+                for index, row in zip(indexes, rows_of(batch), strict=True):
+                    if journal.part_of(index) is None:
+                        source = parts.pipeline.extract.source
+                        self._add(await self._counted(make_record(index, row, key, source)))
+                if self._batch:
+                    await self._load_batch(sink, key)
+            yield BatchLoaded(parts.tally.processed, spool.count, parts.tally.spent)
 
     def _add(self, outcome: RecordOutcome) -> None:
         self._batch.append(outcome)
@@ -306,41 +361,7 @@ class Runner:
         rejected = tally.processed - tally.validated
         if limit is not None and rejected / tally.processed > limit:
             rate = f"{rejected / tally.processed:.1%} > {limit:.1%}"
-            raise _TooManyFailures(f"too many records fail: {rate} (max_failure_rate)")
-
-    def _broken(self, error: BaseException, spool: SpooledRecords) -> RunEnd:
-        """Return how the run ended: it was cancelled, or it failed because of a bug in Loom."""
-        if isinstance(error, asyncio.CancelledError | KeyboardInterrupt):
-            return self._stopped(spool)
-        message = f"a bug in Loom: {type(error).__name__}: {error}"
-        return RunEnd("failed", "world", " ".join(message.split()), complete=False)
-
-    def _stopped(self, spool: SpooledRecords) -> RunEnd:
-        done = f"{self._parts.tally.processed:,} of {spool.count:,} records"
-        return RunEnd("partial", "stopped", f"stopped after {done}", complete=False)
-
-    def _judge(self, spool: SpooledRecords) -> RunEnd:
-        """Return the RunEnd for a run that raised no error.
-
-        Unless the run was stopped, its status depends on the outcomes of its records.
-        """
-        tally, evaluate = self._parts.tally, self._parts.pipeline.evaluate
-        if self._stopping and (self._cut or tally.processed < spool.count):
-            return self._stopped(spool)
-        if not tally.processed:
-            return RunEnd("success", "", "", complete=True)
-        if not tally.validated and not tally.fallback:
-            message = f"no record passed: {next(iter(tally.reasons()), '')}"
-            return RunEnd("failed", "gate", message, complete=True)
-        rate = tally.validated / tally.processed
-        if evaluate.batch_threshold is not None and rate < evaluate.batch_threshold:
-            message = f"batch threshold not met: {percent_pair(rate, evaluate.batch_threshold)}"
-            return RunEnd("partial", "gate", message, complete=True)
-        if tally.infrastructure > MAX_ERROR_RATE * tally.processed:
-            lost = f"{tally.infrastructure:,} of {tally.processed:,} records"
-            message = f"{lost} failed because of outages"
-            return RunEnd("partial", "world", message, complete=True)
-        return RunEnd("success", "", "", complete=True)
+            raise TooManyFailures(f"too many records fail: {rate} (max_failure_rate)")
 
     async def _close(self, sink: Sink, end: RunEnd) -> RunEnd:
         """Publish the loaded rows, and return how the run ended.
@@ -361,7 +382,7 @@ class Runner:
         except LoomError as error:
             await asyncio.to_thread(sink.abort)
             self._published = False
-            return end if end.cause in ("world", "user") else _failed(error)
+            return end if end.cause in ("world", "user") else failed(error)
         return end
 
     def _hint(self, end: RunEnd) -> str | None:
@@ -369,23 +390,3 @@ class Runner:
         if not end.can_resume:
             return end.hint
         return "; ".join(filter(None, (end.hint, self._parts.resume_hint)))
-
-
-class _TooManyFailures(LoomError):
-    exit_code = 1
-
-
-def _failed(error: LoomError) -> RunEnd:
-    if isinstance(error, BudgetExceeded):
-        return RunEnd("budget_exceeded", "gate", error.message, complete=False, hint=error.hint)
-    cause: Cause = "gate" if error.exit_code == 1 else "user" if error.exit_code == 2 else "world"
-    message = str(error) if isinstance(error, ProblemsFound) else error.message
-    return RunEnd("failed", cause, message, complete=False, hint=error.hint)
-
-
-def percent_pair(rate: float, limit: float) -> str:
-    """Return two rates as text (`92.0% < 95.0%`), with enough digits to show the difference."""
-    digits = 1
-    while f"{rate:.{digits}%}" == f"{limit:.{digits}%}" and digits < 10:
-        digits += 1
-    return f"{rate:.{digits}%} < {limit:.{digits}%}"

@@ -18,6 +18,8 @@ from msgspec import Struct
 from loomgit.domain.values import as_text
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence, Set
+
     from loomgit.domain.values import Json, JsonMapping
 
 _INTEGERS = {
@@ -99,6 +101,24 @@ class Column(Struct, frozen=True):
         text = as_text(value)
         text = text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
         return f"column '{self.name}' is {self.shown} and cannot hold {text!r} without a change"
+
+    def accepts_unchanged(self, kinds: Set[object], values: Sequence[Json]) -> bool:
+        """Whether the column stores all `values` exactly, without a conversion to text by Loom.
+
+        `kinds` are the Python types of the values, except that of None. The method is fast, but it
+        returns False in some cases in which the column could store the values.
+        """
+        if self.element is not None:
+            return False
+        if kinds <= {str} and self.type in _TEXTS:
+            return self.modifier == -1 and self.type != "name" and _are_valid_texts(values)
+        if kinds <= {int} and self.type in _INTEGERS:
+            numbers: list[int] = [value for value in values if value is not None]  # type: ignore[misc]
+            limits = _INTEGERS[self.type]
+            return not numbers or (min(numbers) in limits and max(numbers) in limits)
+        return (kinds <= {float} and self.type == "float8") or (
+            kinds <= {bool} and self.type == "bool"
+        )
 
     def to_text(self, value: Json) -> str | None:
         """Return the text of `value` that PostgreSQL converts to the type of the column."""
@@ -218,6 +238,10 @@ def _decimal_fits(value: Decimal, modifier: int) -> bool:
 
 def _is_valid_text(value: str) -> bool:
     return "\0" not in value and _SURROGATE.search(value) is None
+
+
+def _are_valid_texts(values: Sequence[Json]) -> bool:
+    return _is_valid_text("".join(filter(None, values)))  # type: ignore[arg-type]  # texts
 
 
 def _text_fits(value: str, kind: str, modifier: int) -> bool:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from loomgit.domain.ports import LoadReceipt
 from loomgit.errors import UserError
 from loomgit.rows.postgres_connection import translate_errors
+from loomgit.rows.postgres_copy import copy_rows
 from loomgit.rows.postgres_lock import lock_table
-from loomgit.rows.postgres_sink import copy_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from loomgit.domain.ports import LoadReceipt
-from loomgit.rows.postgres_columns import comparison_sql
-from loomgit.rows.postgres_connection import describe, is_outage, quote, translate_errors
-from loomgit.rows.postgres_evolution import POSITION_COLUMN
+from loomgit.rows.postgres_connection import describe, is_outage, translate_errors
+from loomgit.rows.postgres_copy import copy_columns, copy_rows, copy_values
+from loomgit.rows.postgres_ledger import PostgresLedger
 from loomgit.rows.postgres_lock import lock_table
+from loomgit.rows.postgres_upsert import PostgresUpsert
 from loomgit.rows.refused_rows import (
     RowRefusedError,
-    decode_refused,
-    encode_refused,
     load_accepted,
     require_accepted,
 )
@@ -26,13 +25,14 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from loomgit.domain.definitions import LoadMode
+    from loomgit.domain.records import RowBatch
     from loomgit.domain.values import Json, JsonObject
     from loomgit.rows.postgres_columns import Column
     from loomgit.rows.postgres_connection import Connection
     from loomgit.rows.postgres_table import PostgresTable
 
 # Qualified, so that a table of the user with the same name is never used instead.
-_INCOMING, _SEEN = "pg_temp._loom_incoming_{}", "pg_temp._loom_seen"
+_SEEN = "pg_temp._loom_seen"
 # SQLSTATE classes of errors in the statement itself. All other errors concern a row: data
 # exceptions, violated constraints, errors that a trigger raises with any code, row level security.
 _OF_STATEMENT = ("0A", "25", "26", "28", "2D", "34", "3D", "3F", "42")
@@ -55,12 +55,11 @@ class PostgresSink:
     def __init__(self, table: PostgresTable, *, mode: LoadMode, run: str) -> None:
         self._table = table
         self._is_append = mode == "append"
-        self._run = run
+        self._ledger = PostgresLedger(table, run)
+        self._upsert = PostgresUpsert(table)
         self._receipt = LoadReceipt()
         self._connections: list[Connection] = []
-        self._incoming: dict[tuple[str, ...], str] = {}  # the temporary table for these fields
         self._is_prepared = False
-        self._may_change_rows = False  # whether the table has a trigger or a rule
 
     def check(self) -> None:
         """Raise UserError or WorldError if a load into the table would fail."""
@@ -88,6 +87,34 @@ class PostgresSink:
         self._receipt += receipt
         return refused
 
+    def load_batch(self, part: int, batch: RowBatch) -> bool:
+        """Write all rows of a batch in one transaction, or none of them.
+
+        Returns False if the table does not exist yet, lacks a column, or may refuse a row.
+        """
+        with translate_errors(self._table.shown):
+            connection = self._connection()
+            if not self._is_prepared:
+                self._prepare(connection)
+            columns = self._table.columns(connection)
+            if not all(name in columns for name in batch.names):
+                return False
+            fields = [columns[name] for name in batch.names]
+            values = copy_values(fields, batch.rows)
+            if values is None:
+                return False
+            if not self._is_append:
+                self._upsert.prepare_batch(connection, batch.names)
+            try:
+                with connection.transaction():
+                    receipt = self._load_values(connection, part, fields, values)
+            except psycopg.Error as fault:
+                if not _concerns_row(fault):
+                    raise
+                return False
+        self._receipt += receipt
+        return True
+
     def commit(self) -> LoadReceipt:
         """Close the connection and return the receipt. All batches are already visible."""
         self._close()
@@ -114,29 +141,41 @@ class PostgresSink:
         while self._connections:
             self._connections.pop().close()
 
+    def _load_values(
+        self,
+        connection: Connection,
+        part: int,
+        fields: Sequence[Column],
+        values: Sequence[Sequence[Json]],
+    ) -> LoadReceipt:
+        """Load the values of the columns `fields`, and return the receipt of the part."""
+        table, count = self._table, len(values[0])
+        recorded = self._ledger.find(connection, part)
+        if recorded is not None and (self._is_append or not recorded[1]):
+            return recorded[0]
+        connection.execute("SET CONSTRAINTS ALL IMMEDIATE")  # a refusal must not wait for COMMIT
+        if self._is_append:
+            copied = copy_columns(connection, table.sql, fields, values)
+            receipt = LoadReceipt(inserted=copied, kept_out=count - copied)
+        else:
+            receipt = self._upsert.load_values(connection, fields, values)
+        self._ledger.add(connection, part, receipt, {})
+        return receipt
+
     def _load_part(
         self, connection: Connection, part: int, rows: Sequence[JsonObject]
     ) -> tuple[LoadReceipt, dict[int, str]]:
         table = self._table
-        ledger = table.ledger.replace("%", "%%")  # the statements have parameters
-        entry = (self._run, table.sql, part)
-        recorded = connection.execute(
-            f"SELECT inserted, updated, unchanged, duplicates, kept_out, refused FROM {ledger} "  # noqa: S608
-            "WHERE run = %s AND target = %s AND part = %s",
-            entry,
-        ).fetchone()
+        recorded = self._ledger.find(connection, part)
         if recorded is not None:
-            refused = decode_refused(str(recorded[5]))
             if not self._is_append:
-                self._remember(connection, [r for i, r in enumerate(rows) if i not in refused])
-            return LoadReceipt(*map(_number, recorded[:5])), refused
+                self._remember(connection, [r for i, r in enumerate(rows) if i not in recorded[1]])
+            return recorded
         columns = table.shape(connection, rows)
         connection.execute("SET CONSTRAINTS ALL IMMEDIATE")  # a refusal must not wait for COMMIT
         if not self._is_append:
-            if not self._incoming:  # the first batch
-                self._may_change_rows = table.may_change_rows(connection)
             for fields in dict.fromkeys(map(tuple, rows)):
-                self._create_incoming(connection, fields)
+                self._upsert.prepare(connection, fields)
         last, seen = (rows, set()) if self._is_append else self._last_rows(connection, rows)
 
         def load(some: Sequence[JsonObject]) -> LoadReceipt:
@@ -160,13 +199,7 @@ class PostgresSink:
         positions = {id(row): index for index, row in enumerate(rows)}
         refused = {positions[id(last[i])]: reason for i, reason in refused.items()}
         receipt += LoadReceipt(duplicates=len(rows) - len(last) + len(seen))
-        connection.execute(
-            f"INSERT INTO {ledger} "  # noqa: S608 - quoted
-            "(run, target, part, inserted, updated, unchanged, duplicates, kept_out, refused) "
-            "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)",
-            (*entry, receipt.inserted, receipt.updated, receipt.unchanged, receipt.duplicates,
-             receipt.kept_out, encode_refused(refused)),
-        )  # fmt: skip
+        self._ledger.add(connection, part, receipt, refused)
         return receipt, refused
 
     def _last_rows(
@@ -200,70 +233,7 @@ class PostgresSink:
         if self._is_append:
             copied = copy_rows(connection, self._table.sql, fields, rows)
             return LoadReceipt(inserted=copied, kept_out=len(rows) - copied)
-        incoming = self._incoming[tuple(rows[0])]
-        connection.execute(f"DELETE FROM {incoming}")  # noqa: S608 - rows of another group
-        copy_rows(connection, incoming, fields, rows, numbered=True)
-        return self._merge(connection, incoming, fields, len(rows))
-
-    def _create_incoming(self, connection: Connection, fields: tuple[str, ...]) -> None:
-        """Create the temporary table for rows with these fields, if it does not exist.
-
-        This happens outside the savepoints of a batch, because a savepoint that is rolled back
-        would drop the table.
-        """
-        if fields in self._incoming:
-            return
-        name = _INCOMING.format(len(self._incoming))
-        columns = ", ".join(map(quote, fields))
-        connection.execute(
-            f"CREATE TEMP TABLE {name.partition('.')[2]} ON COMMIT DELETE ROWS AS "  # noqa: S608 - quoted
-            f"SELECT {columns}, 0 AS {POSITION_COLUMN} FROM {self._table.sql} LIMIT 0"
-        )
-        self._incoming[fields] = name
-
-    def _merge(
-        self, connection: Connection, incoming: str, fields: Sequence[Column], count: int
-    ) -> LoadReceipt:
-        """Upsert the rows of the temporary table `incoming` into the destination."""
-        target, key = self._table.sql, [quote(name) for name in self._table.key]
-        names = [quote(column.name) for column in fields]
-        others = [column for column in fields if column.name not in self._table.key]
-        match = " AND ".join(f"t.{name} = i.{name}" for name in key)
-        keys = f"SELECT DISTINCT {', '.join(key)} FROM {incoming}"  # noqa: S608 - quoted
-        counts = (
-            f"SELECT count(*) FILTER (WHERE EXISTS (SELECT 1 FROM {target} t WHERE {match})), "  # noqa: S608
-            f"count(*) FROM ({keys}) i"
-        )
-        matched, distinct = map(_number, connection.execute(counts).fetchone() or ())
-        action = "NOTHING"
-        if others:
-            changes = ", ".join(f"{quote(c.name)} = excluded.{quote(c.name)}" for c in others)
-            differs = " OR ".join(
-                f"{comparison_sql(c, f't.{quote(c.name)}')} IS DISTINCT FROM "
-                f"{comparison_sql(c, f'excluded.{quote(c.name)}')}"
-                for c in others
-            )
-            action = f"UPDATE SET {changes} WHERE {differs}"
-        written = connection.execute(
-            f"INSERT INTO {target} AS t ({', '.join(names)}) "  # noqa: S608 - quoted
-            f"SELECT {', '.join(names)} FROM (SELECT DISTINCT ON ({', '.join(key)}) * "
-            f"FROM {incoming} ORDER BY {', '.join(key)}, {POSITION_COLUMN} DESC) i "
-            f"ORDER BY {POSITION_COLUMN} ON CONFLICT ({', '.join(key)}) DO {action}"
-        ).rowcount
-        present = distinct
-        if self._may_change_rows:
-            present, _ = map(_number, connection.execute(counts).fetchone() or ())
-        # A trigger may change or drop rows, so the numbers are limited to what is possible.
-        inserted = min(max(0, present - matched), written)
-        updated = written - inserted
-        unchanged = min(max(0, matched - updated), distinct - written)
-        kept_out = distinct - written - unchanged
-        return LoadReceipt(inserted, updated, unchanged, count - distinct, kept_out)
-
-
-def _number(value: Json) -> int:
-    assert isinstance(value, int)  # the result of count(*)
-    return value
+        return self._upsert.load_rows(connection, fields, rows)
 
 
 def _concerns_row(fault: psycopg.Error) -> bool:
@@ -284,25 +254,3 @@ def _groups(
 
     for (is_seen, _), group in groupby(rows, key=kind):
         yield is_seen, list(group)
-
-
-def copy_rows(
-    connection: Connection,
-    table: str,
-    fields: Sequence[Column],
-    rows: Iterable[JsonObject],
-    *,
-    numbered: bool = False,
-) -> int:
-    """Write rows with COPY, and return the number of rows that the table accepted.
-
-    If `numbered` is true, the column POSITION_COLUMN receives the position of each row.
-    """
-    names = [quote(column.name) for column in fields] + [POSITION_COLUMN] * numbered
-    statement = f"COPY {table} ({', '.join(names)}) FROM STDIN"
-    with connection.cursor() as cursor:
-        with cursor.copy(statement) as writer:
-            for number, row in enumerate(rows):
-                values = [column.to_text(row[column.name]) for column in fields]
-                writer.write_row([*values, str(number)] if numbered else values)
-        return cursor.rowcount

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
-from loomgit.domain.records import RefusedRow
+from loomgit.domain.records import RefusedRow, RowBatch
 from loomgit.errors import UserError
 from loomgit.rows.json_rows import show_row
 from loomgit.rows.postgres_connection import connect, qualified, translate_errors
-from loomgit.rows.postgres_values import UnreadableValue, reading_context
+from loomgit.rows.postgres_values import UnreadableValue, may_be_unreadable, reading_context
 from loomgit.rows.query import BoundQuery
 from loomgit.rows.sqlite import require_columns
 from loomgit.rows.sqlite_source import unique_names
@@ -52,18 +52,37 @@ class PostgresSource:
 
     def rows(self) -> Iterator[JsonObject | RefusedRow]:
         """Yield the rows in the order in which PostgreSQL returns them."""
+        for item in self.batches():
+            if isinstance(item, RowBatch):
+                yield from item.objects()
+            else:
+                yield item
+
+    def batches(self) -> Iterator[RowBatch | RefusedRow]:
+        """Yield the rows in the order in which PostgreSQL returns them, in batches."""
         with self._cursor() as cursor:
             names = _names(cursor, self._shown)
+            checked = [
+                position
+                for position, column in enumerate(cursor.description or ())
+                if may_be_unreadable(column.type_code)
+            ]
             number = 0
-            while batch := self._fetch(cursor):
-                for values in batch:
+            while fetched := self._fetch(cursor):
+                accepted: list[list[Json]] = []
+                for values in fetched:
                     number += 1
-                    row: dict[str, Json] = dict(zip(names, values, strict=True))
-                    reason = _reason_to_refuse(row)
-                    if reason:
-                        yield RefusedRow(f"{self._shown}: row {number}", reason, show_row(row))
-                    else:
-                        yield row
+                    reason = _reason_to_refuse(names, values, checked) if checked else ""
+                    if not reason:
+                        accepted.append(list(values))
+                        continue
+                    if accepted:
+                        yield RowBatch(names, accepted)
+                        accepted = []
+                    shown = show_row(dict(zip(names, values, strict=True)))
+                    yield RefusedRow(f"{self._shown}: row {number}", reason, shown)
+                if accepted:
+                    yield RowBatch(names, accepted)
 
     @contextmanager
     def _cursor(self) -> Iterator[psycopg.RawServerCursor[tuple[Json, ...]]]:
@@ -103,12 +122,15 @@ def _names(cursor: psycopg.RawServerCursor[tuple[Json, ...]], shown: str) -> tup
     return unique_names([(column.name,) for column in cursor.description or ()], shown)
 
 
-def _reason_to_refuse(row: JsonObject) -> str:
-    """Return the reason why JSON cannot represent the row, or "" if it can."""
-    for name, value in row.items():
-        reason = _find_unreadable(value)
+def _reason_to_refuse(names: Sequence[str], values: Sequence[Json], checked: Sequence[int]) -> str:
+    """Return the reason why JSON cannot represent the row, or "" if it can.
+
+    `checked` are the positions of the columns that can have unreadable values.
+    """
+    for position in checked:
+        reason = _find_unreadable(values[position])
         if reason is not None:
-            return f"column '{name}': {reason}"
+            return f"column '{names[position]}': {reason}"
     return ""
 
 

@@ -92,6 +92,15 @@ def _array_loader(inner: type[PsycopgLoader]) -> type[Loader]:
     return ArrayTextLoader
 
 
+def may_be_unreadable(oid: int) -> bool:
+    """Whether `reading_context` can return an UnreadableValue for a type. `oid` is its object id.
+
+    This concerns JSON and arrays. The type of an unknown object id is text.
+    """
+    known = types.get(oid)
+    return known is not None and (known.name in ("json", "jsonb") or known.array_oid == oid)
+
+
 @cache
 def reading_context() -> AdaptContext:
     """Return a psycopg context that converts values as the docstring of this module describes."""

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from loomgit.domain.records import RefusedRow
+    from loomgit.domain.records import RefusedRow, RowBatch
     from loomgit.domain.values import JsonObject
     from loomgit.rows.journal import Journal
 
@@ -23,7 +23,7 @@ class RunSpool:
         self._journal = journal
         self._written: Spool | None = None
 
-    def open(self, rows: Iterator[JsonObject | RefusedRow]) -> Spool:
+    def open(self, rows: Iterator[JsonObject | RefusedRow | RowBatch]) -> Spool:
         """Return the complete spool of an earlier attempt, or write the rows to a new spool."""
         spool = self._journal.spool(self._path)
         if spool is None:

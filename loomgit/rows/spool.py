@@ -15,7 +15,7 @@ import orjson
 import zstandard
 from msgspec import Struct
 
-from loomgit.domain.records import RefusedRow
+from loomgit.domain.records import RefusedRow, RowBatch
 from loomgit.errors import WorldError
 from loomgit.rows.paths import translate_os_errors
 
@@ -32,8 +32,9 @@ _LEVEL = 3
 class Spool(Struct, frozen=True):
     """The extracted rows of a run, in the file at `path`.
 
-    Each line contains one row. A row is stored as a JSON object. A refused row (a row that Loom
-    cannot store exactly) is stored as a JSON array: its position, the reason and its text.
+    A line contains a row as a JSON object, or a batch of rows as a JSON array: the names of the
+    fields, and an array of values for each row. A refused row (a row that Loom cannot store
+    exactly) is stored as a JSON array of three texts: its position, the reason and its text.
 
     `count` is the number of all rows, `refused` the number of refused rows. `sha256` is the hash of
     the lines before compression. The same rows in the same order have the same hash.
@@ -51,7 +52,7 @@ class Spool(Struct, frozen=True):
     bytes: int
 
     @classmethod
-    def write(cls, path: Path, rows: Iterable[JsonObject | RefusedRow]) -> Spool:
+    def write(cls, path: Path, rows: Iterable[JsonObject | RefusedRow | RowBatch]) -> Spool:
         """Write all `rows` to a spool at `path`, and return the spool.
 
         If an error occurs while rows are read or written, `path` stays unchanged. Raises WorldError
@@ -69,7 +70,9 @@ class Spool(Struct, frozen=True):
         return spool
 
     @classmethod
-    def _write(cls, path: Path, temporary: Path, rows: Iterable[JsonObject | RefusedRow]) -> Spool:
+    def _write(
+        cls, path: Path, temporary: Path, rows: Iterable[JsonObject | RefusedRow | RowBatch]
+    ) -> Spool:
         fields = FieldNames()
         sha256 = hashlib.sha256()
         count = refused = size = 0
@@ -90,10 +93,17 @@ class Spool(Struct, frozen=True):
                     if isinstance(row, RefusedRow):
                         lines += _refused_line(row)
                         refused += 1
+                        count += 1
+                    elif isinstance(row, RowBatch):
+                        fields.add_batch(row)
+                        lines += orjson.dumps(
+                            [row.names, row.rows], option=orjson.OPT_APPEND_NEWLINE
+                        )
+                        count += len(row.rows)
                     else:
                         fields.add(row)
                         lines += orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
-                    count += 1
+                        count += 1
                     if len(lines) >= _CHUNK:
                         size += len(lines)
                         flush()
@@ -116,12 +126,14 @@ class Spool(Struct, frozen=True):
         count = refused = size = 0
         for line in _lines(path):
             sha256.update(line)
-            row = _row(line, path)
+            row = _item(line, path)
             if isinstance(row, RefusedRow):
                 refused += 1
+            elif isinstance(row, RowBatch):
+                fields.add_batch(row)
             else:
                 fields.add(row)
-            count += 1
+            count += len(row.rows) if isinstance(row, RowBatch) else 1
             size += len(line)
         return cls(
             path, count, refused, sha256.hexdigest(), tuple(fields.names), fields.filled(), size
@@ -129,10 +141,21 @@ class Spool(Struct, frozen=True):
 
     def rows(self) -> Iterator[JsonObject | RefusedRow]:
         """Yield the rows in order. Raises WorldError if the lines no longer match `sha256`."""
+        for item in self.items():
+            if isinstance(item, RowBatch):
+                yield from item.objects()
+            else:
+                yield item
+
+    def items(self) -> Iterator[JsonObject | RefusedRow | RowBatch]:
+        """Yield the rows in order, in the batches in which they were written.
+
+        Raises WorldError if the lines no longer match `sha256`.
+        """
         sha256 = hashlib.sha256()
         for line in _lines(self.path):
             sha256.update(line)
-            yield _row(line, self.path)
+            yield _item(line, self.path)
         if sha256.hexdigest() != self.sha256:
             raise _damaged(self.path, "its hash does not match")
 
@@ -151,6 +174,14 @@ class FieldNames:
             self.names.update(dict.fromkeys(row))
         if self._empty:
             self._empty -= {name for name in self._empty if row.get(name) not in (None, "")}
+
+    def add_batch(self, batch: RowBatch) -> None:
+        """Record the field names of the rows in a batch, and which fields have a value."""
+        self._empty.update(name for name in batch.names if name not in self.names)
+        self.names.update(dict.fromkeys(batch.names))
+        for position, name in enumerate(batch.names) if self._empty else ():
+            if name in self._empty and any(row[position] not in (None, "") for row in batch.rows):
+                self._empty.discard(name)
 
     def filled(self) -> frozenset[str]:
         """Return the fields that have a value in at least one row.
@@ -180,13 +211,15 @@ def _refused_line(row: RefusedRow) -> bytes:
     return orjson.dumps([row.place, row.reason, row.text], option=orjson.OPT_APPEND_NEWLINE)
 
 
-def _row(line: bytes, path: Path) -> JsonObject | RefusedRow:
+def _item(line: bytes, path: Path) -> JsonObject | RefusedRow | RowBatch:
     try:
         row = orjson.loads(line)
     except orjson.JSONDecodeError as fault:
         raise _damaged(path, str(fault)) from fault
     if isinstance(row, list) and len(row) == 3:
         return RefusedRow(*row)
+    if isinstance(row, list) and len(row) == 2:
+        return RowBatch(tuple(row[0]), row[1])
     if not isinstance(row, dict):
         raise _damaged(path, "a line is not an object")
     return row

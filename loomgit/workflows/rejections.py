@@ -112,6 +112,11 @@ class _ResolvingLog:
         self._log.write(lines)
         self._rejections.loaded(str(line["key"]) for line in lines if line["status"] == "loaded")
 
+    def write_copied(self, first: int, keys: Sequence[str]) -> None:
+        """Append lines for records that were loaded without a transform."""
+        self._log.write_copied(first, keys)
+        self._rejections.loaded(keys)
+
     def finish(self, *, loaded: bool = True) -> RecordsFile:
         """Finish the log. If the run has published its rows, resolve their records."""
         file = self._log.finish(loaded=loaded)

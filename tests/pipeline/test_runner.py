@@ -33,9 +33,10 @@ from loomgit.pipeline.extractive import ExtractiveSummarizer
 from loomgit.pipeline.output import OutputReader
 from loomgit.pipeline.plan import ModelParameters
 from loomgit.pipeline.prompt import Prompt
+from loomgit.pipeline.run_end import percent_pair
 from loomgit.pipeline.run_parts import RunParts
 from loomgit.pipeline.run_statistics import RunStatistics
-from loomgit.pipeline.runner import Runner, percent_pair
+from loomgit.pipeline.runner import Runner
 from loomgit.pipeline.stages import FailurePolicy, Stages
 from loomgit.pipeline.transform import Transformer
 from loomgit.wiring.consistency import missing_key

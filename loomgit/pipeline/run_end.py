@@ -1,0 +1,70 @@
+"""Decides how a run ended: its status, its cause and a message."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from loomgit.errors import BudgetExceeded, LoomError, ProblemsFound
+from loomgit.pipeline.run_parts import RunEnd
+
+if TYPE_CHECKING:
+    from loomgit.domain.definitions import Evaluate
+    from loomgit.domain.runs import Cause
+    from loomgit.pipeline.run_statistics import RunStatistics
+
+MAX_ERROR_RATE = 0.05  # if outages make a larger fraction of the records fail, the run is partial
+
+
+class TooManyFailures(LoomError):
+    """More records failed than `max_failure_rate` allows."""
+
+    exit_code = 1
+
+
+def judge_run(tally: RunStatistics, evaluate: Evaluate) -> RunEnd:
+    """Return the end of a run that raised no error: it depends on the outcomes of its records."""
+    if not tally.processed:
+        return RunEnd("success", "", "", complete=True)
+    if not tally.validated and not tally.fallback:
+        message = f"no record passed: {next(iter(tally.reasons()), '')}"
+        return RunEnd("failed", "gate", message, complete=True)
+    rate = tally.validated / tally.processed
+    if evaluate.batch_threshold is not None and rate < evaluate.batch_threshold:
+        message = f"batch threshold not met: {percent_pair(rate, evaluate.batch_threshold)}"
+        return RunEnd("partial", "gate", message, complete=True)
+    if tally.infrastructure > MAX_ERROR_RATE * tally.processed:
+        lost = f"{tally.infrastructure:,} of {tally.processed:,} records"
+        return RunEnd("partial", "world", f"{lost} failed because of outages", complete=True)
+    return RunEnd("success", "", "", complete=True)
+
+
+def stopped(tally: RunStatistics, total: int) -> RunEnd:
+    """Return the end of a run that a person stopped. `total` is the number of its records."""
+    done = f"{tally.processed:,} of {total:,} records"
+    return RunEnd("partial", "stopped", f"stopped after {done}", complete=False)
+
+
+def broken_by(error: BaseException, tally: RunStatistics, total: int) -> RunEnd:
+    """Return the end of a run that was cancelled, or that failed because of a bug in Loom."""
+    if isinstance(error, asyncio.CancelledError | KeyboardInterrupt):
+        return stopped(tally, total)
+    message = f"a bug in Loom: {type(error).__name__}: {error}"
+    return RunEnd("failed", "world", " ".join(message.split()), complete=False)
+
+
+def failed(error: LoomError) -> RunEnd:
+    """Return the end of a run that an error ended."""
+    if isinstance(error, BudgetExceeded):
+        return RunEnd("budget_exceeded", "gate", error.message, complete=False, hint=error.hint)
+    cause: Cause = "gate" if error.exit_code == 1 else "user" if error.exit_code == 2 else "world"
+    message = str(error) if isinstance(error, ProblemsFound) else error.message
+    return RunEnd("failed", cause, message, complete=False, hint=error.hint)
+
+
+def percent_pair(rate: float, limit: float) -> str:
+    """Return two rates as text (`92.0% < 95.0%`), with enough digits to show the difference."""
+    digits = 1
+    while f"{rate:.{digits}%}" == f"{limit:.{digits}%}" and digits < 10:
+        digits += 1
+    return f"{rate:.{digits}%} < {limit:.{digits}%}"
