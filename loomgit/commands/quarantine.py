@@ -16,7 +16,7 @@ from loomgit.commands.options import (
     execution_date_option,
     variables_option,
 )
-from loomgit.commands.run import EXIT, RunView
+from loomgit.commands.run import EXIT, RunView, runs_document
 from loomgit.domain.utc import in_utc
 from loomgit.errors import LoomError, error_lines
 from loomgit.report.quarantine import entry_details, entry_list
@@ -134,12 +134,12 @@ def retry(
     keys = list(names)
     if keys and pipeline is None and keys[0] in project.pipeline_names():
         pipeline = keys.pop(0)
-    errors: list[LoomError] = []
+    errors: dict[str, LoomError] = {}
 
-    def report(error: LoomError) -> None:
+    def report(name: str, error: LoomError) -> None:
         for line, hint in error_lines(error):
             console.error(line, hint)
-        errors.append(error)
+        errors[name] = error
 
     with console.only_document():
         runs = retry_records(
@@ -152,9 +152,9 @@ def retry(
         )
     if not runs and not errors:
         console.answer("The quarantine has no records to retry.")
-    console.document({"schema_version": 1, "runs": [project.run_document(run) for run in runs]})
+    console.document(runs_document([project.run_document(run) for run in runs], errors))
     codes = [EXIT.get(run.results.cause, 0) for run in runs]
-    return max((*codes, *(error.exit_code for error in errors)), default=0)
+    return max((*codes, *(error.exit_code for error in errors.values())), default=0)
 
 
 @command.command("resolve")

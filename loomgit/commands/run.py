@@ -134,7 +134,7 @@ def command(
     if console.json:
         documents = [project.run_document(run) for run in runs]
         is_single = len(pipelines) == 1 and not select
-        console.document(documents[0] if is_single else _document(documents, errors))
+        console.document(documents[0] if is_single else runs_document(documents, errors))
     return code
 
 
@@ -164,7 +164,7 @@ def _print_selection(
     )
 
 
-def _document(documents: list[JsonObject], errors: Mapping[str, LoomError]) -> JsonObject:
+def runs_document(documents: list[JsonObject], errors: Mapping[str, LoomError]) -> JsonObject:
     """Return the JSON document of several runs and of the pipelines that could not start."""
     return {
         "schema_version": 1,

@@ -9,11 +9,15 @@ import click
 from loomgit.commands.default_group import DefaultGroup
 from loomgit.commands.numbers import WholeNumber
 from loomgit.commands.options import DATES, Common, common
+from loomgit.domain.runs import INTERRUPTED
 from loomgit.domain.values import to_plain
 from loomgit.report import text
 
 if TYPE_CHECKING:
     from datetime import datetime
+
+    from loomgit.domain.runs import RunSummary
+    from loomgit.domain.values import Json
 
 STATUSES = ["success", "partial", "failed", "budget_exceeded", "interrupted"]
 
@@ -61,8 +65,14 @@ def list_runs(
     )[-limit:]
     for line in text.run_list(rows):
         options.console.answer(line)
-    documents = [to_plain(row) for row in reversed(rows)]
+    documents = [_summary_document(row) for row in reversed(rows)]
     options.console.document({"schema_version": 1, "runs": documents})
+
+
+def _summary_document(run: RunSummary) -> dict[str, Json]:
+    """Return the JSON of a run. Numbers that only a record contains are null without a record."""
+    unknown = ("processed", "validated", "duration") if run.status == INTERRUPTED else ()
+    return {**to_plain(run), **dict.fromkeys(unknown)}
 
 
 @command.command("show")

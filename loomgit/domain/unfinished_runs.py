@@ -22,7 +22,8 @@ class UnfinishedRun(Struct, frozen=True):
     `variables` are the values of `--vars`, and `limit` is the value of `--limit`. `inputs` maps the
     name of each input that a later attempt must not change to a hash of the input. `attempts` are
     in order of time. `reads_source` is false if the run processes records from the quarantine
-    instead of the records of the pipeline's source.
+    instead of the records of the pipeline's source. `target` is the name of the target, or None
+    if the settings have no targets.
     """
 
     uid: str
@@ -35,6 +36,7 @@ class UnfinishedRun(Struct, frozen=True):
     commit: Commit
     attempts: tuple[Attempt, ...]
     reads_source: bool = True
+    target: str | None = None
 
     @property
     def last(self) -> Attempt:

@@ -146,6 +146,7 @@ def interrupted_summary(run: UnfinishedRun) -> RunSummary:
         scores={},
         scored={},
         limit=run.limit,
+        target=run.target,
     )
 
 

@@ -103,6 +103,7 @@ def begin_attempt(
         commit=commit,
         attempts=(attempt,),
         reads_source=reads_source,
+        target=target,
     )
 
 

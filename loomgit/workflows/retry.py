@@ -50,14 +50,14 @@ def retry_records(
     options: RetryOptions,
     *,
     on_start: Callable[[], Callable[[Event], None]],
-    on_error: Callable[[LoomError], None],
+    on_error: Callable[[str, LoomError], None],
 ) -> list[Run]:
     """Run the open records of one or all pipelines again, and return the runs.
 
     `keys` are the keys of the records; if there are none, all open records are retried. `on_start`
     returns the function that receives the events of the next run. If several pipelines have
-    records, `on_error` receives the error of each run that cannot start. Otherwise, the error is
-    raised.
+    records, `on_error` receives the pipeline and the error of each run that cannot start.
+    Otherwise, the error is raised.
     """
     chosen = pipelines_to_retry(wiring, pipeline, keys)
     budget = None if options.budget is None else Budget(options.budget)
@@ -68,7 +68,7 @@ def retry_records(
         except LoomError as error:
             if len(chosen) == 1:
                 raise
-            on_error(error)
+            on_error(name, error)
             continue
         if run is not None:
             runs.append(run)

@@ -16,8 +16,11 @@ import pytest
 
 from loomgit.cli import COMMANDS
 from loomgit.domain.models import Completion, Usage
+from loomgit.domain.unfinished_runs import Attempt, UnfinishedRun
+from loomgit.domain.versions import Commit
 from loomgit.gateway.reply_store import ReplyStore
 from loomgit.history.file_schemas import run_schema
+from loomgit.history.store import RunStore
 from tests.comparisons import SUITE, WORSE, make_comparable
 from tests.projects import PIPELINE
 from tests.pytest_plugin.sessions import loom
@@ -106,7 +109,66 @@ def degrade_and_compare(ask):
     pipeline.write_text(text, encoding="utf-8")
 
 
+def kill_a_run(project):
+    """Leave what a killed run leaves: the state of a run that no process works on."""
+    store = RunStore(project / ".loom", pytest.fail)
+    row = next(run for run in store.all() if run.pipeline == "second")
+    attempt = Attempt("2026-11-21-001", "20261121T100000Z-second-abc123", row.started)
+    run = UnfinishedRun(
+        uid=attempt.uid,
+        pipeline="second",
+        execution_date=row.started,
+        variables={},
+        limit=None,
+        inputs={},
+        fingerprint=row.fingerprint,
+        commit=Commit(row.commit, branch=row.branch),
+        attempts=(attempt,),
+    )
+    with store.unfinished.working_on(run):
+        pass
+
+
+def use_quarantine(ask):
+    ask("loom quarantine list", "quarantine")
+    ask("loom quarantine retry", "quarantine", "retry")  # nothing to retry
+    data = ask.project / "data/reviews.csv"
+    whole = data.read_text(encoding="utf-8")
+    data.write_text("review_id,review,expected\nx-1,good,negative\nx-2,bad,positive\n", "utf-8")
+    ask("loom run", "run", "demo", code=1)
+    ask("loom run", "run", "second", code=1)
+    data.write_text(whole, encoding="utf-8")
+    listed = ask("loom quarantine list", "quarantine", "list", "--limit", "1")
+    assert (listed["count"], len(listed["entries"])) == (4, 1)
+    pipeline = ask.project / "pipelines/second.yaml"
+    pipeline.write_text(SECOND + "  mode: replace\n", encoding="utf-8")
+    found = ask("loom quarantine retry", "quarantine", "retry", code=2)
+    assert [run["pipeline"] for run in found["runs"]] == ["demo"]
+    assert [error["pipeline"] for error in found["errors"]] == ["second"]
+    ask("Errors", "quarantine", "retry", "second", code=2)
+    pipeline.write_text(SECOND, encoding="utf-8")
+    of_demo = ("--pipeline", "demo")
+    ask("loom quarantine show", "quarantine", "show", "x-1", *of_demo)
+    ask("loom quarantine resolve", "quarantine", "resolve", "x-1", *of_demo, "--why", "Noise")
+    ask("loom quarantine list", "quarantine", "list", "--all")
+    ask("loom quarantine to-test", "quarantine", "to-test", "x-2", "--pipeline", "second")
+
+
+def compare_variables(ask):
+    """Compare a pipeline whose test files set different variables."""
+    for number, lang in enumerate(("de", "en")):
+        text = SUITE.replace("dataset:", f"vars: {{lang: {lang}}}\ndataset:")
+        text = text.replace("name: ", f"name: {lang}_")
+        (ask.project / f"tests/{number}_test.yaml").write_text(text, encoding="utf-8")
+    (ask.project / "tests/demo_test.yaml").unlink()
+    found = ask("loom compare", "compare", "HEAD", "--pipeline", "demo")
+    assert [each["vars"] for each in found["pipelines"]] == [{"lang": "de"}, {"lang": "en"}]
+
+
 def read_history(ask):
+    kill_a_run(ask.project)
+    listed = ask("loom runs list", "runs", "list", "--status", "interrupted")
+    assert [run["processed"] for run in listed["runs"]] == [None]
     ask("loom runs list", "runs", "list")
     ask("loom runs list", "runs")
     ask("loom runs show", "runs", "show", "latest")
@@ -171,6 +233,8 @@ def documents(tmp_path_factory):
     publish(ask, folder)
     use_hooks(ask)
     use_stored_replies(ask)
+    use_quarantine(ask)
+    compare_variables(ask)
     make_mistakes(ask)
     return ask.documents
 
@@ -208,6 +272,8 @@ def fields(section):
 
 def check(value, kind, place):
     """Compare a value with a type of the page, such as `list of [Version](#version) or null`."""
+    if kind == "any value":
+        return
     kind, _, alternative = kind.partition(" or ")
     if value is None:
         assert alternative == "null", f"{place} is null"
@@ -218,8 +284,9 @@ def check(value, kind, place):
     elif kind.startswith("map of "):
         assert isinstance(value, dict), place
         for item in value.values():
-            suffix = " or null" if alternative else ""
-            check(item, kind.removeprefix("map of ") + suffix, f"{place}.*")
+            inner = kind.removeprefix("map of ")
+            suffix = " or null" if alternative and inner != "any value" else ""
+            check(item, inner + suffix, f"{place}.*")
     elif link := LINKED.fullmatch(kind):
         check_object(value, *link.groups(), place)
     else:
