@@ -14,6 +14,7 @@ from loomgit.commands.options import (
     Common,
     common,
     execution_date_option,
+    target_option,
     variables_option,
 )
 from loomgit.commands.run import EXIT, RunView, runs_document
@@ -57,6 +58,7 @@ def command() -> None:
     metavar="N",
     help="Show at most N entries.",
 )
+@target_option()
 @common
 def list_records(
     options: Common,
@@ -65,12 +67,13 @@ def list_records(
     since: datetime | None,
     stage: str | None,
     limit: int,
+    target: str | None,
 ) -> None:
     """List the rejected records that are not loaded yet, newest first."""
     from loomgit.workflows.quarantine import list_entries  # noqa: PLC0415 - keeps `--help` fast
 
     listing = list_entries(
-        options.project().wiring,
+        options.project(target=target).wiring,
         pipeline,
         every=every,
         since=None if since is None else in_utc(since),
@@ -86,12 +89,13 @@ def list_records(
 @command.command("show")
 @click.argument("key")
 @pipeline_option
+@target_option()
 @common
-def show_record(options: Common, key: str, pipeline: str | None) -> None:
+def show_record(options: Common, key: str, pipeline: str | None, target: str | None) -> None:
     """Show a rejected record: its fields, output, scores, error and history."""
     from loomgit.workflows.quarantine import find_entries  # noqa: PLC0415 - keeps `--help` fast
 
-    history = find_entries(options.project().wiring, [key], pipeline)[key]
+    history = find_entries(options.project(target=target).wiring, [key], pipeline)[key]
     for line in entry_details(history):
         options.console.answer(line)
     entries = [asdict(entry) for entry in history]
@@ -110,6 +114,7 @@ def show_record(options: Common, key: str, pipeline: str | None) -> None:
     metavar="USD",
     help="Maximum cost of all pipelines together.",
 )
+@target_option()
 @common
 def retry(
     options: Common,
@@ -119,6 +124,7 @@ def retry(
     execution_date: datetime | None,
     limit: int | None,
     budget: float | None,
+    target: str | None,
 ) -> int:
     """Run rejected records again and load those that pass.
 
@@ -130,7 +136,7 @@ def retry(
     """
     from loomgit.workflows.retry import RetryOptions, retry_records  # noqa: PLC0415 - for `--help`
 
-    project, console = options.project(), options.console
+    project, console = options.project(target=target), options.console
     keys = list(names)
     if keys and pipeline is None and keys[0] in project.pipeline_names():
         pipeline = keys.pop(0)
@@ -161,12 +167,15 @@ def retry(
 @click.argument("keys", nargs=-1, required=True, metavar="KEY...")
 @click.option("--why", required=True, metavar="TEXT", help="The reason, which is stored.")
 @pipeline_option
+@target_option()
 @common
-def resolve(options: Common, keys: tuple[str, ...], why: str, pipeline: str | None) -> None:
+def resolve(
+    options: Common, keys: tuple[str, ...], why: str, pipeline: str | None, target: str | None
+) -> None:
     """Mark records as resolved without loading them."""
     from loomgit.workflows.quarantine import resolve_records  # noqa: PLC0415 - keeps `--help` fast
 
-    resolutions = resolve_records(options.project().wiring, keys, pipeline, why=why)
+    resolutions = resolve_records(options.project(target=target).wiring, keys, pipeline, why=why)
     for resolution in resolutions:
         options.console.print(f"{resolution.record_key}: resolved ({resolution.pipeline})")
     documents = [asdict(resolution) for resolution in resolutions]
@@ -182,15 +191,18 @@ def resolve(options: Common, keys: tuple[str, ...], why: str, pipeline: str | No
     help="The test file, which is created if it does not exist.",
     show_default="the test file of the pipeline",
 )
+@target_option()
 @common
-def to_test(options: Common, key: str, pipeline: str | None, file: str | None) -> None:
+def to_test(
+    options: Common, key: str, pipeline: str | None, file: str | None, target: str | None
+) -> None:
     """Add a rejected record as a unit test to a test file.
 
     The test has no expected values: write them into the file.
     """
     from loomgit.workflows.rejected_case import add_test_case  # noqa: PLC0415 - keeps `--help` fast
 
-    added = add_test_case(options.project().wiring, key, pipeline, file)
+    added = add_test_case(options.project(target=target).wiring, key, pipeline, file)
     console = options.console
     verb = "created with" if added.created else "added"
     console.print(f"{added.file}: {verb} the unit test {added.name}; write its expected values")

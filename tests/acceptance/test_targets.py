@@ -106,6 +106,8 @@ def test_a_run_without_targets_has_no_target(project):
     [
         ["run", "demo"], ["cost", "demo", "--dry-run"], ["validate"], ["test"],
         ["compare"], ["ci", "--dry-run"], ["hooks", "run", "pre-commit"],
+        ["quarantine", "list"], ["quarantine", "show", "r-1"], ["quarantine", "retry"],
+        ["quarantine", "resolve", "r-1", "--why", "Noise"], ["quarantine", "to-test", "r-1"],
     ],
     ids=" ".join,
 )  # fmt: skip
@@ -118,6 +120,15 @@ def test_each_command_refuses_an_unknown_target(project, monkeypatch, command):
     code, output = guarded(project, *command)
     assert code == 2
     assert "there is no target 'prd'" in output
+
+
+def test_a_retry_loads_into_the_destination_of_its_target(project):
+    pipeline = project / "pipelines/demo.yaml"
+    pipeline.write_text(TWO.replace("reference_field: expected", "reference: bad"))
+    assert loom(project, "run", "demo", "--target", "prod").returncode == 1
+    pipeline.write_text(TWO)
+    assert loom(project, "quarantine", "retry", "--target", "prod").returncode == 0
+    assert (loaded(project / "out/dev.db"), loaded(project / "out/prod.db")) == (0, 3)
 
 
 def test_a_missing_variable_is_reported_with_the_position_in_the_target(project, monkeypatch):
