@@ -22,8 +22,8 @@ class UnfinishedRun(Struct, frozen=True):
     `variables` are the values of `--vars`, and `limit` is the value of `--limit`. `inputs` maps the
     name of each input that a later attempt must not change to a hash of the input. `attempts` are
     in order of time. `reads_source` is false if the run processes records from the quarantine
-    instead of the records of the pipeline's source. `target` is the name of the target, or None
-    if the settings have no targets.
+    instead of the records of the pipeline's source. Such a run cannot be resumed. `target` is the
+    name of the target, or None if the settings have no targets.
     """
 
     uid: str

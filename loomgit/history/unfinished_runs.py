@@ -87,12 +87,13 @@ class UnfinishedRuns:
         """Return the run to resume, or None if there is no such run.
 
         `name` is the run_id or uid of an attempt, or `latest`: the latest unfinished run of
-        `pipeline`. Raises WorldError if another process works on the run with this id.
+        `pipeline` that reads the pipeline's source. Raises WorldError if another process works on
+        the run with this id.
         """
         for run in reversed(self.all()):
             if pipeline is not None and run.pipeline != pipeline:
                 continue
-            if name == "latest" and self.holder(run) is None:
+            if name == "latest" and run.reads_source and self.holder(run) is None:
                 return run
             if run.has(name):
                 if holder := self.holder(run):
@@ -104,7 +105,7 @@ class UnfinishedRuns:
         """Return the run that `find` returns. Raises UserError if there is no such run."""
         run = self.find(name)
         if run is None:
-            names = ", ".join(run.last.run_id for run in self.all())
+            names = ", ".join(run.last.run_id for run in self.all() if run.reads_source)
             hint = f"unfinished runs: {names}" if names else "all runs are complete"
             raise UserError(f"there is no unfinished run {name}", hint=hint)
         return run

@@ -39,7 +39,8 @@ def choose_values(
 
     `resume` is the run_id or uid of an unfinished run, `latest`, or None. The result is `given` if
     `resume` is None, or if `resume` is `latest` and no run of the pipeline is unfinished. Raises
-    UserError if there is no such run, or if a given value differs from that of the run.
+    UserError if there is no such run, if the run retried rejected records, or if a given value
+    differs from that of the run.
     """
     run = None
     if resume is not None:
@@ -52,6 +53,11 @@ def choose_values(
         return given
     if run.pipeline != pipeline:
         raise UserError(f"run {resume} is a run of {run.pipeline}, not of {pipeline}")
+    if not run.reads_source:
+        raise UserError(
+            f"run {resume} retried rejected records, so it cannot be resumed",
+            hint=f"`loom quarantine retry {pipeline}` retries the records that are still rejected",
+        )
     execution_date = datetime.fromisoformat(run.execution_date)
     values: dict[str, tuple[object, object]] = {
         "--vars": (dict(given.variables) or None, run.variables),

@@ -154,7 +154,7 @@ class Execution:
         self._gateway = gateway
         self._earlier = earlier
         self._source = source
-        self._reads_source = source is None and (earlier is None or earlier.reads_source)
+        self._reads_source = source is None
         self.interrupted = False  # true after SIGINT or SIGTERM, even if all records were processed
         self._run_id, self._uid = "", ""
         self._commit = assembly.wiring.repository.head(plan.input_paths())
@@ -190,7 +190,7 @@ class Execution:
                         if isinstance(event, RunFinished):
                             finished = event
                             store.save(event.run)
-                            if not event.can_resume:
+                            if not event.can_resume or not self._reads_source:
                                 store.unfinished.remove(unfinished)
                         self._on_event(event)
         finally:
@@ -267,10 +267,17 @@ class Execution:
                 record=partial(self._record, gateway),
                 concurrency=assembly.concurrency(pipeline),
                 lineage={"_loom_run_id": self._run_id},
-                resume_hint=f"`loom run {pipeline.name} --resume {self._run_id}` continues the run",
+                resume_hint=self._resume_hint(),
             )
 
         return parts
+
+    def _resume_hint(self) -> str:
+        name = self._plan.pipeline.name
+        command = f"run {name} --resume {self._run_id}"
+        if not self._reads_source:
+            command = f"quarantine retry {name}"
+        return f"`loom {command}` continues the run"
 
     def _check_fields(
         self, key: Sequence[str], fields: Sequence[str], filled: Collection[str]

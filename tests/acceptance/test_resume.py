@@ -315,6 +315,39 @@ def test_only_a_run_of_the_same_pipeline_is_resumed(tmp_path, server):
         assert loom(project, *arguments).returncode == 2
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_a_stopped_retry_is_not_resumed_but_retried(tmp_path, server, number):
+    project = make(tmp_path / "work", server, DESTINATIONS["sqlite"], records=100)
+    pipeline = project / "pipelines/demo.yaml"
+    right = pipeline.read_text()
+    pipeline.write_text(right.replace("reference_field: expected", "reference: none"))
+    assert loom(project, "run", "demo").returncode == 1
+    pipeline.write_text(right)
+    server.latency = 0.1
+    arguments = [sys.executable, "-m", "loomgit", "quarantine", "retry"]
+    process = subprocess.Popen(arguments, cwd=project, stderr=subprocess.PIPE, text=True)
+    before = server.asked.total()
+    while server.asked.total() < before + 10:
+        time.sleep(0.01)
+    process.send_signal(number)
+    _, error = process.communicate(timeout=30)
+    latest, *_ = json.loads(loom(project, "runs", "list", "--json").stdout)["runs"]
+    assert not latest["complete"]
+    if number == signal.SIGINT:
+        assert "hint: `loom quarantine retry demo` continues the run" in error
+    else:
+        done = loom(project, "run", "demo", "--resume", latest["run_id"])
+        assert done.returncode == 2
+        assert f"run {latest['run_id']} retried rejected records" in done.stderr
+        assert "`loom quarantine retry demo`" in done.stderr
+    server.latency = 0
+    assert loom(project, "quarantine", "retry").returncode == 0
+    done = loom(project, "run", "demo", "--resume", "latest", "--json")
+    run = json.loads(done.stdout)
+    assert (run["resumes"], run["results"]["records_processed"]) == ("", 100)
+    assert run["results"]["unchanged"] == 90  # the retries have loaded all rows
+
+
 def test_gc_removes_old_unfinished_runs(tmp_path, server):
     project = make(tmp_path / "project", server, DESTINATIONS["sqlite"], records=60)
     run_id = killed(project, server, 20)
