@@ -58,7 +58,8 @@ RUN_FIELDS: FieldTexts = {
         "complete": "Whether the run finished its work. False after an error, a stop, a spent "
         "budget, or if some tests were not selected. An incomplete run is never a baseline.",
         "environment": "The versions of `loomgit`, `python`, `litellm` and `arbiter`.",
-        "source": "The address of the source. For a test run: the data set of its cases.",
+        "source": "The address of the source. For a test run: the data set of its cases. For a "
+        "retry of rejected records: the quarantine.",
         "destination": "The address of the destination. Empty for a test run.",
         "snapshot": "The SHA-256 of the extracted rows. Empty for a test run.",
         "records": "The records file. Null if the run has none.",
