@@ -97,7 +97,7 @@ def test_the_other_commands_know_such_a_pipeline(project):
     assert "Total Estimated Cost: $0.00" in loom(project, "cost", "copy", "--dry-run").stdout
     assert loom(project, "run", "copy").returncode == 0
     assert loom(project, "log", "pipelines/copy.yaml").returncode == 0
-    assert loom(project, "report", "--html", "report.html").returncode == 0
+    assert loom(project, "report", "--html", str(project / "report.html")).returncode == 0
     assert loom(project, "compare", "HEAD~1", "--run-missing").returncode in (0, 1)
 
 
