@@ -21,7 +21,7 @@ import msgspec
 from msgspec import Struct
 
 from loomgit.errors import WorldError
-from loomgit.rows.outcome_json import decode_outcome, encode_outcome
+from loomgit.rows.outcome_json import decode_outcome, encode_outcome, is_paid
 from loomgit.rows.spool import Spool
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from loomgit.domain.records import Record, RecordOutcome
 
+_MOST_WAITING = 64 * 1024  # bytes of outcomes that are not written yet
 _UNREADABLE = (ValueError, TypeError, KeyError)
 
 
@@ -56,6 +57,7 @@ class Journal:
         self._ranges: list[tuple[int, int, int]] = []  # (first, last, part), ascending
         self._loaded: set[int] = set()
         self._sizes: dict[int, int] = {}
+        self._waiting = bytearray()
         try:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
             self._size = self._read()
@@ -152,8 +154,16 @@ class Journal:
     # -- this attempt
 
     def add(self, outcome: RecordOutcome) -> None:
-        """Record the outcome of a record, so that its calls are not paid again."""
-        self._write(b"o%d %b\n" % (outcome.record.index, encode_outcome(outcome)))
+        """Record the outcome of a record, so that its calls are not paid again.
+
+        If no call of the record has a cost, the outcome is written together with the next line that
+        another method writes, or when many outcomes wait.
+        """
+        line = b"o%d %b\n" % (outcome.record.index, encode_outcome(outcome))
+        if is_paid(outcome) or len(self._waiting) > _MOST_WAITING:
+            self._write(line)
+        else:
+            self._waiting += line
 
     def keep_spool(self, spool: Spool) -> None:
         """Record that the spool is complete."""
@@ -176,10 +186,16 @@ class Journal:
         self._write(b"d%d\n" % part)
 
     def close(self) -> None:
-        """Close the file."""
-        os.close(self._file)
+        """Write the waiting outcomes and close the file."""
+        try:
+            if self._waiting:
+                self._write(b"")
+        finally:
+            os.close(self._file)
 
     def _write(self, line: bytes) -> None:
+        line = bytes(self._waiting) + line
+        self._waiting.clear()
         try:
             written = os.pwrite(self._file, line, self._size)
             while written < len(line):

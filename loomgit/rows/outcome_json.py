@@ -30,6 +30,20 @@ def encode_outcome(outcome: RecordOutcome) -> bytes:
     )
 
 
+def is_paid(outcome: RecordOutcome) -> bool:
+    """Whether a call for the record has a cost, or an unknown cost."""
+    output = outcome.output
+    if output is not None and output.calls and output.cost != 0.0:
+        return True
+    return any(
+        (score is not None and score.calls > 0 and score.cost != 0.0)
+        or (spent is not None and spent.made > 0 and spent.cost != 0.0)
+        for score, spent in (
+            (each.score, each.spent) for each in (*outcome.assessments, *outcome.discarded)
+        )
+    )
+
+
 def decode_outcome(record: Record, text: bytes) -> RecordOutcome:
     """Return the outcome of `record` that `encode_outcome` has encoded.
 

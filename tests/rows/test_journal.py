@@ -132,3 +132,33 @@ def test_the_journal_of_many_records_is_small_in_memory(reopen):
     for start in range(0, 5000, 50):
         journal.begin_part(start // 50, array("q", range(start, start + 50)))
     assert len(reopen()._ranges) == 100
+
+
+FREE = RecordOutcome(RECORD, Output({"a": 1}, "", "embedded/icl", cost=0.0))
+
+
+def test_an_outcome_without_cost_waits_for_the_next_line(tmp_path, reopen):
+    journal = reopen()
+    journal.add(FREE)
+    assert (tmp_path / "journal").read_bytes() == b""
+    journal.begin_part(0, [3])
+    assert (tmp_path / "journal").read_bytes().count(b"\n") == 2
+    journal.add(replace(FREE, record=replace(RECORD, index=4)))
+    journal = reopen()  # closing writes what waits
+    assert journal.find(RECORD) == replace(FREE, resumed=True)
+    assert journal.find(replace(RECORD, index=4)).output == FREE.output
+
+
+@pytest.mark.parametrize(
+    "paid",
+    [
+        replace(FREE, output=replace(FREE.output, cost=0.001)),
+        replace(FREE, output=replace(FREE.output, cost=None)),
+        replace(FREE, assessments=(Assessment("a", 0.5, score=Score(1.0, "", cost=1.0, calls=1)),)),
+        replace(FREE, discarded=(Assessment("a", 0.5, error="x", spent=CallTotals(
+            cost=None, calls=1)),)),
+    ],
+)  # fmt: skip
+def test_a_paid_outcome_is_written_at_once(tmp_path, reopen, paid):
+    reopen().add(paid)
+    assert (tmp_path / "journal").read_bytes().count(b"\n") == 1
