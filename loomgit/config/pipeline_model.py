@@ -43,6 +43,7 @@ from loomgit.domain.definitions import (
     GateType,
     LoadMode,
     OnFailure,
+    OnRejected,
     TransformType,
 )
 from loomgit.domain.suggestions import nearest
@@ -336,6 +337,10 @@ class LoadModel(FileModel):
     evolve: Annotated[Evolve, choice("evolution", ("add",))] | None = Field(
         default=None,
         description="add: add the columns that the table or file lacks; default: report them",
+    )
+    on_rejected: Annotated[OnRejected, choice("policy", ("keep", "delete"))] = Field(
+        default="keep",
+        description="keep or delete the earlier row of a record that the gate rejects",
     )
     on_failure: Annotated[
         OnFailure, choice("policy", ("quarantine", "skip", "fallback", "retry"))

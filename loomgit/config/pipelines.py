@@ -297,6 +297,7 @@ def _load(model: LoadModel) -> Load:
         quarantine=model.quarantine,
         schema=object_schema(model.schema_) if model.schema_ is not None else None,
         evolve=model.evolve,
+        on_rejected=model.on_rejected,
     )
 
 

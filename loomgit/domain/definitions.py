@@ -16,6 +16,7 @@ TransformType = Literal["none", "ai", "rag", "program"]
 GateType = Literal["all_pass", "majority_pass", "any_pass", "weighted"]
 LoadMode = Literal["upsert", "append", "replace"]
 Evolve = Literal["add"]
+OnRejected = Literal["keep", "delete"]
 OnFailure = Literal["quarantine", "skip", "fallback", "retry"]
 AlertType = Literal["score_degradation", "cost_spike", "latency_sla", "batch_quality"]
 
@@ -198,7 +199,8 @@ class Load(Struct, frozen=True):
     """The load stage: the destination of the outputs, and the treatment of failed records.
 
     `schema` is a JSON Schema. If `evolve` is `add`, columns that the destination lacks are added.
-    If it is None, a missing column is an error.
+    If it is None, a missing column is an error. `on_rejected` says what happens to the row that an
+    earlier run has loaded for a record, if a gate of this run rejects the record.
     """
 
     destination: str
@@ -211,6 +213,7 @@ class Load(Struct, frozen=True):
     quarantine: str | None = None
     schema: JsonMapping | None = None
     evolve: Evolve | None = None
+    on_rejected: OnRejected = "keep"
 
 
 class Alert(Struct, frozen=True):

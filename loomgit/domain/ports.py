@@ -101,7 +101,8 @@ class LoadReceipt(Struct, frozen=True):
 
     `duplicates` are rows with a key that occurs again later in the same run; only the last row with
     the key is stored. `kept_out` are rows that the destination itself rejects, by a trigger or
-    `ON CONFLICT IGNORE`.
+    `ON CONFLICT IGNORE`. `kept_rows` and `deleted` are rows of records that a gate of this run has
+    rejected: the destination contained them before, and the load kept or deleted them.
     """
 
     inserted: int = 0
@@ -109,6 +110,8 @@ class LoadReceipt(Struct, frozen=True):
     unchanged: int = 0
     duplicates: int = 0
     kept_out: int = 0
+    kept_rows: int = 0
+    deleted: int = 0
 
     def __add__(self, other: LoadReceipt) -> LoadReceipt:
         return LoadReceipt(
@@ -117,6 +120,8 @@ class LoadReceipt(Struct, frozen=True):
             self.unchanged + other.unchanged,
             self.duplicates + other.duplicates,
             self.kept_out + other.kept_out,
+            self.kept_rows + other.kept_rows,
+            self.deleted + other.deleted,
         )
 
     @property
@@ -139,8 +144,14 @@ class Sink(Protocol):
         """
         ...
 
-    def load(self, part: int, rows: Sequence[JsonObject]) -> Mapping[int, str]:
+    def load(
+        self, part: int, rows: Sequence[JsonObject], rejected: Sequence[JsonObject] = ()
+    ) -> Mapping[int, str]:
         """Accept one batch of rows. `part` is the number of the batch.
+
+        `rejected` are the keys (the key fields with their values) of the records that a gate has
+        rejected. If the destination contains rows with these keys, it keeps or deletes them, as
+        `load.on_rejected` says, and counts them. A row that this run has loaded always stays.
 
         Returns the reasons for the rows that the destination refuses, by the index of the row. If
         this method raises an exception, it accepts no row of the batch.

@@ -127,6 +127,9 @@ RUN_FIELDS: FieldTexts = {
         "unchanged": "The number of rows that the destination already contained.",
         "duplicates": "The number of rows with a key that occurs again later in the run.",
         "kept_out": "The number of rows that the destination refused.",
+        "kept_rows": "The number of rows of earlier runs whose records a gate of this run "
+        "rejected, and that stay in the destination (`load.on_rejected: keep`).",
+        "deleted": "The number of such rows that the run deleted (`load.on_rejected: delete`).",
         "reasons": "The most frequent reasons for rejections, each with its number of records.",
         "cause": "The reason why the run did not succeed: `gate` (it missed its own thresholds or "
         "its budget), `world` (a provider, a disk or a database failed), `user` (the user must "

@@ -48,8 +48,9 @@ class Results(Struct, frozen=True):
 
     The rows given to the destination are divided into `inserted`, `updated`, `unchanged`,
     `duplicates` (rows with a key that occurs again later) and `kept_out` (rows that the destination
-    itself rejects). `reasons` maps the reasons of rejections to numbers of records. In a test run,
-    the records are the test cases.
+    itself rejects). `kept_rows` and `deleted` are rows of earlier runs whose records a gate of this
+    run has rejected; `load.on_rejected` chooses between them. `reasons` maps the reasons of
+    rejections to numbers of records. In a test run, the records are the test cases.
 
     If the run did not succeed, `cause` is `gate` (the run missed its own thresholds), `world` (a
     provider, a disk or a database failed), `user` (the user must correct a mistake) or `stopped`
@@ -70,6 +71,8 @@ class Results(Struct, frozen=True):
     unchanged: int = 0
     duplicates: int = 0
     kept_out: int = 0
+    kept_rows: int = 0
+    deleted: int = 0
     reasons: dict[str, int] = field(default_factory=dict)
     cause: Cause = ""
     message: str = ""

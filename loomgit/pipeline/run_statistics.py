@@ -278,6 +278,8 @@ class RunStatistics:
             unchanged=receipt.unchanged,
             duplicates=receipt.duplicates,
             kept_out=receipt.kept_out,
+            kept_rows=receipt.kept_rows,
+            deleted=receipt.deleted,
             reasons=self.reasons(),
             cause=cause,
             message=message,

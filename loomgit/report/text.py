@@ -116,17 +116,19 @@ def changes(run: Run) -> str:
     Examples are `3 new, 1 updated, 96 unchanged` and `nothing`.
     """
     results = run.results
-    if not results.inserted and not results.updated:
+    if not (results.inserted or results.updated or results.deleted):
         unchanged = f" ({results.unchanged:,} rows unchanged)" if results.unchanged else ""
         text = f"nothing{unchanged}"
     else:
         counts = [(results.inserted, "new"), (results.updated, "updated")]
-        counts.append((results.unchanged, "unchanged"))
+        counts += [(results.deleted, "deleted"), (results.unchanged, "unchanged")]
         text = ", ".join(f"{count:,} {word}" for count, word in counts if count)
     if results.duplicates:
         text += f"; {results.duplicates:,} superseded by a later record of the same key"
     if results.kept_out:
         text += f"; {results.kept_out:,} not stored by the destination (a trigger, or ON CONFLICT)"
+    if results.kept_rows:
+        text += f"; {results.kept_rows:,} earlier rows of rejected records kept"
     return text
 
 

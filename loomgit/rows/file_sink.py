@@ -47,6 +47,9 @@ class FileSink:
     If `adds_columns` is true, `commit` adds the columns that an existing CSV or Parquet file lacks
     (`load.evolve: add`). The existing rows are empty in these columns.
 
+    In mode `upsert`, `commit` counts the existing rows of rejected records, or deletes them if
+    `deletes_rejected` is true.
+
     If the content of the existing file does not match the file's extension, the file stays
     unchanged, and an error is raised. Only mode `replace` replaces such a file.
     """
@@ -63,6 +66,7 @@ class FileSink:
         stage: Path,
         run: str,
         adds_columns: bool = False,
+        deletes_rejected: bool = False,
     ) -> None:
         self._shown = str(address)
         # `commit` renames a new file to this path. The path is resolved, because the rename must
@@ -73,6 +77,7 @@ class FileSink:
         self._examples = examples
         self._schema = schema
         self._adds_columns = adds_columns
+        self._deletes_rejected = deletes_rejected
         self._layout = _layout(address, self._path, root=root, schema=schema)
         name = destination_id(self._path)
         self._lock_path = self._path.with_name(f".loom-{name}.lock")
@@ -108,23 +113,26 @@ class FileSink:
                     return clash
         return self._layout.refusal(row, fresh=self._mode == "replace" or not self._has_content())
 
-    def load(self, part: int, rows: Sequence[JsonObject]) -> Mapping[int, str]:
+    def load(
+        self, part: int, rows: Sequence[JsonObject], rejected: Sequence[JsonObject] = ()
+    ) -> Mapping[int, str]:
         """Store one batch of rows in the stage until `commit`.
 
         `part` is the number of the batch. A batch whose number was stored before is ignored, even
-        if it is already in the file.
+        if it is already in the file. `rejected` are the keys of the rejected records.
         """
-        keys: list[str | None] = [None] * len(rows)
-        if self._key:
-            key_value = self._layout.key_value
-            key_rows = ({name: key_value(row.get(name)) for name in self._key} for row in rows)
-            keys = [key_text(row, self._key, self._shown) for row in key_rows]
+        keys = [self._key_text(row) if self._key else None for row in rows]
         self._require_columns(dict.fromkeys(name for row in rows for name in row))
         if self._stage.intended() is not None:  # an earlier attempt crashed while it published
             with self._lock_file():
                 self._settle()
-        self._stage.add(part, rows, keys)
+        upserts = bool(self._key) and self._mode == "upsert"
+        self._stage.add(part, rows, keys, map(self._key_text, rejected if upserts else ()))
         return {}
+
+    def _key_text(self, row: JsonObject) -> str:
+        stored = {name: self._layout.key_value(row.get(name)) for name in self._key}
+        return key_text(stored, self._key, self._shown)
 
     def commit(self) -> LoadReceipt:
         """Write the staged rows to the file, and return the receipt (the numbers of rows).
@@ -230,7 +238,7 @@ class FileSink:
                 current = self._hash(self._path)
                 if fresh and has_content and current == sha256:
                     self._stage.finish(replace(receipt, inserted=0, unchanged=receipt.inserted))
-                elif not (fresh or added or receipt.inserted or receipt.updated):
+                elif not (fresh or added or _changes_rows(receipt)):
                     self._stage.finish(receipt)
                 else:
                     self._publications.answer_all(current)
@@ -273,13 +281,19 @@ class FileSink:
         return tuple(names)
 
     def _write(self, writer: RowWriter, added: Sequence[str], *, fresh: bool) -> LoadReceipt:
-        inserted = updated = unchanged = 0
+        inserted = updated = unchanged = kept = deleted = 0
         if not fresh:
+            has_rejected = self._stage.has_rejected()
             for stored in self._layout.held(added):
                 key = find_key_text(stored.row, self._key) if self._key else None
                 new = self._stage.find(key) if key is not None else None
                 if new is None:
+                    rejected = has_rejected and key is not None and self._stage.is_rejected(key)
+                    if rejected and self._deletes_rejected:
+                        deleted += 1
+                        continue
                     writer.keep(stored)
+                    kept += rejected
                     continue
                 merged = self._layout.merged(stored.row, new)
                 if merged is None:
@@ -291,7 +305,10 @@ class FileSink:
         for row in self._stage.unmatched() if self._key else self._stage.rows():
             writer.add(row)
             inserted += 1
-        return LoadReceipt(inserted, updated, unchanged, self._stage.duplicates())
+        duplicates = self._stage.duplicates()
+        return LoadReceipt(
+            inserted, updated, unchanged, duplicates, kept_rows=kept, deleted=deleted
+        )
 
     def _hash(self, path: Path) -> str:
         if not path.exists():
@@ -311,6 +328,10 @@ class FileSink:
                 os.fsync(folder)
             finally:
                 os.close(folder)
+
+
+def _changes_rows(receipt: LoadReceipt) -> bool:
+    return bool(receipt.inserted or receipt.updated or receipt.deleted)
 
 
 def schema_fields(schema: JsonMapping | None) -> tuple[str, ...]:

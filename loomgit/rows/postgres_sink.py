@@ -13,6 +13,7 @@ from loomgit.rows.postgres_connection import describe, is_outage, translate_erro
 from loomgit.rows.postgres_copy import copy_columns, copy_rows, copy_values
 from loomgit.rows.postgres_ledger import PostgresLedger
 from loomgit.rows.postgres_lock import lock_table
+from loomgit.rows.postgres_rejected import apply_rejections
 from loomgit.rows.postgres_upsert import PostgresUpsert
 from loomgit.rows.refused_rows import (
     RowRefusedError,
@@ -49,13 +50,14 @@ class PostgresSink:
 
     In mode `upsert`, a new row with an existing key updates only its own fields, and only if a
     value differs. While the sink is open, an advisory lock excludes other runs that load into the
-    same table.
+    same table. The rows of rejected records are counted, or deleted if the table deletes them
+    (`PostgresTable.deletes_rejected`).
     """
 
     def __init__(self, table: PostgresTable, *, mode: LoadMode, run: str) -> None:
         self._table = table
         self._is_append = mode == "append"
-        self._ledger = PostgresLedger(table, run)
+        self._ledger = PostgresLedger(table.ledger, run, table.sql)
         self._upsert = PostgresUpsert(table)
         self._receipt = LoadReceipt()
         self._connections: list[Connection] = []
@@ -70,20 +72,23 @@ class PostgresSink:
         with translate_errors(self._table.shown):
             return self._table.refusal(self._connection(), row)
 
-    def load(self, part: int, rows: Sequence[JsonObject]) -> Mapping[int, str]:
+    def load(
+        self, part: int, rows: Sequence[JsonObject], rejected: Sequence[JsonObject] = ()
+    ) -> Mapping[int, str]:
         """Write one batch of rows in one transaction. `part` is the number of the batch.
 
         The keys of the result are the indexes of the rows that the database refuses. The values are
-        the reasons. The other rows are written.
+        the reasons. The other rows are written. The rows with the keys `rejected` are counted or
+        deleted in the same transaction.
         """
-        if not rows:
+        if not rows and not rejected:
             return {}
         with translate_errors(self._table.shown):
             connection = self._connection()
             if not self._is_prepared:
                 self._prepare(connection)
             with connection.transaction():
-                receipt, refused = self._load_part(connection, part, rows)
+                receipt, refused = self._load_part(connection, part, rows, rejected)
         self._receipt += receipt
         return refused
 
@@ -163,14 +168,31 @@ class PostgresSink:
         return receipt
 
     def _load_part(
-        self, connection: Connection, part: int, rows: Sequence[JsonObject]
+        self,
+        connection: Connection,
+        part: int,
+        rows: Sequence[JsonObject],
+        rejected: Sequence[JsonObject],
     ) -> tuple[LoadReceipt, dict[int, str]]:
-        table = self._table
         recorded = self._ledger.find(connection, part)
         if recorded is not None:
             if not self._is_append:
                 self._remember(connection, [r for i, r in enumerate(rows) if i not in recorded[1]])
             return recorded
+        receipt, refused = LoadReceipt(), dict[int, str]()
+        if rows:
+            receipt, refused = self._load_rows(connection, rows)
+        if rejected and not self._is_append:
+            deletes = self._table.deletes_rejected
+            earlier = self._not_loaded(connection, rejected)
+            receipt += apply_rejections(connection, self._table, earlier, deletes=deletes)
+        self._ledger.add(connection, part, receipt, refused)
+        return receipt, refused
+
+    def _load_rows(
+        self, connection: Connection, rows: Sequence[JsonObject]
+    ) -> tuple[LoadReceipt, dict[int, str]]:
+        table = self._table
         columns = table.shape(connection, rows)
         connection.execute("SET CONSTRAINTS ALL IMMEDIATE")  # a refusal must not wait for COMMIT
         if not self._is_append:
@@ -199,8 +221,18 @@ class PostgresSink:
         positions = {id(row): index for index, row in enumerate(rows)}
         refused = {positions[id(last[i])]: reason for i, reason in refused.items()}
         receipt += LoadReceipt(duplicates=len(rows) - len(last) + len(seen))
-        self._ledger.add(connection, part, receipt, refused)
         return receipt, refused
+
+    def _not_loaded(self, connection: Connection, keys: Sequence[JsonObject]) -> list[JsonObject]:
+        """Return the keys of rows that this run has not loaded."""
+        hashes = {self._key_hash(key): key for key in keys}
+        loaded = connection.execute(
+            f"SELECT key FROM {_SEEN} WHERE key = ANY (%s)",  # noqa: S608 - constant
+            ([*hashes],),
+        )
+        for (key_hash,) in loaded:
+            del hashes[str(key_hash)]
+        return [*hashes.values()]
 
     def _last_rows(
         self, connection: Connection, rows: Sequence[JsonObject]

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import TYPE_CHECKING
-
-from psycopg import errors
 
 from loomgit.errors import UserError, WorldError
 from loomgit.rows.added_columns import with_evolve_hint
@@ -18,6 +15,7 @@ from loomgit.rows.postgres_evolution import (
     alteration_fault,
     name_fault,
 )
+from loomgit.rows.postgres_ledger import LEDGER, create_ledger, upgrade_statement
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -28,7 +26,6 @@ if TYPE_CHECKING:
     from loomgit.rows.postgres_columns import Column
     from loomgit.rows.postgres_connection import Connection
 
-LEDGER = "_loom_loads"  # the table in the user's database that lists the loaded batches
 _TABLES = ("r", "p")  # PostgreSQL's relkind of a table, and of a partitioned table
 _KINDS = {"v": "a view", "m": "a materialized view", "f": "a foreign table"}
 _PRIVILEGES = {
@@ -43,7 +40,8 @@ class PostgresTable:
 
     `key` are the fields that identify a row. `examples` are rows such as those to load. The types
     in `schema` (a JSON Schema) determine the columns of a new table. If `adds_columns` is true,
-    columns that an existing table lacks are added (`load.evolve: add`).
+    columns that an existing table lacks are added (`load.evolve: add`). If `deletes_rejected` is
+    true, the rows of rejected records are deleted (`load.on_rejected: delete`).
     """
 
     def __init__(
@@ -55,12 +53,14 @@ class PostgresTable:
         schema: JsonMapping | None,
         examples: Sequence[JsonObject],
         adds_columns: bool = False,
+        deletes_rejected: bool = False,
     ) -> None:
         assert address.table is not None  # `open_sink` reports an address without a table
         self.shown = str(address)
         self.name = address.table
         self.schema = address.schema
         self.key = key
+        self.deletes_rejected = deletes_rejected
         self.sql = qualified(address.schema, address.table)
         self.ledger = qualified(address.loom_schema or address.schema, LEDGER)
         self._address = address
@@ -200,16 +200,7 @@ class PostgresTable:
     def create_ledger(self, connection: Connection) -> None:
         """Create the table that lists the loaded batches, if it does not exist."""
         schema = self._address.loom_schema or self._address.schema
-        if find_table(connection, schema, LEDGER) is not None:
-            return  # the statement below needs the CREATE privilege even if the table exists
-        with suppress(errors.UniqueViolation, errors.DuplicateTable):  # another run creates it now
-            connection.execute(
-                f"CREATE TABLE IF NOT EXISTS {self.ledger} ("
-                "run text NOT NULL, target text NOT NULL, part integer NOT NULL, "
-                "inserted bigint NOT NULL, updated bigint NOT NULL, unchanged bigint NOT NULL, "
-                "duplicates bigint NOT NULL, kept_out bigint NOT NULL, refused text NOT NULL, "
-                "loaded_at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (run, target, part))"
-            )
+        create_ledger(connection, schema, self.ledger)
 
     @staticmethod
     def _names(rows: Iterable[JsonObject]) -> list[str]:
@@ -264,8 +255,8 @@ class PostgresTable:
             )
 
     def _require_no_cascade(self, connection: Connection, table: int) -> None:
-        """Raise UserError if `replace`, which deletes rows, would change rows of other tables."""
-        if self._mode != "replace":
+        """Raise UserError if a load that deletes rows would change rows of other tables."""
+        if self._mode != "replace" and not self.deletes_rejected:
             return
         row = connection.execute(
             "SELECT conrelid::regclass::text FROM pg_constraint WHERE contype = 'f' "
@@ -273,17 +264,20 @@ class PostgresTable:
             (table,),
         ).fetchone()
         if row is not None:
+            setting, hint = "mode: replace", "use mode: upsert"
+            if self._mode != "replace":
+                setting, hint = "on_rejected: delete", "use on_rejected: keep"
             raise UserError(
-                f"{self.shown}: mode: replace deletes the rows of '{self.name}', which "
+                f"{self.shown}: {setting} deletes rows of '{self.name}', which "
                 f"changes rows of table {row[0]} (a foreign key with ON DELETE)",
-                hint="use mode: upsert",
+                hint=hint,
             )
 
     def _require_privileges(self, connection: Connection, table: int | None) -> None:
         if table is None:
             self._require_creatable(connection, self._address.schema, f"table '{self.name}'")
         else:
-            privileges = _PRIVILEGES[self._mode]
+            privileges = (*_PRIVILEGES[self._mode], *(["DELETE"] if self.deletes_rejected else []))
             self._require_table_privileges(connection, table, self.sql, privileges)
         schema = self._address.loom_schema or self._address.schema
         ledger = find_table(connection, schema, LEDGER)
@@ -291,6 +285,7 @@ class PostgresTable:
             self._require_creatable(connection, schema, f"table '{LEDGER}'")
         else:
             self._require_table_privileges(connection, ledger[0], self.ledger, ("SELECT", "INSERT"))
+            self._require_upgradable(connection, ledger[0])
         temporary = "SELECT has_database_privilege(current_database(), 'TEMP')"
         if self._mode == "upsert" and connection.execute(temporary).fetchone() != (True,):
             database = quote(connection.info.dbname)
@@ -309,6 +304,19 @@ class PostgresTable:
                     f"{self.shown}: the role lacks the privilege {privilege} on table {name}",
                     hint=f"GRANT {privilege} ON {name} TO {_role(connection)}",
                 )
+
+    def _require_upgradable(self, connection: Connection, ledger: int) -> None:
+        """Raise UserError if the ledger lacks columns that the role cannot add."""
+        statement = upgrade_statement(connection, ledger, self.ledger)
+        if not statement:
+            return
+        owner = "SELECT pg_has_role(relowner, 'USAGE') FROM pg_class WHERE oid = %s"
+        if connection.execute(owner, (ledger,)).fetchone() != (True,):
+            raise UserError(
+                f"{self.shown}: table {self.ledger} is of an older version of Loom, and the role "
+                "does not own it",
+                hint=f"the owner of the table can run {statement}",
+            )
 
     def _require_creatable(self, connection: Connection, schema: str | None, what: str) -> None:
         """Raise UserError if the role cannot create a table in the schema."""

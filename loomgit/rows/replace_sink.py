@@ -56,8 +56,13 @@ class ReplaceSink:
         """
         return self._table.refusal_at_rest(row)
 
-    def load(self, part: int, rows: Sequence[JsonObject]) -> Mapping[int, str]:
-        """Store one batch of rows until `commit`. Do nothing if this `part` is already stored."""
+    def load(
+        self, part: int, rows: Sequence[JsonObject], rejected: Sequence[JsonObject] = ()
+    ) -> Mapping[int, str]:
+        """Store one batch of rows until `commit`. Do nothing if this `part` is already stored.
+
+        The keys in `rejected` have no effect, because `commit` keeps no row of an earlier run.
+        """
         key = self._table.key
         keys = [key_text(row, key, self._table.shown) if key else None for row in rows]
         self._stage.add(part, rows, keys)

@@ -62,6 +62,7 @@ def open_sink(
             stage=stage,
             run=run,
             adds_columns=load.evolve == "add",
+            deletes_rejected=load.on_rejected == "delete",
         )
     if address.table is None:
         scheme = "postgres" if isinstance(address, PostgresAddress) else "sqlite"
@@ -80,7 +81,8 @@ def open_sink(
     if load.mode == "replace":
         name = destination_id(table.path, table.name)
         return ReplaceSink(ReplaceableSqliteTable(table), Stage(stage, name))
-    return SqliteSink(table, mode=load.mode, run=run)
+    deletes_rejected = load.on_rejected == "delete"
+    return SqliteSink(table, mode=load.mode, run=run, deletes_rejected=deletes_rejected)
 
 
 def _open_postgres(
@@ -103,6 +105,7 @@ def _open_postgres(
         schema=load.schema,
         examples=examples,
         adds_columns=load.evolve == "add",
+        deletes_rejected=load.on_rejected == "delete",
     )
     if load.mode == "replace":
         name = destination_id(Path(address.database), table.sql)

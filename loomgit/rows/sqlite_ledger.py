@@ -23,6 +23,8 @@ _CREATE = f"""
         unchanged INTEGER NOT NULL DEFAULT 0,
         duplicates INTEGER NOT NULL DEFAULT 0,
         kept_out INTEGER NOT NULL DEFAULT 0,
+        kept_rows INTEGER NOT NULL DEFAULT 0,
+        deleted INTEGER NOT NULL DEFAULT 0,
         refused TEXT NOT NULL DEFAULT '{{}}',
         loaded_at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP,
         PRIMARY KEY (run, target, part)
@@ -34,15 +36,18 @@ _NEWER = {
     "unchanged": "INTEGER NOT NULL DEFAULT 0",
     "duplicates": "INTEGER NOT NULL DEFAULT 0",
     "kept_out": "INTEGER NOT NULL DEFAULT 0",
+    "kept_rows": "INTEGER NOT NULL DEFAULT 0",
+    "deleted": "INTEGER NOT NULL DEFAULT 0",
     "refused": "TEXT NOT NULL DEFAULT '{}'",
 }
+_DEFAULTS = {name: definition.rpartition(" ")[2] for name, definition in _NEWER.items()}
 
 
 class SqliteLedger:
     """The entries of one run for one destination table.
 
-    A batch that changes nothing has no entry: to load it again changes nothing either. Therefore,
-    a run that changes nothing does not change the database file.
+    A batch that changes nothing and has no refused row has no entry: to load it again changes
+    nothing either. Therefore, a run that changes nothing does not change the database file.
 
     `rows` is the number of inserted rows. `refused` is a JSON object: the reasons for the rows that
     the database refused, by the index of the row in the batch.
@@ -56,14 +61,17 @@ class SqliteLedger:
         self, connection: sqlite3.Connection, part: int
     ) -> tuple[LoadReceipt, dict[int, str]] | None:
         """Return the receipt and the refused rows of a batch, or None if it has no entry."""
-        if not _NEWER.keys() <= set(columns(connection, LOADED_PARTS_TABLE)):
-            return None  # there is no ledger, or only that of an older version of Loom
+        present = columns(connection, LOADED_PARTS_TABLE)
+        if not present:
+            return None
+        # A ledger of an older version of Loom lacks some columns.
+        names = [name if name in present else _DEFAULTS[name] for name in ("rows", *_NEWER)]
         entry = connection.execute(
-            "SELECT rows, updated, unchanged, duplicates, kept_out, refused "  # noqa: S608 - constant
+            f"SELECT {', '.join(names)} "  # noqa: S608 - constant
             f"FROM {LOADED_PARTS_TABLE} WHERE run = ? AND target = ? AND part = ?",
             (self._run, self._target, part),
         ).fetchone()
-        return None if entry is None else (LoadReceipt(*entry[:5]), decode_refused(entry[5]))
+        return None if entry is None else (LoadReceipt(*entry[:-1]), decode_refused(entry[-1]))
 
     def add(
         self,
@@ -73,16 +81,18 @@ class SqliteLedger:
         refused: Mapping[int, str],
     ) -> None:
         """Add an entry for a batch, in the transaction that writes the rows of the batch."""
-        if not receipt.inserted and not receipt.updated:
+        if not (receipt.inserted or receipt.updated or receipt.deleted or refused):
             return
         _create_table(connection)
         connection.execute(
             f"INSERT INTO {LOADED_PARTS_TABLE} (run, target, part, rows, updated, "  # noqa: S608
-            "unchanged, duplicates, kept_out, refused) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "unchanged, duplicates, kept_out, kept_rows, deleted, refused) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 *(self._run, self._target, part),
                 *(receipt.inserted, receipt.updated, receipt.unchanged),
-                *(receipt.duplicates, receipt.kept_out, encode_refused(refused)),
+                *(receipt.duplicates, receipt.kept_out),
+                *(receipt.kept_rows, receipt.deleted, encode_refused(refused)),
             ),
         )
 

@@ -12,6 +12,7 @@ from loomgit.errors import UserError
 from loomgit.rows.refused_rows import RowRefusedError, load_accepted, require_accepted
 from loomgit.rows.sqlite import fold_case, quote, transaction, translate_errors
 from loomgit.rows.sqlite_ledger import SqliteLedger
+from loomgit.rows.sqlite_rejected import apply_rejections
 from loomgit.rows.sqlite_values import column_affinities, loss_reason, to_sqlite, would_change
 from loomgit.rows.stage import key_text
 
@@ -39,12 +40,21 @@ class SqliteSink:
     In mode `upsert`, a new row with an existing key updates only its own fields, and only if a
     value differs. Values are compared after their conversion to the column type: 1 and 1.0 are
     equal, and 1 and "1" are equal in an INTEGER column. The key needs no index, but if it has none,
-    SQLite reads the whole table once per batch.
+    SQLite reads the whole table once per batch. The rows of rejected records are counted, or
+    deleted if `deletes_rejected` is true.
     """
 
-    def __init__(self, table: DestinationTable, *, mode: LoadMode, run: str) -> None:
+    def __init__(
+        self,
+        table: DestinationTable,
+        *,
+        mode: LoadMode,
+        run: str,
+        deletes_rejected: bool = False,
+    ) -> None:
         self._table = table
         self._is_append = mode == "append"
+        self._deletes_rejected = deletes_rejected
         self._ledger = SqliteLedger(run, table.name)
         self._receipt = LoadReceipt()
         self._connections: list[sqlite3.Connection] = []
@@ -57,13 +67,16 @@ class SqliteSink:
         """Return the reason why the table cannot store the row exactly, or "" if it can."""
         return self._table.refusal(self._connection(), row)
 
-    def load(self, part: int, rows: Sequence[JsonObject]) -> Mapping[int, str]:
+    def load(
+        self, part: int, rows: Sequence[JsonObject], rejected: Sequence[JsonObject] = ()
+    ) -> Mapping[int, str]:
         """Write one batch of rows in one transaction. `part` is the number of the batch.
 
         A row is refused if it violates a constraint, or if a trigger refuses it. Returns the reason
-        for each refused row, by the index of the row. All other rows are written.
+        for each refused row, by the index of the row. All other rows are written. The rows with the
+        keys `rejected` are counted or deleted in the same transaction.
         """
-        if not rows:
+        if not rows and not (rejected and self._table.path.exists()):
             return {}
         connection = self._connection()
         write = self._append_rows if self._is_append else self._upsert_rows
@@ -85,8 +98,11 @@ class SqliteSink:
         with translate_errors(self._table.shown, connection), transaction(connection):
             recorded = self._ledger.find(connection, part)
             if recorded is None:
-                self._table.shape(connection, rows, unique=not self._is_append)
-                recorded = load_accepted(rows, load_some)
+                receipt, refused = LoadReceipt(), dict[int, str]()
+                if rows:
+                    self._table.shape(connection, rows, unique=not self._is_append)
+                    receipt, refused = load_accepted(rows, load_some)
+                recorded = receipt + self._apply_rejections(connection, rejected), refused
                 self._ledger.add(connection, part, *recorded)
             elif not self._is_append:
                 self._remember_keys(connection, rows, recorded[1])
@@ -132,6 +148,24 @@ class SqliteSink:
             _upsert(connection, self._table, fields, group)
         return receipt
 
+    def _apply_rejections(
+        self, connection: sqlite3.Connection, rejected: Sequence[JsonObject]
+    ) -> LoadReceipt:
+        """Count or delete the rows with the keys `rejected`, except the rows of this run."""
+        if self._is_append or not rejected:
+            return LoadReceipt()
+        connection.execute(_CREATE_SEEN)
+        seen = "SELECT 1 FROM _loom_seen WHERE key = ?"
+        earlier = [
+            row
+            for row in rejected
+            if connection.execute(seen, (self._key_text(row),)).fetchone() is None
+        ]
+        return apply_rejections(connection, self._table, earlier, deletes=self._deletes_rejected)
+
+    def _key_text(self, row: JsonObject) -> str:
+        return key_text(row, self._table.key, self._table.shown)
+
     def _remember_keys(
         self,
         connection: sqlite3.Connection,
@@ -143,9 +177,8 @@ class SqliteSink:
         Of several rows with the same key, only the last row counts. Returns the rows whose keys are
         new, and the rows with the key of a row in an earlier batch.
         """
-        key, shown = self._table.key, self._table.shown
         accepted = (row for index, row in enumerate(rows) if index not in refused)
-        last_rows = {key_text(row, key, shown): row for row in accepted}
+        last_rows = {self._key_text(row): row for row in accepted}
         connection.execute(_CREATE_SEEN)
         first_seen: list[JsonObject] = []
         seen_before: list[JsonObject] = []

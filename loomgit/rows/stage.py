@@ -20,7 +20,7 @@ from loomgit.rows.sqlite import connect, transaction, translate_errors
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from loomgit.domain.values import Json, JsonMapping, JsonObject
@@ -33,6 +33,8 @@ _TABLES = """
         part INTEGER, at INTEGER, key TEXT, row BLOB, PRIMARY KEY (part, at)
     );
     CREATE INDEX IF NOT EXISTS rows_by_key ON rows (key, part, at) WHERE key IS NOT NULL;
+    CREATE TABLE IF NOT EXISTS rejected (part INTEGER, key TEXT, PRIMARY KEY (key, part))
+        WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS fields (at INTEGER PRIMARY KEY, name TEXT UNIQUE);
     CREATE TABLE IF NOT EXISTS publications (sha256 TEXT, receipt BLOB, done INTEGER);
     CREATE TEMP TABLE matched (key TEXT PRIMARY KEY) WITHOUT ROWID;
@@ -99,10 +101,17 @@ class Stage:
         self._shown = str(self._path)
         self._connection: sqlite3.Connection | None = None
 
-    def add(self, part: int, rows: Sequence[JsonObject], keys: Sequence[str | None]) -> None:
+    def add(
+        self,
+        part: int,
+        rows: Sequence[JsonObject],
+        keys: Sequence[str | None],
+        rejected: Iterable[str] = (),
+    ) -> None:
         """Add all rows of a part in one transaction. If the part was added before, do nothing.
 
-        `keys` has one item per row: the text of its key, or None.
+        `keys` has one item per row: the text of its key, or None. `rejected` are the texts of the
+        keys of rejected records.
         """
         with self._transaction() as connection:
             if connection.execute("SELECT 1 FROM parts WHERE part = ?", (part,)).fetchone():
@@ -118,6 +127,9 @@ class Stage:
                     (part, at, key, orjson.dumps(row))
                     for at, (row, key) in enumerate(zip(rows, keys, strict=True))
                 ),
+            )
+            connection.executemany(
+                "INSERT OR IGNORE INTO rejected VALUES (?, ?)", ((part, key) for key in rejected)
             )
 
     def fields(self) -> tuple[str, ...]:
@@ -160,6 +172,16 @@ class Stage:
         connection.execute("INSERT OR IGNORE INTO matched VALUES (?)", (key,))
         row: JsonObject = orjson.loads(stored[0])
         return row
+
+    def has_rejected(self) -> bool:
+        """Whether keys of rejected records are staged that are not published."""
+        with self._reading() as connection:
+            return connection.execute("SELECT 1 FROM rejected LIMIT 1").fetchone() is not None
+
+    def is_rejected(self, key: str) -> bool:
+        """Whether a staged part contains a rejected record with this key."""
+        row = self._open().execute("SELECT 1 FROM rejected WHERE key = ? LIMIT 1", (key,))
+        return row.fetchone() is not None
 
     def unmatched(self) -> Iterator[JsonObject]:
         """Yield the same rows as `rows`, except those that `find` has returned."""
@@ -210,7 +232,7 @@ class Stage:
                 connection.execute("DELETE FROM publications WHERE NOT done")
 
     def finish(self, receipt: LoadReceipt) -> None:
-        """Record a complete publication, and delete the staged rows."""
+        """Record a complete publication, and delete the staged rows and rejected keys."""
         with self._transaction() as connection:
             connection.execute("INSERT INTO publications VALUES ('', ?, 1)", (_encode(receipt),))
             _mark_published(connection)
@@ -225,9 +247,11 @@ class Stage:
         return sum(receipts, LoadReceipt()) if receipts else None
 
     def has_rows(self) -> bool:
-        """Whether rows are staged that are not published."""
+        """Whether rows or keys of rejected records are staged that are not published."""
         with self._reading() as connection:
-            return connection.execute("SELECT 1 FROM rows LIMIT 1").fetchone() is not None
+            if connection.execute("SELECT 1 FROM rows LIMIT 1").fetchone() is not None:
+                return True
+        return self.has_rejected()
 
     def close(self) -> None:
         """Close the database. Its file remains on disk for a resumed run."""
@@ -244,7 +268,7 @@ class Stage:
             is_empty = self.receipt() is None
             if not is_empty:
                 with self._transaction() as connection:
-                    connection.execute("DELETE FROM rows")
+                    _delete_staged(connection)
                     connection.execute("DELETE FROM parts WHERE NOT published")
         except LoomError:
             return
@@ -285,5 +309,10 @@ def _encode(receipt: LoadReceipt) -> bytes:
 
 
 def _mark_published(connection: sqlite3.Connection) -> None:
-    connection.execute("DELETE FROM rows")
+    _delete_staged(connection)
     connection.execute("UPDATE parts SET published = 1")
+
+
+def _delete_staged(connection: sqlite3.Connection) -> None:
+    connection.execute("DELETE FROM rows")
+    connection.execute("DELETE FROM rejected")

@@ -50,6 +50,14 @@ def find_contradictions(pipeline: Pipeline, output: JsonMapping | None) -> Itera
             "add `fallback: extractive` or `fallback: {value: {...}}` under load, or use "
             "on_failure: quarantine",
         )
+    if load.on_rejected == "delete" and load.mode != "upsert":
+        yield Problem(
+            pipeline.place("load.on_rejected"),
+            f"load.on_rejected: 'delete' needs mode: upsert, not {load.mode}",
+            "use mode: upsert, which finds the row of a record by its key"
+            if load.mode == "append"
+            else "remove on_rejected: mode: replace keeps no row of an earlier run",
+        )
     yield from extractive_problems(pipeline, output)
     for included in load.include:
         if included in _types(output):

@@ -127,6 +127,7 @@ def test_every_key_arrives():
         quarantine="file://bad.jsonl",
         schema={"type": "object", "properties": {"label": {"type": "string"}}},
         evolve="add",
+        on_rejected="delete",
     )
     assert found.monitoring == Monitoring(
         10.0, 0.5, 0.7, (Alert("latency_sla", 1.5, relative=True, channel="slack"),)

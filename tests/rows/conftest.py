@@ -36,9 +36,9 @@ def sink(tmp_path, connections):
     """Open a sink of the project `tmp_path`."""
     opened = []
 
-    def one(url, mode="upsert", *, key=("id",), run="run-1", schema=None, examples=(), evolve=None):
+    def one(url, mode="upsert", *, key=("id",), run="run-1", schema=None, examples=(), **settings):
         destination = open_sink(
-            Load(url, mode=mode, schema=schema, evolve=evolve),
+            Load(url, mode=mode, schema=schema, **settings),
             key=key,
             root=tmp_path,
             stage=tmp_path / ".loom" / "state" / run,
