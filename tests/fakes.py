@@ -72,14 +72,18 @@ class FakeSpool:
 
 class FakeSink(Sink):
     """Keeps the rows of each part; `fail` names the part whose load raises the given error, and
-    `refuse` gives the reason to refuse a row."""
+    `refuse` gives the reason to refuse a row, `refuse_at_load` the reason that only `load` finds.
+    """
 
     def __init__(
         self,
         fail: dict[int, Exception] | None = None,
         refuse: Callable[[JsonObject], str] = lambda _: "",
+        refuse_at_load: Callable[[JsonObject], str] = lambda _: "",
     ) -> None:
         self.refuse = refuse
+        self.refuse_at_load = refuse_at_load
+        self.rejected: list[JsonObject] = []
         self.parts: dict[int, list[JsonObject]] = {}
         self.ended = ""
         self._fail = fail or {}
@@ -94,11 +98,16 @@ class FakeSink(Sink):
     def refusal(self, row: JsonObject) -> str:
         return self.refuse(row)
 
-    def load(self, part: int, rows: Sequence[JsonObject]) -> dict[int, str]:
+    def load(
+        self, part: int, rows: Sequence[JsonObject], rejected: Sequence[JsonObject] = ()
+    ) -> dict[int, str]:
         if part in self._fail:
             raise self._fail[part]
-        self.parts[part] = list(rows)
-        return {}
+        self.rejected += rejected
+        reasons = {index: self.refuse_at_load(row) for index, row in enumerate(rows)}
+        refused = {index: reason for index, reason in reasons.items() if reason}
+        self.parts[part] = [row for index, row in enumerate(rows) if index not in refused]
+        return refused
 
     def commit(self) -> LoadReceipt:
         self.ended = "committed"

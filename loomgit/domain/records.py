@@ -196,7 +196,8 @@ class RecordOutcome(Struct, frozen=True):
     is true if a fallback output is used; `replaced` is then the original failure. `discarded` are
     the assessments of earlier attempts at the record. They are kept because they have a cost.
     `resumed` is true if the outcome comes from the journal of a resumed run: an earlier process
-    has paid for its calls.
+    has paid for its calls. `attempts` is the number of attempts at the output, without a fallback.
+    `refusals` is the number of earlier outputs whose rows the destination has refused.
     """
 
     record: Record
@@ -208,6 +209,8 @@ class RecordOutcome(Struct, frozen=True):
     replaced: RecordFailure | None = None
     discarded: tuple[Assessment, ...] = ()
     resumed: bool = False
+    attempts: int = 1
+    refusals: int = 0
 
     @property
     def is_final(self) -> bool:

@@ -6,7 +6,6 @@ source is loaded as it is.
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 import orjson
@@ -18,9 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from loomgit.domain.definitions import Pipeline
-    from loomgit.domain.ports import BatchSink
     from loomgit.domain.values import Json, JsonObject
-    from loomgit.pipeline.run_parts import RunParts
 
 PART_ROWS = 10_000  # maximum number of rows in a part
 PART_CHARACTERS = 8_000_000  # a part ends when its texts have this length
@@ -90,23 +87,6 @@ def batch_keys(batch: RowBatch, key: Sequence[str]) -> list[str] | None:
         return [record_key(row, key) for row in batch.objects()]
     values = [row[positions[0]] for row in batch.rows]
     return [value if isinstance(value, str) else orjson.dumps(value).decode() for value in values]
-
-
-async def load_copied(
-    parts: RunParts, sink: BatchSink, part: int, first: int, batch: RowBatch, keys: Sequence[str]
-) -> bool:
-    """Load a batch as the part `part`. Return False if the destination does not accept it.
-
-    `first` is the index of the first record, and `keys` are the keys of the records.
-    """
-    with parts.tally.watches["load"]:
-        parts.journal.begin_part(part, range(first, first + len(keys)))
-        if not await asyncio.to_thread(sink.load_batch, part, batch):
-            return False
-        parts.tally.add_copied(len(keys))
-        parts.log.write_copied(first, keys)
-        parts.journal.report_part(part)
-    return True
 
 
 def rows_of(part: RowBatch | RefusedRow) -> Iterator[JsonObject | RefusedRow]:

@@ -11,22 +11,18 @@ import contextlib
 import time
 from typing import TYPE_CHECKING
 
-from msgspec.structs import replace
-
 from loomgit.domain.keys import find_key
 from loomgit.domain.outages import LossStreak
-from loomgit.domain.ports import BatchSink, BatchSource, LoadReceipt
-from loomgit.domain.records import RecordFailure, RowBatch, first_usable, make_record
+from loomgit.domain.ports import BatchSource, LoadReceipt
+from loomgit.domain.records import RowBatch, first_usable, make_record
 from loomgit.errors import LoomError, WorldError
+from loomgit.pipeline.batch_loader import BatchLoader, LoadedBatch
 from loomgit.pipeline.copy_path import (
     batch_keys,
     copied_parts,
-    load_copied,
-    loads_rows_unchanged,
     rows_of,
 )
 from loomgit.pipeline.events import BatchLoaded, Extracted, RunFinished, Warned
-from loomgit.pipeline.loaded_row import loaded_row
 from loomgit.pipeline.ordered_pool import OrderedPool
 from loomgit.pipeline.record_line import render_record_line
 from loomgit.pipeline.run_end import (
@@ -43,7 +39,7 @@ if TYPE_CHECKING:
 
     from loomgit.domain.ports import Sink
     from loomgit.domain.records import Record, RecordOutcome, RefusedRow
-    from loomgit.domain.values import JsonMapping, JsonObject
+    from loomgit.domain.values import JsonObject
     from loomgit.pipeline.events import Event
     from loomgit.pipeline.run_parts import RunParts, SpooledRecords
 
@@ -60,13 +56,12 @@ class Runner:
         self._receipt = LoadReceipt()
         self._batch: list[RecordOutcome] = []
         self._part = max(parts.journal.part_sizes, default=-1) + 1  # the number of the next batch
-        self._accepted = 0  # rows that the sink has accepted
         self._published = True  # whether the destination keeps the loaded rows
         limit = max(parts.pipeline.transform.batch_size, 2 * parts.concurrency)
         self._losses = LossStreak(limit, limit)  # consecutive records lost to an outage
         self._counted: Callable[[Record], Awaitable[RecordOutcome]] = self._process
         self._cut = False  # whether the extraction was stopped before its end
-        self._sink_failed = False
+        self._loader: BatchLoader | None = None  # None until the destination is open
 
     def stop(self) -> None:
         """Take no new records, but finish the records in progress and keep their results."""
@@ -93,16 +88,15 @@ class Runner:
             parts.check_fields(key, spool.fields, spool.filled)
         first = await asyncio.to_thread(first_usable, self._records(spool, key))
         sink = await asyncio.to_thread(parts.open_sink, key, first)
-        parts.stages.set_load_check(
-            lambda record, fields: sink.refusal(self._row(record, fields, key))
-        )
+        loader = self._loader = BatchLoader(parts, sink, key, lambda: self._records(spool, key))
+        parts.stages.set_load_check(lambda record, fields: sink.refusal(loader.row(record, fields)))
         self._counted = parts.tally.progress.count_records(self._process, spool.count)
         broken: BaseException | None = None
         end = RunEnd("success", "", "", complete=True)
         try:
-            async for event in self._load_begun_parts(spool, sink, key):
+            async for event in self._load_begun_parts(spool, loader, key):
                 yield event
-            async for event in self._work(spool, sink, key):
+            async for event in self._work(spool, loader, key):
                 yield event
         except GeneratorExit:
             await asyncio.to_thread(sink.abort)
@@ -120,7 +114,7 @@ class Runner:
                 else judge_run(parts.tally, parts.pipeline.evaluate)
             )
         else:
-            await self._load_leftovers(sink, key)
+            await self._load_leftovers(loader)
         end = await self._close(sink, end)
         for warning in self._warnings(spool, end):
             yield Warned(warning)
@@ -183,7 +177,7 @@ class Runner:
         return outcome
 
     async def _load_begun_parts(
-        self, spool: SpooledRecords, sink: Sink, key: tuple[str, ...]
+        self, spool: SpooledRecords, loader: BatchLoader, key: tuple[str, ...]
     ) -> AsyncIterator[Event]:
         """Load the parts that earlier attempts of the run have begun, with the same records.
 
@@ -198,17 +192,17 @@ class Runner:
             batch = batches.setdefault(part, [])
             batch.append(await self._counted(record))
             if len(batch) == journal.part_sizes[part]:
-                await self._load(sink, batches.pop(part), key, part)
+                await self._load(loader, batches.pop(part), part)
                 yield BatchLoaded(parts.tally.processed, spool.count, parts.tally.spent)
                 if self._stopping:
                     return
 
     async def _work(
-        self, spool: SpooledRecords, sink: Sink, key: tuple[str, ...]
+        self, spool: SpooledRecords, loader: BatchLoader, key: tuple[str, ...]
     ) -> AsyncIterator[Event]:
         parts = self._parts
-        if isinstance(sink, BatchSink) and loads_rows_unchanged(parts.pipeline, key):
-            async for event in self._copy(spool, sink, key):
+        if loader.copies_rows:
+            async for event in self._copy(spool, loader, key):
                 yield event
             return
         size = parts.pipeline.transform.batch_size
@@ -223,17 +217,17 @@ class Runner:
         async for outcome in self._pool.results():
             self._add(outcome)
             if len(self._batch) == size:
-                await self._load_batch(sink, key)
+                await self._load_batch(loader)
                 yield BatchLoaded(parts.tally.processed, spool.count, parts.tally.spent)
                 self._check_failures(outcome)
         if self._batch:
             last = self._batch[-1]
-            await self._load_batch(sink, key)
+            await self._load_batch(loader)
             yield BatchLoaded(parts.tally.processed, spool.count, parts.tally.spent)
             self._check_failures(last)
 
     async def _copy(
-        self, spool: SpooledRecords, sink: BatchSink, key: tuple[str, ...]
+        self, spool: SpooledRecords, loader: BatchLoader, key: tuple[str, ...]
     ) -> AsyncIterator[Event]:
         """Load the rows in large batches.
 
@@ -246,21 +240,15 @@ class Runner:
             indexes = range(first, first + (len(batch.rows) if isinstance(batch, RowBatch) else 1))
             is_new = all(journal.part_of(index) is None for index in indexes)
             keys = batch_keys(batch, key) if is_new and isinstance(batch, RowBatch) else None
-            if keys is not None and isinstance(batch, RowBatch):
-                self._sink_failed = True  # reset when the sink has accepted or declined the rows
-                if await load_copied(parts, sink, self._part, first, batch, keys):
-                    self._accepted += len(keys)
-                    self._part += 1
-                else:
-                    keys = None
-                self._sink_failed = False
-            if keys is None:
+            if keys is not None and await loader.copy(self._part, first, batch, keys):
+                self._part += 1
+            else:
                 for index, row in zip(indexes, rows_of(batch), strict=True):
                     if journal.part_of(index) is None:
                         source = parts.pipeline.extract.source
                         self._add(await self._counted(make_record(index, row, key, source)))
                 if self._batch:
-                    await self._load_batch(sink, key)
+                    await self._load_batch(loader)
             yield BatchLoaded(parts.tally.processed, spool.count, parts.tally.spent)
 
     def _add(self, outcome: RecordOutcome) -> None:
@@ -268,80 +256,55 @@ class Runner:
         failure = outcome.failure
         self._losses.record(lost=bool(failure and failure.infrastructure))
 
-    async def _load_leftovers(self, sink: Sink, key: tuple[str, ...]) -> None:
+    async def _load_leftovers(self, loader: BatchLoader) -> None:
         """Load the finished records of an interrupted run, because their calls are paid for."""
         if self._pool is not None:
             for outcome in self._pool.leftovers():
                 self._add(outcome)
-        if self._sink_failed:
+        if loader.failed:
             self._tally(self._batch)
         elif self._batch:
             with contextlib.suppress(LoomError):  # the run already has an error to report
-                await self._load_batch(sink, key)
+                await self._load_batch(loader)
 
-    async def _load_batch(self, sink: Sink, key: tuple[str, ...]) -> None:
+    async def _load_batch(self, loader: BatchLoader) -> None:
         """Load the collected records as the next part."""
         batch, part = self._batch, self._part
         self._batch = []
         self._part += 1
         final = [outcome.record.index for outcome in batch if outcome.is_final]
         self._parts.journal.begin_part(part, final)
-        await self._load(sink, batch, key, part)
+        await self._load(loader, batch, part)
 
-    async def _load(
-        self, sink: Sink, batch: list[RecordOutcome], key: tuple[str, ...], part: int
-    ) -> None:
+    async def _load(self, loader: BatchLoader, batch: list[RecordOutcome], part: int) -> None:
         """Load the rows of a batch, then report all its records."""
         parts, journal = self._parts, self._parts.journal
+        loaded = LoadedBatch(batch)
+        try:
+            loaded = await loader.load(batch, part)
+        finally:
+            self._tally(loaded.outcomes)
         with parts.tally.watches["load"]:
-            try:
-                batch = await self._load_rows(sink, batch, key, part)
-            finally:
-                self._tally(batch)
-            bad = [outcome for outcome in batch if outcome.failure is not None]
+            bad = [outcome for outcome in loaded.outcomes if outcome.failure is not None]
             if bad and parts.quarantine is not None and not journal.is_reported(part):
                 parts.quarantine.add(bad)
             quarantined = parts.quarantine is not None
             parts.log.write(
                 {**render_record_line(outcome, quarantined), **parts.tally.identity(outcome)}
-                for outcome in batch
+                for outcome in loaded.outcomes
             )
             journal.report_part(part)
-
-    async def _load_rows(
-        self, sink: Sink, batch: list[RecordOutcome], key: tuple[str, ...], part: int
-    ) -> list[RecordOutcome]:
-        """Load the rows of the successful records.
-
-        Returns the outcomes of the batch. If the destination refuses the row of a record, the
-        returned outcome of this record contains the failure.
-        """
-        good = {
-            index: self._row(outcome.record, outcome.output.fields, key)
-            for index, outcome in enumerate(batch)
-            if outcome.failure is None and outcome.output is not None
-        }
-        if not good:
-            return batch
-        self._sink_failed = True  # reset when the sink has accepted the rows
-        refused = await asyncio.to_thread(sink.load, part, list(good.values()))
-        self._sink_failed = False
-        self._accepted += len(good) - len(refused)
-        failures = {list(good)[position]: reason for position, reason in refused.items()}
-        return [
-            replace(outcome, failure=RecordFailure("load", failures[index]))
-            if index in failures
-            else outcome
-            for index, outcome in enumerate(batch)
-        ]
+        if loaded.error is not None:
+            raise loaded.error
 
     def _tally(self, batch: Sequence[RecordOutcome]) -> None:
         for outcome in batch:
             self._parts.tally.add(outcome)
 
-    def _row(self, record: Record, output: JsonMapping, key: tuple[str, ...]) -> JsonObject:
-        parts = self._parts
-        return loaded_row(parts.pipeline.load, key, record.key, record.input, output, parts.lineage)
+    @property
+    def _accepted(self) -> int:
+        """The number of rows that the destination has accepted."""
+        return 0 if self._loader is None else self._loader.accepted
 
     # -- the end
 

@@ -76,19 +76,29 @@ class Stages:
         """Return the outcome of a record, after the pipeline's retries and fallback."""
         if record.refused:
             return RecordOutcome(record, failure=RecordFailure("extract", record.refused))
-        outcome = await self.attempt(record, sample=0)
-        for sample in range(1, self._policy.retries + 1):
-            if outcome.failure is None:
-                return outcome
-            retried = await self.attempt(record, sample=sample)
+        return await self._repair(await self.attempt(record, sample=0))
+
+    async def process_refused(self, outcome: RecordOutcome, reason: str) -> RecordOutcome:
+        """Return the outcome of a record after the destination has refused its row.
+
+        `reason` is the reason of the refusal. The record gets the retries that are left, and then
+        its fallback. If the refused row contains the fallback output, the record fails.
+        """
+        failed = refuse(outcome, reason)
+        return failed if outcome.fallback else await self._repair(failed)
+
+    async def _repair(self, outcome: RecordOutcome) -> RecordOutcome:
+        """Retry a failed record as often as the policy allows, and then use its fallback."""
+        while outcome.failure is not None and outcome.attempts <= self._policy.retries:
+            retried = await self.attempt(outcome.record, sample=outcome.attempts)
             outcome = replace(
                 retried,
                 output=_with_bill_of(outcome.output, retried.output),
                 discarded=(*outcome.discarded, *outcome.assessments),
+                attempts=outcome.attempts + 1,
+                refusals=outcome.refusals,
             )
-        if outcome.failure is None:
-            return outcome
-        return await self._fall_back(outcome)
+        return outcome if outcome.failure is None else await self._fall_back(outcome)
 
     async def attempt(self, record: Record, *, sample: int) -> RecordOutcome:
         """Return the outcome of one attempt, without retries and fallback.
@@ -145,6 +155,17 @@ class Stages:
         if misfit is not None:
             return replace(failed, output=output, failure=misfit)
         return replace(failed, output=output, failure=None, fallback=True, replaced=failed.failure)
+
+
+def refuse(outcome: RecordOutcome, reason: str) -> RecordOutcome:
+    """Return the failed outcome of a record whose row the destination has refused."""
+    return replace(
+        outcome,
+        failure=RecordFailure("load", reason),
+        fallback=False,
+        replaced=None,
+        refusals=outcome.refusals + 1,
+    )
 
 
 async def _supply(retrieval: Retrieval | None, record: Record) -> Record | RecordFailure:

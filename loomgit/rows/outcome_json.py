@@ -26,6 +26,8 @@ def encode_outcome(outcome: RecordOutcome) -> bytes:
             outcome.fallback,
             outcome.replaced,
             outcome.discarded,
+            outcome.attempts,
+            outcome.refusals,
         )
     )
 
@@ -49,9 +51,9 @@ def decode_outcome(record: Record, text: bytes) -> RecordOutcome:
 
     Raises ValueError, TypeError or KeyError if the text is not an encoded outcome.
     """
-    output, assessments, failure, evaluated, fallback, replaced, discarded = msgspec.json.decode(
-        text
-    )
+    values = msgspec.json.decode(text)
+    output, assessments, failure, evaluated, fallback, replaced, discarded = values[:7]
+    attempts, refusals = values[7:] or (1, 0)  # older versions do not write these numbers
     return RecordOutcome(
         record,
         output=None if output is None else _output(output),
@@ -62,6 +64,8 @@ def decode_outcome(record: Record, text: bytes) -> RecordOutcome:
         replaced=_failure(replaced),
         discarded=tuple(map(_assessment, discarded)),
         resumed=True,
+        attempts=attempts,
+        refusals=refusals,
     )
 
 

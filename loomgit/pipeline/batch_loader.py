@@ -1,0 +1,206 @@
+"""Loads batches: rows of successful records, keys of rejected records, and refused rows again."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from loomgit.domain.keys import HASH_KEY
+from loomgit.domain.ports import BatchSink
+from loomgit.domain.records import RecordOutcome, RowBatch
+from loomgit.errors import LoomError
+from loomgit.pipeline.copy_path import loads_rows_unchanged
+from loomgit.pipeline.loaded_row import loaded_row
+from loomgit.pipeline.repeated_keys import last_positions
+from loomgit.pipeline.stages import refuse
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from loomgit.domain.ports import Sink
+    from loomgit.domain.records import Record, RefusedRow
+    from loomgit.domain.values import JsonMapping, JsonObject
+    from loomgit.pipeline.run_parts import RunParts
+
+
+class LoadedBatch(Struct, frozen=True):
+    """The outcomes of a batch after its load.
+
+    `error` is the error that ended the run while refused rows were processed again. The outcomes
+    are valid nevertheless: the other rows of the batch are loaded.
+    """
+
+    outcomes: list[RecordOutcome]
+    error: LoomError | None = None
+
+
+class BatchLoader:
+    """Loads the batches of one run into a sink.
+
+    If the destination refuses the row of a record, the record is retried or gets its fallback, as
+    `load.on_failure` says, and the new row is loaded as a part of its own. The number of this part
+    depends only on the record and the number of its refusals. Therefore, a resumed run loads the
+    row only once.
+    """
+
+    def __init__(
+        self,
+        parts: RunParts,
+        sink: Sink,
+        key: tuple[str, ...],
+        records: Callable[[], Iterable[Record]],
+    ) -> None:
+        """Create the loader. `records` returns all records of the run, in their order."""
+        self._parts = parts
+        self._sink = sink
+        self._key = key
+        self._records = records
+        self._loading = asyncio.Lock()  # only one thread at a time may call the sink
+        self.accepted = 0  # rows that the sink has accepted
+        self.failed = False  # whether the last call of the sink has raised an error
+
+    def row(self, record: Record, output: JsonMapping) -> JsonObject:
+        """Return the row to load for a record with this output."""
+        parts = self._parts
+        return loaded_row(
+            parts.pipeline.load, self._key, record.key, record.input, output, parts.lineage
+        )
+
+    @property
+    def copies_rows(self) -> bool:
+        """Whether `copy` can load the rows of this run."""
+        is_unchanged = loads_rows_unchanged(self._parts.pipeline, self._key)
+        return is_unchanged and isinstance(self._sink, BatchSink)
+
+    async def copy(
+        self, part: int, first: int, batch: RowBatch | RefusedRow, keys: Sequence[str]
+    ) -> bool:
+        """Load rows without a transform. Return False if the destination does not accept them all.
+
+        `first` is the index of the first record, and `keys` are the keys of the records. Raises
+        LoomError if the sink fails.
+        """
+        parts, sink = self._parts, self._sink
+        assert isinstance(batch, RowBatch)  # a refused row has no key
+        assert isinstance(sink, BatchSink)  # see `copies_rows`
+        with parts.tally.watches["load"]:
+            parts.journal.begin_part(part, range(first, first + len(keys)))
+            self.failed = True  # reset when the sink has accepted or declined the rows
+            is_loaded = await asyncio.to_thread(sink.load_batch, part, batch)
+            self.failed = False
+            if is_loaded:
+                parts.tally.add_copied(len(keys))
+                parts.log.write_copied(first, keys)
+                parts.journal.report_part(part)
+                self.accepted += len(keys)
+        return is_loaded
+
+    async def load(self, batch: Sequence[RecordOutcome], part: int) -> LoadedBatch:
+        """Load a batch. `part` is its number.
+
+        If the destination refuses the row of a record and processing it again does not help, the
+        returned outcome of this record contains the failure. Raises LoomError if the sink fails.
+        """
+        outcomes = list(batch)
+        good = [index for index, outcome in enumerate(batch) if _has_row(outcome)]
+        refused = await self._send(
+            part, [outcomes[index] for index in good], list(filter(_is_rejected, batch))
+        )
+        error: LoomError | None = None
+        limit = asyncio.Semaphore(self._parts.concurrency)
+
+        async def process_again(index: int, reason: str) -> None:
+            nonlocal error
+            outcome = outcomes[index]
+            outcomes[index] = refuse(outcome, reason)
+            async with limit:
+                if error is None:
+                    try:
+                        outcomes[index] = await self._process_again(outcome, reason)
+                    except LoomError as fault:
+                        error = fault
+
+        await asyncio.gather(
+            *(process_again(good[position], reason) for position, reason in refused.items())
+        )
+        return LoadedBatch(outcomes, error)
+
+    async def _process_again(self, outcome: RecordOutcome, reason: str) -> RecordOutcome:
+        """Return the outcome of a record whose row the destination has refused.
+
+        If an earlier attempt of the run has already processed the record again, its new output is
+        loaded.
+        """
+        is_known = outcome.refusals > 0
+        while reason:
+            if not is_known:
+                outcome = await self._parts.stages.process_refused(outcome, reason)
+                if _has_row(outcome):
+                    self._parts.journal.add(outcome)
+            is_known = False
+            reason = ""
+            if _has_row(outcome):
+                refused = await self._send(self._part_of(outcome), [outcome], [])
+                reason = refused.get(0, "")
+            elif _is_rejected(outcome):
+                await self._send(self._part_of(outcome), [], [outcome])
+        return outcome
+
+    def _part_of(self, outcome: RecordOutcome) -> int:
+        """Return the number of the part for a record that was refused. It is negative.
+
+        The batches of a run have the numbers from 0.
+        """
+        most_refusals = self._parts.pipeline.load.retries + 1
+        return -(outcome.record.index * most_refusals + outcome.refusals)
+
+    async def _send(
+        self, part: int, good: Sequence[RecordOutcome], rejected: Sequence[RecordOutcome]
+    ) -> Mapping[int, str]:
+        """Load rows, and return the reasons for the refused rows by their position in `good`."""
+        rows = [
+            self.row(outcome.record, outcome.output.fields)
+            for outcome in good
+            if outcome.output is not None
+        ]
+        async with self._loading:
+            with self._parts.tally.watches["load"]:
+                keys = await self._rejected_keys(rejected)
+                if not rows and not keys:
+                    return {}
+                self.failed = True  # reset when the sink has accepted the rows
+                refused = await asyncio.to_thread(self._sink.load, part, rows, keys)
+                self.failed = False
+        self.accepted += len(rows) - len(refused)
+        return refused
+
+    async def _rejected_keys(self, rejected: Sequence[RecordOutcome]) -> list[JsonObject]:
+        """Return the keys of rejected records, unless a later record has the same key.
+
+        The outcome of the last record with a key decides about the row.
+        """
+        if not rejected or self._parts.pipeline.load.mode != "upsert":
+            return []
+        last = await asyncio.to_thread(lambda: self._last_positions)
+        records = [outcome.record for outcome in rejected]
+        return [
+            {name: record.input[name] for name in self._key} or {HASH_KEY: record.key}
+            for record in records
+            if last.get(hash(record.key), record.index) == record.index
+        ]
+
+    @cached_property
+    def _last_positions(self) -> dict[int, int]:
+        return last_positions(record.key for record in self._records())
+
+
+def _has_row(outcome: RecordOutcome) -> bool:
+    return outcome.failure is None and outcome.output is not None
+
+
+def _is_rejected(outcome: RecordOutcome) -> bool:
+    """Whether a gate has rejected the record: all its evaluators returned scores."""
+    return outcome.failure is not None and outcome.failure.stage == "gate"
