@@ -63,6 +63,6 @@ def apply_rejections(
         raise UserError(
             f"{table.shown}: the database refuses to delete the rows of rejected records: "
             f"{describe(fault)}",
-            hint="use `load.on_rejected: keep`",
+            hint="let the database delete them, or start a new run with `load.on_rejected: keep`",
         ) from fault
     return LoadReceipt(deleted=deleted)

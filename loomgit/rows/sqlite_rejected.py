@@ -54,5 +54,5 @@ def apply_rejections(
     except sqlite3.IntegrityError as fault:
         raise UserError(
             f"{table.shown}: the database refuses to delete the rows of rejected records: {fault}",
-            hint="use `load.on_rejected: keep`",
+            hint="let the database delete them, or start a new run with `load.on_rejected: keep`",
         ) from fault

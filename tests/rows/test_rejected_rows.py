@@ -112,6 +112,20 @@ def test_a_file_deletes_the_rows_of_an_attempt_that_died(sink, put, source, url)
     assert labels(source, url) == {"b": "old", "c": "old", "d": "new"}
 
 
+@pytest.mark.parametrize("url", FILES)
+def test_a_publication_settles_the_rejected_keys(sink, put, source, url):
+    put(url, OLD)
+    first = sink(url, on_rejected="delete")
+    first.load(0, [], [{"id": "a"}])
+    assert numbers(first.commit()) == (0, 0, 0, 1)
+    put(url, OLD[:1])  # another run adds the row again
+    resumed = sink(url, on_rejected="delete")
+    resumed.load(0, [], [{"id": "a"}])
+    resumed.load(1, [{"id": "d", "label": "new"}])
+    assert numbers(resumed.commit()) == (1, 0, 0, 1)
+    assert labels(source, url).keys() == {"a", "b", "c", "d"}
+
+
 @pytest.mark.parametrize("url", [*DATABASES, *FILES])
 @pytest.mark.parametrize("mode", ["append", "replace"])
 def test_other_modes_neither_count_nor_delete(sink, put, source, url, mode):
