@@ -7,6 +7,8 @@ from msgspec import Struct
 # `loomgit.history` decodes JSON into these classes, so the type `Commit` is needed at run time.
 from loomgit.domain.versions import Commit
 
+FORMAT = 1  # the version of the files of an unfinished run
+
 
 class Attempt(Struct, frozen=True):
     """One attempt to complete a run. `started` is a time in UTC, as ISO 8601 text."""
@@ -23,7 +25,8 @@ class UnfinishedRun(Struct, frozen=True):
     name of each input that a later attempt must not change to a hash of the input. `attempts` are
     in order of time. `reads_source` is false if the run processes records from the quarantine
     instead of the records of the pipeline's source. Such a run cannot be resumed. `target` is the
-    name of the target, or None if the settings have no targets.
+    name of the target, or None if the settings have no targets. `format` is the version of the
+    run's files.
     """
 
     uid: str
@@ -37,6 +40,7 @@ class UnfinishedRun(Struct, frozen=True):
     attempts: tuple[Attempt, ...]
     reads_source: bool = True
     target: str | None = None
+    format: int = FORMAT
 
     @property
     def last(self) -> Attempt:

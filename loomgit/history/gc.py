@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import shutil
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -144,6 +145,8 @@ def collect(
     orphaned_bytes = sum(_remove(path, dry_run=dry_run) for path in orphans)
     unfinished = _remove_unfinished(store, now - timedelta(days=days), dry_run=dry_run)
     if not dry_run:
+        for folder in store.unfinished.remnants(now - ORPHAN_AGE):
+            shutil.rmtree(folder, ignore_errors=True)
         _tidy(store, {(store.folder / row.path).parent for row in removable})
     return GcResult(
         tuple(removed),
@@ -165,9 +168,8 @@ def _remove_unfinished(store: RunStore, before: datetime, *, dry_run: bool) -> l
         files = [path for path in store.unfinished.folder(run).rglob("*") if path.is_file()]
         size = sum(_remove(path, dry_run=True) for path in files)
         last = run.last
-        removed.append(RemovedRun(last.uid, last.run_id, run.pipeline, last.started, size))
-        if not dry_run:
-            store.unfinished.remove(run)
+        if dry_run or store.unfinished.remove_idle(run):
+            removed.append(RemovedRun(last.uid, last.run_id, run.pipeline, last.started, size))
     return removed
 
 

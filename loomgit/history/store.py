@@ -8,7 +8,6 @@ time, because it is rebuilt from them.
 from __future__ import annotations
 
 import os
-import re
 import secrets
 from bisect import bisect_left
 from contextlib import contextmanager, suppress
@@ -23,7 +22,7 @@ from loomgit.history import schema
 from loomgit.history.atomic_files import is_temporary, move_new, remove_stale, write_atomic
 from loomgit.history.index import Index, query
 from loomgit.history.records_writer import RecordsWriter
-from loomgit.history.unfinished_runs import UnfinishedRuns, interrupted_summary
+from loomgit.history.unfinished_runs import UnfinishedRuns, interrupted_summary, name_in_uid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -45,7 +44,6 @@ IGNORED = b"""\
 /loop-apps/*/datasets/
 .*.tmp
 """
-_UNSAFE_IN_UID = re.compile(r"[^A-Za-z0-9_.]+")
 
 
 class RunStore:
@@ -83,7 +81,7 @@ class RunStore:
         Raises WorldError if the store cannot be written.
         """
         self._ignore()
-        uid = f"{now:%Y%m%dT%H%M%SZ}-{_UNSAFE_IN_UID.sub('_', pipeline)}-{secrets.token_hex(3)}"
+        uid = f"{now:%Y%m%dT%H%M%SZ}-{name_in_uid(pipeline)}-{secrets.token_hex(3)}"
         ids = self.folder / "state" / "run_ids"
         # The run file is written only after the rows are loaded. Detect a read-only folder before
         # that.

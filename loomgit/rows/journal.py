@@ -58,6 +58,7 @@ class Journal:
         self._loaded: set[int] = set()
         self._sizes: dict[int, int] = {}
         self._waiting = bytearray()
+        self.has_advanced = False  # whether this attempt has recorded an outcome or a part
         try:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
             self._size = self._read()
@@ -93,6 +94,11 @@ class Journal:
                 self._loaded.add(int(line[1:]))
             case b"s":
                 self._spool = msgspec.json.decode(line[1:], type=_SpoolLine)
+
+    @property
+    def has_spool(self) -> bool:
+        """Whether an earlier attempt has completed the spool."""
+        return self._spool is not None
 
     def spool(self, path: Path) -> Spool | None:
         """Return the complete spool at `path`, or None if no attempt has completed it."""
@@ -159,6 +165,7 @@ class Journal:
         If no call of the record has a cost, the outcome is written together with the next line that
         another method writes, or when many outcomes wait.
         """
+        self.has_advanced = True
         line = b"o%d %b\n" % (outcome.record.index, encode_outcome(outcome))
         if is_paid(outcome) or len(self._waiting) > _MOST_WAITING:
             self._write(line)
@@ -178,11 +185,21 @@ class Journal:
         self._write(b"s" + msgspec.json.encode(line) + b"\n")
 
     def begin_part(self, part: int, indexes: Sequence[int]) -> None:
-        """Record the records of a part before the part is loaded. `indexes` are ascending."""
+        """Record the records of a part before the part is loaded. `indexes` are ascending.
+
+        After a power failure, the journal still contains the part and the outcomes of its records.
+        Without them, a resumed run could form other parts than those that are already loaded.
+        """
+        self.has_advanced = True
         self._write(f"p{part} {_render(indexes)}\n".encode())
+        try:
+            os.fsync(self._file)
+        except OSError as error:
+            raise self._error(error) from error
 
     def report_part(self, part: int) -> None:
         """Record that the part is loaded, and that its failed records are reported."""
+        self.has_advanced = True
         self._write(b"d%d\n" % part)
 
     def close(self) -> None:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from loomgit.history.store import RunStore
     from loomgit.pipeline.plan import Plan
 
+_TARGET = "the target"
+
 
 class RunValues(Struct, frozen=True):
     """The values with which a run starts. `execution_date` is None if the user gave none.
@@ -33,19 +35,19 @@ class RunValues(Struct, frozen=True):
 
 
 def choose_values(
-    store: RunStore, resume: str | None, pipeline: str, given: RunValues
+    store: RunStore, resume: str | None, pipeline: str, target: str | None, given: RunValues
 ) -> RunValues:
     """Return the values of a run of `pipeline`.
 
     `resume` is the run_id or uid of an unfinished run, `latest`, or None. The result is `given` if
-    `resume` is None, or if `resume` is `latest` and no run of the pipeline is unfinished. Raises
-    UserError if there is no such run, if the run retried rejected records, or if a given value
-    differs from that of the run.
+    `resume` is None, or if `resume` is `latest` and no run of the pipeline with this `target` is
+    unfinished. Raises UserError if there is no such run, if the run retried rejected records, or if
+    a given value differs from that of the run.
     """
     run = None
     if resume is not None:
         run = (
-            store.unfinished.find("latest", pipeline)
+            store.unfinished.find_latest(pipeline, {_TARGET: digest(target)})
             if resume == "latest"
             else (store.unfinished.get(resume))
         )
@@ -137,7 +139,7 @@ def run_inputs(plan: Plan, target: str | None) -> dict[str, str]:
             asdict(evaluate.gate),
         ],
         "the variables": dict(plan.variables),
-        "the target": target,
+        _TARGET: target,
     }
     hashes = {name: digest(value) for name, value in inputs.items()}
     if pipeline.path in documents:

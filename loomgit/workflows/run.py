@@ -90,7 +90,8 @@ def run_pipeline(
             hint="use another destination for a trial run",
         )
     date = None if execution_date is None else in_utc(execution_date)
-    values = choose_values(wiring.store, resume, pipeline.name, RunValues(variables, date, limit))
+    given, target = RunValues(variables, date, limit), wiring.settings.target
+    values = choose_values(wiring.store, resume, pipeline.name, target, given)
     now = datetime.now(UTC)
     assembly = Assembly(wiring)
     problems = assembly.refusals(pipeline)
@@ -103,7 +104,7 @@ def run_pipeline(
     if problems:
         raise ProblemsFound(problems)
     if values.earlier is not None:
-        require_same_inputs(values.earlier, plan, wiring.settings.target)
+        require_same_inputs(values.earlier, plan, target)
     lowest = wiring.settings.run_budget(pipeline.monitoring.cost_budget)
     gateway = assembly.gateway(plan, budget=combine_budgets(budget, lowest))
     for message in without_execution_date(pipeline, values.execution_date):
@@ -175,8 +176,7 @@ class Execution:
             rejections = Rejections(quarantine, pipeline.name, at_once=at_once)
             with (
                 assembly.lock(pipeline),
-                self._unfinished() as (unfinished, state),
-                closing(Journal(state / "journal")) as journal,
+                self._unfinished() as (unfinished, state, journal),
                 store.records(self._uid) as records,
                 quarantine,
             ):
@@ -199,10 +199,11 @@ class Execution:
         return finished.run
 
     @contextmanager
-    def _unfinished(self) -> Iterator[tuple[UnfinishedRun, Path]]:
-        """Context that begins an attempt, and yields the unfinished run and its folder.
+    def _unfinished(self) -> Iterator[tuple[UnfinishedRun, Path, Journal]]:
+        """Context that begins an attempt, and yields the unfinished run, its folder and journal.
 
-        If the run cannot start, the attempt is forgotten.
+        If the run cannot start, the attempt is forgotten. After the first outcome, the attempt is
+        kept, so that the run can be resumed even if its record cannot be stored.
         """
         store = self._assembly.wiring.store
         self._run_id, self._uid = store.begin(self._plan.pipeline.name, self._now)
@@ -218,10 +219,15 @@ class Execution:
             target=self._assembly.wiring.settings.target,
         )
         with store.unfinished.working_on(run) as folder:
+            journal: Journal | None = None
             try:
-                yield run, folder
-            except LoomError:
-                store.unfinished.forget_last_attempt(run)
+                with closing(Journal(folder / "journal")) as journal:
+                    yield run, folder, journal
+            except LoomError as error:
+                if journal is None or not journal.has_advanced:
+                    store.unfinished.forget_last_attempt(run)
+                else:
+                    error.hint = "; ".join(filter(None, (error.hint, self._resume_hint())))
                 raise
 
     def _parts(
