@@ -12,6 +12,7 @@ from loomgit.domain.keys import HASH_KEY
 from loomgit.domain.ports import BatchSink
 from loomgit.domain.records import RecordOutcome, RowBatch
 from loomgit.errors import LoomError
+from loomgit.pipeline.blocking import finish_in_thread
 from loomgit.pipeline.copy_path import loads_rows_unchanged
 from loomgit.pipeline.loaded_row import loaded_row
 from loomgit.pipeline.repeated_keys import last_positions
@@ -89,7 +90,7 @@ class BatchLoader:
         with parts.tally.watches["load"]:
             parts.journal.begin_part(part, range(first, first + len(keys)))
             self.failed = True  # reset when the sink has accepted or declined the rows
-            is_loaded = await asyncio.to_thread(sink.load_batch, part, batch)
+            is_loaded = await finish_in_thread(sink.load_batch, part, batch)
             self.failed = False
             if is_loaded:
                 parts.tally.add_copied(len(keys))
@@ -172,7 +173,7 @@ class BatchLoader:
                 if not rows and not keys:
                     return {}
                 self.failed = True  # reset when the sink has accepted the rows
-                refused = await asyncio.to_thread(self._sink.load, part, rows, keys)
+                refused = await finish_in_thread(self._sink.load, part, rows, keys)
                 self.failed = False
         self.accepted += len(rows) - len(refused)
         return refused

@@ -6,7 +6,6 @@ large. It prints nothing but yields events. The last event contains the run reco
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import time
 from typing import TYPE_CHECKING
@@ -17,6 +16,7 @@ from loomgit.domain.ports import BatchSource, LoadReceipt
 from loomgit.domain.records import RowBatch, first_usable, make_record
 from loomgit.errors import LoomError, WorldError
 from loomgit.pipeline.batch_loader import BatchLoader, LoadedBatch
+from loomgit.pipeline.blocking import finish_in_thread
 from loomgit.pipeline.copy_path import (
     batch_keys,
     copied_parts,
@@ -79,15 +79,15 @@ class Runner:
         started = time.perf_counter()
         parts = self._parts
         with parts.tally.watches["extract"]:
-            spool = await asyncio.to_thread(self._extract)
+            spool = await finish_in_thread(self._extract)
         if not self._cut:
             parts.keep_spool()
         yield Extracted(spool.count, spool.refused, parts.tally.watches["extract"].seconds)
         key = find_key(spool.fields, parts.pipeline.extract.key)
         if spool.count > spool.refused and not self._stopping:
             parts.check_fields(key, spool.fields, spool.filled)
-        first = await asyncio.to_thread(first_usable, self._records(spool, key))
-        sink = await asyncio.to_thread(parts.open_sink, key, first)
+        first = await finish_in_thread(first_usable, self._records(spool, key))
+        sink = await finish_in_thread(parts.open_sink, key, first)
         loader = self._loader = BatchLoader(parts, sink, key, lambda: self._records(spool, key))
         parts.stages.set_load_check(lambda record, fields: sink.refusal(loader.row(record, fields)))
         self._counted = parts.tally.progress.count_records(self._process, spool.count)
@@ -99,7 +99,7 @@ class Runner:
             async for event in self._work(spool, loader, key):
                 yield event
         except GeneratorExit:
-            await asyncio.to_thread(sink.abort)
+            await finish_in_thread(sink.abort)
             raise
         except LoomError as error:
             end = failed(error)
@@ -338,12 +338,12 @@ class Runner:
         try:
             with self._parts.tally.watches["load"]:
                 if keep:
-                    self._receipt = await asyncio.to_thread(sink.commit)
+                    self._receipt = await finish_in_thread(sink.commit)
                 else:
-                    await asyncio.to_thread(sink.abort)
+                    await finish_in_thread(sink.abort)
                     self._published = False
         except LoomError as error:
-            await asyncio.to_thread(sink.abort)
+            await finish_in_thread(sink.abort)
             self._published = False
             return end if end.cause in ("world", "user") else failed(error)
         return end
