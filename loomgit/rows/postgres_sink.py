@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from loomgit.domain.ports import LoadReceipt
+from loomgit.errors import UserError
 from loomgit.rows.postgres_connection import describe, is_outage, translate_errors
 from loomgit.rows.postgres_copy import copy_columns, copy_rows, copy_values
 from loomgit.rows.postgres_ledger import PostgresLedger
@@ -176,6 +177,7 @@ class PostgresSink:
     ) -> tuple[LoadReceipt, dict[int, str]]:
         recorded = self._ledger.find(connection, part)
         if recorded is not None:
+            _require_loaded_table(connection, self._table)
             if not self._is_append:
                 self._remember(connection, [r for i, r in enumerate(rows) if i not in recorded[1]])
             return recorded
@@ -266,6 +268,16 @@ class PostgresSink:
             copied = copy_rows(connection, self._table.sql, fields, rows)
             return LoadReceipt(inserted=copied, kept_out=len(rows) - copied)
         return self._upsert.load_rows(connection, fields, rows)
+
+
+def _require_loaded_table(connection: Connection, table: PostgresTable) -> None:
+    """Raise UserError if the table does not exist, although the run has loaded rows into it."""
+    if not table.columns(connection):
+        raise UserError(
+            f"{table.shown}: the table '{table.name}' was removed since the run loaded rows into "
+            "it",
+            hint="restore the table, or start a new run without --resume",
+        )
 
 
 def _concerns_row(fault: psycopg.Error) -> bool:

@@ -46,8 +46,9 @@ _DEFAULTS = {name: definition.rpartition(" ")[2] for name, definition in _NEWER.
 class SqliteLedger:
     """The entries of one run for one destination table.
 
-    A batch that changes nothing and has no refused row has no entry: to load it again changes
-    nothing either. Therefore, a run that changes nothing does not change the database file.
+    A batch that changes nothing and has no refused row gets its entry together with the next batch
+    that has one. Until then, to load it again changes nothing either. Therefore, a run that changes
+    nothing does not change the database file.
 
     `rows` is the number of inserted rows. `refused` is a JSON object: the reasons for the rows that
     the database refused, by the index of the row in the batch.
@@ -56,6 +57,7 @@ class SqliteLedger:
     def __init__(self, run: str, target: str) -> None:
         self._run = run
         self._target = target
+        self._unchanged: list[tuple[int, LoadReceipt, Mapping[int, str]]] = []  # not yet stored
 
     def find(
         self, connection: sqlite3.Connection, part: int
@@ -79,11 +81,27 @@ class SqliteLedger:
         part: int,
         receipt: LoadReceipt,
         refused: Mapping[int, str],
+        *,
+        has_changed: bool,
     ) -> None:
-        """Add an entry for a batch, in the transaction that writes the rows of the batch."""
-        if not (receipt.inserted or receipt.updated or receipt.deleted or refused):
-            return
-        _create_table(connection)
+        """Add an entry for a batch, in the transaction that writes the rows of the batch.
+
+        `has_changed` is false if the batch did not change the table and no row was refused.
+        """
+        self._unchanged.append((part, receipt, refused))
+        if has_changed:
+            _create_table(connection)
+            for entry in self._unchanged:
+                self._insert(connection, *entry)
+            self._unchanged.clear()
+
+    def _insert(
+        self,
+        connection: sqlite3.Connection,
+        part: int,
+        receipt: LoadReceipt,
+        refused: Mapping[int, str],
+    ) -> None:
         connection.execute(
             f"INSERT INTO {LOADED_PARTS_TABLE} (run, target, part, rows, updated, "  # noqa: S608
             "unchanged, duplicates, kept_out, kept_rows, deleted, refused) "

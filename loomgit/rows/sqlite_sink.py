@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from loomgit.domain.ports import LoadReceipt
 from loomgit.errors import UserError
 from loomgit.rows.refused_rows import RowRefusedError, load_accepted, require_accepted
-from loomgit.rows.sqlite import fold_case, quote, transaction, translate_errors
+from loomgit.rows.sqlite import fold_case, object_kind, quote, transaction, translate_errors
 from loomgit.rows.sqlite_ledger import SqliteLedger
 from loomgit.rows.sqlite_rejected import apply_rejections
 from loomgit.rows.sqlite_values import column_affinities, loss_reason, to_sqlite, would_change
@@ -57,6 +57,7 @@ class SqliteSink:
         self._deletes_rejected = deletes_rejected
         self._ledger = SqliteLedger(run, table.name)
         self._receipt = LoadReceipt()
+        self._has_changed = False  # whether the current batch has changed the table
         self._connections: list[sqlite3.Connection] = []
 
     def check(self) -> None:
@@ -99,13 +100,18 @@ class SqliteSink:
             recorded = self._ledger.find(connection, part)
             if recorded is None:
                 receipt, refused = LoadReceipt(), dict[int, str]()
+                self._has_changed = False
                 if rows:
                     self._table.shape(connection, rows, unique=not self._is_append)
                     receipt, refused = load_accepted(rows, load_some)
-                recorded = receipt + self._apply_rejections(connection, rejected), refused
-                self._ledger.add(connection, part, *recorded)
-            elif not self._is_append:
-                self._remember_keys(connection, rows, recorded[1])
+                receipt += self._apply_rejections(connection, rejected)
+                recorded = receipt, refused
+                has_changed = self._has_changed or receipt.deleted > 0 or bool(refused)
+                self._ledger.add(connection, part, *recorded, has_changed=has_changed)
+            else:
+                require_loaded_table(connection, self._table.name, self._table.shown)
+                if not self._is_append:
+                    self._remember_keys(connection, rows, recorded[1])
         self._receipt += recorded[0]
         return recorded[1]
 
@@ -135,6 +141,7 @@ class SqliteSink:
         insert(connection, self._table.name, rows, self._table.shown)
         after = count_rows(connection, self._table.name) if may_drop else len(rows)
         inserted = after - before
+        self._has_changed |= inserted > 0
         return LoadReceipt(inserted=inserted, kept_out=len(rows) - inserted)
 
     def _upsert_rows(
@@ -144,8 +151,10 @@ class SqliteSink:
         receipt = LoadReceipt(duplicates=len(rows) - len(first_seen))
         for fields, group in by_fields(first_seen).items():
             receipt += _upsert(connection, self._table, fields, group)
+        self._has_changed |= receipt.inserted + receipt.updated > 0
         for fields, group in by_fields(seen_before).items():
-            _upsert(connection, self._table, fields, group)
+            again = _upsert(connection, self._table, fields, group)
+            self._has_changed |= again.inserted + again.updated > 0
         return receipt
 
     def _apply_rejections(
@@ -196,6 +205,15 @@ def by_fields(rows: Iterable[JsonObject]) -> dict[tuple[str, ...], list[JsonObje
     for row in rows:
         groups.setdefault(tuple(row), []).append(row)
     return groups
+
+
+def require_loaded_table(connection: sqlite3.Connection, table: str, shown: str) -> None:
+    """Raise UserError if the table does not exist, although the run has loaded rows into it."""
+    if object_kind(connection, table) is None:
+        raise UserError(
+            f"{shown}: the table '{table}' was removed since the run loaded rows into it",
+            hint="restore the table, or start a new run without --resume",
+        )
 
 
 def may_drop_rows(connection: sqlite3.Connection, table: str) -> bool:

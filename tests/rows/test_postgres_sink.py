@@ -231,6 +231,15 @@ def test_a_failed_replace_leaves_the_old_rows(sink, run_sql):
     assert rows_of(run_sql) == [("z", "old", 1.0)]
 
 
+def test_a_table_that_was_removed_between_two_attempts_is_reported(sink, run_sql):
+    opened = sink(URL, "append")
+    opened.load(0, OLD)
+    opened.commit()
+    run_sql("DROP TABLE scores")
+    with pytest.raises(UserError, match="table 'scores' was removed since the run loaded"):
+        sink(URL, "append").load(0, OLD)
+
+
 @pytest.fixture
 def as_writer(connections, database, run_sql):
     """The connection `writer`: a role without any rights."""

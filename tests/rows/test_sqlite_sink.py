@@ -398,3 +398,34 @@ def test_a_row_with_a_column_that_the_table_lacks_is_refused(table, sink):
     assert made.refusal({"id": "a"}) == ""
     made.load(0, [{"id": "a"}])
     assert made.refusal({"id": "b", "n": 1}) == ""  # the table is made here and gets the column
+
+
+def test_a_batch_that_changed_nothing_is_not_loaded_again_after_a_later_batch(put, sink, ask):
+    """Otherwise, its rows would overwrite later rows with the same key when a run is resumed."""
+    put(URL, OLD)
+    newer = [{**OLD[0], "label": "newer"}]
+    for _ in range(2):  # the second sink is that of a resumed run
+        opened = sink(URL)
+        opened.load(0, OLD)  # changes nothing
+        opened.load(1, newer)
+        opened.commit()
+        assert ask("SELECT label FROM scores WHERE id = 'a'") == [("newer",)]
+
+
+def test_a_batch_with_only_keys_of_earlier_batches_is_loaded_once(sink, ask):
+    for attempt in range(2):
+        opened = sink(URL)
+        opened.load(0, OLD)
+        opened.load(1, [{**OLD[0], "label": "second"}])
+        opened.load(2, [{**OLD[0], "label": "third"}, {**OLD[0], "id": f"new-{attempt}"}])
+        assert opened.commit().inserted == 3
+        assert ask("SELECT label FROM scores WHERE id = 'a'") == [("third",)]
+
+
+def test_a_table_that_was_removed_between_two_attempts_is_reported(sink, ask):
+    opened = sink(URL, "append")
+    opened.load(0, OLD)
+    opened.commit()
+    ask("DROP TABLE scores")
+    with pytest.raises(UserError, match="table 'scores' was removed since the run loaded"):
+        sink(URL, "append").load(0, OLD)
