@@ -82,7 +82,7 @@ class FileSink:
         name = destination_id(self._path)
         self._lock_path = self._path.with_name(f".loom-{name}.lock")
         self._temporary = self._path.with_name(f".loom-{name}.part")
-        self._stage = Stage(stage, name)
+        self._stage = Stage(stage, name, keeps_rows=mode == "replace")
         self._publications = Publications(self._path.with_name(f".loom-{name}.json"), run)
 
     def check(self) -> None:
@@ -92,6 +92,7 @@ class FileSink:
         a required column, or if none of the example rows can be stored exactly.
         """
         require_place(self._path, self._shown)
+        self._require_loaded_file()
         names = dict.fromkeys(name for example in self._examples for name in example)
         if isinstance(self._layout, ParquetLayout):
             require_distinct(names, self._shown)
@@ -102,6 +103,16 @@ class FileSink:
         reasons = [self.refusal(example) for example in self._examples]
         if reasons and all(reasons):
             raise UserError(f"{self._shown}: {reasons[0]}")
+
+    def _require_loaded_file(self) -> None:
+        """Raise UserError if the file does not exist, although the run has loaded rows into it."""
+        if self._mode != "replace" and not self._path.exists():
+            receipt = self._stage.receipt()
+            if receipt is not None and receipt.inserted + receipt.updated + receipt.unchanged:
+                raise UserError(
+                    f"{self._shown}: was removed since the run loaded rows into it",
+                    hint="restore the file, or start a new run without --resume",
+                )
 
     def refusal(self, row: JsonObject) -> str:
         """Return the reason why the file cannot store the row exactly, or "" if it can."""
@@ -145,7 +156,7 @@ class FileSink:
         with self._lock_file():
             self._settle()
             receipt = self._stage.receipt()
-            if receipt is None or self._stage.has_rows():
+            if receipt is None or self._stage.has_unpublished():
                 self._publish()
                 receipt = self._stage.receipt()
         self._stage.close()

@@ -71,12 +71,12 @@ class ReplaceSink:
     def commit(self) -> LoadReceipt:
         """Replace the rows of the table with the staged rows, and return the receipt.
 
-        If the run resumes after a crash and its earlier process has already replaced the rows, only
-        return the receipt of that process. If the database refuses a row, UserError is raised, and
-        the table stays unchanged.
+        If an earlier attempt of the run has replaced the rows, and this attempt has loaded nothing
+        else, only return the receipt of that attempt. If the database refuses a row, UserError is
+        raised, and the table stays unchanged.
         """
         receipt = self._stage.receipt()
-        if receipt is None:
+        if receipt is None or self._stage.has_unpublished():
             receipt = self._table.replace_rows(self._stage)
             self._stage.finish(receipt)
         return receipt

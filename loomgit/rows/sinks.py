@@ -80,7 +80,7 @@ def open_sink(
     )
     if load.mode == "replace":
         name = destination_id(table.path, table.name)
-        return ReplaceSink(ReplaceableSqliteTable(table), Stage(stage, name))
+        return ReplaceSink(ReplaceableSqliteTable(table), Stage(stage, name, keeps_rows=True))
     deletes_rejected = load.on_rejected == "delete"
     return SqliteSink(table, mode=load.mode, run=run, deletes_rejected=deletes_rejected)
 
@@ -109,5 +109,5 @@ def _open_postgres(
     )
     if load.mode == "replace":
         name = destination_id(Path(address.database), table.sql)
-        return ReplaceSink(ReplaceablePostgresTable(table), Stage(stage, name))
+        return ReplaceSink(ReplaceablePostgresTable(table), Stage(stage, name, keeps_rows=True))
     return PostgresSink(table, mode=load.mode, run=run)

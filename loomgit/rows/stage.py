@@ -94,11 +94,15 @@ class Stage:
     The file survives a crash, so that a resumed run can continue: a part that was added before is
     not added again, even if its rows are already published. A publication writes the staged rows to
     the destination. Its receipt (the numbers of written rows) replaces the rows.
+
+    If `keeps_rows` is true, a publication replaces the whole destination. The rows then remain in
+    the stage, because a later publication of the run must contain them, too.
     """
 
-    def __init__(self, folder: Path, name: str) -> None:
+    def __init__(self, folder: Path, name: str, *, keeps_rows: bool = False) -> None:
         self._path = folder / f"load-{name}.sqlite"
         self._shown = str(self._path)
+        self._keeps_rows = keeps_rows
         self._connection: sqlite3.Connection | None = None
 
     def add(
@@ -227,31 +231,46 @@ class Stage:
         with self._transaction() as connection:
             if published:
                 connection.execute("UPDATE publications SET done = 1")
-                _mark_published(connection)
+                self._mark_published(connection)
             else:
                 connection.execute("DELETE FROM publications WHERE NOT done")
 
     def finish(self, receipt: LoadReceipt) -> None:
-        """Record a complete publication, and delete the staged rows and rejected keys."""
+        """Record a complete publication.
+
+        Deletes the staged rows, unless the stage keeps them, and the rejected keys.
+        """
         with self._transaction() as connection:
             connection.execute("INSERT INTO publications VALUES ('', ?, 1)", (_encode(receipt),))
-            _mark_published(connection)
+            self._mark_published(connection)
+
+    def _mark_published(self, connection: sqlite3.Connection) -> None:
+        if not self._keeps_rows:
+            connection.execute("DELETE FROM rows")
+        connection.execute("DELETE FROM rejected")
+        connection.execute("UPDATE parts SET published = 1")
 
     def receipt(self) -> LoadReceipt | None:
-        """Return the sum of the receipts of all publications, or None if nothing was published."""
+        """Return the sum of the receipts of all publications, or None if nothing was published.
+
+        If the stage keeps its rows, the last receipt is returned: it includes all rows.
+        """
         if not self._path.exists():
             return None
         with self._reading() as connection:
-            stored = connection.execute("SELECT receipt FROM publications WHERE done").fetchall()
+            stored = connection.execute(
+                "SELECT receipt FROM publications WHERE done ORDER BY rowid"
+            ).fetchall()
         receipts = [LoadReceipt(**orjson.loads(receipt)) for (receipt,) in stored]
+        if self._keeps_rows:
+            receipts = receipts[-1:]
         return sum(receipts, LoadReceipt()) if receipts else None
 
-    def has_rows(self) -> bool:
-        """Whether rows or keys of rejected records are staged that are not published."""
+    def has_unpublished(self) -> bool:
+        """Whether parts are staged that are not published."""
         with self._reading() as connection:
-            if connection.execute("SELECT 1 FROM rows LIMIT 1").fetchone() is not None:
-                return True
-        return self.has_rejected()
+            found = connection.execute("SELECT 1 FROM parts WHERE NOT published LIMIT 1")
+            return found.fetchone() is not None
 
     def close(self) -> None:
         """Close the database. Its file remains on disk for a resumed run."""
@@ -263,12 +282,19 @@ class Stage:
         """Delete the parts that are not published. They can be added again.
 
         If the database cannot be written, for example because the disk is full, the parts remain.
+        They also remain if a publication is not settled: the destination may contain them.
         """
         try:
+            if self._path.exists() and self.intended() is not None:
+                return
             is_empty = self.receipt() is None
             if not is_empty:
                 with self._transaction() as connection:
-                    _delete_staged(connection)
+                    connection.execute(
+                        "DELETE FROM rows "
+                        "WHERE part IN (SELECT part FROM parts WHERE NOT published)"
+                    )
+                    connection.execute("DELETE FROM rejected")
                     connection.execute("DELETE FROM parts WHERE NOT published")
         except LoomError:
             return
@@ -306,13 +332,3 @@ class Stage:
 
 def _encode(receipt: LoadReceipt) -> bytes:
     return orjson.dumps(asdict(receipt))
-
-
-def _mark_published(connection: sqlite3.Connection) -> None:
-    _delete_staged(connection)
-    connection.execute("UPDATE parts SET published = 1")
-
-
-def _delete_staged(connection: sqlite3.Connection) -> None:
-    connection.execute("DELETE FROM rows")
-    connection.execute("DELETE FROM rejected")

@@ -53,7 +53,7 @@ def test_a_publication_replaces_the_rows_by_its_receipt(tmp_path):
     assert stage.receipt() is None
     stage.finish(LoadReceipt(inserted=1))
     stage.add(0, [{"id": 1}], ["1"])  # published before, so it is not staged again
-    assert not stage.has_rows()
+    assert not stage.has_unpublished()
     stage.add(1, [{"id": 2}], ["2"])
     stage.close()
     again = Stage(tmp_path, "x")
@@ -73,7 +73,7 @@ def test_a_crash_during_a_publication_is_settled_later(tmp_path, published):
     assert (again.intended(), again.receipt()) == ("abc", None)
     again.settle(published=published)
     assert again.intended() is None
-    assert again.has_rows() is not published
+    assert again.has_unpublished() is not published
     assert again.receipt() == (LoadReceipt(inserted=1) if published else None)
     again.close()
 
@@ -90,10 +90,39 @@ def test_discarding_keeps_the_parts_that_are_published(tmp_path):
     stage.add(1, [{"id": 2}], ["2"])
     stage.discard()
     stage.add(0, [{"id": 1}], ["1"])
-    assert not stage.has_rows()
+    assert not stage.has_unpublished()
     stage.add(1, [{"id": 2}], ["2"])
-    assert stage.has_rows()
+    assert stage.has_unpublished()
     stage.close()
+
+
+def test_a_stage_that_keeps_its_rows_publishes_all_of_them_each_time(tmp_path):
+    stage = Stage(tmp_path, "x", keeps_rows=True)
+    stage.add(0, [{"id": 1}], ["1"])
+    stage.finish(LoadReceipt(inserted=1))
+    assert not stage.has_unpublished()
+    stage.add(1, [{"id": 2}], ["2"])
+    stage.discard()
+    assert list(stage.rows()) == [{"id": 1}]
+    stage.add(1, [{"id": 2}], ["2"])
+    assert stage.has_unpublished()
+    assert list(stage.rows()) == [{"id": 1}, {"id": 2}]
+    stage.finish(LoadReceipt(inserted=2))
+    assert stage.receipt() == LoadReceipt(inserted=2)
+    stage.close()
+
+
+def test_discarding_keeps_a_publication_that_is_not_settled(tmp_path):
+    """The destination may contain the rows, for example if the disk was full afterwards."""
+    stage = staged(tmp_path, (0, [{"id": 1}]))
+    stage.intend("abc", LoadReceipt(inserted=1))
+    stage.discard()
+    again = Stage(tmp_path, "x")
+    assert again.intended() == "abc"
+    again.settle(published=True)
+    again.add(0, [{"id": 1}], ["1"])
+    assert not again.has_unpublished()
+    again.close()
 
 
 scalars = st.integers(-(2**53), 2**53) | st.text(max_size=5) | st.booleans()

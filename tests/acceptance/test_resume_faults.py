@@ -1,0 +1,138 @@
+"""Runs that fail late, or that another process continues, and then are resumed."""
+
+import os
+import signal
+import time
+from contextlib import suppress
+
+import pytest
+
+from loomgit.api import Project
+from tests.acceptance.test_resume import DESTINATIONS, REVIEW, CountingServer, loaded, make, start
+from tests.command import loom
+from tests.repos import git
+from tests.servers.openai_server import Reply
+
+RECORDS = 100
+EXPECTED = sorted(f"r-{i}" for i in range(RECORDS) if i % 10 != 3)
+
+
+@pytest.fixture
+def server(monkeypatch):
+    monkeypatch.setenv("LOOM_TEST_KEY", "sk-test")
+    with CountingServer() as running:
+        yield running
+
+
+def paid_twice(server):
+    return sorted(name for name, calls in server.asked.items() if calls > 1)
+
+
+def test_a_run_whose_record_cannot_be_stored_is_not_forgotten(tmp_path, server):
+    project = make(tmp_path / "project", server, DESTINATIONS["jsonl"], "append", records=RECORDS)
+    commit = git(project, "rev-parse", "HEAD").strip()
+    (project / ".loom/runs").mkdir(exist_ok=True)
+    (project / f".loom/runs/{commit}").write_text("in the way of a folder", "utf-8")
+    failed = loom(project, "run", "demo")
+    assert failed.returncode == 4
+    assert "cannot be written" in failed.stderr
+    assert "--resume 2" in failed.stderr
+    assert len(loaded(project, "jsonl")) == len(EXPECTED)
+    (project / f".loom/runs/{commit}").unlink()
+    done = loom(project, "run", "demo", "--resume", "latest")
+    assert done.returncode == 0, done.stderr
+    assert sorted(loaded(project, "jsonl")) == EXPECTED
+    assert paid_twice(server) == []
+    assert Project(project).get_run("latest").results.inserted == len(EXPECTED)
+
+
+@pytest.mark.parametrize("kind", DESTINATIONS)
+def test_replace_after_an_outage_keeps_the_rows_of_the_first_attempt(
+    tmp_path, server, kind, monkeypatch, request
+):
+    run_sql = None
+    if kind == "postgres":
+        monkeypatch.setenv("ANALYTICS_URL", request.getfixturevalue("database"))
+        run_sql = request.getfixturevalue("run_sql")
+    project = make(
+        tmp_path / "project", server, DESTINATIONS[kind], "replace", records=RECORDS, batch_size=10
+    )
+    answer = server.respond
+
+    def lose_some(request):
+        name = REVIEW.search(str(request["messages"][0]["content"])).group(1)
+        if int(name[1:]) % 9 == 1:
+            return Reply(400, b'{"error": {"message": "no", "code": "insufficient_quota"}}')
+        return answer(request)
+
+    server.respond = lose_some
+    first = loom(project, "run", "demo")
+    assert first.returncode in (2, 4), first.stderr
+    assert "--resume" in first.stderr
+    server.respond = answer
+    done = loom(project, "run", "demo", "--resume", "latest")
+    assert done.returncode == 0, done.stderr
+    assert sorted(loaded(project, kind, run_sql)) == EXPECTED
+    assert paid_twice(server) == []
+    assert Project(project).get_run("latest").results.inserted == len(EXPECTED)
+
+
+def test_a_file_that_was_removed_between_two_attempts_is_reported(tmp_path, server):
+    project = make(tmp_path / "project", server, DESTINATIONS["jsonl"], "append", records=RECORDS)
+    server.latency = 0.01
+    process = start(project)
+    while server.calls < 60:
+        time.sleep(0.001)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    kept = (project / "out/scores.jsonl").rename(project / "kept")
+    calls = server.calls
+    refused = loom(project, "run", "demo", "--resume", "latest")
+    assert refused.returncode == 2
+    assert "was removed since the run loaded rows into it" in refused.stderr
+    assert server.calls == calls
+    kept.rename(project / "out/scores.jsonl")
+    assert loom(project, "run", "demo", "--resume", "latest").returncode == 0
+    assert sorted(loaded(project, "jsonl")) == EXPECTED
+
+
+def test_a_retry_of_rejected_records_is_resumed_by_its_id_only(tmp_path, server):
+    project = make(tmp_path / "project", server, DESTINATIONS["jsonl"], "append", records=RECORDS)
+    assert loom(project, "run", "demo").returncode == 0
+    answer = server.reply
+    server.respond = lambda request: Reply(
+        400, b'{"error": {"message": "no", "code": "insufficient_quota"}}'
+    )
+    failed = loom(project, "quarantine", "retry", "demo")
+    assert failed.returncode in (2, 4), failed.stderr
+    (name,) = (run.run_id for run in Project(project).runs() if not run.complete)
+    server.respond = lambda request: answer(request).replace("negative", "positive")
+    done = loom(project, "run", "demo", "--resume", name)
+    assert done.returncode == 0, done.stderr
+    assert sorted(loaded(project, "jsonl")) == sorted(f"r-{i}" for i in range(RECORDS))
+    assert Project(project).get_run("latest").results.records_processed == RECORDS // 10
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "jsonl"])
+def test_a_second_signal_during_a_load_loses_no_row(tmp_path, server, kind):
+    """The thread that loads must end before the destination is closed."""
+    project = make(
+        tmp_path / "project", server, DESTINATIONS[kind], "append", records=400, batch_size=100
+    )
+    for calls in (95, 199, 205, 301):
+        server.clear()
+        process = start(project, "--resume", "latest")
+        while server.calls < calls and process.poll() is None:
+            time.sleep(0.0005)
+        for _ in range(2):
+            with suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGINT)
+            time.sleep(0.005)
+        _, err = process.communicate(timeout=60)
+        assert process.returncode in (0, 130), err
+        if process.returncode == 0:
+            break
+    else:
+        assert loom(project, "run", "demo", "--resume", "latest").returncode == 0
+    expected = sorted(f"r-{i}" for i in range(400) if i % 10 != 3)
+    assert sorted(loaded(project, kind)) == expected
