@@ -6,6 +6,7 @@ import os
 import socket
 import sys
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
 import msgspec
@@ -68,8 +69,9 @@ class ProcessLock:
             if not _lock(file) or not _is_at(file, self._path):
                 os.close(file)
                 return False
-            os.ftruncate(file, 0)
-            os.pwrite(file, msgspec.json.encode(LockHolder.this_process()), 0)
+            with suppress(OSError):  # on a full disk, the lock has no name but excludes others
+                os.ftruncate(file, 0)
+                os.pwrite(file, msgspec.json.encode(LockHolder.this_process()), 0)
         except BaseException:
             os.close(file)
             raise
