@@ -7,7 +7,9 @@ Each line starts with a letter:
     p<part> <ranges>        a part begins: the indexes of its records, such as 0-49 or 0-48,50
     d<part>                 the part is loaded and reported
 
-A killed process may leave an incomplete last line. It is ignored and removed.
+A killed process may leave an incomplete last line. It is ignored and removed. A power failure may
+damage the lines after the last part. They are ignored: their records are processed again. A damaged
+line before a part is an error, unless it is an outcome, because a part could be loaded twice.
 """
 
 from __future__ import annotations
@@ -61,8 +63,12 @@ class Journal:
         self.has_advanced = False  # whether this attempt has recorded an outcome or a part
         try:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
-            self._size = self._read()
-            os.ftruncate(self._file, self._size)
+            try:
+                self._size = self._read()
+                os.ftruncate(self._file, self._size)
+            except BaseException:
+                self.close()
+                raise
         except OSError as error:
             raise self._error(error) from error
 
@@ -70,13 +76,21 @@ class Journal:
 
     def _read(self) -> int:
         """Read all lines, and return the size of the file without an incomplete last line."""
-        size = 0
+        size = damaged = 0  # `damaged` is the number of the first damaged line, if any
         with os.fdopen(os.dup(self._file), "rb") as file:
-            for line in file:
+            for number, line in enumerate(file, start=1):
                 if not line.endswith(b"\n"):
                     break
-                with suppress(*_UNREADABLE):
+                try:
                     self._read_line(line, size)
+                except _UNREADABLE:
+                    damaged = damaged or number
+                else:
+                    if damaged and line.startswith(b"p"):
+                        raise WorldError(
+                            f"{self._path}:{damaged}: the line is damaged",
+                            hint="start a new run without --resume",
+                        )
                 size += len(line)
         self._ranges.sort()
         self._starts = [first for first, _, _ in self._ranges]
@@ -85,7 +99,8 @@ class Journal:
     def _read_line(self, line: bytes, offset: int) -> None:
         match line[:1]:
             case b"o":
-                self._outcomes[int(line[1 : line.index(b" ")])] = offset
+                with suppress(*_UNREADABLE):
+                    self._outcomes[int(line[1 : line.index(b" ")])] = offset
             case b"p":
                 part, _, ranges = line[1:-1].decode().partition(" ")
                 self._ranges += [(first, last, int(part)) for first, last in _parse(ranges)]
@@ -94,6 +109,8 @@ class Journal:
                 self._loaded.add(int(line[1:]))
             case b"s":
                 self._spool = msgspec.json.decode(line[1:], type=_SpoolLine)
+            case _:
+                raise ValueError(line)
 
     @property
     def has_spool(self) -> bool:
@@ -101,9 +118,18 @@ class Journal:
         return self._spool is not None
 
     def spool(self, path: Path) -> Spool | None:
-        """Return the complete spool at `path`, or None if no attempt has completed it."""
+        """Return the complete spool at `path`, or None if no attempt has completed it.
+
+        Raises WorldError if the journal has outcomes but no spool: they could be those of other
+        records.
+        """
         line = self._spool
         if line is None:
+            if self._outcomes or self._sizes:
+                raise WorldError(
+                    f"{self._path}: the line of the spool is missing",
+                    hint="start a new run without --resume",
+                )
             return None
         return Spool(
             path,
@@ -183,6 +209,7 @@ class Journal:
             spool.bytes,
         )
         self._write(b"s" + msgspec.json.encode(line) + b"\n")
+        self._sync()
 
     def begin_part(self, part: int, indexes: Sequence[int]) -> None:
         """Record the records of a part before the part is loaded. `indexes` are ascending.
@@ -192,10 +219,7 @@ class Journal:
         """
         self.has_advanced = True
         self._write(f"p{part} {_render(indexes)}\n".encode())
-        try:
-            os.fsync(self._file)
-        except OSError as error:
-            raise self._error(error) from error
+        self._sync()
 
     def report_part(self, part: int) -> None:
         """Record that the part is loaded, and that its failed records are reported."""
@@ -222,6 +246,12 @@ class Journal:
                 os.ftruncate(self._file, self._size)
             raise self._error(error) from error
         self._size += len(line)
+
+    def _sync(self) -> None:
+        try:
+            os.fsync(self._file)
+        except OSError as error:
+            raise self._error(error) from error
 
     def _error(self, error: OSError) -> WorldError:
         return WorldError(f"{self._path}: {error.strerror or error}")

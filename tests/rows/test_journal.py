@@ -46,7 +46,8 @@ def reopen(tmp_path):
         return opened[-1]
 
     yield one
-    opened.pop().close()
+    while opened:
+        opened.pop().close()
 
 
 def test_an_outcome_comes_back_as_it_was(reopen):
@@ -92,12 +93,32 @@ def test_an_incomplete_last_line_is_ignored_and_removed(tmp_path, reopen, rest):
     assert journal.part_sizes == {0: 1}
 
 
-def test_damaged_lines_in_the_middle_are_skipped(tmp_path, reopen):
-    (tmp_path / "journal").write_bytes(b"o3 nonsense\n\x00\x00\nzzz\no9 [1]\np0 0-1\n")
+@pytest.mark.parametrize("rest", [b"\x00\x00\n", b"zzz\n", b"p1 x\n", b"dx\n\x00o1 []\n"])
+def test_damaged_lines_after_the_last_part_are_skipped(tmp_path, reopen, rest):
+    (tmp_path / "journal").write_bytes(b"p0 0-1\n" + rest)
+    assert reopen().part_sizes == {0: 2}
+
+
+@pytest.mark.parametrize("line", [b"o3 nonsense\n", b"o\n", b"ox []\n"])
+def test_a_record_whose_outcome_is_damaged_is_processed_again(tmp_path, reopen, line):
+    (tmp_path / "journal").write_bytes(line + b"o9 [1]\np0 0-1\n")
     journal = reopen()
     assert journal.find(RECORD) is None
     assert journal.find(replace(RECORD, index=9)) is None
     assert journal.part_sizes == {0: 2}
+
+
+@pytest.mark.parametrize("line", [b"\x00\x00\n", b"zzz\n", b"\n", b"px 5-6\n", b"dx\n", b"s{}\n"])
+def test_a_damaged_line_before_a_part_is_an_error(tmp_path, reopen, line):
+    (tmp_path / "journal").write_bytes(b"o9 [1]\n" + line + b"p0 0-1\n")
+    with pytest.raises(WorldError, match="journal:2: the line is damaged"):
+        reopen()
+
+
+def test_outcomes_without_a_spool_are_an_error(tmp_path, reopen):
+    reopen().add(OUTCOME)
+    with pytest.raises(WorldError, match="the line of the spool is missing"):
+        reopen().spool(tmp_path / "spool")
 
 
 def test_a_write_that_fails_leaves_no_half_line(tmp_path, reopen):
