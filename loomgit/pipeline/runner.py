@@ -329,12 +329,15 @@ class Runner:
     async def _close(self, sink: Sink, end: RunEnd) -> RunEnd:
         """Publish the loaded rows, and return how the run ended.
 
-        In the mode `replace`, nothing is published if the run is incomplete or no row was accepted.
+        Nothing is published if no row was accepted and the run is incomplete: a file without rows
+        could lack columns of later rows. In the mode `replace`, nothing is published if the run is
+        incomplete or no row was accepted.
         If publishing fails, return a RunEnd for this error. However, if the cause of `end` is
         already `world` or `user`, return `end`.
         """
         replacing = self._parts.pipeline.load.mode == "replace"
-        keep = bool(end.complete and self._accepted) if replacing else True
+        accepted = bool(self._accepted)
+        keep = end.complete and accepted if replacing else end.complete or accepted
         try:
             with self._parts.tally.watches["load"]:
                 if keep:

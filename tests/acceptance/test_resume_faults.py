@@ -77,6 +77,21 @@ def test_replace_after_an_outage_keeps_the_rows_of_the_first_attempt(
     assert Project(project).get_run("latest").results.inserted == len(EXPECTED)
 
 
+@pytest.mark.parametrize("path", ["out/scores.csv", "out/scores.parquet", "out/scores.jsonl"])
+def test_a_run_that_is_stopped_before_its_first_row_creates_no_file(tmp_path, server, path):
+    """A file with only the columns of the schema would refuse the rows of the resumed run."""
+    project = make(tmp_path / "project", server, path, "append", records=RECORDS)
+    server.respond = lambda request: Reply(
+        400, b'{"error": {"message": "no", "code": "insufficient_quota"}}'
+    )
+    assert loom(project, "run", "demo").returncode in (2, 4)
+    assert not (project / path).exists()
+    server.respond = server.reply
+    done = loom(project, "run", "demo", "--resume", "latest")
+    assert done.returncode == 0, done.stderr
+    assert (project / path).exists()
+
+
 def test_a_file_that_was_removed_between_two_attempts_is_reported(tmp_path, server):
     project = make(tmp_path / "project", server, DESTINATIONS["jsonl"], "append", records=RECORDS)
     server.latency = 0.01
