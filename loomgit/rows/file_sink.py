@@ -190,7 +190,7 @@ class FileSink:
             self._stage.settle(
                 published=self._hash(self._path) == intended if answer is None else answer
             )
-            self._publications.remove()
+        self._publications.remove()  # a killed attempt may have left an entry that is settled
 
     def _has_content(self) -> bool:
         return self._path.exists() and self._path.stat().st_size > 0

@@ -150,6 +150,17 @@ def test_a_crash_while_the_file_is_replaced_appends_each_row_once(
     assert litter(tmp_path) == ["out.jsonl"]
 
 
+def test_a_crash_after_the_publication_is_settled_leaves_no_entry(tmp_path, sink):
+    crash_while_publishing(tmp_path, sink, renamed=True)
+    killed = sink("out.jsonl", "append", run="killed")
+    killed._stage.settle(published=True)
+    killed._stage.close()
+    again = sink("out.jsonl", "append", run="killed")
+    again.load(0, OLD)
+    assert again.commit() == LoadReceipt(inserted=2)
+    assert litter(tmp_path) == ["out.jsonl"]
+
+
 @pytest.mark.parametrize(
     ("name", "raw", "message"),
     [
