@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 _POLL_SECONDS = 0.05
+# A process that looks for the holder, or that is about to end, has the lock for a moment.
+_MOMENT = 0.2
 
 
 class LockHolder(Struct, frozen=True):
@@ -50,7 +52,7 @@ class ProcessLock:
         self._path = path
         self._file: int | None = None
 
-    def acquire(self, *, seconds: float = 0.0) -> bool:
+    def acquire(self, *, seconds: float = _MOMENT) -> bool:
         """Lock the file, and return True. Return False if another process holds the lock.
 
         Waits at most `seconds` for the lock. Raises OSError if the file cannot be created.
