@@ -1,4 +1,4 @@
-"""Locks between processes. Two open files of one process exclude each other, as two processes do."""
+"""Locks between processes: two open files of one process exclude each other, as two processes."""
 
 import fcntl
 import os
