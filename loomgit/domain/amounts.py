@@ -1,4 +1,4 @@
-"""Amounts in USD as text, always without an exponent: `0.000074`, not `7.4e-05`."""
+"""Amounts in USD as text, always without an exponent (`0.000074`, not `7.4e-05`), and rates."""
 
 from __future__ import annotations
 
@@ -24,3 +24,11 @@ def dollars(amount: float) -> str:
         return f"${amount:,.2f}"
     whole, _, fraction = f"{amount:.{decimals_for(amount)}f}".partition(".")
     return f"${whole}.{fraction.rstrip('0'):0<2}"
+
+
+def percent_pair(rate: float, limit: float) -> str:
+    """Return two rates as text (`92.0% < 95.0%`), with enough digits to show the difference."""
+    digits = 1
+    while f"{rate:.{digits}%}" == f"{limit:.{digits}%}" and digits < 10:
+        digits += 1
+    return f"{rate:.{digits}%} < {limit:.{digits}%}"

@@ -43,6 +43,7 @@ class OrderedPool(Generic[Item, Result]):
         self._stopped = False
         self._exhausted = False
         self._taken = 0
+        self._workers: list[asyncio.Task[None]] = []
 
     def stop(self) -> None:
         """Take no new items.
@@ -51,6 +52,15 @@ class OrderedPool(Generic[Item, Result]):
         """
         self._stopped = True
         self._slots.release()  # a worker that waits for a slot wakes up and ends
+
+    async def finish(self) -> None:
+        """Take no new items, and wait for the end of the items in progress.
+
+        Call this before the iterator `results` is closed. `leftovers` then returns the results.
+        """
+        self.stop()
+        if self._workers:
+            await asyncio.wait(self._workers)
 
     def leftovers(self) -> list[Result]:
         """Return, in order, the finished results that `results` did not yield after an error."""
@@ -64,6 +74,7 @@ class OrderedPool(Generic[Item, Result]):
         immediately.
         """
         workers = [asyncio.create_task(self._pull()) for _ in range(self._concurrency)]
+        self._workers = workers
         try:
             position = 0
             while True:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from loomgit.errors import BudgetExceeded, LoomError, ProblemsFound
+from loomgit.domain.amounts import percent_pair
+from loomgit.errors import BudgetExceeded, LoomError, ProblemsFound, WorldError
 from loomgit.pipeline.run_parts import RunEnd
 
 if TYPE_CHECKING:
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
     from loomgit.pipeline.run_statistics import RunStatistics
 
 MAX_ERROR_RATE = 0.05  # if outages make a larger fraction of the records fail, the run is partial
+
+
+class Outage(WorldError):
+    """No call has succeeded, or many consecutive records were lost to an outage."""
 
 
 class TooManyFailures(LoomError):
@@ -60,11 +65,3 @@ def failed(error: LoomError) -> RunEnd:
     cause: Cause = "gate" if error.exit_code == 1 else "user" if error.exit_code == 2 else "world"
     message = str(error) if isinstance(error, ProblemsFound) else error.message
     return RunEnd("failed", cause, message, complete=False, hint=error.hint)
-
-
-def percent_pair(rate: float, limit: float) -> str:
-    """Return two rates as text (`92.0% < 95.0%`), with enough digits to show the difference."""
-    digits = 1
-    while f"{rate:.{digits}%}" == f"{limit:.{digits}%}" and digits < 10:
-        digits += 1
-    return f"{rate:.{digits}%} < {limit:.{digits}%}"

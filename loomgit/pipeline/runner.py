@@ -14,7 +14,7 @@ from loomgit.domain.keys import find_key
 from loomgit.domain.outages import LossStreak
 from loomgit.domain.ports import BatchSource, LoadReceipt
 from loomgit.domain.records import RowBatch, first_usable, make_record
-from loomgit.errors import LoomError, WorldError
+from loomgit.errors import LoomError
 from loomgit.pipeline.batch_loader import BatchLoader, LoadedBatch
 from loomgit.pipeline.blocking import finish_in_thread
 from loomgit.pipeline.copy_path import (
@@ -26,6 +26,7 @@ from loomgit.pipeline.events import BatchLoaded, Extracted, RunFinished, Warned
 from loomgit.pipeline.ordered_pool import OrderedPool
 from loomgit.pipeline.record_line import render_record_line
 from loomgit.pipeline.run_end import (
+    Outage,
     TooManyFailures,
     broken_by,
     failed,
@@ -214,12 +215,19 @@ class Runner:
         )
         if self._stopping:
             self._pool.stop()
-        async for outcome in self._pool.results():
-            self._add(outcome)
-            if len(self._batch) == size:
-                await self._load_batch(loader)
-                yield BatchLoaded(parts.tally.processed, spool.count, parts.tally.spent)
-                self._check_failures(outcome)
+        results = self._pool.results()
+        try:
+            async for outcome in results:
+                self._add(outcome)
+                if len(self._batch) == size:
+                    await self._load_batch(loader)
+                    yield BatchLoaded(parts.tally.processed, spool.count, parts.tally.spent)
+                    self._check_failures(outcome)
+        except Outage:
+            raise
+        except LoomError:
+            await self._pool.finish()  # the calls in flight are paid for
+            raise
         if self._batch:
             last = self._batch[-1]
             await self._load_batch(loader)
@@ -317,9 +325,9 @@ class Runner:
         tally, pipeline = self._parts.tally, self._parts.pipeline
         reason = last.failure.reason if last.failure else ""
         if tally.infrastructure == tally.processed:
-            raise WorldError(f"no call to a model has succeeded: {reason}")
+            raise Outage(f"no call to a model has succeeded: {reason}")
         if self._losses.is_outage:
-            raise WorldError(f"the last {self._losses.losses} records failed in a row: {reason}")
+            raise Outage(f"the last {self._losses.losses} records failed in a row: {reason}")
         limit = pipeline.max_failure_rate
         rejected = tally.processed - tally.validated
         if limit is not None and rejected / tally.processed > limit:

@@ -111,6 +111,29 @@ def test_a_file_that_was_removed_between_two_attempts_is_reported(tmp_path, serv
     assert sorted(loaded(project, "jsonl")) == EXPECTED
 
 
+def test_a_run_with_too_many_failures_keeps_the_calls_in_flight(tmp_path, server):
+    project = make(
+        tmp_path / "project",
+        server,
+        DESTINATIONS["jsonl"],
+        "append",
+        records=RECORDS,
+        batch_size=20,
+    )
+    server.latency = 0.02
+    path = project / "pipelines/demo.yaml"
+    text = path.read_text("utf-8")
+    path.write_text("max_failure_rate: 0.01\n" + text, "utf-8")
+    failed = loom(project, "run", "demo")
+    assert failed.returncode == 1
+    assert "too many records fail" in failed.stderr
+    path.write_text(text, "utf-8")
+    done = loom(project, "run", "demo", "--resume", "latest")
+    assert done.returncode == 0, done.stderr
+    assert sorted(loaded(project, "jsonl")) == EXPECTED
+    assert paid_twice(server) == []
+
+
 def test_a_retry_of_rejected_records_is_resumed_by_its_id_only(tmp_path, server):
     project = make(tmp_path / "project", server, DESTINATIONS["jsonl"], "append", records=RECORDS)
     assert loom(project, "run", "demo").returncode == 0

@@ -130,3 +130,22 @@ def test_stop_lets_what_is_under_way_end_and_takes_nothing_new(window):
     results = asyncio.run(main())
     assert results == started  # all that was begun came out, in order
     assert 11 <= len(results) <= 11 + max(window, 4) + 4
+
+
+def test_finish_waits_for_the_items_in_progress_and_keeps_their_results():
+    async def work(item):
+        await asyncio.sleep(0.02 if item else 0)
+        return item
+
+    async def main():
+        async with asyncio.timeout(5):
+            pool = OrderedPool(iter(range(100)), work, concurrency=4, window=8)
+            results = pool.results()
+            assert await anext(results) == 0
+            await pool.finish()
+            await results.aclose()
+            return pool.leftovers()
+
+    leftovers = asyncio.run(main())
+    assert 3 <= len(leftovers) <= 4
+    assert leftovers == list(range(1, 1 + len(leftovers)))

@@ -4,6 +4,7 @@ import json
 import pytest
 from msgspec.structs import replace
 
+from loomgit.domain.amounts import percent_pair
 from loomgit.domain.definitions import (
     Evaluate,
     EvaluatorSpec,
@@ -33,7 +34,6 @@ from loomgit.pipeline.extractive import ExtractiveSummarizer
 from loomgit.pipeline.output import OutputReader
 from loomgit.pipeline.plan import ModelParameters
 from loomgit.pipeline.prompt import Prompt
-from loomgit.pipeline.run_end import percent_pair
 from loomgit.pipeline.run_parts import RunParts
 from loomgit.pipeline.run_statistics import RunStatistics
 from loomgit.pipeline.runner import Runner
