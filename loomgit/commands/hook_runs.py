@@ -8,8 +8,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from loomgit.commands.hook_document import hook_document
 from loomgit.commands.screen import echo
-from loomgit.commands.verdict_document import hook_document, verdict_document
+from loomgit.commands.verdict_document import verdict_document
 from loomgit.domain.bills import Bill, billed_to
 from loomgit.errors import BudgetExceeded
 from loomgit.harness.explain import explain, explain_briefly

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from loomgit.commands import last_error
+from loomgit.commands.hook_document import hook_document
 from loomgit.commands.options import (
     Common,
     common,
@@ -15,7 +16,6 @@ from loomgit.commands.options import (
     target_option,
     variables_option,
 )
-from loomgit.commands.verdict_document import hook_document
 from loomgit.domain.variables import GivenValues
 from loomgit.errors import LoomError, ProblemsFound, UnknownTarget
 from loomgit.hooks.install import Hooks

@@ -6,7 +6,8 @@ import math
 from typing import TYPE_CHECKING
 
 from loomgit.domain.values import to_plain
-from loomgit.report.text import BAD, OK, money, title
+from loomgit.report.signs import BAD, OK
+from loomgit.report.text import money, title
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -16,7 +16,7 @@ from loomgit.report.comparison import (
     verdict_text,
 )
 from loomgit.report.markdown import body, details, escape
-from loomgit.report.text import BAD
+from loomgit.report.signs import BAD
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -12,7 +12,8 @@ from loomgit.domain.samples import CheckResult, Verdict
 from loomgit.domain.values import to_plain
 from loomgit.report.comparison import OUTCOME_TEXT, align_columns, format_change
 from loomgit.report.markdown import escape, render_table
-from loomgit.report.text import BAD, OK, money, named, title
+from loomgit.report.signs import BAD, OK
+from loomgit.report.text import money, named, title
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from loomgit.domain.amounts import dollars
 from loomgit.domain.models import other_models
+from loomgit.report.signs import BAD, OK, SKIPPED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
     from loomgit.domain.checks import ValidationResult
     from loomgit.domain.runs import Run, RunSummary, ScoreSummary
 
-OK, BAD, SKIPPED = "✅", "❌", "⚠️"
 UNKNOWN = "unknown"
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
-from loomgit.report.text import BAD, OK, SKIPPED
+from loomgit.report.signs import BAD, OK, SKIPPED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

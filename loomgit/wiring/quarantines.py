@@ -51,10 +51,14 @@ def open_quarantine(wiring: Wiring, pipeline: Pipeline) -> QuarantineStore:
 
 
 def open_checked_quarantine(wiring: Wiring, pipeline: Pipeline) -> QuarantineStore:
-    """Return the quarantine of a pipeline, checked. Raises LoomError if it is not writable."""
+    """Return the quarantine of a pipeline. Raises LoomError if it is not writable.
+
+    The default file is not checked, because a run checks the folder `.loom` anyway.
+    """
     store = open_quarantine(wiring, pipeline)
-    with placed(pipeline, "load.quarantine"):
-        store.check()
+    if pipeline.load.quarantine is not None:
+        with placed(pipeline, "load.quarantine"):
+            store.check()
     return store
 
 

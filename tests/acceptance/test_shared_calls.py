@@ -14,7 +14,8 @@ models:
 ANSWER = '{"sentiment": "positive", "confidence": 0.9}'
 
 
-def project_for(server, folder, reviews=12):
+def project_for(server, folder, reviews=12, pipelines=2):
+    """A project with pipelines that make the same calls and load into different files."""
     pipeline = PIPELINE.replace(
         "transform:\n", "transform:\n  model: fake\n  cache: {enabled: true}\n"
     )
@@ -22,19 +23,25 @@ def project_for(server, folder, reviews=12):
     rows = "review_id,review,expected\n" + "".join(
         f"r-{number},Review {number} is great,positive\n" for number in range(reviews)
     )
+    files = {
+        f"pipelines/demo{number}.yaml": pipeline.replace(
+            "name: demo", f"name: demo{number}"
+        ).replace("sqlite://out/demo.db/scores", f"out/{number}.jsonl")
+        for number in range(pipelines)
+    }
     return make_project(
         folder,
         **{
-            "pipelines/demo.yaml": pipeline.replace("sqlite://out/demo.db/scores", "out/o.jsonl"),
+            **files,
             ".loom/config.yaml": CONFIG.format(url=server.url),
             "data/reviews.csv": rows,
         },
     )
 
 
-def start(project):
+def start(project, number):
     return subprocess.Popen(
-        [sys.executable, "-m", "loomgit", "run", "demo", "--project", str(project)],
+        [sys.executable, "-m", "loomgit", "run", f"demo{number}", "--project", str(project)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -47,12 +54,13 @@ def test_eight_processes_make_each_call_once(tmp_path):
         return ANSWER
 
     with OpenAiServer(respond) as server:
-        project = project_for(server, tmp_path / "project")
-        runs = [start(project) for _ in range(8)]
+        project = project_for(server, tmp_path / "project", pipelines=8)
+        runs = [start(project, number) for number in range(8)]
         outputs = [run.communicate(timeout=120)[0] for run in runs]
         assert [run.returncode for run in runs] == [0] * 8, outputs
         assert server.calls == 12
-    assert len((project / "out/o.jsonl").read_text().splitlines()) == 12
+    for number in range(8):
+        assert len((project / f"out/{number}.jsonl").read_text().splitlines()) == 12
 
 
 def test_the_next_process_calls_where_the_first_one_was_killed(tmp_path):
@@ -64,9 +72,9 @@ def test_the_next_process_calls_where_the_first_one_was_killed(tmp_path):
 
     with OpenAiServer(respond) as server:
         project = project_for(server, tmp_path / "project", reviews=1)
-        first = start(project)
+        first = start(project, 0)
         wait_for(lambda: asked)
-        with start(project) as second:
+        with start(project, 1) as second:
             time.sleep(3)
             assert len(asked) == 1  # the second process waits
             first.kill()

@@ -46,6 +46,7 @@ def test_the_table_of_commands_is_what_there_is():
         "__init__",
         "default_group",
         "error_document",
+        "hook_document",
         "options",
         "last_error",
         "pytest_start",
