@@ -227,12 +227,14 @@ class Journal:
         self._write(b"d%d\n" % part)
 
     def close(self) -> None:
-        """Write the waiting outcomes and close the file."""
-        try:
+        """Write the waiting outcomes and close the file.
+
+        If they cannot be written, they are lost, which costs nothing (see `add`).
+        """
+        with suppress(WorldError):
             if self._waiting:
                 self._write(b"")
-        finally:
-            os.close(self._file)
+        os.close(self._file)
 
     def _write(self, line: bytes) -> None:
         line = bytes(self._waiting) + line

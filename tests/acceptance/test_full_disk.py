@@ -60,7 +60,7 @@ def test_a_run_on_a_full_disk_ends_with_one_line_and_nothing_half_written(disk, 
     assert done.returncode == 4, done.stderr
     line, *hints = done.stderr.splitlines()
     assert line.startswith("error: ")
-    assert all(hint.startswith("hint: `loom run demo --resume") for hint in hints)
+    assert all("`loom run demo --resume" in hint for hint in hints), done.stderr
     assert len(hints) <= 1
     assert "No space left on device" in line or "disk is full" in line
     assert not list(project.rglob("*.part"))
@@ -99,7 +99,7 @@ def test_a_run_that_may_write_no_large_file_ends_with_one_line(tmp_path, url, li
     assert done.returncode == 4, done.stderr
     line, *hints = done.stderr.splitlines()
     assert line.startswith("error: ")
-    assert all(hint.startswith("hint: `loom run demo --resume") for hint in hints)
+    assert all("`loom run demo --resume" in hint for hint in hints), done.stderr
     assert len(hints) <= 1
     assert not list(project.rglob("*.part"))
     for path in project.joinpath(".loom", "records").glob("*.jsonl"):

@@ -134,23 +134,6 @@ def test_a_run_with_too_many_failures_keeps_the_calls_in_flight(tmp_path, server
     assert paid_twice(server) == []
 
 
-def test_a_retry_of_rejected_records_is_resumed_by_its_id_only(tmp_path, server):
-    project = make(tmp_path / "project", server, DESTINATIONS["jsonl"], "append", records=RECORDS)
-    assert loom(project, "run", "demo").returncode == 0
-    answer = server.reply
-    server.respond = lambda request: Reply(
-        400, b'{"error": {"message": "no", "code": "insufficient_quota"}}'
-    )
-    failed = loom(project, "quarantine", "retry", "demo")
-    assert failed.returncode in (2, 4), failed.stderr
-    (name,) = (run.run_id for run in Project(project).runs() if not run.complete)
-    server.respond = lambda request: answer(request).replace("negative", "positive")
-    done = loom(project, "run", "demo", "--resume", name)
-    assert done.returncode == 0, done.stderr
-    assert sorted(loaded(project, "jsonl")) == sorted(f"r-{i}" for i in range(RECORDS))
-    assert Project(project).get_run("latest").results.records_processed == RECORDS // 10
-
-
 @pytest.mark.parametrize("kind", ["sqlite", "jsonl"])
 def test_a_second_signal_during_a_load_loses_no_row(tmp_path, server, kind):
     """The thread that loads must end before the destination is closed."""

@@ -130,25 +130,27 @@ def test_a_place_that_is_not_writable(tmp_path, database, run_sql):
     for url in ("sqlite://text.db/q", "file/q.jsonl", f"{database}/none.q"):
         with pytest.raises((UserError, WorldError)):
             open_quarantine_store(url, tmp_path, {}).check()
-    run_sql("CREATE ROLE reader LOGIN; REVOKE CREATE ON SCHEMA public FROM PUBLIC, reader")
+    run_sql(
+        "DROP ROLE IF EXISTS quarantine_reader; CREATE ROLE quarantine_reader LOGIN; REVOKE CREATE ON SCHEMA public FROM PUBLIC, quarantine_reader"
+    )
     try:
-        reader = open_quarantine_store(as_role(database, "reader") + "/q", tmp_path, {})
+        reader = open_quarantine_store(as_role(database, "quarantine_reader") + "/q", tmp_path, {})
         with pytest.raises(UserError, match="cannot create table 'q'") as raised:
             reader.check()
-        assert raised.value.hint == 'GRANT CREATE ON SCHEMA "public" TO reader'
+        assert raised.value.hint == 'GRANT CREATE ON SCHEMA "public" TO quarantine_reader'
         with open_quarantine_store(f"{database}/q", tmp_path, {}) as owner:
             owner.add([entry("a")])
-        run_sql("GRANT SELECT, INSERT ON q TO reader")
+        run_sql("GRANT SELECT, INSERT ON q TO quarantine_reader")
         with pytest.raises(UserError, match="lacks the privilege UPDATE"):
             reader.check()
-        run_sql("GRANT UPDATE ON q TO reader")
+        run_sql("GRANT UPDATE ON q TO quarantine_reader")
         reader.check()
         reader.add([entry("b")])
         reader.resolve([resolution("a")])
         assert reader.open_keys("faq") == {"b"}
         reader.close()
     finally:
-        run_sql("DROP OWNED BY reader; DROP ROLE reader")
+        run_sql("DROP OWNED BY quarantine_reader; DROP ROLE quarantine_reader")
 
 
 def as_role(database, role):
