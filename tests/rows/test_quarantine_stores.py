@@ -131,7 +131,8 @@ def test_a_place_that_is_not_writable(tmp_path, database, run_sql):
         with pytest.raises((UserError, WorldError)):
             open_quarantine_store(url, tmp_path, {}).check()
     run_sql(
-        "DROP ROLE IF EXISTS quarantine_reader; CREATE ROLE quarantine_reader LOGIN; REVOKE CREATE ON SCHEMA public FROM PUBLIC, quarantine_reader"
+        "CREATE ROLE quarantine_reader LOGIN; "
+        "REVOKE CREATE ON SCHEMA public FROM PUBLIC, quarantine_reader"
     )
     try:
         reader = open_quarantine_store(as_role(database, "quarantine_reader") + "/q", tmp_path, {})
