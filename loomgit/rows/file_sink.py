@@ -284,12 +284,17 @@ class FileSink:
 
         Returns None if no columns are known and the format requires at least one column.
         """
-        names = dict.fromkeys((*(self._stage.fields() or self._key), *schema_fields(self._schema)))
+        staged = self._stage.fields() or self._expected_names()
+        names = dict.fromkeys((*staged, *schema_fields(self._schema)))
         if not names and has_content:
             names = dict.fromkeys(self._layout.columns())
         if not names and not isinstance(self._layout, JsonLinesLayout | JsonArrayLayout):
             return None
         return tuple(names)
+
+    def _expected_names(self) -> Iterable[str]:
+        """Return the fields of the rows to expect, for a file without rows."""
+        return dict.fromkeys((*self._key, *(name for row in self._examples for name in row)))
 
     def _write(self, writer: RowWriter, added: Sequence[str], *, fresh: bool) -> LoadReceipt:
         inserted = updated = unchanged = kept = deleted = 0

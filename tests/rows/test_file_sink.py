@@ -346,3 +346,13 @@ def test_a_row_with_a_column_that_the_file_lacks_is_refused(put, sink, url):
     put(url, [{"id": "1", "v": "a"}])
     assert sink(url).refusal({"id": "2", "n": 1}) == "the file has no column 'n'"
     assert sink(url, "replace").refusal({"id": "2", "n": 1}) == ""
+
+
+def test_a_csv_file_without_rows_has_the_columns_of_the_rows_to_expect(source, sink, put):
+    name = "out.csv"
+    examples = [{"id": 1, "label": "x", "included": "y"}]
+    opened = sink(name, "append", examples=examples, schema=SCHEMA)
+    opened.commit()
+    assert present(source, name) == []
+    assert put(name, examples, mode="append", schema=SCHEMA) == (1, 0, 0, 0)
+    assert present(source, name) == [{"id": "1", "label": "x", "included": "y"}]
