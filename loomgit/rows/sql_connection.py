@@ -33,6 +33,7 @@ _SESSION: Final = {
         "SET TimeZone = 'UTC'",
     ),
     "sqlite": ("PRAGMA query_only = ON",),
+    "duckdb": ("SET TimeZone = 'UTC'",),
 }
 # The first statement of a transaction, in databases without a read-only session.
 _TRANSACTION: Final = {"oracle": "SET TRANSACTION READ ONLY"}
