@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, Self
 
 from msgspec import Struct, field
 
@@ -93,14 +93,16 @@ class QuarantineStore(Protocol):
         """Close the file or the connection. A later call opens it again."""
         ...
 
-    def __enter__(self) -> QuarantineStore: ...
+    def __enter__(self) -> Self:
+        return self
 
     def __exit__(
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
         trace: TracebackType | None,
-    ) -> None: ...
+    ) -> None:
+        self.close()
 
 
 def newest_of_each_record(entries: Iterable[QuarantineEntry]) -> Iterator[QuarantineEntry]:

@@ -6,6 +6,7 @@ source is loaded as it is.
 
 from __future__ import annotations
 
+from types import NoneType
 from typing import TYPE_CHECKING
 
 import orjson
@@ -63,9 +64,20 @@ def copied_parts(
         elif batch is not None:
             names = batch.names
             rows += batch.rows
-            size += sum(len(value) for row in batch.rows for value in row if type(value) is str)
+            size += _count_characters(batch)
     if rows:
         yield first, RowBatch(names, rows)
+
+
+def _count_characters(batch: RowBatch) -> int:
+    """Return the total length of the texts in a batch. Lists and objects count as their text."""
+    count = 0
+    for values in zip(*batch.rows, strict=True):
+        if set(map(type, values)) <= {str, NoneType}:
+            count += sum(map(len, filter(None, values)))
+        elif any(isinstance(value, str | list | dict) for value in values):
+            count += sum(len(str(value)) for value in values)
+    return count
 
 
 def _as_batch(item: JsonObject | RowBatch) -> RowBatch:
@@ -80,13 +92,14 @@ def batch_keys(batch: RowBatch, key: Sequence[str]) -> list[str] | None:
     if not set(key) <= set(batch.names):
         return None
     positions = [batch.names.index(name) for name in key]
-    for position in positions:
-        if any(row[position] is None or row[position] == "" for row in batch.rows):
-            return None
-    if len(positions) > 1:
+    columns = [[row[position] for row in batch.rows] for position in positions]
+    if any(None in values or "" in values for values in columns):
+        return None
+    if len(columns) > 1:
         return [record_key(row, key) for row in batch.objects()]
-    values = [row[positions[0]] for row in batch.rows]
-    return [value if isinstance(value, str) else orjson.dumps(value).decode() for value in values]
+    return [
+        value if isinstance(value, str) else orjson.dumps(value).decode() for value in columns[0]
+    ]
 
 
 def rows_of(part: RowBatch | RefusedRow) -> Iterator[JsonObject | RefusedRow]:

@@ -17,11 +17,7 @@ from loomgit.domain.records import RowBatch, first_usable, make_record
 from loomgit.errors import LoomError
 from loomgit.pipeline.batch_loader import BatchLoader, LoadedBatch
 from loomgit.pipeline.blocking import finish_in_thread
-from loomgit.pipeline.copy_path import (
-    batch_keys,
-    copied_parts,
-    rows_of,
-)
+from loomgit.pipeline.copy_path import batch_keys, copied_parts, rows_of
 from loomgit.pipeline.events import BatchLoaded, Extracted, RunFinished, Warned
 from loomgit.pipeline.ordered_pool import OrderedPool
 from loomgit.pipeline.record_line import render_record_line
@@ -246,7 +242,9 @@ class Runner:
             if self._stopping:
                 return
             indexes = range(first, first + (len(batch.rows) if isinstance(batch, RowBatch) else 1))
-            is_new = all(journal.part_of(index) is None for index in indexes)
+            is_new = not journal.part_sizes or all(
+                journal.part_of(index) is None for index in indexes
+            )
             keys = batch_keys(batch, key) if is_new and isinstance(batch, RowBatch) else None
             if keys is not None and await loader.copy(self._part, first, batch, keys):
                 self._part += 1

@@ -138,6 +138,12 @@ def visible_tables(connection: Connection) -> list[str]:
     return [str(name) for (name,) in rows]
 
 
+def current_role(connection: Connection) -> str:
+    """Return the quoted name of the role that the connection uses."""
+    row = connection.execute("SELECT quote_ident(current_user)").fetchone()
+    return str(row[0]) if row is not None else ""
+
+
 def _one_line(fault: Exception) -> str:
     """Return the first line of an error that names a cause: the error of the first host."""
     lines = [line.strip() for line in str(fault).splitlines() if line.strip()]

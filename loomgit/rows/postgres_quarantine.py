@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import psycopg
 from msgspec.structs import replace
 from psycopg import errors
 
+from loomgit.domain.quarantine import QuarantineStore
 from loomgit.errors import UserError, WorldError
 from loomgit.rows.postgres_catalog import find_table, load_columns
-from loomgit.rows.postgres_connection import connect, qualified, quote, translate_errors
+from loomgit.rows.postgres_connection import (
+    connect,
+    current_role,
+    qualified,
+    quote,
+    translate_errors,
+)
 from loomgit.rows.quarantine_table import (
     QuarantineStatements,
     entry_row,
@@ -22,7 +29,6 @@ from loomgit.rows.quarantine_table import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from types import TracebackType
 
     from loomgit.domain.quarantine import QuarantineEntry, Resolution
     from loomgit.rows.address import PostgresAddress
@@ -32,7 +38,7 @@ _ROWS_PER_FETCH = 1000
 _NUL, _ESCAPED_NUL = "\0", "\\u0000"  # PostgreSQL cannot store the character NUL in a text
 
 
-class PostgresQuarantine:
+class PostgresQuarantine(QuarantineStore):
     """A table of entries. The first entry creates the table."""
 
     def __init__(self, address: PostgresAddress) -> None:
@@ -60,7 +66,8 @@ class PostgresQuarantine:
                     raise UserError(
                         f"{self._shown}: the role lacks the privilege {privilege} on table "
                         f"{self._sql}",
-                        hint=f"GRANT SELECT, INSERT, UPDATE ON {self._sql} TO {_role(connection)}",
+                        hint=f"GRANT SELECT, INSERT, UPDATE ON {self._sql} "
+                        f"TO {current_role(connection)}",
                     )
             else:
                 self._require_creatable(connection)
@@ -90,7 +97,7 @@ class PostgresQuarantine:
         if row[1] is not True:
             raise UserError(
                 f"{self._shown}: the role cannot create table '{self._table}' in schema '{row[0]}'",
-                hint=f"GRANT CREATE ON SCHEMA {quote(str(row[0]))} TO {_role(connection)}",
+                hint=f"GRANT CREATE ON SCHEMA {quote(str(row[0]))} TO {current_role(connection)}",
             )
 
     def add(self, entries: Sequence[QuarantineEntry]) -> None:
@@ -168,17 +175,6 @@ class PostgresQuarantine:
             self._connection.close()
             self._connection = None
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
 
 def _escape(value: str | None) -> str | None:
     return value if value is None else value.replace(_NUL, _ESCAPED_NUL)
@@ -186,8 +182,3 @@ def _escape(value: str | None) -> str | None:
 
 def _unescape(key: str) -> str:
     return key.replace(_ESCAPED_NUL, _NUL)
-
-
-def _role(connection: Connection) -> str:
-    row = connection.execute("SELECT quote_ident(current_user)").fetchone()
-    return str(row[0]) if row is not None else ""

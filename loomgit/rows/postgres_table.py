@@ -8,7 +8,13 @@ from loomgit.errors import UserError, WorldError
 from loomgit.rows.added_columns import with_evolve_hint
 from loomgit.rows.postgres_catalog import find_table, load_columns, unique_keys
 from loomgit.rows.postgres_columns import schema_types, type_of_values
-from loomgit.rows.postgres_connection import connect, qualified, quote, translate_errors
+from loomgit.rows.postgres_connection import (
+    connect,
+    current_role,
+    qualified,
+    quote,
+    translate_errors,
+)
 from loomgit.rows.postgres_evolution import (
     add_columns,
     addition_fault,
@@ -291,7 +297,7 @@ class PostgresTable:
             database = quote(connection.info.dbname)
             raise UserError(
                 f"{self.shown}: the role lacks the privilege TEMPORARY on the database",
-                hint=f"GRANT TEMPORARY ON DATABASE {database} TO {_role(connection)}",
+                hint=f"GRANT TEMPORARY ON DATABASE {database} TO {current_role(connection)}",
             )
 
     def _require_table_privileges(
@@ -302,7 +308,7 @@ class PostgresTable:
             if row.fetchone() != (True,):
                 raise UserError(
                     f"{self.shown}: the role lacks the privilege {privilege} on table {name}",
-                    hint=f"GRANT {privilege} ON {name} TO {_role(connection)}",
+                    hint=f"GRANT {privilege} ON {name} TO {current_role(connection)}",
                 )
 
     def _require_upgradable(self, connection: Connection, ledger: int) -> None:
@@ -334,7 +340,7 @@ class PostgresTable:
         if row[1] is not True:
             raise UserError(
                 f"{self.shown}: the role cannot create the {what} in schema '{row[0]}'",
-                hint=f"GRANT CREATE ON SCHEMA {quote(str(row[0]))} TO {_role(connection)}; "
+                hint=f"GRANT CREATE ON SCHEMA {quote(str(row[0]))} TO {current_role(connection)}; "
                 "loom_schema of the connection is the schema of Loom's own tables",
             )
 
@@ -362,9 +368,3 @@ class PostgresTable:
                     hint="add the field to load.include or transform.output, or give the column a "
                     "default",
                 )
-
-
-def _role(connection: Connection) -> str:
-    """Return the quoted name of the role that the connection uses."""
-    row = connection.execute("SELECT quote_ident(current_user)").fetchone()
-    return str(row[0]) if row is not None else ""

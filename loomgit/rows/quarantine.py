@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import orjson
 from msgspec import Struct, field
 from msgspec.structs import asdict
 
-from loomgit.domain.quarantine import QuarantineEntry, Resolution
+from loomgit.domain.quarantine import QuarantineEntry, QuarantineStore, Resolution
 from loomgit.domain.safe_text import hide_in
 from loomgit.errors import WorldError
 from loomgit.rows.paths import require_place, translate_os_errors
@@ -18,7 +18,6 @@ from loomgit.rows.paths import require_place, translate_os_errors
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
-    from types import TracebackType
 
     from loomgit.domain.values import JsonObject
 
@@ -81,7 +80,7 @@ def stored_values(entry: QuarantineEntry) -> JsonObject:
     return {name: values[name] for name in COLUMNS}
 
 
-class QuarantineFile:
+class QuarantineFile(QuarantineStore):
     """A JSON lines file of entries and resolutions. It is never changed, only extended.
 
     The first entry creates the file. Each line is written by one system call, so that concurrent
@@ -200,17 +199,6 @@ class QuarantineFile:
         if self._file is not None:
             os.close(self._file)
             self._file = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _decode_head(line: bytes) -> _EntryHead | _ResolutionLine | None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from contextlib import closing
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
+from loomgit.domain.quarantine import QuarantineStore
 from loomgit.errors import UserError, WorldError
 from loomgit.rows.paths import make_folder, require_file, require_place
 from loomgit.rows.quarantine_table import (
@@ -28,12 +29,11 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterator, Sequence
     from pathlib import Path
-    from types import TracebackType
 
     from loomgit.domain.quarantine import QuarantineEntry, Resolution
 
 
-class SqliteQuarantine:
+class SqliteQuarantine(QuarantineStore):
     """A table of entries. The first entry creates the table, and the database if necessary."""
 
     def __init__(self, path: Path, shown: str, table: str) -> None:
@@ -128,14 +128,3 @@ class SqliteQuarantine:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()

@@ -165,7 +165,7 @@ def test_an_outcome_without_cost_waits_for_the_next_line(tmp_path, reopen):
     journal.begin_part(0, [3])
     assert (tmp_path / "journal").read_bytes().count(b"\n") == 2
     journal.add(replace(FREE, record=replace(RECORD, index=4)))
-    journal = reopen()  # closing writes what waits
+    journal = reopen()  # `close` writes the waiting outcome
     assert journal.find(RECORD) == replace(FREE, resumed=True)
     assert journal.find(replace(RECORD, index=4)).output == FREE.output
 
