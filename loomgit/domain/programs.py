@@ -46,7 +46,7 @@ class ProgramFiles(Struct, frozen=True):
     mounts: Mapping[str, Path] = field(default_factory=dict)
 
 
-class Execution(Struct, frozen=True):
+class ProgramResult(Struct, frozen=True):
     """The result of one execution of a program.
 
     `error` is one line; it is empty if `status` is `ok`. `latency` is the time in the program in
@@ -63,10 +63,10 @@ class Execution(Struct, frozen=True):
 class ProgramHost(Protocol):
     """Runs one version of a program in workers apart from Loom."""
 
-    async def execute(self, inputs: Sequence[Json]) -> Sequence[Execution]:
+    async def execute(self, inputs: Sequence[Json]) -> Sequence[ProgramResult]:
         """Run the program once for each input; return the executions in the same order.
 
-        An input on which the program fails or exceeds a limit gives an Execution with an error. The
+        An input on which the program fails or exceeds a limit gives an ProgramResult with an error. The
         other inputs are executed all the same. Raises WorldError if no worker can be started.
         """
         ...
