@@ -1,4 +1,4 @@
-"""Programs of loop apps: what a sandbox needs to run one, and what an execution returns."""
+"""Programs of loop apps: what a sandbox needs to run one, and the result of an execution."""
 
 from __future__ import annotations
 
@@ -66,8 +66,8 @@ class ProgramHost(Protocol):
     async def execute(self, inputs: Sequence[Json]) -> Sequence[ProgramResult]:
         """Run the program once for each input; return the executions in the same order.
 
-        An input on which the program fails or exceeds a limit gives an ProgramResult with an error. The
-        other inputs are executed all the same. Raises WorldError if no worker can be started.
+        An input on which the program fails or exceeds a limit gives a ProgramResult with an error.
+        The other inputs are executed all the same. Raises WorldError if no worker can be started.
         """
         ...
 
