@@ -55,3 +55,8 @@ def needs_reference(spec: EvaluatorSpec) -> bool:
 def is_built_in(spec: EvaluatorSpec) -> bool:
     """Whether the evaluator is built in. Loom knows the configuration of built-in evaluators."""
     return spec.type in JUDGED | WITH_REFERENCE | WITHOUT_REFERENCE
+
+
+def is_immediate(spec: EvaluatorSpec) -> bool:
+    """Whether the evaluator returns its scores without waiting for a model or other programs."""
+    return is_built_in(spec) and not needs_judge(spec)

@@ -158,7 +158,8 @@ class RunParts(Struct, frozen=True):
     and checks the destination. It receives the key and some example records: the first records that
     are not refused. `record` builds the run record from the statistics in `tally`, the end of the
     run, and further values. `resume_hint` tells the user how to continue the run if it does not
-    complete.
+    complete. If `in_batches` is true, the records are processed in batches: then
+    `stages.transforms_batches` is true, and no evaluator waits for a model.
     """
 
     pipeline: Pipeline
@@ -176,3 +177,4 @@ class RunParts(Struct, frozen=True):
     concurrency: int
     lineage: JsonObject
     resume_hint: str
+    in_batches: bool = False

@@ -10,7 +10,7 @@ from loomgit.domain.records import RowBatch
 from loomgit.domain.stage_progress import StageProgressed
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Callable, Iterator
 
 INTERVAL_SECONDS = 0.1
 Row = TypeVar("Row")
@@ -33,22 +33,6 @@ class RunProgress:
         for row in rows:
             self.extracted += len(row.rows) if isinstance(row, RowBatch) else 1
             yield row
-
-    def count_records(
-        self, process: Callable[[Row], Awaitable[Result]], total: int
-    ) -> Callable[[Row], Awaitable[Result]]:
-        """Return `process` as a function that also counts its calls that have ended.
-
-        `total` is the number of records for which it will be called.
-        """
-        self.total = total
-
-        async def counted(record: Row) -> Result:
-            result = await process(record)
-            self.processed += 1
-            return result
-
-        return counted
 
     def event(self, loaded: int, cost: float | None) -> StageProgressed:
         """Return the current progress. `loaded` is the number of records in the loaded batches.

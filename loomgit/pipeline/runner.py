@@ -16,6 +16,7 @@ from loomgit.domain.ports import BatchSource, LoadReceipt
 from loomgit.domain.records import RowBatch, first_usable, make_record
 from loomgit.errors import LoomError
 from loomgit.pipeline.batch_loader import BatchLoader, LoadedBatch
+from loomgit.pipeline.batch_pool import BatchPool
 from loomgit.pipeline.blocking import finish_in_thread
 from loomgit.pipeline.copy_path import batch_keys, copied_parts, rows_of
 from loomgit.pipeline.events import BatchLoaded, Extracted, RunFinished, Warned
@@ -32,7 +33,7 @@ from loomgit.pipeline.run_end import (
 from loomgit.pipeline.run_parts import RunEnd
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Iterator, Sequence
 
     from loomgit.domain.ports import Sink
     from loomgit.domain.records import Record, RecordOutcome, RefusedRow
@@ -49,14 +50,15 @@ class Runner:
     def __init__(self, parts: RunParts) -> None:
         self._parts = parts
         self._stopping = False
-        self._pool: OrderedPool[Record, RecordOutcome] | None = None
+        self._pool: OrderedPool[Record, RecordOutcome] | BatchPool[Record, RecordOutcome] | None = (
+            None
+        )
         self._receipt = LoadReceipt()
         self._batch: list[RecordOutcome] = []
         self._part = max(parts.journal.part_sizes, default=-1) + 1  # the number of the next batch
         self._published = True  # whether the destination keeps the loaded rows
         limit = max(parts.pipeline.transform.batch_size, 2 * parts.concurrency)
         self._losses = LossStreak(limit, limit)  # consecutive records lost to an outage
-        self._counted: Callable[[Record], Awaitable[RecordOutcome]] = self._process
         self._cut = False  # whether the extraction was stopped before its end
         self._loader: BatchLoader | None = None  # None until the destination is open
 
@@ -87,7 +89,7 @@ class Runner:
         sink = await finish_in_thread(parts.open_sink, key, first)
         loader = self._loader = BatchLoader(parts, sink, key, lambda: self._records(spool, key))
         parts.stages.set_load_check(lambda record, fields: sink.refusal(loader.row(record, fields)))
-        self._counted = parts.tally.progress.count_records(self._process, spool.count)
+        parts.tally.progress.total = spool.count
         broken: BaseException | None = None
         end = RunEnd("success", "", "", complete=True)
         try:
@@ -171,7 +173,22 @@ class Runner:
             outcome = await self._parts.stages.process(record)
             if outcome.is_final and not record.refused:
                 journal.add(outcome)
+        self._parts.tally.progress.processed += 1
         return outcome
+
+    async def _process_all(self, records: Sequence[Record]) -> list[RecordOutcome]:
+        """Return the outcomes of records: those of an earlier attempt, or new ones."""
+        journal = self._parts.journal
+        earlier = {record.index: journal.find(record) for record in records}
+        new = [record for record in records if earlier[record.index] is None]
+        outcomes = iter(await self._parts.stages.process_all(new))
+        results = [earlier[record.index] or next(outcomes) for record in records]
+        for outcome in results:
+            is_new = earlier[outcome.record.index] is None
+            if is_new and outcome.is_final and not outcome.record.refused:
+                journal.add(outcome)
+        self._parts.tally.progress.processed += len(results)
+        return results
 
     async def _load_begun_parts(
         self, spool: SpooledRecords, loader: BatchLoader, key: tuple[str, ...]
@@ -187,7 +204,7 @@ class Runner:
             if part is None:
                 continue
             batch = batches.setdefault(part, [])
-            batch.append(await self._counted(record))
+            batch.append(await self._process(record))
             if len(batch) == journal.part_sizes[part]:
                 await self._load(loader, batches.pop(part), part)
                 yield BatchLoaded(parts.tally.processed, spool.count, parts.tally.spent)
@@ -203,12 +220,7 @@ class Runner:
                 yield event
             return
         size = parts.pipeline.transform.batch_size
-        self._pool = OrderedPool(
-            self._unloaded(spool, key),
-            self._counted,
-            concurrency=parts.concurrency,
-            window=parts.concurrency + WINDOW_BATCHES * size,
-        )
+        self._pool = self._open_pool(self._unloaded(spool, key), size)
         if self._stopping:
             self._pool.stop()
         results = self._pool.results()
@@ -229,6 +241,18 @@ class Runner:
             await self._load_batch(loader)
             yield BatchLoaded(parts.tally.processed, spool.count, parts.tally.spent)
             self._check_failures(last)
+
+    def _open_pool(
+        self, records: Iterator[Record], size: int
+    ) -> OrderedPool[Record, RecordOutcome] | BatchPool[Record, RecordOutcome]:
+        """Return the pool that processes the records. `size` is the size of a batch."""
+        concurrency = self._parts.concurrency
+        if self._parts.in_batches:
+            return BatchPool(
+                records, self._process_all, size=size, concurrency=min(WINDOW_BATCHES, concurrency)
+            )
+        window = concurrency + WINDOW_BATCHES * size
+        return OrderedPool(records, self._process, concurrency=concurrency, window=window)
 
     async def _copy(
         self, spool: SpooledRecords, loader: BatchLoader, key: tuple[str, ...]
@@ -252,7 +276,7 @@ class Runner:
                 for index, row in zip(indexes, rows_of(batch), strict=True):
                     if journal.part_of(index) is None:
                         source = parts.pipeline.extract.source
-                        self._add(await self._counted(make_record(index, row, key, source)))
+                        self._add(await self._process(make_record(index, row, key, source)))
                 if self._batch:
                     await self._load_batch(loader)
             yield BatchLoaded(parts.tally.processed, spool.count, parts.tally.spent)

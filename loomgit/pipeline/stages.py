@@ -13,10 +13,10 @@ from loomgit.domain.values import JsonMapping
 from loomgit.pipeline.extractive import ExtractiveSummarizer
 from loomgit.pipeline.output import compile_schema, describe_faults
 from loomgit.pipeline.retrieval import Retrieval, RetrievalFailure
-from loomgit.pipeline.transform import RecordTransformer
+from loomgit.pipeline.transform import BatchTransformer, RecordTransformer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from loomgit.domain.definitions import Load
     from loomgit.domain.records import Record
@@ -78,6 +78,34 @@ class Stages:
             return RecordOutcome(record, failure=RecordFailure("extract", record.refused))
         return await self._repair(await self.attempt(record, sample=0))
 
+    @property
+    def transforms_batches(self) -> bool:
+        """Whether `process_all` is possible."""
+        return isinstance(self._transformer, BatchTransformer) and self._retrieval is None
+
+    async def process_all(self, records: Sequence[Record]) -> list[RecordOutcome]:
+        """Return the outcomes of records, after the pipeline's retries and fallback.
+
+        The records are transformed together, and then evaluated one after the other. Therefore,
+        evaluators that wait for a model should use `process`.
+        """
+        transformer = self._transformer
+        assert isinstance(transformer, BatchTransformer)  # see `transforms_batches`
+        usable = [record for record in records if not record.refused]
+        with self._transforming:
+            results = iter(await transformer.apply_all(usable))
+        outcomes = []
+        for record in records:
+            if record.refused:
+                failure = RecordFailure("extract", record.refused)
+                outcomes.append(RecordOutcome(record, failure=failure))
+            else:
+                outcome = await self._judge(record, record, *next(results))
+                if outcome.failure is not None:
+                    outcome = await self._repair(outcome)
+                outcomes.append(outcome)
+        return outcomes
+
     async def process_refused(self, outcome: RecordOutcome, reason: str) -> RecordOutcome:
         """Return the outcome of a record after the destination has refused its row.
 
@@ -110,6 +138,16 @@ class Stages:
             if isinstance(supplied, RecordFailure):
                 return RecordOutcome(record, failure=supplied)
             output, failure = await self._transformer.apply(supplied, sample=sample)
+        return await self._judge(record, supplied, output, failure)
+
+    async def _judge(
+        self,
+        record: Record,
+        supplied: Record,
+        output: Output | None,
+        failure: RecordFailure | None,
+    ) -> RecordOutcome:
+        """Return the outcome of an output. `supplied` is the record with its documents."""
         if failure is None and output is not None:
             failure = self._misfit(record, output.fields)
         if failure is not None or output is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from msgspec.structs import replace
 
@@ -14,7 +14,7 @@ from loomgit.errors import Denied, ModelError, Unrecorded
 from loomgit.pipeline.prompt import RenderFailure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from loomgit.domain.models import Completion
     from loomgit.domain.ports import Gateway
@@ -35,6 +35,17 @@ class RecordTransformer(Protocol):
         ...
 
 
+@runtime_checkable
+class BatchTransformer(RecordTransformer, Protocol):
+    """Turns many records into outputs at once, which is faster."""
+
+    async def apply_all(
+        self, records: Sequence[Record]
+    ) -> Sequence[tuple[Output | None, RecordFailure | None]]:
+        """Return (output, failure) for each record; see `Transformer.apply`."""
+        ...
+
+
 class CopyTransformer:
     """Returns the fields of the record as the output, for a pipeline without a transform."""
 
@@ -44,6 +55,12 @@ class CopyTransformer:
         """Return the output. It never fails."""
         del sample
         return Output(record.input, "", "", cost=0.0, calls=0), None
+
+    async def apply_all(
+        self, records: Sequence[Record]
+    ) -> list[tuple[Output | None, RecordFailure | None]]:
+        """Return the output of each record. It never fails."""
+        return [(Output(record.input, "", "", cost=0.0, calls=0), None) for record in records]
 
 
 class Transformer:

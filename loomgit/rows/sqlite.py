@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sqlite3
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from loomgit.domain.suggestions import did_you_mean, suggest_or_list
@@ -180,6 +181,7 @@ def require_distinct(names: Iterable[str], shown: str) -> None:
             )
 
 
+@lru_cache(1024)
 def fold_case(name: str) -> str:
     """Return the name with its ASCII letters in lower case, as SQLite compares names."""
     return "".join(letter.lower() if letter.isascii() else letter for letter in name)

@@ -16,6 +16,7 @@ from loomgit.domain.ports import QueryValues
 from loomgit.domain.unfinished_runs import Attempt
 from loomgit.domain.utc import in_utc
 from loomgit.errors import LoomError, ProblemsFound, UserError
+from loomgit.evaluators.kinds import is_immediate
 from loomgit.gateway.combined_budgets import combine_budgets
 from loomgit.gateway.meter import MeterGateway
 from loomgit.pipeline.events import RunFinished, RunStarted, Warned
@@ -274,6 +275,8 @@ class Execution:
                 concurrency=assembly.concurrency(pipeline),
                 lineage={"_loom_run_id": self._run_id},
                 resume_hint=self._resume_hint(),
+                in_batches=stages.transforms_batches
+                and all(map(is_immediate, pipeline.evaluate.evaluators)),
             )
 
         return parts

@@ -68,6 +68,29 @@ def test_the_records_are_evaluated_and_rejected(project):
     assert rows(project, "review_id") == [("r-3",)]
 
 
+def test_built_in_evaluators_judge_batches_like_single_records(project):
+    write(project, {"pipelines/copy.yaml": COPY + EVALUATED})
+    assert loom(project, "run", "copy").returncode == 0
+    own = "evaluate:\n  evaluators:\n    - {name: length, type: 'app/judge.py:judge'}\n"
+    judge = """\
+async def judge(output, record):
+    length = len(output["review"])
+    reason = f"{length} characters" + ("" if length <= 12 else " > 12")
+    return float(length <= 12), reason
+"""
+    commit(project, {"pipelines/copy.yaml": COPY + own, "app/judge.py": judge})
+    assert loom(project, "run", "copy").returncode == 0
+    ids = [run["uid"] for run in json.loads(loom(project, "runs", "list", "--json").stdout)["runs"]]
+    second, first = (
+        list(map(json.loads, (project / f".loom/records/{uid}.jsonl").read_text().splitlines()))
+        for uid in ids
+    )
+    for line in (*first, *second):
+        for name in ("case_key", "def", "reasons", "failure"):
+            line.pop(name, None)
+    assert first == second
+
+
 @pytest.mark.parametrize(
     ("load", "columns"),
     [

@@ -59,7 +59,15 @@ class Bench:
     """A runner with fakes around it, and what they saw."""
 
     def __init__(
-        self, answer=None, judge=None, rows=ROWS, policy=None, sink=None, journal=None, **pipeline
+        self,
+        answer=None,
+        judge=None,
+        rows=ROWS,
+        policy=None,
+        sink=None,
+        journal=None,
+        transformer=None,
+        **pipeline,
     ):
         parts = {
             "extract": Extract("rows.csv"),
@@ -76,7 +84,7 @@ class Bench:
         self.tally = RunStatistics(evaluate.evaluators, lambda record: (record.key, "q"))
         evaluator = FakeEvaluator(judge or (lambda _: 1.0))
         self.stages = Stages(
-            self.transformer(),
+            transformer or self.transformer(),
             Panel(
                 [(s, evaluator) for s in evaluate.evaluators], evaluate.gate, sample=evaluate.sample
             ),
@@ -103,6 +111,7 @@ class Bench:
                 concurrency=3,
                 lineage={"_loom_run_id": "2026-11-21-001"},
                 resume_hint="resume it",
+                in_batches=self.stages.transforms_batches,
             )
         )
 
