@@ -22,7 +22,7 @@ def command(options: Common, kind: str) -> None:
     """Print the JSON Schema of a file type.
 
     \b
-    Files that you write:    pipeline, test, config
+    Files that you write:    pipeline, test, config, app, dependencies (of an app)
     Files that Loom writes:  run (a run file), records (one line of a records file)
 
     The schema follows draft 2020-12.

@@ -25,6 +25,7 @@ from loomgit.domain.settings import Settings
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
+    from loomgit.domain.apps import AppSettings, Dependencies
     from loomgit.domain.definitions import Pipeline
     from loomgit.domain.place import Place
     from loomgit.domain.suites import Suite
@@ -86,6 +87,28 @@ class ParseCache:
             return parse_settings(text, path)
 
         return self._load_or_parse("settings", path, text, parse)
+
+    def app(self, text: str, path: str, app: str) -> AppSettings:
+        """Return the result of `parse_app`, from the cache if possible."""
+
+        def parse() -> AppSettings:
+            from loomgit.config.app_model import parse_app  # noqa: PLC0415 - a slow import
+
+            return parse_app(text, path, app)
+
+        return self._load_or_parse(f"app {app}", path, text, parse)
+
+    def dependencies(self, text: str, path: str) -> Dependencies:
+        """Return the result of `parse_dependencies`, from the cache if possible."""
+
+        def parse() -> Dependencies:
+            from loomgit.config.app_dependencies import (  # noqa: PLC0415 - a slow import
+                parse_dependencies,
+            )
+
+            return parse_dependencies(text, path)
+
+        return self._load_or_parse("dependencies", path, text, parse)
 
     def front_matter(self, text: str, path: str) -> FrontMatter:
         """Return the result of `parse_front_matter`, from the cache if possible.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, get_args
 
+from loomgit.config.app_dependencies import DependenciesModel
+from loomgit.config.app_model import AppModel
 from loomgit.config.file_model import build_model
 from loomgit.config.pipeline_model import PipelineModel
 from loomgit.config.settings_model import SettingsModel
@@ -13,13 +15,15 @@ if TYPE_CHECKING:
     from loomgit.config.file_model import FileModel
     from loomgit.domain.values import JsonObject
 
-Kind = Literal["pipeline", "test", "config"]
+Kind = Literal["pipeline", "test", "config", "app", "dependencies"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 MODELS: dict[Kind, type[FileModel]] = {
     "pipeline": PipelineModel,
     "test": SuiteModel,
     "config": SettingsModel,
+    "app": AppModel,
+    "dependencies": DependenciesModel,
 }
 
 

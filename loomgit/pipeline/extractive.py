@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from loomgit.domain.json_schema import compile_schema, describe_faults
 from loomgit.domain.suggestions import suggest_or_list
 from loomgit.domain.values import JsonMapping
 from loomgit.errors import UserError
-from loomgit.pipeline.output import TEXT_FIELD, compile_schema, describe_faults
+from loomgit.pipeline.output import TEXT_FIELD
 from loomgit.pipeline.sentences import split_sentences
 
 if TYPE_CHECKING:

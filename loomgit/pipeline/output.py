@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from loomgit.domain.answers import ParsedReply, read_answer
-from loomgit.domain.replies import join_faults
+from loomgit.domain.json_schema import compile_schema, describe_faults
 
 if TYPE_CHECKING:
-    import jsonschema_rs
-
-    from loomgit.domain.values import Json, JsonMapping
+    from loomgit.domain.values import JsonMapping
 
 TEXT_FIELD = "text"  # the only field of the output if the reply is not JSON
 
@@ -42,26 +40,3 @@ class OutputReader:
         if answer.value is None and answer.text and not answer.text.startswith(("{", "[{")):
             return replace(answer, value={TEXT_FIELD: answer.text}, fault="")
         return answer
-
-
-def compile_schema(schema: JsonMapping) -> jsonschema_rs.Validator:
-    """Return a validator for a JSON Schema.
-
-    The schema must be valid. Loom checks it when it loads the configuration.
-    """
-    import jsonschema_rs  # noqa: PLC0415 - the import takes 0.1 s; runs without a schema skip it
-
-    return jsonschema_rs.validator_for(dict(schema))
-
-
-def describe_faults(validator: jsonschema_rs.Validator, value: Json) -> str:
-    """Return the differences between a value and the schema as text, or "" if the value is valid.
-
-    An example is `confidence: 1.2 is greater than ...; ...`. The validator determines the
-    order of the differences.
-    """
-    faults = []
-    for error in validator.iter_errors(value):
-        path = ".".join(str(step) for step in error.instance_path)
-        faults.append(f"{path}: {error.message}" if path else error.message)
-    return join_faults(faults)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 from msgspec.structs import replace
 
+from loomgit.domain.json_schema import compile_schema, describe_faults
 from loomgit.domain.records import Output, RecordFailure, RecordOutcome
 from loomgit.domain.values import JsonMapping
 from loomgit.pipeline.extractive import ExtractiveSummarizer
-from loomgit.pipeline.output import compile_schema, describe_faults
 from loomgit.pipeline.retrieval import Retrieval, RetrievalFailure
 from loomgit.pipeline.transform import BatchTransformer, RecordTransformer
 

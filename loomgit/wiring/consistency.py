@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from loomgit.domain.json_schema import compile_schema, describe_faults
 from loomgit.domain.place import Problem
 from loomgit.domain.suggestions import suggest_or_list
 from loomgit.domain.suites import UnitCase
 from loomgit.evaluators.field_selector import EXPECTED, EXPECTED_PREFIX
 from loomgit.evaluators.kinds import is_built_in, needs_reference
 from loomgit.harness.expected import expectations
-from loomgit.pipeline.output import compile_schema, describe_faults
 from loomgit.wiring.fallback_policy import extractive_problems
 
 if TYPE_CHECKING:

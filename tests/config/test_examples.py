@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from loomgit.config.app_dependencies import parse_dependencies
+from loomgit.config.app_model import parse_specification
 from loomgit.config.pipelines import parse_pipeline
 from loomgit.config.settings_model import parse_settings
 from loomgit.config.suites import parse_suite
@@ -51,6 +53,10 @@ def whole(block):
         return parse_settings, block
     if block.startswith("evaluators:"):
         return parse_pipeline, PIPELINE_HEAD + re.sub(r"^(?=.)", "  ", block, flags=re.MULTILINE)
+    if re.search(r"^(shared|local)_artifacts:", block, re.MULTILINE):
+        return parse_dependencies, block
+    if app := re.search(r"^loop_app_id: *(\S+)", block, re.MULTILINE):
+        return lambda text, path: parse_specification(text, path, app[1]), block
     return parse_pipeline, block
 
 
@@ -78,7 +84,7 @@ def test_every_block_of_the_specification_is_read_as_it_stands():
 @pytest.mark.parametrize("path", sorted(VALID.glob("*.yaml")), ids=lambda path: path.stem)
 def test_the_copies_load(path):
     loaded = example(path.stem)
-    assert loaded.places
+    assert loaded.shared if path.stem.startswith("dependencies") else loaded.places
 
 
 def test_the_customer_sentiment_pipeline():

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from loomgit.config.app_dependencies import parse_dependencies
+from loomgit.config.app_model import parse_app
 from loomgit.config.pipelines import parse_pipeline
 from loomgit.config.settings_model import parse_settings
 from loomgit.config.suites import parse_suite
@@ -19,6 +21,11 @@ PARSERS = {
     "pipelines": (parse_pipeline, "pipelines/faq.yaml"),
     "tests": (parse_suite, "tests/faq_test.yaml"),
     "settings": (parse_settings, ".loom/config.yaml"),
+    "apps": (
+        lambda text, path: parse_app(text, path, "spam-detector-001"),
+        ".loom/loop-apps/spam-detector-001/config.yaml",
+    ),
+    "dependencies": (parse_dependencies, "dependencies.yaml"),
     "yaml": (parse_pipeline, "pipelines/faq.yaml"),
 }
 

@@ -6,6 +6,8 @@ import jsonschema_rs
 import orjson
 import pytest
 
+from loomgit.config.app_dependencies import parse_dependencies
+from loomgit.config.app_model import parse_app
 from loomgit.config.pipelines import parse_pipeline
 from loomgit.config.scalars import read_json
 from loomgit.config.schema import KINDS, json_schema
@@ -15,12 +17,26 @@ from loomgit.config.yaml_text import parse_yaml
 from loomgit.errors import ProblemsFound
 
 VALID = Path(__file__).parent / "valid"
-PARSERS = {"pipeline": parse_pipeline, "test": parse_suite, "config": parse_settings}
+
+
+def parse_app_file(text, path):
+    """Parse the file of an app, whose id is in the file."""
+    tree = parse_yaml(text, path).tree
+    return parse_app(text, path, tree.get("id") or tree.get("loop_app_id") or "no-id")
+
+
+PARSERS = {
+    "pipeline": parse_pipeline,
+    "test": parse_suite,
+    "config": parse_settings,
+    "app": parse_app_file,
+    "dependencies": parse_dependencies,
+}
 VALIDATORS = {kind: jsonschema_rs.validator_for(json_schema(kind)) for kind in KINDS}
 SHORT = "name: faq\nextract: {source: a}\ntransform: {prompt: p}\nload: {destination: b}\n"
 FREE = {
     *("params", "resolve", "headers", "paginator", "output", "schema", "input", "expected"),
-    *("connections", "channels", "value", "anything", "vars"),
+    *("connections", "channels", "value", "anything", "vars", "input_schema", "output_schema"),
 }
 
 
@@ -32,6 +48,7 @@ def examples():
         if path.stem in ("distributional_tests", "integration_tests"):
             text = "pipeline: faq\n" + text
         kind = "test" if "_tests:" in text else "config" if path.stem == "settings" else "pipeline"
+        kind = {"app": "app", "dependencies": "dependencies"}.get(path.stem.split("_")[0], kind)
         yield pytest.param(kind, text, id=path.stem)
 
 
