@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from loomgit.gateway.model_catalog import find_entry
-from loomgit.gateway.routing import EMBEDDED_PREFIX
+from loomgit.gateway.routing import is_embedded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -65,7 +65,10 @@ class Prices:
         if settings is not None and settings.price_as is not None:
             model, served = settings.price_as, None
             settings = self._models.get(model)
-        listed = self._listed(model, served or model, prompt_tokens)
+        if is_embedded(model, settings):
+            listed: UnitPrice | None = FREE
+        else:
+            listed = _from_entry(find_entry(model, served or model), prompt_tokens)
         if settings is None or (settings.input_price is None and settings.output_price is None):
             return listed
         return _local(settings, listed)
@@ -78,11 +81,6 @@ class Prices:
         entry = find_entry(model, model)
         limit = entry.get("max_output_tokens") or entry.get("max_tokens")
         return int(limit) if isinstance(limit, int | float) else None
-
-    def _listed(self, model: str, served: str, prompt_tokens: int) -> UnitPrice | None:
-        if model.startswith(EMBEDDED_PREFIX):
-            return FREE
-        return _from_entry(find_entry(model, served), prompt_tokens)
 
 
 def _local(settings: ModelSettings, listed: UnitPrice | None) -> UnitPrice | None:

@@ -32,7 +32,7 @@ def choose_lane(model: str, settings: ModelSettings | None) -> Lane:
     `base_url` if the server offers only OpenAI's API. In all other cases, the lane is "litellm",
     which uses the providers' own APIs.
     """
-    if model.startswith(EMBEDDED_PREFIX):
+    if is_embedded(model, settings):
         return "embedded"
     if settings is not None and settings.lane is not None:
         return settings.lane
@@ -41,6 +41,12 @@ def choose_lane(model: str, settings: ModelSettings | None) -> Lane:
         return "direct"
     own_server = settings is not None and settings.base_url is not None
     return "direct" if own_server and provider in OPENAI_COMPATIBLE else "litellm"
+
+
+def is_embedded(model: str, settings: ModelSettings | None) -> bool:
+    """Whether the embedded model answers the calls of `model`."""
+    configured = settings is not None and settings.lane == "embedded"
+    return configured or model.startswith(EMBEDDED_PREFIX)
 
 
 class RoutingGateway:

@@ -243,7 +243,8 @@ class Assembly(Planning):
         """Return the problems of the evaluators. Calls no model and runs no code of the project."""
         defaults = self.wiring.settings.defaults
         model = pipeline.transform.model or defaults.model
-        judge = pipeline.evaluate.model or defaults.judge_model or default_judge(model)
+        judge = pipeline.evaluate.model or defaults.judge_model
+        judge = judge or default_judge(model, self.wiring.settings.models)
         check = partial(
             registry.check_evaluator, judge=judge, gateway=_NoGateway(), root=self.wiring.root
         )

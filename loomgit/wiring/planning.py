@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from loomgit.domain.place import Problem
-from loomgit.domain.settings import EMBEDDED_MODEL
 from loomgit.domain.variables import merge_variables
 from loomgit.domain.versions import NO_FILE
 from loomgit.domain.withheld_files import is_withheld
 from loomgit.errors import LoomError, ProblemsFound, UserError
 from loomgit.evaluators.kinds import needs_judge
+from loomgit.gateway.routing import is_embedded
 from loomgit.pipeline.front_matter import split_front_matter
 from loomgit.pipeline.plan import REGULAR_FILE_MODE, Plan
 from loomgit.pipeline.prompt import Prompt
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from loomgit.domain.definitions import FrontMatter, Pipeline
+    from loomgit.domain.settings import ModelSettings
     from loomgit.domain.values import Json, JsonMapping
     from loomgit.domain.versions import FileVersion
     from loomgit.wiring.project import Wiring
@@ -151,7 +152,8 @@ class Planning:
         entries = tree.entries([*paths, *unpinned])
         specs = pipeline.evaluate.evaluators
         code = find_code(tree, [spec.type for spec in specs])
-        judge = pipeline.evaluate.model or defaults.judge_model or default_judge(model)
+        judge = pipeline.evaluate.model or defaults.judge_model
+        judge = judge or default_judge(model, self.wiring.settings.models)
         judge = judge if any(map(needs_judge, specs)) else None
         endpoints = self._endpoints()
         return Plan(
@@ -293,9 +295,9 @@ class Planning:
         return None
 
 
-def default_judge(model: str) -> str | None:
+def default_judge(model: str, models: Mapping[str, ModelSettings]) -> str | None:
     """Return the judge for a pipeline that configures no judge: the pipeline's own model.
 
     The result is None if the pipeline has no model, and for the embedded model, which cannot judge.
     """
-    return None if model in ("", EMBEDDED_MODEL) else model
+    return None if not model or is_embedded(model, models.get(model)) else model

@@ -188,6 +188,23 @@ CASES = {
         '"nope" not found',
         6,
     ),
+    "no judge beside the embedded model": (
+        {P: changed(("exact_match", "semantic"))},
+        "",
+        "semantic needs a judge model",
+        12,
+    ),
+    "no judge beside a name that the embedded model answers": (
+        {
+            P: changed(
+                ("exact_match", "semantic"), ("transform:\n", "transform:\n  model: mine\n")
+            ),
+            ".loom/config.yaml": "models: {mine: {lane: embedded}}\n",
+        },
+        "",
+        "semantic needs a judge model",
+        13,
+    ),
     "a missing prompt": (
         {P: changed(("classify.txt", "clasify.txt"))},
         "",

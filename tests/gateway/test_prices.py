@@ -53,6 +53,15 @@ def test_the_embedded_model_is_free():
     assert LISTED.cost("embedded/icl", "embedded/icl", Usage(1000, 1000)) == 0.0
 
 
+def test_a_name_that_the_embedded_model_answers_is_free_unless_it_has_a_price():
+    usage = Usage(1_000_000, 500_000)
+    embedded = ModelSettings(lane="embedded")
+    assert Prices({"gpt-4o-mini": embedded}).cost("gpt-4o-mini", "embedded/icl", usage) == 0.0
+    assert Prices({"mine": embedded}).cost("mine", "embedded/icl", usage) == 0.0
+    priced = ModelSettings(lane="embedded", input_price=10.0, output_price=20.0)
+    assert Prices({"mine": priced}).cost("mine", "embedded/icl", usage) == 20.0
+
+
 def test_the_projects_prices_win_and_are_per_million_tokens():
     prices = Prices({"gpt-4o-mini": ModelSettings(input_price=10.0, output_price=20.0)})
     assert prices.cost("gpt-4o-mini", "gpt-4o-mini-2024-07-18", Usage(1_000_000, 500_000)) == 20.0
