@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Literal, get_args
 
 from msgspec import Struct, field
+from msgspec.structs import asdict
 
 from loomgit.domain.place import Place, Places
 from loomgit.domain.programs import ExecutionStatus, IsolationLevel, ProgramLimits, WorkerMode
@@ -184,6 +185,35 @@ class AppExecution(Struct, frozen=True):
     latency_ms: float
     isolation: IsolationLevel | None
     timestamp: str
+
+
+class AppProgram(Struct, frozen=True):
+    """The version of an app that a pipeline uses.
+
+    `folder` is the path of the version's folder in the project. `files` maps the paths of its files
+    in the project to Git blob ids.
+    """
+
+    settings: AppSettings
+    version: str
+    folder: str
+    files: Mapping[str, str]
+
+    @property
+    def title(self) -> str:
+        """The app and the version: `spam-detector-001@v2`."""
+        return f"{self.settings.id}@{self.version}"
+
+    def identity(self) -> dict[str, object]:
+        """Return everything that can change a result: contents, schemas, limits, kind of worker."""
+        settings = self.settings
+        return {
+            "files": {path.removeprefix(f"{self.folder}/"): b for path, b in self.files.items()},
+            "input_schema": settings.input_schema,
+            "output_schema": settings.output_schema,
+            "limits": asdict(settings.limits),
+            "worker": settings.worker,
+        }
 
 
 def version_number(name: str) -> int:

@@ -40,7 +40,8 @@ class Side(Struct, frozen=True):
     `commit` is the commit of the results. `fingerprint` is a hash of everything that can change the
     results. `runs` are the uids of the runs that contain the results. `behind` is the number of
     commits by which the results are older than the requested revision. `measured` is true if Loom
-    produced the results for this comparison.
+    produced the results for this comparison. `program` is the version of the app whose program
+    takes the place of a prompt and a model.
     """
 
     commit: str
@@ -50,6 +51,7 @@ class Side(Struct, frozen=True):
     runs: tuple[str, ...] = ()
     behind: int = 0
     measured: bool = False
+    program: str | None = None
 
 
 class CaseAmounts(Struct, frozen=True):

@@ -96,7 +96,7 @@ RUN_FIELDS: FieldTexts = {
         "prompt_version": "The name of the prompt's version, such as `v2.3.0+1.g1a2b3c4d`. Null if "
         "the pipeline has no prompt.",
         "prompt_blob": "Git's blob id of the prompt. Null if the pipeline has no prompt.",
-        "model": "The model that the pipeline requests.",
+        "model": "The model that the pipeline requests. Empty if it calls no model.",
         "model_version": "The pinned version of the model. Null if none is pinned.",
         "context_versions": "The name of the version of each context file, by the file's name in "
         "the prompt.",
@@ -106,6 +106,8 @@ RUN_FIELDS: FieldTexts = {
         "without a judge).",
         "fingerprint": "The SHA-256 of everything that can change an output or a score, except the "
         "records.",
+        "program": "The version of the app whose program transforms the records, such as "
+        "`spam-detector-001@v2`. Null if no program does.",
     },
     Results: {
         "status": "`success`: the run reached its thresholds. `partial`: it loaded records, but "

@@ -25,7 +25,7 @@ class RunConfig(Struct, frozen=True):
 
     The fields with `version` in their names contain names of versions. The fields with `blob` in
     their names contain Git's ids of file contents. `fingerprint` is the hash of everything that can
-    change the results.
+    change the results. `program` is the version of the app whose program transforms the records.
     """
 
     prompt_version: str | None
@@ -36,6 +36,7 @@ class RunConfig(Struct, frozen=True):
     context_blobs: dict[str, str]
     parameters: dict[str, object]
     fingerprint: str
+    program: str | None = None
 
 
 class Results(Struct, frozen=True):

@@ -148,6 +148,7 @@ def to_side(run: Run, cases: Iterable[Case]) -> MeasuredSide:
         prompt_version=run.config.prompt_version,
         model=run.config.model,
         runs=(run.uid,),
+        program=run.config.program,
     )
     judges = {name: tuple(models) for name, models in run.judges.items()}
     return MeasuredSide(side, cases_by_id(cases), run.question, judges, tuple(run.served))

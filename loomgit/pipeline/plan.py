@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct, field
 from msgspec.structs import asdict
 
+from loomgit.domain.apps import AppProgram
 from loomgit.domain.definitions import Pipeline
 from loomgit.domain.keys import digest
 from loomgit.domain.runs import RunConfig
@@ -50,7 +51,8 @@ class Plan(Struct, frozen=True):
     and `judge_endpoint` contain the connection settings that can change a reply. `given` contains
     the variables that do not come from the pipeline file.
 
-    If the pipeline has no transform, `prompt` is NO_FILE and `model` is empty.
+    If the pipeline has no transform, or a program transforms its records, `prompt` is NO_FILE and
+    `model` is empty.
     """
 
     pipeline: Pipeline
@@ -68,6 +70,7 @@ class Plan(Struct, frozen=True):
     endpoints: Mapping[str, JsonMapping] = field(default_factory=dict)
     judge_endpoint: JsonMapping = field(default_factory=dict)
     given: JsonMapping = field(default_factory=dict)
+    program: AppProgram | None = None
 
     @property
     def sampling(self) -> ModelParameters:
@@ -139,6 +142,7 @@ class Plan(Struct, frozen=True):
                 "instead": self._replacement(),
                 **self._connections(),
                 **self._retrieval(),
+                **({"program": self.program.identity()} if self.program is not None else {}),
             }
         )
 
@@ -196,15 +200,18 @@ class Plan(Struct, frozen=True):
         blobs |= self.documents
         blobs |= self.code
         blobs |= self.files
+        if self.program is not None:
+            blobs |= self.program.files
         return {
             path: (self.modes.get(path, REGULAR_FILE_MODE), blob)
             for path, blob in sorted(blobs.items())
         }
 
     def input_paths(self) -> list[str]:
-        """Return the paths of the prompt, the pipeline, the context files and the documents."""
+        """Return the paths of the prompt or program, the pipeline, the context, the documents."""
         context = (version.path for version in self.context.values())
-        paths = (self.prompt.path, self.pipeline.path, *context, *self.documents)
+        program = () if self.program is None else self.program.files
+        paths = (self.prompt.path, self.pipeline.path, *context, *self.documents, *program)
         return [path for path in paths if path]
 
     def scope(self) -> str:
@@ -222,6 +229,7 @@ class Plan(Struct, frozen=True):
             context_blobs={name: version.blob for name, version in self.context.items()},
             parameters=self.parameters(),
             fingerprint=self.fingerprint(),
+            program=None if self.program is None else self.program.title,
         )
 
 

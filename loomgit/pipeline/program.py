@@ -5,25 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 import orjson
-from msgspec import Struct
 
 from loomgit.domain.records import Output, RecordFailure
-from loomgit.domain.values import Json, JsonMapping, JsonObject
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from loomgit.domain.apps import AppOutput
     from loomgit.domain.programs import ProgramHost, ProgramResult
     from loomgit.domain.records import Record
+    from loomgit.domain.values import Json, JsonMapping, JsonObject
 
 RESULT_FIELD = "output"  # the field of a result that is not an object, if no schema names a field
-
-
-class ProgramOutput(Struct, frozen=True):
-    """The output of a program: the result, and further values that are not part of the result."""
-
-    result: Json
-    details: JsonMapping
 
 
 class ProgramContract(Protocol):
@@ -33,7 +26,7 @@ class ProgramContract(Protocol):
         """Return the differences between an input and the input schema, or ""."""
         ...
 
-    def read_output(self, value: Json) -> ProgramOutput | str:
+    def read_output(self, value: Json) -> AppOutput | str:
         """Return the output of a program, or the differences from the output schema."""
         ...
 
@@ -106,15 +99,29 @@ class ProgramTransformer:
             return self._output({}, text, result), _failure(fault)
         return self._output(fields, text, result), None
 
-    def _fields_of(self, output: ProgramOutput) -> JsonObject:
-        if isinstance(output.result, dict):
-            return output.result
+    def _fields_of(self, output: AppOutput) -> JsonObject:
+        if isinstance(output.value, dict):
+            return output.value
         first, *others = self._fields or (RESULT_FIELD,)
         details = output.details
-        return {first: output.result} | {name: details[name] for name in others if name in details}
+        return {first: output.value} | {name: details[name] for name in others if name in details}
 
     def _output(self, fields: JsonObject, text: str, result: ProgramResult) -> Output:
         return Output(fields, text, self._name, cost=0.0, calls=0, latency=result.latency)
+
+
+def program_output(schema: JsonMapping) -> JsonObject:
+    """Return the JSON Schema of the outputs of an app with this output schema.
+
+    The field RESULT_FIELD contains a result that is not an object.
+    """
+    if schema.get("type") == "object" or "properties" in schema:
+        return dict(schema)
+    return {
+        "type": "object",
+        "properties": {RESULT_FIELD: dict(schema)},
+        "required": [RESULT_FIELD],
+    }
 
 
 def _failure(reason: str) -> RecordFailure:

@@ -185,17 +185,20 @@ def _more(count: int, what: str) -> Iterator[str]:
 
 
 def versions(base: Side, head: Side) -> str:
-    """Return the versions of the prompt and the model on both sides, as text.
+    """Return the versions of the prompt, the model and the program on both sides, as text.
 
     An example is `prompt v2.3.0 -> v2.3.0+1.g1a2b3c4d, model gpt-4o-mini`.
     """
-    prompt = f"prompt {base.prompt_version} -> {head.prompt_version}"
-    if base.prompt_version == head.prompt_version:
-        prompt = f"prompt {head.prompt_version}"
-    model = (
-        f"model {base.model} -> {head.model}" if base.model != head.model else f"model {head.model}"
-    )
-    return f"{prompt}, {model}"
+    parts = []
+    for word, old, new in (
+        ("prompt", base.prompt_version, head.prompt_version),
+        ("model", base.model, head.model),
+        ("program", base.program, head.program),
+    ):
+        if old or new:
+            change = f"{old or 'none'} -> {new or 'none'}"
+            parts.append(f"{word} {new if old == new else change}")
+    return ", ".join(parts)
 
 
 def render_case(change: CaseChange) -> str:

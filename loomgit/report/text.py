@@ -69,7 +69,7 @@ def _stages(run: Run) -> Iterator[str]:
     results, stages = run.results, run.performance.stages
     done = OK if results.records_processed == run.selected else BAD
     processed = f"{results.records_processed:,} processed"
-    if run.config.model:
+    if run.config.model or run.config.program:
         yield f"Transform: {done} {processed} ({seconds(stages['transform'])})"
     verdict = f"{results.records_validated:,} passed, {results.records_rejected:,} rejected"
     yield f"Evaluate:  {done} {verdict} ({seconds(stages['evaluate'])})"
@@ -187,6 +187,8 @@ def run_lineage(run: Run) -> Iterator[str]:
     version = f" ({run.config.model_version})" if run.config.model_version else ""
     if run.config.model:
         yield f"Model:     {run.config.model}{version}"
+    if run.config.program:
+        yield f"Program:   {run.config.program}"
     for name, context_version in run.config.context_versions.items():
         yield f"Context:   {name} ({context_version})"
     yield f"Source:    {run.source}"

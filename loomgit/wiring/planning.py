@@ -20,16 +20,19 @@ from loomgit.evaluators.kinds import needs_judge
 from loomgit.gateway.routing import is_embedded
 from loomgit.pipeline.front_matter import split_front_matter
 from loomgit.pipeline.plan import REGULAR_FILE_MODE, Plan
+from loomgit.pipeline.program import program_output
 from loomgit.pipeline.prompt import Prompt
 from loomgit.wiring.consistency import find_contradictions
 from loomgit.wiring.documents import find_documents, searching
 from loomgit.wiring.evaluator_code import find_code
+from loomgit.wiring.programs import find_program
 from loomgit.wiring.unsupported import unsupported
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from datetime import datetime
 
+    from loomgit.domain.apps import AppProgram
     from loomgit.domain.definitions import FrontMatter, Pipeline
     from loomgit.domain.settings import ModelSettings
     from loomgit.domain.values import Json, JsonMapping
@@ -71,6 +74,7 @@ class Planning:
             wanted["transform.prompt"] = transform.prompt, transform.prompt_version
         for number, file in enumerate(transform.context):
             wanted[f"transform.context.{number}"] = file.path, file.version
+        program = self._program(pipeline, problems)
         files = self._read(pipeline, wanted, problems)
         prompt_file = NO_FILE if transform.prompt is None else files.pop(0)
         context = {
@@ -96,10 +100,25 @@ class Planning:
             if compiled().has_computed_includes:
                 includes = [*includes, *self._includable(prompt_file)]
         plan = self._plan(pipeline, prompt_file, includes, context, variables, execution_date)
-        plan = replace(plan, given=dict(given))
+        plan = replace(plan, given=dict(given), program=program)
+        if program is not None and plan.output is None:
+            plan = replace(plan, output=program_output(program.settings.output_schema))
         searched = documents.pop("transform", {})
         other_files = {path: blob for blobs in documents.values() for path, blob in blobs.items()}
         return replace(plan, documents=searched, files={**other_files, **plan.files}), compiled
+
+    def _program(self, pipeline: Pipeline, problems: list[Problem]) -> AppProgram | None:
+        """Return the program of a transform of the type `program`; None for other types.
+
+        If there is no such program, the result is None, and the problems are added to `problems`.
+        """
+        if pipeline.transform.type != "program":
+            return None
+        try:
+            return find_program(self.wiring, pipeline)
+        except ProblemsFound as error:
+            problems += error.problems
+            return None
 
     def variables(self, pipeline: Pipeline, given: Mapping[str, Json]) -> dict[str, Json]:
         """Return the variables of a run. Values in `given` replace the pipeline's defaults.
@@ -134,7 +153,7 @@ class Planning:
         defaults = self.wiring.settings.defaults
         front = self.front_matter(prompt_file)
         model = pipeline.transform.model or front.model or defaults.model
-        if pipeline.transform.type == "none":
+        if pipeline.transform.type in ("none", "program"):
             model = ""
         included = self._include_paths(prompt_file, includes)
         fallback = pipeline.load.fallback.transform if pipeline.load.fallback else None
@@ -248,9 +267,13 @@ class Planning:
     def declared_output(self, pipeline: Pipeline) -> JsonMapping | None:
         """Return the JSON Schema of the output that the pipeline or its prompt declares.
 
-        The result is None if neither declares an output, or if the prompt cannot be read.
+        For a program, it is the output schema of its app. The result is None if none of them
+        declares an output, or if the prompt or the app cannot be read.
         """
         transform = pipeline.transform
+        if transform.output is None and transform.type == "program":
+            program = self._program(pipeline, [])
+            return None if program is None else program_output(program.settings.output_schema)
         if transform.output is not None or transform.prompt is None:
             return transform.output
         try:

@@ -42,6 +42,9 @@ def _contents(plan: Plan, config: RunConfig) -> Iterator[str]:
 
 def _settings(plan: Plan, config: RunConfig) -> Iterator[str]:
     pinned = plan.pipeline.transform.model_version
+    program = None if plan.program is None else plan.program.title
+    if config.program != program:
+        yield f"program {config.program or 'none'}"
     if config.model != plan.model:
         yield f"model {config.model}"
     elif config.model_version != pinned:

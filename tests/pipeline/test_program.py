@@ -2,10 +2,11 @@ import asyncio
 
 import pytest
 
+from loomgit.domain.apps import AppOutput
+from loomgit.domain.json_schema import compile_schema, describe_faults
 from loomgit.domain.programs import ProgramResult
 from loomgit.domain.records import make_record
-from loomgit.pipeline.output import compile_schema, describe_faults
-from loomgit.pipeline.program import ProgramOutput, ProgramTransformer
+from loomgit.pipeline.program import ProgramTransformer
 
 
 class Host:
@@ -34,7 +35,7 @@ class Contract:
         if isinstance(value, dict) and "result" in value:
             details = dict(value)
             result = details.pop("result")
-        return ProgramOutput(result, details) if result is not None else "null is not a string"
+        return AppOutput(result, details) if result is not None else "null is not a string"
 
 
 def records(*inputs):

@@ -191,6 +191,7 @@ class _Measurement:
             model=version_plan.model,
             runs=runs,
             measured=new,
+            program=None if version_plan.program is None else version_plan.program.title,
         )
         judges = {name: tuple(models) for name, models in judge_models(cases).items()}
         served = tuple(served_models(cases))
