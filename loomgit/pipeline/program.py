@@ -26,8 +26,8 @@ class ProgramContract(Protocol):
         """Return the differences between an input and the input schema, or ""."""
         ...
 
-    def read_output(self, value: Json) -> AppOutput | str:
-        """Return the output of a program, or the differences from the output schema."""
+    def read_output(self, value: Json) -> tuple[AppOutput, str]:
+        """Return the output of a program, and its differences from the output schema, or ""."""
         ...
 
 
@@ -89,9 +89,9 @@ class ProgramTransformer:
         if result.status != "ok":
             return self._output({}, "", result), _failure(f"{self._name}: {result.error}")
         text = orjson.dumps(result.output).decode()
-        output = self._contract.read_output(result.output)
-        if isinstance(output, str):
-            fault = f"{self._name}: the output does not match the output schema: {output}"
+        output, fault = self._contract.read_output(result.output)
+        if fault:
+            fault = f"{self._name}: the output does not match the output schema: {fault}"
             return self._output({}, text, result), _failure(fault)
         fields = self._fields_of(output)
         if fault := self._describe_faults(fields):

@@ -35,7 +35,7 @@ class Contract:
         if isinstance(value, dict) and "result" in value:
             details = dict(value)
             result = details.pop("result")
-        return AppOutput(result, details) if result is not None else "null is not a string"
+        return AppOutput(result, details), "" if result is not None else "null is not a string"
 
 
 def records(*inputs):

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from loomgit.domain.models import Request
     from loomgit.domain.runs import Run
     from loomgit.domain.spending import ReplySize, StageEstimate
-    from loomgit.domain.values import JsonObject
+    from loomgit.domain.values import JsonMapping, JsonObject
     from loomgit.gateway.dry_run import SizedRequest
     from loomgit.pipeline.plan import Plan
     from loomgit.pipeline.prompt import Prompt
@@ -180,6 +180,9 @@ class CostEstimator:
         prompt cannot be rendered.
         """
         plan = self._plan
+        if plan.program is not None:  # a program costs nothing, so it is not executed
+            example = Output(_example_fields(plan.output), "", "", cost=0.0, calls=0)
+            return [(record, example) for record in sample]
         retrieval = self._assembly.retrieval(plan)
         transformer = self._assembly.transformer(
             plan, self._prompt, self._gateway, plan.pipeline.transform.documents_field
@@ -305,3 +308,9 @@ def _made_up_reply(request: Request) -> str:
     if request.schema is None:
         return f"{WORDS} " * (DEFAULT_REPLY_TOKENS // 10)
     return as_text(example_value(request.schema))
+
+
+def _example_fields(schema: JsonMapping | None) -> JsonObject:
+    """Return an example of an output with this schema."""
+    value = example_value(schema or {})
+    return value if isinstance(value, dict) else {}
