@@ -1,9 +1,11 @@
 """The ports, fulfilled in memory: for tests of the rooms that work through them."""
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 
 from loomgit.domain.models import Completion, Request, Usage
 from loomgit.domain.ports import Evaluator, Gateway, LoadReceipt, Sink, Source
+from loomgit.domain.programs import ProgramFiles, ProgramHost, ProgramResult
 from loomgit.domain.records import EvaluationInput, RefusedRow, Score
 from loomgit.domain.runs import RecordsFile
 from loomgit.domain.values import JsonObject
@@ -167,3 +169,34 @@ class FakeQuarantine:
 
     def add(self, outcomes) -> None:
         self.outcomes.extend(outcomes)
+
+
+class FakeProgramHost(ProgramHost):
+    """Runs a program in this process, without isolation and without limits.
+
+    A path of a mount in the text of the program is replaced by its path on this machine.
+    """
+
+    def __init__(self, files: ProgramFiles) -> None:
+        source = (files.artifact / "program.py").read_text(encoding="utf-8")
+        for path, place in files.mounts.items():
+            inner = path.removeprefix("/loopai-data/shared/")
+            root = str(place)[: -len(inner) - 1]
+            source = source.replace("/loopai-data/shared", root)
+        self.closed = False
+        self._names = {"__file__": str(files.artifact / "program.py"), "__name__": "program"}
+        exec(compile(source, "program.py", "exec"), self._names)
+
+    async def execute(self, inputs):
+        return [self._execute(value) for value in inputs]
+
+    def _execute(self, value):
+        started = time.perf_counter()
+        try:
+            output = self._names["execute"](value)
+        except Exception as error:  # noqa: BLE001 - a program may raise anything
+            return ProgramResult(None, "error", f"{type(error).__name__}: {error}", 0.001)
+        return ProgramResult(output, latency=time.perf_counter() - started)
+
+    async def close(self):
+        self.closed = True

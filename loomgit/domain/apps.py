@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from msgspec import Struct, field
 from msgspec.structs import asdict
@@ -141,21 +141,40 @@ class VersionMetadata(Struct, frozen=True):
     created_at: str
     strategy: str
     files: Mapping[str, str]
-    report: JsonMapping | None = None
+    report: Mapping[str, Any] | None = None
 
 
 class AppVersion(Struct, frozen=True):
     """A version of an app.
 
-    `metadata` is None if the version was not written by Loom; its files can then not be compared
-    with their state at the time of writing.
+    `metadata_sha256` is the hash of `metadata.json` at the time of writing. It is None if the
+    version was not written by Loom; its files can then not be compared with their state at the
+    time of writing.
+    """
+
+    name: str
+    state: VersionState = "draft"
+    metadata_sha256: str | None = None
+    figures: VersionFigures | None = None
+
+
+class AppVersions(Struct, frozen=True):
+    """All versions of an app, oldest first.
+
+    `active` is the name of the active version, or None. `earlier` are the names of the versions
+    that were active before it, the latest one last; a rollback returns to it. `missing` are the
+    names of versions that were added and whose folders do not exist.
     """
 
     app: str
-    name: str
-    state: VersionState
-    metadata: VersionMetadata | None = None
-    figures: VersionFigures | None = None
+    versions: tuple[AppVersion, ...] = ()
+    active: str | None = None
+    earlier: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+
+    def find(self, name: str) -> AppVersion | None:
+        """Return the version with this name, or None."""
+        return next((version for version in self.versions if version.name == name), None)
 
 
 class AppOutput(Struct, frozen=True):

@@ -21,6 +21,7 @@ from loomgit.errors import UserError, WorldError
 from loomgit.history import schema
 from loomgit.history.atomic_files import is_temporary, move_new, remove_stale, write_atomic
 from loomgit.history.index import Index, query
+from loomgit.history.loom_folder import write_gitignore
 from loomgit.history.records_writer import RecordsWriter
 from loomgit.history.unfinished_runs import UnfinishedRuns, interrupted_summary, name_in_uid
 
@@ -31,19 +32,6 @@ if TYPE_CHECKING:
 
     from loomgit.domain.values import JsonObject
     from loomgit.domain.versions import Commit
-
-IGNORED = b"""\
-# What Loom makes on this machine; config.yaml, cassettes/, loop-apps/ and shared/ are tracked.
-/runs/
-/records/
-/cache/
-/state/
-/index.json
-/index.lock
-/last-error.txt
-/loop-apps/*/datasets/
-.*.tmp
-"""
 
 
 class RunStore:
@@ -80,7 +68,7 @@ class RunStore:
         unique in this store, because it is reserved by a file that only one process can create.
         Raises WorldError if the store cannot be written.
         """
-        self._ignore()
+        write_gitignore(self.folder, self._tracked)
         uid = f"{now:%Y%m%dT%H%M%SZ}-{name_in_uid(pipeline)}-{secrets.token_hex(3)}"
         ids = self.folder / "state" / "run_ids"
         # The run file is written only after the rows are loaded. Detect a read-only folder before
@@ -104,15 +92,6 @@ class RunStore:
                     return run_id, uid
         except OSError as error:
             raise WorldError(f"{ids} cannot be written: {error.strerror or error}") from error
-
-    def _ignore(self) -> None:
-        ignore = self.folder / ".gitignore"
-        if not ignore.exists():
-            write_atomic(ignore, without_runs(IGNORED) if self._tracked() else IGNORED)
-        elif self._tracked():
-            content = ignore.read_bytes()
-            if without_runs(content) != content:
-                write_atomic(ignore, without_runs(content))
 
     @cached_property
     def added_by_change(self) -> frozenset[str]:
@@ -211,7 +190,7 @@ class RunStore:
         if not (self.folder / "runs").is_dir():
             return []  # do not create an index for an empty store
         if not (self.folder / ".gitignore").exists():  # `begin` updates an existing file
-            self._ignore()
+            write_gitignore(self.folder, self._tracked)
         conditions = {
             "pipeline": pipeline,
             "branch": branch,
@@ -346,11 +325,6 @@ def _run_files(folder: os.DirEntry[str]) -> Iterator[str]:
                 remove_stale(entry)
             elif entry.name.endswith(".json") and not entry.name.startswith("."):
                 yield f"runs/{folder.name}/{entry.name}"
-
-
-def without_runs(ignored: bytes) -> bytes:
-    """Return the content of `.loom/.gitignore` without the line that ignores the run files."""
-    return b"".join(line for line in ignored.splitlines(keepends=True) if line.strip() != b"/runs/")
 
 
 def commit_folder(commit: Commit) -> str:
