@@ -133,6 +133,10 @@ class FakeJournal:
     def part_sizes(self):
         return {part: len(indexes) for part, indexes in self._parts.items()}
 
+    @property
+    def part_extents(self):
+        return {part: (min(each), max(each)) for part, each in self._parts.items() if each}
+
     def part_of(self, index):
         return next((part for part, indexes in self._parts.items() if index in indexes), None)
 

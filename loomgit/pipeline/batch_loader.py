@@ -15,7 +15,7 @@ from loomgit.errors import LoomError
 from loomgit.pipeline.blocking import finish_in_thread
 from loomgit.pipeline.copy_path import loads_rows_unchanged
 from loomgit.pipeline.loaded_row import loaded_row
-from loomgit.pipeline.repeated_keys import last_positions
+from loomgit.pipeline.repeated_keys import NewestRecords, last_positions
 from loomgit.pipeline.stages import refuse
 
 if TYPE_CHECKING:
@@ -45,6 +45,10 @@ class BatchLoader:
     `load.on_failure` says, and the new row is loaded as a part of its own. The number of this part
     depends only on the record and the number of its refusals. Therefore, a resumed run loads the
     row only once.
+
+    The last record with a key decides about the row, except in mode `append`. A row is not loaded
+    if a later record with its key is already loaded: the row comes late because an outage has lost
+    its record, or because the destination has refused an earlier row of it.
     """
 
     def __init__(
@@ -60,8 +64,13 @@ class BatchLoader:
         self._key = key
         self._records = records
         self._loading = asyncio.Lock()  # only one thread at a time may call the sink
+        self._is_append = parts.pipeline.load.mode == "append"
+        self._is_resumed = bool(parts.journal.part_sizes)
+        self._newest: NewestRecords | None = None  # of the loaded parts, if the run is resumed
         self.accepted = 0  # rows that the sink has accepted
+        self.duplicates = 0  # rows that were not loaded because of a later record with their key
         self.failed = False  # whether the last call of the sink has raised an error
+        self.has_unloaded = False  # whether an error ended the run while refused rows were retried
 
     def row(self, record: Record, output: JsonMapping) -> JsonObject:
         """Return the row to load for a record with this output."""
@@ -106,30 +115,72 @@ class BatchLoader:
         returned outcome of this record contains the failure. Raises LoomError if the sink fails.
         """
         outcomes = list(batch)
+        newest = await self._newest_records()
         good = [index for index, outcome in enumerate(batch) if _has_row(outcome)]
         refused = await self._send(
-            part, [outcomes[index] for index in good], list(filter(_is_rejected, batch))
+            part, [outcomes[index] for index in good], list(filter(_is_rejected, batch)), newest
         )
+        if self._is_resumed or refused:
+            newest.add(
+                outcomes[index].record
+                for position, index in enumerate(good)
+                if position not in refused
+            )
+        reasons = {good[position]: reason for position, reason in refused.items()}
+        error = await self._process_refused(outcomes, reasons, newest)
+        self.has_unloaded |= error is not None
+        return LoadedBatch(outcomes, error)
+
+    async def _newest_records(self) -> NewestRecords:
+        """Return the newest records of the parts that earlier attempts and this one have loaded.
+
+        An attempt that resumes no run loads the records in their order. The result is then empty.
+        """
+        if not self._is_resumed or self._is_append:
+            return NewestRecords()
+        if self._newest is None:
+            repeated = await asyncio.to_thread(lambda: self._last_positions)
+            self._newest = NewestRecords(repeated)
+        return self._newest
+
+    async def _process_refused(
+        self, outcomes: list[RecordOutcome], reasons: Mapping[int, str], newest: NewestRecords
+    ) -> LoomError | None:
+        """Process refused rows again, and replace their outcomes. Return the error, if any.
+
+        `reasons` are the reasons for the refusals, by the index of the outcome. Of several records
+        with the same key, the last one is first, so that the others are not necessary.
+        """
+        chains: dict[int | str, list[tuple[int, RecordOutcome]]] = {}
+        for index in sorted(reasons, reverse=True):
+            outcome = outcomes[index]
+            chain = chains.setdefault(index if self._is_append else outcome.record.key, [])
+            chain.append((index, outcome))
+            outcomes[index] = refuse(outcome, reasons[index])
         error: LoomError | None = None
         limit = asyncio.Semaphore(self._parts.concurrency)
 
-        async def process_again(index: int, reason: str) -> None:
+        async def process_again(chain: Sequence[tuple[int, RecordOutcome]]) -> None:
             nonlocal error
-            outcome = outcomes[index]
-            outcomes[index] = refuse(outcome, reason)
             async with limit:
-                if error is None:
+                for index, outcome in chain:
+                    if error is not None:
+                        return
+                    if not self._is_append and newest.has_later(outcome.record):
+                        outcomes[index] = outcome
+                        self.duplicates += 1
+                        continue
                     try:
-                        outcomes[index] = await self._process_again(outcome, reason)
+                        outcomes[index] = await self._process_again(outcome, reasons[index], newest)
                     except LoomError as fault:
                         error = fault
 
-        await asyncio.gather(
-            *(process_again(good[position], reason) for position, reason in refused.items())
-        )
-        return LoadedBatch(outcomes, error)
+        await asyncio.gather(*map(process_again, chains.values()))
+        return error
 
-    async def _process_again(self, outcome: RecordOutcome, reason: str) -> RecordOutcome:
+    async def _process_again(
+        self, outcome: RecordOutcome, reason: str, newest: NewestRecords
+    ) -> RecordOutcome:
         """Return the outcome of a record whose row the destination has refused.
 
         If an earlier attempt of the run has already processed the record again, its new output is
@@ -144,10 +195,12 @@ class BatchLoader:
             is_known = False
             reason = ""
             if _has_row(outcome):
-                refused = await self._send(self._part_of(outcome), [outcome], [])
+                refused = await self._send(self._part_of(outcome), [outcome], [], newest)
                 reason = refused.get(0, "")
+                if not reason:
+                    newest.add([outcome.record])
             elif _is_rejected(outcome):
-                await self._send(self._part_of(outcome), [], [outcome])
+                await self._send(self._part_of(outcome), [], [outcome], newest)
         return outcome
 
     def _part_of(self, outcome: RecordOutcome) -> int:
@@ -159,24 +212,31 @@ class BatchLoader:
         return -(outcome.record.index * most_refusals + outcome.refusals)
 
     async def _send(
-        self, part: int, good: Sequence[RecordOutcome], rejected: Sequence[RecordOutcome]
+        self,
+        part: int,
+        good: Sequence[RecordOutcome],
+        rejected: Sequence[RecordOutcome],
+        newest: NewestRecords,
     ) -> Mapping[int, str]:
         """Load rows, and return the reasons for the refused rows by their position in `good`."""
-        rows = [
-            self.row(outcome.record, outcome.output.fields)
-            for outcome in good
-            if outcome.output is not None
-        ]
         async with self._loading:
+            rows = {
+                position: self.row(outcome.record, outcome.output.fields)
+                for position, outcome in enumerate(good)
+                if outcome.output is not None
+                and (self._is_append or not newest.has_later(outcome.record))
+            }
+            self.duplicates += len(good) - len(rows)
             with self._parts.tally.watches["load"]:
                 keys = await self._rejected_keys(rejected)
                 if not rows and not keys:
                     return {}
                 self.failed = True  # reset when the sink has accepted the rows
-                refused = await finish_in_thread(self._sink.load, part, rows, keys)
+                refused = await finish_in_thread(self._sink.load, part, [*rows.values()], keys)
                 self.failed = False
         self.accepted += len(rows) - len(refused)
-        return refused
+        positions = list(rows)
+        return {positions[index]: reason for index, reason in refused.items()}
 
     async def _rejected_keys(self, rejected: Sequence[RecordOutcome]) -> list[JsonObject]:
         """Return the keys of rejected records, unless a later record has the same key.

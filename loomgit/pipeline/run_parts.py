@@ -95,6 +95,14 @@ class RunJournal(Protocol):
         """The numbers of records of the parts that earlier attempts began, by part."""
         ...
 
+    @property
+    def part_extents(self) -> Mapping[int, tuple[int, int]]:
+        """The first and the last index of the records of these parts, by part.
+
+        A part without records is left out.
+        """
+        ...
+
     def part_of(self, index: int) -> int | None:
         """Return the part of an earlier attempt that contains a record, or None."""
         ...

@@ -21,6 +21,7 @@ from loomgit.pipeline.blocking import finish_in_thread
 from loomgit.pipeline.copy_path import batch_keys, copied_parts, rows_of
 from loomgit.pipeline.events import BatchLoaded, Extracted, RunFinished, Warned
 from loomgit.pipeline.ordered_pool import OrderedPool
+from loomgit.pipeline.part_order import adjacent_parts
 from loomgit.pipeline.record_line import render_record_line
 from loomgit.pipeline.run_end import (
     Outage,
@@ -195,21 +196,25 @@ class Runner:
     ) -> AsyncIterator[Event]:
         """Load the parts that earlier attempts of the run have begun, with the same records.
 
-        The destination ignores the parts that it already contains.
+        The destination ignores the parts that it already contains. The parts are loaded in the
+        order in which they were begun.
         """
         parts, journal = self._parts, self._parts.journal
-        batches: dict[int, list[RecordOutcome]] = {}
-        for record in self._records(spool, key) if journal.part_sizes else ():
-            part = journal.part_of(record.index)
-            if part is None:
-                continue
-            batch = batches.setdefault(part, [])
-            batch.append(await self._process(record))
-            if len(batch) == journal.part_sizes[part]:
-                await self._load(loader, batches.pop(part), part)
-                yield BatchLoaded(parts.tally.processed, spool.count, parts.tally.spent)
-                if self._stopping:
-                    return
+        for group in adjacent_parts(journal.part_extents):
+            batch: list[RecordOutcome] = []
+            for record in self._records(spool, key):
+                part = journal.part_of(record.index)
+                if part is None or part not in group:
+                    continue
+                batch.append(await self._process(record))
+                if len(batch) == journal.part_sizes[part]:
+                    await self._load(loader, batch, part)
+                    batch = []
+                    yield BatchLoaded(parts.tally.processed, spool.count, parts.tally.spent)
+                    if self._stopping:
+                        return
+                    if part == group[-1]:
+                        break
 
     async def _work(
         self, spool: SpooledRecords, loader: BatchLoader, key: tuple[str, ...]
@@ -291,7 +296,7 @@ class Runner:
         if self._pool is not None:
             for outcome in self._pool.leftovers():
                 self._add(outcome)
-        if loader.failed:
+        if loader.failed or loader.has_unloaded:  # a resumed run loads these records
             self._tally(self._batch)
         elif self._batch:
             with contextlib.suppress(LoomError):  # the run already has an error to report
@@ -372,6 +377,8 @@ class Runner:
             with self._parts.tally.watches["load"]:
                 if keep:
                     self._receipt = await finish_in_thread(sink.commit)
+                    if self._loader is not None:
+                        self._receipt += LoadReceipt(duplicates=self._loader.duplicates)
                 else:
                     await finish_in_thread(sink.abort)
                     self._published = False

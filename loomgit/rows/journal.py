@@ -146,6 +146,18 @@ class Journal:
         """The numbers of records of the parts that earlier attempts began, by part."""
         return self._sizes
 
+    @property
+    def part_extents(self) -> dict[int, tuple[int, int]]:
+        """The first and the last index of the records of these parts, by part.
+
+        A part without records is left out.
+        """
+        extents: dict[int, tuple[int, int]] = {}
+        for first, last, part in self._ranges:
+            start, _ = extents.get(part, (first, last))
+            extents[part] = (start, last)
+        return extents
+
     def part_of(self, index: int) -> int | None:
         """Return the part of an earlier attempt that contains a record, or None.
 

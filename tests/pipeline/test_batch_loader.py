@@ -1,5 +1,7 @@
 """Loading batches: rejected keys, and rows that only the destination itself refuses."""
 
+import json
+
 import pytest
 
 from loomgit.domain.definitions import Fallback, Load, Transform
@@ -14,6 +16,7 @@ from loomgit.domain.records import (
     make_record,
 )
 from loomgit.errors import Denied, Unavailable, WorldError
+from loomgit.pipeline.part_order import adjacent_parts
 from loomgit.pipeline.repeated_keys import last_positions
 from loomgit.pipeline.stages import FailurePolicy
 from tests.fakes import FakeJournal, FakeSink
@@ -315,3 +318,64 @@ def test_discarded_assessments_of_refused_rows_are_counted_once():
     bench.run()
     assert bench.tally.cost().total == 3.0
     assert bench.tally.evaluation()["quality"].n == 1
+
+
+# -- the last record with a key
+
+
+def test_a_retried_row_does_not_replace_the_row_of_a_later_record():
+    rows = [*ROWS]
+    rows[3] = {"id": "r-1", "text": "again"}
+    bench = Bench(
+        failing(1, '{"label": "bad"}'),
+        rows=rows,
+        sink=refusing(),
+        load=CONSTANT,
+        policy=lambda _: FailurePolicy(value={"label": "none"}),
+    )
+    results = bench.run()
+    assert [row["label"] for row in bench.sink.rows if row["id"] == "r-1"] == ["a"]
+    assert results.duplicates == 1
+
+
+def test_a_retried_row_is_loaded_if_the_later_record_is_refused_for_good():
+    rows = [*ROWS]
+    rows[3] = {"id": "r-2", "text": "text 3"}
+    labels = {"text 2": ["bad", "early"], "text 3": ["bad", "bad"]}
+
+    def answer(request):
+        label = labels.get(request.messages[0].content, ["a"])[request.sample]
+        return json.dumps({"label": label})
+
+    options = {"rows": rows, "load": RETRY, "policy": lambda _: FailurePolicy(retries=1)}
+    bench = Bench(answer, sink=refusing(), **options)
+    assert bench.run().duplicates == 0
+    assert [row["label"] for row in bench.sink.rows if row["id"] == "r-2"] == ["early"]
+    labels["text 3"] = ["bad", "late"]
+    bench = Bench(answer, sink=refusing(), **options)
+    assert bench.run().duplicates == 1
+    assert [row["label"] for row in bench.sink.rows if row["id"] == "r-2"] == ["late"]
+    assert len(bench.gateway.requests) == 11  # the early record is not asked again
+
+
+def test_no_later_part_is_loaded_before_a_row_that_must_be_retried():
+    """A later record with the same key would be in the destination when the row is retried."""
+    asked = []
+
+    def answer(request):
+        if request.messages[0].content == "text 2":
+            asked.append(request)
+            return '{"label": "bad"}' if len(asked) == 1 else Denied("no credit")
+        return '{"label": "a"}'
+
+    bench = Bench(answer, sink=refusing(), load=RETRY, policy=lambda _: FailurePolicy(retries=2))
+    bench.run()
+    assert [*bench.sink.parts] == [0]
+    assert [event[1] for event in bench.journal.events if event[0] == "begin"] == [0]
+
+
+def test_the_order_of_parts():
+    assert adjacent_parts({}) == []
+    assert adjacent_parts({0: (0, 9), 1: (10, 19), 3: (20, 20)}) == [[0, 1, 3]]
+    assert adjacent_parts({0: (0, 9), 1: (12, 19), 2: (3, 3), 4: (10, 30)}) == [[0, 1], [2, 4]]
+    assert adjacent_parts({2: (0, 9), 1: (0, 30), 5: (40, 41)}) == [[1], [2, 5]]
