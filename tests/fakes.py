@@ -100,6 +100,9 @@ class FakeSink(Sink):
     def refusal(self, row: JsonObject) -> str:
         return self.refuse(row)
 
+    def loaded_parts(self) -> frozenset[int]:
+        return frozenset(self.parts)
+
     def load(
         self, part: int, rows: Sequence[JsonObject], rejected: Sequence[JsonObject] = ()
     ) -> dict[int, str]:

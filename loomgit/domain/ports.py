@@ -144,6 +144,13 @@ class Sink(Protocol):
         """
         ...
 
+    def loaded_parts(self) -> frozenset[int]:
+        """Return the numbers of the batches that this run has already loaded, in any attempt.
+
+        A batch that has not changed the destination may be left out.
+        """
+        ...
+
     def load(
         self, part: int, rows: Sequence[JsonObject], rejected: Sequence[JsonObject] = ()
     ) -> Mapping[int, str]:

@@ -124,6 +124,10 @@ class FileSink:
                     return clash
         return self._layout.refusal(row, fresh=self._mode == "replace" or not self._has_content())
 
+    def loaded_parts(self) -> frozenset[int]:
+        """Return the numbers of the batches in the stage or in the file."""
+        return self._stage.parts()
+
     def load(
         self, part: int, rows: Sequence[JsonObject], rejected: Sequence[JsonObject] = ()
     ) -> Mapping[int, str]:

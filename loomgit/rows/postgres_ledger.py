@@ -47,6 +47,17 @@ class PostgresLedger:
             str(entry[-1])
         )
 
+    def parts(self, connection: Connection) -> frozenset[int]:
+        """Return the numbers of the batches that have an entry."""
+        name = self._ledger.replace("%%", "%")
+        if connection.execute("SELECT to_regclass(%s)", (name,)).fetchone() == (None,):
+            return frozenset()
+        entries = connection.execute(
+            f"SELECT part FROM {self._ledger} WHERE run = %s AND target = %s",  # noqa: S608 - quoted
+            (self._run, self._target),
+        )
+        return frozenset(int(str(part)) for (part,) in entries)
+
     def add(
         self,
         connection: Connection,

@@ -73,6 +73,11 @@ class PostgresSink:
         with translate_errors(self._table.shown):
             return self._table.refusal(self._connection(), row)
 
+    def loaded_parts(self) -> frozenset[int]:
+        """Return the numbers of the batches in `_loom_loads`."""
+        with translate_errors(self._table.shown), self._table.open() as connection:
+            return self._ledger.parts(connection)
+
     def load(
         self, part: int, rows: Sequence[JsonObject], rejected: Sequence[JsonObject] = ()
     ) -> Mapping[int, str]:

@@ -56,6 +56,10 @@ class ReplaceSink:
         """
         return self._table.refusal_at_rest(row)
 
+    def loaded_parts(self) -> frozenset[int]:
+        """Return the numbers of the batches in the stage."""
+        return self._stage.parts()
+
     def load(
         self, part: int, rows: Sequence[JsonObject], rejected: Sequence[JsonObject] = ()
     ) -> Mapping[int, str]:

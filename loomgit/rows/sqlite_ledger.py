@@ -75,6 +75,16 @@ class SqliteLedger:
         ).fetchone()
         return None if entry is None else (LoadReceipt(*entry[:-1]), decode_refused(entry[-1]))
 
+    def parts(self, connection: sqlite3.Connection) -> frozenset[int]:
+        """Return the numbers of the batches that have an entry."""
+        if not columns(connection, LOADED_PARTS_TABLE):
+            return frozenset()
+        entries = connection.execute(
+            f"SELECT part FROM {LOADED_PARTS_TABLE} WHERE run = ? AND target = ?",  # noqa: S608
+            (self._run, self._target),
+        )
+        return frozenset(part for (part,) in entries)
+
     def add(
         self,
         connection: sqlite3.Connection,

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import re
 import sqlite3
+from contextlib import closing
 from itertools import groupby
 from typing import TYPE_CHECKING
 
 from loomgit.domain.ports import LoadReceipt
 from loomgit.errors import UserError
 from loomgit.rows.refused_rows import RowRefusedError, load_accepted, require_accepted
-from loomgit.rows.sqlite import fold_case, object_kind, quote, transaction, translate_errors
+from loomgit.rows.sqlite import (
+    connect,
+    fold_case,
+    object_kind,
+    quote,
+    transaction,
+    translate_errors,
+)
 from loomgit.rows.sqlite_ledger import SqliteLedger
 from loomgit.rows.sqlite_rejected import apply_rejections
 from loomgit.rows.sqlite_values import column_affinities, loss_reason, to_sqlite, would_change
@@ -67,6 +75,16 @@ class SqliteSink:
     def refusal(self, row: JsonObject) -> str:
         """Return the reason why the table cannot store the row exactly, or "" if it can."""
         return self._table.refusal(self._connection(), row)
+
+    def loaded_parts(self) -> frozenset[int]:
+        """Return the numbers of the batches in `_loom_loads`."""
+        if not self._table.path.exists():
+            return frozenset()
+        with (
+            translate_errors(self._table.shown),
+            closing(connect(self._table.path)) as connection,
+        ):
+            return self._ledger.parts(connection)
 
     def load(
         self, part: int, rows: Sequence[JsonObject], rejected: Sequence[JsonObject] = ()

@@ -136,6 +136,13 @@ class Stage:
                 "INSERT OR IGNORE INTO rejected VALUES (?, ?)", ((part, key) for key in rejected)
             )
 
+    def parts(self) -> frozenset[int]:
+        """Return the numbers of all parts that were added, also of those that are published."""
+        if not self._path.exists():
+            return frozenset()
+        with self._reading() as connection:
+            return frozenset(part for (part,) in connection.execute("SELECT part FROM parts"))
+
     def fields(self) -> tuple[str, ...]:
         """Return the names of all fields, in order of first appearance."""
         with self._reading() as connection:

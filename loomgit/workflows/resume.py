@@ -14,10 +14,16 @@ from loomgit.domain.values import JsonMapping
 from loomgit.errors import UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+    from pathlib import Path
+
+    from loomgit.domain.definitions import Pipeline
+    from loomgit.domain.ports import Sink
     from loomgit.domain.versions import Commit
     from loomgit.history.store import RunStore
     from loomgit.pipeline.plan import Plan
 
+JOURNAL = "journal"  # the name of the journal in the folder of an unfinished run
 _TARGET = "the target"
 
 
@@ -84,6 +90,27 @@ def require_same_inputs(run: UnfinishedRun, plan: Plan, target: str | None) -> N
             f"run {run.last.run_id} cannot be resumed: {', '.join(changed)} changed since it "
             "started",
             hint="undo the change, or start a new run without --resume",
+        )
+
+
+def require_complete_journal(
+    parts: Collection[int], sink: Sink, folder: Path, pipeline: Pipeline
+) -> None:
+    """Raise UserError if the journal of a resumed run has lost parts that the run has loaded.
+
+    `parts` are the numbers of the parts in the journal, which is in `folder`. The destination would
+    ignore the records that the resumed run would put into the lost parts.
+    """
+    lost = [part for part in sink.loaded_parts() if part >= 0 and part not in parts]
+    if lost:
+        batches = "1 batch" if len(lost) == 1 else f"{len(lost):,} batches"
+        give_up = f"remove {folder} to give up the run, and start a new run"
+        if pipeline.load.mode == "append":
+            give_up += "; it adds all rows again, so first delete the rows that the run has loaded"
+        raise UserError(
+            f"{folder / JOURNAL}: the journal is damaged: it lacks {batches} that the run has "
+            f"loaded into {pipeline.load.destination}, so the run cannot be resumed",
+            hint=give_up,
         )
 
 

@@ -4,7 +4,6 @@ the record of the run."""
 from __future__ import annotations
 
 import asyncio
-import signal
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -42,19 +41,23 @@ from loomgit.wiring.unsupported import (
 )
 from loomgit.workflows.rejections import Rejections
 from loomgit.workflows.resume import (
+    JOURNAL,
     RunValues,
     begin_attempt,
     choose_values,
+    require_complete_journal,
     require_same_inputs,
 )
 from loomgit.workflows.run_record import make_run
+from loomgit.workflows.run_signals import handle_signals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from loomgit.domain.definitions import Pipeline
-    from loomgit.domain.ports import Gateway, LoadReceipt, Source
+    from loomgit.domain.ports import Gateway, LoadReceipt, Sink, Source
+    from loomgit.domain.records import Record
     from loomgit.domain.runs import Cost, RecordsFile, Run
     from loomgit.domain.stage_progress import StageProgressed
     from loomgit.domain.unfinished_runs import UnfinishedRun
@@ -186,7 +189,10 @@ class Execution:
                 run_parts = parts(state, journal, log, None if skip else rejections)
                 runner = Runner(run_parts)
                 measure = partial(_measure, run_parts.tally, meter)
-                with self._interruptible(runner), emit_progress(measure, self._on_event):
+                with (
+                    handle_signals(runner, self._interrupt),
+                    emit_progress(measure, self._on_event),
+                ):
                     async for event in runner.run():
                         if isinstance(event, RunFinished):
                             finished = event
@@ -222,7 +228,7 @@ class Execution:
         with store.unfinished.working_on(run) as folder:
             journal: Journal | None = None
             try:
-                with closing(Journal(folder / "journal")) as journal:
+                with closing(Journal(folder / JOURNAL)) as journal:
                     yield run, folder, journal
             except LoomError as error:
                 if journal is None or not journal.has_advanced:
@@ -262,9 +268,7 @@ class Execution:
                 source=source,
                 open_spool=spool.open,
                 keep_spool=spool.keep,
-                open_sink=lambda key, first: assembly.sink(
-                    pipeline, key, first, output=plan.output, stage=state, run=state.name
-                ),
+                open_sink=partial(self._open_sink, state, journal),
                 stages=stages,
                 tally=statistics,
                 log=log,
@@ -280,6 +284,25 @@ class Execution:
             )
 
         return parts
+
+    def _interrupt(self) -> None:
+        """Tell the user that the run stops, after the first signal."""
+        if not self.interrupted:
+            message = "stopping after the calls in flight; press Ctrl-C again to stop immediately"
+            self._on_event(Warned(message))
+        self.interrupted = True
+
+    def _open_sink(
+        self, state: Path, journal: Journal, key: tuple[str, ...], first: Sequence[Record]
+    ) -> Sink:
+        """Return the destination, checked. `state` is the folder of the unfinished run."""
+        plan = self._plan
+        sink = self._assembly.sink(
+            plan.pipeline, key, first, output=plan.output, stage=state, run=state.name
+        )
+        if self._earlier is not None:
+            require_complete_journal(journal.part_sizes, sink, state, plan.pipeline)
+        return sink
 
     def _resume_hint(self) -> str:
         name = self._plan.pipeline.name
@@ -309,47 +332,6 @@ class Execution:
         ]
         if problems:
             raise ProblemsFound(problems)
-
-    @contextmanager
-    def _interruptible(self, runner: Runner) -> Iterator[None]:
-        """Handle SIGINT and SIGTERM while the runner works.
-
-        After the first signal, the runner finishes the current calls and stops. The second signal
-        cancels the run and raises KeyboardInterrupt.
-        """
-        loop, task = asyncio.get_running_loop(), asyncio.current_task()
-        assert task is not None
-        signals = 0
-
-        def interrupt() -> None:
-            nonlocal signals
-            signals += 1
-            self.interrupted = True
-            if signals == 1:
-                self._on_event(
-                    Warned(
-                        "stopping after the calls in flight; press Ctrl-C again to stop immediately"
-                    )
-                )
-                runner.stop()
-            else:
-                task.cancel()
-
-        try:
-            for number in (signal.SIGINT, signal.SIGTERM):
-                loop.add_signal_handler(number, interrupt)
-        except (NotImplementedError, RuntimeError, ValueError):
-            yield  # handlers are not available on Windows and outside the main thread
-            return
-        try:
-            yield
-        except asyncio.CancelledError:
-            if signals > 1:
-                raise KeyboardInterrupt from None
-            raise
-        finally:
-            for number in (signal.SIGINT, signal.SIGTERM):
-                loop.remove_signal_handler(number)
 
     def _record(
         self,

@@ -1,6 +1,8 @@
 """Runs that fail late, or that another process continues, and then are resumed."""
 
 import os
+import re
+import shutil
 import signal
 import time
 from contextlib import suppress
@@ -157,3 +159,96 @@ def test_a_second_signal_during_a_load_loses_no_row(tmp_path, server, kind):
         assert loom(project, "run", "demo", "--resume", "latest").returncode == 0
     expected = sorted(f"r-{i}" for i in range(400) if i % 10 != 3)
     assert sorted(loaded(project, kind)) == expected
+
+
+def journal_of(project):
+    (path,) = (project / ".loom/state").glob("*/journal")
+    return path
+
+
+def without_second_part(text):
+    lines = text.splitlines(keepends=True)
+    last = next(i for i, line in enumerate(lines) if line.startswith(b"p1 "))
+    return b"".join(lines[:last])
+
+
+DAMAGES = {
+    "emptied": lambda text: b"",
+    "cut off before a part": without_second_part,
+    "cut off in a part": lambda text: text[: text.index(b"\np1 ") + 3],
+    "overwritten by zeros": lambda text: (
+        without_second_part(text) + bytes(len(text) - len(without_second_part(text)))
+    ),
+    "without the parts": lambda text: b"".join(
+        line for line in text.splitlines(keepends=True) if not line.startswith((b"p", b"d"))
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "damage", "mode"),
+    [
+        *((kind, "emptied", "append") for kind in DESTINATIONS),
+        *((kind, "cut off before a part", "upsert") for kind in DESTINATIONS),
+        ("sqlite", "cut off in a part", "append"),
+        ("sqlite", "overwritten by zeros", "append"),
+        ("jsonl", "without the parts", "upsert"),
+    ],
+)
+def test_a_journal_that_lacks_loaded_parts_is_reported_and_no_record_is_skipped(
+    tmp_path, server, kind, damage, mode, monkeypatch, request
+):
+    run_sql = None
+    if kind == "postgres":
+        monkeypatch.setenv("ANALYTICS_URL", request.getfixturevalue("database"))
+        run_sql = request.getfixturevalue("run_sql")
+    project = make(
+        tmp_path / "project", server, DESTINATIONS[kind], mode, batch_size=10, records=100
+    )
+    answer = server.respond
+    server.respond = lambda request: (
+        Reply(400, b'{"error": {"message": "no", "code": "insufficient_quota"}}')
+        if server.calls > 50
+        else answer(request)
+    )
+    assert loom(project, "run", "demo").returncode in (2, 4)
+    server.respond = answer
+    before = sorted(loaded(project, kind, run_sql))
+    assert len(before) >= 20
+    journal = journal_of(project)
+    journal.write_bytes(DAMAGES[damage](journal.read_bytes()))
+    calls = server.calls
+    for _ in range(2):  # the failed attempt changes nothing
+        refused = loom(project, "run", "demo", "--resume", "latest")
+        assert refused.returncode == 2, refused.stderr
+        assert re.search(
+            rf"error: {re.escape(str(journal))}: the journal is damaged: it lacks \d+ batch(es)? "
+            "that the run has loaded",
+            refused.stderr,
+        ), refused.stderr
+        assert f"hint: remove {journal.parent} to give up the run" in refused.stderr
+        assert ("first delete the rows" in refused.stderr) == (mode == "append")
+    assert server.calls == calls
+    assert sorted(loaded(project, kind, run_sql)) == before
+    shutil.rmtree(journal.parent)
+    assert loom(project, "run", "demo", "--resume", "latest").returncode == 0
+    assert set(loaded(project, kind, run_sql)) == set(EXPECTED)
+
+
+def test_a_journal_that_lacks_only_results_costs_calls_and_no_record(tmp_path, server):
+    project = make(tmp_path / "project", server, DESTINATIONS["sqlite"], "append", records=RECORDS)
+    answer = server.respond
+    server.respond = lambda request: (
+        Reply(400, b'{"error": {"message": "no", "code": "insufficient_quota"}}')
+        if server.calls > 40
+        else answer(request)
+    )
+    assert loom(project, "run", "demo").returncode in (2, 4)
+    server.respond = answer
+    journal = journal_of(project)
+    lines = journal.read_bytes().splitlines(keepends=True)
+    last = max(i for i, line in enumerate(lines) if line.startswith(b"o"))
+    journal.write_bytes(b"".join(lines[:last] + lines[last + 1 :]))
+    done = loom(project, "run", "demo", "--resume", "latest")
+    assert done.returncode == 0, done.stderr
+    assert sorted(loaded(project, "sqlite")) == EXPECTED
