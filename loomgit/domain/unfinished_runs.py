@@ -7,7 +7,7 @@ from msgspec import Struct
 # `loomgit.history` decodes JSON into these classes, so the type `Commit` is needed at run time.
 from loomgit.domain.versions import Commit
 
-FORMAT = 1  # the version of the files of an unfinished run
+FORMAT = 2  # the version of the files of an unfinished run
 
 
 class Attempt(Struct, frozen=True):

@@ -9,6 +9,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from loomgit.domain.json_schema import compile_schema, describe_faults
+from loomgit.domain.record_calls import calls_for
 from loomgit.domain.records import Output, RecordFailure, RecordOutcome
 from loomgit.domain.values import JsonMapping
 from loomgit.pipeline.extractive import ExtractiveSummarizer
@@ -76,7 +77,8 @@ class Stages:
         """Return the outcome of a record, after the pipeline's retries and fallback."""
         if record.refused:
             return RecordOutcome(record, failure=RecordFailure("extract", record.refused))
-        return await self._repair(await self.attempt(record, sample=0))
+        with calls_for(record):
+            return await self._repair(await self.attempt(record, sample=0))
 
     @property
     def transforms_batches(self) -> bool:
@@ -100,9 +102,10 @@ class Stages:
                 failure = RecordFailure("extract", record.refused)
                 outcomes.append(RecordOutcome(record, failure=failure))
             else:
-                outcome = await self._judge(record, record, *next(results))
-                if outcome.failure is not None:
-                    outcome = await self._repair(outcome)
+                with calls_for(record):
+                    outcome = await self._judge(record, record, *next(results))
+                    if outcome.failure is not None:
+                        outcome = await self._repair(outcome)
                 outcomes.append(outcome)
         return outcomes
 
@@ -113,7 +116,8 @@ class Stages:
         its fallback. If the refused row contains the fallback output, the record fails.
         """
         failed = refuse(outcome, reason)
-        return failed if outcome.fallback else await self._repair(failed)
+        with calls_for(outcome.record):
+            return failed if outcome.fallback else await self._repair(failed)
 
     async def _repair(self, outcome: RecordOutcome) -> RecordOutcome:
         """Retry a failed record as often as the policy allows, and then use its fallback."""

@@ -3,13 +3,16 @@
 Each line starts with a letter:
 
     s<JSON>                 the spool is complete; its count, hash and fields
-    o<index> <JSON>         the outcome of the record with this index in the spool
+    c<index> <key> <JSON>   a paid reply for the record with this index in the spool; <key>
+                            identifies the request
+    o<index> <JSON>         the outcome of the record
     p<part> <ranges>        a part begins: the indexes of its records, such as 0-49 or 0-48,50
     d<part>                 the part is loaded and reported
 
 A killed process may leave an incomplete last line. It is ignored and removed. A power failure may
 damage the lines after the last part. They are ignored: their records are processed again. A damaged
-line before a part is an error, unless it is an outcome, because a part could be loaded twice.
+line before a part is an error, unless it is an outcome or a reply, because a part could be loaded
+twice.
 """
 
 from __future__ import annotations
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from loomgit.domain.records import Record, RecordOutcome
+    from loomgit.domain.values import JsonObject
 
 _MOST_WAITING = 64 * 1024  # bytes of outcomes that are not written yet
 _UNREADABLE = (ValueError, TypeError, KeyError)
@@ -45,6 +49,12 @@ class _SpoolLine(Struct, frozen=True):
     bytes: int
 
 
+class _ReplyCost(Struct, frozen=True):
+    """The only field of a reply that is read when the journal is opened."""
+
+    cost: float | None
+
+
 class Journal:
     """The journal of one run, in the file at `path`. Creates the file if it does not exist.
 
@@ -55,6 +65,9 @@ class Journal:
         self._path = path
         self._spool: _SpoolLine | None = None
         self._outcomes: dict[int, int] = {}  # the offset in the file, by the index of the record
+        # The offsets of the replies for records without an outcome, by index of the record and key.
+        self._replies: dict[int, dict[str, list[int]]] = {}
+        self.spent: float | None = 0.0  # the cost of all replies in USD, None if a price is unknown
         self._starts: list[int] = []  # of the ranges of records in parts, ascending
         self._ranges: list[tuple[int, int, int]] = []  # (first, last, part), ascending
         self._loaded: set[int] = set()
@@ -100,7 +113,12 @@ class Journal:
         match line[:1]:
             case b"o":
                 with suppress(*_UNREADABLE):
-                    self._outcomes[int(line[1 : line.index(b" ")])] = offset
+                    index = int(line[1 : line.index(b" ")])
+                    self._outcomes[index] = offset
+                    self._replies.pop(index, None)
+            case b"c":
+                with suppress(*_UNREADABLE):
+                    self._read_reply(line, offset)
             case b"p":
                 part, _, ranges = line[1:-1].decode().partition(" ")
                 self._ranges += [(first, last, int(part)) for first, last in _parse(ranges)]
@@ -111,6 +129,13 @@ class Journal:
                 self._spool = msgspec.json.decode(line[1:], type=_SpoolLine)
             case _:
                 raise ValueError(line)
+
+    def _read_reply(self, line: bytes, offset: int) -> None:
+        index, key, reply = line[1:].split(b" ", 2)
+        cost = msgspec.json.decode(reply, type=_ReplyCost).cost
+        self.spent = None if cost is None or self.spent is None else self.spent + cost
+        replies = self._replies.setdefault(int(index), {})
+        replies.setdefault(key.decode(), []).append(offset)
 
     @property
     def has_spool(self) -> bool:
@@ -125,7 +150,7 @@ class Journal:
         """
         line = self._spool
         if line is None:
-            if self._outcomes or self._sizes:
+            if self._outcomes or self._sizes or self._replies:
                 raise WorldError(
                     f"{self._path}: the line of the spool is missing",
                     hint="start a new run without --resume",
@@ -186,6 +211,22 @@ class Journal:
             raise self._error(error) from error
         return None
 
+    def take_reply(self, index: int, key: str) -> JsonObject | None:
+        """Return a reply of an earlier attempt for a record without an outcome, or None.
+
+        Each reply is returned once, and the replies with the same `key` in their order.
+        """
+        offsets = self._replies.get(index, {}).get(key)
+        try:
+            while offsets:
+                with suppress(*_UNREADABLE):
+                    _, _, reply = self._line_at(offsets.pop(0)).split(b" ", 2)
+                    value: JsonObject = msgspec.json.decode(reply)
+                    return value
+        except OSError as error:
+            raise self._error(error) from error
+        return None
+
     def _line_at(self, offset: int) -> bytes:
         line, length = b"", 4096
         while b"\n" not in line:
@@ -209,6 +250,11 @@ class Journal:
             self._write(line)
         else:
             self._waiting += line
+
+    def add_reply(self, index: int, key: str, reply: JsonObject) -> None:
+        """Record a paid reply for a record, so that it is not paid again if the record is lost."""
+        self.has_advanced = True
+        self._write(b"c%d %b %b\n" % (index, key.encode(), msgspec.json.encode(reply)))
 
     def keep_spool(self, spool: Spool) -> None:
         """Record that the spool is complete."""

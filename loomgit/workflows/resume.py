@@ -9,7 +9,7 @@ from msgspec import Struct
 from msgspec.structs import asdict, replace
 
 from loomgit.domain.keys import digest
-from loomgit.domain.unfinished_runs import Attempt, UnfinishedRun
+from loomgit.domain.unfinished_runs import FORMAT, Attempt, UnfinishedRun
 from loomgit.domain.values import JsonMapping
 from loomgit.errors import UserError
 
@@ -126,7 +126,7 @@ def begin_attempt(
 ) -> UnfinishedRun:
     """Return the unfinished run with a new attempt: `earlier`, or a new run."""
     if earlier is not None:
-        return replace(earlier, attempts=(*earlier.attempts, attempt))
+        return replace(earlier, attempts=(*earlier.attempts, attempt), format=FORMAT)
     return UnfinishedRun(
         uid=attempt.uid,
         pipeline=plan.pipeline.name,

@@ -18,6 +18,7 @@ from loomgit.errors import LoomError, ProblemsFound, UserError
 from loomgit.evaluators.kinds import is_immediate
 from loomgit.gateway.combined_budgets import combine_budgets
 from loomgit.gateway.meter import MeterGateway
+from loomgit.gateway.paid_replies import PaidReplyGateway
 from loomgit.pipeline.events import RunFinished, RunStarted, Warned
 from loomgit.pipeline.plan import case_identifier
 from loomgit.pipeline.run_parts import RunParts
@@ -162,6 +163,7 @@ class Execution:
         self._reads_source = source is None
         self.interrupted = False  # true after SIGINT or SIGTERM, even if all records were processed
         self._run_id, self._uid = "", ""
+        self._spent_earlier: float | None = 0.0  # for the replies in the journal, in USD
         self._commit = assembly.wiring.repository.head(plan.input_paths())
 
     async def run(self) -> Run:
@@ -171,7 +173,8 @@ class Execution:
         self._on_event(RunStarted(pipeline.name, pipeline.version))
         for message in without_effect(pipeline, assembly.wiring.settings):
             self._on_event(Warned(message))
-        meter = MeterGateway(self._gateway or assembly.gateway(self._plan))
+        paid = PaidReplyGateway(self._gateway or assembly.gateway(self._plan))
+        meter = MeterGateway(paid)
         finished: RunFinished | None = None
         try:
             parts = self._parts(meter)  # raises configuration errors before the run starts
@@ -184,6 +187,7 @@ class Execution:
                 store.records(self._uid) as records,
                 quarantine,
             ):
+                paid.log, self._spent_earlier = journal, journal.spent
                 log = rejections.begin(self._run_id, records, self._on_event)
                 skip = pipeline.load.on_failure == "skip"
                 run_parts = parts(state, journal, log, None if skip else rejections)
@@ -372,10 +376,12 @@ class Execution:
 
     def _cost(self, cost: Cost, statistics: RunStatistics) -> Cost:
         """Return the cost of this attempt, with the sum of all attempts if the run is resumed."""
-        earlier = statistics.spent_earlier
-        if self._earlier is None or earlier is None or cost.total is None:
+        # Older versions did not store the replies, so only the finished records have a cost.
+        earlier = [statistics.spent_earlier, self._spent_earlier]
+        known = [amount for amount in earlier if amount is not None]
+        if self._earlier is None or len(known) < len(earlier) or cost.total is None:
             return cost
-        return replace(cost, all_attempts=cost.total + earlier)
+        return replace(cost, all_attempts=cost.total + max(known))
 
 
 def _measure(statistics: RunStatistics, meter: MeterGateway) -> StageProgressed:

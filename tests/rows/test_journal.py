@@ -183,3 +183,44 @@ def test_an_outcome_without_cost_waits_for_the_next_line(tmp_path, reopen):
 def test_a_paid_outcome_is_written_at_once(tmp_path, reopen, paid):
     reopen().add(paid)
     assert (tmp_path / "journal").read_bytes().count(b"\n") == 1
+
+
+REPLY = {"text": "ü\n", "model": "m", "usage": {"input": 1, "output": 2, "cached": 0}, "cost": 0.5}
+
+
+def test_the_replies_of_a_lost_record_come_back_once_and_in_order(reopen):
+    journal = reopen()
+    for number, key in enumerate(["a", "b", "a"]):
+        journal.add_reply(3, key, {**REPLY, "text": str(number)})
+    journal.add_reply(4, "a", REPLY)
+    assert journal.take_reply(3, "a") is None  # this attempt has paid for it
+    for _ in range(2):
+        journal = reopen()
+        taken = [journal.take_reply(3, key) for key in ("a", "b", "a", "a", "c")]
+        assert [reply and reply["text"] for reply in taken] == ["0", "1", "2", None, None]
+        assert journal.take_reply(4, "a") == REPLY
+        assert journal.take_reply(5, "a") is None
+    assert journal.spent == 2.0
+    journal.add(OUTCOME)
+    journal.add_reply(3, "d", {**REPLY, "cost": None})
+    journal = reopen()
+    assert journal.take_reply(3, "a") is None
+    assert journal.take_reply(3, "d") == {**REPLY, "cost": None}
+    assert journal.spent is None
+
+
+def test_a_damaged_reply_is_paid_again(reopen, tmp_path):
+    reopen().add_reply(3, "a", REPLY)
+    journal = reopen()
+    journal.begin_part(0, [1])
+    path = tmp_path / "journal"
+    path.write_bytes(path.read_bytes().replace(b'"cost"', b'"cos'))
+    journal = reopen()
+    assert journal.take_reply(3, "a") is None
+    assert journal.part_sizes == {0: 1}
+
+
+def test_replies_without_a_spool_are_those_of_other_records(reopen, tmp_path):
+    reopen().add_reply(3, "a", REPLY)
+    with pytest.raises(WorldError, match="the line of the spool is missing"):
+        reopen().spool(tmp_path / "spool")
