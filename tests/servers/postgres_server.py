@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -28,6 +29,15 @@ def find_binaries():
     for name in os.get_exec_path():
         folders.append(Path(name))
     return next((f for f in folders if (f / "initdb").exists() and (f / "postgres").exists()), None)
+
+
+def _exists(process_group):
+    """Whether a process group has a process."""
+    try:
+        os.killpg(process_group, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 class PostgresServer:
@@ -75,15 +85,22 @@ class PostgresServer:
             assert time.monotonic() < deadline
             time.sleep(0.05)
 
-    def stop(self, *, crash=False):
-        """End the server: at once if `crash`, as after a power failure of the machine."""
+    def stop(self, signal_number=signal.SIGTERM):
+        """End the server by a signal. SIGKILL has the effect of a crash.
+
+        The other processes of the server have ended, too, when this method returns.
+        """
         if self._process.poll() is None:
-            (self._process.kill if crash else self._process.terminate)()
+            self._process.send_signal(signal_number)
             self._process.wait(timeout=30)
+        deadline = time.monotonic() + 30
+        while _exists(self._process.pid):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
 
     def close(self):
         if self._process.poll() is None:
-            self._process.send_signal(2)  # disconnect the clients
+            self._process.send_signal(signal.SIGINT)  # disconnect the clients
             self._process.wait(timeout=30)
         shutil.rmtree(self._folder)
         self._log().unlink()
