@@ -6,7 +6,8 @@ import math
 import re
 import time
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from operator import itemgetter
 from random import Random
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -14,41 +15,24 @@ import orjson
 from msgspec import Struct
 
 from loomgit.domain.keys import canonical, digest
-from loomgit.domain.models import Completion, Message, Request, Usage
+from loomgit.domain.models import Completion, Request, Usage
 from loomgit.domain.settings import EMBEDDED_MODEL
 from loomgit.errors import Rejected
+from loomgit.gateway.prompt_input import MARKER, split_prompt
+from loomgit.gateway.word_features import STOP_WORDS, find_features, parse_words
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Sequence, Set
 
     from loomgit.domain.values import Json, JsonObject
 
-    Word: TypeAlias = tuple[str, int, int, float, int]
+    Form: TypeAlias = "dict[str, Form] | _Leaf"
 
 SIMILARITY = 0.2  # weight of the similarity to the examples; a cue word has weight 1
 NEITHER = 0.25  # initial score of the label `rest`; a cue word adds 1 to the score of its label
 CERTAINTY = 2.0  # converts a score to log odds; chosen so that the confidence matches the accuracy
 TOKEN = re.compile(r"[^\W\d_]{1,6}|\d{1,3}|[^\w\s]|_")
-WORD = re.compile(r"\w+(?:['’]\w+)*|[^\w\s]")  # noqa: RUF001 - people type both apostrophes
-NEGATOR = re.compile(r"no|not|never|none|nobody|nothing|nor|cannot|without|hardly|\w*n\Wt")
-INTENSIFIERS = {"very", "really", "so", "extremely", "absolutely", "totally", "completely"}
-SMALL = "a an and are as at be by for had has have i if in is it my of on or our that the to was we"
-STOP_WORDS = frozenset(SMALL.split())
-STEM = re.compile(r"(?<=\w{3})(?:e?ing|ed|edly|ment|ness|i?ly|i?er|i?est|ies|es|s|e|y)$")
 SENTENCE = re.compile(r"[^\s.!?](?:[^.!?\n]|[.!?](?=\w))*[.!?]*")
-INPUT = "(?i:review|text|message|input|question|query|document|article|comment|email|ticket|sms)"
-ANSWER = "(?:label|answer|sentiment|category|class|classification|output|response|result)[ \t]*:"
-MARKER = re.compile(
-    rf"\n(?:[ \t*]*(?:\w+[ \t]){{0,2}}{INPUT}(?:[ \t]to[ \t]\w+)?[ \t*]*:[ \t*]*"
-    rf"|\#+[ \t](?:\w+[ \t])?{INPUT}[ \t]*(?=\n))"
-)
-ANSWERED = re.compile(rf"(?i)[^\n]*\n\s*(?:{ANSWER}[ \t]*\S|\{{[^|{{}}]*\}})")
-TASK = re.compile(r"\n#+[ \t]*(?i:(?:your[ \t])?(?:task|input)\b)")
-END = re.compile(
-    rf"\n[ \t]*(?i:\#{{1,6}}[ \t]|\{{|---|{ANSWER}|(?:documents?|context|sources?)[ \t]*:"
-    r"|\n[ \t]*(?:classify|provide|respond|reply|answer|return|output|choose|assign|label|decide|"
-    r"summari[sz]e|extract|rate|score|write|explain|your task)\b)"
-)
 ONE_OF = re.compile(r"(?im)^(.*)\bone of\b[^:\n]{0,40}:[ \t]*((?:\n[ \t]*[-*] .+)+|[^\n.;]+)")
 TEMPLATE = re.compile(r'\{\s*"[^{}]*\}')
 PAIR = re.compile(r'"(\w+)"\s*:\s*("[^"\n]*"|\[|[^\s,}]+)')
@@ -56,42 +40,8 @@ PART = re.compile(r"(?i)[#\s+*-]*(?:\w+ )?(cue|keyword|word|phrase|example)[\w /
 SECTION = re.compile(r"(?m)^(?:OUTPUT|REFERENCE|SOURCE|QUERY)\b[^:\n]*:|\n\n(?:Your task|Assess)")
 SOURCE = re.compile(r"(?im)^[ \t#*-]*(?:\[([^\]\n]+)\]:?|source:[ \t]*(\S.*))")
 
-
-def _words(text: str) -> list[Word]:
-    """Return a tuple for each word: stem, start, end, weight, and the start of the negator.
-
-    A negator is a word such as `not`. Its start is -1 if no negator applies to the word.
-    """
-    words: list[Word] = []
-    weight, negated, reach, since = 1.0, -1, 0, 0
-    for match in WORD.finditer(text):
-        word = match[0].lower()
-        if word in ".,;:!?()":
-            negated, since = -1, len(words) if word in ".!?" else since
-            continue
-        if word in ("but", "however"):  # halves the weight of the words before it
-            negated, since = -1, max(since - 12 * (since == len(words)), len(words) - 40, 0)
-            words[since:] = [(s, a, b, w * 0.5, n) for s, a, b, w, n in words[since:]]
-        words.append((STEM.sub("", word), *match.span(), weight, negated))
-        weight, reach = 1.5 if word in INTENSIFIERS else 1.0, reach - 1
-        if NEGATOR.fullmatch(word):
-            negated, reach = (match.start() if negated < 0 else -1), 5
-        elif not reach or word == "only":
-            negated = -1
-    return words
-
-
-def _features(words: Sequence[Word]) -> Iterator[tuple[str, float]]:
-    last = "a"
-    for stem, _, _, weight, negated in words:
-        if stem not in STOP_WORDS:
-            mark = "!" if negated >= 0 else ""
-            yield mark + stem, weight
-            for place in range(len(stem) - 3):
-                yield f"{mark}#{stem[place : place + 4]}", weight * 0.6 / (len(stem) - 3)
-        if stem not in STOP_WORDS or last not in STOP_WORDS:
-            yield f"{last} {stem}", weight * 0.7
-        last = stem
+# The roles of the values in a reply, as patterns for their names. The first match decides.
+ROLES = ("confid|prob|score", "reason|expla|why", "source|cit", "")
 
 
 def _plain(text: str) -> str:
@@ -142,17 +92,20 @@ class _TaughtField:
     def __init__(self, labels: Sequence[str], *texts: str) -> None:
         self.labels, self.rest = labels, -1  # `rest`: the label for inputs that fit no other label
         self.cues: dict[str, int] = {}
-        counts = [dict(_features(_words(_plain(label)))) for label in labels]
+        counts = [dict(find_features(parse_words(_plain(label)))) for label in labels]
         statements = (list(_statements(text, labels)) for text in texts)
         for label, part, statement in next(filter(None, statements), []):
-            words = _words(statement)
+            words = parse_words(statement)
             if part == "cue":  # a cue word that two labels share supports neither of them
                 phrase = " ".join(word[0] for word in words)
                 self.cues[phrase] = label if self.cues.get(phrase, label) == label else -1
             elif not part and re.search(r"(?i)\b(neither|otherwise|default|none of)\b", statement):
                 self.rest = label
-            for feature, weight in _features(words):
+            for feature, weight in find_features(words):
                 counts[label][feature] = counts[label].get(feature, 0.0) + weight
+        self.longest: dict[str, int] = {}  # the number of words of the longest cue, by first stem
+        for stems in (phrase.split(" ") for phrase in self.cues):
+            self.longest[stems[0]] = max(len(stems), self.longest.get(stems[0], 0))
         others = [label for label in range(len(labels)) if label != self.rest]
         self.opposite = dict(zip(others, others[::-1], strict=True)) if len(others) == 2 else {}
         known = set().union(*counts)
@@ -164,10 +117,11 @@ class _TaughtField:
 
     def choose(self, text: str, temperature: float, seed: str) -> tuple[str, float, str]:
         """Return the label for `text`, its probability, and the words that support the label."""
-        words, cues, unmatched, place = _words(text), [], [], 0
+        words, cues, unmatched, place = parse_words(text), [], [], 0
         while place < len(words):
-            size = min(5, len(words) - place)  # a cue has at most five words
+            size = min(5, self.longest.get(words[place][0], 0))  # a cue has at most five words
             stems = [word[0] for word in words[place : place + size]]
+            size = len(stems)
             while size and (label := self.cues.get(" ".join(stems[:size]), -1)) < 0:
                 size -= 1
             if size:
@@ -181,10 +135,12 @@ class _TaughtField:
         scores = [math.fsum(w for of, w, _ in cues if of == i) for i in range(len(self.labels))]
         if self.rest >= 0:  # the second-highest score is 0 unless cues support several labels
             scores[self.rest] += NEITHER + sorted([0.0, 0.0, *scores])[-2]
-        for feature, weight in _features(unmatched):
-            for label, odds in enumerate(self.odds.get(feature, ())):
-                scores[label] += weight * odds
-        chances = [math.exp(CERTAINTY * (score - max(scores))) for score in scores]
+        for feature, weight in find_features(unmatched):
+            if feature in self.odds:
+                for label, odds in enumerate(self.odds[feature]):
+                    scores[label] += weight * odds
+        best = max(scores)
+        chances = [math.exp(CERTAINTY * (score - best)) for score in scores]
         pick = chances.index(1.0)
         if temperature > 0:
             weights = [chance ** (1 / temperature) for chance in chances]
@@ -225,31 +181,44 @@ def _labels(schema: Json, *texts: str) -> dict[str, list[str]]:
     return by_field
 
 
-def _overlap(first: str, second: str) -> float:
-    """Return the overlap coefficient (Szymkiewicz-Simpson) of the words of two texts."""
-    a, b = ({word[0] for word in _words(text)}.difference(STOP_WORDS) for text in (first, second))
+def _overlap(a: Set[str], b: Set[str]) -> float:
+    """Return the overlap coefficient (Szymkiewicz-Simpson) of two sets of words."""
     return len(a & b) / (min(len(a), len(b)) or 1)
 
 
-def _split(messages: Sequence[Message]) -> tuple[str, str, str]:
-    """Return the text before the input, the input, and the text after the input.
+def _content_words(text: str) -> set[str]:
+    """Return the stems of the words of a text, without the stop words."""
+    return {word[0] for word in parse_words(text)}.difference(STOP_WORDS)
 
-    The input starts after the first marker, such as `Input:`. Markers of solved examples, in which
-    an answer follows the input, are skipped. Markers in the task section have priority. If a prompt
-    has no marker, the last message is the input.
-    """
-    texts = ["\n" + message.content for message in messages]
-    for place in reversed(range(len(texts))):
-        text, task = texts[place], TASK.search(texts[place])
-        markers = list(MARKER.finditer(text)) if messages[place].role == "user" else []
-        chosen = [m for m in markers if not ANSWERED.match(text, m.end())] or markers[-1:]
-        chosen = [m for m in chosen if task and m.start() > task.start()] or chosen
-        if chosen:
-            start = chosen[0].end()
-            end = match.start() if (match := END.search(text, start)) else len(text)
-            before, after = [*texts[:place], text[:start]], [text[end:], *texts[place + 1 :]]
-            return "\n".join(before), text[start:end].strip(), "\n".join(after)
-    return "\n".join(texts[:-1]), texts[-1], ""
+
+class _Leaf(Struct, frozen=True):
+    """A value of the reply that is not an object: its name, its role (see `ROLES`), its type."""
+
+    name: str
+    role: str
+    type: str
+
+
+def _reply_form(schema: Json, name: str = "") -> Form:
+    """Return the form of a reply with this schema: the leaves, in the objects that contain them."""
+    if parts := _fields(schema):
+        return {key: _reply_form(part, key) for key, part in parts.items()}
+    role = next(role for role in ROLES if re.search(role, name.lower()))
+    return _Leaf(name, role, str(schema.get("type")) if isinstance(schema, dict) else "")
+
+
+def _fill(form: Form, labels: JsonObject, roles: JsonObject) -> Json:
+    """Return the reply: each leaf gets the label of its name, or else the value of its role."""
+    if isinstance(form, dict):
+        return {key: _fill(part, labels, roles) for key, part in form.items()}
+    if form.name in labels:
+        return labels[form.name]
+    value = roles[form.role]
+    if form.type == "array":
+        return [value] * bool(value)
+    number = value if isinstance(value, float) else 0.0
+    by_type: JsonObject = {"number": number, "integer": round(number), "boolean": number >= 0.5}
+    return by_type.get(form.type, value)
 
 
 @lru_cache(maxsize=64)  # parses the fixed part of a prompt once for all inputs
@@ -269,6 +238,7 @@ class _TaughtPrompt:
         listing = () if "score" in _fields(self.schema) else self.around
         labels = _labels(self.schema) or _labels(form) or _labels(self.schema, *listing)
         self.fields = {n: _TaughtField(options, before, after) for n, options in labels.items()}
+        self.form = _reply_form(self.schema) if _fields(self.schema) else None
         self.tokens = len(TOKEN.findall(before)) + len(TOKEN.findall(after))
 
     def answer(self, text: str, temperature: float, seed: str) -> str:
@@ -280,31 +250,37 @@ class _TaughtPrompt:
         extract, source = " ".join(SENTENCE.findall(text)[:2]), ""
         if not chosen and "score" in _fields(self.schema):
             sections = [*SECTION.split(text.join(self.around))[1:], "", ""]
-            confidence, extract = _overlap(*sections[:2]), ""
+            confidence, extract = _overlap(*map(_content_words, sections[:2])), ""
             reason = (
                 f"compared by words only: {confidence:.0%} of the words of the shorter text "
                 "are in the other text"
             )
-        elif not chosen and len(cut := SOURCE.split("\n".join(self.around))) > 3:
-            parts = zip(cut[1::3], cut[2::3], cut[3::3], strict=True)
-            passages = [(a or b, sentence) for a, b, c in parts for sentence in SENTENCE.findall(c)]
-            source, extract = max(passages, key=lambda p: _overlap(text, p[1]), default=("", ""))
+        elif not chosen and self.sources:
+            words = _content_words(text)
+            passages = ((_overlap(words, each), name, of) for name, of, each in self.passages)
+            _, source, extract = max(passages, key=itemgetter(0), default=(0.0, "", ""))
             reason = f"the sentence of {source} that shares most words with the question"
-        if not _fields(self.schema):
+        if self.form is None:
             return str(next(iter(labels.values()), extract))
-        roles: JsonObject = {"confid|prob|score": round(confidence, 4), "reason|expla|why": reason}
-        roles |= {"source|cit": source, "": extract}
-        return orjson.dumps(_fill(self.schema, "", labels, roles)).decode()
+        values = (round(confidence, 4), reason, source, extract)
+        reply = _fill(self.form, labels, dict(zip(ROLES, values, strict=True)))
+        return orjson.dumps(reply).decode()
 
+    @cached_property
+    def sources(self) -> list[str]:
+        """The prompt, split at the headings of its sources; empty if it has no source."""
+        parts = SOURCE.split("\n".join(self.around))
+        return parts if len(parts) > 3 else []
 
-def _fill(schema: Json, name: str, labels: JsonObject, roles: JsonObject) -> Json:
-    if parts := _fields(schema):
-        return {key: _fill(part, key, labels, roles) for key, part in parts.items()}
-    value = next(value for role, value in roles.items() if re.search(role, name.lower()))
-    kind = str(schema.get("type")) if isinstance(schema, dict) else ""
-    number = value if isinstance(value, float) else 0.0
-    by_kind: JsonObject = {"number": number, "integer": round(number), "boolean": number >= 0.5}
-    return labels.get(name, [value] * bool(value) if kind == "array" else by_kind.get(kind, value))
+    @cached_property
+    def passages(self) -> list[tuple[str, str, set[str]]]:
+        """The name of the source, the text and the words of each sentence of the sources."""
+        parts = self.sources
+        return [
+            (title or line, sentence, _content_words(sentence))
+            for title, line, content in zip(parts[1::3], parts[2::3], parts[3::3], strict=True)
+            for sentence in SENTENCE.findall(content)
+        ]
 
 
 class EmbeddedGateway(Struct, frozen=True):
@@ -321,7 +297,7 @@ class EmbeddedGateway(Struct, frozen=True):
         started, temperature = self.clock(), request.temperature or 0.0
         if not request.messages:
             raise Rejected(f"{EMBEDDED_MODEL}: the request has no message")
-        before, text, after = _split(request.messages)
+        before, text, after = split_prompt(request.messages)
         prompt = _TaughtPrompt(before, after, canonical(request.schema or {}))
         seed = (
             digest([request.seed, request.sample, before, text, after]) if temperature > 0 else ""
