@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Literal
 
@@ -12,7 +13,7 @@ from loomgit.domain.models import CallTotals, Usage
 from loomgit.domain.values import Json, JsonMapping, JsonObject
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator
 
 EXAMPLES = 20  # the number of records from which Loom learns the fields of the rows
 Stage = Literal["extract", "transform", "evaluate", "gate", "load"]
@@ -41,7 +42,7 @@ class RowBatch(Struct, frozen=True):
     """
 
     names: tuple[str, ...]
-    rows: list[list[Json]]
+    rows: Sequence[Sequence[Json]]
 
     def objects(self) -> Iterator[JsonObject]:
         """Yield each row as a mapping from the names of its fields to their values."""

@@ -29,6 +29,14 @@ def _line(row: JsonObject) -> bytes:
     return orjson.dumps(hide_in(row), option=orjson.OPT_APPEND_NEWLINE)
 
 
+def _quoted(texts: Sequence[str]) -> list[str]:
+    """Return the texts as JSON strings."""
+    joined = "".join(texts)
+    if joined.isascii() and joined.isprintable() and not ('"' in joined or "\\" in joined):
+        return [f'"{text}"' for text in texts]
+    return [orjson.dumps(text).decode() for text in texts]
+
+
 class RecordsWriter:
     """Appends records to a file, and computes the SHA-256 hash of the file.
 
@@ -45,25 +53,25 @@ class RecordsWriter:
 
     def write(self, rows: Iterable[JsonObject]) -> None:
         """Append rows, one line for each row. Raises WorldError if the file cannot be written."""
-        self._append([_line(row) for row in rows])
+        lines = [_line(row) for row in rows]
+        self._append(b"".join(lines), len(lines))
 
     def write_copied(self, first: int, keys: Sequence[str]) -> None:
         """Append a line for each of adjacent records that were loaded without a transform.
 
         `first` is the index of the first record. Raises WorldError if the file cannot be written.
         """
-        rest = b',"status":"loaded","evaluated":false,"scores":{},"reasons":{}}\n'
+        rest = ',"status":"loaded","evaluated":false,"scores":{},"reasons":{}}\n'
         lines = [
-            b'{"index":%d,"key":%b%b' % (index, orjson.dumps(key), rest)
-            for index, key in enumerate(keys, first)
+            f'{{"index":{index},"key":{key}{rest}' for index, key in enumerate(_quoted(keys), first)
         ]
-        text = b"".join(lines).decode()
+        text = "".join(lines)
+        content = text.encode()
         if hide_known(text) != text:  # a key contains a secret
-            lines = [_line(orjson.loads(line)) for line in lines]
-        self._append(lines)
+            content = b"".join(_line(orjson.loads(line)) for line in lines)
+        self._append(content, len(keys))
 
-    def _append(self, lines: list[bytes]) -> None:
-        content = b"".join(lines)
+    def _append(self, content: bytes, count: int) -> None:
         try:
             written = 0
             while written < len(content):
@@ -73,7 +81,7 @@ class RecordsWriter:
                 self._file.truncate(self._size)
             raise self._error(error) from error
         self._sha256.update(content)
-        self._count += len(lines)
+        self._count += count
         self._size += len(content)
 
     def finish(self, *, loaded: bool = True) -> RecordsFile:

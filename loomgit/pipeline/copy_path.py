@@ -46,7 +46,7 @@ def copied_parts(
     """
     first = size = 0
     names: tuple[str, ...] = ()
-    rows: list[list[Json]] = []
+    rows: list[Sequence[Json]] = []
     for item in items:
         is_refused = isinstance(item, RefusedRow)
         batch = None if is_refused else _as_batch(item)  # type: ignore[arg-type]  # not refused
@@ -73,9 +73,12 @@ def _count_characters(batch: RowBatch) -> int:
     """Return the total length of the texts in a batch. Lists and objects count as their text."""
     count = 0
     for values in zip(*batch.rows, strict=True):
-        if set(map(type, values)) <= {str, NoneType}:
+        kinds = set(map(type, values))
+        if kinds == {str}:
+            count += sum(map(len, values))
+        elif kinds <= {str, NoneType}:
             count += sum(map(len, filter(None, values)))
-        elif any(isinstance(value, str | list | dict) for value in values):
+        elif kinds & {str, list, dict}:
             count += sum(len(str(value)) for value in values)
     return count
 
@@ -93,10 +96,15 @@ def batch_keys(batch: RowBatch, key: Sequence[str]) -> list[str] | None:
         return None
     positions = [batch.names.index(name) for name in key]
     columns = [[row[position] for row in batch.rows] for position in positions]
-    if any(None in values or "" in values for values in columns):
+    kinds = [set(map(type, values)) for values in columns]
+    if any(NoneType in found for found in kinds):
+        return None
+    if any(str in found and "" in values for found, values in zip(kinds, columns, strict=True)):
         return None
     if len(columns) > 1:
         return [record_key(row, key) for row in batch.objects()]
+    if kinds[0] == {int}:
+        return list(map(str, columns[0]))
     return [
         value if isinstance(value, str) else orjson.dumps(value).decode() for value in columns[0]
     ]

@@ -319,6 +319,8 @@ class Journal:
 
 def _render(indexes: Iterable[int]) -> str:
     """Return ascending numbers as ranges, such as `0-48,50`."""
+    if isinstance(indexes, range) and indexes.step == 1 and len(indexes) > 1:
+        return f"{indexes[0]}-{indexes[-1]}"
     ranges: list[list[int]] = []
     for index in indexes:
         if ranges and index == ranges[-1][1] + 1:

@@ -69,20 +69,37 @@ class PostgresSource:
             ]
             number = 0
             while fetched := self._fetch(cursor):
-                accepted: list[list[Json]] = []
-                for values in fetched:
-                    number += 1
-                    reason = _reason_to_refuse(names, values, checked) if checked else ""
-                    if not reason:
-                        accepted.append(list(values))
-                        continue
-                    if accepted:
-                        yield RowBatch(names, accepted)
-                        accepted = []
-                    shown = show_row(dict(zip(names, values, strict=True)))
-                    yield RefusedRow(f"{self._shown}: row {number}", reason, shown)
-                if accepted:
-                    yield RowBatch(names, accepted)
+                if checked:
+                    yield from self._checked_rows(names, fetched, checked, number)
+                else:
+                    yield RowBatch(names, fetched)
+                number += len(fetched)
+
+    def _checked_rows(
+        self,
+        names: tuple[str, ...],
+        rows: Sequence[Sequence[Json]],
+        checked: Sequence[int],
+        number: int,
+    ) -> Iterator[RowBatch | RefusedRow]:
+        """Yield the rows in batches, and a RefusedRow for each row that JSON cannot represent.
+
+        `checked` are the positions of the columns that can have unreadable values. `number` is the
+        number of rows before these.
+        """
+        accepted: list[Sequence[Json]] = []
+        for position, values in enumerate(rows, start=number + 1):
+            reason = _reason_to_refuse(names, values, checked)
+            if not reason:
+                accepted.append(values)
+                continue
+            if accepted:
+                yield RowBatch(names, accepted)
+                accepted = []
+            shown = show_row(dict(zip(names, values, strict=True)))
+            yield RefusedRow(f"{self._shown}: row {position}", reason, shown)
+        if accepted:
+            yield RowBatch(names, accepted)
 
     @contextmanager
     def _cursor(self) -> Iterator[psycopg.RawServerCursor[tuple[Json, ...]]]:
