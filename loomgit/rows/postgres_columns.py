@@ -42,6 +42,8 @@ _DATE = r"\d{4,7}-\d\d-\d\d"
 _TIME = r"([01]\d|2[0-3]):[0-5]\d(:[0-5]\d(?P<fraction>\.\d+)?)?"
 _MIDNIGHT = r"24:00:00"
 _ZONE = r" ?(?P<zone>Z|[+-]\d\d(:?\d\d){0,2})"
+_DAY = r"\d{4}-\d\d-\d\d"
+_CLOCK = r"(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{1,6})?"
 _MOMENTS = {
     "date": re.compile(rf"{_DATE}( BC)?|-?infinity", re.ASCII),
     "time": re.compile(rf"{_TIME}|{_MIDNIGHT}", re.ASCII),
@@ -49,9 +51,24 @@ _MOMENTS = {
     "timestamp": re.compile(rf"{_DATE}([ T]{_TIME}({_ZONE})?)?( BC)?|-?infinity", re.ASCII),
     "timestamptz": re.compile(rf"{_DATE}([ T]{_TIME}({_ZONE})?)?( BC)?|-?infinity", re.ASCII),
 }
+# Lines with moments in PostgreSQL's own notation (DateStyle ISO), but only years with four digits.
+_LINES = {
+    kind: re.compile(rf"(?:{pattern}\n)*+", re.ASCII)
+    for kind, pattern in {
+        "date": _DAY,
+        "time": _CLOCK,
+        "timestamp": rf"{_DAY}[ T]{_CLOCK}",
+        "timestamptz": rf"{_DAY}[ T]{_CLOCK}(?:Z|[+-]\d\d(?::\d\d)?)",
+    }.items()
+}
 _UTC = re.compile(r"Z|[+-]00(:?00)*")
 _ESCAPED_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 _SURROGATE = re.compile("[\ud800-\udfff]")
+# Types that accept some texts with a change. Each text for them is checked.
+_CHECKED_TEXTS = frozenset(
+    {*_INTEGERS, *_FLOATS, *_TEXTS, *_JSON, *_MOMENTS}
+    | {"numeric", "bool", "bytea", "char", "interval", "money"}
+)
 _TYPE_OF_SCHEMA = {
     "string": "text",
     "integer": "bigint",
@@ -108,17 +125,26 @@ class Column(Struct, frozen=True):
         `kinds` are the Python types of the values, except that of None. The method is fast, but it
         returns False in some cases in which the column could store the values.
         """
+        if not kinds:
+            return True
         if self.element is not None:
             return False
-        if kinds <= {str} and self.type in _TEXTS:
-            return self.modifier == -1 and self.type != "name" and _are_valid_texts(values)
+        if kinds <= {str}:
+            return self._accepts_texts(values)  # type: ignore[arg-type]  # texts
         if kinds <= {int} and self.type in _INTEGERS:
             numbers: list[int] = [value for value in values if value is not None]  # type: ignore[misc]
             limits = _INTEGERS[self.type]
-            return not numbers or (min(numbers) in limits and max(numbers) in limits)
-        return (kinds <= {float} and self.type == "float8") or (
-            kinds <= {bool} and self.type == "bool"
-        )
+            return min(numbers) in limits and max(numbers) in limits
+        if kinds <= {float}:
+            return self.type == "float8" or (self.type == "numeric" and self.modifier == -1)
+        return kinds <= {bool} and self.type == "bool"
+
+    def _accepts_texts(self, values: Sequence[str | None]) -> bool:
+        if self.type in _LINES and self.modifier == -1:
+            return _are_moments(values, self.type)
+        if self.type in _TEXTS:
+            return self.modifier == -1 and self.type != "name" and _are_valid_texts(values)
+        return self.type not in _CHECKED_TEXTS and _are_valid_texts(values)
 
     def to_text(self, value: Json) -> str | None:
         """Return the text of `value` that PostgreSQL converts to the type of the column."""
@@ -237,11 +263,18 @@ def _decimal_fits(value: Decimal, modifier: int) -> bool:
 
 
 def _is_valid_text(value: str) -> bool:
-    return "\0" not in value and _SURROGATE.search(value) is None
+    return "\0" not in value and (value.isascii() or _SURROGATE.search(value) is None)
 
 
-def _are_valid_texts(values: Sequence[Json]) -> bool:
-    return _is_valid_text("".join(filter(None, values)))  # type: ignore[arg-type]  # texts
+def _are_valid_texts(values: Sequence[str | None]) -> bool:
+    return _is_valid_text("".join(filter(None, values)))
+
+
+def _are_moments(values: Sequence[str | None], kind: str) -> bool:
+    """Whether all texts are in the notation of _LINES."""
+    moments = [value for value in values if value is not None]
+    text = "".join([f"{moment}\n" for moment in moments])
+    return text.count("\n") == len(moments) and _LINES[kind].fullmatch(text) is not None
 
 
 def _text_fits(value: str, kind: str, modifier: int) -> bool:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from types import NoneType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import orjson
 
 from loomgit.rows.postgres_connection import quote
 from loomgit.rows.postgres_evolution import POSITION_COLUMN
@@ -15,46 +17,73 @@ if TYPE_CHECKING:
     from loomgit.rows.postgres_columns import Column
     from loomgit.rows.postgres_connection import Connection
 
+NULL = r"\N"  # how COPY writes NULL
+_ESCAPES = (("\\", r"\\"), ("\t", r"\t"), ("\n", r"\n"), ("\r", r"\r"))
 
-def copy_values(
-    columns: Sequence[Column], rows: Sequence[Sequence[Json]]
-) -> list[Sequence[Json]] | None:
-    """Return the values of each column, as COPY can write them.
+
+def copy_texts(columns: Sequence[Column], rows: Sequence[Sequence[Json]]) -> list[list[str]] | None:
+    """Return the values of each column in the text format of COPY.
 
     The result is None if a column cannot store one of its values exactly.
     """
-    copied: list[Sequence[Json]] = []
+    copied: list[list[str]] = []
     for column, values in zip(columns, zip(*rows, strict=True), strict=True):
         if column.generated:
             return None
-        if column.accepts_unchanged(set(map(type, values)) - {NoneType}, values):
-            copied.append(values)
+        kinds = set(map(type, values))
+        has_null = NoneType in kinds
+        kinds.discard(NoneType)
+        if column.accepts_unchanged(kinds, values):
+            write = _escape if kinds <= {str} else _numbers
+            copied.append(write(values, has_null))
         elif any(column.refusal(value) for value in values):
             return None
         else:
-            copied.append([column.to_text(value) for value in values])
+            copied.append(_escape([column.to_text(value) for value in values], has_null))
     return copied
+
+
+def _escape(values: Sequence[Any], has_null: bool) -> list[str]:
+    """Return texts and None in the text format of COPY. The texts do not contain NUL characters.
+
+    PostgreSQL documentation, "COPY", "Text Format"
+    """
+    known = [value or "" for value in values] if has_null else values
+    joined = "\0".join(known)
+    for character, escape in _ESCAPES:
+        if character in joined:
+            joined = joined.replace(character, escape)
+    texts = joined.split("\0")
+    if has_null:
+        return [NULL if v is None else text for v, text in zip(values, texts, strict=True)]
+    return texts
+
+
+def _numbers(values: Sequence[Json], has_null: bool) -> list[str]:
+    """Return numbers or booleans in the text format of COPY."""
+    texts = orjson.dumps(values)[1:-1].decode().split(",")
+    return [NULL if text == "null" else text for text in texts] if has_null else texts
 
 
 def copy_columns(
     connection: Connection,
     table: str,
-    columns: Sequence[Column],
-    values: Sequence[Sequence[Json]],
+    columns: Sequence[str],
+    texts: Sequence[Sequence[str]],
     *,
     numbered: bool = False,
 ) -> int:
-    """Write the values of columns with COPY; return the number of rows that the table accepted.
+    """Write columns with COPY; return the number of rows that the table accepted.
 
-    If `numbered` is true, the column POSITION_COLUMN receives the position of each row.
+    `columns` are the names of the columns, and `texts` their values from `copy_texts`. If
+    `numbered` is true, the column POSITION_COLUMN receives the position of each row.
     """
-    names = [quote(column.name) for column in columns] + [POSITION_COLUMN] * numbered
-    count = len(values[0])
-    numbers = [range(count)] if numbered else []
+    names = [quote(name) for name in columns] + [POSITION_COLUMN] * numbered
+    numbers = [map(str, range(len(texts[0])))] if numbered else []
+    lines = "\n".join(map("\t".join, zip(*texts, *numbers, strict=True)))
     with connection.cursor() as cursor:
         with cursor.copy(f"COPY {table} ({', '.join(names)}) FROM STDIN") as writer:
-            for row in zip(*values, *numbers, strict=True):
-                writer.write_row(row)
+            writer.write(f"{lines}\n".encode())
         return cursor.rowcount
 
 

@@ -11,7 +11,7 @@ import psycopg
 from loomgit.domain.ports import LoadReceipt
 from loomgit.errors import UserError
 from loomgit.rows.postgres_connection import describe, is_outage, translate_errors
-from loomgit.rows.postgres_copy import copy_columns, copy_rows, copy_values
+from loomgit.rows.postgres_copy import copy_columns, copy_rows, copy_texts
 from loomgit.rows.postgres_ledger import PostgresLedger
 from loomgit.rows.postgres_lock import lock_table
 from loomgit.rows.postgres_rejected import apply_rejections
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from loomgit.domain.definitions import LoadMode
     from loomgit.domain.records import RowBatch
-    from loomgit.domain.values import Json, JsonObject
+    from loomgit.domain.values import JsonObject
     from loomgit.rows.postgres_columns import Column
     from loomgit.rows.postgres_connection import Connection
     from loomgit.rows.postgres_table import PostgresTable
@@ -111,14 +111,14 @@ class PostgresSink:
             if not all(name in columns for name in batch.names):
                 return False
             fields = [columns[name] for name in batch.names]
-            values = copy_values(fields, batch.rows)
-            if values is None:
+            texts = copy_texts(fields, batch.rows)
+            if texts is None:
                 return False
             if not self._is_append:
                 self._upsert.prepare_batch(connection, batch.names)
             try:
                 with connection.transaction():
-                    receipt = self._load_values(connection, part, fields, values)
+                    receipt = self._load_texts(connection, part, fields, texts)
             except psycopg.Error as fault:
                 if not _concerns_row(fault):
                     raise
@@ -152,24 +152,24 @@ class PostgresSink:
         while self._connections:
             self._connections.pop().close()
 
-    def _load_values(
+    def _load_texts(
         self,
         connection: Connection,
         part: int,
         fields: Sequence[Column],
-        values: Sequence[Sequence[Json]],
+        texts: Sequence[Sequence[str]],
     ) -> LoadReceipt:
         """Load the values of the columns `fields`, and return the receipt of the part."""
-        table, count = self._table, len(values[0])
+        table, count = self._table, len(texts[0])
         recorded = self._ledger.find(connection, part)
         if recorded is not None and (self._is_append or not recorded[1]):
             return recorded[0]
         connection.execute("SET CONSTRAINTS ALL IMMEDIATE")  # a refusal must not wait for COMMIT
         if self._is_append:
-            copied = copy_columns(connection, table.sql, fields, values)
+            copied = copy_columns(connection, table.sql, [c.name for c in fields], texts)
             receipt = LoadReceipt(inserted=copied, kept_out=count - copied)
         else:
-            receipt = self._upsert.load_values(connection, fields, values)
+            receipt = self._upsert.load_texts(connection, fields, texts)
         self._ledger.add(connection, part, receipt, {})
         return receipt
 

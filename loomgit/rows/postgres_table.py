@@ -127,6 +127,15 @@ class PostgresTable:
         found = find_table(connection, self._address.schema, self.name)
         return found is not None and found[1] == "p"
 
+    def is_plain(self, connection: Connection) -> bool:
+        """Whether the table has no partitions and no active row level security."""
+        row = connection.execute(
+            "SELECT relkind = 'r' AND NOT row_security_active(oid) FROM pg_class "
+            "WHERE oid = to_regclass(%s)",
+            (self.sql,),
+        ).fetchone()
+        return row == (True,)
+
     def columns(self, connection: Connection) -> Mapping[str, Column]:
         """Return the columns of the table by name; empty if there is no table. Cached."""
         if self._columns is None:

@@ -1,4 +1,8 @@
-"""Upserts into a PostgreSQL table: COPY into a temporary table, then `INSERT … ON CONFLICT`."""
+"""Upserts into a PostgreSQL table.
+
+Batches whose keys are new are written with COPY. For all other batches, the rows are copied into a
+temporary table, from which `INSERT … ON CONFLICT` writes them.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,7 @@ from loomgit.rows.postgres_columns import comparison_sql
 from loomgit.rows.postgres_connection import quote
 from loomgit.rows.postgres_copy import copy_columns, copy_rows
 from loomgit.rows.postgres_evolution import POSITION_COLUMN
+from loomgit.rows.postgres_loaded_keys import LoadedKeys
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +27,6 @@ if TYPE_CHECKING:
 
 # Qualified, so that a table of the user with the same name is never used instead.
 _INCOMING = "pg_temp._loom_incoming_{}"
-_SEEN_KEYS = "pg_temp._loom_seen_keys"  # the keys of the batches that this run has loaded
 
 
 class PostgresUpsert:
@@ -36,8 +40,9 @@ class PostgresUpsert:
         self._table = table
         self._incoming: dict[tuple[str, ...], str] = {}  # the temporary table for these fields
         self._may_change_rows = False  # whether the table has a trigger or a rule
-        self._keeps_seen_keys = False
-        self._counts_by_xmax = False  # whether xmax shows which rows an upsert has inserted
+        self._loaded_keys = LoadedKeys(table.sql, table.key)
+        self._is_plain: bool | None = None  # whether nothing but the upsert decides about the rows
+        self._copies_new_rows = True  # until a row of a batch without known keys is in the table
 
     def prepare(self, connection: Connection, fields: tuple[str, ...]) -> None:
         """Create the temporary table for rows with these fields, if it does not exist.
@@ -58,17 +63,14 @@ class PostgresUpsert:
         self._incoming[fields] = name
 
     def prepare_batch(self, connection: Connection, names: tuple[str, ...]) -> None:
-        """Create the temporary tables for `load_values` with these fields.
+        """Create the temporary tables for `load_texts` with these fields.
 
         This happens outside the transaction of a batch, which may be rolled back.
         """
         self.prepare(connection, names)
-        if not self._keeps_seen_keys:
-            # A new row has no xmax. The rows of partitioned tables have no such column.
-            is_plain = not self._may_change_rows and not self._table.is_partitioned(connection)
-            self._counts_by_xmax = is_plain
-            _create_seen_keys(connection, self._table.sql, self._table.key)
-            self._keeps_seen_keys = True
+        if self._is_plain is None:
+            self._is_plain = not self._may_change_rows and self._table.is_plain(connection)
+        self._loaded_keys.create(connection)
 
     def load_rows(
         self, connection: Connection, fields: Sequence[Column], rows: Sequence[JsonObject]
@@ -78,22 +80,47 @@ class PostgresUpsert:
         copy_rows(connection, incoming, fields, rows, numbered=True)
         return self._merge(connection, incoming, fields, len(rows))
 
-    def load_values(
-        self, connection: Connection, fields: Sequence[Column], values: Sequence[Sequence[Json]]
+    def load_texts(
+        self, connection: Connection, fields: Sequence[Column], texts: Sequence[Sequence[str]]
     ) -> LoadReceipt:
-        """Upsert rows. `values` are the values of each column.
+        """Upsert rows. `texts` are the values of each column, from `copy_texts`.
 
         A row with the key of an earlier call is a duplicate. `prepare_batch` must have been called.
         """
-        incoming, count = self._empty_incoming(connection, fields), len(values[0])
-        copy_columns(connection, incoming, fields, values, numbered=True)
+        names, count = [column.name for column in fields], len(texts[0])
+        if self._is_plain and self._copy_new_rows(connection, names, texts):
+            return LoadReceipt(inserted=count)
+        incoming = self._empty_incoming(connection, fields)
+        copy_columns(connection, incoming, names, texts, numbered=True)
         receipt = None
-        if self._counts_by_xmax:
+        if self._is_plain:
             receipt = self._insert_new_keys(connection, incoming, fields, count)
         if receipt is None:
             receipt = self._merge_unseen(connection, incoming, fields, count)
-            _remember_keys(connection, incoming, self._table.key)
+            self._loaded_keys.add(connection, incoming)
         return receipt
+
+    def _copy_new_rows(
+        self, connection: Connection, names: Sequence[str], texts: Sequence[Sequence[str]]
+    ) -> bool:
+        """Write rows with COPY into the table. Return False if a key is in the table already.
+
+        COPY is the fastest way, but it writes nothing if one key is in the table or occurs twice.
+        Therefore, a sample of the keys is looked up first. After a failed COPY, no more batches are
+        tried, because a failure takes time, leaves dead rows in the table, and appears in the log
+        of the server.
+        """
+        keys = [texts[names.index(name)] for name in self._table.key]
+        if not self._copies_new_rows or not self._loaded_keys.may_be_new(connection, keys):
+            return False
+        try:
+            with connection.transaction():  # a savepoint
+                copy_columns(connection, self._table.sql, names, texts)
+        except psycopg.errors.UniqueViolation:
+            self._copies_new_rows = False
+            return False
+        self._loaded_keys.add_copied(connection, keys)
+        return True
 
     def _empty_incoming(self, connection: Connection, fields: Sequence[Column]) -> str:
         incoming = self._incoming[tuple(column.name for column in fields)]
@@ -109,7 +136,7 @@ class PostgresUpsert:
         also counts rows that triggers change, and rows in partitions.
         """
         with connection.transaction():  # a savepoint
-            added = _remember_keys(connection, incoming, self._table.key)
+            added = self._loaded_keys.add(connection, incoming)
             if added < count:
                 raise psycopg.Rollback
         if added < count:
@@ -130,12 +157,12 @@ class PostgresUpsert:
         self, connection: Connection, incoming: str, fields: Sequence[Column], count: int
     ) -> LoadReceipt:
         """Upsert the rows in `incoming`. A row with the key of an earlier batch is a duplicate."""
-        again = _seen_rows(incoming, self._table.key, seen=True)
+        again = self._loaded_keys.rows(connection, incoming, seen=True)
         (row,) = connection.execute(f"SELECT count(*) FROM {again}").fetchall()  # noqa: S608
         repeated = _number(row[0])
         if not repeated:
             return self._merge(connection, incoming, fields, count)
-        new = _seen_rows(incoming, self._table.key, seen=False)
+        new = self._loaded_keys.rows(connection, incoming, seen=False)
         receipt = self._merge(connection, new, fields, count - repeated)
         self._merge(connection, again, fields, repeated)
         return receipt + LoadReceipt(duplicates=repeated)
@@ -191,35 +218,6 @@ class PostgresUpsert:
             f"INSERT INTO {self._table.sql} AS t ({names}) {select} "
             f"ON CONFLICT ({', '.join(map(quote, key))}) DO {action}"
         )
-
-
-def _create_seen_keys(connection: Connection, target: str, key: Sequence[str]) -> None:
-    """Create the temporary table of the loaded keys, with the types of the destination."""
-    names = ", ".join(map(quote, key))
-    name = _SEEN_KEYS.partition(".")[2]
-    connection.execute(f"CREATE TEMP TABLE {name} AS SELECT {names} FROM {target} LIMIT 0")  # noqa: S608 - quoted
-    connection.execute(f"ALTER TABLE {_SEEN_KEYS} ADD PRIMARY KEY ({names})")
-
-
-def _seen_rows(incoming: str, key: Sequence[str], *, seen: bool) -> str:
-    """Return a subquery: the rows of `incoming` whose keys are in _SEEN_KEYS, or all other rows.
-
-    `incoming` is the temporary table that contains a batch.
-    """
-    match = " AND ".join(f"s.{quote(name)} = r.{quote(name)}" for name in key)
-    exists = "EXISTS" if seen else "NOT EXISTS"
-    return (
-        f"(SELECT * FROM {incoming} r WHERE {exists} "  # noqa: S608 - quoted
-        f"(SELECT 1 FROM {_SEEN_KEYS} s WHERE {match})) batch"
-    )
-
-
-def _remember_keys(connection: Connection, incoming: str, key: Sequence[str]) -> int:
-    """Add the keys of the batch in the table `incoming` to _SEEN_KEYS; return how many are new."""
-    names = ", ".join(map(quote, key))
-    return connection.execute(
-        f"INSERT INTO {_SEEN_KEYS} SELECT {names} FROM {incoming} ON CONFLICT DO NOTHING"  # noqa: S608
-    ).rowcount
 
 
 def _number(value: Json) -> int:
