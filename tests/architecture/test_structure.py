@@ -19,7 +19,7 @@ PATHS = sorted(PACKAGE.rglob("*.py"))
 WORK = {"pipeline", "harness", "comparison", "lineage", "monitor", "apps", "report"}
 ADAPTERS = {
     "config", "history", "gateway", "evaluators", "rows", "retrieval", "hooks", "github", "alerts",
-    "sandbox", "page",
+    "sandbox", "page", "training",
 }  # fmt: skip
 ENTRY_POINTS = {
     "cli",
@@ -45,6 +45,7 @@ LAZY = {
     "rows.quarantine_address": "a registry of slow adapters",
     "rows.sinks": "a registry of slow adapters",
     "rows.sources": "a registry of slow adapters",
+    "training.train": "scikit-learn is an extra, and takes a second to import",
     "wiring.project": "a registry of adapters, each imported when it is first used",
     "wiring.project_files": "the same",
     "wiring.revision": "a comparison of stored results needs no gateways, sources and sinks",
@@ -68,6 +69,7 @@ ONE_USER = {
     "litellm": "gateway",
     "arbiter_ai": "evaluators",
     "scipy": "stats",
+    "sklearn": "training",
     "yaml": "config",
     "tinydb": "history",
     "duckdb": "rows",
