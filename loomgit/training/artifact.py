@@ -62,7 +62,9 @@ def render_model(model: LinearModel, labels: Sequence[Json]) -> bytes:
 def render_weights(model: LinearModel) -> bytes:
     """Return the weights in NumPy's format, without pickles."""
     buffer = io.BytesIO()
-    np.lib.format.write_array(buffer, model.weights, version=(1, 0), allow_pickle=False)
+    # The program reads row after row, whatever the order in memory is.
+    weights = np.ascontiguousarray(model.weights)
+    np.lib.format.write_array(buffer, weights, version=(1, 0), allow_pickle=False)
     return buffer.getvalue()
 
 

@@ -149,11 +149,12 @@ def _corpus(
     places: list[int],
 ) -> Corpus:
     """Return the corpus. A label without an example in training gets its first held-out one."""
-    for label in sorted(labels.keys() - {each.label for each in training}):
-        moved = next(each for each in held_out if each.label == label)
-        group = [each for each in held_out if each.digest == moved.digest]
-        held_out = [each for each in held_out if each.digest != moved.digest]
-        training = sorted([*training, *group], key=_position)
+    for label in sorted(labels):
+        if not any(each.label == label for each in training):
+            digest = next(each.digest for each in held_out if each.label == label)
+            group = [each for each in held_out if each.digest == digest]
+            held_out = [each for each in held_out if each.digest != digest]
+            training = sorted([*training, *group], key=_position)
     if not held_out:
         raise UserError(
             f"{counts.total()} examples are too few: none is left to test the program",

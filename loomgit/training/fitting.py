@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 
@@ -197,7 +196,8 @@ def _regression(values: Matrix, labels: Integers, settings: FitSettings) -> Logi
         C=settings.penalty, tol=1e-4, max_iter=min(500, max(30, iterations))
     )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
+        # scikit-learn warns of fits without convergence, and of labels with few examples.
+        warnings.simplefilter("ignore", UserWarning)
         return regression.fit(values, labels, sample_weight=weights[labels])
 
 
@@ -215,7 +215,9 @@ def _fold_scores(fold: _Fold, settings: FitSettings, number_of_labels: int) -> F
 def _quality(scores: Floats, truth: Integers) -> float:
     """Return the mean of accuracy and macro F1, to six decimals."""
     chosen = scores.argmax(axis=1)
-    f1 = f1_score(truth, chosen, average="macro", zero_division=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of labels with few examples
+        f1 = f1_score(truth, chosen, average="macro", zero_division=0)
     return round((float(np.mean(chosen == truth)) + float(f1)) / 2, 6)
 
 

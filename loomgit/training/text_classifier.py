@@ -175,7 +175,9 @@ class TextClassifier:
                 chosen.append((field, short))
         if not chosen:
             return "no known term favours a label"
-        return "strongest terms: " + ", ".join(f"{term!r} in {field}" for field, term in chosen)
+        several = len({block["field"] for block in self._blocks}) > 1
+        names = [f"{term!r} in {field}" if several else repr(term) for field, term in chosen]
+        return f"strongest terms: {', '.join(names)}"
 
 
 def load_classifier(folder: Path) -> TextClassifier:

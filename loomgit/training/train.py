@@ -41,7 +41,7 @@ def train_text_classifier(
     try:
         from loomgit.training import artifact, fitting  # noqa: PLC0415
     except ModuleNotFoundError as error:
-        if error.name != "sklearn":
+        if (error.name or "").partition(".")[0] != "sklearn":
             raise
         raise UserError(f"training a classifier needs scikit-learn: {INSTALL}") from error
 

@@ -4,9 +4,57 @@ import random
 
 from loomgit.domain.training import LabelledExample
 
-SPAM = "free prize claim winner urgent call cash text reply offer mobile award guaranteed".split()
-HAM = "home dinner later sorry love meeting tomorrow sleep lunch work class movie bus".split()
-BOTH = "you the to is and in me it my for now your are not have will can at so".split()
+SPAM = [
+    "free",
+    "prize",
+    "claim",
+    "winner",
+    "urgent",
+    "call",
+    "cash",
+    "text",
+    "reply",
+    "offer",
+    "mobile",
+    "award",
+    "guaranteed",
+]
+HAM = [
+    "home",
+    "dinner",
+    "later",
+    "sorry",
+    "love",
+    "meeting",
+    "tomorrow",
+    "sleep",
+    "lunch",
+    "work",
+    "class",
+    "movie",
+    "bus",
+]
+BOTH = [
+    "you",
+    "the",
+    "to",
+    "is",
+    "and",
+    "in",
+    "me",
+    "it",
+    "my",
+    "for",
+    "now",
+    "your",
+    "are",
+    "not",
+    "have",
+    "will",
+    "can",
+    "at",
+    "so",
+]
 
 
 def message(rng, words):
