@@ -9,7 +9,14 @@ import orjson
 
 from loomgit.errors import UserError
 from loomgit.rows.csv_files import require_names
-from loomgit.rows.duck import connect, json_lines_reader, literal, parquet_reader, select
+from loomgit.rows.duck import (
+    connect,
+    file_literal,
+    json_lines_reader,
+    literal,
+    parquet_reader,
+    select,
+)
 from loomgit.rows.json_files import is_same_data, require_exact
 from loomgit.rows.layouts import StoredRow
 from loomgit.rows.parquet_types import (
@@ -27,9 +34,12 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import BinaryIO
 
+    from duckdb import DuckDBPyConnection
+
     from loomgit.domain.values import Json, JsonMapping, JsonObject
     from loomgit.rows.layouts import RowWriter
 
+_UNTYPED = "loom_untyped"  # the key of the metadata that lists columns without a known type
 _OF_SCHEMA = {
     "string": "VARCHAR",
     "integer": "BIGINT",
@@ -47,6 +57,9 @@ class ParquetLayout:
     `load.schema` defines. If the schema does not define a type, the values of all rows determine
     it: BOOLEAN, BIGINT, UBIGINT, DECIMAL(20,0), DOUBLE, VARCHAR, a list of one of these types, or
     JSON for all other values. A value is refused if its column cannot store it exactly.
+
+    If a column has no value (or only empty lists), its type is not known. The file then has a text
+    column, and its metadata say that a later load may change the type.
     """
 
     def __init__(self, path: Path, shown: str, *, root: Path, schema: JsonMapping | None) -> None:
@@ -58,14 +71,25 @@ class ParquetLayout:
 
     def columns(self) -> tuple[str, ...]:
         """Return the columns of the existing file."""
-        return tuple(self._existing_types())
+        with connect(self._root, self._shown) as connection:
+            return tuple(self._described(connection))
+
+    def _described(self, connection: DuckDBPyConnection) -> dict[str, str]:
+        description = connection.execute(
+            f"DESCRIBE SELECT * FROM {parquet_reader(self._path)}"  # noqa: S608
+        ).fetchall()
+        return {str(row[0]): str(row[1]) for row in description}
 
     def _existing_types(self) -> dict[str, str]:
+        """Return the types of the columns of the existing file that a load must not change."""
         with connect(self._root, self._shown) as connection:
-            description = connection.execute(
-                f"DESCRIBE SELECT * FROM {parquet_reader(self._path)}"  # noqa: S608
+            types = self._described(connection)
+            entries = connection.execute(
+                f"SELECT value FROM parquet_kv_metadata({file_literal(self._path)}) "  # noqa: S608
+                f"WHERE key = {literal(_UNTYPED)}"
             ).fetchall()
-            return {str(row[0]): str(row[1]) for row in description}
+        untyped = {name for (names,) in entries for name in orjson.loads(names)}
+        return {name: kind for name, kind in types.items() if name not in untyped}
 
     def held(self, added: Sequence[str] = ()) -> Iterator[StoredRow]:
         """Yield the rows as JSON values, extended with null in the columns `added`.
@@ -132,18 +156,23 @@ class ParquetLayout:
                 writer = _TypedWriter(file, types, fields, self._shown)
                 yield writer
             column_types = writer.types()
-            self._convert(lines, temporary, column_types)
+            self._convert(lines, temporary, column_types, writer.untyped())
             self._compare(
                 lines, temporary, [n for n, kind in column_types.items() if _is_compared(kind)]
             )
         finally:
             lines.unlink(missing_ok=True)
 
-    def _convert(self, lines: Path, temporary: Path, types: Mapping[str, str]) -> None:
+    def _convert(
+        self, lines: Path, temporary: Path, types: Mapping[str, str], untyped: Sequence[str]
+    ) -> None:
+        metadata = ""
+        if untyped:
+            metadata = f", KV_METADATA {{{_UNTYPED}: {literal(orjson.dumps(untyped).decode())}}}"
         with connect(self._root, self._shown) as connection:
             connection.execute(
                 f"COPY (FROM {json_lines_reader(lines, types)}) "
-                f"TO {literal(str(temporary))} (FORMAT parquet)"
+                f"TO {literal(str(temporary))} (FORMAT parquet{metadata})"
             )
 
     def _compare(self, lines: Path, temporary: Path, names: Sequence[str]) -> None:
@@ -197,10 +226,17 @@ class _TypedWriter:
         self._file = file
         self._declared_types = types
         self._kinds: dict[str, set[str]] = {name: set() for name in fields}
+        self._undeclared = [name for name in fields if name not in types]
         self._shown = shown
 
     def keep(self, stored: StoredRow) -> None:
-        self._file.write(orjson.dumps(stored.row, option=orjson.OPT_APPEND_NEWLINE))
+        for name in self._undeclared:
+            if (value := stored.row.get(name)) is not None:
+                self._kinds[name].add(kind_of(value))
+        self._append(stored.row)
+
+    def _append(self, row: JsonObject) -> None:
+        self._file.write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
 
     def add(self, row: JsonObject) -> None:
         for name, value in row.items():
@@ -215,7 +251,11 @@ class _TypedWriter:
             if name not in self._kinds:
                 raise UserError(f"{self._shown}: has no column '{name}'")
             self._kinds[name].add(kind)
-        self.keep(StoredRow(row, b""))
+        self._append(row)
+
+    def untyped(self) -> list[str]:
+        """Return the columns whose type is not declared and follows from no value."""
+        return [name for name in self._undeclared if self._kinds[name] <= {"*[]"}]
 
     def types(self) -> dict[str, str]:
         """Return the type of each column, by name.

@@ -27,8 +27,8 @@ load:
 class JudgingServer(OpenAiServer):
     """A model and two judges. `paid` counts the replies by model and record.
 
-    `answer` may return another answer to a call; it receives the role ("model", "polite", "witty"),
-    the name of the review and the number of the call.
+    `answer` may return another answer to a call. It receives the role ("model", "correction",
+    "polite", "witty"), the name of the review and the number of the call.
     """
 
     def __init__(self):
@@ -39,6 +39,8 @@ class JudgingServer(OpenAiServer):
     def reply(self, request):
         text = " ".join(str(turn["content"]) for turn in request["messages"])
         role = next((word for word in ("polite", "witty") if word in text), "model")
+        if role == "model" and len(request["messages"]) > 1:
+            role = "correction"
         name = REVIEW.search(text)
         name = (
             name.group(1)
@@ -51,7 +53,7 @@ class JudgingServer(OpenAiServer):
             self.paid[role, name] += 1
         if other is not None:
             return other
-        if role == "model":
+        if role in ("model", "correction"):
             return json.dumps({"sentiment": name, "confidence": 0.9})
         schema = find_schema(request)
         return "Yes." if schema is None else json.dumps(instance(schema, schema))
@@ -139,17 +141,16 @@ def test_an_outage_after_a_reply_of_the_wrong_form_costs_only_the_correction(tmp
     project = make_judged(tmp_path / "project", server)
 
     def answer(role, name, number):
-        if role == "model" and name in ("n1", "n2") and number == 1:
-            return "no object ["
-        return (
-            error(500, "down", retry_after="0")
-            if role == "model" and name in ("n1", "n2")
-            else None
-        )
+        if name not in ("n1", "n2"):
+            return None
+        if role == "correction":
+            return error(500, "down", retry_after="0")
+        return "no object [" if role == "model" else None
 
     server.answer = answer
     assert loom(project, "run", "demo").returncode == 4
     server.answer = lambda *_: None
     assert loom(project, "run", "demo", "--resume", "latest").returncode == 0
-    assert server.paid["model", "n1"] == server.paid["model", "n2"] == 2  # one is the correction
+    assert server.paid["model", "n1"] == server.paid["correction", "n1"] == 1
+    assert server.paid_twice() == []
     assert server.paid.total() == 3 * RECORDS + 2

@@ -257,3 +257,50 @@ def test_another_spelling_of_the_same_value_is_no_change(column, put, kind):
         later = ["2027-01-01 00:00:00"] if kind.endswith("[]") else "2027-01-01 00:00:00"
         later = "06:00" if kind == "TIME" else later
         assert put("out.parquet", [{"id": "new", "v": later}]) == (0, 1, 0, 0)
+
+
+@pytest.mark.parametrize("mode", ["upsert", "append"])
+def test_a_file_without_rows_has_no_known_types(tmp_path, source, sink, put, mode):
+    rows = [{"id": 1, "n": 1.5, "l": [1], "o": {"a": 1}, "t": "x"}]
+    sink("out.parquet", mode, run="a", examples=[dict.fromkeys(rows[0])]).commit()
+    assert types(tmp_path / "out.parquet") == dict.fromkeys(rows[0], "VARCHAR")
+    opened = sink("out.parquet", mode, run="b", examples=rows)
+    opened.check()
+    assert opened.refusal(rows[0]) == ""
+    assert put("out.parquet", rows, mode=mode) == (1, 0, 0, 0)
+    assert list(source("out.parquet").rows()) == rows
+    assert types(tmp_path / "out.parquet")["n"] == "DOUBLE"
+    with pytest.raises(UserError, match="column 'n' is DOUBLE"):
+        put("out.parquet", [{"id": 2, "n": "x"}], mode=mode)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "kind"),
+    [
+        (None, 5, "BIGINT"),
+        (None, [1.5], "DOUBLE[]"),
+        ([], [2], "BIGINT[]"),
+        ([], ["x"], "VARCHAR[]"),
+    ],
+)
+def test_a_column_without_values_gets_the_type_of_the_first_values(
+    tmp_path, source, put, first, second, kind
+):
+    put("out.parquet", [{"id": 1, "v": first}])
+    put("out.parquet", [{"id": 2, "v": None}])  # the type is still unknown
+    assert put("out.parquet", [{"id": 3, "v": second}]) == (1, 0, 0, 0)
+    assert types(tmp_path / "out.parquet")["v"] == kind
+    assert [row["v"] for row in source("out.parquet").rows()] == [first, None, second]
+
+
+def test_the_declared_type_of_a_column_without_values_stays(tmp_path, put):
+    schema = {"properties": {"v": {"type": "string"}}}
+    put("out.parquet", [{"id": 1, "v": None}], schema=schema)
+    with pytest.raises(UserError, match="column 'v' is VARCHAR and cannot hold 5"):
+        put("out.parquet", [{"id": 2, "v": 5}])
+
+
+def test_a_file_of_another_program_keeps_the_types_of_empty_columns(tmp_path, put):
+    duckdb.sql("SELECT 1 AS id, NULL::VARCHAR AS v").write_parquet(str(tmp_path / "out.parquet"))
+    with pytest.raises(UserError, match="column 'v' is VARCHAR and cannot hold 5"):
+        put("out.parquet", [{"id": 2, "v": 5}])
