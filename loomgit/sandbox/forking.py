@@ -1,0 +1,178 @@
+"""Executes each input in a process of its own, forked from a process that never runs the program.
+
+That process compiles program.py and imports the libraries that it names, so that a fork has them.
+The fork takes away its own right to fork, imports the program, and replies through a pipe of its
+own: it cannot reach the replies of other executions. Runs in the worker.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import math
+import os
+import resource
+import signal
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from loomgit.sandbox import lockdown
+from loomgit.sandbox.crashes import describe_exit
+from loomgit.sandbox.execution import (
+    compile_program,
+    describe_failure,
+    load_execute,
+    read_inputs,
+    run_one,
+)
+from loomgit.sandbox.messages import (
+    CPU,
+    DIED,
+    ERROR,
+    FIRST_NUMBER,
+    HEADER,
+    MEMORY,
+    MEMORY_EXIT,
+    OK,
+    OUTPUT,
+    READY,
+    START_NUMBER,
+    read_exactly,
+    render_reply,
+    write_all,
+)
+
+if TYPE_CHECKING:
+    from types import CodeType
+
+# The libraries that are imported before the forks, if program.py imports them.
+_LIBRARIES = frozenset(
+    ("base64", "collections", "csv", "dataclasses", "datetime", "decimal", "difflib", "enum",
+     "functools", "hashlib", "html", "itertools", "json", "math", "numpy", "pathlib", "pickle",
+     "random", "re", "statistics", "string", "typing", "unicodedata", "urllib")
+)  # fmt: skip
+_FROM_PROGRAM = (OK, ERROR, MEMORY, OUTPUT)
+
+
+def serve_forked(setup: dict[str, Any], requests: int, replies: int) -> None:
+    """Execute inputs until the requests end, each in a fork. Never returns."""
+    artifact = setup["artifact"]
+    try:
+        code = compile_program(artifact)
+        _import_libraries(code)
+    except BaseException as error:  # noqa: BLE001 - whatever the compiler raises
+        write_all(replies, render_reply(START_NUMBER, *describe_failure(error, artifact)))
+        os._exit(1)
+    write_all(replies, render_reply(START_NUMBER, READY, b""))
+    running: list[int] = []
+    signal.signal(signal.SIGTERM, lambda *_: _end_with(running))
+    for number, line in enumerate(read_inputs(requests), start=FIRST_NUMBER):
+        started = time.perf_counter()
+        status, text = _execute_in_fork(setup, code, line, (requests, replies), running)
+        seconds = time.perf_counter() - started
+        write_all(replies, render_reply(number, status, text, seconds))
+    os._exit(0)
+
+
+def _import_libraries(code: CodeType) -> None:
+    """Import the known libraries whose names occur in the code."""
+    for name in sorted(_names(code) & _LIBRARIES):
+        with contextlib.suppress(ImportError):  # the program reports it
+            importlib.import_module(name)
+
+
+def _names(code: CodeType) -> set[str]:
+    names = {name.partition(".")[0] for name in code.co_names}
+    for constant in code.co_consts:
+        if isinstance(constant, type(code)):
+            names |= _names(constant)
+    return names
+
+
+def _execute_in_fork(
+    setup: dict[str, Any],
+    code: CodeType,
+    line: bytes,
+    pipes: tuple[int, int],
+    running: list[int],
+) -> tuple[int, bytes]:
+    """Return the status and the text of one execution. `running` holds its process meanwhile."""
+    reading, writing = os.pipe()
+    parent = os.getpid()
+    child = os.fork()
+    if child == 0:
+        try:
+            _run_fork(setup, code, line, parent, (*pipes, reading), writing)
+        finally:
+            os._exit(1)
+    running.append(child)
+    os.close(writing)
+    reply = _read_reply(reading, setup["output_bytes"])
+    os.close(reading)
+    if reply is not None:
+        os.kill(child, signal.SIGKILL)
+    _, result, usage = os.wait4(child, 0)
+    running.clear()
+    if reply is not None:
+        return reply
+    exit_code = os.waitstatus_to_exitcode(result)
+    if exit_code == MEMORY_EXIT:
+        return MEMORY, b""
+    if exit_code == -signal.SIGKILL and usage.ru_utime + usage.ru_stime >= _whole_seconds(setup):
+        return CPU, b""
+    return DIED, describe_exit(exit_code).encode()
+
+
+def _end_with(running: list[int]) -> None:
+    """End this process after the fork that it waits for, so that none is left to the system."""
+    for child in running:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    os._exit(1)
+
+
+def _whole_seconds(setup: dict[str, Any]) -> int:
+    """Return the limit of CPU time; the kernel counts whole seconds."""
+    return math.ceil(float(setup["cpu_seconds"]))
+
+
+def _run_fork(
+    setup: dict[str, Any],
+    code: CodeType,
+    line: bytes,
+    parent: int,
+    inherited: tuple[int, ...],
+    writing: int,
+) -> None:
+    """Execute one input in this process, write the reply, and end."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for descriptor in inherited:
+        os.close(descriptor)
+    artifact = setup["artifact"]
+    sys.path.insert(0, artifact)
+    resource.setrlimit(resource.RLIMIT_CPU, (_whole_seconds(setup),) * 2)
+    if sys.platform == "linux":
+        lockdown.end_with_parent(parent)
+    if setup["level"] != "none":
+        lockdown.install_filter(bytes.fromhex(setup["filter"]))
+    if "numpy.random" in sys.modules:  # its state is that of all forks
+        sys.modules["numpy.random"].seed()
+    try:
+        status, text, _ = run_one(load_execute(artifact, code), line, setup["output_bytes"])
+    except BaseException as error:  # noqa: BLE001 - whatever the program raises
+        status, text = describe_failure(error, artifact)
+    write_all(writing, render_reply(0, status, text))
+    os._exit(0)
+
+
+def _read_reply(reading: int, limit: int) -> tuple[int, bytes] | None:
+    """Read the reply of a fork; None if it sent none that is valid."""
+    header = read_exactly(reading, HEADER.size)
+    if not header:
+        return None
+    size, number, status, _ = HEADER.unpack(header)
+    if size > limit + HEADER.size or number != 0 or status not in _FROM_PROGRAM:
+        return None
+    text = read_exactly(reading, size)
+    return (status, text) if len(text) == size else None
