@@ -15,11 +15,13 @@ demo: $(VENV)/ready
 
 test: $(VENV)/ready-dev
 	.ci/install-postgresql
+	.ci/install-bubblewrap
 	$(VENV)/bin/python -m pytest -n auto $(PYTEST_ARGS)
 
 # The full form of the long tests: simulations, fuzz, many writers. Takes about half an hour.
 soak: $(VENV)/ready-dev
 	.ci/install-postgresql
+	.ci/install-bubblewrap
 	LOOM_TEST_SOAK=1 $(VENV)/bin/python -m pytest -n auto \
 	  $$(grep -rlE "^from tests.soak import" tests --include='test_*.py') $(PYTEST_ARGS)
 
