@@ -180,6 +180,7 @@ class Project:
         limit: int | None = None,
         budget: float | Budget | None = None,
         resume: str | None = None,
+        full_refresh: bool = False,
         on_event: Callable[[Event], None] = _ignore,
     ) -> Run:
         """Run a pipeline and return its record, which is also stored in `.loom/runs`.
@@ -189,7 +190,8 @@ class Project:
         If the next call could exceed the budget, the run stops with the status `budget_exceeded`.
         The record of a failed run contains its status and the cause. After the first Ctrl-C, the
         run starts no further records and keeps the results that it has. `resume` is the id of an
-        unfinished run to continue, or `latest`.
+        unfinished run to continue, or `latest`. `full_refresh` ignores the watermark of an
+        incremental extraction, and sets it at the end.
 
         Raises UserError, ProblemsFound or WorldError if the run cannot start, and KeyboardInterrupt
         after a second Ctrl-C.
@@ -204,6 +206,7 @@ class Project:
             limit=limit,
             budget=budget,
             resume=resume,
+            full_refresh=full_refresh,
             on_event=on_event,
         )
 

@@ -39,6 +39,7 @@ class RunSettings(TypedDict):
     execution_date: datetime | None
     limit: int | None
     resume: str | None
+    full_refresh: bool
 
 
 EXIT = {"gate": 1, "user": 2, "world": 4, "stopped": 130}
@@ -76,6 +77,11 @@ EXIT = {"gate": 1, "user": 2, "world": 4, "stopped": 130}
     "--resume",
     metavar="RUN",
     help="Continue an unfinished run: a run id, or `latest`.",
+)
+@click.option(
+    "--full-refresh",
+    is_flag=True,
+    help="Ignore the watermark of an incremental pipeline: read as in its first run.",
 )
 @common
 def command(
@@ -228,7 +234,8 @@ class RunView:
             case RunStarted():
                 self._lines(text.run_heading(event.pipeline, event.version))
             case Extracted():
-                self._console.print(text.extracted(event.records, event.refused, event.seconds))
+                line = text.extracted(event.records, event.refused, event.seconds, event.note)
+                self._console.print(line)
                 self._printed.add("extract")
             case StageProgressed():
                 if self._console.progresses and event.stage not in self._printed:

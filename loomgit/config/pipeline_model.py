@@ -11,6 +11,7 @@ from pydantic import ConfigDict, Discriminator, Field, Tag
 from loomgit.config.document import UnquotedScalar, is_null, quote
 from loomgit.config.evaluator_model import Evaluator
 from loomgit.config.file_model import LIST, MAP, TAG_PREFIX, TEXT, FileModel, union_tag
+from loomgit.config.incremental_model import IncrementalModel  # noqa: TC001 - pydantic reads it
 from loomgit.config.monitoring_model import MonitoringModel  # noqa: TC001 - pydantic reads it
 from loomgit.config.output_schema import OutputSchema  # noqa: TC001 - pydantic reads it
 from loomgit.config.scalars import (
@@ -135,12 +136,6 @@ Concurrency: TypeAlias = Annotated[
 Destination: TypeAlias = Annotated[str, Reader(_read_destination, {"type": "string"})]
 
 
-class IncrementalModel(FileModel):
-    """Extract only the records that have a higher cursor value than all records of earlier runs"""
-
-    cursor: FieldName = Field(description="A field with increasing values, such as created_at")
-
-
 class ExtractModel(FileModel):
     """The source of the records"""
 
@@ -157,7 +152,9 @@ class ExtractModel(FileModel):
         default=(),
         description="The identity of a record; default: id, else the only *_id, else a hash",
     )
-    incremental: IncrementalModel | None = None
+    incremental: IncrementalModel | None = Field(
+        default=None, description="Read only the records that earlier runs have not read"
+    )
     paginator: JsonValue = Field(default=None, description="HTTP: a paginator of dlt's rest_api")
     data_selector: NonBlankText | None = Field(
         default=None, description="HTTP: the path of the records in a response"

@@ -207,11 +207,14 @@ def _places(document: Document) -> Places:
 
 
 def _extract(model: ExtractModel) -> Extract:
+    incremental = model.incremental
     return Extract(
         source=model.source,
         query=model.query,
         key=model.key,
-        incremental=Incremental(model.incremental.cursor) if model.incremental else None,
+        incremental=Incremental(incremental.cursor, incremental.lag, incremental.initial)
+        if incremental
+        else None,
         http=HttpOptions(
             paginator=model.paginator,
             data_selector=model.data_selector,

@@ -21,13 +21,31 @@ OnFailure = Literal["quarantine", "skip", "fallback", "retry"]
 AlertType = Literal["score_degradation", "cost_spike", "latency_sla", "batch_quality"]
 
 
-class Incremental(Struct, frozen=True):
-    """Incremental extraction: only records with a higher value of `cursor` than in earlier runs.
+class Lag(Struct, frozen=True):
+    """How far below the watermark an incremental extraction reads again.
 
-    `cursor` is the name of a field. Loom parses this setting, but does not support it yet.
+    `amount` is in seconds if `is_duration` is true, and in units of the cursor otherwise.
+    """
+
+    amount: int | float
+    is_duration: bool
+
+    @property
+    def nanoseconds(self) -> int:
+        """The duration in nanoseconds."""
+        return round(self.amount * 10**9)
+
+
+class Incremental(Struct, frozen=True):
+    """Incremental extraction: only the records that earlier runs have not read.
+
+    `cursor` is the name of a field that orders the records. The first run reads the records whose
+    cursor is at least `initial`; None means all records.
     """
 
     cursor: str
+    lag: Lag | None = None
+    initial: int | float | str | None = None
 
 
 class HttpOptions(Struct, frozen=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from msgspec import Struct
@@ -60,11 +60,12 @@ class Evaluator(Protocol):
 class QueryValues(Struct, frozen=True):
     """The values that a query of a source may refer to.
 
-    They are bound as parameters, and never inserted into the text of the query.
+    They are bound as parameters, and never inserted into the text of the query. `watermark` is the
+    lowest cursor that the run reads (`extract.incremental`), or None.
     """
 
     execution_date: datetime
-    watermark: Json = None
+    watermark: Json | date = None
     variables: JsonMapping | None = None
 
 

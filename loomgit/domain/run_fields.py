@@ -19,6 +19,7 @@ from loomgit.domain.runs import (
     RunConfig,
     ScoreSummary,
     TestRecord,
+    WatermarkChange,
 )
 from loomgit.domain.versions import Commit
 
@@ -82,6 +83,15 @@ RUN_FIELDS: FieldTexts = {
         "resumes": "The uid of the first attempt, if the run resumes an unfinished run. Its "
         "results then cover all attempts. Else empty.",
         "target": "The name of the target. Null if the settings have no targets.",
+        "watermark": "The watermark of `extract.incremental`. Null if the extraction is not "
+        "incremental.",
+    },
+    WatermarkChange: {
+        "cursor": "The name of the cursor.",
+        "before": "The watermark from which the run has read. Null for the first run and with "
+        "`--full-refresh`.",
+        "after": "The watermark after the run. It is equal to `before` if the run was not complete "
+        "or found nothing new. Null if no record was read yet.",
     },
     Commit: {
         "id": "The full id of the commit. `unborn` before the first commit.",

@@ -204,6 +204,18 @@ class RecordsFile(Struct, frozen=True):
     count: int
 
 
+class WatermarkChange(Struct, frozen=True):
+    """The watermark of an incremental extraction, before and after a run.
+
+    `cursor` is the name of the field. `before` is None if the run has read all records, or those
+    from `initial`. `after` is None if no run has read a record yet.
+    """
+
+    cursor: str
+    before: str | None
+    after: str | None
+
+
 class Run(Struct, frozen=True):
     """A run: the content of one run file.
 
@@ -217,7 +229,7 @@ class Run(Struct, frozen=True):
     If the evaluators, tests and data come from another commit than the run's own, `question_from`
     is this other commit; else it is empty. If the run resumes an earlier run, `resumes` is the uid
     of the first attempt; else it is empty. `target` is the name of the target, None
-    if the settings have no targets.
+    if the settings have no targets. `watermark` is None if the extraction is not incremental.
     """
 
     schema_version: int
@@ -253,6 +265,7 @@ class Run(Struct, frozen=True):
     question_from: str = ""
     resumes: str = ""
     target: str | None = None
+    watermark: WatermarkChange | None = None
 
 
 class RunSummary(Struct, frozen=True):

@@ -25,8 +25,8 @@ class UnfinishedRun(Struct, frozen=True):
     name of each input that a later attempt must not change to a hash of the input. `attempts` are
     in order of time. `reads_source` is false if the run processes records from the quarantine
     instead of the records of the pipeline's source. Such a run cannot be resumed. `target` is the
-    name of the target, or None if the settings have no targets. `format` is the version of the
-    run's files.
+    name of the target, or None if the settings have no targets. `full_refresh` is true if the run
+    ignores the watermark (`--full-refresh`). `format` is the version of the run's files.
     """
 
     uid: str
@@ -40,6 +40,7 @@ class UnfinishedRun(Struct, frozen=True):
     attempts: tuple[Attempt, ...]
     reads_source: bool = True
     target: str | None = None
+    full_refresh: bool = False
     format: int = FORMAT
 
     @property

@@ -98,6 +98,8 @@ class BatchLoader:
         assert isinstance(sink, BatchSink)  # see `copies_rows`
         with parts.tally.watches["load"]:
             parts.journal.begin_part(part, range(first, first + len(keys)))
+            if parts.increment is not None:
+                parts.increment.begin_batch(part, batch)
             self.failed = True  # reset when the sink has accepted or declined the rows
             is_loaded = await finish_in_thread(sink.load_batch, part, batch)
             self.failed = False
@@ -106,6 +108,8 @@ class BatchLoader:
                 parts.log.write_copied(first, keys)
                 parts.journal.report_part(part)
                 self.accepted += len(keys)
+                if parts.increment is not None:
+                    parts.increment.add_copied(first, len(keys))
         return is_loaded
 
     async def load(self, batch: Sequence[RecordOutcome], part: int) -> LoadedBatch:
@@ -231,6 +235,8 @@ class BatchLoader:
                 keys = await self._rejected_keys(rejected)
                 if not rows and not keys:
                     return {}
+                if self._parts.increment is not None:
+                    self._parts.increment.begin_part(part, [outcome.record for outcome in good])
                 self.failed = True  # reset when the sink has accepted the rows
                 refused = await finish_in_thread(self._sink.load, part, [*rows.values()], keys)
                 self.failed = False

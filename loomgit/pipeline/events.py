@@ -20,12 +20,13 @@ class RunStarted(Struct, frozen=True):
 class Extracted(Struct, frozen=True):
     """All rows are extracted. `records` is their number, including the `refused` rows.
 
-    `seconds` is the wall time of the extraction.
+    `seconds` is the wall time of the extraction. `note` is a remark for the user, or "".
     """
 
     records: int
     refused: int
     seconds: float
+    note: str = ""
 
 
 class BatchLoaded(Struct, frozen=True):

@@ -136,6 +136,38 @@ class QuarantineLog(Protocol):
         ...
 
 
+class RunIncrement(Protocol):
+    """The incremental extraction of a run: it remembers the finished records."""
+
+    def begin_part(self, part: int, records: Sequence[Record]) -> None:
+        """Record the records whose rows are about to be loaded as a part, in their order."""
+        ...
+
+    def begin_batch(self, part: int, batch: RowBatch) -> None:
+        """Do the same as `begin_part` for rows that are copied."""
+        ...
+
+    def add(self, outcomes: Iterable[RecordOutcome]) -> None:
+        """Record the outcomes of records."""
+        ...
+
+    def add_copied(self, first: int, count: int) -> None:
+        """Record that copied rows are loaded. `first` is the index of the first one."""
+        ...
+
+    def find_note(self, spool: SpooledRecords) -> str:
+        """Return a note about the extraction for the user, or ""."""
+        ...
+
+    def finish(self, spool: SpooledRecords, receipt: LoadReceipt | None, *, complete: bool) -> str:
+        """Set the watermark at the end of a run, and return a warning for the user, or "".
+
+        `receipt` is None if the destination keeps no row of the run. `complete` is false if an
+        error or a stop interrupted the run. Raises LoomError.
+        """
+        ...
+
+
 class RunEnd(Struct, frozen=True):
     """How a run ended. All values except `hint` become part of the run record.
 
@@ -167,7 +199,8 @@ class RunParts(Struct, frozen=True):
     are not refused. `record` builds the run record from the statistics in `tally`, the end of the
     run, and further values. `resume_hint` tells the user how to continue the run if it does not
     complete. If `in_batches` is true, the records are processed in batches: then
-    `stages.transforms_batches` is true, and no evaluator waits for a model.
+    `stages.transforms_batches` is true, and no evaluator waits for a model. `increment` is None if
+    the extraction is not incremental.
     """
 
     pipeline: Pipeline
@@ -186,3 +219,4 @@ class RunParts(Struct, frozen=True):
     lineage: JsonObject
     resume_hint: str
     in_batches: bool = False
+    increment: RunIncrement | None = None

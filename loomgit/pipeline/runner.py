@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from loomgit.domain.keys import find_key
@@ -62,6 +63,7 @@ class Runner:
         self._losses = LossStreak(limit, limit)  # consecutive records lost to an outage
         self._cut = False  # whether the extraction was stopped before its end
         self._loader: BatchLoader | None = None  # None until the destination is open
+        self._warning = ""  # about the watermark
 
     def stop(self) -> None:
         """Take no new records, but finish the records in progress and keep their results."""
@@ -82,7 +84,8 @@ class Runner:
             spool = await finish_in_thread(self._extract)
         if not self._cut:
             parts.keep_spool()
-        yield Extracted(spool.count, spool.refused, parts.tally.watches["extract"].seconds)
+        note = "" if parts.increment is None else parts.increment.find_note(spool)
+        yield Extracted(spool.count, spool.refused, parts.tally.watches["extract"].seconds, note)
         key = find_key(spool.fields, parts.pipeline.extract.key)
         if spool.count > spool.refused and not self._stopping:
             parts.check_fields(key, spool.fields, spool.filled)
@@ -115,7 +118,7 @@ class Runner:
             )
         else:
             await self._load_leftovers(loader)
-        end = await self._close(sink, end)
+        end = await self._move_watermark(spool, await self._close(sink, end))
         for warning in self._warnings(spool, end):
             yield Warned(warning)
         records = parts.log.finish(loaded=self._published)
@@ -127,7 +130,9 @@ class Runner:
 
     def _warnings(self, spool: SpooledRecords, end: RunEnd) -> Iterator[str]:
         """Yield the warnings at the end of the run."""
-        if not spool.count and end.complete:
+        if self._warning:
+            yield self._warning
+        if not spool.count and end.complete and self._parts.increment is None:
             yield "the source has no records"
         elif self._parts.pipeline.load.mode == "replace" and not self._accepted:
             yield "nothing to load: the destination is unchanged"
@@ -335,6 +340,8 @@ class Runner:
     def _tally(self, batch: Sequence[RecordOutcome]) -> None:
         for outcome in batch:
             self._parts.tally.add(outcome)
+        if self._parts.increment is not None:
+            self._parts.increment.add(batch)
 
     @property
     def _accepted(self) -> int:
@@ -385,6 +392,19 @@ class Runner:
         except LoomError as error:
             await finish_in_thread(sink.abort)
             self._published = False
+            return end if end.cause in ("world", "user") else failed(error)
+        return end
+
+    async def _move_watermark(self, spool: SpooledRecords, end: RunEnd) -> RunEnd:
+        """Set the watermark of an incremental extraction, and return how the run ended."""
+        increment = self._parts.increment
+        if increment is None:
+            return end
+        receipt = self._receipt if self._published else None
+        finish = partial(increment.finish, spool, receipt, complete=end.complete)
+        try:
+            self._warning = await finish_in_thread(finish)
+        except LoomError as error:
             return end if end.cause in ("world", "user") else failed(error)
         return end
 

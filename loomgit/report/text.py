@@ -24,13 +24,14 @@ def run_heading(pipeline: str, version: str | None) -> Iterator[str]:
     yield ""
 
 
-def extracted(records: int, refused: int, duration: float) -> str:
+def extracted(records: int, refused: int, duration: float, note: str = "") -> str:
     """Return the line of the stage `Extract`.
 
-    `refused` is the number of records that cannot be stored exactly.
+    `refused` is the number of records that cannot be stored exactly. `note` is a remark, or "".
     """
-    mark, note = (BAD, f", {refused:,} of them refused") if refused else (OK, "")
-    return f"Extract:   {mark} {records:,} records{note} ({seconds(duration)})"
+    mark, remark = (BAD, f", {refused:,} of them refused") if refused else (OK, "")
+    remark += f", {note}" if note else ""
+    return f"Extract:   {mark} {records:,} records{remark} ({seconds(duration)})"
 
 
 def run_result(run: Run) -> Iterator[str]:
@@ -182,6 +183,9 @@ def run_lineage(run: Run) -> Iterator[str]:
         yield f"Resumes:   {run.resumes}"
     if run.target is not None:
         yield f"Target:    {run.target}"
+    if run.watermark is not None:
+        before, after = run.watermark.before or "none", run.watermark.after or "none"
+        yield f"Watermark: {before} -> {after} ({run.watermark.cursor})"
     if run.config.prompt_version:
         yield f"Prompt:    {run.config.prompt_version}"
     version = f" ({run.config.model_version})" if run.config.model_version else ""

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from loomgit.domain.definitions import LoadMode
     from loomgit.domain.records import RowBatch
     from loomgit.domain.values import JsonObject
+    from loomgit.domain.watermarks import LoadedParts
     from loomgit.rows.postgres_columns import Column
     from loomgit.rows.postgres_connection import Connection
     from loomgit.rows.postgres_table import PostgresTable
@@ -55,8 +56,18 @@ class PostgresSink:
     (`PostgresTable.deletes_rejected`).
     """
 
-    def __init__(self, table: PostgresTable, *, mode: LoadMode, run: str) -> None:
+    def __init__(
+        self,
+        table: PostgresTable,
+        *,
+        mode: LoadMode,
+        run: str,
+        loaded: LoadedParts | None = None,
+    ) -> None:
+        """Create the sink. If `loaded` is given, its records are stored with their parts."""
         self._table = table
+        self._loaded = loaded
+        self._progress = table.progress_table()
         self._is_append = mode == "append"
         self._ledger = PostgresLedger(table.ledger, run, table.sql)
         self._upsert = PostgresUpsert(table)
@@ -137,6 +148,8 @@ class PostgresSink:
 
     def _prepare(self, connection: Connection) -> None:
         self._table.create_ledger(connection)
+        if self._loaded is not None:
+            self._progress.create(connection)
         if not self._is_append:
             connection.execute(f"CREATE TABLE {_SEEN} (key text PRIMARY KEY)")
         self._is_prepared = True
@@ -170,7 +183,7 @@ class PostgresSink:
             receipt = LoadReceipt(inserted=copied, kept_out=count - copied)
         else:
             receipt = self._upsert.load_texts(connection, fields, texts)
-        self._ledger.add(connection, part, receipt, {})
+        self._record_part(connection, part, receipt, {})
         return receipt
 
     def _load_part(
@@ -193,8 +206,15 @@ class PostgresSink:
             deletes = self._table.deletes_rejected
             earlier = self._not_loaded(connection, rejected)
             receipt += apply_rejections(connection, self._table, earlier, deletes=deletes)
-        self._ledger.add(connection, part, receipt, refused)
+        self._record_part(connection, part, receipt, refused)
         return receipt, refused
+
+    def _record_part(
+        self, connection: Connection, part: int, receipt: LoadReceipt, refused: Mapping[int, str]
+    ) -> None:
+        self._ledger.add(connection, part, receipt, refused)
+        if self._loaded is not None:
+            self._progress.store_part(connection, self._loaded, part, refused)
 
     def _load_rows(
         self, connection: Connection, rows: Sequence[JsonObject]

@@ -12,6 +12,7 @@ from loomgit.errors import UserError
 from loomgit.rows.json_rows import show_row
 from loomgit.rows.postgres_connection import connect, qualified, translate_errors
 from loomgit.rows.postgres_values import UnreadableValue, may_be_unreadable, reading_context
+from loomgit.rows.postgres_window import narrowed
 from loomgit.rows.query import BoundQuery
 from loomgit.rows.sqlite import require_columns
 from loomgit.rows.sqlite_source import unique_names
@@ -19,6 +20,7 @@ from loomgit.rows.sqlite_source import unique_names
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from loomgit.domain.cursor_window import CursorWindow
     from loomgit.domain.values import Json, JsonObject
     from loomgit.rows.address import PostgresAddress
 
@@ -34,8 +36,15 @@ class PostgresSource:
     """
 
     def __init__(
-        self, address: PostgresAddress, *, query: BoundQuery | None, needed: Sequence[str]
+        self,
+        address: PostgresAddress,
+        *,
+        query: BoundQuery | None,
+        needed: Sequence[str],
+        window: CursorWindow | None = None,
     ) -> None:
+        """Create the source. Rows below the start of `window` may be left out."""
+        self._window = window
         self._address = address
         self._shown = str(address)
         self._query = query
@@ -60,7 +69,7 @@ class PostgresSource:
 
     def batches(self) -> Iterator[RowBatch | RefusedRow]:
         """Yield the rows in the order in which PostgreSQL returns them, in batches."""
-        with self._cursor() as cursor:
+        with self._cursor(self._window) as cursor:
             names = _names(cursor, self._shown)
             checked = [
                 position
@@ -102,13 +111,17 @@ class PostgresSource:
             yield RowBatch(names, accepted)
 
     @contextmanager
-    def _cursor(self) -> Iterator[psycopg.RawServerCursor[tuple[Json, ...]]]:
+    def _cursor(
+        self, window: CursorWindow | None = None
+    ) -> Iterator[psycopg.RawServerCursor[tuple[Json, ...]]]:
         """Yield a cursor for the rows. The query is already planned, but no row is read yet."""
         connection = connect(self._address, context=reading_context())
         with connection, translate_errors(self._shown, connection):
             query = self._statement()
             connection.execute("BEGIN READ ONLY")
             try:
+                if window is not None:
+                    query = narrowed(connection, query, window)
                 with psycopg.RawServerCursor(connection, "loom") as cursor:
                     cursor.execute(query.text, query.parameters or None)
                     yield cursor

@@ -22,6 +22,8 @@ from loomgit.rows.postgres_evolution import (
     name_fault,
 )
 from loomgit.rows.postgres_ledger import LEDGER, create_ledger, upgrade_statement
+from loomgit.rows.postgres_privileges import require_creatable, require_privileges
+from loomgit.rows.postgres_progress import PostgresProgressTable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -217,6 +219,10 @@ class PostgresTable:
         schema = self._address.loom_schema or self._address.schema
         create_ledger(connection, schema, self.ledger)
 
+    def progress_table(self) -> PostgresProgressTable:
+        """Return the table with the progress of incremental pipelines."""
+        return PostgresProgressTable(self._address)
+
     @staticmethod
     def _names(rows: Iterable[JsonObject]) -> list[str]:
         return list(dict.fromkeys(name for row in rows for name in row))
@@ -290,16 +296,17 @@ class PostgresTable:
 
     def _require_privileges(self, connection: Connection, table: int | None) -> None:
         if table is None:
-            self._require_creatable(connection, self._address.schema, f"table '{self.name}'")
+            require_creatable(connection, self._address.schema, f"table '{self.name}'", self.shown)
         else:
             privileges = (*_PRIVILEGES[self._mode], *(["DELETE"] if self.deletes_rejected else []))
-            self._require_table_privileges(connection, table, self.sql, privileges)
+            require_privileges(connection, table, self.sql, privileges, self.shown)
         schema = self._address.loom_schema or self._address.schema
         ledger = find_table(connection, schema, LEDGER)
         if ledger is None:
-            self._require_creatable(connection, schema, f"table '{LEDGER}'")
+            require_creatable(connection, schema, f"table '{LEDGER}'", self.shown)
         else:
-            self._require_table_privileges(connection, ledger[0], self.ledger, ("SELECT", "INSERT"))
+            needed = ("SELECT", "INSERT")
+            require_privileges(connection, ledger[0], self.ledger, needed, self.shown)
             self._require_upgradable(connection, ledger[0])
         temporary = "SELECT has_database_privilege(current_database(), 'TEMP')"
         if self._mode == "upsert" and connection.execute(temporary).fetchone() != (True,):
@@ -308,17 +315,6 @@ class PostgresTable:
                 f"{self.shown}: the role lacks the privilege TEMPORARY on the database",
                 hint=f"GRANT TEMPORARY ON DATABASE {database} TO {current_role(connection)}",
             )
-
-    def _require_table_privileges(
-        self, connection: Connection, table: int, name: str, privileges: Iterable[str]
-    ) -> None:
-        for privilege in privileges:
-            row = connection.execute("SELECT has_table_privilege(%s, %s)", (table, privilege))
-            if row.fetchone() != (True,):
-                raise UserError(
-                    f"{self.shown}: the role lacks the privilege {privilege} on table {name}",
-                    hint=f"GRANT {privilege} ON {name} TO {current_role(connection)}",
-                )
 
     def _require_upgradable(self, connection: Connection, ledger: int) -> None:
         """Raise UserError if the ledger lacks columns that the role cannot add."""
@@ -331,26 +327,6 @@ class PostgresTable:
                 f"{self.shown}: table {self.ledger} is of an older version of Loom, and the role "
                 "does not own it",
                 hint=f"the owner of the table can run {statement}",
-            )
-
-    def _require_creatable(self, connection: Connection, schema: str | None, what: str) -> None:
-        """Raise UserError if the role cannot create a table in the schema."""
-        row = connection.execute(
-            "SELECT nspname, has_schema_privilege(oid, 'CREATE') FROM pg_namespace "
-            "WHERE nspname = coalesce(%s, current_schema())",
-            (schema,),
-        ).fetchone()
-        if row is None:
-            shown = schema or "the search path"
-            raise UserError(
-                f"{self.shown}: there is no schema for {what} ({shown})",
-                hint=None if schema is None else f"CREATE SCHEMA {quote(schema)}",
-            )
-        if row[1] is not True:
-            raise UserError(
-                f"{self.shown}: the role cannot create the {what} in schema '{row[0]}'",
-                hint=f"GRANT CREATE ON SCHEMA {quote(str(row[0]))} TO {current_role(connection)}; "
-                "loom_schema of the connection is the schema of Loom's own tables",
             )
 
     def _try_examples(self, columns: Mapping[str, Column]) -> None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from loomgit.domain.ports import Sink
     from loomgit.domain.settings import Connection
     from loomgit.domain.values import JsonObject
+    from loomgit.domain.watermarks import LoadedParts
 
 
 def open_sink(
@@ -38,6 +39,7 @@ def open_sink(
     run: str,
     examples: Sequence[JsonObject] = (),
     connections: Mapping[str, Connection] = NO_CONNECTIONS,
+    loaded: LoadedParts | None = None,
 ) -> Sink:
     """Return the sink for the destination that `load` configures.
 
@@ -45,7 +47,8 @@ def open_sink(
     rows that resemble the rows to load; null in an example stands for an unknown value. `root` is
     the project folder, to which relative paths refer. `stage` is a folder for temporary files.
     `run` is the id of the run. Two pipelines must not use the same `stage` or `run`. If a caller
-    loads a batch of rows again, for example after a crash, the sink writes the batch only once.
+    loads a batch of rows again, for example after a crash, the sink writes the batch only once. A
+    table also stores the records in `loaded`, each part in the transaction of its rows.
 
     The returned sink opens no file before its methods are called. Raises UserError if the address
     is not a valid destination.
@@ -68,7 +71,7 @@ def open_sink(
         scheme = "postgres" if isinstance(address, PostgresAddress) else "sqlite"
         raise UserError(f"'{load.destination}': does not name a table", hint=f"{scheme}://…/TABLE")
     if isinstance(address, PostgresAddress):
-        return _open_postgres(address, load, key, examples, stage=stage, run=run)
+        return _open_postgres(address, load, key, examples, stage=stage, run=run, loaded=loaded)
     table = DestinationTable(
         root / address.path,
         str(address),
@@ -82,7 +85,9 @@ def open_sink(
         name = destination_id(table.path, table.name)
         return ReplaceSink(ReplaceableSqliteTable(table), Stage(stage, name, keeps_rows=True))
     deletes_rejected = load.on_rejected == "delete"
-    return SqliteSink(table, mode=load.mode, run=run, deletes_rejected=deletes_rejected)
+    return SqliteSink(
+        table, mode=load.mode, run=run, deletes_rejected=deletes_rejected, loaded=loaded
+    )
 
 
 def _open_postgres(
@@ -93,6 +98,7 @@ def _open_postgres(
     *,
     stage: Path,
     run: str,
+    loaded: LoadedParts | None,
 ) -> Sink:
     from loomgit.rows.postgres_replace import ReplaceablePostgresTable
     from loomgit.rows.postgres_sink import PostgresSink
@@ -110,4 +116,4 @@ def _open_postgres(
     if load.mode == "replace":
         name = destination_id(Path(address.database), table.sql)
         return ReplaceSink(ReplaceablePostgresTable(table), Stage(stage, name, keeps_rows=True))
-    return PostgresSink(table, mode=load.mode, run=run)
+    return PostgresSink(table, mode=load.mode, run=run, loaded=loaded)

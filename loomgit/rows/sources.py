@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from loomgit.domain.ports import BatchSource
 from loomgit.errors import UserError
 from loomgit.rows.address import (
     NO_CONNECTIONS,
@@ -13,6 +14,7 @@ from loomgit.rows.address import (
     parse_address,
 )
 from loomgit.rows.file_query import FileQuery, SourceFile
+from loomgit.rows.incremental_source import IncrementalBatchSource, IncrementalSource
 from loomgit.rows.paths import require_file
 from loomgit.rows.sql_address import SqlAddress
 from loomgit.rows.sqlite import require_columns
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from loomgit.domain.cursor_window import CursorReading, CursorWindow
     from loomgit.domain.definitions import Extract
     from loomgit.domain.ports import QueryValues, Source
     from loomgit.domain.records import RefusedRow
@@ -38,13 +41,16 @@ def open_source(
     values: QueryValues,
     connections: Mapping[str, Connection] = NO_CONNECTIONS,
     confined: bool = False,
+    window: CursorWindow | None = None,
+    reading: CursorReading | None = None,
 ) -> Source:
     """Return the source that `extract` configures, with its query and its row limit.
 
     `root` is the project folder, to which relative paths refer. `values` are the values that the
     query can use as parameters. `connections` are the connections by name. If `confined` is true, a
     query over a file can read only this file and the files under `root`. The returned source reads
-    no data until `check` or `rows` is called.
+    no data until `check` or `rows` is called. If `window` is given, the source has only the rows in
+    the window, and `reading` records what it has seen.
 
     Raises UserError if the address is not a valid source, and QueryError if the query is invalid.
     """
@@ -53,8 +59,12 @@ def open_source(
     needed = list(extract.key)
     if extract.incremental is not None:
         needed.append(extract.incremental.cursor)
-    source = _open(address, root=root, query=query, needed=needed, confined=confined)
-    return source if extract.limit is None else _LimitedSource(source, extract.limit)
+    source = _open(address, root=root, query=query, needed=needed, confined=confined, window=window)
+    if window is None or reading is None:
+        return source if extract.limit is None else _LimitedSource(source, extract.limit)
+    if isinstance(source, BatchSource) and extract.limit is None:
+        return IncrementalBatchSource(source, window, reading, shown=str(address), limit=None)
+    return IncrementalSource(source, window, reading, shown=str(address), limit=extract.limit)
 
 
 def _bind(query: str | None, values: QueryValues, address: Address) -> BoundQuery | None:
@@ -74,15 +84,16 @@ def _open(
     query: BoundQuery | None,
     needed: Sequence[str],
     confined: bool,
+    window: CursorWindow | None,
 ) -> Source:
     if isinstance(address, PostgresAddress):
         from loomgit.rows.postgres_source import (  # noqa: PLC0415 - psycopg takes 200 ms
             PostgresSource,
         )
 
-        return PostgresSource(address, query=query, needed=needed)
+        return PostgresSource(address, query=query, needed=needed, window=window)
     if isinstance(address, SqlAddress):
-        return _open_sql(address, root=root, query=query, needed=needed)
+        return _open_sql(address, root=root, query=query, needed=needed, window=window)
     path, shown = root / address.path, str(address)
     if isinstance(address, SqliteAddress):
         if address.table is None and query is None:
@@ -90,7 +101,9 @@ def _open(
                 f"{shown}: does not name a table, and the pipeline has no query",
                 hint=f"sqlite://{shown}/TABLE",
             )
-        return SqliteSource(path, shown, table=address.table, query=query, needed=needed)
+        return SqliteSource(
+            path, shown, table=address.table, query=query, needed=needed, window=window
+        )
     if query is not None or address.format == "parquet":
         return FileQuery(
             path, shown, address.format, root=root, query=query, needed=needed, confined=confined
@@ -99,7 +112,12 @@ def _open(
 
 
 def _open_sql(
-    address: SqlAddress, *, root: Path, query: BoundQuery | None, needed: Sequence[str]
+    address: SqlAddress,
+    *,
+    root: Path,
+    query: BoundQuery | None,
+    needed: Sequence[str],
+    window: CursorWindow | None,
 ) -> Source:
     """Return a source that is read through SQLAlchemy, which is an extra of Loom."""
     try:
@@ -112,7 +130,7 @@ def _open_sql(
         raise UserError(
             f"{address}: {address.dialect} databases need SQLAlchemy: pip install 'loom-aietl[sql]'"
         ) from error
-    return SqlSource(address, root=root, query=query, needed=needed)
+    return SqlSource(address, root=root, query=query, needed=needed, window=window)
 
 
 class FileSource:

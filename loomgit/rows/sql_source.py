@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import inspect
+from sqlalchemy import inspect, true
 from sqlalchemy.exc import SQLAlchemyError
 
 from loomgit.domain.records import RefusedRow
@@ -16,6 +16,7 @@ from loomgit.rows.json_rows import show_row
 from loomgit.rows.sql_connection import connect, translate_errors
 from loomgit.rows.sql_statements import SelectStatements
 from loomgit.rows.sql_values import to_json_value
+from loomgit.rows.sql_window import window_condition
 from loomgit.rows.sqlite import require_columns
 from loomgit.rows.sqlite_source import unique_names
 
@@ -23,12 +24,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from sqlalchemy import ColumnElement
     from sqlalchemy.engine import Connection, CursorResult
     from sqlalchemy.sql.expression import Executable
 
+    from loomgit.domain.cursor_window import CursorWindow
     from loomgit.domain.values import Json, JsonObject
     from loomgit.rows.query import BoundQuery
     from loomgit.rows.sql_address import SqlAddress
+    from loomgit.rows.sql_statements import Condition
 
 _ROWS_PER_FETCH = 1000  # rows per round trip
 _IS_SELECT = re.compile(r"[\s(]*(?:SELECT|WITH|VALUES|TABLE|FROM)\b", re.IGNORECASE)
@@ -51,7 +55,10 @@ class SqlSource:
         root: Path,
         query: BoundQuery | None,
         needed: Sequence[str],
+        window: CursorWindow | None = None,
     ) -> None:
+        """Create the source. Rows below the start of `window` may be left out."""
+        self._window = window
         self._address = address
         self._shown = str(address)
         self._root = root
@@ -75,7 +82,7 @@ class SqlSource:
         self._require_select()
         with (
             self._connect() as connection,
-            self._execute(connection, self._statement(connection)) as result,
+            self._execute_statement(connection) as result,
         ):
             names = self._names(result)
             number = 0
@@ -169,10 +176,50 @@ class SqlSource:
         unique_names(columns, self._shown)
         return columns
 
-    def _statement(self, connection: Connection) -> Executable:
+    @contextmanager
+    def _execute_statement(self, connection: Connection) -> Iterator[CursorResult[Any]]:
+        """Run the statement, with the condition of the window if the database accepts it."""
+        with ExitStack() as stack:
+            yield self._result(connection, stack)
+
+    def _result(self, connection: Connection, stack: ExitStack) -> CursorResult[Any]:
+        condition = self._condition(connection)
+        if condition is not None:
+            statement = self._statement(connection, condition)
+            with suppress(UserError):  # for example, SQL Server: no ORDER BY in a subquery
+                return stack.enter_context(self._execute(connection, statement))
+            connection.rollback()
+        return stack.enter_context(self._execute(connection, self._statement(connection, None)))
+
+    def _statement(self, connection: Connection, condition: Condition | None) -> Executable:
+        name = "" if self._window is None else self._window.cursor
         if self._is_duckdb:
-            return self._statements.with_dates_as_text(self._described_columns(connection))
+            columns = self._described_columns(connection)
+            return self._statements.with_dates_as_text(columns, name, condition)
+        if condition is not None:
+            return self._statements.rows_where(name, condition)
         return self._statements.all_rows()
+
+    def _condition(self, connection: Connection) -> Condition | None:
+        """Return the condition of the window, or None if all rows must be read."""
+        window = self._window
+        if window is None:
+            return None
+        try:
+            with self._execute(connection, self._statements.first_value(window.cursor)) as result:
+                row = result.fetchone()
+        except UserError:  # not every query can be a subquery
+            connection.rollback()
+            return None
+        if row is None:
+            return None
+        first, dialect = row[0], self._address.dialect
+
+        def condition(column: ColumnElement[Any]) -> ColumnElement[bool]:
+            found = window_condition(window, column, first, dialect)
+            return true() if found is None else found
+
+        return condition
 
     def _names_of(self, statement: Executable) -> tuple[str, ...]:
         with self._connect() as connection, self._execute(connection, statement) as result:

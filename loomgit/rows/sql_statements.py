@@ -12,13 +12,15 @@ from loomgit.rows.sql_tokens import parameter_name
 from loomgit.rows.sqlite import quote
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-    from sqlalchemy import TextClause
+    from sqlalchemy import ColumnElement, TextClause
     from sqlalchemy.sql.expression import Executable
 
     from loomgit.rows.query import BoundQuery, Parameter
     from loomgit.rows.sql_address import SqlAddress
+
+    Condition = Callable[[ColumnElement[Any]], ColumnElement[bool]]
 
 _WITH_TIME_ZONES = ("postgresql", "cockroachdb")  # compare moments with their time zone
 
@@ -47,6 +49,22 @@ class SelectStatements:
         sql = f"SELECT * FROM (\n{self._query.text}\n) loom_rows WHERE 1 = 0"  # noqa: S608 - the user writes the SQL
         return self._text(sql)
 
+    def first_value(self, name: str) -> Executable:
+        """Return a SELECT of the column `name` without its null values."""
+        rows = self._subquery([name])
+        return select(rows.c[name]).where(rows.c[name].is_not(None))
+
+    def rows_where(self, name: str, condition: Condition) -> Executable:
+        """Return the SELECT of the rows that fulfil a condition on the column `name`."""
+        rows = self._subquery([name])
+        return select(literal_column("*")).select_from(rows).where(condition(rows.c[name]))
+
+    def _subquery(self, names: Sequence[str]) -> Any:  # noqa: ANN401 - see `_table`
+        columns: list[Any] = [column(name) for name in names]
+        if self._query is None:
+            return table(self._address.table, *columns, schema=self._address.schema)
+        return self._text(self._query.text).columns(*columns).subquery("loom_rows")
+
     def describe(self) -> Executable:
         """Return a statement of DuckDB that lists the names and types of the columns.
 
@@ -55,11 +73,17 @@ class SelectStatements:
         """
         return self._text(f"DESCRIBE {self._duckdb_select()}")
 
-    def with_dates_as_text(self, columns: Sequence[tuple[str, str]]) -> Executable:
+    def with_dates_as_text(
+        self,
+        columns: Sequence[tuple[str, str]],
+        name: str = "",
+        condition: Condition | None = None,
+    ) -> Executable:
         """Return a SELECT of DuckDB in which dates, times and intervals are text.
 
         Python's types cannot represent all of these values (see `loomgit.rows.duck`). `columns` are
-        the name and type of each column.
+        the name and type of each column. Only the rows that fulfil the condition on the column
+        `name` are selected.
         """
         chosen: list[Any] = [
             column(name)
@@ -68,7 +92,9 @@ class SelectStatements:
             for name, kind in columns
         ]
         rows = self._text(self._duckdb_select()).columns(*(column(name) for name, _ in columns))
-        return select(*chosen).select_from(rows.subquery("loom_rows"))
+        inner = rows.subquery("loom_rows")
+        statement = select(*chosen).select_from(inner)
+        return statement if condition is None else statement.where(condition(inner.c[name]))
 
     def _duckdb_select(self) -> str:
         if self._query is not None:

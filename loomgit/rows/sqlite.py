@@ -187,13 +187,20 @@ def fold_case(name: str) -> str:
     return "".join(letter.lower() if letter.isascii() else letter for letter in name)
 
 
+class MissingColumn(UserError):
+    """A source lacks the column `column`, which the pipeline needs."""
+
+    def __init__(self, column: str, message: str, *, hint: str | None) -> None:
+        super().__init__(message, hint=hint)
+        self.column = column
+
+
 def require_columns(required: Sequence[str], present: Sequence[str], shown: str) -> None:
-    """Raise UserError for the first column in `required` that is not in `present`."""
+    """Raise MissingColumn for the first column in `required` that is not in `present`."""
     for name in required:
         if name not in present:  # an exact comparison, because field names are case-sensitive
-            raise UserError(
-                f"{shown}: no column '{name}'", hint=suggest_or_list(name, present, "there are")
-            )
+            hint = suggest_or_list(name, present, "there are")
+            raise MissingColumn(name, f"{shown}: no column '{name}'", hint=hint)
 
 
 def _all_columns(connection: sqlite3.Connection) -> list[str]:

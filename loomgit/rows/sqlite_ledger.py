@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING
 from loomgit.domain.ports import LoadReceipt
 from loomgit.rows.refused_rows import decode_refused, encode_refused
 from loomgit.rows.sqlite import columns
+from loomgit.rows.sqlite_progress import store_part
 from loomgit.rows.sqlite_table import LOADED_PARTS_TABLE
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Mapping
+
+    from loomgit.domain.watermarks import LoadedParts
 
 _CREATE = f"""
     CREATE TABLE IF NOT EXISTS {LOADED_PARTS_TABLE} (
@@ -54,7 +57,9 @@ class SqliteLedger:
     the database refused, by the index of the row in the batch.
     """
 
-    def __init__(self, run: str, target: str) -> None:
+    def __init__(self, run: str, target: str, loaded: LoadedParts | None = None) -> None:
+        """Create the ledger. The records in `loaded` are stored with the entries of their parts."""
+        self._loaded = loaded
         self._run = run
         self._target = target
         self._unchanged: list[tuple[int, LoadReceipt, Mapping[int, str]]] = []  # not yet stored
@@ -99,6 +104,8 @@ class SqliteLedger:
         `has_changed` is false if the batch did not change the table and no row was refused.
         """
         self._unchanged.append((part, receipt, refused))
+        if not has_changed and self._loaded is not None:
+            self._loaded.take(part, ())  # to load these records again changes nothing
         if has_changed:
             _create_table(connection)
             for entry in self._unchanged:
@@ -123,6 +130,8 @@ class SqliteLedger:
                 *(receipt.kept_rows, receipt.deleted, encode_refused(refused)),
             ),
         )
+        if self._loaded is not None:
+            store_part(connection, self._loaded, self._target, part, refused)
 
 
 def _create_table(connection: sqlite3.Connection) -> None:

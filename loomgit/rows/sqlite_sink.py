@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from loomgit.domain.definitions import LoadMode
     from loomgit.domain.values import JsonObject
+    from loomgit.domain.watermarks import LoadedParts
     from loomgit.rows.query import Scalar
     from loomgit.rows.sqlite_table import DestinationTable
     from loomgit.rows.sqlite_values import Affinity
@@ -59,11 +60,13 @@ class SqliteSink:
         mode: LoadMode,
         run: str,
         deletes_rejected: bool = False,
+        loaded: LoadedParts | None = None,
     ) -> None:
+        """Create the sink. If `loaded` is given, its records are stored with their parts."""
         self._table = table
         self._is_append = mode == "append"
         self._deletes_rejected = deletes_rejected
-        self._ledger = SqliteLedger(run, table.name)
+        self._ledger = SqliteLedger(run, table.name, loaded)
         self._receipt = LoadReceipt()
         self._has_changed = False  # whether the current batch has changed the table
         self._connections: list[sqlite3.Connection] = []

@@ -13,12 +13,14 @@ from loomgit.rows.json_rows import show_row
 from loomgit.rows.paths import require_file
 from loomgit.rows.query import BoundQuery
 from loomgit.rows.sqlite import connect, quote, require_columns, require_table, translate_errors
+from loomgit.rows.sqlite_window import narrowed
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from loomgit.domain.cursor_window import CursorWindow
     from loomgit.domain.values import Json, JsonObject
 
 _IS_SELECT = re.compile(r"\s*(?:SELECT|WITH|VALUES)\b", re.IGNORECASE)
@@ -42,7 +44,10 @@ class SqliteSource:
         table: str | None,
         query: BoundQuery | None,
         needed: Sequence[str],
+        window: CursorWindow | None = None,
     ) -> None:
+        """Create the source. Rows below the start of `window` may be left out."""
+        self._window = window
         self._path = path
         self._shown = shown
         self._table = table
@@ -69,8 +74,10 @@ class SqliteSource:
         """Yield the rows in the order in which SQLite returns them."""
         require_file(self._path, self._shown)
         with closing(self._connect()) as connection, translate_errors(self._shown, connection):
-            connection.text_factory = _decode
             query = self._statement(connection)
+            if self._window is not None:
+                query = narrowed(connection, query, self._window)
+            connection.text_factory = _decode
             cursor = connection.execute(query.text, query.parameters)
             names = unique_names(cursor.description, self._shown)
             for number, values in enumerate(cursor, 1):

@@ -257,6 +257,11 @@ class Stage:
         connection.execute("DELETE FROM rejected")
         connection.execute("UPDATE parts SET published = 1")
 
+    @property
+    def exists(self) -> bool:
+        """Whether the file of the stage exists."""
+        return self._path.exists()
+
     def receipt(self) -> LoadReceipt | None:
         """Return the sum of the receipts of all publications, or None if nothing was published.
 

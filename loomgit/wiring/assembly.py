@@ -6,7 +6,6 @@ not import a model library.
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -36,21 +35,23 @@ from loomgit.retrieval.registry import open_retriever
 from loomgit.rows.destination_lock import lock_destination
 from loomgit.rows.sinks import open_sink
 from loomgit.rows.sources import open_source
-from loomgit.rows.sql import QueryError
 from loomgit.wiring.documents import read_documents
 from loomgit.wiring.fallback_policy import policy_without_model
+from loomgit.wiring.placed_errors import placed, placed_source_errors
 from loomgit.wiring.planning import Planning, default_judge
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
+    from loomgit.domain.cursor_window import CursorReading, CursorWindow
     from loomgit.domain.definitions import EvaluatorSpec, Pipeline, Transform
     from loomgit.domain.models import Completion, Purpose, Request
     from loomgit.domain.ports import Evaluator, Gateway, QueryValues, Sink, Source
     from loomgit.domain.records import Record
     from loomgit.domain.settings import Replay
     from loomgit.domain.values import JsonMapping
+    from loomgit.domain.watermarks import LoadedParts
     from loomgit.gateway.cassette import CassetteEntry
     from loomgit.gateway.shared_calls import CallClaims
     from loomgit.pipeline.plan import Plan
@@ -271,8 +272,19 @@ class Assembly(Planning):
 
     # -- rows
 
-    def source(self, pipeline: Pipeline, values: QueryValues, *, limit: int | None) -> Source:
-        """Return the pipeline's source, with at most `limit` rows if `limit` is a number."""
+    def source(
+        self,
+        pipeline: Pipeline,
+        values: QueryValues,
+        *,
+        limit: int | None,
+        window: CursorWindow | None = None,
+        reading: CursorReading | None = None,
+    ) -> Source:
+        """Return the pipeline's source, with at most `limit` rows if `limit` is a number.
+
+        If `window` is given, the source has only the rows in the window (see `open_source`).
+        """
         limits = [n for n in (pipeline.extract.limit, limit) if n is not None]
         extract = replace(pipeline.extract, limit=min(limits, default=None))
         trust = self.wiring.trust
@@ -284,22 +296,13 @@ class Assembly(Planning):
                 values=values,
                 connections=self.wiring.connections,
                 confined=not trust.trusts(self.wiring),
+                window=window,
+                reading=reading,
             )
 
-    @contextmanager
-    def reading(self, pipeline: Pipeline) -> Iterator[None]:
-        """Context for reading a source. It adds a position to each UserError that has no position:
-        the position of `extract.query`, or of `extract.source` if there is no query."""
-        try:
-            yield
-        except ProblemsFound:
-            raise
-        except UserError as error:
-            if error.documents()[0]["line"] is not None:
-                raise
-            key = "extract.query" if pipeline.extract.query else "extract.source"
-            problem = Problem(pipeline.place(key), f"{key}: {error.message}", error.hint)
-            raise ProblemsFound([problem]) from error
+    def reading(self, pipeline: Pipeline) -> AbstractContextManager[None]:
+        """Return a context for reading a source; see `placed_source_errors`."""
+        return placed_source_errors(pipeline)
 
     def check_destination(
         self,
@@ -325,6 +328,7 @@ class Assembly(Planning):
         output: JsonMapping | None,
         stage: Path,
         run: str,
+        loaded: LoadedParts | None = None,
     ) -> Sink:
         """Return the pipeline's destination, checked. `stage` is a folder for its temporary files.
 
@@ -345,6 +349,7 @@ class Assembly(Planning):
                 stage=stage,
                 run=run,
                 connections=self.wiring.connections,
+                loaded=loaded,
             )
             sink.check()
         return sink
@@ -377,21 +382,3 @@ class _NoGateway:
 
     async def close(self) -> None:
         pass
-
-
-@contextmanager
-def placed(pipeline: Pipeline, key: str) -> Iterator[None]:
-    """Context that adds the file and line of `key` to a UserError.
-
-    For a QueryError, `extract.query` is used instead of `key`. A ProblemsFound is not changed.
-    """
-    try:
-        yield
-    except ProblemsFound:
-        raise
-    except QueryError as error:
-        problem = Problem(pipeline.place("extract.query"), error.message, error.hint)
-        raise ProblemsFound([problem]) from error
-    except UserError as error:
-        problem = Problem(pipeline.place(key), f"{key}: {error.message}", error.hint)
-        raise ProblemsFound([problem]) from error

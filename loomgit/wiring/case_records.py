@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from loomgit.domain.cursors import first_parameter
 from loomgit.domain.keys import find_key
 from loomgit.domain.ports import QueryValues
 from loomgit.domain.records import Record, RefusedRow, make_record
@@ -37,7 +38,7 @@ def read_records(
         warn_without_date(assembly.wiring, pipeline, given)
     variables = assembly.variables(pipeline, given.variables)
     date = in_utc(given.execution_date or datetime.now(UTC))
-    values = QueryValues(date, None, variables)
+    values = QueryValues(date, first_parameter(pipeline.extract.incremental), variables)
     source = dataset or pipeline.extract.source
     rows = list(assembly.source(pipeline, values, limit=limit).rows())
     fields = dict.fromkeys(

@@ -15,6 +15,7 @@ from loomgit.evaluators.field_selector import EXPECTED, EXPECTED_PREFIX
 from loomgit.evaluators.kinds import is_built_in, needs_reference
 from loomgit.harness.expected import expectations
 from loomgit.wiring.fallback_policy import extractive_problems
+from loomgit.wiring.incremental_rules import incremental_problems
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -58,6 +59,7 @@ def find_contradictions(pipeline: Pipeline, output: JsonMapping | None) -> Itera
             if load.mode == "append"
             else "remove on_rejected: mode: replace keeps no row of an earlier run",
         )
+    yield from incremental_problems(pipeline)
     yield from extractive_problems(pipeline, output)
     for included in load.include:
         if included in _types(output):

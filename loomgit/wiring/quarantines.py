@@ -9,7 +9,7 @@ from loomgit.errors import UserError
 from loomgit.rows.address import FileAddress, parse_address
 from loomgit.rows.quarantine import QuarantineFile
 from loomgit.rows.quarantine_address import open_quarantine_store, parse_quarantine_address
-from loomgit.wiring.assembly import placed
+from loomgit.wiring.placed_errors import placed
 from loomgit.wiring.unsupported import same_place
 
 if TYPE_CHECKING:

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 def unsupported(pipeline: Pipeline, connections: Mapping[str, Connection]) -> Iterator[Problem]:
     """Yield a problem for each part of a pipeline that this version of Loom cannot run."""
     transform, extract = pipeline.transform, pipeline.extract
-    if extract.incremental is not None:
-        yield _not_yet(pipeline, "extract.incremental", "incremental extraction")
     if pipeline.load.mode == "replace" and same_place(
         extract.source, pipeline.load.destination, connections
     ):

@@ -30,13 +30,15 @@ _TARGET = "the target"
 class RunValues(Struct, frozen=True):
     """The values with which a run starts. `execution_date` is None if the user gave none.
 
-    `earlier` is the unfinished run that the run resumes, or None. The other values are then those
-    of the unfinished run.
+    `full_refresh` is true if the run ignores the watermark of an incremental extraction. `earlier`
+    is the unfinished run that the run resumes, or None. The other values are then those of the
+    unfinished run.
     """
 
     variables: JsonMapping
     execution_date: datetime | None
     limit: int | None
+    full_refresh: bool = False
     earlier: UnfinishedRun | None = None
 
 
@@ -71,6 +73,7 @@ def choose_values(
         "--vars": (dict(given.variables) or None, run.variables),
         "--execution-date": (given.execution_date, execution_date),
         "--limit": (given.limit, run.limit),
+        "--full-refresh": (given.full_refresh or None, run.full_refresh),
     }
     for option, (value, original) in values.items():
         if value is not None and value != original:
@@ -79,7 +82,7 @@ def choose_values(
                 hint=f"omit {option}: a resumed run keeps its values",
             )
     variables: JsonMapping = run.variables  # type: ignore[assignment]  # decoded from JSON
-    return RunValues(variables, execution_date, run.limit, run)
+    return RunValues(variables, execution_date, run.limit, run.full_refresh, run)
 
 
 def require_same_inputs(run: UnfinishedRun, plan: Plan, target: str | None) -> None:
@@ -123,6 +126,7 @@ def begin_attempt(
     commit: Commit,
     reads_source: bool,
     target: str | None,
+    full_refresh: bool,
 ) -> UnfinishedRun:
     """Return the unfinished run with a new attempt: `earlier`, or a new run."""
     if earlier is not None:
@@ -139,6 +143,7 @@ def begin_attempt(
         attempts=(attempt,),
         reads_source=reads_source,
         target=target,
+        full_refresh=full_refresh,
     )
 
 

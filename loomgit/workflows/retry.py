@@ -133,9 +133,7 @@ def retry_pipeline(
     source = QuarantinedRecords(quarantine, keys, options.limit, wiring.warn)
     if not source.check_keys(pipeline):
         return None
-    extract = replace(
-        pipeline.extract, source=quarantine.address, query=None, limit=None, incremental=None
-    )
+    extract = replace(pipeline.extract, source=quarantine.address, query=None, limit=None)
     return run_pipeline(
         wiring,
         replace(pipeline, extract=extract),

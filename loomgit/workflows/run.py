@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from loomgit.domain.ports import QueryValues
 from loomgit.domain.unfinished_runs import Attempt
 from loomgit.domain.utc import in_utc
 from loomgit.errors import LoomError, ProblemsFound, UserError
@@ -39,6 +38,12 @@ from loomgit.wiring.unsupported import (
     invalid_destination,
     without_effect,
     without_execution_date,
+)
+from loomgit.workflows.begin_increment import (
+    begin_increment,
+    open_increment,
+    open_new_records,
+    warn_of_full_refresh,
 )
 from loomgit.workflows.rejections import Rejections
 from loomgit.workflows.resume import (
@@ -81,6 +86,7 @@ def run_pipeline(
     on_event: Callable[[Event], None],
     resume: str | None = None,
     source: Source | None = None,
+    full_refresh: bool = False,
 ) -> Run:
     """Check and run a pipeline, and return the stored run; see `loomgit.api.Project.run`.
 
@@ -95,7 +101,8 @@ def run_pipeline(
             hint="use another destination for a trial run",
         )
     date = None if execution_date is None else in_utc(execution_date)
-    given, target = RunValues(variables, date, limit), wiring.settings.target
+    given = RunValues(variables, date, limit, full_refresh)
+    target = wiring.settings.target
     values = choose_values(wiring.store, resume, pipeline.name, target, given)
     now = datetime.now(UTC)
     assembly = Assembly(wiring)
@@ -124,6 +131,7 @@ def run_pipeline(
         gateway=gateway,
         earlier=values.earlier,
         source=source,
+        full_refresh=values.full_refresh,
     )
     return asyncio.run(execution.run())
 
@@ -143,13 +151,15 @@ class Execution:
         gateway: Gateway | None = None,
         earlier: UnfinishedRun | None = None,
         source: Source | None = None,
+        full_refresh: bool = False,
     ) -> None:
         """Create the execution.
 
         If `gateway` is None, the run opens the gateway that the plan defines. The run closes the
         gateway in any case. `limit` is the maximum number of records; None means all. `earlier` is
         the unfinished run to resume, if any. `source` replaces the source of the pipeline; the
-        record of the run is then not complete.
+        record of the run is then not complete. If `full_refresh` is true, an incremental extraction
+        ignores the watermark.
         """
         self._assembly = assembly
         self._plan = plan
@@ -161,6 +171,13 @@ class Execution:
         self._earlier = earlier
         self._source = source
         self._reads_source = source is None
+        self._full_refresh = full_refresh
+        self._increment = open_increment(
+            assembly.wiring,
+            plan.pipeline,
+            full_refresh=full_refresh,
+            only_remembers=source is not None,
+        )
         self.interrupted = False  # true after SIGINT or SIGTERM, even if all records were processed
         self._run_id, self._uid = "", ""
         self._spent_earlier: float | None = 0.0  # for the replies in the journal, in USD
@@ -171,7 +188,8 @@ class Execution:
         assembly, pipeline = self._assembly, self._plan.pipeline
         store = assembly.wiring.store
         self._on_event(RunStarted(pipeline.name, pipeline.version))
-        for message in without_effect(pipeline, assembly.wiring.settings):
+        warnings = without_effect(pipeline, assembly.wiring.settings)
+        for message in (*warnings, *warn_of_full_refresh(pipeline, given=self._full_refresh)):
             self._on_event(Warned(message))
         paid = PaidReplyGateway(self._gateway or assembly.gateway(self._plan))
         meter = MeterGateway(paid)
@@ -228,6 +246,7 @@ class Execution:
             commit=self._commit,
             reads_source=self._reads_source,
             target=self._assembly.wiring.settings.target,
+            full_refresh=self._full_refresh,
         )
         with store.unfinished.working_on(run) as folder:
             journal: Journal | None = None
@@ -258,20 +277,23 @@ class Execution:
             statistics.watches,
             assembly.retrieval(plan),
         )
-        values = QueryValues(plan.execution_date, None, dict(plan.variables))
-        source = self._source or assembly.source(pipeline, values, limit=self._limit)
+        increment = self._increment
+        if increment is not None:
+            increment.load()
         with assembly.reading(pipeline):
-            source.check()
+            self._open_source().check()
 
         def parts(
             state: Path, journal: Journal, log: RecordLog, rejections: Rejections | None
         ) -> RunParts:
             spool = RunSpool(state, journal)
+            if increment is not None:
+                begin_increment(increment, assembly.wiring, state, has_spool=journal.has_spool)
             return RunParts(
                 pipeline=pipeline,
-                source=source,
-                open_spool=spool.open,
-                keep_spool=spool.keep,
+                source=self._open_source(),
+                open_spool=spool.open if increment is None else increment.checking(spool.open),
+                keep_spool=spool.keep if increment is None else increment.keeping(spool.keep),
                 open_sink=partial(self._open_sink, state, journal),
                 stages=stages,
                 tally=statistics,
@@ -285,6 +307,7 @@ class Execution:
                 resume_hint=self._resume_hint(),
                 in_batches=stages.transforms_batches
                 and all(map(is_immediate, pipeline.evaluate.evaluators)),
+                increment=increment,
             )
 
         return parts
@@ -296,13 +319,24 @@ class Execution:
             self._on_event(Warned(message))
         self.interrupted = True
 
+    def _open_source(self) -> Source:
+        return self._source or open_new_records(
+            self._assembly, self._plan, self._increment, limit=self._limit
+        )
+
     def _open_sink(
         self, state: Path, journal: Journal, key: tuple[str, ...], first: Sequence[Record]
     ) -> Sink:
         """Return the destination, checked. `state` is the folder of the unfinished run."""
         plan = self._plan
         sink = self._assembly.sink(
-            plan.pipeline, key, first, output=plan.output, stage=state, run=state.name
+            plan.pipeline,
+            key,
+            first,
+            output=plan.output,
+            stage=state,
+            run=state.name,
+            loaded=None if self._increment is None else self._increment.loaded,
         )
         if self._earlier is not None:
             require_complete_journal(journal.part_sizes, sink, state, plan.pipeline)
@@ -372,6 +406,7 @@ class Execution:
             limit=self._limit if spool.count == self._limit else None,
             resumes="" if self._earlier is None else self._earlier.uid,
             target=self._assembly.wiring.settings.target,
+            watermark=None if self._increment is None else self._increment.change,
         )
 
     def _cost(self, cost: Cost, statistics: RunStatistics) -> Cost:

@@ -45,6 +45,7 @@ LAZY = {
     "rows.quarantine_address": "a registry of slow adapters",
     "rows.sinks": "a registry of slow adapters",
     "rows.sources": "a registry of slow adapters",
+    "rows.watermark_stores": "a registry of slow adapters",
     "training.train": "scikit-learn is an extra, and takes a second to import",
     "wiring.project": "a registry of adapters, each imported when it is first used",
     "wiring.project_files": "the same",

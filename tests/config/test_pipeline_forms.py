@@ -18,6 +18,7 @@ from loomgit.domain.definitions import (
     Gate,
     HttpOptions,
     Incremental,
+    Lag,
     Load,
     Monitoring,
     Retrieve,
@@ -74,7 +75,7 @@ def test_every_key_arrives():
         source="https://api.example/items",
         query="SELECT * FROM items WHERE created_at > {{ watermark }}",
         key=("tenant", "id"),
-        incremental=Incremental("created_at"),
+        incremental=Incremental("created_at", Lag(3600.0, is_duration=True), "2025-01-01"),
         http=HttpOptions(
             paginator={"type": "page_number", "base_page": 1},
             data_selector="data.items",

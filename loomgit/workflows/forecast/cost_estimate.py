@@ -16,7 +16,6 @@ import orjson
 from msgspec.structs import replace
 
 from loomgit.domain.keys import find_key, record_key
-from loomgit.domain.ports import QueryValues
 from loomgit.domain.records import Output, Record, RefusedRow, make_record
 from loomgit.domain.spending import Estimate, Price
 from loomgit.domain.utc import in_utc
@@ -36,6 +35,7 @@ from loomgit.pipeline.estimate import (
 from loomgit.pipeline.retrieval import RetrievalFailure
 from loomgit.wiring.assembly import Assembly
 from loomgit.wiring.unsupported import without_execution_date
+from loomgit.workflows.begin_increment import open_increment, open_new_records
 from loomgit.workflows.forecast.spending import load_runs
 from loomgit.workflows.forecast.unknown_costs import unknown_costs
 
@@ -153,12 +153,15 @@ class CostEstimator:
         in memory.
         """
         pipeline = self._plan.pipeline
-        values = QueryValues(self._plan.execution_date, None, dict(self._plan.variables))
+        increment = open_increment(self._assembly.wiring, pipeline)
+        if increment is not None:
+            increment.load()
+        source = open_new_records(self._assembly, self._plan, increment, limit=limit)
         choice = random.Random(SEED)  # noqa: S311 - sampling needs no secure randomness
         count = refused = 0
         configured = pipeline.extract.key  # if no key is set, `find_key` below chooses a key
         rows: list[tuple[int, JsonObject]] = []
-        for row in self._assembly.source(pipeline, values, limit=limit).rows():
+        for row in source.rows():
             if isinstance(row, RefusedRow) or make_record(0, row, configured).refused:
                 refused += 1
                 continue  # the run refuses the record before any call, so it costs nothing

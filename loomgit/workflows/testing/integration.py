@@ -39,7 +39,9 @@ def run_integration(
 
     `given` contains the variables and the execution date of the test. `gateway` opens the gateway
     for the run. The record of the run is not stored. The loaded rows are kept only if the test
-    names a destination. Raises UserError, ProblemsFound, WorldError or Denied if the run cannot
+    names a destination. An incremental pipeline ignores its watermark.
+
+    Raises UserError, ProblemsFound, WorldError or Denied if the run cannot
     start, and KeyboardInterrupt if the run was interrupted.
     """
     if test.destination:
@@ -59,6 +61,7 @@ def run_integration(
             limit=test.records,
             on_event=_ignore,
             gateway=gateway(version),
+            full_refresh=True,
         )
         run = asyncio.run(execution.run())
     if execution.interrupted:

@@ -25,6 +25,7 @@ from loomgit.wiring.assembly import Assembly
 from loomgit.wiring.consistency import find_contradictions, missing_fields, missing_key
 from loomgit.wiring.documents import find_documents, read_documents, searching
 from loomgit.wiring.unsupported import unsupported, without_execution_date
+from loomgit.workflows.validate.cursor_check import check_watermark, open_all_records
 from loomgit.workflows.validate.quarantine_check import check_quarantine
 from loomgit.workflows.validate.suite_checks import contradictions
 
@@ -119,6 +120,7 @@ def validate_pipeline(
     _context(assembly, pipeline, report)
     _documents(assembly, pipeline, report)
     _tests(assembly, pipeline.name, pipeline, output, report)
+    connections += check_watermark(assembly, pipeline, report.fault, offline=offline)
     connections += check_quarantine(assembly.wiring, pipeline, report.fault, offline=offline)
     report.add("Connections", connections)
     sections = tuple(report.sections)
@@ -347,7 +349,7 @@ def _connections(
     records = None
     try:
         with assembly.reading(pipeline):
-            source = assembly.source(pipeline, values, limit=None)
+            source = open_all_records(assembly, pipeline, values)
             unread: LoomError | None = None
             try:
                 records = _inspect_records(pipeline, source.rows())
