@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from loomgit.domain.keys import find_key
 from loomgit.domain.outages import LossStreak
-from loomgit.domain.ports import BatchSource, LoadReceipt
+from loomgit.domain.ports import LoadReceipt
 from loomgit.domain.records import RowBatch, first_usable, make_record
 from loomgit.errors import LoomError
 from loomgit.pipeline.batch_loader import BatchLoader, LoadedBatch
@@ -21,6 +21,7 @@ from loomgit.pipeline.batch_pool import BatchPool
 from loomgit.pipeline.blocking import finish_in_thread
 from loomgit.pipeline.copy_path import batch_keys, copied_parts, rows_of
 from loomgit.pipeline.events import BatchLoaded, Extracted, RunFinished, Warned
+from loomgit.pipeline.extraction import Extraction
 from loomgit.pipeline.ordered_pool import OrderedPool
 from loomgit.pipeline.part_order import adjacent_parts
 from loomgit.pipeline.record_line import render_record_line
@@ -38,8 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
 
     from loomgit.domain.ports import Sink
-    from loomgit.domain.records import Record, RecordOutcome, RefusedRow
-    from loomgit.domain.values import JsonObject
+    from loomgit.domain.records import Record, RecordOutcome
     from loomgit.pipeline.events import Event
     from loomgit.pipeline.run_parts import RunParts, SpooledRecords
 
@@ -61,13 +61,14 @@ class Runner:
         self._published = True  # whether the destination keeps the loaded rows
         limit = max(parts.pipeline.transform.batch_size, 2 * parts.concurrency)
         self._losses = LossStreak(limit, limit)  # consecutive records lost to an outage
-        self._cut = False  # whether the extraction was stopped before its end
+        self._extraction = Extraction(parts)
         self._loader: BatchLoader | None = None  # None until the destination is open
         self._warning = ""  # about the watermark
 
     def stop(self) -> None:
         """Take no new records, but finish the records in progress and keep their results."""
         self._stopping = True
+        self._extraction.stop()
         if self._pool is not None:
             self._pool.stop()
 
@@ -81,9 +82,7 @@ class Runner:
         started = time.perf_counter()
         parts = self._parts
         with parts.tally.watches["extract"]:
-            spool = await finish_in_thread(self._extract)
-        if not self._cut:
-            parts.keep_spool()
+            spool = await finish_in_thread(self._extraction.run)
         note = "" if parts.increment is None else parts.increment.find_note(spool)
         yield Extracted(spool.count, spool.refused, parts.tally.watches["extract"].seconds, note)
         key = find_key(spool.fields, parts.pipeline.extract.key)
@@ -110,7 +109,9 @@ class Runner:
             broken = error
             end = broken_by(error, parts.tally, spool.count)
         if end.complete:
-            is_cut = self._stopping and (self._cut or parts.tally.processed < spool.count)
+            is_cut = self._stopping and (
+                self._extraction.is_cut or parts.tally.processed < spool.count
+            )
             end = (
                 stopped(parts.tally, spool.count)
                 if is_cut
@@ -139,24 +140,6 @@ class Runner:
         if count := self._parts.tally.repaired_replies:
             replies = "1 reply" if count == 1 else f"{count:,} replies"
             yield f"U+FFFD replaced unpaired surrogates in {replies}"
-
-    # -- extract
-
-    def _extract(self) -> SpooledRecords:
-        source = self._parts.source
-        rows = source.batches() if isinstance(source, BatchSource) else source.rows()
-        return self._parts.open_spool(
-            self._parts.tally.progress.count_rows(self._until_stopped(rows))
-        )
-
-    def _until_stopped(
-        self, rows: Iterator[JsonObject | RefusedRow | RowBatch]
-    ) -> Iterator[JsonObject | RefusedRow | RowBatch]:
-        for row in rows:
-            if self._stopping:
-                self._cut = True
-                return
-            yield row
 
     def _records(self, spool: SpooledRecords, key: tuple[str, ...]) -> Iterator[Record]:
         for index, row in enumerate(spool.rows()):

@@ -15,7 +15,7 @@ from loomgit.domain.records import RefusedRow, RowBatch
 from loomgit.domain.watermarks import refused_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from loomgit.domain.cursor_window import CursorReading, CursorWindow
     from loomgit.domain.cursors import Position
@@ -144,7 +144,7 @@ class IncrementalBatchSource(IncrementalSource):
                 if not records.has_refused(item):
                     yield item
                 continue
-            new: list[list[Json]] = []
+            new: list[Sequence[Json]] = []
             for values in item.rows:
                 position = records.find(dict(zip(item.names, values, strict=True)))
                 if position is not None:

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from loomgit.wiring.assembly import Assembly
 from loomgit.wiring.unsupported import warn_without_date
-from loomgit.workflows.run import Execution
+from loomgit.workflows.execution import Execution
 
 if TYPE_CHECKING:
     from collections.abc import Callable
