@@ -118,10 +118,11 @@ class Arrivals:
 
     def run(self, **options):
         """Run the pipeline in this process, and return its record."""
-        return Project(self.folder, warn=lambda _: None).run("ev", **options)
+        self.last = Project(self.folder, warn=lambda _: None).run("ev", **options)
+        return self.last
 
-    def loaded(self):
-        """The ids at the destination, in the order of loading."""
+    def loaded(self, field="id"):
+        """The ids at the destination. In a JSONL file, any field."""
         path = self.folder / "out"
         if self.destination == "postgres":
             with psycopg.connect(self.database) as connection:
@@ -137,5 +138,5 @@ class Arrivals:
             return []
         text = (path / f"loaded.{self.destination}").read_text("utf-8")
         if self.destination == "jsonl":
-            return [json.loads(line)["id"] for line in text.splitlines()]
+            return [json.loads(line)[field] for line in text.splitlines()]
         return [line.split(",")[0] for line in text.splitlines()[1:]]

@@ -151,19 +151,29 @@ class CursorWindow:
 class CursorReading:
     """What a run has seen while it reads the source.
 
-    `highest` is the highest position of a record that was read. `known_refused` are the digests of
-    the rows that could not be read, and that earlier runs have reported.
+    `highest` is the highest position up to which all records are read or done. `highest_skipped` is
+    the highest position of a record that is done. `known_refused` are the digests of the rows that
+    could not be read, and that earlier runs have reported.
     """
 
     def __init__(self) -> None:
         self.kind: CursorKind | None = None
         self.highest: Position | None = None
+        self.highest_skipped: Position | None = None
         self.known_refused: list[bytes] = []
 
     def saw(self, position: Position) -> None:
         """Record that a record with this position was read."""
-        if self.highest is None or position > self.highest:  # type: ignore[operator]  # of one kind
-            self.highest = position
+        self.highest = _higher(self.highest, position)
+
+    def skipped(self, position: Position) -> None:
+        """Record that a record with this position was skipped, because it is done."""
+        self.highest_skipped = _higher(self.highest_skipped, position)
+
+    def reached_end(self) -> None:
+        """Record that the run has read or skipped all records of the source."""
+        if self.highest_skipped is not None:
+            self.saw(self.highest_skipped)
 
     @property
     def point(self) -> CursorPoint | None:
@@ -171,6 +181,12 @@ class CursorReading:
         if self.kind is None or self.highest is None:
             return None
         return CursorPoint(self.kind, self.highest)
+
+
+def _higher(highest: Position | None, position: Position) -> Position:
+    if highest is None or position > highest:  # type: ignore[operator]  # of one kind
+        return position
+    return highest
 
 
 def name_record(number: int, row: JsonMapping, key: Sequence[str], source: str) -> str:

@@ -66,6 +66,7 @@ class NewRecords:
             _, digest = digest_of(row, window, CursorPoint(reading.kind, position))
             if self._known.get(digest, 0):
                 self._known[digest] -= 1
+                reading.skipped(position)
                 return None
         return position
 
@@ -114,10 +115,14 @@ class IncrementalSource:
         found = self._new_rows()
         if self._limit is not None:
             found = iter(nsmallest(self._limit, found, key=_order))
+        count = 0
         for position, row in found:
+            count += 1
             if position is not None:
                 self._reading.saw(position)
             yield row
+        if count != self._limit:
+            self._reading.reached_end()
 
     def _new_rows(self) -> Iterator[tuple[Position | None, JsonObject | RefusedRow]]:
         records = NewRecords(self._window, self._reading, self._shown)
@@ -152,6 +157,7 @@ class IncrementalBatchSource(IncrementalSource):
                     new.append(values)
             if new:
                 yield RowBatch(item.names, new)
+        self._reading.reached_end()
 
 
 def _order(item: tuple[Position | None, JsonObject | RefusedRow]) -> tuple[bool, Position]:
