@@ -15,13 +15,15 @@ import unicodedata
 from array import array
 from bisect import bisect_right
 from collections import Counter
+from heapq import nlargest
 from itertools import pairwise
-from operator import mul
+from operator import mul, neg
 from pathlib import Path  # noqa: TC003 - the program has a line more
 
 MAX_CHARACTERS = 10_000  # of a text; the rest is not read
 LONGEST_SEQUENCE = 4  # characters
 REASON_TERMS = 3
+REASON_CANDIDATES = 20  # terms that contain each other are named once
 TOKEN = re.compile(r"\w+|[^\w\s]")
 LONG_NUMBER = re.compile(r"\d{3,}")
 NUMBER = re.compile(r"\s*[-+]?\d+(\.\d+)?([eE][-+]?\d{1,2})?\s*", re.ASCII)
@@ -106,43 +108,50 @@ class TextClassifier:
 
     def classify(self, inputs: object) -> dict[str, object]:
         """Return the label (`result`), its probability (`confidence`) and the strongest terms."""
-        features = self.features(inputs)
-        chances = self._chances(features)
+        places, values = self._features(inputs)
+        chances = self._chances(places, values)
         best = max(range(len(chances)), key=chances.__getitem__)
         return {
             "result": self.labels[best],
             "confidence": round(chances[best], 6),
-            "reason": self._reason(best, chances, features),
+            "reason": self._reason(best, chances, places, values),
         }
 
     def probabilities(self, inputs: object) -> list[float]:
         """Return the probability of each label, in the order of `labels`."""
-        return self._chances(self.features(inputs))
+        return self._chances(*self._features(inputs))
 
-    def features(self, inputs: object) -> dict[int, float]:
-        """Return the values of the known terms of an input, by position.
+    def _features(self, inputs: object) -> tuple[list[int], list[float]]:
+        """Return the places and the values of the known terms of an input.
 
         A text may stand for the whole input if there is only one field.
         """
-        values: dict[int, float] = {}
+        places: list[int] = []
+        values: list[float] = []
         for block, index in zip(self._blocks, self._index, strict=True):
             value = inputs.get(block["field"]) if isinstance(inputs, dict) else inputs
             if block["kind"] == "steps":
-                share = 1 / math.sqrt(len(index))
-                values |= {index[term]: share for term in step_terms(value, block["steps"])}
+                reached = [
+                    index[term] for term in step_terms(value, block["steps"]) if term in index
+                ]
+                places += reached
+                values += [1 / math.sqrt(len(index))] * len(reached)
                 continue
-            counts = Counter(TERMS[block["kind"]](text_of(value)))
-            known = [(index[term], count) for term, count in counts.items() if term in index]
-            weighted = {at: (1 + math.log(count)) * self._idf[at] for at, count in known}
-            norm = math.sqrt(sum(value * value for value in weighted.values())) or 1.0
-            values |= {at: value / norm for at, value in weighted.items()}
-        return values
+            weighted: list[float] = []
+            for term, count in Counter(TERMS[block["kind"]](text_of(value))).items():
+                place = index.get(term)
+                if place is not None:
+                    places.append(place)
+                    idf = self._idf[place]
+                    weighted.append(idf if count == 1 else idf * (1 + math.log(count)))
+            norm = math.sqrt(sum(map(mul, weighted, weighted)))
+            values += [value / norm for value in weighted]
+        return places, values
 
-    def _chances(self, features: dict[int, float]) -> list[float]:
+    def _chances(self, places: list[int], values: list[float]) -> list[float]:
         """Return the probability of each label: softmax of the scores."""
-        values = list(features.values())
         scores = [
-            sum(map(mul, values, map(row.__getitem__, features))) * self._scale + intercept
+            sum(map(mul, values, map(row.__getitem__, places))) * self._scale + intercept
             for row, intercept in zip(self._rows, self._intercepts, strict=True)
         ]
         if len(scores) == 1:
@@ -152,32 +161,30 @@ class TextClassifier:
         total = sum(powers)
         return [power / total for power in powers]
 
-    def _reason(self, best: int, chances: list[float], features: dict[int, float]) -> str:
+    def _reason(
+        self, best: int, chances: list[float], places: list[int], values: list[float]
+    ) -> str:
         """Name the terms that favour the label most over the second most likely label."""
-        others = [label for label in range(len(chances)) if label != best]
-        second = max(others, key=chances.__getitem__)
+        second = max((at for at in range(len(chances)) if at != best), key=chances.__getitem__)
         if len(self._rows) == 1:
-            sign = 1 if best == 1 else -1
-            gain = {at: sign * value * self._rows[0][at] for at, value in features.items()}
+            sign, row = (1 if best == 1 else -1), self._rows[0]
+            weights = [sign * row[place] for place in places]
         else:
             ours, theirs = self._rows[best], self._rows[second]
-            gain = {at: value * (ours[at] - theirs[at]) for at, value in features.items()}
+            weights = [ours[place] - theirs[place] for place in places]
+        gains = zip(map(mul, values, weights), map(neg, places), strict=True)
         chosen: list[tuple[str, str]] = []
-        for at in sorted(gain, key=lambda at: (-gain[at], at)):
-            if gain[at] <= 0 or len(chosen) == REASON_TERMS:
-                break
-            field, term = self._terms[at]
-            short = term.strip()
-            overlaps = any(
-                short in other or other in short for same, other in chosen if same == field
-            )
-            if short and not overlaps:
-                chosen.append((field, short))
+        for gain, negative in nlargest(REASON_CANDIDATES, gains):
+            field, term = self._terms[-negative]
+            term = term.strip()
+            others = [other for same, other in chosen if same == field]
+            if gain > 0 and term and not any(term in other or other in term for other in others):
+                chosen.append((field, term))
         if not chosen:
             return "no known term favours a label"
         several = len({block["field"] for block in self._blocks}) > 1
         names = [f"{term!r} in {field}" if several else repr(term) for field, term in chosen]
-        return f"strongest terms: {', '.join(names)}"
+        return f"strongest terms: {', '.join(names[:REASON_TERMS])}"
 
 
 def load_classifier(folder: Path) -> TextClassifier:

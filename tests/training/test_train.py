@@ -231,6 +231,16 @@ def test_a_number_field_decides_where_the_text_does_not():
     assert "in price" in classify({"text": "", "price": 99})["reason"]
 
 
+def test_a_number_that_no_training_example_lacked_may_be_missing():
+    examples = [
+        LabelledExample(each.input | {"n": at % 7}, each.label)
+        for at, each in enumerate(messages(200))
+    ]
+    classify = classifier_of(train(examples, "text", "n")).classify
+    for value in (None, "", "x", -1, 99, True):
+        assert classify({"text": "free prize claim", "n": value})["result"] == "spam"
+
+
 @pytest.mark.parametrize(
     "labels",
     [[True, False], [1, 2, 3], [0.5, 1.5], ['"', "a\nb", "ü", "<x>"], ["\ud800", "x"], [1, True]],
