@@ -366,19 +366,22 @@ class Project:
         return read_file_log(self._wiring, self._relative(path), pipeline, limit)
 
     def show(self, path: str) -> FileVersion:
-        """Return the content of a file, given as `path` or `path@version`. Raises UserError."""
+        """Return a file or program, given as `path` or `path@version`. Raises UserError."""
         from loomgit.history.versions import split_version
+        from loomgit.workflows.file_log import read_version
 
         name, version = split_version(path)
         if version is not None and (self.root / path).is_file():
             name, version = path, None
-        return self._wiring.versions.read(self._relative(name), version)
+        return read_version(self._wiring, self._relative(name), version)
 
     def tag(
         self, path: str, version: str, *, message: str | None = None, push: bool = False
     ) -> str:
-        """Tag the committed content of a file; return the name of the tag. Raises UserError."""
-        name = self._wiring.versions.tag(self._relative(path), version, message)
+        """Tag a committed file or a version of an app; return the tag. Raises UserError."""
+        from loomgit.workflows.file_log import create_tag
+
+        name = create_tag(self._wiring, self._relative(path), version, message)
         if push:
             self._wiring.repository.push_tag(name)
         return name

@@ -34,6 +34,7 @@ COMMANDS = {
     "init": ("init", "Create a small example project that runs offline."),
     "run": ("run", "Run pipelines: extract, transform, evaluate, gate, load."),
     "validate": ("validate", "Check pipelines without running them."),
+    "app": ("app", "Create, run and manage loop apps."),
     "runs": ("runs", "List, show or remove past runs."),
     "quarantine": ("quarantine", "List, show, retry or resolve rejected records."),
     "sync": ("sync", "Share run files through a branch of a remote."),

@@ -28,6 +28,14 @@ def forget_modules_of_projects(tmp_path_factory):
             del sys.modules[name]
 
 
+@pytest.fixture
+def in_process(monkeypatch):
+    """Programs of apps run in this process. Returns the hosts that were opened."""
+    from tests.loop_apps import run_in_process
+
+    return run_in_process(monkeypatch)
+
+
 @pytest.fixture(scope="session")
 def postgres_server():
     """A real PostgreSQL server. `make test` installs PostgreSQL."""

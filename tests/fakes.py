@@ -1,6 +1,7 @@
 """The ports, fulfilled in memory: for tests of the rooms that work through them."""
 
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 
 from loomgit.domain.models import Completion, Request, Usage
@@ -192,7 +193,9 @@ class FakeProgramHost(ProgramHost):
             source = source.replace("/loopai-data/shared", root)
         self.closed = False
         self._names = {"__file__": str(files.artifact / "program.py"), "__name__": "program"}
-        exec(compile(source, "program.py", "exec"), self._names)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)  # programs may leave files open
+            exec(compile(source, "program.py", "exec"), self._names)
 
     async def execute(self, inputs):
         return [self._execute(value) for value in inputs]

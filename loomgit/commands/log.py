@@ -37,12 +37,12 @@ IMAGE_SUFFIXES = (".png", ".svg")
 def command(
     options: Common, path: str, pipeline: str | None, limit: int, plot: Path | None
 ) -> None:
-    """List the versions of a prompt, context file or pipeline, newest first.
+    """List the versions of a prompt, context file, pipeline or app, newest first.
 
     Each line shows the scores, the cost per record and the latest run of a version. The scores are
     those of the first complete run that used the files of the version's commit. If runs of a
     version used different contexts, models or judges, their results have separate lines. Versions
-    from before a file was renamed are included.
+    from before a file was renamed are included. An app is given by its folder .loom/loop-apps/ID.
     """
     image_format = None if plot is None else _parse_format(plot)
     log = options.project().log(path, pipeline=pipeline, limit=limit)

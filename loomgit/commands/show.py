@@ -12,10 +12,10 @@ from loomgit.commands.screen import echo, echo_file
 @click.argument("path", metavar="PATH[@VERSION]")
 @common
 def command(options: Common, path: str) -> None:
-    """Show a prompt or context file at a version.
+    """Show a prompt, a context file or the program of an app at a version.
 
     VERSION is a tagged version or any revision. If it is omitted, the file in the working tree is
-    shown.
+    shown, or the active version of an app. An app is given by its folder .loom/loop-apps/ID.
     """
     version = options.project().show(path)
     console = options.console

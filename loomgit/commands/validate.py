@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from loomgit.api import Project
+    from loomgit.domain.checks import AppValidation, ValidationResult
 
 
 @click.command("validate")
@@ -38,22 +39,28 @@ def command(
     execution_date: datetime | None,
     target: str | None,
 ) -> int:
-    """Check pipelines without running them.
+    """Check pipelines and apps without running them.
 
-    Checks the file, the prompt, the context, the tests and the connections of each PIPELINE, or of
-    all pipelines.
+    Checks the file, the prompt, the context, the tests and the connections of each PIPELINE.
+    Without arguments, checks all pipelines, and the settings, versions and shared artifacts of all
+    apps.
 
     Exit codes: 0 valid, 2 not valid, 4 a source or destination is unreachable.
     """
-    project = options.project(target=target)
+    project, quiet = options.project(target=target), options.console.quiet
+    apps = [] if pipelines else _apps(project)
     results = [
         project.validate(name, offline=offline, variables=variables, execution_date=execution_date)
-        for name in pipelines or _all(project)
+        for name in pipelines or _all(project, may_be_empty=bool(apps))
     ]
-    for number, result in enumerate(results):
+    checklists = [
+        *(text.validation(result, only_problems=quiet) for result in results),
+        *(text.app_validation(app, only_problems=quiet) for app in apps),
+    ]
+    for number, lines in enumerate(checklists):
         if number:
             options.console.print()
-        for line in text.validation(result, only_problems=options.console.quiet):
+        for line in lines:
             options.console.answer(line)
     options.console.document(
         {
@@ -62,16 +69,26 @@ def command(
                 {**to_plain(result), "valid": result.valid, "problems": result.problems}
                 for result in results
             ],
+            "apps": [
+                {**to_plain(app), "valid": app.valid, "problems": app.problems} for app in apps
+            ],
         }
     )
-    if all(result.valid for result in results):
+    everything: list[ValidationResult | AppValidation] = [*results, *apps]
+    if all(result.valid for result in everything):
         return 0
-    return 4 if all(result.valid or result.unreachable for result in results) else 2
+    return 4 if all(result.valid or result.unreachable for result in everything) else 2
 
 
-def _all(project: Project) -> list[str]:
+def _apps(project: Project) -> list[AppValidation]:
+    from loomgit.workflows.validate.apps import validate_apps  # noqa: PLC0415 - for `--help`
+
+    return validate_apps(project.wiring)
+
+
+def _all(project: Project, *, may_be_empty: bool) -> list[str]:
     names = project.pipeline_names()
-    if not names:
+    if not names and not may_be_empty:
         raise UserError(
             "the project has no pipelines", hint="create pipelines/NAME.yaml, or run `loom init`"
         )

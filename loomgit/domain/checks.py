@@ -1,4 +1,4 @@
-"""The result of `loom validate`: checks in sections, each check with its problems."""
+"""The results of `loom validate`: checks of pipelines and apps, each with its problems."""
 
 from __future__ import annotations
 
@@ -45,3 +45,25 @@ class ValidationResult(Struct, frozen=True):
     def valid(self) -> bool:
         """Whether no check failed. Skipped checks are ignored."""
         return all(check.ok is not False for section in self.sections for check in section.checks)
+
+
+class AppValidation(Struct, frozen=True):
+    """The checklist of one app.
+
+    `unreachable` is true if there are problems and all of them are failures outside Loom, such as a
+    disk that cannot be read.
+    """
+
+    app: str
+    checks: tuple[ValidationCheck, ...]
+    unreachable: bool = False
+
+    @property
+    def problems(self) -> list[JsonObject]:
+        """The problems of all checks."""
+        return [problem for check in self.checks for problem in check.problems]
+
+    @property
+    def valid(self) -> bool:
+        """Whether no check failed."""
+        return all(check.ok is not False for check in self.checks)

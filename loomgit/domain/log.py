@@ -10,6 +10,8 @@ from functools import cached_property
 
 from msgspec import Struct, field
 
+from loomgit.domain.apps import VersionState
+
 
 class MeanScore(Struct, frozen=True):
     """The mean score of an evaluator in one run. `n` is the number of scores."""
@@ -122,7 +124,8 @@ class LogEntry(Struct, frozen=True):
     `time` (author date, ISO 8601), `author` and `subject` describe the latest of these commits.
     They are empty if a truncated history ends at that commit, because an earlier commit may have
     introduced the content. `head` is true if HEAD has the content. `worktree` is true if the
-    working tree has the content and differs from HEAD.
+    working tree has the content and differs from HEAD. `state` is the state of the version in the
+    log of an app, and None in the log of a file.
     """
 
     name: str
@@ -135,6 +138,7 @@ class LogEntry(Struct, frozen=True):
     head: bool = False
     worktree: bool = False
     measured: StoredScores = field(default_factory=StoredScores)
+    state: VersionState | None = None
 
 
 class FileLog(Struct, frozen=True, dict=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from loomgit.report.apps import table
 from loomgit.report.text import money
 
 if TYPE_CHECKING:
@@ -43,6 +44,9 @@ def log_table(log: FileLog) -> Iterator[str]:
     Additional rows below a version's row show results that the version's row does not include.
     Notes follow the table.
     """
+    if any(entry.state for entry in log.entries):
+        yield from _app_table(log)
+        return
     evaluators = _evaluators(log)
     head = ["VERSION", "COMMIT", "DATE", "AUTHOR", "RUNS", "CASES", *map(str.upper, evaluators)]
     table = [[*head, "COST/RECORD", "LAST RUN", "SUBJECT"]]
@@ -57,6 +61,28 @@ def log_table(log: FileLog) -> Iterator[str]:
             for column, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
         yield "  ".join(cells).rstrip()
+    notes = list(_notes(log))
+    yield from ["", *notes] if notes else []
+
+
+def _app_table(log: FileLog) -> Iterator[str]:
+    """Yield the lines of the table of an app: a row for each version, newest first."""
+    rows = [["VERSION", "STATE", "COMMIT", "DATE", "AUTHOR", "EXAMPLES", "ACCURACY", "SUBJECT"]]
+    for entry in log.entries:
+        score = entry.measured.scores.get("accuracy")
+        rows.append(
+            [
+                entry.name,
+                entry.state or NOTHING,
+                entry.commits[0][:8] if entry.commits else NOTHING,
+                entry.time[:10] or NOTHING,
+                replace_control_characters(entry.author) or NOTHING,
+                f"{entry.measured.cases:,}" if entry.measured.cases else NOTHING,
+                NOTHING if score is None else f"{score.mean:.3f}",
+                _subject(entry),
+            ]
+        )
+    yield from table(rows)
     notes = list(_notes(log))
     yield from ["", *notes] if notes else []
 
@@ -142,7 +168,6 @@ def _row(log: FileLog, entry: LogEntry, evaluators: list[str]) -> list[str]:
     commit = entry.commits[0][:8] if entry.commits else NOTHING
     cost = money(measured.cost_per_record) if measured.runs else NOTHING
     scores = measured.scores if len(log.series) <= 1 else {}
-    subject = "(not committed)" if entry.worktree else replace_control_characters(entry.subject)
     return [
         replace_control_characters(entry.name),
         commit,
@@ -153,8 +178,13 @@ def _row(log: FileLog, entry: LogEntry, evaluators: list[str]) -> list[str]:
         *_cells(scores, evaluators),
         cost,
         measured.latest.run_id if measured.latest else NOTHING,
-        subject if len(subject) <= SUBJECT else subject[: SUBJECT - 1] + "…",
+        _subject(entry),
     ]
+
+
+def _subject(entry: LogEntry) -> str:
+    subject = "(not committed)" if entry.worktree else replace_control_characters(entry.subject)
+    return subject if len(subject) <= SUBJECT else subject[: SUBJECT - 1] + "…"
 
 
 def _sub_row(line: SubLine, evaluators: list[str]) -> list[str]:
@@ -219,6 +249,7 @@ def _version(entry: LogEntry) -> JsonObject:
         "subject": entry.subject if entry.time else None,
         "head": entry.head,
         "worktree": entry.worktree,
+        "state": entry.state,
         "runs": measured.runs,
         "complete_runs": measured.complete,
         "cases": measured.cases,

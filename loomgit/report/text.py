@@ -9,9 +9,9 @@ from loomgit.domain.models import other_models
 from loomgit.report.signs import BAD, OK, SKIPPED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
-    from loomgit.domain.checks import ValidationResult
+    from loomgit.domain.checks import AppValidation, ValidationCheck, ValidationResult
     from loomgit.domain.runs import Run, RunSummary, ScoreSummary
 
 UNKNOWN = "unknown"
@@ -211,20 +211,34 @@ def validation(result: ValidationResult, *, only_problems: bool = False) -> Iter
         return
     yield f"Validating: {named(result.pipeline, result.version)}"
     for section in result.sections:
-        checks = [
-            check for check in section.checks if not (only_problems and check.ok is not False)
-        ]
-        if not checks and only_problems:
+        lines = list(_checks(section.checks, only_problems=only_problems))
+        if not lines and only_problems:
             continue
         yield ""
         yield f"{section.title}:"
-        for check in checks:
-            mark = OK if check.ok else SKIPPED if check.ok is None else BAD
-            yield f"  {mark} {check.text}"
-            if check.detail:
-                yield from (f"       {line}" for line in check.detail.splitlines())
+        yield from lines
     yield ""
     yield f"Pipeline is valid {OK}" if result.valid else f"Pipeline is not valid {BAD}"
+
+
+def app_validation(result: AppValidation, *, only_problems: bool = False) -> Iterator[str]:
+    """Yield the lines of the checklist of an app, as `validation` does for a pipeline."""
+    if only_problems and result.valid:
+        return
+    yield f"Validating app: {result.app}"
+    yield ""
+    yield from _checks(result.checks, only_problems=only_problems)
+    yield ""
+    yield f"App is valid {OK}" if result.valid else f"App is not valid {BAD}"
+
+
+def _checks(checks: Iterable[ValidationCheck], *, only_problems: bool) -> Iterator[str]:
+    for check in checks:
+        if only_problems and check.ok is not False:
+            continue
+        mark = OK if check.ok else SKIPPED if check.ok is None else BAD
+        yield f"  {mark} {check.text}"
+        yield from (f"       {line}" for line in check.detail.splitlines())
 
 
 def named(pipeline: str, version: str | None) -> str:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from loomgit.history.store import RunStore
     from loomgit.history.trees import Tree
     from loomgit.history.versions import Versions
+    from loomgit.wiring.apps import Apps
     from loomgit.wiring.trust import Trust
 
 # GitPython searches for the `git` command when it is imported. If the command is missing, `quiet`
@@ -65,6 +66,17 @@ class Wiring(ProjectFiles):
             tracked=tracked,
             committed=self._committed_runs,
         )
+
+    @cached_property
+    def apps(self) -> Apps:
+        """The loop apps under `.loom/loop-apps/`. Each worktree has its own apps."""
+        from loomgit.history.app_store import AppStore
+        from loomgit.wiring.apps import Apps
+
+        def tracked() -> bool:
+            return self.settings.store == "tracked"
+
+        return Apps(AppStore(self.root / STORE, tracked=tracked), self.root, self.parse_cache)
 
     @cached_property
     def trust(self) -> Trust:

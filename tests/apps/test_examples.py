@@ -35,7 +35,8 @@ def figures(examples, executions):
 
 
 def test_the_figures_count_failed_executions_as_wrong():
-    examples = [AppExample({}, label, labelled=True) for label in ("spam", "ham", "spam", "spam")]
+    labels = ("spam", "ham", "spam", "spam")
+    examples = [AppExample({}, label, labelled=True) for label in labels]
     failed = replace(OK, status="error", output=None, latency_ms=9000.0)
     found = figures(examples, [OK, OK, failed, replace(OK, latency_ms=4.0, isolation="none")])
     assert (found.examples, found.failed, found.accuracy) == (4, 1, 0.5)

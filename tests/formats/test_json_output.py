@@ -21,7 +21,9 @@ from loomgit.domain.versions import Commit
 from loomgit.gateway.reply_store import ReplyStore
 from loomgit.history.file_schemas import run_schema
 from loomgit.history.store import RunStore
+from tests.command import loom as loom_in_process
 from tests.comparisons import SUITE, WORSE, make_comparable
+from tests.loop_apps import SPAM, make_repository, run_in_process, shared_files
 from tests.projects import PIPELINE
 from tests.pytest_plugin.sessions import loom
 from tests.repos import commit, git
@@ -208,6 +210,43 @@ def use_stored_replies(ask):
     ask("loom cache clear", "cache", "clear")
 
 
+def use_apps(ask):
+    """The commands of loop apps. Their programs run in this process."""
+    project = make_repository(ask.project.parent / "apps", **shared_files())
+
+    def app(command, *arguments, code=0):
+        with pytest.MonkeyPatch.context() as patch:
+            run_in_process(patch)
+            done = loom_in_process(project, *command.split()[1:], *arguments, "--json")
+        assert done.returncode == code, done.stdout + done.stderr
+        ask.documents.setdefault(command, []).append(json.loads(done.stdout))
+
+    spec, examples = str(project / f"specs/{SPAM}.yaml"), str(project / "examples.csv")
+    program, value = str(project / "programs/v2.py"), ("--input", '{"text": "free"}')
+    app("loom app create", SPAM, "--spec", spec, "--program", program)
+    app("loom app add", SPAM, "--artifact", str(project / "artifact"))
+    app("loom app validate", SPAM, "--version", "v1")
+    app("loom app validate", SPAM, "--version", "v1", "--examples", examples)
+    app("loom app promote", SPAM, "v1")
+    app("loom app run", SPAM, *value)
+    app("loom app run", SPAM, "--input", '{"text": 1}', code=2)
+    app("loom app add", SPAM, "--program", str(project / "programs/v1.py"))
+    app("loom app validate", SPAM, "--version", "v3", "--examples", examples)
+    app("loom app promote", SPAM, "v3")
+    app("loom app rollback", SPAM)
+    app("loom app deprecate", SPAM, "v3")
+    app("loom app list")
+    app("loom app show", SPAM, code=2)  # v2 has the hashes of the documentation
+    app("loom app show --version", "v2", SPAM, code=2)
+    app("loom app audit", code=1)
+    app("loom validate", code=2)
+    for command in ("pause", "resume", "archive"):
+        app(f"loom app {command}", SPAM)
+    (project / f".loom/loop-apps/{SPAM}/config.yaml").write_text("tsk: a\n", encoding="utf-8")
+    app("loom app list", code=2)
+    app("loom app audit", code=2)
+
+
 def make_mistakes(ask):
     (ask.project / "pipelines/refused.yaml").write_text(REFUSED, encoding="utf-8")
     found = ask("loom run with several pipelines", "run", "demo", "refused", code=2)
@@ -235,6 +274,7 @@ def documents(tmp_path_factory):
     use_stored_replies(ask)
     use_quarantine(ask)
     compare_variables(ask)
+    use_apps(ask)
     make_mistakes(ask)
     return ask.documents
 

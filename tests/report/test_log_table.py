@@ -99,6 +99,7 @@ def test_the_document_has_all_of_it():
         "subject": "Begin",
         "head": True,
         "worktree": False,
+        "state": None,
         "runs": 3,
         "complete_runs": 2,
         "cases": 1_200,
