@@ -144,6 +144,17 @@ def test_who_depends_on_an_artifact(project):
     assert loom(project, "app", "audit", "../../config.yaml").returncode == 2
 
 
+def test_a_deprecated_version_may_lack_its_artifacts(project):
+    assert loom(project, "validate").returncode == 2
+    ok(project, "app", "deprecate", EMAIL, "v1")
+    found = document(project, "app", "audit")
+    assert [each["matches"] for each in found["artifacts"][0]["dependents"]] == [False, True]
+    assert found["faults"] == []
+    ok(project, "validate")
+    ok(project, "app", "show", EMAIL)
+    assert "differs" in run(project, "win", version="v1", code=2)["error"]["message"]
+
+
 def test_the_documented_command_gives_the_hash_of_a_folder(project):
     page = (Path(__file__).parents[2] / "docs/apps.md").read_text(encoding="utf-8")
     (line,) = [line for line in page.splitlines() if "xargs -0 sha256sum" in line]

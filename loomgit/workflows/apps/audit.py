@@ -43,6 +43,7 @@ class Audit(Struct, frozen=True):
     """The result of an audit.
 
     `faults` are the shared artifacts that are missing or differ, and the changed files of versions.
+    Shared artifacts of deprecated versions are no faults, because they may have been replaced.
     `errors` are the apps that cannot be read, by their names.
     """
 
@@ -89,7 +90,7 @@ def audit_artifacts(wiring: Wiring, name: str | None) -> Audit:
     lines = [
         f"{each.app} {each.version}: {fault}"
         for each in dependencies
-        if (fault := apps.artifact_fault(each.artifact))
+        if each.state != "deprecated" and (fault := apps.artifact_fault(each.artifact))
     ]
     lines += [
         f"{app} {version}: {text}" for (app, version), texts in faults.items() for text in texts

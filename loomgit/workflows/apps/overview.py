@@ -144,7 +144,8 @@ def _details(apps: Apps, app: str, version: AppVersion, faults: list[str]) -> Ve
     missing = apps.local_problems(app, version.name, dependencies)
     if missing and not faults:
         raise ProblemsFound(missing)
-    faults = [*faults, *filter(None, map(apps.artifact_fault, dependencies.shared))]
+    if version.state != "deprecated":  # the artifacts of such a version may have been replaced
+        faults = [*faults, *filter(None, map(apps.artifact_fault, dependencies.shared))]
     return VersionDetails(
         version=version,
         created_at=metadata.created_at if metadata else None,

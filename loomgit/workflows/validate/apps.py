@@ -104,6 +104,8 @@ def _check_dependencies(apps: Apps, app: str) -> list[str]:
 def _check_shared(apps: Apps, app: str) -> list[str]:
     faults = []
     for version in apps.versions(app).versions:
+        if version.state == "deprecated":
+            continue  # its artifacts may have been replaced
         try:
             shared = apps.dependencies(app, version.name).shared
         except ProblemsFound:
