@@ -12,7 +12,7 @@ from loomgit.domain.keys import HASH_KEY
 from loomgit.domain.ports import BatchSink
 from loomgit.domain.records import RecordOutcome, RowBatch
 from loomgit.errors import LoomError
-from loomgit.pipeline.blocking import finish_in_thread
+from loomgit.pipeline.blocking import Parameters, Result, finish_in_thread
 from loomgit.pipeline.copy_path import loads_rows_unchanged
 from loomgit.pipeline.loaded_row import loaded_row
 from loomgit.pipeline.repeated_keys import NewestRecords, last_positions
@@ -100,9 +100,7 @@ class BatchLoader:
             parts.journal.begin_part(part, range(first, first + len(keys)))
             if parts.increment is not None:
                 parts.increment.begin_batch(part, batch)
-            self.failed = True  # reset when the sink has accepted or declined the rows
-            is_loaded = await finish_in_thread(sink.load_batch, part, batch)
-            self.failed = False
+            is_loaded = await self._call(sink.load_batch, part, batch)
             if is_loaded:
                 parts.tally.add_copied(len(keys))
                 parts.log.write_copied(first, keys)
@@ -237,12 +235,27 @@ class BatchLoader:
                     return {}
                 if self._parts.increment is not None:
                     self._parts.increment.begin_part(part, [outcome.record for outcome in good])
-                self.failed = True  # reset when the sink has accepted the rows
-                refused = await finish_in_thread(self._sink.load, part, [*rows.values()], keys)
-                self.failed = False
+                refused = await self._call(self._sink.load, part, [*rows.values()], keys)
         self.accepted += len(rows) - len(refused)
         positions = list(rows)
         return {positions[index]: reason for index, reason in refused.items()}
+
+    async def _call(
+        self,
+        load: Callable[Parameters, Result],
+        *args: Parameters.args,
+        **kwargs: Parameters.kwargs,
+    ) -> Result:
+        """Call a method of the sink, unless the run has lost its lock."""
+
+        def load_locked() -> Result:
+            self._parts.require_lock()
+            return load(*args, **kwargs)
+
+        self.failed = True  # reset when the sink has accepted or declined the rows
+        result = await finish_in_thread(load_locked)
+        self.failed = False
+        return result
 
     async def _rejected_keys(self, rejected: Sequence[RecordOutcome]) -> list[JsonObject]:
         """Return the keys of rejected records, unless a later record has the same key.

@@ -192,7 +192,8 @@ class RunParts(Struct, frozen=True):
 
     `open_spool` extracts the rows to a spool file, and blocks until this is done. If an earlier
     attempt has completed the spool, the rows are not extracted again. `keep_spool` is called after
-    a complete extraction. `check_fields`
+    a complete extraction. `require_lock` raises WorldError if this run no longer excludes other
+    runs from the destination. `check_fields`
     receives the key, the fields of the records, and the fields that have values. It raises
     ProblemsFound if the pipeline uses a field that is missing from all records. `open_sink` opens
     and checks the destination. It receives the key and some example records: the first records that
@@ -207,6 +208,7 @@ class RunParts(Struct, frozen=True):
     source: Source
     open_spool: Callable[[Iterator[JsonObject | RefusedRow | RowBatch]], SpooledRecords]
     keep_spool: Callable[[], None]
+    require_lock: Callable[[], None]
     open_sink: Callable[[tuple[str, ...], Sequence[Record]], Sink]
     stages: Stages
     tally: RunStatistics

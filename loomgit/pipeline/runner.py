@@ -366,6 +366,8 @@ class Runner:
         try:
             with self._parts.tally.watches["load"]:
                 if keep:
+                    if replacing:  # in the other modes, tables already have the rows
+                        await finish_in_thread(self._parts.require_lock)
                     self._receipt = await finish_in_thread(sink.commit)
                     if self._loader is not None:
                         self._receipt += LoadReceipt(duplicates=self._loader.duplicates)

@@ -12,7 +12,7 @@ from loomgit.rows.address import PostgresAddress, SqliteAddress, parse_destinati
 from loomgit.rows.stage import destination_id
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from loomgit.domain.definitions import Pipeline
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def lock_destination(
     pipeline: Pipeline, *, root: Path, connections: Mapping[str, Connection]
-) -> AbstractContextManager[None]:
+) -> AbstractContextManager[Callable[[], None]]:
     """Return a context in which no other run of the pipeline loads into its destination.
 
     Runs in other clones of the project are excluded, too. For a PostgreSQL table, the lock is an
@@ -29,7 +29,8 @@ def lock_destination(
     destination, which exists only during the run. `root` is the project folder.
 
     The context raises WorldError if another run holds the lock. The message names its process. The
-    lock of a process that has died is free.
+    lock of a process that has died is free. The context yields a function that raises WorldError if
+    the lock is lost, because the connection to the server is.
     """
     address = parse_destination(pipeline.load.destination, connections)
     if isinstance(address, PostgresAddress):
@@ -44,7 +45,7 @@ def lock_destination(
 
 
 @contextmanager
-def _lock_beside(path: Path, shown: str) -> Iterator[None]:
+def _lock_beside(path: Path, shown: str) -> Iterator[Callable[[], None]]:
     """Hold the lock file at `path`, in a folder that is created if necessary.
 
     If the folder is not writable, the run continues without a lock: the check of the destination
@@ -56,14 +57,18 @@ def _lock_beside(path: Path, shown: str) -> Iterator[None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         is_free = lock.acquire()
     except OSError:
-        yield
+        yield _keep_lock
         return
     if not is_free:
         raise WorldError(f"{shown} ({lock.holder()})", hint="wait for that run to end")
     try:
         with lock:
-            yield
+            yield _keep_lock
     finally:
         with suppress(OSError):  # the run has loaded something into the folder
             for folder in created:
                 folder.rmdir()
+
+
+def _keep_lock() -> None:
+    """Do nothing: a process does not lose the lock of a file."""

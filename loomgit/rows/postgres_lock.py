@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from loomgit.errors import WorldError
-from loomgit.rows.postgres_connection import connect, qualified, translate_errors
+from loomgit.rows.postgres_connection import connect, describe, qualified, translate_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from loomgit.rows.address import PostgresAddress
     from loomgit.rows.postgres_connection import Connection
@@ -35,11 +35,12 @@ LOCK_TIMEOUT = 60  # seconds to wait for another run that loads into the same ta
 
 
 @contextmanager
-def lock_run(address: PostgresAddress, pipeline: str) -> Iterator[None]:
+def lock_run(address: PostgresAddress, pipeline: str) -> Iterator[Callable[[], None]]:
     """Context that excludes other runs of `pipeline` that load into the same table.
 
     Raises WorldError immediately if another run holds the lock. The message names its process and
-    host, if the role may see them. The server releases the lock if the connection is lost.
+    host, if the role may see them. The server releases the lock if the connection is lost, for
+    example when it restarts. The context yields a function that raises WorldError in this case.
     """
     assert address.table is not None  # an address without a table is reported before
     key = (
@@ -59,7 +60,19 @@ def lock_run(address: PostgresAddress, pipeline: str) -> Iterator[None]:
                 f"{address}: another run of {pipeline} is loading into '{address.table}'{who}",
                 hint="wait for that run to end",
             )
-        yield
+
+        def require_lock() -> None:
+            try:
+                connection.execute("SELECT 1")
+            except psycopg.Error as fault:
+                raise WorldError(
+                    f"{address}: the connection that held the lock of the run was lost: "
+                    f"{describe(fault)}",
+                    hint=f"check whether another run of {pipeline} has loaded into "
+                    f"'{address.table}' since",
+                ) from fault
+
+        yield require_lock
 
 
 def lock_table(connection: Connection, table: PostgresTable) -> None:

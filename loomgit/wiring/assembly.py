@@ -354,8 +354,11 @@ class Assembly(Planning):
             sink.check()
         return sink
 
-    def lock(self, pipeline: Pipeline) -> AbstractContextManager[None]:
-        """Return a context that excludes other runs of the pipeline from its destination."""
+    def lock(self, pipeline: Pipeline) -> AbstractContextManager[Callable[[], None]]:
+        """Return a context that excludes other runs of the pipeline from its destination.
+
+        It yields a function that raises WorldError if the lock is lost.
+        """
         connections = self.wiring.connections
         return lock_destination(pipeline, root=self.wiring.root, connections=connections)
 

@@ -126,7 +126,7 @@ class Execution:
             at_once = loads_at_once(pipeline, assembly.wiring.connections)
             rejections = Rejections(quarantine, pipeline.name, at_once=at_once)
             with (
-                assembly.lock(pipeline),
+                assembly.lock(pipeline) as require_lock,
                 self._unfinished() as (unfinished, state, journal),
                 store.records(self._uid) as records,
                 quarantine,
@@ -134,7 +134,8 @@ class Execution:
                 paid.log, self._spent_earlier = journal, journal.spent
                 log = rejections.begin(self._run_id, records, self._on_event)
                 skip = pipeline.load.on_failure == "skip"
-                run_parts = parts(state, journal, log, None if skip else rejections)
+                quarantine_log = None if skip else rejections
+                run_parts = parts(state, journal, log, quarantine_log, require_lock)
                 runner = Runner(run_parts)
                 measure = partial(_measure, run_parts.tally, meter)
                 with (
@@ -188,7 +189,7 @@ class Execution:
 
     def _parts(
         self, gateway: MeterGateway
-    ) -> Callable[[Path, Journal, RecordLog, Rejections | None], RunParts]:
+    ) -> Callable[[Path, Journal, RecordLog, Rejections | None, Callable[[], None]], RunParts]:
         assembly, plan = self._assembly, self._plan
         pipeline = plan.pipeline
         statistics = RunStatistics(pipeline.evaluate.evaluators, case_identifier(plan))
@@ -210,7 +211,11 @@ class Execution:
             self._open_source().check()
 
         def parts(
-            state: Path, journal: Journal, log: RecordLog, rejections: Rejections | None
+            state: Path,
+            journal: Journal,
+            log: RecordLog,
+            rejections: Rejections | None,
+            require_lock: Callable[[], None],
         ) -> RunParts:
             spool = RunSpool(state, journal)
             if increment is not None:

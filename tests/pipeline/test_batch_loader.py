@@ -379,3 +379,14 @@ def test_the_order_of_parts():
     assert adjacent_parts({0: (0, 9), 1: (10, 19), 3: (20, 20)}) == [[0, 1, 3]]
     assert adjacent_parts({0: (0, 9), 1: (12, 19), 2: (3, 3), 4: (10, 30)}) == [[0, 1], [2, 4]]
     assert adjacent_parts({2: (0, 9), 1: (0, 30), 5: (40, 41)}) == [[1], [2, 5]]
+
+
+def test_a_run_without_its_lock_loads_nothing_more():
+    bench = Bench()
+    bench.run(lambda event: setattr(bench, "lock_error", WorldError("the lock was lost")))
+    assert bench.ends[0].message == "the lock was lost"
+    assert bench.sink.parts == {}
+    bench = Bench(load=Load("out.db", mode="replace"))
+    lost = WorldError("the lock was lost")
+    bench.run(lambda e: setattr(bench, "lock_error", lost if len(bench.sink.parts) == 3 else None))
+    assert (bench.ends[0].status, bench.sink.ended) == ("failed", "aborted")

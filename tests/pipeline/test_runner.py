@@ -93,6 +93,7 @@ class Bench:
             self.tally.watches,
         )
         self.ends = []
+        self.lock_error = None
         self.key = None
         self.runner = Runner(
             RunParts(
@@ -100,6 +101,7 @@ class Bench:
                 source=FakeSource(rows),
                 open_spool=FakeSpool,
                 keep_spool=lambda: None,
+                require_lock=self.require_lock,
                 open_sink=self._open,
                 stages=self.stages,
                 tally=self.tally,
@@ -129,6 +131,10 @@ class Bench:
     def _check_fields(self, key, fields, filled):
         if problems := list(missing_key(self.pipeline, key, fields)):
             raise ProblemsFound(problems)
+
+    def require_lock(self):
+        if self.lock_error is not None:
+            raise self.lock_error
 
     def _open(self, key, first):
         self.key, self.first = key, first
