@@ -182,6 +182,10 @@ class Sink(Protocol):
 class BatchSink(Sink, Protocol):
     """A destination that can also load a batch of rows with the same fields, which is faster."""
 
+    def expect_batches(self) -> None:
+        """Prepare for `load_batch`. Called before the first row, if `load_batch` may be called."""
+        ...
+
     def load_batch(self, part: int, batch: RowBatch) -> bool:
         """Load all rows of a batch, or none of them.
 

@@ -85,6 +85,12 @@ class BatchLoader:
         is_unchanged = loads_rows_unchanged(self._parts.pipeline, self._key)
         return is_unchanged and isinstance(self._sink, BatchSink)
 
+    def expect_batches(self) -> None:
+        """Tell the destination if `copy` may be called. Must be called before the first row."""
+        if self.copies_rows:
+            assert isinstance(self._sink, BatchSink)
+            self._sink.expect_batches()
+
     async def copy(
         self, part: int, first: int, batch: RowBatch | RefusedRow, keys: Sequence[str]
     ) -> bool:

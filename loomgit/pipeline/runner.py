@@ -91,6 +91,7 @@ class Runner:
         first = await finish_in_thread(first_usable, self._records(spool, key))
         sink = await finish_in_thread(parts.open_sink, key, first)
         loader = self._loader = BatchLoader(parts, sink, key, lambda: self._records(spool, key))
+        loader.expect_batches()
         parts.stages.set_load_check(lambda record, fields: sink.refusal(loader.row(record, fields)))
         parts.tally.progress.total = spool.count
         broken: BaseException | None = None

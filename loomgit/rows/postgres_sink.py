@@ -74,6 +74,7 @@ class PostgresSink:
         self._receipt = LoadReceipt()
         self._connections: list[Connection] = []
         self._is_prepared = False
+        self._expects_batches = False
 
     def check(self) -> None:
         """Raise UserError or WorldError if a load into the table would fail."""
@@ -108,6 +109,10 @@ class PostgresSink:
                 receipt, refused = self._load_part(connection, part, rows, rejected)
         self._receipt += receipt
         return refused
+
+    def expect_batches(self) -> None:
+        """Record the keys of rows so that `load_batch` finds duplicates of them, too."""
+        self._expects_batches = True
 
     def load_batch(self, part: int, batch: RowBatch) -> bool:
         """Write all rows of a batch in one transaction, or none of them.
@@ -197,7 +202,12 @@ class PostgresSink:
         if recorded is not None:
             _require_loaded_table(connection, self._table)
             if not self._is_append:
-                self._remember(connection, [r for i, r in enumerate(rows) if i not in recorded[1]])
+                loaded = [row for i, row in enumerate(rows) if i not in recorded[1]]
+                self._remember(connection, loaded)
+                if self._expects_batches:
+                    columns = self._table.columns(connection)
+                    key = [columns[name] for name in self._table.key]
+                    self._upsert.remember(connection, key, loaded)
             return recorded
         receipt, refused = LoadReceipt(), dict[int, str]()
         if rows:
@@ -224,7 +234,10 @@ class PostgresSink:
         connection.execute("SET CONSTRAINTS ALL IMMEDIATE")  # a refusal must not wait for COMMIT
         if not self._is_append:
             for fields in dict.fromkeys(map(tuple, rows)):
-                self._upsert.prepare(connection, fields)
+                if self._expects_batches:
+                    self._upsert.prepare_batch(connection, fields)
+                else:
+                    self._upsert.prepare(connection, fields)
         last, seen = (rows, set()) if self._is_append else self._last_rows(connection, rows)
 
         def load(some: Sequence[JsonObject]) -> LoadReceipt:

@@ -78,7 +78,20 @@ class PostgresUpsert:
         """Upsert rows. `fields` are the columns of their fields, for which `prepare` was called."""
         incoming = self._empty_incoming(connection, fields)
         copy_rows(connection, incoming, fields, rows, numbered=True)
-        return self._merge(connection, incoming, fields, len(rows))
+        if not self._keeps_seen_keys:
+            return self._merge(connection, incoming, fields, len(rows))
+        receipt = self._merge_unseen(connection, incoming, fields, len(rows))
+        _remember_keys(connection, incoming, self._table.key)
+        return receipt
+
+    def remember(
+        self, connection: Connection, key: Sequence[Column], rows: Sequence[JsonObject]
+    ) -> None:
+        """Record the keys of rows that an earlier attempt has loaded. `key` are the key columns."""
+        self.prepare_batch(connection, tuple(column.name for column in key))
+        incoming = self._empty_incoming(connection, key)
+        copy_rows(connection, incoming, key, rows, numbered=True)
+        _remember_keys(connection, incoming, self._table.key)
 
     def load_texts(
         self, connection: Connection, fields: Sequence[Column], texts: Sequence[Sequence[str]]

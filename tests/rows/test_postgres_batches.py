@@ -152,3 +152,52 @@ def test_a_source_yields_the_same_rows_in_batches(source, run_sql):
     ]
     assert rows == list(opened.rows())
     assert rows[1499].place.endswith("row 1500")
+
+
+@pytest.mark.parametrize("first", ["rows", "batch", "rows of an earlier attempt"])
+@pytest.mark.parametrize("key", ["bigint", "text", "numeric"])
+def test_a_key_in_a_batch_and_in_single_rows_is_a_duplicate(sink, table, run_sql, first, key):
+    table(TABLE.replace("id bigint", f"id {key}"))
+    as_text = str if key == "text" else int
+
+    def rows(label, *ids):
+        return [[as_text(i), label, None, None, None, None] for i in ids]
+
+    def objects(values):
+        return [dict(zip(NAMES, row, strict=True)) for row in values]
+
+    run_sql("INSERT INTO scores (id, label) VALUES (1, 'old'), (2, 'old')")
+    if first == "rows of an earlier attempt":
+        earlier = sink(URL, run="one")
+        earlier.expect_batches()
+        earlier.load(0, objects(rows("a", 1, 3, 4)))
+        earlier.abort()
+    opened = sink(URL, run="one")
+    opened.expect_batches()
+    if first == "batch":
+        assert opened.load_batch(0, RowBatch(NAMES, rows("a", 1, 3, 4)))
+        assert opened.load(1, objects(rows("b", 1, 2, 3, 5))) == {}
+        assert opened.load_batch(2, RowBatch(NAMES, rows("c", 5, 6)))
+    else:
+        assert opened.load(0, objects(rows("a", 1, 3, 4))) == {}
+        assert opened.load_batch(1, RowBatch(NAMES, rows("b", 1, 2, 3, 5)))
+        assert opened.load(2, objects(rows("c", 5, 6))) == {}
+    receipt = opened.commit()
+    assert (receipt.inserted, receipt.updated, receipt.duplicates) == (4, 2, 3)
+    assert receipt.unchanged == 0
+    labels = dict(run_sql("SELECT id, label FROM scores"))
+    assert {str(i): label for i, label in labels.items()} == dict(
+        zip("123456", "bbbacc", strict=True)
+    )
+
+
+def test_a_table_that_the_first_rows_create_counts_the_duplicates_of_batches(sink, run_sql):
+    opened = sink(URL, run="one")
+    opened.expect_batches()
+    batch = RowBatch(("id", "label"), [[1, "a"], [2, "a"]])
+    assert not opened.load_batch(0, batch)
+    assert opened.load(0, [*batch.objects()]) == {}
+    assert opened.load_batch(1, RowBatch(("id", "label"), [[2, "b"], [3, "b"], [3, "c"]]))
+    receipt = opened.commit()
+    assert (receipt.inserted, receipt.updated, receipt.duplicates) == (3, 0, 2)
+    assert run_sql("SELECT id, label FROM scores ORDER BY id") == [(1, "a"), (2, "b"), (3, "c")]
