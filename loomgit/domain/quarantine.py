@@ -25,6 +25,8 @@ class QuarantineEntry(Struct, frozen=True):
     An entry is open until it is resolved. `resolved_at` is the time of the resolution,
     `resolved_by` is the run or the person that resolved the entry, and `why` is the reason. All
     three are None while the entry is open.
+
+    `target` is the target of the run, None if the project had no targets.
     """
 
     run_id: str
@@ -41,21 +43,35 @@ class QuarantineEntry(Struct, frozen=True):
     resolved_at: str | None = None
     resolved_by: str | None = None
     why: str | None = None
+    target: str | None = None
 
     @property
     def is_open(self) -> bool:
         """Whether the entry is not resolved."""
         return self.resolved_at is None
 
+    def belongs_to(self, target: str | None) -> bool:
+        """Whether a run with this target can resolve the entry."""
+        return is_same_target(self.target, target)
+
+
+def is_same_target(first: str | None, second: str | None) -> bool:
+    """Whether two targets are equal. None, for a project without targets, equals every target."""
+    return first is None or second is None or first == second
+
 
 class Resolution(Struct, frozen=True):
-    """The end of all open entries of one record. The fields are those of `QuarantineEntry`."""
+    """The end of all open entries of one record with the same target (`is_same_target`).
+
+    The fields are those of `QuarantineEntry`.
+    """
 
     pipeline: str
     record_key: str
     resolved_at: str
     resolved_by: str
     why: str
+    target: str | None = None
 
 
 class QuarantineStore(Protocol):
@@ -78,8 +94,8 @@ class QuarantineStore(Protocol):
         """Resolve the open entries of records. Raises UserError or WorldError."""
         ...
 
-    def open_keys(self, pipeline: str) -> set[str]:
-        """Return the keys of the records of a pipeline that have an open entry."""
+    def open_keys(self, pipeline: str, target: str | None = None) -> set[str]:
+        """Return the keys of the records of a pipeline that have an open entry of the target."""
         ...
 
     def entries(self, pipeline: str, *, only_open: bool = False) -> Iterator[QuarantineEntry]:
@@ -105,11 +121,16 @@ class QuarantineStore(Protocol):
         self.close()
 
 
-def newest_of_each_record(entries: Iterable[QuarantineEntry]) -> Iterator[QuarantineEntry]:
-    """Yield the first entry of each record. If `entries` are newest first, this is the newest."""
-    seen: set[tuple[str, str]] = set()
+def newest_of_each_record(
+    entries: Iterable[QuarantineEntry], *, by_target: bool = False
+) -> Iterator[QuarantineEntry]:
+    """Yield the first entry of each record. If `entries` are newest first, this is the newest.
+
+    If `by_target` is true, a record has one entry for each target.
+    """
+    seen: set[tuple[str, str, str | None]] = set()
     for entry in entries:
-        record = entry.pipeline, entry.record_key
+        record = entry.pipeline, entry.record_key, entry.target if by_target else None
         if record not in seen:
             seen.add(record)
             yield entry

@@ -25,13 +25,17 @@ def entry_list(entries: Sequence[QuarantineEntry], count: int, *, every: bool) -
         yield "The quarantine has no entries." if every else "The quarantine has no open entries."
         return
     state = ("STATE",) if every else ()
-    table = [("KEY", "PIPELINE", "STAGE", "RUN", "TIME", *state, "REASON")]
+    has_targets = any(entry.target for entry in entries)
+    target = ("TARGET",) if has_targets else ()
+    table = [("KEY", "PIPELINE", *target, "STAGE", "RUN", "TIME", *state, "REASON")]
     for entry in entries:
+        target = (entry.target or "-",) if has_targets else ()
         state = ("open" if entry.is_open else "resolved",) if every else ()
         table.append(
             (
                 _shorten(entry.record_key, _LONGEST_KEY),
                 entry.pipeline,
+                *target,
                 entry.stage,
                 entry.run_id,
                 _minute(entry.at),
@@ -55,6 +59,8 @@ def entry_details(history: Sequence[QuarantineEntry]) -> Iterator[str]:
     entry = history[0]
     yield f"Record:    {entry.record_key}"
     yield f"Pipeline:  {entry.pipeline}"
+    if entry.target:
+        yield f"Target:    {entry.target}"
     yield f"State:     {_state(entry)}"
     yield f"Run:       {entry.run_id}"
     yield f"Time:      {entry.at}"
@@ -75,7 +81,8 @@ def entry_details(history: Sequence[QuarantineEntry]) -> Iterator[str]:
     yield ""
     yield "History:"
     for each in history:
-        yield f"  {_minute(each.at)}  {each.run_id}  {each.stage}: {_line(each.reason)}"
+        target = f"  {each.target}" if each.target else ""
+        yield f"  {_minute(each.at)}  {each.run_id}{target}  {each.stage}: {_line(each.reason)}"
         yield f"    {_state(each)}"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import psycopg
 from msgspec.structs import replace
@@ -19,6 +19,7 @@ from loomgit.rows.postgres_connection import (
     quote,
     translate_errors,
 )
+from loomgit.rows.quarantine import TARGET_COLUMN
 from loomgit.rows.quarantine_table import (
     QuarantineStatements,
     entry_row,
@@ -28,14 +29,23 @@ from loomgit.rows.quarantine_table import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+    from typing import TypeAlias
 
     from loomgit.domain.quarantine import QuarantineEntry, Resolution
     from loomgit.rows.address import PostgresAddress
     from loomgit.rows.postgres_connection import Connection
 
+    _Rows: TypeAlias = Callable[[bool], Sequence[tuple[str | None, ...]]]
+
 _ROWS_PER_FETCH = 1000
 _NUL, _ESCAPED_NUL = "\0", "\\u0000"  # PostgreSQL cannot store the character NUL in a text
+
+
+class _Statement(Protocol):
+    """Builds a statement for a table with or without the column for the target."""
+
+    def __call__(self, *, has_target: bool) -> str: ...
 
 
 class PostgresQuarantine(QuarantineStore):
@@ -50,6 +60,7 @@ class PostgresQuarantine(QuarantineStore):
         self._sql = qualified(address.schema, address.table)
         self._statements = QuarantineStatements(self._sql, "%s")
         self._connection: Connection | None = None
+        self._has_target = False  # whether the table has the column for the target
 
     def check(self) -> None:
         """Raise UserError or WorldError if the table cannot be written. Writes nothing."""
@@ -79,7 +90,9 @@ class PostgresQuarantine(QuarantineStore):
             return False
         if table[1] not in ("r", "p"):
             raise UserError(f"{self._shown}: '{self._table}' is not a table", hint="name a table")
-        require_quarantine_columns(load_columns(connection, table[0]), self._table, self._shown)
+        present = load_columns(connection, table[0])
+        require_quarantine_columns(present, self._table, self._shown)
+        self._has_target = TARGET_COLUMN in present
         return True
 
     def _require_creatable(self, connection: Connection) -> None:
@@ -103,33 +116,59 @@ class PostgresQuarantine(QuarantineStore):
     def add(self, entries: Sequence[QuarantineEntry]) -> None:
         """Insert the entries in one transaction. Raises UserError or WorldError."""
         if entries:
-            self._write(self._statements.insert(), list(map(entry_row, entries)))
+            self._write(
+                self._statements.insert,
+                lambda has_target: [entry_row(each, has_target=has_target) for each in entries],
+                needs_target=any(entry.target for entry in entries),
+            )
 
     def resolve(self, resolutions: Sequence[Resolution]) -> None:
         """Resolve the open entries of records in one transaction."""
         if resolutions:
-            self._write(self._statements.resolve(), list(map(resolution_row, resolutions)))
+            rows = list(map(resolution_row, resolutions))
+            self._write(self._statements.resolve, lambda _: rows, needs_target=False)
 
-    def _write(self, statement: str, rows: Sequence[tuple[str | None, ...]]) -> None:
-        """Execute a statement for each row. A connection that was lost is opened again, once."""
-        rows = [tuple(map(_escape, row)) for row in rows]
+    def _write(self, statement: _Statement, rows: _Rows, *, needs_target: bool) -> None:
+        """Execute a statement for each row. A connection that was lost is opened again, once.
+
+        If `needs_target` is true, the column for the target is added if the table lacks it.
+        """
         is_used = self._connection is not None
         with translate_errors(self._shown):
             try:
-                self._execute(statement, rows)
+                self._execute(statement, rows, needs_target=needs_target)
             except psycopg.OperationalError:
                 self.close()
                 if not is_used:
                     raise
-                self._execute(statement, rows)
+                self._execute(statement, rows, needs_target=needs_target)
 
-    def _execute(self, statement: str, rows: Sequence[tuple[str | None, ...]]) -> None:
+    def _execute(self, statement: _Statement, rows: _Rows, *, needs_target: bool) -> None:
         if self._connection is None:
             self._connection = connect(self._address)
             if not self._is_present(self._connection):
                 self._create(self._connection)
+                self._is_present(self._connection)
+        if needs_target and not self._has_target:
+            self._add_target(self._connection)
+        has_target = self._has_target
+        escaped = [tuple(map(_escape, row)) for row in rows(has_target)]
         with self._connection.transaction(), self._connection.cursor() as cursor:
-            cursor.executemany(statement.encode(), rows)
+            cursor.executemany(statement(has_target=has_target).encode(), escaped)
+
+    def _add_target(self, connection: Connection) -> None:
+        statement = self._statements.add_target()
+        try:
+            connection.execute(statement.encode())
+        except errors.DuplicateColumn:  # another run has added it
+            pass
+        except errors.InsufficientPrivilege as fault:
+            raise UserError(
+                f"{self._shown}: table {self._sql} is of an older version of Loom, and the role "
+                "cannot add the column for the target",
+                hint=statement,
+            ) from fault
+        self._has_target = True
 
     def _create(self, connection: Connection) -> None:
         index = quote(f"{self._table[:50]}_open")
@@ -144,21 +183,24 @@ class PostgresQuarantine(QuarantineStore):
                 "WHERE resolved_at IS NULL".encode()
             )
 
-    def open_keys(self, pipeline: str) -> set[str]:
-        """Return the keys of the records of a pipeline that have an open entry."""
+    def open_keys(self, pipeline: str, target: str | None = None) -> set[str]:
+        """Return the keys of the records of a pipeline that have an open entry of the target."""
         with connect(self._address) as connection, translate_errors(self._shown, connection):
             if not self._is_present(connection):
                 return set()
-            rows = connection.execute(self._statements.open_keys().encode(), (pipeline,))
+            statement = self._statements.open_keys(has_target=self._has_target)
+            rows = connection.execute(statement.encode(), (pipeline, target, target))
             return {_unescape(str(key)) for (key,) in rows}
 
     def entries(self, pipeline: str, *, only_open: bool = False) -> Iterator[QuarantineEntry]:
         """Yield the entries of a pipeline, newest first. Rows that are damaged are skipped."""
         self.damaged = 0
-        select = self._statements.select(only_open=only_open, order="at DESC")
         with connect(self._address) as connection, translate_errors(self._shown, connection):
             if not self._is_present(connection):
                 return
+            select = self._statements.select(
+                only_open=only_open, order="at DESC", has_target=self._has_target
+            )
             with connection.transaction(), connection.cursor("loom_quarantine") as cursor:
                 cursor.itersize = _ROWS_PER_FETCH
                 cursor.execute(select.encode(), (pipeline,))

@@ -10,7 +10,12 @@ import orjson
 from msgspec import Struct, field
 from msgspec.structs import asdict
 
-from loomgit.domain.quarantine import QuarantineEntry, QuarantineStore, Resolution
+from loomgit.domain.quarantine import (
+    QuarantineEntry,
+    QuarantineStore,
+    Resolution,
+    is_same_target,
+)
 from loomgit.domain.safe_text import hide_in
 from loomgit.errors import WorldError
 from loomgit.rows.paths import require_place, translate_os_errors
@@ -25,6 +30,7 @@ COLUMNS = (
     *("run_id", "pipeline", "record_key", "stage", "reason", "scores", "reasons"),
     *("error", "output", "record", "at"),
 )
+TARGET_COLUMN = "target"  # tables that older versions of Loom created lack it
 RESOLUTION_COLUMNS = ("resolved_at", "resolved_by", "why")
 JSON_COLUMNS = frozenset(("record", "scores", "reasons", "output"))
 
@@ -43,6 +49,7 @@ class _EntryLine(Struct):
     error: str | None = None
     reasons: dict[str, str | None] = field(default_factory=dict)
     output: dict[str, Any] | None = None
+    target: str | None = None
 
 
 class _EntryHead(Struct):
@@ -55,6 +62,7 @@ class _EntryHead(Struct):
     reason: msgspec.Raw
     at: msgspec.Raw
     record: dict[str, msgspec.Raw]
+    target: str | None = None
 
 
 class _ResolutionLine(Struct):
@@ -65,6 +73,7 @@ class _ResolutionLine(Struct):
     resolved_at: str
     resolved_by: str
     why: str
+    target: str | None = None
 
 
 _entry_decoder = msgspec.json.Decoder(_EntryLine)
@@ -77,7 +86,8 @@ def stored_values(entry: QuarantineEntry) -> JsonObject:
     values = asdict(entry)
     for name in ("reason", "reasons", "error"):
         values[name] = hide_in(values[name])
-    return {name: values[name] for name in COLUMNS}
+    target = {} if entry.target is None else {TARGET_COLUMN: entry.target}
+    return {name: values[name] for name in COLUMNS} | target
 
 
 class QuarantineFile(QuarantineStore):
@@ -106,7 +116,10 @@ class QuarantineFile(QuarantineStore):
     def resolve(self, resolutions: Sequence[Resolution]) -> None:
         """Append one line for each resolution. Raises WorldError if a write fails."""
         for resolution in resolutions:
-            self._write({**asdict(resolution), "why": hide_in(resolution.why)})
+            values = {**asdict(resolution), "why": hide_in(resolution.why)}
+            if resolution.target is None:
+                del values[TARGET_COLUMN]
+            self._write(values)
 
     def _write(self, values: JsonObject) -> None:
         line = orjson.dumps(values) + b"\n"
@@ -128,18 +141,19 @@ class QuarantineFile(QuarantineStore):
         os.lseek(file, -1, os.SEEK_END)
         return b"" if os.read(file, 1) == b"\n" else b"\n"
 
-    def open_keys(self, pipeline: str) -> set[str]:
-        """Return the keys of the records of a pipeline that have an open entry."""
-        keys: set[str] = set()
+    def open_keys(self, pipeline: str, target: str | None = None) -> set[str]:
+        """Return the keys of the records of a pipeline that have an open entry of the target."""
+        targets: dict[str, set[str | None]] = {}  # of the open entries, by key
         for _, line in self._lines():
             head = _decode_head(line)
             if head is None or head.pipeline != pipeline:
                 continue
             if isinstance(head, _EntryHead):
-                keys.add(head.record_key)
-            else:
-                keys.discard(head.record_key)
-        return keys
+                targets.setdefault(head.record_key, set()).add(head.target)
+            elif head.record_key in targets:
+                left = {t for t in targets[head.record_key] if not is_same_target(t, head.target)}
+                targets[head.record_key] = left
+        return {key for key, of in targets.items() if any(is_same_target(t, target) for t in of)}
 
     def entries(self, pipeline: str, *, only_open: bool = False) -> Iterator[QuarantineEntry]:
         """Yield the entries of a pipeline, newest first.
@@ -158,7 +172,8 @@ class QuarantineFile(QuarantineStore):
                 values = asdict(_entry_decoder.decode(file.readline()))
                 if offset in resolutions:
                     file.seek(resolutions[offset])
-                    values |= asdict(_resolution_decoder.decode(file.readline()))
+                    resolution = asdict(_resolution_decoder.decode(file.readline()))
+                    values |= resolution | {TARGET_COLUMN: values[TARGET_COLUMN]}
                 yield QuarantineEntry(**values)
 
     def _index(self, pipeline: str) -> tuple[list[int], dict[int, int]]:
@@ -168,7 +183,7 @@ class QuarantineFile(QuarantineStore):
         """
         offsets: list[int] = []
         resolutions: dict[int, int] = {}
-        unresolved: dict[str, list[int]] = {}
+        unresolved: dict[str, list[tuple[int, str | None]]] = {}  # with the target, by key
         self.damaged = 0
         for offset, line in self._lines():
             head = _decode_head(line)
@@ -176,9 +191,13 @@ class QuarantineFile(QuarantineStore):
                 continue
             if isinstance(head, _EntryHead) and _is_entry(line):
                 offsets.append(offset)
-                unresolved.setdefault(head.record_key, []).append(offset)
+                unresolved.setdefault(head.record_key, []).append((offset, head.target))
             elif isinstance(head, _ResolutionLine):
-                resolutions |= dict.fromkeys(unresolved.pop(head.record_key, ()), offset)
+                entries = unresolved.pop(head.record_key, [])
+                left = [each for each in entries if not is_same_target(each[1], head.target)]
+                resolutions |= {each[0]: offset for each in entries if each not in left}
+                if left:
+                    unresolved[head.record_key] = left
             else:
                 self.damaged += 1
         return offsets, resolutions

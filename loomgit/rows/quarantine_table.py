@@ -19,6 +19,7 @@ from loomgit.rows.quarantine import (
     COLUMNS,
     JSON_COLUMNS,
     RESOLUTION_COLUMNS,
+    TARGET_COLUMN,
     stored_values,
 )
 
@@ -43,33 +44,51 @@ class QuarantineStatements(Struct, frozen=True):
     def create(self) -> str:
         """Return the statement that creates the table."""
         columns = [f"{name} text{' NOT NULL' if name in _REQUIRED else ''}" for name in ALL_COLUMNS]
+        columns.append(f"{TARGET_COLUMN} text")
         return f"CREATE TABLE IF NOT EXISTS {self.table} ({', '.join(columns)})"
 
-    def insert(self) -> str:
-        """Return the statement that inserts the row of `entry_row`."""
-        marks = ", ".join([self.mark] * len(COLUMNS))
-        return f"INSERT INTO {self.table} ({', '.join(COLUMNS)}) VALUES ({marks})"  # noqa: S608
+    def add_target(self) -> str:
+        """Return the statement that adds the column that older versions did not create."""
+        return f"ALTER TABLE {self.table} ADD COLUMN {TARGET_COLUMN} text"
 
-    def resolve(self) -> str:
+    def insert(self, *, has_target: bool) -> str:
+        """Return the statement that inserts the row of `entry_row`."""
+        names = (*COLUMNS, TARGET_COLUMN) if has_target else COLUMNS
+        marks = ", ".join([self.mark] * len(names))
+        return f"INSERT INTO {self.table} ({', '.join(names)}) VALUES ({marks})"  # noqa: S608
+
+    def _of_target(self, *, has_target: bool) -> str:
+        """Return a condition for the entries of a target, with the target as both parameters."""
+        parameter = f"CAST({self.mark} AS text)"
+        column = TARGET_COLUMN if has_target else "NULL"
+        return f"({column} IS NULL OR {parameter} IS NULL OR {column} = {parameter})"
+
+    def resolve(self, *, has_target: bool) -> str:
         """Return the statement that resolves the entries of one record; see `resolution_row`."""
         values = ", ".join(f"{name} = {self.mark}" for name in RESOLUTION_COLUMNS)
         return (
             f"UPDATE {self.table} SET {values} "  # noqa: S608
-            f"WHERE pipeline = {self.mark} AND record_key = {self.mark} AND resolved_at IS NULL"
+            f"WHERE pipeline = {self.mark} AND record_key = {self.mark} AND resolved_at IS NULL "
+            f"AND {self._of_target(has_target=has_target)}"
         )
 
-    def open_keys(self) -> str:
-        """Return the statement that selects the keys of the open records of a pipeline."""
+    def open_keys(self, *, has_target: bool) -> str:
+        """Return the statement that selects the keys of the open records of a pipeline.
+
+        The parameters are the pipeline, and twice the target.
+        """
         return (
             f"SELECT DISTINCT record_key FROM {self.table} "  # noqa: S608
-            f"WHERE pipeline = {self.mark} AND resolved_at IS NULL"
+            f"WHERE pipeline = {self.mark} AND resolved_at IS NULL "
+            f"AND {self._of_target(has_target=has_target)}"
         )
 
-    def select(self, *, only_open: bool, order: str) -> str:
+    def select(self, *, only_open: bool, order: str, has_target: bool) -> str:
         """Return the statement that selects the entries of a pipeline, in the given order."""
         condition = " AND resolved_at IS NULL" if only_open else ""
+        target = TARGET_COLUMN if has_target else "NULL"
         return (
-            f"SELECT {', '.join(ALL_COLUMNS)} FROM {self.table} "  # noqa: S608
+            f"SELECT {', '.join(ALL_COLUMNS)}, {target} FROM {self.table} "  # noqa: S608
             f"WHERE pipeline = {self.mark}{condition} ORDER BY {order}"
         )
 
@@ -85,21 +104,23 @@ def require_quarantine_columns(present: Collection[str], table: str, shown: str)
             )
 
 
-def entry_row(entry: QuarantineEntry) -> tuple[str | None, ...]:
-    """Return the values of `COLUMNS` for an entry."""
-    return tuple(
+def entry_row(entry: QuarantineEntry, *, has_target: bool) -> tuple[str | None, ...]:
+    """Return the values of `COLUMNS` for an entry, and its target if the table has the column."""
+    values = stored_values(entry)
+    row = tuple(
         orjson.dumps(value).decode()
         if name in JSON_COLUMNS and value is not None
         else _as_text(value)
-        for name, value in stored_values(entry).items()
+        for name, value in ((name, values[name]) for name in COLUMNS)
     )
+    return (*row, entry.target) if has_target else row
 
 
 def _as_text(value: object) -> str | None:
     return None if value is None else str(value)
 
 
-def resolution_row(resolution: Resolution) -> tuple[str, ...]:
+def resolution_row(resolution: Resolution) -> tuple[str | None, ...]:
     """Return the parameters of the statement `resolve`."""
     return (
         resolution.resolved_at,
@@ -107,12 +128,17 @@ def resolution_row(resolution: Resolution) -> tuple[str, ...]:
         hide_in(resolution.why),
         resolution.pipeline,
         resolution.record_key,
+        resolution.target,
+        resolution.target,
     )
 
 
 def read_entry(row: Sequence[object]) -> QuarantineEntry | None:
-    """Return the entry in a row with the values of `ALL_COLUMNS`, or None if it is damaged."""
-    values: dict[str, object] = dict(zip(ALL_COLUMNS, row, strict=True))
+    """Return the entry in a row with the values of `ALL_COLUMNS` and the target.
+
+    The result is None if the row is damaged.
+    """
+    values: dict[str, object] = dict(zip((*ALL_COLUMNS, TARGET_COLUMN), row, strict=True))
     try:
         for name in JSON_COLUMNS:
             text = values[name]
@@ -122,7 +148,7 @@ def read_entry(row: Sequence[object]) -> QuarantineEntry | None:
         return None
     return QuarantineEntry(
         **{
-            **{name: getattr(entry, name) for name in ALL_COLUMNS},
+            **{name: getattr(entry, name) for name in (*ALL_COLUMNS, TARGET_COLUMN)},
             "scores": entry.scores or {},
             "reasons": entry.reasons or {},
         }
@@ -146,3 +172,4 @@ class _Row(Struct):
     resolved_at: str | None
     resolved_by: str | None
     why: str | None
+    target: str | None

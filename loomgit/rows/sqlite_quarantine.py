@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from loomgit.domain.quarantine import QuarantineStore
 from loomgit.errors import UserError, WorldError
 from loomgit.rows.paths import make_folder, require_file, require_place
+from loomgit.rows.quarantine import TARGET_COLUMN
 from loomgit.rows.quarantine_table import (
     QuarantineStatements,
     entry_row,
@@ -43,6 +44,7 @@ class SqliteQuarantine(QuarantineStore):
         self._table = table
         self._statements = QuarantineStatements(quote(table), "?")
         self._connection: sqlite3.Connection | None = None
+        self._has_target = False  # whether the table has the column for the target
 
     def check(self) -> None:
         """Raise UserError or WorldError if the table cannot be written. Writes nothing."""
@@ -63,6 +65,7 @@ class SqliteQuarantine(QuarantineStore):
         if kind is not None:
             present = columns(connection, self._table)
             require_quarantine_columns(present, self._table, self._shown)
+            self._has_target = TARGET_COLUMN in present
         return kind is not None
 
     def add(self, entries: Sequence[QuarantineEntry]) -> None:
@@ -79,7 +82,15 @@ class SqliteQuarantine(QuarantineStore):
                         f"CREATE INDEX IF NOT EXISTS {index} ON {quote(self._table)} (record_key) "
                         "WHERE resolved_at IS NULL"
                     )
-                connection.executemany(self._statements.insert(), map(entry_row, entries))
+                    self._has_target = True
+                elif not self._has_target and any(entry.target for entry in entries):
+                    connection.execute(self._statements.add_target())
+                    self._has_target = True
+                has_target = self._has_target
+                connection.executemany(
+                    self._statements.insert(has_target=has_target),
+                    [entry_row(entry, has_target=has_target) for entry in entries],
+                )
 
     def resolve(self, resolutions: Sequence[Resolution]) -> None:
         """Resolve the open entries of records in one transaction."""
@@ -88,17 +99,21 @@ class SqliteQuarantine(QuarantineStore):
         with translate_errors(self._shown):
             connection = self._open()
             with transaction(connection):
-                connection.executemany(self._statements.resolve(), map(resolution_row, resolutions))
+                if not self._is_present(connection):
+                    return
+                statement = self._statements.resolve(has_target=self._has_target)
+                connection.executemany(statement, map(resolution_row, resolutions))
 
-    def open_keys(self, pipeline: str) -> set[str]:
-        """Return the keys of the records of a pipeline that have an open entry."""
+    def open_keys(self, pipeline: str, target: str | None = None) -> set[str]:
+        """Return the keys of the records of a pipeline that have an open entry of the target."""
         if not self._path.exists():
             return set()
         with translate_errors(self._shown), closing(connect(self._path)) as connection:
             if not self._is_present(connection):
                 return set()
+            statement = self._statements.open_keys(has_target=self._has_target)
             return {
-                str(key) for (key,) in connection.execute(self._statements.open_keys(), (pipeline,))
+                str(key) for (key,) in connection.execute(statement, (pipeline, target, target))
             }
 
     def entries(self, pipeline: str, *, only_open: bool = False) -> Iterator[QuarantineEntry]:
@@ -109,7 +124,9 @@ class SqliteQuarantine(QuarantineStore):
         with translate_errors(self._shown), closing(connect(self._path)) as connection:
             if not self._is_present(connection):
                 return
-            select = self._statements.select(only_open=only_open, order="at DESC, rowid DESC")
+            select = self._statements.select(
+                only_open=only_open, order="at DESC, rowid DESC", has_target=self._has_target
+            )
             for row in connection.execute(select, (pipeline,)):
                 entry = read_entry(row)
                 if entry is None:

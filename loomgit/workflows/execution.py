@@ -124,7 +124,12 @@ class Execution:
             parts = self._parts(meter)  # raises configuration errors before the run starts
             quarantine = open_checked_quarantine(assembly.wiring, pipeline)
             at_once = loads_at_once(pipeline, assembly.wiring.connections)
-            rejections = Rejections(quarantine, pipeline.name, at_once=at_once)
+            rejections = Rejections(
+                quarantine,
+                pipeline.name,
+                target=assembly.wiring.settings.target,
+                at_once=at_once,
+            )
             with (
                 assembly.lock(pipeline) as require_lock,
                 self._unfinished() as (unfinished, state, journal),
@@ -225,6 +230,7 @@ class Execution:
                 source=self._open_source(),
                 open_spool=spool.open if increment is None else increment.checking(spool.open),
                 keep_spool=spool.keep if increment is None else increment.keeping(spool.keep),
+                require_lock=require_lock,
                 open_sink=partial(self._open_sink, state, journal),
                 stages=stages,
                 tally=statistics,

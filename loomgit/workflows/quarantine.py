@@ -26,7 +26,7 @@ from loomgit.wiring.quarantines import (
 from loomgit.workflows.rejections import utc_now
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from loomgit.wiring.project import Wiring
 
@@ -104,7 +104,7 @@ def list_entries(
     for quarantine in quarantines(wiring, pipeline):
         entries = quarantine.entries(wiring.warn, only_open=not every)
         if not every:
-            entries = newest_of_each_record(entries)
+            entries = newest_of_each_record(entries, by_target=True)
         matching = (
             entry
             for entry in entries
@@ -132,10 +132,11 @@ def find_entries(
 ) -> dict[str, list[QuarantineEntry]]:
     """Return all entries of each key, newest first. All entries of a key are of one pipeline.
 
-    If `only_open` is true, the newest entry of each key is open, and pipelines in which the key is
-    resolved are ignored. Raises UserError if a key has no entry, no open entry, or entries of
-    several pipelines.
+    If `only_open` is true, only entries of the selected target are returned, the newest entry of
+    each key is open, and pipelines in which the key is resolved are ignored. Raises UserError if a
+    key has no entry, no open entry, or entries of several pipelines.
     """
+    target = wiring.settings.target
     entries: dict[str, dict[str, list[QuarantineEntry]]] = {key: {} for key in keys}
     known: list[str] = []
     for quarantine in quarantines(wiring, pipeline):
@@ -154,9 +155,13 @@ def find_entries(
             )
         matching = by_pipeline
         if only_open:
-            matching = {name: own for name, own in by_pipeline.items() if own[0].is_open}
+            of_target = {
+                name: [entry for entry in entries if entry.belongs_to(target)]
+                for name, entries in by_pipeline.items()
+            }
+            matching = {name: own for name, own in of_target.items() if own and own[0].is_open}
         if not matching:
-            raise _resolved_error(next(iter(by_pipeline.values()))[0])
+            raise _not_open_error(key, by_pipeline, target)
         if len(matching) > 1:
             raise UserError(
                 f"several pipelines have a record '{key}': {', '.join(sorted(matching))}",
@@ -166,7 +171,18 @@ def find_entries(
     return chosen
 
 
-def _resolved_error(entry: QuarantineEntry) -> UserError:
+def _not_open_error(
+    key: str, by_pipeline: Mapping[str, Sequence[QuarantineEntry]], target: str | None
+) -> UserError:
+    """Return the error for a record without an open entry of the target."""
+    entries = [entry for entries in by_pipeline.values() for entry in entries]
+    entry = next((entry for entry in entries if entry.belongs_to(target)), None)
+    if entry is None:
+        other = entries[0].target
+        return UserError(
+            f"the record '{key}' has no entry of the target {target}, only of {other}",
+            hint=f"use --target {other}",
+        )
     return UserError(
         f"the record '{entry.record_key}' has no open entry: {entry.resolved_by} resolved it at "
         f"{entry.resolved_at} ({entry.why})"
@@ -185,7 +201,7 @@ def resolve_records(
     found = find_entries(wiring, keys, pipeline, only_open=True)
     person, now = _user_name(wiring), utc_now()
     resolutions = [
-        Resolution(entries[0].pipeline, key, now, person, why.strip())
+        Resolution(entries[0].pipeline, key, now, person, why.strip(), wiring.settings.target)
         for key, entries in found.items()
     ]
     for name in dict.fromkeys(resolution.pipeline for resolution in resolutions):

@@ -30,13 +30,16 @@ class Rejections:
     it is done when the run has published its rows.
     """
 
-    def __init__(self, quarantine: QuarantineStore, pipeline: str, *, at_once: bool) -> None:
-        """Read the keys of the open records. Raises UserError or WorldError."""
+    def __init__(
+        self, quarantine: QuarantineStore, pipeline: str, *, target: str | None, at_once: bool
+    ) -> None:
+        """Read the keys of the open records of the target. Raises UserError or WorldError."""
         self._quarantine = quarantine
         self._pipeline = pipeline
+        self._target = target
         self._run_id = ""
         self._at_once = at_once
-        self._open = quarantine.open_keys(pipeline)
+        self._open = quarantine.open_keys(pipeline, target)
         self._loaded: dict[str, None] = {}  # the keys to resolve when the rows are published
 
     def add(self, outcomes: Sequence[RecordOutcome]) -> None:
@@ -74,7 +77,10 @@ class Rejections:
     def _resolve(self, keys: Sequence[str]) -> None:
         now = utc_now()
         self._quarantine.resolve(
-            [Resolution(self._pipeline, key, now, self._run_id, LOADED) for key in keys]
+            [
+                Resolution(self._pipeline, key, now, self._run_id, LOADED, self._target)
+                for key in keys
+            ]
         )
 
     def _entry(self, outcome: RecordOutcome) -> QuarantineEntry:
@@ -93,6 +99,7 @@ class Rejections:
             reasons={a.name: a.score.reason if a.score else a.error for a in outcome.assessments},
             output=None if outcome.output is None else outcome.output.fields,
             error="; ".join(errors) or (None if failure.stage == "gate" else failure.reason),
+            target=self._target,
         )
 
 

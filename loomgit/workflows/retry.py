@@ -98,7 +98,7 @@ def pipelines_to_retry(
     return {
         quarantine.pipeline: None
         for quarantine in quarantines(wiring, pipeline)
-        if quarantine.store.open_keys(quarantine.pipeline)
+        if quarantine.store.open_keys(quarantine.pipeline, wiring.settings.target)
     }
 
 
@@ -130,7 +130,9 @@ def retry_pipeline(
     quarantine = PipelineQuarantine(
         name, open_quarantine(wiring, pipeline), quarantine_address(pipeline)
     )
-    source = QuarantinedRecords(quarantine, keys, options.limit, wiring.warn)
+    source = QuarantinedRecords(
+        quarantine, keys, options.limit, wiring.warn, target=wiring.settings.target
+    )
     if not source.check_keys(pipeline):
         return None
     extract = replace(pipeline.extract, source=quarantine.address, query=None, limit=None)
@@ -147,7 +149,7 @@ def retry_pipeline(
 
 
 class QuarantinedRecords:
-    """The open records of a quarantine as a source, newest first.
+    """The open records of a quarantine with one target as a source, newest first.
 
     Records that could not be read from their source are left out.
     """
@@ -158,8 +160,11 @@ class QuarantinedRecords:
         keys: Collection[str] | None,
         limit: int | None,
         warn: Callable[[str], None],
+        *,
+        target: str | None,
     ) -> None:
         self._quarantine = quarantine
+        self._target = target
         self._keys = keys
         self._limit = limit
         self._warn = warn
@@ -177,7 +182,8 @@ class QuarantinedRecords:
         def chosen() -> Iterator[QuarantineEntry]:
             nonlocal unread
             entries = self._quarantine.entries(warn, only_open=True)
-            for entry in newest_of_each_record(entries):
+            own = (entry for entry in entries if entry.belongs_to(self._target))
+            for entry in newest_of_each_record(own):
                 if self._keys is not None and entry.record_key not in self._keys:
                     continue
                 if entry.stage == "extract":

@@ -459,3 +459,36 @@ def test_an_integration_test_does_not_use_the_quarantine(tmp_path):
     project = make_project(tmp_path / "project", **files)
     assert loom(project, "test", "demo").returncode == 0
     assert not (project / "out/q.db").exists()
+
+
+# -- targets
+
+
+def test_a_load_into_one_target_does_not_resolve_the_records_of_another(tmp_path):
+    targets = (
+        "targets:\n  dev: {connections: {out: sqlite://out/dev.db}}\n"
+        "  prod: {connections: {out: sqlite://out/prod.db}}\n"
+    )
+    pipeline = PIPELINE.replace("sqlite://out/demo.db/scores", "sqlite://out/scores")
+    files = {".loom/config.yaml": targets, "pipelines/demo.yaml": pipeline}
+    project = rejecting(tmp_path / "project", **files)
+    assert sorted(listed(project)) == ["r-2", "r-3"]
+    assert "TARGET" in (shown := loom(project, "quarantine").stdout)
+    assert "  dev  " in shown
+    assert "Target:    dev" in loom(project, "quarantine", "show", "r-2").stdout
+    pass_all(
+        project, pipeline.replace("type: exact_match", "type: exact_match\n      threshold: 0")
+    )
+    assert loom(project, "run", "demo", "--target", "prod").returncode == 0
+    assert len(rows(project, file="out/prod.db")) == 4
+    assert sorted(listed(project)) == ["r-2", "r-3"]
+    refused = loom(project, "quarantine", "resolve", "r-2", "--why", "x", "--target", "prod")
+    assert refused.returncode == 2
+    assert "has no entry of the target prod, only of dev" in refused.stderr
+    assert "hint: use --target dev" in refused.stderr
+    retried = loom(project, "quarantine", "retry", "--target", "prod", "--json")
+    assert json.loads(retried.stdout)["runs"] == []
+    assert loom(project, "quarantine", "resolve", "r-2", "--why", "x").returncode == 0
+    assert loom(project, "quarantine", "retry", "demo").returncode == 0
+    assert listed(project) == []
+    assert [key for (key,) in rows(project, file="out/dev.db")] == ["r-1", "r-3", "r-4"]

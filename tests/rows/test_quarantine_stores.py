@@ -3,10 +3,12 @@
 import sqlite3
 
 import pytest
+from msgspec.structs import replace
 
 from loomgit.domain.quarantine import newest_of_each_record
 from loomgit.errors import UserError, WorldError
 from loomgit.rows.quarantine_address import open_quarantine_store
+from loomgit.rows.quarantine_table import ALL_COLUMNS
 from tests.rows.test_quarantine import current, entry, resolution
 
 
@@ -168,3 +170,72 @@ def test_a_lost_connection_is_opened_again(tmp_path, database, run_sql):
         )
         store.add([entry("b")])
         assert store.open_keys("faq") == {"a", "b"}
+
+
+# -- targets
+
+
+def test_targets_are_separate(store):
+    store.add(
+        [entry("a", target="dev"), entry("a", target="prod"), entry("b"), entry("c", target="dev")]
+    )
+    assert store.open_keys("faq", "dev") == {"a", "b", "c"}
+    assert store.open_keys("faq", "prod") == {"a", "b"}
+    assert store.open_keys("faq") == {"a", "b", "c"}
+    store.resolve([replace(resolution(key), target="prod") for key in "abc"])
+    assert store.open_keys("faq", "dev") == {"a", "c"}
+    assert store.open_keys("faq", "prod") == set()
+    states = {(each.record_key, each.target): each.is_open for each in store.entries("faq")}
+    assert states == {
+        ("a", "dev"): True, ("a", "prod"): False, ("b", None): False, ("c", "dev"): True,
+    }  # fmt: skip
+    opened = newest_of_each_record(store.entries("faq", only_open=True), by_target=True)
+    assert sorted(each.record_key for each in opened) == ["a", "c"]
+    store.resolve([resolution("a")])  # of a project without targets
+    assert store.open_keys("faq") == {"c"}
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+def test_a_table_of_an_older_version_gets_the_column_for_the_target(tmp_path, kind, request):
+    url = "sqlite://x.db/q"
+    if kind == "postgres":
+        url = f"{request.getfixturevalue('database')}/q"
+    definition = ", ".join(f"{name} text" for name in ALL_COLUMNS)
+    insert = "INSERT INTO q (run_id, pipeline, record_key, stage, reason, at, record) VALUES "
+    insert += "('r0', 'faq', 'old', 'gate', 'low', '2026-01-01T00:00:00Z', '{}')"
+    if kind == "postgres":
+        request.getfixturevalue("run_sql")(f"CREATE TABLE q ({definition}); {insert}")
+    else:
+        with sqlite3.connect(tmp_path / "x.db") as older:
+            older.execute(f"CREATE TABLE q ({definition})")
+            older.execute(insert)
+        older.close()
+    with open_quarantine_store(url, tmp_path, {}) as store:
+        store.check()
+        assert store.open_keys("faq", "dev") == {"old"}
+        store.resolve([replace(resolution("none"), target="dev")])
+        store.add([entry("a")])  # needs no target
+        assert [each.target for each in store.entries("faq")] == [None, None]
+    with open_quarantine_store(url, tmp_path, {}) as store:
+        store.add([entry("b", target="dev")])
+        store.add([entry("c", target="prod")])
+        assert store.open_keys("faq", "prod") == {"old", "a", "c"}
+        store.resolve([replace(resolution("old"), target="prod")])
+        assert store.open_keys("faq") == {"a", "b", "c"}
+
+
+def test_a_role_that_cannot_add_the_column_gets_the_statement(tmp_path, database, run_sql):
+    definition = ", ".join(f"{name} text" for name in ALL_COLUMNS)
+    run_sql(
+        f"CREATE TABLE q ({definition}); CREATE ROLE target_writer LOGIN; "
+        "GRANT SELECT, INSERT, UPDATE ON q TO target_writer"
+    )
+    try:
+        url = as_role(database, "target_writer") + "/q"
+        with open_quarantine_store(url, tmp_path, {}) as store:
+            store.add([entry("a")])
+            with pytest.raises(UserError, match="cannot add the column for the target") as raised:
+                store.add([entry("b", target="dev")])
+        assert raised.value.hint == 'ALTER TABLE "q" ADD COLUMN target text'
+    finally:
+        run_sql("DROP OWNED BY target_writer; DROP ROLE target_writer")
