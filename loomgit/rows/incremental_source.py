@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from loomgit.domain.cursor_window import CursorReading, CursorWindow
-    from loomgit.domain.cursors import Position
+    from loomgit.domain.cursors import CursorKind, Position
     from loomgit.domain.ports import BatchSource, Source
     from loomgit.domain.values import Json, JsonMapping, JsonObject
 
@@ -36,6 +36,7 @@ class NewRecords:
         self._known = window.done.counts()
         self._highest_known: Position | None = None
         self._start: CursorPoint | None = None
+        self._kind: CursorKind | None = None
         self._number = 0
 
     def find(self, row: JsonMapping) -> Position | None:
@@ -49,26 +50,29 @@ class NewRecords:
         value: Json = row.get(window.cursor)
         if value is None or value == "":  # a CSV file cannot distinguish them
             raise window.null_problem(self._name(row), row)
-        if reading.kind is None:
-            kind = window.kind_of_first(value, self._name(row))
-            self._start = window.start_for(kind)
-            self._highest_known = window.highest_done(kind)
-            reading.kind = kind
+        kind = self._kind or self._begin(window.kind_of_first(value, self._name(row)))
         try:
-            position = parse_position(value, reading.kind)
+            position = parse_position(value, kind)
         except ValueError as fault:
-            raise window.mixed_problem(self._name(row), value, reading.kind) from fault
+            raise window.mixed_problem(self._name(row), value, kind) from fault
         start = self._start
         if start is not None and position < start.position:  # type: ignore[operator]  # of one kind
             return None
         highest = self._highest_known
         if highest is not None and position <= highest:  # type: ignore[operator]
-            _, digest = digest_of(row, window, CursorPoint(reading.kind, position))
+            _, digest = digest_of(row, window, CursorPoint(kind, position))
             if self._known.get(digest, 0):
                 self._known[digest] -= 1
                 reading.skipped(position)
                 return None
         return position
+
+    def _begin(self, kind: CursorKind) -> CursorKind:
+        """Begin with the kind of the first row's cursor, and return the kind."""
+        self._start = self._window.start_for(kind)
+        self._highest_known = self._window.highest_done(kind)
+        self._kind = self._reading.kind = kind
+        return kind
 
     def has_refused(self, row: RefusedRow) -> bool:
         """Whether an earlier run has reported this row, which cannot be read."""

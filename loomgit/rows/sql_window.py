@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import collate, or_
+from sqlalchemy import collate, func, or_
 
 from loomgit.domain.cursors import as_float_below, as_moment
 from loomgit.rows.text_cursor import lowest_text
@@ -16,10 +16,9 @@ if TYPE_CHECKING:
 
     from loomgit.domain.cursor_window import CursorWindow
 
-# Databases that compare text by code point, and those that do so with the collation "C".
-_BY_CODE_POINT = ("sqlite", "duckdb")
-_WITH_COLLATION = ("postgresql", "cockroachdb")
-_WITH_TIME_ZONES = (*_WITH_COLLATION, "duckdb")
+# The collations by which databases compare text by code point.
+_COLLATIONS = {"sqlite": "BINARY", "postgresql": "C", "cockroachdb": "C"}
+_WITH_TIME_ZONES = ("postgresql", "cockroachdb", "duckdb")
 _MARGIN = timedelta(seconds=1)  # some types of databases round fractions of a second
 _MOST = 2**63
 
@@ -36,17 +35,19 @@ def window_condition(
     not compare the values as Loom does. Rows with a null cursor are not left out, because they are
     an error. Raises ProblemsFound if the cursor does not fit the settings or the watermark.
     """
-    compared = column
+    compared: ColumnElement[Any] = column
     others: list[ColumnElement[bool]] = []
     lowest: Any = None
     if isinstance(first, str):
-        if dialect in _WITH_COLLATION:
-            compared = collate(column, "C")
-        elif dialect not in _BY_CODE_POINT:
+        lowest = lowest_text(window, first)
+        if dialect == "duckdb":
+            compared, lowest = func.encode(column), lowest and func.encode(lowest)
+        elif dialect in _COLLATIONS:
+            compared = collate(column, _COLLATIONS[dialect])
+        else:
             return None
         if dialect == "sqlite":
             others = [column < ""]  # numbers, which are lower than all texts
-        lowest = lowest_text(window, first)
     elif isinstance(first, date):
         lowest = _lowest_time(window, first, dialect)
     elif isinstance(first, int | float | Decimal) and not isinstance(first, bool):
