@@ -77,7 +77,14 @@ class CursorWindow:
                 f"{KINDS_IN_WORDS[self._watermark.kind]}",
                 "use --full-refresh to read all records again",
             )
-        return self._start or initial_point(self._incremental, kind)
+        if self._start is not None:
+            return self._start
+        try:
+            return initial_point(self._incremental, kind)
+        except ValueError as fault:
+            initial = self._incremental.initial
+            message = f"'{initial}' is not a date or time that exists"
+            raise self.problem("initial", message) from fault
 
     def highest_done(self, kind: CursorKind) -> Position | None:
         """Return the highest position of the records that are done, or None.
@@ -109,7 +116,10 @@ class CursorWindow:
         kind = kind_of(value)
         if kind is None:
             raise self.problem("cursor", f"{record}: {show_value(value)} has no order")
-        kinds = possible_kinds(self._incremental)
+        try:
+            kinds = possible_kinds(self._incremental)
+        except CursorFault as fault:
+            raise self.problem(fault.setting, fault.message, fault.hint) from fault
         if self._watermark is not None:
             kinds = (self._watermark.kind,)
         for possible in kinds:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from decimal import Context, Decimal
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
@@ -276,6 +277,7 @@ def first_parameter(incremental: Incremental | None) -> date | int | float | str
     if not isinstance(initial, str):
         return initial
     kind = kind_of(initial)
-    if kind not in TIME_KINDS:
-        return initial
-    return as_parameter(CursorPoint(kind, parse_position(initial, kind)))
+    if kind in TIME_KINDS:
+        with suppress(ValueError):  # a date that does not exist; reading the source reports it
+            return as_parameter(CursorPoint(kind, parse_position(initial, kind)))
+    return initial

@@ -31,11 +31,11 @@ class LoadedKeys:
         self._target = target
         self._key = key
         self._columns = ", ".join(map(quote, key))
-        self._is_created = False
+        self.is_created = False  # whether the temporary tables exist
 
     def create(self, connection: Connection) -> None:
         """Create the temporary tables if they do not exist, with the types of the table."""
-        if self._is_created:
+        if self.is_created:
             return
         for name, on_commit in ((_SEEN, "PRESERVE"), (_COPIED, "PRESERVE"), (_SAMPLE, "DELETE")):
             connection.execute(
@@ -43,7 +43,7 @@ class LoadedKeys:
                 f"SELECT {self._columns} FROM {self._target} LIMIT 0"
             )
         connection.execute(f"ALTER TABLE {_SEEN} ADD PRIMARY KEY ({self._columns})")
-        self._is_created = True
+        self.is_created = True
 
     def may_be_new(self, connection: Connection, texts: Sequence[Sequence[str]]) -> bool:
         """Whether no key of a sample of the batch is in the table, and all keys have values."""

@@ -78,10 +78,10 @@ class PostgresUpsert:
         """Upsert rows. `fields` are the columns of their fields, for which `prepare` was called."""
         incoming = self._empty_incoming(connection, fields)
         copy_rows(connection, incoming, fields, rows, numbered=True)
-        if not self._keeps_seen_keys:
+        if not self._loaded_keys.is_created:
             return self._merge(connection, incoming, fields, len(rows))
         receipt = self._merge_unseen(connection, incoming, fields, len(rows))
-        _remember_keys(connection, incoming, self._table.key)
+        self._loaded_keys.add(connection, incoming)
         return receipt
 
     def remember(
@@ -91,7 +91,7 @@ class PostgresUpsert:
         self.prepare_batch(connection, tuple(column.name for column in key))
         incoming = self._empty_incoming(connection, key)
         copy_rows(connection, incoming, key, rows, numbered=True)
-        _remember_keys(connection, incoming, self._table.key)
+        self._loaded_keys.add(connection, incoming)
 
     def load_texts(
         self, connection: Connection, fields: Sequence[Column], texts: Sequence[Sequence[str]]
