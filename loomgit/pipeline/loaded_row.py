@@ -1,4 +1,4 @@
-"""The row that Loom loads for a record, and an example output for checks before the first call."""
+"""The row that Loom loads for a record, and example rows for checks before the first call."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 from loomgit.domain.keys import HASH_KEY
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
-    from loomgit.domain.definitions import Load
+    from loomgit.domain.definitions import Load, Pipeline
+    from loomgit.domain.records import Record
     from loomgit.domain.values import Json, JsonMapping, JsonObject
 
 _EXAMPLES: dict[str, Json] = {
@@ -50,15 +51,25 @@ def loaded_row(
     return row
 
 
-def example_output(output: JsonMapping | None) -> JsonObject:
-    """Return an example value for each field in the JSON Schema `output`.
+def example_rows(
+    pipeline: Pipeline, key: Sequence[str], records: Iterable[Record], output: JsonMapping | None
+) -> list[JsonObject]:
+    """Return rows such as the pipeline loads, to check the destination before the first call.
 
-    The value is null if the field does not have exactly one type (apart from null).
+    The output fields have example values of the declared `output`, a JSON Schema. An example value
+    is null if the field does not have exactly one type (apart from null). Without a transform, the
+    record is the output, so that the values are those of the records.
     """
     properties = (output or {}).get("properties")
-    if not isinstance(properties, dict):
-        return {}
-    return {name: _example(schema) for name, schema in properties.items()}
+    declared = properties if isinstance(properties, dict) else {}
+    fields = {name: _example(schema) for name, schema in declared.items()}
+    is_copy = pipeline.transform.type == "none"
+    return [
+        loaded_row(
+            pipeline.load, key, record.key, record.input, record.input if is_copy else fields, {}
+        )
+        for record in records
+    ]
 
 
 def _example(schema: Json) -> Json:

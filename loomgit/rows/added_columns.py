@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING
 from loomgit.rows.sqlite import fold_case
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
+
+    from loomgit.domain.values import JsonObject
+
+
+def common_fields(rows: Sequence[JsonObject]) -> list[str]:
+    """Return the fields that all rows have, in the order of the first row.
+
+    A destination needs columns for them. If it lacks a column that only some rows have, only these
+    rows fail.
+    """
+    return [name for name in rows[0] if all(name in row for row in rows)] if rows else []
 
 
 def with_evolve_hint(hint: str | None) -> str:

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from loomgit.domain.ports import LoadReceipt
 from loomgit.domain.process_lock import ProcessLock
 from loomgit.errors import LoomError, UserError, WorldError
-from loomgit.rows.added_columns import case_clash, with_evolve_hint
+from loomgit.rows.added_columns import case_clash, common_fields, with_evolve_hint
 from loomgit.rows.csv_files import require_names
 from loomgit.rows.layouts import CsvLayout, JsonArrayLayout, JsonLinesLayout
 from loomgit.rows.parquet import ParquetLayout
@@ -93,7 +93,7 @@ class FileSink:
         """
         require_place(self._path, self._shown)
         self._require_loaded_file()
-        names = dict.fromkeys(name for example in self._examples for name in example)
+        names = common_fields(self._examples)
         if isinstance(self._layout, ParquetLayout):
             require_distinct(names, self._shown)
         self._require_columns((*self._key, *schema_fields(self._schema), *names))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from loomgit.errors import UserError, WorldError
-from loomgit.rows.added_columns import with_evolve_hint
+from loomgit.rows.added_columns import common_fields, with_evolve_hint
 from loomgit.rows.postgres_catalog import find_table, load_columns, unique_keys
 from loomgit.rows.postgres_columns import schema_types, type_of_values
 from loomgit.rows.postgres_connection import (
@@ -94,7 +94,8 @@ class PostgresTable:
         """
         if self.name.startswith("_loom_"):
             raise UserError(f"{self.shown}: the table name '{self.name}' is reserved")
-        for name in self._names(self._examples):
+        fields = common_fields(self._examples)
+        for name in fields:
             if fault := name_fault(name):
                 raise UserError(f"{self.shown}: {fault}", hint="rename the field")
         with self.open() as connection, translate_errors(self.shown, connection):
@@ -108,7 +109,7 @@ class PostgresTable:
             self._require_privileges(connection, table)
             if table is not None:
                 columns = self.columns(connection)
-                names = dict.fromkeys((*self.key, *self._types, *self._names(self._examples)))
+                names = dict.fromkeys((*self.key, *self._types, *fields))
                 self._require_columns(columns, names)
                 self._require_key(connection, table)
                 self._require_no_cascade(connection, table)

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from loomgit.errors import UserError
-from loomgit.rows.added_columns import with_evolve_hint
+from loomgit.rows.added_columns import common_fields, with_evolve_hint
 from loomgit.rows.paths import make_folder, require_file, require_place
 from loomgit.rows.sqlite import (
     columns,
@@ -82,7 +82,7 @@ class DestinationTable:
         """
         require_place(self.path, self.shown)
         self._reject_reserved_name()
-        names = dict.fromkeys(name for example in self._examples for name in example)
+        names = common_fields(self._examples)
         require_distinct(names, self.shown)
         if not self.path.exists():
             return

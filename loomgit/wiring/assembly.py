@@ -26,7 +26,7 @@ from loomgit.gateway.cassette import Cassette, cassette_path, hash_origin, parse
 from loomgit.gateway.chain import Chain, Lanes, Recording, build
 from loomgit.gateway.reply_store import FILE, ReplyStore
 from loomgit.pipeline.evaluate import Panel
-from loomgit.pipeline.loaded_row import example_output, loaded_row
+from loomgit.pipeline.loaded_row import example_rows
 from loomgit.pipeline.output import OutputReader
 from loomgit.pipeline.retrieval import Retrieval
 from loomgit.pipeline.stages import FailurePolicy
@@ -336,8 +336,7 @@ class Assembly(Planning):
         Example rows for the check are made from the `first` records and the declared `output`. If
         `load.schema` is missing, the output defines the columns.
         """
-        load, fields = pipeline.load, example_output(output)
-        examples = [loaded_row(load, key, r.key, r.input, fields, {}) for r in first]
+        load, examples = pipeline.load, example_rows(pipeline, key, first, output)
         if examples:
             key = key or (HASH_KEY,)
         with placed(pipeline, "load.destination"):

@@ -7,6 +7,7 @@ import sys
 import time
 from contextlib import closing
 
+import duckdb
 import pytest
 
 from loomgit.api import Project
@@ -136,6 +137,85 @@ unit_tests:
     assert done.returncode == 1, done.stdout + done.stderr
     assert "short" in done.stdout
     assert "long" in done.stdout
+
+
+TABLE = "review_id TEXT PRIMARY KEY, review TEXT NOT NULL"
+DESTINATIONS = {
+    "sqlite": "sqlite://out/copy.db/reviews",
+    "postgres": "postgres://here/reviews",
+    "csv": "out/reviews.csv",
+    "parquet": "out/reviews.parquet",
+}
+
+
+@pytest.fixture
+def existing(request, tmp_path, monkeypatch):
+    """Return a function that makes a project with a destination that exists and some records."""
+    kind = request.param
+
+    def make(rows, table=TABLE):
+        files = {
+            "pipelines/copy.yaml": COPY.replace("sqlite://out/copy.db/reviews", DESTINATIONS[kind])
+            .replace("reviews.csv", "reviews.jsonl", 1)
+            .replace("load:", "  key: review_id\nload:"),
+            "data/reviews.jsonl": "".join(json.dumps(row) + "\n" for row in rows),
+            ".loom/config.yaml": "connections: {here: '${HERE_URL:-postgres://none/none}'}\n",
+        }
+        project = make_project(tmp_path / "existing", **files)
+        (project / "out").mkdir()
+        if kind == "sqlite":
+            with closing(sqlite3.connect(project / "out/copy.db")) as connection:
+                connection.execute(f"CREATE TABLE reviews ({table})")
+        elif kind == "postgres":
+            monkeypatch.setenv("HERE_URL", request.getfixturevalue("database"))
+            request.getfixturevalue("run_sql")(f"CREATE TABLE reviews ({table})")
+        elif kind == "csv":
+            (project / "out/reviews.csv").write_text("review_id,review\nr-0,x\n")
+        else:
+            path = project / "out/reviews.parquet"
+            duckdb.sql(f"COPY (SELECT 'r-0' review_id, 'x' review) TO '{path}'")
+        return project
+
+    return make
+
+
+PLAIN = [{"review_id": f"r-{number}", "review": "x"} for number in range(1, 30)]
+
+
+@pytest.mark.parametrize("existing", DESTINATIONS, indirect=True)
+def test_a_column_that_every_record_needs_is_missing(existing):
+    project = existing([{**row, "stars": 5} for row in PLAIN])
+    for command in ("validate", "run"):
+        done = loom(project, command, "copy")
+        assert done.returncode == 2
+        assert "no column 'stars'" in done.stdout + done.stderr
+        assert "pipelines/copy.yaml:6:3: load.destination: " in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("existing", DESTINATIONS, indirect=True)
+def test_a_column_that_one_record_needs_costs_only_this_record(existing):
+    project = existing([*PLAIN, {"review_id": "r-99", "review": "x", "stars": 5}])
+    assert loom(project, "validate", "copy").returncode == 0
+    results = json.loads(loom(project, "run", "copy", "--json").stdout)["results"]
+    assert (results["records_loaded"], results["records_rejected"]) == (29, 1)
+
+
+@pytest.mark.parametrize("existing", ["sqlite", "postgres"], indirect=True)
+@pytest.mark.parametrize("bad", [{"review": None}, {}])
+def test_a_not_null_column_is_filled_by_the_records(existing, bad):
+    project = existing([{"review_id": "r-0", **bad}, *PLAIN])
+    assert loom(project, "validate", "copy").returncode == 0
+    results = json.loads(loom(project, "run", "copy", "--json").stdout)["results"]
+    assert (results["records_loaded"], results["records_rejected"]) == (29, 1)
+
+
+@pytest.mark.parametrize("existing", ["sqlite", "postgres"], indirect=True)
+def test_a_not_null_column_that_no_record_has(existing):
+    project = existing(PLAIN, TABLE + ", stars INTEGER NOT NULL")
+    for command in ("validate", "run"):
+        done = loom(project, command, "copy")
+        assert done.returncode == 2
+        assert "needs a value in column 'stars' (NOT NULL)" in done.stdout + done.stderr
 
 
 def test_a_misspelt_transform_is_an_error(project):
