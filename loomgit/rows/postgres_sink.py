@@ -39,6 +39,7 @@ _SEEN = "pg_temp._loom_seen"
 # SQLSTATE classes of errors in the statement itself. All other errors concern a row: data
 # exceptions, violated constraints, errors that a trigger raises with any code, row level security.
 _OF_STATEMENT = ("0A", "25", "26", "28", "2D", "34", "3D", "3F", "42")
+_RAISE = "exec_stmt_raise"  # the function of PostgreSQL that runs RAISE in PL/pgSQL
 _SECURITY_POLICY = "row-level security"
 
 
@@ -320,6 +321,8 @@ def _require_loaded_table(connection: Connection, table: PostgresTable) -> None:
 
 def _concerns_row(fault: psycopg.Error) -> bool:
     """Whether the database refused a row, and not the statement or the connection."""
+    if fault.diag.source_function == _RAISE:
+        return True  # with a code that the trigger chooses
     if is_outage(fault) or fault.sqlstate is None:
         return False
     return not fault.sqlstate.startswith(_OF_STATEMENT) or _SECURITY_POLICY in str(fault)

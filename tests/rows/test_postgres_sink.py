@@ -452,12 +452,14 @@ def test_the_counts_are_never_negative_although_a_trigger_changes_the_key(sink, 
     assert receipt.unchanged == receipt.kept_out == 0
 
 
+# An own code, and codes that the server uses for a lacking privilege and for its shutdown.
+@pytest.mark.parametrize("code", ["LM001", "42501", "57P01"])
 def test_a_row_that_a_policy_or_a_trigger_refuses_with_its_own_code_costs_only_that_row(
-    sink, run_sql
+    sink, run_sql, code
 ):
     run_sql("CREATE TABLE scores (id int PRIMARY KEY, v int);"
             "CREATE FUNCTION own() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF new.v = 3 THEN "
-            "RAISE 'own' USING ERRCODE = 'LM001'; END IF; RETURN new; END $$;"
+            f"RAISE 'own' USING ERRCODE = '{code}'; END IF; RETURN new; END $$;"
             "CREATE TRIGGER t BEFORE INSERT ON scores "
             "FOR EACH ROW EXECUTE FUNCTION own()")  # fmt: skip
     destination = sink(URL)
