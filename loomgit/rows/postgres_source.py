@@ -11,7 +11,13 @@ from loomgit.domain.records import RefusedRow, RowBatch
 from loomgit.errors import UserError
 from loomgit.rows.json_rows import show_row
 from loomgit.rows.postgres_connection import connect, qualified, translate_errors
-from loomgit.rows.postgres_values import UnreadableValue, may_be_unreadable, reading_context
+from loomgit.rows.postgres_values import (
+    UnreadableValue,
+    is_float,
+    may_be_unreadable,
+    reading_context,
+    replace_special_floats,
+)
 from loomgit.rows.postgres_window import narrowed
 from loomgit.rows.query import BoundQuery
 from loomgit.rows.sqlite import require_columns
@@ -71,18 +77,17 @@ class PostgresSource:
         """Yield the rows in the order in which PostgreSQL returns them, in batches."""
         with self._cursor(self._window) as cursor:
             names = _names(cursor, self._shown)
-            checked = [
-                position
-                for position, column in enumerate(cursor.description or ())
-                if may_be_unreadable(column.type_code)
-            ]
+            types = [column.type_code for column in cursor.description or ()]
+            checked = [place for place, oid in enumerate(types) if may_be_unreadable(oid)]
+            floats = [place for place, oid in enumerate(types) if is_float(oid)]
             number = 0
             while fetched := self._fetch(cursor):
+                rows = replace_special_floats(fetched, floats)
                 if checked:
-                    yield from self._checked_rows(names, fetched, checked, number)
+                    yield from self._checked_rows(names, rows, checked, number)
                 else:
-                    yield RowBatch(names, fetched)
-                number += len(fetched)
+                    yield RowBatch(names, rows)
+                number += len(rows)
 
     def _checked_rows(
         self,

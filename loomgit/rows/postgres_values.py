@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 from functools import cache
+from math import isfinite, isnan
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -22,30 +23,22 @@ from psycopg.types.string import TextLoader
 from loomgit.domain.exact_json import parse_exact
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
     from psycopg.abc import AdaptContext, Buffer
     from psycopg.abc import Loader as PsycopgLoader
 
     from loomgit.domain.values import Json
 
-_SPECIAL = frozenset({b"NaN", b"Infinity", b"-Infinity"})
 _LONGEST_INTEGER = 20  # characters of a 64-bit integer, with its sign
 _INTEGERS = ("int2", "int4", "int8", "oid")
+_FLOATS = ("float4", "float8")
 
 
 class UnreadableValue(str):
     """The reason why JSON cannot represent a value. It takes the place of the value in the row."""
 
     __slots__ = ()
-
-
-class FloatTextLoader(FloatLoader):
-    """Loads float4 and float8. NaN and infinities stay text, because JSON has no such numbers."""
-
-    def load(self, data: Buffer) -> float:
-        """Return the number. For NaN and infinities, return the text that the server sent."""
-        if bytes(data) in _SPECIAL:
-            return bytes(data).decode()  # type: ignore[return-value]  # the text is intended
-        return super().load(data)
 
 
 class NumericTextLoader(Loader):
@@ -74,7 +67,7 @@ class JsonTextLoader(Loader):
             return UnreadableValue(str(fault))
 
 
-def _array_loader(inner: type[PsycopgLoader]) -> type[Loader]:
+def _array_loader(inner: type[PsycopgLoader], *, has_floats: bool) -> type[Loader]:
     """Return a loader that loads an array as a list, or as text if a lower bound is not 1.
 
     Such a text starts with the bounds of the array, as in `[0:1]={a,b}`. `inner` loads the list.
@@ -87,9 +80,47 @@ def _array_loader(inner: type[PsycopgLoader]) -> type[Loader]:
 
         def load(self, data: Buffer) -> object:
             text = bytes(data)
-            return text.decode() if text.startswith(b"[") else self._inner.load(data)
+            if text.startswith(b"["):
+                return text.decode()
+            loaded: Json = self._inner.load(data)
+            return _with_special_floats_as_text(loaded) if has_floats else loaded
 
     return ArrayTextLoader
+
+
+def _with_special_floats_as_text(value: Json) -> Json:
+    """Replace NaN and infinities in a value or a list with the text that the server sends."""
+    if isinstance(value, list):
+        return [_with_special_floats_as_text(item) for item in value]
+    if not isinstance(value, float) or isfinite(value):
+        return value
+    return "NaN" if isnan(value) else "Infinity" if value > 0 else "-Infinity"
+
+
+def replace_special_floats(
+    rows: Sequence[Sequence[Json]], positions: Collection[int]
+) -> Sequence[Sequence[Json]]:
+    """Replace NaN and infinities with text, because JSON has no such numbers.
+
+    `rows` come from `reading_context`, and `positions` are those of the float columns. The texts
+    are those of the server. A loader in Python would be called for each number.
+    """
+    columns = ([row[position] for row in rows] for position in positions)
+    if all(isfinite(sum(filter(None, numbers))) for numbers in columns):  # type: ignore[arg-type]
+        return rows
+    return [
+        tuple(
+            _with_special_floats_as_text(value) if position in positions else value
+            for position, value in enumerate(row)
+        )
+        for row in rows
+    ]
+
+
+def is_float(oid: int) -> bool:
+    """Whether the type with this object id is float4 or float8."""
+    known = types.get(oid)
+    return known is not None and known.name in _FLOATS and known.oid == oid
 
 
 def may_be_unreadable(oid: int) -> bool:
@@ -103,7 +134,10 @@ def may_be_unreadable(oid: int) -> bool:
 
 @cache
 def reading_context() -> AdaptContext:
-    """Return a psycopg context that converts values as the docstring of this module describes."""
+    """Return a psycopg context that converts values as the docstring of this module describes.
+
+    NaN and infinities in float columns stay floats. `replace_special_floats` replaces them.
+    """
 
     class Context:
         adapters = AdaptersMap(psycopg.adapters)
@@ -113,12 +147,13 @@ def reading_context() -> AdaptContext:
     for known in types:
         adapters.register_loader(known.oid, TextLoader)
         if known.array_oid and (loader := adapters.get_loader(known.array_oid, Format.TEXT)):
-            adapters.register_loader(known.array_oid, _array_loader(loader))
+            array_loader = _array_loader(loader, has_floats=known.name in _FLOATS)
+            adapters.register_loader(known.array_oid, array_loader)
     adapters.register_loader("bool", BoolLoader)
     for name in _INTEGERS:
         adapters.register_loader(name, IntLoader)
-    for name in ("float4", "float8"):
-        adapters.register_loader(name, FloatTextLoader)
+    for name in _FLOATS:
+        adapters.register_loader(name, FloatLoader)
     adapters.register_loader("numeric", NumericTextLoader)
     for name in ("json", "jsonb"):
         adapters.register_loader(name, JsonTextLoader)

@@ -171,6 +171,22 @@ def test_the_values_that_have_no_number_in_json_are_text(source, run_sql):
                    "h": "0044-03-15 BC"}  # fmt: skip
 
 
+def test_special_numbers_between_other_numbers_are_text(source, run_sql):
+    run_sql("CREATE DOMAIN share AS float8; CREATE TABLE reviews (n int, a float8, b share, "
+            "c float4[])")  # fmt: skip
+    run_sql("""INSERT INTO reviews VALUES (1, 1e308, 'NaN', '{{1,NaN},{Infinity,-Infinity}}'),
+        (2, 1e308, -0.0, '{}'), (3, NULL, NULL, NULL), (4, 0, 0.1, '{0.5}')""")
+    usual = rows(source(URL, "SELECT a, b, c FROM reviews ORDER BY n"))
+    assert [list(row.values()) for row in usual] == [
+        [1e308, "NaN", [[1.0, "NaN"], ["Infinity", "-Infinity"]]], [1e308, 0.0, []],
+        [None, None, None], [0.0, 0.1, [0.5]],
+    ]  # fmt: skip
+    run_sql("INSERT INTO reviews VALUES (5, 'Infinity', '-Infinity'), (6, '-Infinity', 1)")
+    assert rows(source(URL, "SELECT a, b FROM reviews WHERE n > 3 ORDER BY n")) == [
+        {"a": 0.0, "b": 0.1}, {"a": "Infinity", "b": "-Infinity"}, {"a": "-Infinity", "b": 1.0},
+    ]  # fmt: skip
+
+
 def test_text_that_is_not_utf_8_in_a_database_without_an_encoding_is_an_error(
     source, connections, postgres_server
 ):
