@@ -13,6 +13,7 @@ import html
 import json
 import re
 import threading
+from functools import cache
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote, unquote, urlsplit
 
@@ -27,20 +28,6 @@ HIDDEN = "***"
 # For a secret that consists of letters only, both limits are doubled, because it may be an ordinary
 # word.
 SHORTEST = 8
-_FORMS = (
-    re.compile(r"(?<=Bearer )[^\s\"'\\]+"),
-    re.compile(r"(?<=://)[^/\s@\"'\\]*:(?!\d*/)[^\s\"'\\]+(?=@)"),
-    re.compile(r"(?<=https://)[^/\s@:\"'\\]+(?=@)|(?<=http://)[^/\s@:\"'\\]+(?=@)"),
-    re.compile(
-        r"[?&](?:\w*(?:key|token|password|secret)|sig|signature)=(?P<value>[^&\s\"'\\]+)", re.I
-    ),
-    re.compile(
-        r"(?<!\w)(?:api[-_]?key|access[-_]?token|password|passwd)=(?P<value>[^&\s\"'\\;,)]+)"
-    ),
-    re.compile(r"\b(?:sk|gsk|xai|hf|r8)[-_][\w*.-]{6,}"),
-    re.compile(r"\b(?:gh[opsu]_|github_pat_)\w{16,}"),
-    re.compile(r"\bAIza[\w-]{10,}"),
-)
 # Control characters, marks that change the direction of a text, and unpaired surrogates.
 _CONTROLS = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]"
@@ -117,10 +104,29 @@ remember_address = _SECRETS.remember_address
 hide_known = _SECRETS.hide
 
 
+@cache
+def _forms() -> tuple[re.Pattern[str], ...]:
+    """Return patterns of texts that look like secrets. They are compiled when they are needed."""
+    return (
+        re.compile(r"(?<=Bearer )[^\s\"'\\]+"),
+        re.compile(r"(?<=://)[^/\s@\"'\\]*:(?!\d*/)[^\s\"'\\]+(?=@)"),
+        re.compile(r"(?<=https://)[^/\s@:\"'\\]+(?=@)|(?<=http://)[^/\s@:\"'\\]+(?=@)"),
+        re.compile(
+            r"[?&](?:\w*(?:key|token|password|secret)|sig|signature)=(?P<value>[^&\s\"'\\]+)", re.I
+        ),
+        re.compile(
+            r"(?<!\w)(?:api[-_]?key|access[-_]?token|password|passwd)=(?P<value>[^&\s\"'\\;,)]+)"
+        ),
+        re.compile(r"\b(?:sk|gsk|xai|hf|r8)[-_][\w*.-]{6,}"),
+        re.compile(r"\b(?:gh[opsu]_|github_pat_)\w{16,}"),
+        re.compile(r"\bAIza[\w-]{10,}"),
+    )
+
+
 def hide(text: str) -> str:
     """Return the text with `***` in place of known secrets and of parts that look like secrets."""
     text = hide_known(text)
-    for form in _FORMS:
+    for form in _forms():
         text = form.sub(_mask, text)
     return text
 

@@ -20,7 +20,6 @@ from loomgit.gateway.budget import Budget, BudgetGateway
 from loomgit.gateway.cache import CacheGateway
 from loomgit.gateway.cassette import Cassette
 from loomgit.gateway.circuit_breaker import CircuitBreaker, CircuitBreakerGateway, OutageDetector
-from loomgit.gateway.embedded import EmbeddedGateway
 from loomgit.gateway.endpoints import resolve
 from loomgit.gateway.fallback import FallbackGateway
 from loomgit.gateway.first_calls import FirstCallsGateway
@@ -96,6 +95,8 @@ class Lanes(Struct, frozen=True):
         prices = self.prices
 
         def embedded() -> Gateway:
+            from loomgit.gateway.embedded import EmbeddedGateway  # noqa: PLC0415
+
             if EMBEDDED_MODEL not in self.models:
                 return EmbeddedGateway()
             return EmbeddedGateway(lambda usage: prices.cost(EMBEDDED_MODEL, EMBEDDED_MODEL, usage))

@@ -13,60 +13,43 @@ from msgspec import Struct
 
 from loomgit.rows.query import Placeholder
 
-# Each pattern has the groups `string`, `name`, `comment`, `value` (the marker of a value), `end`
-# (`;`) and, if the database has placeholders of its own, `placeholder`.
-_QUESTION_MARKS: Final = re.compile(
-    r"""(?P<string>'(?:[^']|'')*'?|\$\$.*?(?:\$\$|\Z))
+# Verbose regular expressions. Each has the groups `string`, `name`, `comment`, `value` (the marker
+# of a value), `end` (`;`) and, if the database has placeholders of its own, `placeholder`.
+_QUESTION_MARKS: Final = r"""(?P<string>'(?:[^']|'')*'?|\$\$.*?(?:\$\$|\Z))
     |(?P<name>"(?:[^"]|"")*"?|`[^`]*`?)
     |(?P<comment>--[^\n]*|/\*.*?(?:\*/|\Z))
     |(?P<value>\0\d+\0)
     |(?P<end>;)
-    |(?P<placeholder>\?)""",
-    re.DOTALL | re.VERBOSE,
-)
+    |(?P<placeholder>\?)"""
 # PostgreSQL also has E'' strings with backslashes, $tag$ strings and nested comments (this pattern
 # supports one level of nesting). In PostgreSQL, `?` is an operator.
-_POSTGRES: Final = re.compile(
-    r"""(?P<string>(?<!\w)[eE]'(?:[^'\\]|''|\\.)*'?|'(?:[^']|'')*'?
+_POSTGRES: Final = r"""(?P<string>(?<!\w)[eE]'(?:[^'\\]|''|\\.)*'?|'(?:[^']|'')*'?
         |(?<![\w$])\$(?P<tag>(?:[^\W\d]\w*)?)\$.*?(?:\$(?P=tag)\$|\Z))
     |(?P<name>"(?:[^"]|"")*"?)
     |(?P<comment>--[^\n]*|/\*(?:/\*.*?\*/|.)*?(?:\*/|\Z))
     |(?P<value>\0\d+\0)
     |(?P<end>;)
-    |(?P<placeholder>(?<![\w$])\$\d+)""",
-    re.DOTALL | re.VERBOSE,
-)
+    |(?P<placeholder>(?<![\w$])\$\d+)"""
 # In MySQL, a backslash escapes a character in a string, `"` encloses a string, `#` begins a
 # comment, and `--` begins a comment only before white space: `5--1` is 6.
-_MYSQL: Final = re.compile(
-    r"""(?P<string>'(?:[^'\\]|''|\\.)*'?|"(?:[^"\\]|""|\\.)*"?)
+_MYSQL: Final = r"""(?P<string>'(?:[^'\\]|''|\\.)*'?|"(?:[^"\\]|""|\\.)*"?)
     |(?P<name>`[^`]*`?)
     |(?P<comment>--(?=\s|\Z)[^\n]*|\#[^\n]*|/\*.*?(?:\*/|\Z))
     |(?P<value>\0\d+\0)
-    |(?P<end>;)""",
-    re.DOTALL | re.VERBOSE,
-)
-_MSSQL: Final = re.compile(
-    r"""(?P<string>'(?:[^']|'')*'?)
+    |(?P<end>;)"""
+_MSSQL: Final = r"""(?P<string>'(?:[^']|'')*'?)
     |(?P<name>"(?:[^"]|"")*"?|\[(?:[^\]]|\]\])*\]?)
     |(?P<comment>--[^\n]*|/\*(?:/\*.*?\*/|.)*?(?:\*/|\Z))
     |(?P<value>\0\d+\0)
-    |(?P<end>;)""",
-    re.DOTALL | re.VERBOSE,
-)
-_DUCKDB: Final = re.compile(
-    r"""(?P<string>(?<!\w)[eE]'(?:[^'\\]|''|\\.)*'?|'(?:[^']|'')*'?
+    |(?P<end>;)"""
+_DUCKDB: Final = r"""(?P<string>(?<!\w)[eE]'(?:[^'\\]|''|\\.)*'?|'(?:[^']|'')*'?
         |(?<![\w$])\$(?P<tag>(?:[^\W\d]\w*)?)\$.*?(?:\$(?P=tag)\$|\Z))
     |(?P<name>"(?:[^"]|"")*"?)
     |(?P<comment>--[^\n]*|/\*.*?(?:\*/|\Z))
     |(?P<value>\0\d+\0)
     |(?P<end>;)
-    |(?P<placeholder>\?|(?<![\w$])\$\w+)""",
-    re.DOTALL | re.VERBOSE,
-)
-_STANDARD: Final = re.compile(
-    _QUESTION_MARKS.pattern.replace(r"|(?P<placeholder>\?)", ""), re.DOTALL | re.VERBOSE
-)
+    |(?P<placeholder>\?|(?<![\w$])\$\w+)"""
+_STANDARD: Final = _QUESTION_MARKS.replace(r"|(?P<placeholder>\?)", "")
 _OF_DIALECT: Final = {
     "cockroachdb": _POSTGRES,
     "duckdb": _DUCKDB,
@@ -133,8 +116,13 @@ def parameter_name(number: int) -> str:
 def find_syntax(placeholder: Placeholder, dialect: str = "") -> SqlSyntax:
     """Return the syntax for a kind of placeholders, and for a dialect of SQLAlchemy with `:n`."""
     if placeholder == "?":
-        return SqlSyntax(_QUESTION_MARKS, placeholder)
+        return SqlSyntax(_compile(_QUESTION_MARKS), placeholder)
     if placeholder == "$n":
-        return SqlSyntax(_POSTGRES, placeholder)
-    known = _OF_DIALECT.get(dialect)
-    return SqlSyntax(known or _STANDARD, placeholder, unknown_escapes=known is None)
+        return SqlSyntax(_compile(_POSTGRES), placeholder)
+    pattern = _OF_DIALECT.get(dialect)
+    return SqlSyntax(_compile(pattern or _STANDARD), placeholder, unknown_escapes=pattern is None)
+
+
+def _compile(pattern: str) -> re.Pattern[str]:
+    """Return the compiled pattern. Most processes need at most one of them."""
+    return re.compile(pattern, re.DOTALL | re.VERBOSE)  # `re` keeps compiled patterns

@@ -12,8 +12,6 @@ from loomgit.domain.suggestions import suggest_or_list
 from loomgit.domain.variables import GivenValues
 from loomgit.errors import ProblemsFound
 from loomgit.pipeline.dag import Dag, SelectionFacts, parse_selection, select
-from loomgit.wiring.changed_inputs import modified
-from loomgit.wiring.revision import ProjectRevision
 from loomgit.wiring.unsupported import same_place
 
 if TYPE_CHECKING:
@@ -61,7 +59,6 @@ class PipelineSelector:
         """Create the selector. `variables` are those of a run. If they are None, pipelines are
         compared with the values of their first test file."""
         self._wiring = wiring
-        self._revision = ProjectRevision(wiring)
         self._revisions = revisions
         self._given = None if variables is None else GivenValues(variables)
 
@@ -83,9 +80,7 @@ class PipelineSelector:
         pipelines = dict(named)
         if wanted or unwanted or len(named) > 1:
             pipelines |= self._others(named, strict=bool(wanted or unwanted))
-        dag = _dag(
-            pipelines, self._revision.catalog.pipeline_names(), self._revision.wiring.connections
-        )
+        dag = _dag(pipelines, self._wiring.catalog.pipeline_names(), self._wiring.connections)
         facts = self._facts(pipelines, (*wanted, *unwanted))
         chosen: dict[str, tuple[str, ...]] = dict.fromkeys(named, ("named",))
         for name, reasons in select(dag, wanted, facts).items():
@@ -95,7 +90,7 @@ class PipelineSelector:
         return PipelineSelection(tuple(Selected(name, chosen[name]) for name in order), dag.sources)
 
     def _named(self, names: Sequence[str]) -> dict[str, Pipeline]:
-        read = [self._revision.catalog.pipeline(name) for name in dict.fromkeys(names)]
+        read = [self._wiring.catalog.pipeline(name) for name in dict.fromkeys(names)]
         return {pipeline.name: pipeline for pipeline in read}
 
     def _others(self, known: Mapping[str, Pipeline], *, strict: bool) -> dict[str, Pipeline]:
@@ -105,11 +100,11 @@ class PipelineSelector:
         with invalid files are left out.
         """
         others: dict[str, Pipeline] = {}
-        for name in self._revision.catalog.pipeline_names():
+        for name in self._wiring.catalog.pipeline_names():
             if name in known:
                 continue
             try:
-                others[name] = self._revision.catalog.pipeline(name)
+                others[name] = self._wiring.catalog.pipeline(name)
             except ProblemsFound:
                 if strict:
                     raise
@@ -123,13 +118,16 @@ class PipelineSelector:
         return SelectionFacts(tags, self._modified(pipelines) if uses_state else {})
 
     def _modified(self, pipelines: Mapping[str, Pipeline]) -> dict[str, tuple[str, ...]]:
+        from loomgit.wiring.changed_inputs import modified  # noqa: PLC0415
+        from loomgit.wiring.revision import ProjectRevision  # noqa: PLC0415
+
         revisions = self._revisions()
         if revisions.base is None:
             return dict.fromkeys(pipelines, (f"no baseline: {revisions.why}",))
         base_wiring = self._wiring.at(revisions.base)
         try:
-            base = ProjectRevision(base_wiring)
-            revision, given = self._revision, self._given
+            base, revision = ProjectRevision(base_wiring), ProjectRevision(self._wiring)
+            given = self._given
             versions = [
                 revision.prepare(pipeline, given=given or revision.tested_values(pipeline.name))
                 for pipeline in pipelines.values()

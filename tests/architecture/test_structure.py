@@ -40,6 +40,7 @@ LAZY = {
     "cli": "a command is imported when it is called",
     "config.parse_cache": "a registry of parsers, which take a third of a second to import",
     "evaluators.registry": "a registry of slow adapters",
+    "gateway.chain": "a registry of lanes, and the embedded model is needed in demonstrations only",
     "pytest_plugin": "pytest imports the plugin in every session",
     "rows.destination_lock": "a registry of slow adapters",
     "rows.quarantine_address": "a registry of slow adapters",
@@ -49,6 +50,7 @@ LAZY = {
     "training.train": "scikit-learn is an extra, and takes a second to import",
     "wiring.project": "a registry of adapters, each imported when it is first used",
     "wiring.project_files": "the same",
+    "wiring.selection": "only `state:modified` compares revisions",
     "wiring.revision": "a comparison of stored results needs no gateways, sources and sinks",
     "workflows.comparing.compare": "nor what measures missing results",
 }
