@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING, NoReturn
 
 import orjson
@@ -40,9 +41,12 @@ def parse_exact(raw: bytes) -> Json:
     try:
         value: Json = orjson.loads(raw)
     except orjson.JSONDecodeError:
-        if _is_json(raw):  # orjson refuses large numbers, surrogates and deep nesting
-            _require_shallow(raw)
-            _parse_strictly(raw)
+        # orjson refuses large numbers, surrogates and deep nesting. If the nesting is too deep for
+        # the standard library and the brackets do not match, the text is not JSON.
+        with suppress(RecursionError):
+            if _is_json(raw):
+                _require_shallow(raw)
+                _parse_strictly(raw)
         raise
     keys, large, nested = 0, False, value.__class__ is not dict
     if isinstance(value, dict):
