@@ -84,10 +84,9 @@ class WorkerConnection:
         limits = self._plan.limits
         replies, failure = await self._exchange(render_setup(self._plan), 1, _LOCK_SECONDS)
         if failure is not None or replies[0].status != messages.LOCKED:
-            stderr = self._process.stderr
-            text = replies[0].text if replies else stderr.read(_LONGEST_ERROR) if stderr else b""
-            lines = text.decode("utf-8", "replace").strip().splitlines()
-            reason = lines[-1] if lines else failure.error if failure else "the worker ended"
+            reason = self._worker.read_error() or (failure.error if failure else "")
+            if replies:
+                reason = replies[0].text.decode("utf-8", "replace")
             raise WorldError(f"a worker for programs cannot be started: {reason}")
         self._find_process()
         replies, failure = await self._exchange(b"", 1, limits.start_seconds)

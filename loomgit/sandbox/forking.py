@@ -8,6 +8,7 @@ own: it cannot reach the replies of other executions. Runs in the worker.
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import math
 import os
@@ -65,6 +66,7 @@ def serve_forked(setup: dict[str, Any], requests: int, replies: int) -> None:
         write_all(replies, render_reply(START_NUMBER, *describe_failure(error, artifact)))
         os._exit(1)
     write_all(replies, render_reply(START_NUMBER, READY, b""))
+    gc.freeze()  # so that the forks share the pages
     running: list[int] = []
     signal.signal(signal.SIGTERM, lambda *_: _end_with(running))
     for number, line in enumerate(read_inputs(requests), start=FIRST_NUMBER):

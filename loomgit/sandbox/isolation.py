@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from loomgit.sandbox.launch import WorkerProcess
 
 _TRIAL_SECONDS = 30.0
-_LONGEST = 300
 _UNENFORCED: dict[IsolationLevel, tuple[str, ...]] = {
     "bubblewrap": (),
     "landlock": (
@@ -98,8 +97,6 @@ def find_problem(level: IsolationLevel) -> str | None:
 
 def _try(worker: WorkerProcess, plan: WorkerPlan) -> tuple[int, str]:
     """Return the status and the text of the reply of a worker that tries the isolation."""
-    stderr = worker.process.stderr
-    assert stderr is not None
     with suppress(BrokenPipeError):  # the worker says why on stderr
         os.write(worker.requests, render_setup(plan))
     content = b""
@@ -112,7 +109,6 @@ def _try(worker: WorkerProcess, plan: WorkerPlan) -> tuple[int, str]:
     else:
         return REFUSED, f"its trial did not end within {_TRIAL_SECONDS:g} s"
     if len(content) < HEADER.size:
-        text = stderr.read(65536).decode("utf-8", "replace").strip()
-        return REFUSED, (text.splitlines() or ["the worker ended"])[-1][:_LONGEST]
+        return REFUSED, worker.read_error() or "the worker ended"
     _, _, status, _ = HEADER.unpack_from(content)
     return status, content[HEADER.size :].decode("utf-8", "replace")

@@ -39,6 +39,7 @@ _ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
 }
+_LONGEST_ERROR, _LONGEST_LINE = 65536, 300
 _LINKED_FOLDERS = ("/lib", "/lib64")  # on most systems, links into /usr
 _BUBBLEWRAP_OPTIONS = ("--unshare-all", "--die-with-parent", "--new-session", "--as-pid-1",
                        "--cap-drop", "ALL")  # fmt: skip
@@ -78,6 +79,13 @@ class WorkerProcess(Struct):
             return int(json.loads(os.read(self.information, 4096))["child-pid"])
         except (OSError, ValueError, KeyError):
             return None
+
+    def read_error(self) -> str:
+        """Return the last line that the process has written to stderr; empty if there is none."""
+        assert self.process.stderr is not None
+        text = (self.process.stderr.read(_LONGEST_ERROR) or b"").decode("utf-8", "replace")
+        lines = text.strip().splitlines()
+        return lines[-1][:_LONGEST_LINE] if lines else ""
 
     def close_pipes(self) -> None:
         """Close Loom's ends of the pipes."""
@@ -146,7 +154,8 @@ def start_process(plan: WorkerPlan) -> WorkerProcess:
     finally:
         for descriptor in given:
             os.close(descriptor)
-    for descriptor in (requests_out, replies_in, information):
+    assert process.stderr is not None
+    for descriptor in (requests_out, replies_in, information, process.stderr.fileno()):
         if descriptor is not None:
             os.set_blocking(descriptor, False)
     return WorkerProcess(process, requests_out, replies_in, information)

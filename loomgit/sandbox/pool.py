@@ -140,6 +140,8 @@ class WorkerPool:
 
     def _end(self, worker: WorkerConnection) -> None:
         """End a worker; its process is awaited in the background and in `close`."""
+        if worker not in self._all:  # `close` has ended it
+            return
         worker.kill()
         self._all.discard(worker)
         task = asyncio.get_running_loop().create_task(worker.wait())
@@ -153,7 +155,8 @@ class WorkerPool:
         try:
             output = parse_exact(reply.text)
         except NotExactError as error:
-            return self._failed(Failure("output", f"the output {error}"), reply.seconds)
+            joint = ": " if str(error).startswith("the ") else " "
+            return self._failed(Failure("output", f"the output{joint}{error}"), reply.seconds)
         except orjson.JSONDecodeError:
             return self._failed(Failure("output", "the output is not JSON"), reply.seconds)
         return ProgramResult(output, latency=_plausible(reply.seconds), isolation=self._level)

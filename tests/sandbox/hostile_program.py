@@ -424,6 +424,16 @@ def forge_replies(_):
     return "real"
 
 
+def forge_outputs(_):
+    """Replies to the first input of a worker that are no JSON, or strange JSON."""
+    from loomgit.sandbox.messages import render_reply
+
+    texts = (b"[" * 500_000, b"NaN", b"\xff\xfe", b'{"a": 1, "a": 2}', b"1" * 5000, b"",
+             b"[" * 300 + b"]" * 300)  # fmt: skip
+    write_pipes(b"".join(render_reply(2 + at, 0, text) for at, text in enumerate(texts)))
+    time.sleep(3600)
+
+
 def forge_large_reply(_):
     write_pipes((2**32 - 1).to_bytes(4, "big") + (2).to_bytes(4, "big") + bytes(9))
     return "real"

@@ -200,6 +200,24 @@ def test_a_program_that_changes_its_worker_harms_only_itself(places, level, name
     assert results[-1].output in last.get(name, ("served",)), results
 
 
+def test_forged_outputs_are_checked(places, level):
+    limits = ProgramLimits(wall_seconds=5, cpu_seconds=5, start_seconds=60)
+    with runner(places / "artifact", level, limits=limits) as it:
+        *results, last = it.run({"attack": "forge_outputs"}, *["next"] * 6, "next")
+        following = it.run("next")
+    assert [result.error for result in results] == [
+        "the output is not JSON",
+        "the output is not JSON",
+        "the output is not JSON",
+        "the output has the key 'a' twice in one object",
+        "the output: the integer 111111111111111111111111… has more than 64 bits",
+        "the output is not JSON",
+        "the output nests 300 levels deep, more than 200",
+    ]
+    assert last.error == "the program did not end within 5 s"
+    assert following[0].output == "served"
+
+
 def test_a_worker_that_spins_while_it_has_nothing_to_do_is_ended(places, level):
     limits = ProgramLimits(wall_seconds=60, cpu_seconds=60, start_seconds=60)
     it = Runner(places / "artifact", level, limits=limits)
@@ -262,8 +280,10 @@ def test_an_import_that_hangs_is_ended(tmp_path, level):
 
 def test_the_program_of_the_attacks_has_no_attack_without_a_test():
     names = set(re.findall(r"^def (\w+)\((?:_|given)\):", ATTACKS.read_text(), re.MULTILINE))
-    tested = {*CONTAINED, *FAILING, *HANGING, *CORRUPTING, "environment", "write_shared",
-              "flood_streams", "lying_containers", "forge_and_spin", "execute"}  # fmt: skip
+    tested = {
+        *CONTAINED, *FAILING, *HANGING, *CORRUPTING, "environment", "write_shared", "flood_streams",
+        "lying_containers", "forge_and_spin", "forge_outputs", "execute",
+    }  # fmt: skip
     assert names - tested == set()
     assert tested - names == set()
 
