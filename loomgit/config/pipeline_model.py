@@ -224,8 +224,10 @@ class TransformModel(FileModel):
         default=None,
         description="JSON Schema, or `field: type`; requested from the model, and validated",
     )
-    batch_size: Count = Field(
-        default=50, description="The number of records that are processed and saved together"
+    batch_size: Count | None = Field(
+        default=None,
+        description="The number of records that are processed and saved together; default: 50, or"
+        " 1000 for type program",
     )
     concurrency: Concurrency = Field(default=None, description="Concurrent calls; auto adapts")
     cache: CacheModel | None = None

@@ -49,7 +49,9 @@ if TYPE_CHECKING:
     from loomgit.domain.place import Place, Places, Problem
 
 _VERSION_OR_TEMPLATE = re.compile(r"@|\{\{")
-NO_TRANSFORM = Transform("none", batch_size=1000)  # without model calls, batches can be larger
+BATCH_SIZE = 50
+BATCH_SIZE_WITHOUT_MODEL = 1000
+NO_TRANSFORM = Transform("none", batch_size=BATCH_SIZE_WITHOUT_MODEL)
 KEYS = frozenset(TransformModel.keys())
 
 # The keys that only some types of transforms accept. Each key is mapped to these types.
@@ -251,7 +253,8 @@ def _transform(model: TransformModel) -> Transform:
         max_tokens=model.max_tokens,
         params=model.params,
         output=object_schema(model.output) if model.output is not None else None,
-        batch_size=model.batch_size,
+        batch_size=model.batch_size
+        or (BATCH_SIZE_WITHOUT_MODEL if model.type == "program" else BATCH_SIZE),
         concurrency=model.concurrency,
         cache=CacheRule(cache.enabled, cache.ttl, cache.key_fields) if cache else None,
         app=model.app,

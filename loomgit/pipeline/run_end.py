@@ -10,7 +10,9 @@ from loomgit.errors import BudgetExceeded, LoomError, ProblemsFound, WorldError
 from loomgit.pipeline.run_parts import RunEnd
 
 if TYPE_CHECKING:
-    from loomgit.domain.definitions import Evaluate
+    from loomgit.domain.definitions import Evaluate, Pipeline
+    from loomgit.domain.outages import LossStreak
+    from loomgit.domain.records import RecordOutcome
     from loomgit.domain.runs import Cause
     from loomgit.pipeline.run_statistics import RunStatistics
 
@@ -42,6 +44,26 @@ def judge_run(tally: RunStatistics, evaluate: Evaluate) -> RunEnd:
         lost = f"{tally.infrastructure:,} of {tally.processed:,} records"
         return RunEnd("partial", "world", f"{lost} failed because of outages", complete=True)
     return RunEnd("success", "", "", complete=True)
+
+
+def check_failures(
+    tally: RunStatistics, pipeline: Pipeline, losses: LossStreak, last: RecordOutcome
+) -> None:
+    """Raise LoomError if the run should not continue. `last` is the newest outcome.
+
+    A run stops if no call has succeeded, if many consecutive records were lost to an outage, or if
+    too many records were rejected.
+    """
+    reason = last.failure.reason if last.failure else ""
+    if tally.infrastructure == tally.processed:
+        raise Outage(f"no call to a model has succeeded: {reason}")
+    if losses.is_outage:
+        raise Outage(f"the last {losses.losses} records failed in a row: {reason}")
+    limit = pipeline.max_failure_rate
+    rejected = tally.processed - tally.validated
+    if limit is not None and rejected / tally.processed > limit:
+        rate = f"{rejected / tally.processed:.1%} > {limit:.1%}"
+        raise TooManyFailures(f"too many records fail: {rate} (max_failure_rate)")
 
 
 def stopped(tally: RunStatistics, total: int) -> RunEnd:

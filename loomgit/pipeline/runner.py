@@ -27,8 +27,8 @@ from loomgit.pipeline.part_order import adjacent_parts
 from loomgit.pipeline.record_line import render_record_line
 from loomgit.pipeline.run_end import (
     Outage,
-    TooManyFailures,
     broken_by,
+    check_failures,
     failed,
     judge_run,
     stopped,
@@ -224,7 +224,7 @@ class Runner:
                 if len(self._batch) == size:
                     await self._load_batch(loader)
                     yield BatchLoaded(parts.tally.processed, spool.count, parts.tally.spent)
-                    self._check_failures(outcome)
+                    check_failures(parts.tally, parts.pipeline, self._losses, outcome)
         except Outage:
             raise
         except LoomError:
@@ -234,7 +234,7 @@ class Runner:
             last = self._batch[-1]
             await self._load_batch(loader)
             yield BatchLoaded(parts.tally.processed, spool.count, parts.tally.spent)
-            self._check_failures(last)
+            check_failures(parts.tally, parts.pipeline, self._losses, last)
 
     def _open_pool(
         self, records: Iterator[Record], size: int
@@ -333,24 +333,6 @@ class Runner:
         return 0 if self._loader is None else self._loader.accepted
 
     # -- the end
-
-    def _check_failures(self, last: RecordOutcome) -> None:
-        """Raise LoomError if the run should not continue.
-
-        A run stops if no call has succeeded, if many consecutive records were lost to an outage, or
-        if too many records were rejected.
-        """
-        tally, pipeline = self._parts.tally, self._parts.pipeline
-        reason = last.failure.reason if last.failure else ""
-        if tally.infrastructure == tally.processed:
-            raise Outage(f"no call to a model has succeeded: {reason}")
-        if self._losses.is_outage:
-            raise Outage(f"the last {self._losses.losses} records failed in a row: {reason}")
-        limit = pipeline.max_failure_rate
-        rejected = tally.processed - tally.validated
-        if limit is not None and rejected / tally.processed > limit:
-            rate = f"{rejected / tally.processed:.1%} > {limit:.1%}"
-            raise TooManyFailures(f"too many records fail: {rate} (max_failure_rate)")
 
     async def _close(self, sink: Sink, end: RunEnd) -> RunEnd:
         """Publish the loaded rows, and return how the run ended.

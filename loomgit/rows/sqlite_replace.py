@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from loomgit.domain.ports import LoadReceipt
 from loomgit.rows.sqlite import object_kind, quote, transaction, translate_errors
-from loomgit.rows.sqlite_sink import count_rows, has_unique_key, insert, may_drop_rows
+from loomgit.rows.sqlite_rows import count_rows, has_unique_key, insert, may_drop_rows
 
 if TYPE_CHECKING:
     from loomgit.domain.values import JsonObject

@@ -15,30 +15,24 @@ from msgspec.structs import replace
 
 from loomgit.domain.definitions import CacheRule
 from loomgit.domain.keys import HASH_KEY
-from loomgit.domain.passages import RETRIEVED
 from loomgit.domain.place import Problem
 from loomgit.errors import ProblemsFound, UserError
 from loomgit.evaluators import registry
 from loomgit.gateway.budget import Budget
-from loomgit.gateway.cache_key_fields import CacheKeyFields
 from loomgit.gateway.call_locks import CallLocks
 from loomgit.gateway.cassette import Cassette, cassette_path, hash_origin, parse_entries
 from loomgit.gateway.chain import Chain, Lanes, Recording, build
 from loomgit.gateway.reply_store import FILE, ReplyStore
 from loomgit.pipeline.evaluate import Panel
 from loomgit.pipeline.loaded_row import example_rows
-from loomgit.pipeline.output import OutputReader
-from loomgit.pipeline.retrieval import Retrieval
 from loomgit.pipeline.stages import FailurePolicy
-from loomgit.pipeline.transform import CopyTransformer, Transformer
-from loomgit.retrieval.registry import open_retriever
 from loomgit.rows.destination_lock import lock_destination
 from loomgit.rows.sinks import open_sink
 from loomgit.rows.sources import open_source
-from loomgit.wiring.documents import read_documents
 from loomgit.wiring.fallback_policy import policy_without_model
 from loomgit.wiring.placed_errors import placed, placed_source_errors
-from loomgit.wiring.planning import Planning, default_judge
+from loomgit.wiring.planning import default_judge
+from loomgit.wiring.transformers import Transformers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -55,13 +49,11 @@ if TYPE_CHECKING:
     from loomgit.gateway.cassette import CassetteEntry
     from loomgit.gateway.shared_calls import CallClaims
     from loomgit.pipeline.plan import Plan
-    from loomgit.pipeline.prompt import Prompt
-    from loomgit.pipeline.transform import RecordTransformer
 
 AUTO_CONCURRENCY = 64  # the number of concurrent calls if `concurrency` is `auto`
 
 
-class Assembly(Planning):
+class Assembly(Transformers):
     """Builds the objects that one run of a pipeline uses."""
 
     def concurrency(self, pipeline: Pipeline) -> int:
@@ -170,58 +162,6 @@ class Assembly(Planning):
         committed = self._has_committed_cache()
         folder = wiring.repository.common_dir / "loom" if committed else wiring.store.folder
         return folder / "cache"
-
-    def transformer(
-        self, plan: Plan, prompt: Prompt, gateway: Gateway, context_field: str | None
-    ) -> RecordTransformer:
-        """Return the transformer of a plan."""
-        if plan.pipeline.transform.type == "none":
-            return CopyTransformer()
-        return Transformer(
-            prompt,
-            gateway,
-            plan.sampling,
-            context={name: file.text for name, file in plan.context.items()},
-            context_field=context_field,
-            variables=plan.variables,
-            reader=OutputReader(plan.output),
-            stand_in=self._cache_key_fields(plan),
-        )
-
-    def _cache_key_fields(self, plan: Plan) -> CacheKeyFields | None:
-        """Return the inputs of the cache key, or None if the pipeline has no `cache.key_fields`."""
-        rule = plan.pipeline.transform.cache
-        if rule is None or not rule.key_fields:
-            return None
-        searched = {f"{RETRIEVED}:{path}": blob for path, blob in plan.documents.items()}
-        return CacheKeyFields(
-            rule.key_fields,
-            prompt=plan.prompt.blob,
-            context={name: file.blob for name, file in plan.context.items()} | searched,
-            variables=plan.variables,
-            warn=self.wiring.warn,
-        )
-
-    def retrieval(self, plan: Plan, key: str = "transform") -> Retrieval | None:
-        """Return the search that adds documents to the records, or None if none is configured.
-
-        `key` is the key of the transform in the pipeline file. Raises ProblemsFound if the
-        documents cannot be searched, and WorldError if they cannot be read.
-        """
-        transform, pipeline, tree = plan.pipeline.transform, plan.pipeline, self.wiring.tree
-        retrieve, field = transform.retrieve, transform.documents_field
-        if retrieve is None or field is None:
-            return None
-
-        def read() -> dict[str, str]:
-            return read_documents(tree, pipeline, key, dict(plan.documents))
-
-        folder = self.wiring.repository.common_dir / "loom" / "documents"
-        with placed(pipeline, f"{key}.retrieve.retriever"):
-            retriever = open_retriever(retrieve.retriever, plan.documents, read, folder)
-        return Retrieval(
-            retriever, field=field, query_field=retrieve.query_field, count=retrieve.top_k
-        )
 
     def panel(self, plan: Plan, gateway: Gateway) -> Panel:
         """Return the evaluators and the gate. Raises ProblemsFound if an evaluator cannot be built,

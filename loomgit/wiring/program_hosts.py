@@ -1,10 +1,11 @@
-"""Opens the host that runs a program. Only this module chooses the sandbox."""
+"""Opens the host that runs a program in the sandbox."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from loomgit.errors import UserError
+from loomgit.sandbox.isolation import choose_isolation
+from loomgit.sandbox.pool import WorkerPool
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,13 +27,12 @@ def open_program_host(
     isolation: IsolationChoice,
     warn: Callable[[str], None],
 ) -> ProgramHost:
-    """Return a host that runs the program in `files`.
+    """Return a host that runs the program in `files`. No worker starts before the first execution.
 
-    `warn` is called with each restriction that the platform cannot enforce. Raises UserError if the
-    demanded isolation is not available.
+    `warn` is called with each restriction that the platform cannot enforce. Raises WorldError if
+    the demanded isolation is not available.
     """
-    del files, limits, mode, isolation, warn
-    raise UserError(
-        "this version of Loom cannot run programs, because it has no sandbox",
-        hint="all other commands of `loom app` work",
-    )
+    chosen = choose_isolation(isolation)
+    for warning in chosen.warnings:
+        warn(warning)
+    return WorkerPool(files, limits, chosen, mode=mode)

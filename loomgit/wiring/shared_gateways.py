@@ -46,6 +46,7 @@ class SharedGateways:
         self._concurrency = concurrency
         self._gateways: list[tuple[object, Gateway]] = []
         self._replies: dict[Path, ReplyStore] = {}
+        self._assemblies: list[Assembly] = []
 
     def get(self, assembly: Assembly, plan: Plan, recording: Recording | None = None) -> Gateway:
         """Return the gateway for a plan. The plan must belong to the revision of `assembly`.
@@ -56,6 +57,7 @@ class SharedGateways:
         """
         if self._replay != "only":  # also check plans that share an open gateway
             assembly.wiring.trust.check_calls(assembly.wiring, plan)
+        self._add(assembly)
         # Gateways that replay are not shared: each pipeline of each tree has its own cassette.
         cassette = None
         if self._replay != "off":
@@ -80,6 +82,7 @@ class SharedGateways:
 
         If `share_replies` is true, the new gateway uses the reply store of the shared gateways.
         """
+        self._add(assembly)
         replies = None
         if share_replies:
             folder = assembly.wiring.store.folder
@@ -100,8 +103,12 @@ class SharedGateways:
             outage=self._outage,
         )
 
+    def _add(self, assembly: Assembly) -> None:
+        if assembly not in self._assemblies:
+            self._assemblies.append(assembly)
+
     async def close(self) -> None:
-        """Close all shared gateways.
+        """Close all shared gateways, and the workers of all programs.
 
         If a gateway cannot save its data, the other gateways are closed nevertheless. Raises
         LoomError after that.
@@ -112,6 +119,8 @@ class SharedGateways:
                 await gateway.close()
             except LoomError as error:
                 fault = error
+        for assembly in self._assemblies:
+            await assembly.close()
         if fault is not None:
             raise fault
 

@@ -139,6 +139,11 @@ class Trust:
         if changed:
             raise self._untrusted(tree, ", ".join(changed))
 
+    def check_program(self, tree: ProjectFiles, program: str) -> None:
+        """Raise Untrusted if an untrusted tree would run a program without isolation."""
+        if not self.trusts(tree):
+            raise self._untrusted(tree, f"the program {program}, which would run without isolation")
+
     def check_code(self, tree: ProjectFiles, specs: Iterable[EvaluatorSpec]) -> None:
         """Raise Untrusted if an untrusted tree changes the code of Python evaluators."""
         types = [spec.type for spec in specs if ".py:" in spec.type]

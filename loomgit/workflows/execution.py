@@ -156,6 +156,7 @@ class Execution:
                         self._on_event(event)
         finally:
             await meter.close()
+            await assembly.close()
         assert finished is not None  # the last event of the runner is RunFinished
         return finished.run
 

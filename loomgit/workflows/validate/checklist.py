@@ -26,6 +26,7 @@ from loomgit.wiring.consistency import find_contradictions, missing_fields, miss
 from loomgit.wiring.documents import find_documents, read_documents, searching
 from loomgit.wiring.unsupported import unsupported, without_execution_date
 from loomgit.workflows.validate.cursor_check import check_watermark, open_all_records
+from loomgit.workflows.validate.program_check import check_program
 from loomgit.workflows.validate.quarantine_check import check_quarantine
 from loomgit.workflows.validate.suite_checks import contradictions
 
@@ -116,6 +117,8 @@ def validate_pipeline(
     report.add("Pipeline Definition", _definition(report, problems))
     fields = None if records is None else records.fields
     _prompt(assembly, pipeline, fields, merged, report)
+    if checks := check_program(assembly, pipeline, records.first if records else (), report.fault):
+        report.add("Program", checks)
     _fallback(assembly, pipeline, report)
     _context(assembly, pipeline, report)
     _documents(assembly, pipeline, report)

@@ -1,0 +1,176 @@
+"""Pipelines with a program of a loop app in the place of a prompt and a model."""
+
+import json
+import sqlite3
+from contextlib import closing
+
+import pytest
+
+from loomgit.api import Project
+from tests.command import loom
+from tests.projects import PIPELINE, make_project
+from tests.repos import commit, git, write
+
+APP = """\
+id: sentiment-001
+task: Classify reviews
+input_schema:
+  type: object
+  required: [review]
+  properties: {review: {type: string}}
+output_schema: {type: string, enum: [positive, negative]}
+"""
+GOOD = """\
+NEGATIVE = ("bad", "broken", "hate")
+
+def execute(input_data):
+    is_bad = any(word in input_data["review"] for word in NEGATIVE)
+    return {
+        "result": "negative" if is_bad else "positive",
+        "confidence": 0.9,
+        "reason": "a negative word" if is_bad else "no negative word",
+    }
+"""
+BAD = "def execute(input_data):\n    return 'positive'\n"
+FOLDER = ".loom/loop-apps/sentiment-001"
+PROMPT = """\
+transform:
+  prompt: prompts/classify.txt
+  context: [context/taxonomy.md]
+  output: {sentiment: string, confidence: float}
+"""
+PROGRAM = """\
+transform:
+  type: program
+  app: sentiment-001
+  version: v1
+  output: {sentiment: string, confidence: {type: number, optional: true}}
+"""
+assert PROMPT in PIPELINE
+
+
+def pipeline(transform=PROGRAM):
+    return PIPELINE.replace(PROMPT, transform)
+
+
+@pytest.fixture
+def project(tmp_path):
+    return make_project(
+        tmp_path / "project",
+        **{
+            f"{FOLDER}/config.yaml": APP,
+            f"{FOLDER}/artifacts/v1/program.py": GOOD,
+            f"{FOLDER}/artifacts/v2/program.py": BAD,
+            f"{FOLDER}/artifacts/active": "v1\n",
+        },
+    )
+
+
+def rows(project):
+    with closing(sqlite3.connect(project / "out/demo.db")) as connection:
+        return connection.execute(
+            "SELECT review_id, sentiment, confidence FROM scores ORDER BY 1"
+        ).fetchall()
+
+
+def test_a_program_transforms_the_records(project):
+    commit(project, {"pipelines/demo.yaml": pipeline()})
+    checked = loom(project, "validate", "demo")
+    assert checked.returncode == 0, checked.stdout
+    assert "sentiment-001@v1 exists" in checked.stdout
+    assert "Records match the input schema" in checked.stdout
+    cost = loom(project, "cost", "demo", "--dry-run")
+    assert cost.returncode == 0, cost.stderr
+    done = loom(project, "run", "demo")
+    assert done.returncode == 0, done.stderr
+    assert "Transform: ✅ 4 processed" in done.stdout
+    assert rows(project) == [
+        ("r-1", "positive", 0.9),
+        ("r-2", "negative", 0.9),
+        ("r-3", "positive", 0.9),
+        ("r-4", "negative", 0.9),
+    ]
+    run = Project(project).get_run("latest")
+    assert (run.config.program, run.config.model) == ("sentiment-001@v1", "")
+    assert (run.cost.total, run.cost.calls) == (0.0, 0)
+    assert run.performance.latency["p50"] is not None
+    assert "Program:   sentiment-001@v1" in loom(project, "runs", "show", "latest").stdout
+
+
+def test_a_failed_execution_costs_only_its_record(project):
+    program = (
+        GOOD
+        + "\n_execute = execute\n\ndef execute(input_data):\n"
+        + (
+            "    if 'love' in input_data['review']:\n"
+            "        raise ValueError('no love')\n"
+            "    return _execute(input_data)\n"
+        )
+    )
+    commit(
+        project,
+        {f"{FOLDER}/artifacts/v3/program.py": program,
+         "pipelines/demo.yaml": pipeline(PROGRAM.replace("v1", "v3"))},
+    )  # fmt: skip
+    done = loom(project, "run", "demo", "--json")
+    results = json.loads(done.stdout)["results"]
+    assert (results["records_validated"], results["records_failed"]) == (3, 1)
+    (reason,) = results["reasons"]
+    assert reason == "sentiment-001@v3: program.py:15: ValueError: no love"
+    assert [row[0] for row in rows(project)] == ["r-1", "r-2", "r-4"]
+
+
+def test_a_record_that_does_not_match_the_input_schema_fails(project):
+    commit(project, {"pipelines/demo.yaml": pipeline()})
+    write(project, {"data/reviews.csv": "review_id,text,expected\nr-1,This is great,positive\n"})
+    checked = loom(project, "validate", "demo")
+    assert checked.returncode == 2
+    assert 'the records do not match input_schema: "review" is a required' in checked.stdout
+    done = loom(project, "run", "demo", "--json")
+    (reason,) = json.loads(done.stdout)["results"]["reasons"]
+    assert 'the input does not match the input schema: "review" is a required property' in reason
+
+
+def test_a_program_replaces_a_prompt_only_if_it_is_no_worse(project):
+    git(project, "branch", "prompt")
+    commit(project, {"pipelines/demo.yaml": pipeline()}, "Replace the prompt by a program")
+    good = loom(project, "compare", "prompt..HEAD", "--run-missing")
+    assert good.returncode == 0, good.stdout + good.stderr
+    assert "program none -> sentiment-001@v1" in good.stdout
+    commit(project, {"pipelines/demo.yaml": pipeline(PROGRAM.replace("v1", "v2"))}, "Use v2")
+    worse = loom(project, "compare", "prompt..HEAD", "--run-missing")
+    assert "program none -> sentiment-001@v2" in worse.stdout
+    assert worse.returncode == 1, worse.stdout + worse.stderr
+
+
+def test_a_changed_file_of_a_version_is_not_run(project):
+    commit(project, {"pipelines/demo.yaml": pipeline()})
+    program = project / FOLDER / "artifacts/v1/program.py"
+    added = loom(project, "app", "add", "sentiment-001", "--program", str(program))
+    assert added.returncode == 0, added.stderr
+    write(
+        project,
+        {"pipelines/demo.yaml": pipeline(PROGRAM.replace("v1", "v3")),
+         f"{FOLDER}/artifacts/v3/program.py": BAD},
+    )  # fmt: skip
+    done = loom(project, "run", "demo")
+    assert done.returncode == 2
+    assert "artifacts/v3/program.py has changed" in done.stderr
+
+
+@pytest.mark.parametrize("level", ["landlock", "none"])
+def test_the_isolation_can_be_demanded(project, level, monkeypatch):
+    monkeypatch.setenv("LOOM_ISOLATION", level)
+    commit(project, {"pipelines/demo.yaml": pipeline()})
+    done = loom(project, "run", "demo")
+    assert done.returncode == 0, done.stderr
+    assert ("without isolation" in done.stderr) == (level == "none")
+
+
+def test_an_unknown_isolation_is_an_error(project, monkeypatch):
+    monkeypatch.setenv("LOOM_ISOLATION", "landlok")
+    commit(project, {"pipelines/demo.yaml": pipeline()})
+    done = loom(project, "run", "demo")
+    assert done.returncode == 2
+    assert "LOOM_ISOLATION: there is no isolation 'landlok'" in done.stderr
+    assert "did you mean 'landlock'?" in done.stderr
