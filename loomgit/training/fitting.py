@@ -39,7 +39,7 @@ FOLDS = 3
 MISSING_LABEL = -30.0  # the score of a label that no training example of a fold has
 # The work of one iteration of a fit is the number of non-zero values times the number of labels.
 MAX_FOLD_WORK = 2_000_000
-MAX_FIT_WORK = 10_000_000_000  # of all iterations
+MAX_FIT_WORK = 1_000_000_000  # of all iterations; a fit has at least 50
 MAX_SIZE = 1_800_000  # of the terms and weights, in bytes
 MIN_TERMS = 8_000
 TERMS_PER_EXAMPLE = 4
@@ -193,7 +193,7 @@ def _regression(values: Matrix, labels: Integers, settings: FitSettings) -> Logi
     weights *= len(labels) / weights[labels].sum()
     iterations = MAX_FIT_WORK // max(1, values.nnz * (len(set(labels.tolist())) - 1))
     regression = LogisticRegression(
-        C=settings.penalty, tol=1e-4, max_iter=min(500, max(30, iterations))
+        C=settings.penalty, tol=1e-4, max_iter=min(500, max(50, iterations))
     )
     with warnings.catch_warnings():
         # scikit-learn warns of fits without convergence, and of labels with few examples.
