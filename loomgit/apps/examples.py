@@ -110,8 +110,9 @@ def missed_targets(settings: AppSettings, figures: VersionFigures) -> list[str]:
     """
     reasons = []
     if settings.accuracy_target is not None:
-        assert figures.accuracy is not None  # the caller requires labels
-        if figures.accuracy < settings.accuracy_target:
+        if figures.accuracy is None:
+            reasons.append("the accuracy is unknown, because the examples have no labels")
+        elif figures.accuracy < settings.accuracy_target:
             reasons.append(
                 f"accuracy {figures.accuracy:.2%} is below accuracy_target "
                 f"{settings.accuracy_target:.2%}"

@@ -112,7 +112,8 @@ class VersionFigures(Struct, frozen=True):
     `accuracy` is the share of the examples with the expected output; `low` and `high` are the
     bounds of its 90 % interval. The three are None if the examples have no labels. `failed` is the
     number of examples without a valid output. Latencies are in milliseconds, without the examples
-    that failed; they are None if all examples failed. `examples_sha256` is the hash of the file.
+    that failed; they are None if all examples failed. `examples_file` is a path in the project, or
+    the name of a file outside it, and `examples_sha256` is the hash of the file.
     """
 
     examples: int

@@ -163,12 +163,27 @@ def test_targets_decide_whether_a_version_is_validated(project, in_process):
     met = document(project, *command)
     assert (met["version"], met["before"], met["state"]) == ("v2", "draft", "validated")
     assert met["figures"]["accuracy"] == 1.0
-    assert met["figures"]["examples_file"] == examples
+    assert met["figures"]["examples_file"] == "examples.csv"
     assert executions(project) == []  # examples are no executions of users
     labels = ("--label", "sender")
     refused = loom(project, *command, *labels)
     assert refused.returncode == 2
     assert "example 1 has no field 'sender'" in refused.stderr
+
+
+def test_targets_that_were_raised_later(project, in_process):
+    create(project)
+    examples = str(project / "examples.csv")
+    ok(project, "app", "validate", SPAM, "--examples", examples)
+    change_config(project, "accuracy_target: 0.9\n")
+    done = loom(project, "app", "promote", SPAM, "v1")
+    assert done.returncode == 2
+    assert "accuracy 75.00% is below accuracy_target 90.00%" in done.stderr
+    outside = project.parent / "other.csv"
+    outside.write_text("text,label\nwin,spam\n", encoding="utf-8")
+    found = document(project, "app", "validate", SPAM, "--examples", str(outside))
+    assert found["figures"]["examples_file"] == "other.csv"
+    ok(project, "app", "promote", SPAM, "v1")
 
 
 def test_without_examples_only_the_files_are_checked(project, in_process):

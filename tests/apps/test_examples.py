@@ -69,6 +69,13 @@ def test_targets(targets, missed):
     assert all(map(str.startswith, reasons, missed))
 
 
+def test_an_accuracy_target_needs_labels():
+    found = figures([AppExample({})], [OK])
+    assert missed_targets(replace(SETTINGS, accuracy_target=0.5), found) == [
+        "the accuracy is unknown, because the examples have no labels"
+    ]
+
+
 def test_a_latency_target_needs_a_latency():
     found = figures([AppExample({}, "spam", labelled=True)], [replace(OK, status="died")])
     settings = replace(SETTINGS, accuracy_target=0.0, latency_target_ms=1)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from loomgit.apps.examples import missed_targets
 from loomgit.apps.lifecycle import deprecate, get_version, promote, require_state, rollback
 from loomgit.config.app_model import with_state
 from loomgit.errors import UserError
@@ -35,12 +36,19 @@ def promote_version(wiring: Wiring, app: str, version: str, *, tag: bool) -> Ver
     """Make a validated version active.
 
     If `tag` is true, its committed content gets the Git tag `loop-apps/<app>/<version>`. Raises
-    UserError if the lifecycle does not allow this, or if a file of the version has changed.
+    UserError if the lifecycle does not allow this, if the figures of the version miss the present
+    targets of the app, or if a file of the version has changed.
     """
     apps = wiring.apps
-    versions = apps.versions(app)
+    settings, versions = apps.settings(app), apps.versions(app)
     promote(versions, version)  # raises UserError
-    apps.load_version(apps.settings(app), versions, version)
+    loaded = apps.load_version(settings, versions, version)
+    figures = loaded.version.figures
+    if figures is not None and (reasons := missed_targets(settings, figures)):
+        raise UserError(
+            f"{app} {version}: {'; '.join(reasons)}",
+            hint="the targets have changed since `loom app validate` ran",
+        )
     name = tag_version(wiring.repository, app, version) if tag else None
     after = apps.store.change_versions(app, lambda current: promote(current, version))
     return VersionChange(app, version, "active", versions.active, after.active, name)

@@ -96,7 +96,7 @@ def validate_version(
     figures = measure(
         examples,
         executions,
-        file=examples_file,
+        file=_portable(wiring, examples_file),
         sha256=FileHashes().sha256(Path(examples_file)),
         validated_at=f"{utc_now():%Y-%m-%dT%H:%M:%SZ}",
     )
@@ -110,6 +110,13 @@ def validate_version(
     return VersionValidation(
         app, name, state, changed.state, figures, tuple(reasons), _wrong(examples, executions)
     )
+
+
+def _portable(wiring: Wiring, file: str) -> str:
+    """Return the path in the project, else only the name, because Git tracks the figures."""
+    path = Path(file).resolve()
+    root = wiring.root.resolve()
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
 
 
 def _require_valid(examples: Sequence[AppExample], file: str, settings: AppSettings) -> None:
