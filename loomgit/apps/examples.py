@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from loomgit.domain.apps import VersionFigures
-from loomgit.domain.values import Json
+from loomgit.domain.values import Json, JsonObject
 from loomgit.stats.quantiles import quantile_interval
 from loomgit.stats.rates import rate_interval
 
@@ -16,21 +16,26 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from loomgit.domain.apps import AppExecution, AppSettings
-    from loomgit.domain.values import JsonObject
 
 LABEL = "label"  # the field with the expected output, unless the user names another one
 _TYPED = frozenset({"integer", "number", "boolean", "null", "array", "object"})
 
 
 class AppExample(Struct, frozen=True):
-    """An input and its expected output. `labelled` is false if the expected output is unknown."""
+    """An input and its expected output. `labelled` is false if the expected output is unknown.
 
-    input: Json
+    `place` is the file and the number of the example.
+    """
+
+    input: JsonObject
     expected: Json = None
     labelled: bool = False
+    place: str = ""
 
 
-def make_example(row: JsonObject, label: str, settings: AppSettings, *, texts: bool) -> AppExample:
+def make_example(
+    row: JsonObject, label: str, settings: AppSettings, *, texts: bool, place: str = ""
+) -> AppExample:
     """Return the example in a row.
 
     The field `label` contains the expected output. The other fields are the input; if the input
@@ -48,11 +53,11 @@ def make_example(row: JsonObject, label: str, settings: AppSettings, *, texts: b
         schemas = names or {}
         fields = {name: _parse(value, schemas.get(name)) for name, value in fields.items()}
     if label not in row:
-        return AppExample(fields)
+        return AppExample(fields, place=place)
     expected = row[label]
     if texts:
         expected = _parse(expected, dict(settings.output_schema))
-    return AppExample(fields, expected, labelled=True)
+    return AppExample(fields, expected, labelled=True, place=place)
 
 
 def _parse(value: Json, schema: Json) -> Json:

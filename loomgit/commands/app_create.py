@@ -32,10 +32,23 @@ def source_options(function: Command) -> Command:
             metavar="DIR",
             help="A folder with program.py, and optionally dependencies.yaml and other files.",
         ),
-        # Visible as soon as `workflows.apps.create.STRATEGIES` contains a strategy.
-        click.option("--strategy", metavar="NAME", hidden=True),
-        click.option("--examples", type=click.Path(), metavar="FILE", hidden=True),
-        click.option("--label", metavar="FIELD", hidden=True),
+        click.option(
+            "--strategy",
+            metavar="NAME",
+            help="ml: train a text classifier on the examples. Needs scikit-learn: "
+            "pip install 'loom-aietl[ml]'",
+        ),
+        click.option(
+            "--examples",
+            type=click.Path(),
+            metavar="FILE",
+            help="The examples for the strategy: CSV, JSON or JSON lines.",
+        ),
+        click.option(
+            "--label",
+            metavar="FIELD",
+            help="The field of an example with the expected output. Default: label.",
+        ),
     ]
     wrapped: Any = function
     for option in reversed(options):
@@ -87,11 +100,23 @@ def _source(**values: Any) -> VersionSource:  # noqa: ANN401 - options
     if len(given) != 1:
         named = " and ".join(f"--{name}" for name in given)
         message = f"{named} exclude each other" if given else "no program is given"
-        raise UserError(message, hint="use --program FILE or --artifact DIR")
+        raise UserError(
+            message, hint="use --program FILE, --artifact DIR, or --strategy ml --examples FILE"
+        )
+    for name in ("examples", "label"):
+        if values[name] is not None and values["strategy"] is None:
+            raise UserError(f"--{name} needs --strategy", hint="use --strategy ml")
     return VersionSource(**{name: value for name, value in values.items() if value is not None})
 
 
 def _report(console: Console, made: NewVersion, line: str) -> None:
+    from loomgit.report.apps import training_lines  # noqa: PLC0415 - keeps `--help` fast
+
     console.print(line)
+    if made.training is not None:
+        for text in training_lines(made.training):
+            console.print(text)
     console.print(f"Next: loom app validate {made.app} --version {made.version} --examples FILE")
-    console.document({"schema_version": 1, **asdict(made)})
+    fields = asdict(made)
+    del fields["training"]  # a part of `report`
+    console.document({"schema_version": 1, **fields})

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         Dependencies,
         VersionFigures,
     )
+    from loomgit.domain.training import TrainingReport
     from loomgit.domain.values import JsonObject
 
 NOTHING = "-"
@@ -84,6 +85,21 @@ def figure_lines(figures: VersionFigures) -> Iterator[str]:
         )
     yield f"Latency:   p50 {milliseconds(figures.p50_ms)}, p95 {milliseconds(figures.p95_ms)}"
     yield f"Isolation: {figures.isolation}"
+
+
+def training_lines(report: TrainingReport) -> Iterator[str]:
+    """Yield lines about the quality of a trained program on the examples that it never saw."""
+    low, high = share(report.accuracy_low), share(report.accuracy_high)
+    yield f"  Trained on:  {report.training:,} examples"
+    yield f"  Measured on: {report.held_out:,} other examples"
+    yield f"  Accuracy:    {share(report.accuracy)} ({low} to {high})"
+    rows = [("LABEL", "EXAMPLES", "PRECISION", "RECALL")]
+    for figures in report.labels:
+        count = f"{figures.training + figures.held_out:,}"
+        rows.append(
+            (as_text(figures.label), count, share(figures.precision), share(figures.recall))
+        )
+    yield from (f"  {line}" for line in table(rows))
 
 
 def dependency_lines(dependencies: Dependencies) -> Iterator[str]:

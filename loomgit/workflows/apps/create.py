@@ -16,6 +16,7 @@ from loomgit.config.app_model import make_config, parse_specification
 from loomgit.config.project_files import read
 from loomgit.domain.apps import APP_ID_RULE, DEPENDENCIES_FILE, PROGRAM_FILE, is_app_id
 from loomgit.domain.suggestions import did_you_mean
+from loomgit.domain.training import TrainingReport
 from loomgit.domain.values import JsonMapping
 from loomgit.errors import UserError
 from loomgit.workflows.apps.artifact_files import (
@@ -26,6 +27,7 @@ from loomgit.workflows.apps.artifact_files import (
 )
 from loomgit.workflows.apps.execute import PRIVACY_WARNING, utc_now
 from loomgit.workflows.apps.inputs import read_examples
+from loomgit.workflows.apps.ml_strategy import train_program
 
 if TYPE_CHECKING:
     from loomgit.apps.examples import AppExample
@@ -38,25 +40,40 @@ MANUAL = "manual"
 class Synthesis(Struct, frozen=True):
     """The files of a version that a strategy made, by their relative paths, and its report.
 
-    The files contain `program.py`. The report is stored in `metadata.json`.
+    The files contain `program.py`. The report is stored in `metadata.json`. If the program was
+    trained, `training` is the part of the report about its quality.
     """
 
     files: Mapping[str, bytes]
     report: JsonMapping
+    training: TrainingReport | None = None
 
 
 Strategy = Callable[["AppSettings", "list[AppExample]"], Synthesis]
-STRATEGIES: dict[str, Strategy] = {}
+
+
+def _train(settings: AppSettings, examples: list[AppExample]) -> Synthesis:
+    trained = train_program(settings, examples)
+    report = {**trained.report.document(), "training_settings": dict(trained.metadata)}
+    return Synthesis(trained.files, report, trained.report)
+
+
+STRATEGIES: dict[str, Strategy] = {"ml": _train}
 
 
 class NewVersion(Struct, frozen=True):
-    """A version that was added to an app. `report` is the report of its strategy, or None."""
+    """A version that was added to an app.
+
+    `report` is the report of its strategy, or None. `training` is the part of the report about the
+    quality of a trained program.
+    """
 
     app: str
     version: str
     strategy: str
     files: tuple[str, ...]
     report: JsonMapping | None = None
+    training: TrainingReport | None = None
 
 
 def create_app(wiring: Wiring, app: str, spec: Path, source: VersionSource) -> NewVersion:
@@ -77,7 +94,9 @@ def create_app(wiring: Wiring, app: str, spec: Path, source: VersionSource) -> N
     wiring.apps.store.create(app, config, made.files, metadata)
     if settings.privacy == "balanced":
         wiring.warn(PRIVACY_WARNING)
-    return NewVersion(app, "v1", source.strategy, tuple(sorted(made.files)), metadata.report)
+    return NewVersion(
+        app, "v1", source.strategy, tuple(sorted(made.files)), metadata.report, made.training
+    )
 
 
 def add_version(wiring: Wiring, app: str, source: VersionSource) -> NewVersion:
@@ -92,7 +111,9 @@ def add_version(wiring: Wiring, app: str, source: VersionSource) -> NewVersion:
             app, name, made.files, now=now, strategy=source.strategy, report=made.report or None
         ),
     )
-    return NewVersion(app, name, source.strategy, tuple(sorted(made.files)), made.report or None)
+    return NewVersion(
+        app, name, source.strategy, tuple(sorted(made.files)), made.report or None, made.training
+    )
 
 
 class VersionSource(Struct, frozen=True):

@@ -92,7 +92,8 @@ def read_examples(file: str, label: str | None, settings: AppSettings) -> list[A
             raise UserError(
                 f"{file}: example {number} has no field '{label}'", hint=did_you_mean(label, row)
             )
-        example = make_example(row, name, settings, texts=form == "csv")
+        place = f"{file}: example {number}"
+        example = make_example(row, name, settings, texts=form == "csv", place=place)
         if examples and example.labelled != examples[0].labelled:
             raise UserError(f"{file}: only some examples have a field '{name}'")
         examples.append(example)
