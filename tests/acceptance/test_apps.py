@@ -416,14 +416,6 @@ def test_a_misspelt_command(project):
     assert "No such command 'validat'" in done.stderr
 
 
-def test_without_a_sandbox_no_program_runs(project):
-    create(project)
-    done = loom(project, "app", "run", SPAM, "--version", "v1", "--input", '{"text": "a"}')
-    assert done.returncode == 2
-    assert "this version of Loom cannot run programs" in done.stderr
-    assert executions(project) == []
-
-
 def test_help_is_fast_enough_to_import_no_workflow(project):
     code = (
         "import sys\nfrom loomgit import cli\n"
