@@ -108,6 +108,8 @@ def test_a_project_with_pipelines_gets_no_example(tmp_path):
         ".loom/schemas/pipeline.json",
         ".loom/schemas/test.json",
         ".loom/schemas/config.json",
+        ".loom/schemas/app.json",
+        ".loom/schemas/dependencies.json",
     ]
 
 
