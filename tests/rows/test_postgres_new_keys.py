@@ -12,6 +12,7 @@ import pytest
 from loomgit.domain.ports import LoadReceipt
 from loomgit.domain.records import RowBatch
 from loomgit.domain.settings import Connection
+from loomgit.rows.postgres_columns import Column
 
 URL = "postgres://analytics/scores"
 COLUMNS = "id bigint PRIMARY KEY, label text, written_by text DEFAULT left(current_query(), 4)"
@@ -248,3 +249,10 @@ def test_a_batch_has_only_values_that_the_column_keeps(
     assert opened.load_batch(0, RowBatch(("id", "x"), rows)) is is_accepted
     opened.commit()
     assert run_sql("SELECT count(x) FROM scores") == [(int(is_accepted),)]
+
+
+def test_a_text_of_two_lines_is_not_two_moments():
+    column = Column("x", not_null=False, has_default=False, generated=False, modifier=-1,
+                    type="date", element=None, shown="date")  # fmt: skip
+    assert column.accepts_unchanged({str}, ["2026-01-01", None, "2026-01-02"])
+    assert not column.accepts_unchanged({str}, ["2026-01-01\n2026-01-02"])
