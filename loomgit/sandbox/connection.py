@@ -17,7 +17,7 @@ from msgspec import Struct
 from loomgit.domain.programs import ExecutionStatus
 from loomgit.errors import WorldError
 from loomgit.sandbox import messages
-from loomgit.sandbox.crashes import describe_exit
+from loomgit.sandbox.crashes import CLOSED_PIPE, WROTE_PIPE, describe_exit
 from loomgit.sandbox.launch import frame, render_setup, start_process
 from loomgit.sandbox.outputs import describe_size
 
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 _LOCK_SECONDS = 30.0  # for the start of Python and the lockdown, which run no code of the program
 _READ_SIZE = 1 << 18
-_LONGEST_ERROR = 4096
 _IDLE_SECONDS, _IDLE_CPU_SECONDS = 1.0, 0.25
 _EXIT_DELAYS = (0.0, 0.001, 0.005, 0.02, 0.1, 0.3, 0.6)
 _STATUSES = frozenset((messages.OK, messages.ERROR, messages.MEMORY, messages.OUTPUT,
@@ -50,7 +49,7 @@ class WorkerReply(Struct, frozen=True):
     seconds: float
 
 
-_FORGED = Failure("died", "the program wrote to the pipe of its worker")
+_FORGED = Failure("died", WROTE_PIPE)
 
 
 class WorkerConnection:
@@ -72,6 +71,7 @@ class WorkerConnection:
         self._cpu = 0.0
         self._done: asyncio.Future[Failure | None] | None = None
         self._unsent = memoryview(b"")
+        self._waits_to_write = False
         self._is_starting = True
         self.is_open = True
         self._loop.add_reader(self._worker.replies, self._read)
@@ -201,10 +201,12 @@ class WorkerConnection:
         except OSError:  # the worker has ended, so that its replies end too
             count = len(self._unsent)
         self._unsent = self._unsent[count:]
-        if self._unsent:
-            self._loop.add_writer(self._worker.requests, self._write)
-        else:
-            self._loop.remove_writer(self._worker.requests)
+        if bool(self._unsent) != self._waits_to_write:
+            self._waits_to_write = not self._waits_to_write
+            if self._waits_to_write:
+                self._loop.add_writer(self._worker.requests, self._write)
+            else:
+                self._loop.remove_writer(self._worker.requests)
 
     def _read(self) -> None:
         try:
@@ -248,7 +250,9 @@ class WorkerConnection:
         """Return whether a reply may have this header."""
         if self._done is None or len(self._replies) >= self._expected or number != self._number:
             return False
-        longest = self._plan.limits.output_bytes if status == messages.OK else _LONGEST_ERROR
+        longest = (
+            self._plan.limits.output_bytes if status == messages.OK else messages.LONGEST_ERROR
+        )
         return size <= longest and (self._is_starting or status in _STATUSES)
 
     def _check_limits(self) -> None:
@@ -300,7 +304,7 @@ class WorkerConnection:
         """Return the failure of a worker that closed its pipe."""
         code = await self._exit_code()
         if code is None or code == messages.PIPE_EXIT:
-            return Failure("died", "the program closed the pipe of its worker")
+            return Failure("died", CLOSED_PIPE)
         if code == messages.MEMORY_EXIT:
             return self.describe(WorkerReply(messages.MEMORY, b"", 0.0))
         return Failure("died", describe_exit(code))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 
+WROTE_PIPE = "the program wrote to the pipe of its worker"
+CLOSED_PIPE = "the program closed the pipe of its worker"
 _LONGEST = 500
 
 

@@ -19,7 +19,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from loomgit.sandbox import lockdown
-from loomgit.sandbox.crashes import describe_exit
+from loomgit.sandbox.crashes import CLOSED_PIPE, WROTE_PIPE, describe_exit
 from loomgit.sandbox.execution import (
     compile_program,
     describe_failure,
@@ -33,10 +33,12 @@ from loomgit.sandbox.messages import (
     ERROR,
     FIRST_NUMBER,
     HEADER,
+    LONGEST_ERROR,
     MEMORY,
     MEMORY_EXIT,
     OK,
     OUTPUT,
+    PIPE_EXIT,
     READY,
     START_NUMBER,
     read_exactly,
@@ -53,6 +55,9 @@ _LIBRARIES = frozenset(
      "functools", "hashlib", "html", "itertools", "json", "math", "numpy", "pathlib", "pickle",
      "random", "re", "statistics", "string", "typing", "unicodedata", "urllib")
 )  # fmt: skip
+_END_SECONDS, _END_CHECKS = 0.005, 200
+# The kernel ends a process by a count of ticks, which can be far ahead of the time in its usage.
+_CPU_SHARE = 0.5
 _FROM_PROGRAM = (OK, ERROR, MEMORY, OUTPUT)
 
 
@@ -112,6 +117,8 @@ def _execute_in_fork(
     os.close(writing)
     reply = _read_reply(reading, setup["output_bytes"])
     os.close(reading)
+    if reply is None and not _has_ended(child):
+        reply = DIED, CLOSED_PIPE.encode()
     if reply is not None:
         os.kill(child, signal.SIGKILL)
     _, result, usage = os.wait4(child, 0)
@@ -121,9 +128,21 @@ def _execute_in_fork(
     exit_code = os.waitstatus_to_exitcode(result)
     if exit_code == MEMORY_EXIT:
         return MEMORY, b""
-    if exit_code == -signal.SIGKILL and usage.ru_utime + usage.ru_stime >= _whole_seconds(setup):
+    if exit_code == PIPE_EXIT:
+        return DIED, CLOSED_PIPE.encode()
+    cpu_seconds = usage.ru_utime + usage.ru_stime
+    if exit_code == -signal.SIGKILL and cpu_seconds >= _whole_seconds(setup) * _CPU_SHARE:
         return CPU, b""
     return DIED, describe_exit(exit_code).encode()
+
+
+def _has_ended(child: int) -> bool:
+    """Return whether a fork that has closed its pipe ends soon. It is not reaped."""
+    for _ in range(_END_CHECKS):
+        if os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
+            return True
+        time.sleep(_END_SECONDS)
+    return False
 
 
 def _end_with(running: list[int]) -> None:
@@ -164,17 +183,21 @@ def _run_fork(
         status, text, _ = run_one(load_execute(artifact, code), line, setup["output_bytes"])
     except BaseException as error:  # noqa: BLE001 - whatever the program raises
         status, text = describe_failure(error, artifact)
-    write_all(writing, render_reply(0, status, text))
+    try:
+        write_all(writing, render_reply(0, status, text))
+    except OSError:
+        os._exit(PIPE_EXIT)
     os._exit(0)
 
 
 def _read_reply(reading: int, limit: int) -> tuple[int, bytes] | None:
-    """Read the reply of a fork; None if it sent none that is valid."""
+    """Read the reply of a fork, which the program may have written; None if there is none."""
     header = read_exactly(reading, HEADER.size)
     if not header:
         return None
     size, number, status, _ = HEADER.unpack(header)
-    if size > limit + HEADER.size or number != 0 or status not in _FROM_PROGRAM:
-        return None
+    longest = limit if status == OK else LONGEST_ERROR
+    if size > longest or number != 0 or status not in _FROM_PROGRAM:
+        return DIED, WROTE_PIPE.encode()
     text = read_exactly(reading, size)
     return (status, text) if len(text) == size else None

@@ -16,6 +16,7 @@ LENGTH = Struct(">I")
 OK, ERROR, MEMORY, OUTPUT, CPU, DIED, READY, LOCKED, REFUSED = range(9)
 # The numbers of the replies of a worker: after the lockdown, after the import, executions.
 LOCK_NUMBER, START_NUMBER, FIRST_NUMBER = 0, 1, 2
+LONGEST_ERROR = 4096  # bytes in the text of a reply that is no output
 # The exit codes of a worker that lacks the memory to go on, and of one without its pipe.
 MEMORY_EXIT, PIPE_EXIT = 70, 71
 

@@ -86,6 +86,7 @@ NUMBERS: dict[str, tuple[int | None, int | None]] = {
     "times": (100, 153),
     "uname": (63, 160),
     "wait4": (61, 260),
+    "waitid": (247, 95),
     "write": (1, 64),
     "writev": (20, 66),
 }
@@ -107,4 +108,4 @@ ALLOWED = (
 )  # fmt: skip
 
 # Calls that the parent of forked executions needs as well. It never runs code of the program.
-FORKING = ("fork", "wait4", "kill", "pipe2", "prctl", "setrlimit", "prlimit64")
+FORKING = ("fork", "wait4", "waitid", "kill", "pipe2", "prctl", "setrlimit", "prlimit64")

@@ -316,11 +316,16 @@ def recurse(_):
 
 
 def overflow_stack(_):
+    """Recursion in C: newer versions of Python refuse it."""
+    limit = sys.getrecursionlimit()
     sys.setrecursionlimit(10**9)
-    value = []
-    for _ in range(10**6):
-        value = [value]
-    return repr(value)
+    try:
+        value = []
+        for _ in range(10**6):
+            value = [value]
+        return repr(value)
+    finally:
+        sys.setrecursionlimit(limit)
 
 
 def crash(_):

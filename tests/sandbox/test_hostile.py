@@ -6,6 +6,7 @@
 import json
 import os
 import re
+import sys
 import time
 from pathlib import Path
 
@@ -27,7 +28,10 @@ CONTAINED = (
 # Attacks that end with an error: the status and the whole line.
 FAILING = {
     "recurse": ("error", r"program\.py:\d+: RecursionError: maximum recursion depth exceeded.*"),
-    "overflow_stack": ("died", r"the program crashed \(SIGSEGV\)"),
+    "overflow_stack": (
+        "died" if sys.version_info < (3, 12) else "error",
+        r"the program crashed \(SIGSEGV\)|program\.py:\d+: RecursionError: .*",
+    ),
     "crash": ("died", r"the program crashed \(SIGSEGV\)"),
     "abort": ("died", r"the program crashed \(SIG(ABRT|SEGV|ILL|TRAP)\)"),
     "exit_python": ("error", r"program\.py:\d+: SystemExit: bye"),
@@ -236,6 +240,43 @@ async def _pause():
     import asyncio
 
     await asyncio.sleep(0.2)
+
+
+FORK_ERRORS = {
+    "close_descriptors": r"the program closed the pipe of its worker",
+    "close_and_loop": r"the program closed the pipe of its worker",
+    "flood_pipe": r"the program wrote to the pipe of its worker",
+    "forge_large_reply": r"the program wrote to the pipe of its worker",
+    "crash": r"the program crashed \(SIGSEGV\)",
+    "exit_process": r"the program ended its process with exit code 0",
+    "exit_python": r"program\.py:\d+: SystemExit: bye",
+    "memory": r"the program needed more than 256 MB",
+    "loop": r"the program needed more than 1 s of CPU time",
+    "sleep": r"the program did not end within 6 s",
+    "catch_everything": r"the program did not end within 6 s",
+}  # fmt: skip
+
+
+def test_forks_are_contained_and_cost_only_themselves(places, level):
+    """Each fork ends, and the process that forks serves the next input."""
+    limits = ProgramLimits(wall_seconds=6, cpu_seconds=1, start_seconds=60,
+                           memory_bytes=256 * 1024**2)  # fmt: skip
+    mounts = {SHARED: places / "words.txt"}
+    before = state(places)
+    with runner(places / "artifact", level, limits=limits, mounts=mounts, mode="fork") as it:
+        for name in CONTAINED:
+            text = json.dumps(attack(it, places, name).output)
+            assert "ESCAPED" not in text, (name, text)
+            assert re.search(DENIED, text), (name, text)
+        for name in CORRUPTING:
+            attack(it, places, name)
+        (first,) = it.pool._all
+        for name, line in FORK_ERRORS.items():
+            result = attack(it, places, name)
+            assert re.fullmatch(line, result.error), (name, result)
+            if name not in ("sleep", "catch_everything"):
+                assert it.pool._all == {first}, name
+    assert state(places) == before
 
 
 BROKEN = {
