@@ -191,7 +191,7 @@ def _run_fork(
 
 
 def _read_reply(reading: int, limit: int) -> tuple[int, bytes] | None:
-    """Read the reply of a fork, which the program may have written; None if there is none."""
+    """Read the reply of a fork, which the program may have written; None without one."""
     header = read_exactly(reading, HEADER.size)
     if not header:
         return None
