@@ -35,10 +35,14 @@ _STATUSES = frozenset((messages.OK, messages.ERROR, messages.MEMORY, messages.OU
 
 
 class Failure(Struct, frozen=True):
-    """Why an execution or a start has no output. `error` is one line that may contain anything."""
+    """Why an execution or a start has no output.
+
+    `error` may contain anything. `seconds` is the time until Loom ended a worker, else 0.
+    """
 
     status: ExecutionStatus
     error: str
+    seconds: float = 0.0
 
 
 class WorkerReply(Struct, frozen=True):
@@ -264,9 +268,10 @@ class WorkerConnection:
         elapsed = self._loop.time() - self._progress
         cpu = self._cpu_seconds() - self._cpu
         if elapsed >= self._wall:
-            self._finish(Failure("timeout", self._describe_wall()))
+            self._finish(Failure("timeout", self._describe_wall(), elapsed))
         elif cpu >= self._plan.limits.cpu_seconds:
-            self._finish(Failure("timeout", _describe_cpu(self._plan.limits.cpu_seconds)))
+            limit = self._plan.limits.cpu_seconds
+            self._finish(Failure("timeout", _describe_cpu(limit), elapsed))
         else:
             delay = self._next_check(elapsed, cpu)
             self._timer = self._loop.call_later(delay, self._check_limits)

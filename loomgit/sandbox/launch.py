@@ -81,7 +81,7 @@ class WorkerProcess(Struct):
             return None
 
     def read_error(self) -> str:
-        """Return the last line that the process has written to stderr; empty if it wrote nothing."""
+        """Return the last line that the process has written to stderr; may be empty."""
         assert self.process.stderr is not None
         text = (self.process.stderr.read(_LONGEST_ERROR) or b"").decode("utf-8", "replace")
         lines = text.strip().splitlines()

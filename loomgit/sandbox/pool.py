@@ -76,10 +76,10 @@ class WorkerPool:
         if len(chunks) == 1:
             await self._execute_chunk(chunks[0], results)
         elif chunks:
-            async with asyncio.TaskGroup() as group:
-                for chunk in chunks:
-                    group.create_task(self._execute_chunk(chunk, results))
-        return [result for result in results if result is not None]
+            await self._execute_chunks(chunks, results)
+        complete = [result for result in results if result is not None]
+        assert len(complete) == len(inputs)
+        return complete
 
     async def close(self) -> None:
         """End all workers, also those that execute inputs, and wait until they have ended."""
@@ -87,6 +87,18 @@ class WorkerPool:
         for worker in tuple(self._all):
             self._end(worker)
         await asyncio.gather(*self._ending)
+
+    async def _execute_chunks(
+        self, chunks: Sequence[Sequence[_Input]], results: list[ProgramResult | None]
+    ) -> None:
+        """Execute several messages at the same time; cancel the others if one raises."""
+        tasks = [asyncio.ensure_future(self._execute_chunk(chunk, results)) for chunk in chunks]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _execute_chunk(
         self, chunk: Sequence[_Input], results: list[ProgramResult | None]
@@ -161,12 +173,16 @@ class WorkerPool:
             return self._failed(Failure("output", "the output is not JSON"), reply.seconds)
         return ProgramResult(output, latency=_plausible(reply.seconds), isolation=self._level)
 
-    def _failed(self, failure: Failure, seconds: float = 0.0) -> ProgramResult:
-        """Return the result of an execution that failed, with its error in one safe line."""
+    def _failed(self, failure: Failure, seconds: float | None = None) -> ProgramResult:
+        """Return the result of an execution that failed, with its error in one safe line.
+
+        `seconds` is the time that the worker reported.
+        """
         line = for_screen(" ".join(failure.error.split()))
         if len(line) > _LONGEST_ERROR:
             line = f"{line[:_LONGEST_ERROR]}…"
-        return ProgramResult(None, failure.status, line, _plausible(seconds), self._level)
+        latency = failure.seconds if seconds is None else _plausible(seconds)
+        return ProgramResult(None, failure.status, line, latency, self._level)
 
 
 def _plausible(seconds: float) -> float:

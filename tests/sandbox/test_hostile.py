@@ -174,6 +174,7 @@ def test_a_program_that_hangs_is_ended(places, level, name):
         )
     else:
         assert (result.status, result.error) == ("timeout", "the program did not end within 1.5 s")
+        assert result.latency >= 1.5
 
 
 def test_a_program_that_uses_too_much_cpu_time_is_ended(places, level):

@@ -248,6 +248,8 @@ def test_a_worker_that_is_killed_while_idle_is_replaced(spam, level, mode):
 def test_missing_files_are_errors(tmp_path, spam):
     with runner(tmp_path, "none") as it, pytest.raises(WorldError, match="program.py does not"):
         it.run(1)
+    with runner(tmp_path, "none", workers=2) as it, pytest.raises(WorldError, match="does not"):
+        it.run(*range(1000))
     mounts = {"/loopai-data/a": tmp_path / "absent"}
     with runner(spam, "none", mounts=mounts) as it, pytest.raises(WorldError, match="absent does"):
         it.run(1)
