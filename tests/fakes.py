@@ -35,6 +35,8 @@ class FakeGateway(Gateway):
 class FakeEvaluator(Evaluator):
     """Scores by a function of the subject (a number, a Score or an error to raise)."""
 
+    waits = True
+
     def __init__(self, judge: Callable[[EvaluationInput], float | Score | Exception]) -> None:
         self._judge = judge
 

@@ -126,12 +126,13 @@ def _pieces(text: str) -> Iterator[_Piece]:
         yield _Piece(0, match.end(), ({},))
     position = 0
     for _ in range(MAX_OBJECTS):
-        opening = _OPENING.search(text, position)
+        opening = _OPENING.search(text, position) if position < len(text) else None
         if opening is None:
             return
-        enclosing = _open_bracket(text, position, opening.start())
+        start = opening.start()
+        enclosing = None if start == position else _open_bracket(text, position, start)
         if enclosing is None:
-            piece = _parse_piece(text, opening.start())
+            piece = _parse_piece(text, start)
         else:
             piece = _enclosing_piece(text, enclosing)
         yield piece

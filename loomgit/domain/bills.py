@@ -7,16 +7,12 @@ repeated, or the work ended with an error.
 from __future__ import annotations
 
 import threading
-from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from msgspec import Struct
 
 from loomgit.domain.models import Purpose, Usage
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 class Charge(Struct, frozen=True):
@@ -94,18 +90,23 @@ class Bill:
 _open_payers: ContextVar[tuple[Payer, ...]] = ContextVar("_open_payers", default=())
 
 
-@contextmanager
-def billed_to(payer: Payer) -> Iterator[None]:
+class billed_to:  # noqa: N801 - a context manager; a class is faster than a generator
     """Within the `with` block, add each charge to `payer` and to the payers of outer blocks.
 
     This includes the charges of the current task, of its subtasks, and of threads that copy the
-    task's context.
+    task's context. Each block needs its own object.
     """
-    token = _open_payers.set((*_open_payers.get(), payer))
-    try:
-        yield
-    finally:
-        _open_payers.reset(token)
+
+    __slots__ = ("_payer", "_token")
+
+    def __init__(self, payer: Payer) -> None:
+        self._payer = payer
+
+    def __enter__(self) -> None:
+        self._token = _open_payers.set((*_open_payers.get(), self._payer))
+
+    def __exit__(self, *_: object) -> None:
+        _open_payers.reset(self._token)
 
 
 def charge(entry: Charge) -> None:

@@ -48,6 +48,11 @@ class Retriever(Protocol):
 class Evaluator(Protocol):
     """A component that scores an output in [0, 1] and gives a reason. It has no state."""
 
+    @property
+    def waits(self) -> bool:
+        """Whether `score` may wait, for example for the reply of a model."""
+        ...
+
     async def score(self, subject: EvaluationInput) -> Score:
         """Judge one output.
 

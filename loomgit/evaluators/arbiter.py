@@ -61,6 +61,11 @@ class JudgedEvaluator(Struct, frozen=True):
     criteria: str | None
     read: Callable[[EvaluationInput], tuple[str, str | None]]
 
+    @property
+    def waits(self) -> bool:
+        """True, because each score needs a reply of the judge."""
+        return True
+
     async def score(self, subject: EvaluationInput) -> Score:
         """Judge one output. The score contains tokens, cost and latency from Loom's gateway.
 

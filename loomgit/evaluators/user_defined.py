@@ -39,6 +39,8 @@ SIGNATURE = "Loom calls it as function(output, record)"
 class UserEvaluator:
     """Scores outputs with a user's function, and converts exceptions to EvaluatorFailure."""
 
+    waits = True
+
     def __init__(self, name: str, function: Callable[..., object]) -> None:
         self._name = name
         self._function = function

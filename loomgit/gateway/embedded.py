@@ -6,8 +6,9 @@ import math
 import re
 import time
 from collections.abc import Callable
-from functools import cached_property, lru_cache
-from operator import itemgetter
+from functools import cached_property, lru_cache, reduce
+from itertools import repeat
+from operator import add, itemgetter
 from random import Random
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -19,10 +20,18 @@ from loomgit.domain.models import Completion, Request, Usage
 from loomgit.domain.settings import EMBEDDED_MODEL
 from loomgit.errors import Rejected
 from loomgit.gateway.prompt_input import MARKER, split_prompt
-from loomgit.gateway.word_features import STOP_WORDS, find_features, parse_words
+from loomgit.gateway.word_features import (
+    CACHED_WORDS,
+    LONGEST_CACHED,
+    PAIR_WEIGHT,
+    STOP_WORDS,
+    find_features,
+    parse_words,
+    weigh_features,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence, Set
+    from collections.abc import Container, Iterator, Sequence, Set
 
     from loomgit.domain.values import Json, JsonObject
 
@@ -119,7 +128,11 @@ class _TaughtField:
         """Return the label for `text`, its probability, and the words that support the label."""
         words, cues, unmatched, place = parse_words(text), [], [], 0
         while place < len(words):
-            size = min(5, self.longest.get(words[place][0], 0))  # a cue has at most five words
+            if words[place][0] not in self.longest:  # no cue starts here
+                unmatched.append(words[place])
+                place += 1
+                continue
+            size = min(5, self.longest[words[place][0]])  # a cue has at most five words
             stems = [word[0] for word in words[place : place + size]]
             size = len(stems)
             while size and (label := self.cues.get(" ".join(stems[:size]), -1)) < 0:
@@ -135,10 +148,18 @@ class _TaughtField:
         scores = [math.fsum(w for of, w, _ in cues if of == i) for i in range(len(self.labels))]
         if self.rest >= 0:  # the second-highest score is 0 unless cues support several labels
             scores[self.rest] += NEITHER + sorted([0.0, 0.0, *scores])[-2]
-        for feature, weight in find_features(unmatched):
-            if feature in self.odds:
-                for label, odds in enumerate(self.odds[feature]):
-                    scores[label] += weight * odds
+        rows: list[tuple[float, ...]] = []
+        last = "a"
+        for stem, _, _, weight, negated in unmatched:
+            evidence = _evidence if len(stem) <= LONGEST_CACHED else _evidence.__wrapped__
+            rows += evidence(self, stem, weight, negated >= 0)
+            if (pair := f"{last} {stem}") in self.odds and not (
+                stem in STOP_WORDS and last in STOP_WORDS
+            ):
+                rows.append(tuple(weight * PAIR_WEIGHT * odds for odds in self.odds[pair]))
+            last = stem
+        if rows:  # adds one by one: `sum` rounds differently from Python 3.12 on
+            scores = list(map(reduce, repeat(add), zip(*rows, strict=True), scores))
         best = max(scores)
         chances = [math.exp(CERTAINTY * (score - best)) for score in scores]
         pick = chances.index(1.0)
@@ -148,6 +169,18 @@ class _TaughtField:
         quoted = [f'"{phrase}"' for label, _, phrase in cues if label == pick][:3]
         reason = f"{self.labels[pick]}: {', '.join(quoted) or 'most similar to its examples'}"
         return self.labels[pick], chances[pick] / math.fsum(chances), reason
+
+
+@lru_cache(maxsize=CACHED_WORDS)
+def _evidence(
+    field: _TaughtField, stem: str, weight: float, negated: bool
+) -> tuple[tuple[float, ...], ...]:
+    """Return the support of each label by one word, for each known feature of the word."""
+    return tuple(
+        tuple(share * odds for odds in field.odds[feature])
+        for feature, share in weigh_features(stem, weight, negated)
+        if feature in field.odds
+    )
 
 
 def _template(text: str) -> JsonObject:
@@ -207,6 +240,13 @@ def _reply_form(schema: Json, name: str = "") -> Form:
     return _Leaf(name, role, str(schema.get("type")) if isinstance(schema, dict) else "")
 
 
+def _roles(form: Form, labels: Container[str]) -> set[str]:
+    """Return the roles of the leaves that have no label."""
+    if isinstance(form, dict):
+        return set().union(*(_roles(part, labels) for part in form.values()))
+    return set() if form.name in labels else {form.role}
+
+
 def _fill(form: Form, labels: JsonObject, roles: JsonObject) -> Json:
     """Return the reply: each leaf gets the label of its name, or else the value of its role."""
     if isinstance(form, dict):
@@ -239,6 +279,7 @@ class _TaughtPrompt:
         labels = _labels(self.schema) or _labels(form) or _labels(self.schema, *listing)
         self.fields = {n: _TaughtField(options, before, after) for n, options in labels.items()}
         self.form = _reply_form(self.schema) if _fields(self.schema) else None
+        self.extracts = self.form is None or "" in _roles(self.form, labels)
         self.tokens = len(TOKEN.findall(before)) + len(TOKEN.findall(after))
 
     def answer(self, text: str, temperature: float, seed: str) -> str:
@@ -247,7 +288,7 @@ class _TaughtPrompt:
         labels: JsonObject = {name: label for name, (label, _, _) in chosen.items()}
         confidence = min((chance for _, chance, _ in chosen.values()), default=1.0)
         reason = "; ".join(why for _, _, why in chosen.values()) or "taken from the input"
-        extract, source = " ".join(SENTENCE.findall(text)[:2]), ""
+        extract, source = " ".join(SENTENCE.findall(text)[:2]) if self.extracts else "", ""
         if not chosen and "score" in _fields(self.schema):
             sections = [*SECTION.split(text.join(self.around))[1:], "", ""]
             confidence, extract = _overlap(*map(_content_words, sections[:2])), ""

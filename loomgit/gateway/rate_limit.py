@@ -83,10 +83,11 @@ class RateLimitGateway:
             await limit.queue()
         completion: Completion | None = None
         try:
-            await self._wait_for_provider(request.model, limit)
-            expected = await limit.pay(request, self._sleep)
-            # The provider may have requested another wait while this call waited.
-            await self._wait_for_provider(request.model, limit)
+            if limit.not_before:
+                await self._wait_for_provider(request.model, limit)
+            expected = await limit.pay(request, self._sleep) if limit.has_rates else 0
+            if limit.not_before:  # the provider may have requested a wait while this call waited
+                await self._wait_for_provider(request.model, limit)
             cuts = limit.cuts
             try:
                 completion = await self._inner.complete(request)
@@ -146,7 +147,8 @@ class _RateLimit:
         # The number of times the limit was lowered. The result of a call that started before the
         # last reduction is ignored, so that the same overload does not lower the limit again.
         self.cuts = 0
-        self.not_before = 0.0
+        self.not_before = 0.0  # the time before which no call may start; 0 until a provider asks
+        self.has_rates = calls is not None or tokens is not None
         self.gate = asyncio.Lock()
         self._highest = highest
         self._calls = calls

@@ -17,6 +17,7 @@ INTENSIFIERS = {"very", "really", "so", "extremely", "absolutely", "totally", "c
 SMALL = "a an and are as at be by for had has have i if in is it my of on or our that the to was we"
 STOP_WORDS = frozenset(SMALL.split())
 STEM = re.compile(r"(?<=\w{3})(?:e?ing|ed|edly|ment|ness|i?ly|i?er|i?est|ies|es|s|e|y)$")
+PAIR_WEIGHT, PARTS_WEIGHT = 0.7, 0.6  # weights of a pair, and of all parts of a stem together
 CACHED_WORDS = 8192  # the words that are analysed once; a text repeats most of its words
 LONGEST_CACHED = 40  # characters; limits the memory of the caches
 SENTENCE_END, CLAUSE_END, CONTRAST, NEGATION, INTENSIFIER, ONLY, PLAIN = range(7)
@@ -73,29 +74,19 @@ def find_features(words: Sequence[Word]) -> Iterator[tuple[str, float]]:
     """
     last = "a"
     for stem, _, _, weight, negated in words:
-        name_features = (
-            _name_features if len(stem) <= LONGEST_CACHED else _name_features.__wrapped__
-        )
-        names = name_features(stem, negated >= 0)
-        if names:
-            yield names[0], weight
-            if len(names) > 1:
-                share = weight * 0.6 / (len(stem) - 3)
-                for name in names[1:]:
-                    yield name, share
-        if names or last not in STOP_WORDS:
-            yield f"{last} {stem}", weight * 0.7
+        yield from weigh_features(stem, weight, negated >= 0)
+        if not (stem in STOP_WORDS and last in STOP_WORDS):
+            yield f"{last} {stem}", weight * PAIR_WEIGHT
         last = stem
 
 
-@lru_cache(maxsize=CACHED_WORDS)
-def _name_features(stem: str, negated: bool) -> tuple[str, ...]:
-    """Return the features of one stem: the stem itself, and its parts of four characters.
+def weigh_features(stem: str, weight: float, negated: bool) -> Iterator[tuple[str, float]]:
+    """Yield the features of one word with their weights: its stem, and the parts of its stem.
 
-    The result is empty for a stop word.
+    A stop word has none.
     """
-    if stem in STOP_WORDS:
-        return ()
-    mark = "!" if negated else ""
-    parts = (f"{mark}#{stem[place : place + 4]}" for place in range(len(stem) - 3))
-    return (mark + stem, *parts)
+    if stem not in STOP_WORDS:
+        mark = "!" if negated else ""
+        yield mark + stem, weight
+        for place in range(len(stem) - 3):
+            yield f"{mark}#{stem[place : place + 4]}", weight * PARTS_WEIGHT / (len(stem) - 3)

@@ -21,12 +21,20 @@ if TYPE_CHECKING:
 
 
 def _line(row: JsonObject) -> bytes:
-    """Render a row as a line of JSON, without the secrets that are known to this process."""
-    line = orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
-    text = line.decode()
-    if hide_known(text) == text:
-        return line
-    return orjson.dumps(hide_in(row), option=orjson.OPT_APPEND_NEWLINE)
+    """Render a row as a line of JSON."""
+    return orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def _without_secrets(lines: list[bytes]) -> list[bytes]:
+    """Return the lines without the secrets that are known to this process."""
+    if not _has_secret(b"".join(lines)):
+        return lines
+    return [_line(hide_in(orjson.loads(line))) if _has_secret(line) else line for line in lines]
+
+
+def _has_secret(content: bytes) -> bool:
+    text = content.decode()
+    return hide_known(text) != text
 
 
 def _quoted(texts: Sequence[str]) -> list[str]:
@@ -53,7 +61,7 @@ class RecordsWriter:
 
     def write(self, rows: Iterable[JsonObject]) -> None:
         """Append rows, one line for each row. Raises WorldError if the file cannot be written."""
-        lines = [_line(row) for row in rows]
+        lines = _without_secrets([_line(row) for row in rows])
         self._append(b"".join(lines), len(lines))
 
     def write_copied(self, first: int, keys: Sequence[str]) -> None:
@@ -65,10 +73,9 @@ class RecordsWriter:
         lines = [
             f'{{"index":{index},"key":{key}{rest}' for index, key in enumerate(_quoted(keys), first)
         ]
-        text = "".join(lines)
-        content = text.encode()
-        if hide_known(text) != text:  # a key contains a secret
-            content = b"".join(_line(orjson.loads(line)) for line in lines)
+        content = "".join(lines).encode()
+        if _has_secret(content):  # in a key
+            content = b"".join(_without_secrets([line.encode() for line in lines]))
         self._append(content, len(keys))
 
     def _append(self, content: bytes, count: int) -> None:

@@ -40,6 +40,8 @@ class Panel:
         self._evaluators = tuple(evaluators)
         self._gate = gate
         self._sample = sample
+        # Evaluators that do not wait need no tasks of their own, which cost more than their scores.
+        self._waiting = sum(evaluator.waits for _, evaluator in self._evaluators)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -71,8 +73,9 @@ class Panel:
         subject = EvaluationInput(
             record.input, output.fields, latency=output.latency, cost=output.cost
         )
-        if len(self._evaluators) == 1:
-            assessments: tuple[Assessment, ...] = (await _assess(*self._evaluators[0], subject),)
+        assessments: tuple[Assessment, ...]
+        if self._waiting <= 1:
+            assessments = tuple([await _assess(*pair, subject) for pair in self._evaluators])
         else:
             assessments = tuple(
                 await asyncio.gather(

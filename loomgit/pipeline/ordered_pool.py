@@ -8,6 +8,7 @@ progress or have a result that is not yet yielded.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from loomgit.errors import LoomError
@@ -37,12 +38,13 @@ class OrderedPool(Generic[Item, Result]):
         self._items = enumerate(items)
         self._work = work
         self._concurrency = concurrency
-        self._slots = asyncio.Semaphore(max(window, concurrency))
+        self._window = max(window, concurrency)
+        self._open = 0  # items that were started and whose results were not yet yielded
+        self._idle: deque[asyncio.Future[None]] = deque()  # the workers that wait for the window
+        self._is_waking = False  # whether a worker was woken that does not run yet
         self._done: dict[int, Result] = {}
         self._changed = asyncio.Event()
         self._stopped = False
-        self._exhausted = False
-        self._taken = 0
         self._workers: list[asyncio.Task[None]] = []
 
     def stop(self) -> None:
@@ -51,7 +53,7 @@ class OrderedPool(Generic[Item, Result]):
         The workers finish the items in progress, and `results` still yields their results.
         """
         self._stopped = True
-        self._slots.release()  # a worker that waits for a slot wakes up and ends
+        self._wake()  # a worker that waits wakes up, wakes the next one, and ends
 
     async def finish(self) -> None:
         """Take no new items, and wait for the end of the items in progress.
@@ -80,7 +82,8 @@ class OrderedPool(Generic[Item, Result]):
             while True:
                 while position in self._done:
                     yield self._done.pop(position)
-                    self._slots.release()
+                    self._open -= 1
+                    self._wake()
                     position += 1
                 await self._raise_first(workers)
                 if all(worker.done() for worker in workers) and not self._done:
@@ -107,16 +110,33 @@ class OrderedPool(Generic[Item, Result]):
     async def _pull(self) -> None:
         try:
             while True:
-                await self._slots.acquire()
-                if self._stopped:
-                    self._slots.release()
-                    return
-                entry = next(self._items, None)
+                while self._open >= self._window and not self._stopped:
+                    await self._wait()
+                entry = None if self._stopped else next(self._items, None)
                 if entry is None:
-                    self._slots.release()
+                    self._wake()
                     return
+                self._open += 1
+                self._wake()
                 index, item = entry
                 self._done[index] = await self._work(item)
                 self._changed.set()
         finally:
             self._changed.set()
+
+    async def _wait(self) -> None:
+        """Wait until the window may have room."""
+        room: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._idle.append(room)
+        await room
+        self._is_waking = False
+
+    def _wake(self) -> None:
+        """Wake one idle worker if the window has room. That worker wakes the next one.
+
+        If work never waits, one worker fills the window, and the others are not woken for each
+        item.
+        """
+        if self._idle and not self._is_waking and (self._open < self._window or self._stopped):
+            self._is_waking = True
+            self._idle.popleft().set_result(None)

@@ -6,6 +6,7 @@ result) and the scope (a hash of the files that the pipeline depends on).
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ from msgspec.structs import asdict
 
 from loomgit.domain.apps import AppProgram
 from loomgit.domain.definitions import Pipeline
-from loomgit.domain.keys import digest
+from loomgit.domain.keys import canonical, digest
 from loomgit.domain.runs import RunConfig
 from loomgit.domain.values import JsonMapping, JsonObject
 from loomgit.domain.versions import FileVersion
@@ -239,10 +240,25 @@ def case_identifier(plan: Plan) -> Callable[[Record], tuple[str, str]]:
     The key is a hash of everything that can change the scores. The definition is a hash of only the
     input and the evaluation settings (`Plan.question`).
     """
-    fingerprint, question = plan.fingerprint(), digest(plan.question())
+    key, definition = _digest_with(plan.fingerprint()), _digest_with(digest(plan.question()))
 
     def identity(record: Record) -> tuple[str, str]:
         content = digest(record.input)
-        return digest([fingerprint, content]), digest([question, content])
+        return key(content), definition(content)
 
     return identity
+
+
+def _digest_with(first: str) -> Callable[[str], str]:
+    """Return a function that maps a digest `second` to `digest([first, second])`.
+
+    It hashes `first` only once.
+    """
+    hashed = hashlib.sha256(canonical([first, ""]).removesuffix(b'"]'))
+
+    def combine(second: str) -> str:
+        both = hashed.copy()
+        both.update(f'{second}"]'.encode())
+        return both.hexdigest()
+
+    return combine

@@ -95,6 +95,8 @@ class Prompt:
             references = find_references(self._environment, self._source, self._load)
             self.references: tuple[Reference, ...] = tuple(references)
             self._template = self._environment.from_string(body)
+            # Each rendering copies the globals. Jinja's ChainMap is slow to copy.
+            self._template.globals = dict(self._template.globals)
         except TemplateSyntaxError as error:
             shift = self._source.shift if error.name in (None, path) else 0
             place = Place(error.name or path, error.lineno + shift)

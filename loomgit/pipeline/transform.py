@@ -142,7 +142,7 @@ class Transformer:
                 break  # the model refuses to answer, so a repair call would not help
             answer = self._reader.read(completion.text)
             reason = self._cut_off(completion) or answer.fault
-            reply = replace(answer, text=answer.text or completion.text)
+            reply = answer if answer.text else replace(answer, text=completion.text)
             if answer.value is not None and not reason:
                 return self._output(answer.value, reply, model, spent), None
             repair = Message("user", REPAIR.format(fault=answer.fault or "it was cut off"))

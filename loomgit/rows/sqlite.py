@@ -181,7 +181,7 @@ def require_distinct(names: Iterable[str], shown: str) -> None:
             )
 
 
-@lru_cache(1024)
+@lru_cache(maxsize=1024)  # each row has the same names
 def fold_case(name: str) -> str:
     """Return the name with its ASCII letters in lower case, as SQLite compares names."""
     return "".join(letter.lower() if letter.isascii() else letter for letter in name)

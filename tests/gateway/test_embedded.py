@@ -16,7 +16,7 @@ from jinja2 import Environment
 
 from loomgit.domain.models import Completion, Message, Request, Usage
 from loomgit.errors import Rejected
-from loomgit.gateway import embedded
+from loomgit.gateway import embedded, word_features
 from loomgit.gateway.embedded import EmbeddedGateway
 
 ROOT = Path(__file__).parents[2]
@@ -444,3 +444,13 @@ def test_memory_is_bounded_over_many_different_prompts():
         ask(f"- blick: gavot {number}\n- zorp: telp\n\nText: gavot\n\nOutput\n\n{THREE}")
     size = embedded._TaughtPrompt.cache_info()
     assert size.currsize <= size.maxsize == 64
+
+
+def test_memory_is_bounded_over_many_different_and_long_words():
+    cached = (word_features._analyse, embedded._evidence)
+    before = [each.cache_info().currsize for each in cached]
+    long = [f"{number}{'x' * 1000}" for number in range(50)]
+    ask(f"- blick: gavot\n- zorp: telp\n\nText: {' '.join(long)}\n\nOutput\n\n{THREE}")
+    after = [each.cache_info().currsize for each in cached]
+    assert all(new - old < 20 for old, new in zip(before, after, strict=True))
+    assert all(each.cache_info().maxsize == word_features.CACHED_WORDS for each in cached)

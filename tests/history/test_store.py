@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from loomgit.domain.runs import Case, ScoreSummary
+from loomgit.domain.safe_text import remember
 from loomgit.domain.versions import Commit
 from loomgit.errors import UserError, WorldError
 from loomgit.history import schema
@@ -255,6 +256,16 @@ def test_unknown_runs_say_where_to_look(store):
     with pytest.raises(UserError, match="there is no run latest") as caught:
         store.get("latest")
     assert caught.value.hint == "there are no runs yet"
+
+
+def test_a_secret_changes_only_its_own_line_of_a_batch(store):
+    remember("gB7-records-secret-Q2")
+    looks_secret = "password=unknown-to-Loom"
+    with store.records("uid-1") as writer:
+        writer.write([{"a": looks_secret}, {"a": "gB7-records-secret-Q2"}, {"a": 3}])
+        records = writer.finish()
+    lines = (store.folder / records.path).read_text().splitlines()
+    assert lines == [f'{{"a":"{looks_secret}"}}', '{"a":"***"}', '{"a":3}']
 
 
 def test_records_are_streamed_and_hashed(store):

@@ -34,6 +34,44 @@ def test_work_that_never_waits_still_passes_on_its_results():
     assert run(range(1000), work, concurrency=3, window=5) == list(range(1000))
 
 
+def test_workers_are_not_woken_for_each_item_if_work_never_waits(monkeypatch):
+    waits = 0
+    wait = OrderedPool._wait
+
+    async def count(pool):
+        nonlocal waits
+        waits += 1
+        await wait(pool)
+
+    async def work(item):
+        return item
+
+    monkeypatch.setattr(OrderedPool, "_wait", count)
+    assert run(range(1000), work, concurrency=10, window=100) == list(range(1000))
+    assert waits <= 10 + 2 * 10  # each worker once, then two workers for each window
+
+
+def test_all_workers_run_again_after_a_full_window():
+    active, most = 0, []
+
+    async def work(item):
+        nonlocal active
+        active += 1
+        most.append(active)
+        await asyncio.sleep(0.001)
+        active -= 1
+        return item
+
+    async def main():
+        pool = OrderedPool(iter(range(60)), work, concurrency=5, window=5)
+        async for result in pool.results():
+            if result % 5 == 4:
+                await asyncio.sleep(0.02)  # all five items of the window end
+
+    asyncio.run(main())
+    assert max(most[10:]) == 5
+
+
 def test_no_items_give_no_results():
     async def work(item):
         return item
