@@ -90,7 +90,7 @@ class Bill:
 _open_payers: ContextVar[tuple[Payer, ...]] = ContextVar("_open_payers", default=())
 
 
-class billed_to:  # noqa: N801 - a context manager; a class is faster than a generator
+class billed_to:  # noqa: N801 - used like a function in `with`; faster than a generator
     """Within the `with` block, add each charge to `payer` and to the payers of outer blocks.
 
     This includes the charges of the current task, of its subtasks, and of threads that copy the
