@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 
 from msgspec import Struct, field
 
@@ -12,6 +12,9 @@ from loomgit.domain.values import JsonObject
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from types import TracebackType
+
+
+Listed = TypeVar("Listed", "QuarantineEntry", "EntryHead")
 
 
 class QuarantineEntry(Struct, frozen=True):
@@ -74,6 +77,20 @@ class Resolution(Struct, frozen=True):
     target: str | None = None
 
 
+class EntryHead(Struct, frozen=True):
+    """The fields of an entry by which it is listed.
+
+    `place` identifies the entry in its store. The other fields are those of `QuarantineEntry`.
+    """
+
+    place: int | str
+    pipeline: str
+    record_key: str
+    stage: str
+    at: str
+    target: str | None = None
+
+
 class QuarantineStore(Protocol):
     """The place where the entries of one or more pipelines are stored.
 
@@ -105,6 +122,21 @@ class QuarantineStore(Protocol):
         """
         ...
 
+    def heads(self, pipeline: str, *, only_open: bool = False) -> Iterator[EntryHead]:
+        """Yield the heads of the entries of a pipeline, newest first.
+
+        This is faster than `entries`, because the records are not read. The head of an entry in a
+        table is also yielded if the entry is damaged. Raises UserError or WorldError.
+        """
+        ...
+
+    def read(self, heads: Sequence[EntryHead]) -> list[QuarantineEntry]:
+        """Return the entries with these heads, which the last `heads` has yielded.
+
+        Entries that are damaged are skipped, and are added to `damaged`.
+        """
+        ...
+
     def close(self) -> None:
         """Close the file or the connection. A later call opens it again."""
         ...
@@ -122,8 +154,8 @@ class QuarantineStore(Protocol):
 
 
 def newest_of_each_record(
-    entries: Iterable[QuarantineEntry], *, by_target: bool = False
-) -> Iterator[QuarantineEntry]:
+    entries: Iterable[Listed], *, by_target: bool = False
+) -> Iterator[Listed]:
     """Yield the first entry of each record. If `entries` are newest first, this is the newest.
 
     If `by_target` is true, a record has one entry for each target.

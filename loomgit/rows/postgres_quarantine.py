@@ -9,7 +9,7 @@ import psycopg
 from msgspec.structs import replace
 from psycopg import errors
 
-from loomgit.domain.quarantine import QuarantineStore
+from loomgit.domain.quarantine import EntryHead, QuarantineStore
 from loomgit.errors import UserError, WorldError
 from loomgit.rows.postgres_catalog import find_table, load_columns
 from loomgit.rows.postgres_connection import (
@@ -210,6 +210,51 @@ class PostgresQuarantine(QuarantineStore):
                         self.damaged += 1
                     else:
                         yield replace(entry, record_key=_unescape(entry.record_key))
+
+    def heads(self, pipeline: str, *, only_open: bool = False) -> Iterator[EntryHead]:
+        """Yield the heads of the entries of a pipeline, newest first."""
+        self.damaged = 0
+        with connect(self._address) as connection, translate_errors(self._shown, connection):
+            if not self._is_present(connection):
+                return
+            select = self._statements.heads(
+                place="ctid::text",
+                only_open=only_open,
+                order="at DESC",
+                has_target=self._has_target,
+            )
+            with connection.transaction(), connection.cursor("loom_quarantine") as cursor:
+                cursor.itersize = _ROWS_PER_FETCH
+                cursor.execute(select.encode(), (pipeline,))
+                for place, name, key, stage, at, target in cursor:
+                    yield EntryHead(
+                        str(place),
+                        str(name),
+                        _unescape(str(key)),
+                        str(stage),
+                        str(at),
+                        None if target is None else str(target),
+                    )
+
+    def read(self, heads: Sequence[EntryHead]) -> list[QuarantineEntry]:
+        """Return the entries with these heads. Rows that are damaged are skipped.
+
+        An entry that another process has resolved since is skipped, too.
+        """
+        entries: list[QuarantineEntry] = []
+        if not heads:
+            return entries
+        condition = "ctid = %s::tid AND record_key = %s"
+        select = self._statements.read(condition=condition, has_target=self._has_target)
+        with connect(self._address) as connection, translate_errors(self._shown, connection):
+            for head in heads:
+                key = _escape(head.record_key)
+                for row in connection.execute(select.encode(), (head.place, key)):
+                    if (entry := read_entry(row)) is None:
+                        self.damaged += 1
+                    else:
+                        entries.append(replace(entry, record_key=head.record_key))
+        return entries
 
     def close(self) -> None:
         """Close the connection; a later write opens it again."""

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import orjson
 from msgspec import Struct, field
-from msgspec.structs import asdict
+from msgspec.structs import asdict, astuple
 
 from loomgit.domain.quarantine import (
+    EntryHead,
     QuarantineEntry,
     QuarantineStore,
     Resolution,
@@ -21,8 +22,9 @@ from loomgit.errors import WorldError
 from loomgit.rows.paths import require_place, translate_os_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
+    from typing import BinaryIO
 
     from loomgit.domain.values import JsonObject
 
@@ -52,16 +54,30 @@ class _EntryLine(Struct):
     target: str | None = None
 
 
-class _EntryHead(Struct):
-    """The fields of an entry that identify its record. The other fields are not converted."""
+class _CheckedEntry(Struct):
+    """An entry whose record and output are not converted, but have the correct type."""
 
     pipeline: str
     record_key: str
-    run_id: msgspec.Raw
-    stage: msgspec.Raw
-    reason: msgspec.Raw
-    at: msgspec.Raw
+    run_id: str
+    stage: str
+    reason: str
+    at: str
     record: dict[str, msgspec.Raw]
+    scores: dict[str, float | None] = field(default_factory=dict)
+    error: str | None = None
+    reasons: dict[str, str | None] = field(default_factory=dict)
+    output: dict[str, msgspec.Raw] | None = None
+    target: str | None = None
+
+
+class _ListedEntry(Struct):
+    """The fields of `EntryHead` in a line. The other fields are not converted."""
+
+    pipeline: str
+    record_key: str
+    stage: str
+    at: str
     target: str | None = None
 
 
@@ -77,7 +93,8 @@ class _ResolutionLine(Struct):
 
 
 _entry_decoder = msgspec.json.Decoder(_EntryLine)
-_head_decoder = msgspec.json.Decoder(_EntryHead)
+_checked_decoder = msgspec.json.Decoder(_CheckedEntry)
+_listed_decoder = msgspec.json.Decoder(_ListedEntry)
 _resolution_decoder = msgspec.json.Decoder(_ResolutionLine)
 
 
@@ -103,6 +120,7 @@ class QuarantineFile(QuarantineStore):
         self._path = path
         self._shown = shown or str(path)
         self._file: int | None = None
+        self._resolutions: dict[int, int] = {}  # as `_index` has returned them to `heads`
 
     def check(self) -> None:
         """Raise UserError or WorldError if the file cannot be written. Writes nothing."""
@@ -144,11 +162,11 @@ class QuarantineFile(QuarantineStore):
     def open_keys(self, pipeline: str, target: str | None = None) -> set[str]:
         """Return the keys of the records of a pipeline that have an open entry of the target."""
         targets: dict[str, set[str | None]] = {}  # of the open entries, by key
-        for _, line in self._lines():
-            head = _decode_head(line)
+        for offset, line in self._lines():
+            head = _decode_line(line, offset, _decode_checked)
             if head is None or head.pipeline != pipeline:
                 continue
-            if isinstance(head, _EntryHead):
+            if isinstance(head, _CheckedEntry):
                 targets.setdefault(head.record_key, set()).add(head.target)
             elif head.record_key in targets:
                 left = {t for t in targets[head.record_key] if not is_same_target(t, head.target)}
@@ -161,35 +179,63 @@ class QuarantineFile(QuarantineStore):
         Only the byte positions of the lines are in memory. Sets `damaged` to the number of lines
         that are skipped because they cannot be read.
         """
-        offsets, resolutions = self._index(pipeline)
+        offsets, resolutions = self._index(pipeline, _decode_checked)
         if not offsets:
             return
         with translate_os_errors(self._shown), self._path.open("rb") as file:
             for offset in reversed(offsets):
                 if only_open and offset in resolutions:
                     continue
-                file.seek(offset)
-                values = asdict(_entry_decoder.decode(file.readline()))
-                if offset in resolutions:
-                    file.seek(resolutions[offset])
-                    resolution = asdict(_resolution_decoder.decode(file.readline()))
-                    values |= resolution | {TARGET_COLUMN: values[TARGET_COLUMN]}
-                yield QuarantineEntry(**values)
+                yield _read_entry(file, offset, resolutions)
 
-    def _index(self, pipeline: str) -> tuple[list[int], dict[int, int]]:
+    def heads(self, pipeline: str, *, only_open: bool = False) -> Iterator[EntryHead]:
+        """Yield the heads of the entries of a pipeline, newest first.
+
+        The heads are in memory, and the records are not checked before `read`.
+        """
+        heads: list[EntryHead] = []
+
+        def decode(line: bytes, offset: int) -> _ListedEntry:
+            entry = _listed_decoder.decode(line)
+            if entry.pipeline == pipeline:
+                heads.append(EntryHead(offset, *astuple(entry)))
+            return entry
+
+        _, self._resolutions = self._index(pipeline, decode)
+        for head in reversed(heads):
+            if not (only_open and head.place in self._resolutions):
+                yield head
+
+    def read(self, heads: Sequence[EntryHead]) -> list[QuarantineEntry]:
+        """Return the entries with these heads, which the last `heads` has yielded."""
+        if not heads:
+            return []
+        with translate_os_errors(self._shown), self._path.open("rb") as file:
+            entries: list[QuarantineEntry] = []
+            for head in heads:
+                try:
+                    entries.append(_read_entry(file, int(head.place), self._resolutions))
+                except (msgspec.DecodeError, UnicodeDecodeError):
+                    self.damaged += 1
+            return entries
+
+    def _index(
+        self, pipeline: str, decode: Callable[[bytes, int], _CheckedEntry | _ListedEntry]
+    ) -> tuple[list[int], dict[int, int]]:
         """Return the byte positions of the entries, and of the resolution of each resolved entry.
 
-        The keys of the second value are the positions of the resolved entries.
+        The keys of the second value are the positions of the resolved entries. `decode` receives
+        each line with its position.
         """
         offsets: list[int] = []
         resolutions: dict[int, int] = {}
         unresolved: dict[str, list[tuple[int, str | None]]] = {}  # with the target, by key
         self.damaged = 0
         for offset, line in self._lines():
-            head = _decode_head(line)
+            head = _decode_line(line, offset, decode)
             if head is not None and head.pipeline != pipeline:
                 continue
-            if isinstance(head, _EntryHead) and _is_entry(line):
+            if isinstance(head, _CheckedEntry | _ListedEntry):
                 offsets.append(offset)
                 unresolved.setdefault(head.record_key, []).append((offset, head.target))
             elif isinstance(head, _ResolutionLine):
@@ -220,10 +266,20 @@ class QuarantineFile(QuarantineStore):
             self._file = None
 
 
-def _decode_head(line: bytes) -> _EntryHead | _ResolutionLine | None:
-    """Return the head of an entry, or a resolution, or None if the line is damaged."""
+def _decode_checked(line: bytes, offset: int) -> _CheckedEntry:
+    del offset
+    return _checked_decoder.decode(line)
+
+
+def _decode_line(
+    line: bytes, offset: int, decode: Callable[[bytes, int], _CheckedEntry | _ListedEntry]
+) -> _CheckedEntry | _ListedEntry | _ResolutionLine | None:
+    """Return an entry, or a resolution, or None if the line is damaged.
+
+    `decode` decodes an entry. It receives the line and its position.
+    """
     try:
-        return _head_decoder.decode(line)
+        return decode(line, offset)
     except (msgspec.DecodeError, UnicodeDecodeError):
         pass
     try:
@@ -232,9 +288,12 @@ def _decode_head(line: bytes) -> _EntryHead | _ResolutionLine | None:
         return None
 
 
-def _is_entry(line: bytes) -> bool:
-    try:
-        _entry_decoder.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return False
-    return True
+def _read_entry(file: BinaryIO, offset: int, resolutions: Mapping[int, int]) -> QuarantineEntry:
+    """Return the entry in the line at `offset`. `resolutions` is a result of `_index`."""
+    file.seek(offset)
+    values = asdict(_entry_decoder.decode(file.readline()))
+    if offset in resolutions:
+        file.seek(resolutions[offset])
+        resolution = asdict(_resolution_decoder.decode(file.readline()))
+        values |= resolution | {TARGET_COLUMN: values[TARGET_COLUMN]}
+    return QuarantineEntry(**values)

@@ -83,6 +83,24 @@ class QuarantineStatements(Struct, frozen=True):
             f"AND {self._of_target(has_target=has_target)}"
         )
 
+    def heads(self, *, place: str, only_open: bool, order: str, has_target: bool) -> str:
+        """Return the statement that selects the fields of `EntryHead`.
+
+        `place` is an expression that identifies a row.
+        """
+        condition = " AND resolved_at IS NULL" if only_open else ""
+        target = TARGET_COLUMN if has_target else "NULL"
+        return (
+            f"SELECT {place}, pipeline, record_key, stage, at, {target} FROM {self.table} "  # noqa: S608
+            f"WHERE pipeline = {self.mark}{condition} ORDER BY {order}"
+        )
+
+    def read(self, *, condition: str, has_target: bool) -> str:
+        """Return the statement that selects the entry in the row with this condition."""
+        target = TARGET_COLUMN if has_target else "NULL"
+        columns = ", ".join(ALL_COLUMNS)
+        return f"SELECT {columns}, {target} FROM {self.table} WHERE {condition}"  # noqa: S608
+
     def select(self, *, only_open: bool, order: str, has_target: bool) -> str:
         """Return the statement that selects the entries of a pipeline, in the given order."""
         condition = " AND resolved_at IS NULL" if only_open else ""

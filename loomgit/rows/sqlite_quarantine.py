@@ -6,7 +6,7 @@ import os
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from loomgit.domain.quarantine import QuarantineStore
+from loomgit.domain.quarantine import EntryHead, QuarantineStore
 from loomgit.errors import UserError, WorldError
 from loomgit.rows.paths import make_folder, require_file, require_place
 from loomgit.rows.quarantine import TARGET_COLUMN
@@ -133,6 +133,38 @@ class SqliteQuarantine(QuarantineStore):
                     self.damaged += 1
                 else:
                     yield entry
+
+    def heads(self, pipeline: str, *, only_open: bool = False) -> Iterator[EntryHead]:
+        """Yield the heads of the entries of a pipeline, newest first."""
+        self.damaged = 0
+        if not self._path.exists():
+            return
+        with translate_errors(self._shown), closing(connect(self._path)) as connection:
+            if not self._is_present(connection):
+                return
+            select = self._statements.heads(
+                place="rowid",
+                only_open=only_open,
+                order="at DESC, rowid DESC",
+                has_target=self._has_target,
+            )
+            for place, *fields in connection.execute(select, (pipeline,)):
+                yield EntryHead(place, *fields)
+
+    def read(self, heads: Sequence[EntryHead]) -> list[QuarantineEntry]:
+        """Return the entries with these heads. Rows that are damaged are skipped."""
+        entries: list[QuarantineEntry] = []
+        if not heads:
+            return entries
+        select = self._statements.read(condition="rowid = ?", has_target=self._has_target)
+        with translate_errors(self._shown), closing(connect(self._path)) as connection:
+            for head in heads:
+                for row in connection.execute(select, (head.place,)):
+                    if (entry := read_entry(row)) is None:
+                        self.damaged += 1
+                    else:
+                        entries.append(entry)
+        return entries
 
     def _open(self) -> sqlite3.Connection:
         if self._connection is None:

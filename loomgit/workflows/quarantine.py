@@ -50,6 +50,10 @@ class PipelineQuarantine(Struct, frozen=True):
     def entries(self, warn: Callable[[str], None], *, only_open: bool) -> Iterator[QuarantineEntry]:
         """Yield the entries, newest first. `warn` receives the number of damaged entries."""
         yield from self.store.entries(self.pipeline, only_open=only_open)
+        self.report_damage(warn)
+
+    def report_damage(self, warn: Callable[[str], None]) -> None:
+        """Pass the number of damaged entries to `warn`, if there are any."""
         if count := self.store.damaged:
             entries = "1 damaged entry" if count == 1 else f"{count:,} damaged entries"
             warn(f"{self.address}: {entries} skipped")
@@ -102,18 +106,18 @@ def list_entries(
     chosen: list[QuarantineEntry] = []
     count = 0
     for quarantine in quarantines(wiring, pipeline):
-        entries = quarantine.entries(wiring.warn, only_open=not every)
+        heads = quarantine.store.heads(quarantine.pipeline, only_open=not every)
         if not every:
-            entries = newest_of_each_record(entries, by_target=True)
+            heads = newest_of_each_record(heads, by_target=True)
         matching = (
-            entry
-            for entry in entries
-            if (stage is None or entry.stage == stage)
-            and (since is None or _time(entry.at) >= since)
+            head
+            for head in heads
+            if (stage is None or head.stage == stage) and (since is None or _time(head.at) >= since)
         )
         newest = list(matching if limit is None else islice(matching, limit))
         count += len(newest) + sum(1 for _ in matching)
-        chosen += newest
+        chosen += quarantine.store.read(newest)
+        quarantine.report_damage(wiring.warn)
     chosen.sort(key=lambda entry: _time(entry.at), reverse=True)
     return QuarantineListing(tuple(chosen[:limit]), count)
 

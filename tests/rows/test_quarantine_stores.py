@@ -172,6 +172,42 @@ def test_a_lost_connection_is_opened_again(tmp_path, database, run_sql):
         assert store.open_keys("faq") == {"a", "b"}
 
 
+# -- heads
+
+
+def test_the_heads_are_those_of_the_entries(store):
+    assert list(store.heads("faq")) == store.read([]) == []
+    store.add([entry("a", at="2026-01-01T00:00:00Z"), entry("b\0", at="2026-01-02T00:00:00Z")])
+    store.add([entry("c", pipeline="second"), entry("c", stage="load", target="dev")])
+    store.resolve([resolution("a")])
+    for only_open in (True, False):
+        entries = list(store.entries("faq", only_open=only_open))
+        heads = list(store.heads("faq", only_open=only_open))
+        assert [head.record_key for head in heads] == ["c", "b\0", "a"][: 2 if only_open else 3]
+        assert store.read(heads) == entries
+        assert store.read(heads[1:2]) == entries[1:2]
+        for head, whole in zip(heads, entries, strict=True):
+            assert (head.pipeline, head.stage, head.at, head.target) == (
+                whole.pipeline, whole.stage, whole.at, whole.target,
+            )  # fmt: skip
+    assert store.damaged == 0
+
+
+def test_only_the_records_that_are_read_must_be_valid(tmp_path):
+    with open_quarantine_store("q.jsonl", tmp_path, {}) as store:
+        store.add([entry("a"), entry("b")])
+        path = tmp_path / "q.jsonl"
+        path.write_bytes(path.read_bytes().replace(b'"id":"a"', b'"id":{"a"') + b'{"pipeline"\n')
+        heads = list(store.heads("faq"))
+        assert [head.record_key for head in heads] == ["b"]
+        assert store.damaged == 2
+        path.write_bytes(path.read_bytes().replace(b'"scores":{', b'"scores":{"x":"high"'))
+        heads = list(store.heads("faq"))
+        assert [head.record_key for head in heads] == ["b"]
+        assert store.read(heads) == []
+        assert store.damaged == 3
+
+
 # -- targets
 
 
