@@ -19,7 +19,7 @@ from loomgit.rows.csv_files import require_names
 from loomgit.rows.layouts import CsvLayout, JsonArrayLayout, JsonLinesLayout
 from loomgit.rows.parquet import ParquetLayout
 from loomgit.rows.paths import make_folder, require_place, translate_os_errors
-from loomgit.rows.publications import Publications
+from loomgit.rows.publications import Publication, Publications
 from loomgit.rows.sqlite import require_distinct
 from loomgit.rows.stage import Stage, destination_id, find_key_text, key_text
 
@@ -168,18 +168,21 @@ class FileSink:
 
     def abort(self) -> None:
         """Delete the staged rows. The destination file stays unchanged."""
+        is_settled = False
         with suppress(LoomError):
             if self._stage.intended() is not None:
                 with self._lock_file():
                     self._settle()
+            is_settled = True
         self._stage.discard()
         # If this file exists, a killed process left it, or another run has the lock and uses it.
-        if self._temporary.exists():
+        if is_settled and self._temporary.exists():
             with (
                 suppress(WorldError),
                 self._lock_file(seconds=0),
                 translate_os_errors(self._shown),
             ):
+                self._publications.answer_all(self._was_replaced)
                 self._temporary.unlink(missing_ok=True)
 
     def _settle(self) -> None:
@@ -190,11 +193,22 @@ class FileSink:
         """
         intended = self._stage.intended()
         if intended is not None:
-            answer = self._publications.answer()
-            self._stage.settle(
-                published=self._hash(self._path) == intended if answer is None else answer
-            )
+            entry = self._publications.find() or Publication(intended)
+            is_answered = entry.answer is not None
+            published = entry.answer if is_answered else self._was_replaced(entry)
+            self._stage.settle(published=bool(published))
         self._publications.remove()  # a killed attempt may have left an entry that is settled
+
+    def _was_replaced(self, entry: Publication) -> bool:
+        """Whether a killed attempt had replaced the file.
+
+        If another program has changed the file since, its content does not show this. The temporary
+        file does: the replacement renames it.
+        """
+        current = self._hash(self._path)
+        if entry.before is None or current in (entry.sha256, entry.before):
+            return current == entry.sha256
+        return not self._temporary.exists()
 
     def _has_content(self) -> bool:
         return self._path.exists() and self._path.stat().st_size > 0
@@ -241,6 +255,8 @@ class FileSink:
         if fields is None:
             self._stage.finish(LoadReceipt())
             return
+        self._publications.answer_all(self._was_replaced)
+        is_intended = False
         try:
             with translate_os_errors(self._shown):
                 self._temporary.unlink(missing_ok=True)
@@ -256,14 +272,15 @@ class FileSink:
                 elif not (fresh or added or _changes_rows(receipt)):
                     self._stage.finish(receipt)
                 else:
-                    self._publications.answer_all(current)
+                    is_intended = True
                     self._stage.intend(sha256, receipt)
-                    self._publications.add(sha256)
+                    self._publications.add(sha256, current)
                     self._replace()
                     self._stage.settle(published=True)
                     self._publications.remove()
         finally:
-            self._temporary.unlink(missing_ok=True)
+            if not is_intended:  # otherwise, `_was_replaced` may need it
+                self._temporary.unlink(missing_ok=True)
 
     def _added_columns(self) -> tuple[str, ...]:
         """Return the columns that the staged rows and the schema add to the existing file."""

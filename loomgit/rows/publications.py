@@ -1,7 +1,7 @@
 """The file beside a destination file that lists the runs which are replacing the destination.
 
 A run that is killed while it replaces the destination cannot know later whether it succeeded. Its
-entry lets the next writer find out: the destination still has the hash in the entry, or not.
+entry lets the next writer find out: the destination has one of the hashes in the entry.
 """
 
 from __future__ import annotations
@@ -15,12 +15,20 @@ from msgspec.structs import replace
 from loomgit.rows.paths import translate_os_errors
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
-class _Publication(Struct, frozen=True):
+class Publication(Struct, frozen=True):
+    """An entry: the hashes of the new and of the earlier destination file.
+
+    `answer` is true if the destination was replaced, and None if this is not known. `before` is
+    empty if there was no file, and None in entries of older versions.
+    """
+
     sha256: str
-    answer: bool | None = None  # whether the destination was replaced; None: unknown
+    answer: bool | None = None
+    before: str | None = None
 
 
 class Publications:
@@ -34,9 +42,9 @@ class Publications:
         self._path = path
         self._run = run
 
-    def add(self, sha256: str) -> None:
-        """Add an entry for this run. `sha256` is the hash of the new destination file."""
-        self._save({**self._load(), self._run: _Publication(sha256)})
+    def add(self, sha256: str, before: str) -> None:
+        """Add an entry for this run. The hashes are those of `Publication`."""
+        self._save({**self._load(), self._run: Publication(sha256, before=before)})
 
     def remove(self) -> None:
         """Remove the entry of this run, if there is one."""
@@ -44,35 +52,34 @@ class Publications:
         if entries.pop(self._run, None) is not None:
             self._save(entries)
 
-    def answer(self) -> bool | None:
-        """Return whether this run had replaced the destination, or None if no run has checked."""
-        entry = self._load().get(self._run)
-        return None if entry is None else entry.answer
+    def find(self) -> Publication | None:
+        """Return the entry of this run, if there is one."""
+        return self._load().get(self._run)
 
-    def answer_all(self, current: str) -> None:
-        """Store for each run whether it had replaced the destination, which has the hash `current`.
+    def answer_all(self, was_replaced: Callable[[Publication], bool]) -> None:
+        """Store for each run whether it had replaced the destination.
 
-        Call this before the destination changes.
+        Call this before the destination or its temporary file changes.
         """
         entries = self._load()
-        if entries:
+        if any(entry.answer is None for entry in entries.values()):
             self._save(
                 {
-                    run: replace(entry, answer=entry.sha256 == current)
+                    run: replace(entry, answer=was_replaced(entry))
                     if entry.answer is None
                     else entry
                     for run, entry in entries.items()
                 }
             )
 
-    def _load(self) -> dict[str, _Publication]:
+    def _load(self) -> dict[str, Publication]:
         with translate_os_errors(str(self._path)):
             try:
-                return msgspec.json.decode(self._path.read_bytes(), type=dict[str, _Publication])
+                return msgspec.json.decode(self._path.read_bytes(), type=dict[str, Publication])
             except (FileNotFoundError, msgspec.DecodeError):
                 return {}
 
-    def _save(self, entries: dict[str, _Publication]) -> None:
+    def _save(self, entries: dict[str, Publication]) -> None:
         with translate_os_errors(str(self._path)):
             if not entries:
                 self._path.unlink(missing_ok=True)

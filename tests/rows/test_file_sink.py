@@ -2,6 +2,8 @@
 
 import os
 import stat
+import subprocess
+import sys
 import threading
 
 import orjson
@@ -113,45 +115,78 @@ def test_a_run_that_died_goes_on_and_takes_each_part_once(source, sink, name):
     assert [row["id"] for row in present(source, name)] == ["1", "2", "3", "4"]
 
 
-def crash_while_publishing(tmp_path, sink, *, renamed):
-    """Leave the state of an append that was killed just after or before it replaced the file."""
-    opened = sink("out.jsonl", "append", run="killed")
-    opened.load(0, OLD)
-    opened._stage.close()
-    state = tmp_path / ".loom" / "state" / "killed"
-    before = {file: file.read_bytes() for file in state.iterdir()}
-    opened.commit()
-    sha256 = opened._hash(tmp_path / "out.jsonl")
-    for file in state.iterdir():
-        file.unlink()
-    for file, content in before.items():
-        file.write_bytes(content)
-    opened._stage.intend(sha256, LoadReceipt(inserted=2))
-    opened._publications.add(sha256)
-    opened._stage.close()
-    if not renamed:
-        (tmp_path / "out.jsonl").unlink()
+CRASH = """
+import os, sys
+from pathlib import Path
+from loomgit.domain.definitions import Load
+from loomgit.rows import file_sink
+from loomgit.rows.sinks import open_sink
+
+root, renames = Path(sys.argv[1]), sys.argv[2] == "True"
+rename = file_sink.FileSink._replace
+
+def crash(self):
+    if renames:
+        rename(self)
+    os._exit(9)
+
+file_sink.FileSink._replace = crash
+stage = root / ".loom" / "state" / "killed"
+sink = open_sink(Load("out.jsonl", mode="append"), key=(), root=root, stage=stage, run="killed")
+sink.load(0, [{"id": 1, "label": "a"}, {"id": 2, "label": "b"}])
+sink.commit()
+"""
+
+
+def crash_while_publishing(tmp_path, *, renamed):
+    """Kill a process that appends to out.jsonl just after or before it replaces the file."""
+    command = [sys.executable, "-c", CRASH, str(tmp_path), str(renamed)]
+    assert subprocess.run(command, timeout=60, check=False).returncode == 9
 
 
 @pytest.mark.parametrize("renamed", [True, False])
 @pytest.mark.parametrize("another_run_writes", [False, True])
+@pytest.mark.parametrize("edit", [None, "append", "remove"])
 def test_a_crash_while_the_file_is_replaced_appends_each_row_once(
-    tmp_path, source, sink, put, renamed, another_run_writes
+    tmp_path, source, sink, put, renamed, another_run_writes, edit
 ):
-    crash_while_publishing(tmp_path, sink, renamed=renamed)
+    path = tmp_path / "out.jsonl"
+    path.write_text('{"id": 5, "label": "earlier"}\n{"id": 6, "label": "earlier"}\n')
+    crash_while_publishing(tmp_path, renamed=renamed)
+    expected = ["1", "2", "3", "5", "6"]
+    if edit == "append":
+        path.write_text(path.read_text() + '{"id": 7, "label": "edited"}\n')
+        expected.append("7")
+    elif edit == "remove":
+        path.write_text("".join(path.read_text().splitlines(keepends=True)[1:]))
+        expected.remove("5")
     if another_run_writes:
         put("out.jsonl", [{"id": 9, "label": "other"}], mode="append")
+        expected.append("9")
     again = sink("out.jsonl", "append", run="killed")
     again.load(0, OLD)
     again.load(1, [{"id": 3, "label": "x"}])
     assert again.commit() == LoadReceipt(inserted=3)
-    rows = [row["id"] for row in present(source, "out.jsonl")]
-    assert sorted(rows) == ["1", "2", "3", *["9"] * another_run_writes]
+    assert sorted(row["id"] for row in present(source, "out.jsonl")) == expected
     assert litter(tmp_path) == ["out.jsonl"]
 
 
+def test_a_run_that_ends_before_it_writes_keeps_the_evidence_of_a_crash(tmp_path, source, sink):
+    path = tmp_path / "out.jsonl"
+    path.write_text('{"id": 5, "label": "earlier"}\n')
+    crash_while_publishing(tmp_path, renamed=False)
+    path.write_text(path.read_text() + '{"id": 7, "label": "edited"}\n')
+    other = sink("out.jsonl", "append", run="other")
+    other.load(0, [{"id": 9, "label": "other"}])
+    other.abort()  # removes the temporary file of the killed run
+    again = sink("out.jsonl", "append", run="killed")
+    again.load(0, OLD)
+    assert again.commit() == LoadReceipt(inserted=2)
+    assert [row["id"] for row in present(source, "out.jsonl")] == ["5", "7", "1", "2"]
+
+
 def test_a_crash_after_the_publication_is_settled_leaves_no_entry(tmp_path, sink):
-    crash_while_publishing(tmp_path, sink, renamed=True)
+    crash_while_publishing(tmp_path, renamed=True)
     killed = sink("out.jsonl", "append", run="killed")
     killed._stage.settle(published=True)
     killed._stage.close()
