@@ -10,15 +10,22 @@ from loomgit.domain.cursors import (
     CursorPoint,
     initial_point,
     kind_of,
+    parse_position,
     possible_kinds,
     render_position,
     require_fitting_settings,
     show_value,
     subtract_lag,
 )
+from loomgit.domain.keys import find_key
 from loomgit.domain.place import Problem
 from loomgit.domain.suggestions import suggest_or_list
-from loomgit.domain.watermarks import DoneRecords, record_digest, render_point
+from loomgit.domain.watermarks import (
+    DoneRecords,
+    digest_values,
+    record_digest,
+    render_point,
+)
 from loomgit.errors import ProblemsFound
 
 if TYPE_CHECKING:
@@ -26,6 +33,7 @@ if TYPE_CHECKING:
 
     from loomgit.domain.cursors import CursorKind, CursorSetting, Position
     from loomgit.domain.definitions import Incremental, Pipeline
+    from loomgit.domain.records import RowBatch
     from loomgit.domain.values import Json, JsonMapping
 
 
@@ -204,6 +212,27 @@ def name_record(number: int, row: JsonMapping, key: Sequence[str], source: str) 
     names = key or (["id"] if "id" in row else [])
     shown = ", ".join(f"{name} {show_value(row.get(name))}" for name in names)
     return f"record {number}{f' ({shown})' if shown else ''} of {source}"
+
+
+def digest_batch(
+    batch: RowBatch, window: CursorWindow, kind: CursorKind
+) -> list[tuple[str, bytes] | None]:
+    """Return the same as `digest_of` for each row of a batch. None stands for an invalid cursor."""
+    names = batch.names
+    key = [names.index(name) for name in find_key(names, window.key) if name in names]
+    cursor = names.index(window.cursor)
+    found: list[tuple[str, bytes] | None] = []
+    for values in batch.rows:
+        try:
+            text = render_position(parse_position(values[cursor], kind), kind)
+        except ValueError:
+            found.append(None)
+            continue
+        digest = digest_values(text, [values[position] for position in key])
+        if digest is None:
+            digest = record_digest(dict(zip(names, values, strict=True)), window.key, text)
+        found.append((text, digest))
+    return found
 
 
 def digest_of(row: JsonMapping, window: CursorWindow, point: CursorPoint) -> tuple[str, bytes]:

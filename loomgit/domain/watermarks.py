@@ -204,11 +204,21 @@ def record_digest(row: JsonMapping, key: Sequence[str], position: str) -> bytes:
     The record is identified by its key and its cursor, so that a record that changes is read again
     if its cursor changes. Without a key, it is identified by all its fields.
     """
-    names = find_key(tuple(row), key)
-    values: list[Json] | JsonMapping = [row.get(name) for name in names]
-    if not names or None in values or "" in values:
-        values = row
-    return hashlib.blake2b(canonical([position, values]), digest_size=_DIGEST).digest()
+    values = [row.get(name) for name in find_key(tuple(row), key)]
+    return digest_values(position, values) or _digest([position, row])
+
+
+def digest_values(position: str, key: list[Json]) -> bytes | None:
+    """Return the digest of a record with these values of its key fields.
+
+    The result is None if there is no key field, or if a field has no value. The record is then
+    identified by all its fields; see `record_digest`.
+    """
+    return _digest([position, key]) if key and None not in key and "" not in key else None
+
+
+def _digest(value: object) -> bytes:
+    return hashlib.blake2b(canonical(value), digest_size=_DIGEST).digest()
 
 
 def refused_digest(row: RefusedRow) -> bytes:

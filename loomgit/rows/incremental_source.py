@@ -6,6 +6,7 @@ module then decides about each row. Therefore, the result does not depend on the
 
 from __future__ import annotations
 
+from functools import partial
 from heapq import nsmallest
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from loomgit.domain.records import RefusedRow, RowBatch
 from loomgit.domain.watermarks import refused_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from loomgit.domain.cursor_window import CursorReading, CursorWindow
     from loomgit.domain.cursors import CursorKind, Position
@@ -39,28 +40,29 @@ class NewRecords:
         self._kind: CursorKind | None = None
         self._number = 0
 
-    def find(self, row: JsonMapping) -> Position | None:
+    def find(self, value: Json, row: Callable[[], JsonMapping]) -> Position | None:
         """Return the position of a row that the run reads, or None for a row that is done.
+
+        `value` is the cursor of the row, which `row` returns.
 
         Raises ProblemsFound if the row has no cursor, or a cursor that is not comparable with those
         of the other rows.
         """
         self._number += 1
         window, reading = self._window, self._reading
-        value: Json = row.get(window.cursor)
         if value is None or value == "":  # a CSV file cannot distinguish them
-            raise window.null_problem(self._name(row), row)
-        kind = self._kind or self._begin(window.kind_of_first(value, self._name(row)))
+            raise window.null_problem(self._name(row()), row())
+        kind = self._kind or self._begin(window.kind_of_first(value, self._name(row())))
         try:
             position = parse_position(value, kind)
         except ValueError as fault:
-            raise window.mixed_problem(self._name(row), value, kind) from fault
+            raise window.mixed_problem(self._name(row()), value, kind) from fault
         start = self._start
         if start is not None and position < start.position:  # type: ignore[operator]  # of one kind
             return None
         highest = self._highest_known
         if highest is not None and position <= highest:  # type: ignore[operator]
-            _, digest = digest_of(row, window, CursorPoint(kind, position))
+            _, digest = digest_of(row(), window, CursorPoint(kind, position))
             if self._known.get(digest, 0):
                 self._known[digest] -= 1
                 reading.skipped(position)
@@ -135,7 +137,7 @@ class IncrementalSource:
                 if not records.has_refused(row):
                     yield None, row
                 continue
-            position = records.find(row)
+            position = records.find(row.get(self._window.cursor), partial(dict, row))
             if position is not None:
                 yield position, row
 
@@ -153,15 +155,22 @@ class IncrementalBatchSource(IncrementalSource):
                 if not records.has_refused(item):
                     yield item
                 continue
+            names = item.names
+            cursor = names.index(self._window.cursor)  # `check` has found the column
             new: list[Sequence[Json]] = []
             for values in item.rows:
-                position = records.find(dict(zip(item.names, values, strict=True)))
+                row = partial(_as_mapping, names, values)
+                position = records.find(values[cursor], row)
                 if position is not None:
                     self._reading.saw(position)
                     new.append(values)
             if new:
-                yield RowBatch(item.names, new)
+                yield RowBatch(names, new)
         self._reading.reached_end()
+
+
+def _as_mapping(names: Sequence[str], values: Sequence[Json]) -> JsonMapping:
+    return dict(zip(names, values, strict=True))
 
 
 def _order(item: tuple[Position | None, JsonObject | RefusedRow]) -> tuple[bool, Position]:

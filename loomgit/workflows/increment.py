@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from loomgit.domain.cursor_window import CursorReading, CursorWindow, digest_of
+from loomgit.domain.cursor_window import CursorReading, CursorWindow, digest_batch, digest_of
 from loomgit.domain.cursors import (
     CursorKind,
     as_parameter,
@@ -292,7 +292,9 @@ class Increment:
     def begin_batch(self, part: int, batch: RowBatch) -> None:
         """Do the same as `begin_part` for rows that are copied."""
         if self.loaded is not None:
-            self.loaded.add(part, [self._identify(row) for row in batch.objects()])
+            kind = self.reading.kind
+            assert kind is not None  # the rows of a batch come from the source
+            self.loaded.add(part, digest_batch(batch, self.window, kind))
 
     def add(self, outcomes: Iterable[RecordOutcome]) -> None:
         """Record the outcomes of records. A record that was lost to an outage is not done."""
