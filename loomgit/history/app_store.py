@@ -90,19 +90,28 @@ class AppStore:
     def names(self) -> list[str]:
         """Return the names of all folders with a `config.yaml`, sorted; some may be no valid ids.
 
-        Raises WorldError if the folder cannot be read.
+        Raises UserError or WorldError if the folder cannot be read.
         """
-        try:
-            entries = list(os.scandir(self.folder / APPS))
-        except FileNotFoundError:
-            return []
-        except OSError as error:
-            raise WorldError(f"{self.folder / APPS} cannot be read: {error.strerror}") from error
         return sorted(
             entry.name
-            for entry in entries
+            for entry in self._entries(self.folder / APPS)
             if not entry.name.startswith(".") and (self.app_folder(entry.name) / CONFIG).exists()
         )
+
+    def _entries(self, folder: Path) -> list[os.DirEntry[str]]:
+        """Return the entries of a folder, or an empty list if it does not exist.
+
+        Raises UserError if the path is a file, and WorldError if the folder cannot be read.
+        """
+        try:
+            with os.scandir(folder) as entries:
+                return list(entries)
+        except FileNotFoundError:
+            return []
+        except NotADirectoryError as error:
+            raise UserError(f"{self._shown(folder)}: is a file, not a folder") from error
+        except OSError as error:
+            raise WorldError(f"{self._shown(folder)} cannot be read: {error.strerror}") from error
 
     def has(self, app: str) -> bool:
         """Whether the app exists."""
@@ -131,7 +140,7 @@ class AppStore:
         Raises UserError if the file is damaged.
         """
         path = self.version_folder(app, version) / METADATA
-        content = _read(path)
+        content = self._read(path)
         if content is None:
             return None
         try:
@@ -143,13 +152,7 @@ class AppStore:
             ) from error
 
     def _version_names(self, app: str) -> list[str]:
-        try:
-            entries = list(os.scandir(self.app_folder(app) / "artifacts"))
-        except FileNotFoundError:
-            return []
-        except OSError as error:
-            folder = self.app_folder(app) / "artifacts"
-            raise WorldError(f"{self._shown(folder)} cannot be read: {error.strerror}") from error
+        entries = self._entries(self.app_folder(app) / "artifacts")
         folders = [e.name for e in entries if e.is_dir() and VERSION_NAME.fullmatch(e.name)]
         return sorted(folders, key=version_number)
 
@@ -160,7 +163,7 @@ class AppStore:
         if path.is_symlink():
             name = os.path.basename(os.readlink(path).rstrip("/\\"))  # noqa: PTH115, PTH119 - a text
         else:
-            content = _read(path)
+            content = self._read(path)
             if content is None:
                 return None
             name = content.decode("utf-8", "replace").strip()
@@ -173,7 +176,7 @@ class AppStore:
 
     def _stored(self, app: str) -> _StoredVersions:
         path = self.app_folder(app) / VERSIONS
-        content = _read(path)
+        content = self._read(path)
         if content is None:
             return _StoredVersions()
         try:
@@ -190,6 +193,17 @@ class AppStore:
                 hint="use a newer version of Loom",
             )
         return stored
+
+    def _read(self, path: Path) -> bytes | None:
+        """Return the content of a file, or None. Raises UserError for a folder, and WorldError."""
+        try:
+            return path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except IsADirectoryError as error:
+            raise UserError(f"{self._shown(path)}: is a folder, not a file") from error
+        except OSError as error:
+            raise WorldError(f"{self._shown(path)} cannot be read: {error.strerror}") from error
 
     def _shown(self, path: Path) -> str:
         return path.relative_to(self.folder.parent).as_posix()
@@ -302,7 +316,8 @@ class AppStore:
         write_atomic(self.app_folder(app) / VERSIONS, _render(stored))
 
     def _prepare(self) -> None:
-        """Write the files that tell Git how to treat the apps."""
+        """Write the files that tell Git how to treat the apps. Raises UserError or WorldError."""
+        self._entries(self.folder / APPS)
         write_gitignore(self.folder, self._tracked)
         ignore_datasets(self.folder)
         attributes = self.folder / APPS / ".gitattributes"
@@ -318,13 +333,3 @@ def render_metadata(metadata: VersionMetadata) -> bytes:
 
 def _render(stored: _StoredVersions) -> bytes:
     return orjson.dumps(msgspec.to_builtins(stored), option=orjson.OPT_INDENT_2) + b"\n"
-
-
-def _read(path: Path) -> bytes | None:
-    """Return the content of a file, or None if it does not exist. Raises WorldError."""
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise WorldError(f"{path} cannot be read: {error.strerror or error}") from error

@@ -265,6 +265,8 @@ def test_many_inputs_from_a_file(project, in_process):
     assert twice.returncode == 2
     assert "--input: has the key 'a' twice" in twice.stderr
     assert loom(project, "app", "run", SPAM, "--version", "v1").returncode == 2
+    for file in (project / "specs", project / "none.json"):
+        assert loom(project, *command, str(file)).returncode == 2
 
 
 def test_the_log_contains_what_the_privacy_allows(project, in_process):

@@ -227,6 +227,29 @@ def test_damaged_states_are_not_overwritten(store, content, message):
     assert not store.version_folder(APP, "v2").exists()
 
 
+@pytest.mark.parametrize("name", ["artifacts/active", "versions.json"])
+def test_a_folder_in_the_place_of_a_file(store, name):
+    path = store.app_folder(APP) / name
+    path.unlink(missing_ok=True)
+    path.mkdir()
+    with pytest.raises(UserError, match=f"{name}: is a folder, not a file"):
+        store.versions(APP)
+
+
+def test_a_file_in_the_place_of_a_folder(tmp_path):
+    store = AppStore(tmp_path / ".loom")
+    (store.folder / "loop-apps" / APP).mkdir(parents=True)
+    (store.app_folder(APP) / "artifacts").touch()
+    with pytest.raises(UserError, match=f"{APP}/artifacts: is a file, not a folder"):
+        store.versions(APP)
+    other = AppStore(tmp_path / "other/.loom")
+    other.folder.mkdir(parents=True)
+    (other.folder / "loop-apps").touch()
+    for call in (other.names, lambda: other.create(APP, "", PROGRAM, describe("v1"))):
+        with pytest.raises(UserError, match="loop-apps: is a file, not a folder"):
+            call()
+
+
 def test_an_error_of_a_change_changes_nothing(store):
     before = {path: (store.folder / path).read_bytes() for path in files(store)}
 

@@ -52,6 +52,8 @@ def _read(file: str) -> bytes:
         return Path(file).read_bytes()
     except FileNotFoundError as error:
         raise UserError(f"{file}: no such file") from error
+    except IsADirectoryError as error:
+        raise UserError(f"{file}: is a directory, not a file") from error
     except OSError as error:
         raise WorldError(f"{file} cannot be read: {error.strerror or error}") from error
 
