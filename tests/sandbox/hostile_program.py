@@ -444,11 +444,18 @@ def forge_large_reply(_):
     return "real"
 
 
-def forge_and_spin(_):
+def forge_number(_):
     from loomgit.sandbox.messages import render_reply
 
-    for number in range(2, 40):
-        write_pipes(render_reply(number, 0, b'"forged"')[:21])
+    write_pipes(render_reply(10**6, 0, b'"forged"'))
+    return "real"
+
+
+def forge_and_spin(_):
+    """Reply to the first input of a worker, and never end."""
+    from loomgit.sandbox.messages import render_reply
+
+    write_pipes(render_reply(2, 0, b'"forged"'))
     while True:
         pass
 

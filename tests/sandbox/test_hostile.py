@@ -42,6 +42,7 @@ FAILING = {
     "close_descriptors": ("died", r"the program closed the pipe of its worker"),
     "flood_pipe": ("died", r"the program wrote to the pipe of its worker"),
     "forge_large_reply": ("died", r"the program wrote to the pipe of its worker"),
+    "forge_number": ("died", r"the program wrote to the pipe of its worker"),
     "lying_object": ("output", r"the output contains a value of the type Liar, which is not JSON"),
     "not_a_number": ("output", r"the output contains nan, which is not JSON"),
     "infinite": ("output", r"the output contains -inf, which is not JSON"),
@@ -227,7 +228,8 @@ def test_a_worker_that_spins_while_it_has_nothing_to_do_is_ended(places, level):
     limits = ProgramLimits(wall_seconds=60, cpu_seconds=60, start_seconds=60)
     it = Runner(places / "artifact", level, limits=limits)
     try:
-        it.run({"attack": "forge_and_spin"})
+        assert it.run({"attack": "forge_and_spin"})[0].output == "forged"
+        assert all(worker.is_open for worker in it.pool._all)
         deadline = time.monotonic() + 60
         while any(worker.is_open for worker in it.pool._all):
             assert time.monotonic() < deadline
