@@ -93,6 +93,8 @@ def _inputs_until_closed(requests: int) -> Iterator[bytes]:
         yield from read_inputs(requests)
     except OSError:
         _exit(PIPE_EXIT)
+    except MemoryError:  # an input is larger than the memory
+        _exit(MEMORY_EXIT)
 
 
 def read_inputs(requests: int) -> Iterator[bytes]:

@@ -55,6 +55,7 @@ _LIBRARIES = frozenset(
      "functools", "hashlib", "html", "itertools", "json", "math", "numpy", "pathlib", "pickle",
      "random", "re", "statistics", "string", "typing", "unicodedata", "urllib")
 )  # fmt: skip
+_exit = os._exit  # the program may replace it
 _END_SECONDS, _END_CHECKS = 0.005, 200
 # The kernel ends a process by a count of ticks, which can be far ahead of the time in its usage.
 _CPU_SHARE = 0.5
@@ -112,7 +113,7 @@ def _execute_in_fork(
         try:
             _run_fork(setup, code, line, parent, (*pipes, reading), writing)
         finally:
-            os._exit(1)
+            _exit(1)
     running.append(child)
     os.close(writing)
     reply = _read_reply(reading, setup["output_bytes"])
@@ -186,8 +187,8 @@ def _run_fork(
     try:
         write_all(writing, render_reply(0, status, text))
     except OSError:
-        os._exit(PIPE_EXIT)
-    os._exit(0)
+        _exit(PIPE_EXIT)
+    _exit(0)
 
 
 def _read_reply(reading: int, limit: int) -> tuple[int, bytes] | None:

@@ -20,6 +20,7 @@ LONGEST_ERROR = 4096  # bytes in the text of a reply that is no output
 # The exit codes of a worker that lacks the memory to go on, and of one without its pipe.
 MEMORY_EXIT, PIPE_EXIT = 70, 71
 
+_PIECE = 1 << 20  # bytes of one read, for which Python reserves memory
 _write, _read = os.write, os.read
 
 
@@ -31,13 +32,14 @@ def read_message(descriptor: int) -> bytes:
 
 def read_exactly(descriptor: int, count: int) -> bytes:
     """Read a number of bytes; empty if the file ends before."""
-    content = b""
-    while len(content) < count:
-        piece = _read(descriptor, count - len(content))
+    pieces = []
+    while count:
+        piece = _read(descriptor, min(count, _PIECE))
         if not piece:
             return b""
-        content += piece
-    return content
+        pieces.append(piece)
+        count -= len(piece)
+    return b"".join(pieces)
 
 
 def render_reply(number: int, status: int, text: bytes, seconds: float = 0.0) -> bytes:
@@ -47,5 +49,6 @@ def render_reply(number: int, status: int, text: bytes, seconds: float = 0.0) ->
 
 def write_all(descriptor: int, content: bytes) -> None:
     """Write bytes to a pipe, which may take several calls."""
-    while content:
-        content = content[_write(descriptor, content) :]
+    rest = memoryview(content)
+    while rest:
+        rest = rest[_write(descriptor, rest) :]

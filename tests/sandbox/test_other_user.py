@@ -1,7 +1,8 @@
 """The tests of hostile programs and of the levels, run by another user than root.
 
-The suite of another user runs them directly, so this file has work only for root. Root's folders
-may hide the interpreter and the sources from other users. bubblewrap shows them at the same paths.
+The suite of another user runs them directly, so this file has work only for root. The other user
+reads a copy of the sources. Root's folders may hide the interpreter from other users: bubblewrap
+shows it at the same path.
 """
 
 import os
@@ -28,7 +29,7 @@ TESTS = (
 def as_nobody():
     """The start of a command that runs as `nobody`."""
     prefix = Path(find_interpreter().executable).parents[1]
-    paths = {ROOT.resolve(), prefix.resolve(), Path(sys.prefix).resolve()}
+    paths = {prefix.resolve(), Path(sys.prefix).resolve()}
     command = ["bwrap", "--cap-add", "ALL", "--dev-bind", "/", "/", "--proc", "/proc"]
     hidden = {folder for folder in map(find_hidden_folder, paths) if folder}
     for folder in sorted(hidden):
@@ -48,18 +49,29 @@ def find_hidden_folder(path):
     return next(closed, None)
 
 
+def copy_sources(folder):
+    """Copy what the tests need to a folder that every user may read."""
+    for name in ("loomgit", "tests"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    for path in folder.rglob("*"):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+
+
 @pytest.mark.skipif(os.getuid() != 0, reason="not root: the tests themselves run as another user")
 def test_hostile_programs_are_contained_for_another_user_too():
     require("bubblewrap")
     folder = Path("/tmp") / f"loom-nobody-{os.getpid()}"
-    folder.mkdir(mode=0o777)
-    folder.chmod(0o777)
+    folder.mkdir()
     try:
+        copy_sources(folder)
+        folder.chmod(0o777)
+        tests = [str(folder / "tests/sandbox" / name) for name in TESTS]
         process = subprocess.run(
             [*as_nobody(), sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider",
-             f"--basetemp={folder}/base", *(f"{Path(__file__).parent}/{name}" for name in TESTS)],
-            cwd=ROOT, capture_output=True, text=True, check=False, timeout=900,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(folder),
+             f"--basetemp={folder}/base", *tests],
+            cwd=folder, capture_output=True, text=True, check=False, timeout=900,
+            env={**os.environ, "PYTHONPATH": str(folder), "HOME": str(folder),
                  "PYTHONDONTWRITEBYTECODE": "1"},
         )  # fmt: skip
     finally:

@@ -189,6 +189,15 @@ def test_a_large_batch_passes_the_pipe_in_both_directions(tmp_path, level):
     assert [result.output for result in results] == inputs
 
 
+def test_an_input_that_is_larger_than_the_memory_costs_only_itself(tmp_path, level):
+    artifact = write_program(tmp_path / "v1", "def execute(x):\n    return len(x)")
+    limits = ProgramLimits(60, 60, 60, memory_bytes=64 * 1024**2)
+    with runner(artifact, level, limits=limits) as it:
+        results = it.run("a", "x" * 60_000_000, "x" * 5_000_000)
+    assert [result.error for result in results] == ["", "the program needed more than 64 MB", ""]
+    assert results[2].output == 5_000_000
+
+
 def test_an_empty_batch_starts_no_worker(spam):
     with runner(spam, "none") as it:
         assert it.run() == []
