@@ -109,6 +109,12 @@ def imported_by(node: ast.AST) -> set[str]:
     return set()
 
 
+@cache
+def libraries_of(path: Path) -> frozenset[str]:
+    nodes = ast.walk(parsed(path))
+    return frozenset(name.partition(".")[0] for node in nodes for name in imported_by(node))
+
+
 def own_imports(tree: ast.AST) -> set[str]:
     """The modules of Loom that are imported anywhere below a node, annotations included."""
     names = {name for node in ast.walk(tree) for name in imported_by(node)}
@@ -147,10 +153,7 @@ def test_a_module_imports_only_packages_of_its_layer_and_below(module):
 @pytest.mark.parametrize(("library", "package"), ONE_USER.items())
 def test_one_package_imports_a_library(library, package):
     users = {
-        package_of(module)
-        for module, path in MODULES.items()
-        for node in ast.walk(parsed(path))
-        if any(name.partition(".")[0] == library for name in imported_by(node))
+        package_of(module) for module, path in MODULES.items() if library in libraries_of(path)
     }
     assert users <= {package}
 
