@@ -10,13 +10,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import msgspec
-from msgspec import Struct
 from msgspec.structs import replace
 
 from loomgit.domain.cursor_window import CursorReading, CursorWindow, digest_batch, digest_of
 from loomgit.domain.cursors import (
-    CursorKind,
     as_parameter,
     first_parameter,
     kind_of,
@@ -33,8 +30,8 @@ from loomgit.domain.watermarks import (
     render_point,
 )
 from loomgit.errors import UserError, WorldError
-from loomgit.rows.paths import translate_os_errors
 from loomgit.workflows.finished_records import FinishedRecords, find_point, position_of
+from loomgit.workflows.started_increment import StartedIncrement, find_started, save_started
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -52,24 +49,7 @@ if TYPE_CHECKING:
     SpoolItems = Iterator[JsonObject | RefusedRow | RowBatch]
     OpenSpool = Callable[[SpoolItems], SpooledRecords]
 
-_FILE = "increment"
-_FULL_REFRESH = "use --full-refresh to read all records again"
-
-
-class _Started(Struct, frozen=True):
-    """The start of a run and the result of its extraction, for a later attempt.
-
-    `watermark` is the watermark from which the run reads, with all records that were done when it
-    started. `stored_run` is the run that had set the stored watermark, and `other_runs` are the
-    runs that had stored parts.
-    """
-
-    watermark: Watermark
-    stored_run: str
-    other_runs: tuple[str, ...]
-    kind: CursorKind | None
-    highest: str | None
-    known_refused: tuple[bytes, ...]
+_FULL_REFRESH = "use `loom run --full-refresh` to read all records again"
 
 
 class Increment:
@@ -136,10 +116,10 @@ class Increment:
         for run in () if ignores else stored.parts:
             for part in stored.parts[run]:
                 done.add_all(DoneRecords.unpack(part))
-        self._begin_with(replace(watermark, done=b""), self._bounded(done, "read"))
+        self._begin_with(watermark, done)
 
     def _begin_with(self, watermark: Watermark, done: DoneRecords) -> None:
-        self._watermark = replace(watermark, done=done.pack() if len(done) else b"")
+        self._watermark = watermark
         self._after = watermark.value
         self.reading = CursorReading()
         if self._only_remembers:
@@ -174,9 +154,10 @@ class Increment:
         self.load()
         if self._store.stores_parts:
             self.loaded = LoadedParts(uid, self.pipeline.name, self._target)
-        if not has_spool:
+        started = find_started(folder) if has_spool else None
+        if started is None:
+            self._begin_with(self._watermark, self._bounded(self.window.done, "read"))
             return
-        started = self._load_started(folder)
         others = {*self._stored.parts} - {uid, *started.other_runs}
         if self._stored_run not in (started.stored_run, uid) or others:
             raise UserError(
@@ -185,23 +166,11 @@ class Increment:
                 hint="start a new run without --resume: it reads the records that are missing",
             )
         self._other_runs = started.other_runs
-        self._begin_with(
-            replace(started.watermark, done=b""), DoneRecords.unpack(started.watermark.done)
-        )
+        self._begin_with(started.watermark, DoneRecords.unpack(started.watermark.done))
         reading = self.reading
         reading.kind, reading.known_refused = started.kind, [*started.known_refused]
         if started.kind is not None and started.highest is not None:
             reading.highest = parse_position(started.highest, started.kind)
-
-    @staticmethod
-    def _load_started(folder: Path) -> _Started:
-        path = folder / _FILE
-        try:
-            with translate_os_errors(str(path)):
-                return msgspec.json.decode(path.read_bytes(), type=_Started)
-        except msgspec.DecodeError as fault:
-            hint = "start a new run without --resume"
-            raise WorldError(f"{path} is damaged: {fault}", hint=hint) from fault
 
     def published_before(self, folder: Path) -> bool:
         """Whether the run with this folder has published rows, but not set the watermark.
@@ -211,9 +180,10 @@ class Increment:
         store = self._store
         if store.stores_parts or self.pipeline.load.mode != "append":
             return False
-        if not (folder / _FILE).exists() or not store.has_published(folder):
+        started = find_started(folder)
+        if started is None or not store.has_published(folder):
             return False
-        return self._load_started(folder).stored_run == self._stored_run
+        return started.stored_run == self._stored_run
 
     @property
     def _stored_run(self) -> str:
@@ -259,21 +229,17 @@ class Increment:
         return keep
 
     def _keep(self) -> None:
-        folder = self._folder
-        assert folder is not None  # see `begin`
-        started = _Started(
-            self._watermark,
+        assert self._folder is not None  # see `begin`
+        done = self.window.done
+        started = StartedIncrement(
+            replace(self._watermark, done=done.pack() if len(done) else b""),
             self._stored_run,
             self._other_runs,
             self.reading.kind,
             render_point(self.reading.point),
             tuple(self.reading.known_refused),
         )
-        path = folder / _FILE
-        temporary = path.with_suffix(".part")
-        with translate_os_errors(str(path)):
-            temporary.write_bytes(msgspec.json.encode(started))
-            temporary.replace(path)
+        save_started(self._folder, started)
 
     def find_note(self, spool: SpooledRecords) -> str:
         """Return the note "nothing new" if the run has read no record, else ""."""

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from loomgit.api import Project
+from loomgit.workflows import increment
 from tests.acceptance.test_resume import REVIEW, CountingServer, loaded, make
 from tests.arrivals import Arrivals
 from tests.command import loom
@@ -149,3 +150,18 @@ def test_a_rejected_record_is_done(tmp_path, server):
     calls = server.calls
     assert Project(project).run("demo").results.records_processed == 0
     assert server.calls == calls
+
+
+def test_a_large_unfinished_append_must_be_resumed(tmp_path, monkeypatch):
+    """A new run cannot remember what the unfinished run has loaded."""
+    monkeypatch.setattr(increment, "MOST_REMEMBERED", 2)
+    project = Arrivals(tmp_path / "project")
+    project.arrive([(name, f"2026-03-01T1{name}:00:00Z") for name in "01234"])
+    kill_before_the_watermark(project.folder, "ev")
+    refused = loom(project.folder, "run", "ev")
+    assert refused.returncode == 2
+    assert "pipelines/ev.yaml:5:3: extract.incremental: to read each record once" in refused.stderr
+    assert "--resume" in refused.stderr
+    assert project.run(resume="latest").results.status == "success"
+    assert project.run().results.records_processed == 0
+    assert project.loaded() == [*"01234"]
