@@ -295,15 +295,19 @@ class WorkerConnection:
             return 0.0
 
     def _watch_idle(self, number: int, before: float) -> None:
-        """End a worker that has used the CPU while it had nothing to do since the last call."""
+        """End a worker that uses the CPU while it has nothing to do.
+
+        `before` is its CPU time when it had sent `number` replies and became idle.
+        """
         if not self.is_open:
             return
         now = self._cpu_seconds()
-        was_idle = self._done is None and self._number == number
-        if was_idle and now - before > _IDLE_CPU_SECONDS:
+        if self._done is not None or self._number != number:
+            before = now
+        elif now - before > _IDLE_CPU_SECONDS:
             self.kill()
             return
-        self._loop.call_later(_IDLE_SECONDS, self._watch_idle, self._number, now)
+        self._loop.call_later(_IDLE_SECONDS, self._watch_idle, self._number, before)
 
     async def _describe_end(self) -> Failure:
         """Return the failure of a worker that closed its pipe."""
