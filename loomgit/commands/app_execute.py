@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from loomgit.commands.options import Common, common
-from loomgit.domain.programs import IsolationChoice
+from loomgit.commands.options import Common, common, isolation_option
 from loomgit.domain.values import as_text, to_plain
 from loomgit.errors import UserError
 from loomgit.report.apps import execution_document, execution_lines, figure_lines, verdict_line
@@ -15,17 +14,11 @@ from loomgit.report.apps import execution_document, execution_lines, figure_line
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from loomgit.domain.programs import IsolationChoice
     from loomgit.workflows.apps.validate import VersionValidation
 
 Command = TypeVar("Command", bound="Callable[..., Any]")
 
-isolation_option = click.option(
-    "--isolation",
-    type=click.Choice(get_args(IsolationChoice)),
-    default="auto",
-    show_default=True,
-    help="Isolation of the program. `none` runs it without isolation.",
-)
 MOST_SHOWN = 5  # wrong examples in the text of `loom app validate`
 
 

@@ -11,6 +11,7 @@ from loomgit.commands.options import (
     Common,
     common,
     execution_date_option,
+    isolation_option,
     target_option,
     variables_option,
 )
@@ -55,6 +56,7 @@ FORMATS = ["table", "json", "markdown", "html"]
 @variables_option("Set {{ vars.NAME }} in both revisions. Can be repeated.")
 @execution_date_option
 @target_option()
+@isolation_option
 @click.option(
     "--format",
     "form",
@@ -116,6 +118,7 @@ def command(
     require_baseline: bool,
     usd: float | None,
     target: str | None,
+    isolation: str,
     **wanted: Unpack[CompareOptions],
 ) -> int:
     """Compare the results of two revisions, case by case.
@@ -140,7 +143,7 @@ def command(
     if console.json and form in ("markdown", "html"):
         raise click.UsageError(f"--json and --format {form} exclude each other.")
     console.json |= form == "json"
-    project = options.project(target=target)
+    project = options.project(target=target, isolation=isolation)
     if resolve:
         return int(not _print_revisions(project, console, wanted) and require_baseline)
     bill = Bill()

@@ -7,13 +7,14 @@ import sys
 import time
 from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack, get_args
 
 import click
 import orjson
 from msgspec import Struct
 
 from loomgit.commands.screen import draw_progress, echo, echo_document, erase_progress
+from loomgit.domain.programs import IsolationChoice
 from loomgit.domain.utc import DATE_FORMATS
 from loomgit.domain.values import to_json
 from loomgit.domain.variables import parse_assignment
@@ -250,4 +251,12 @@ execution_date_option = click.option(
     metavar="DATE",
     help="Value of {{ execution_date }}. A date without an offset is in UTC.",
     show_default="now",
+)
+isolation_option = click.option(
+    "--isolation",
+    type=click.Choice(get_args(IsolationChoice)),
+    envvar="LOOM_ISOLATION",
+    default="auto",
+    show_default=True,
+    help="Isolation of programs of loop apps. `none` runs them without isolation.",
 )

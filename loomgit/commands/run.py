@@ -13,6 +13,7 @@ from loomgit.commands.options import (
     Console,
     common,
     execution_date_option,
+    isolation_option,
     target_option,
     variables_option,
 )
@@ -66,6 +67,7 @@ EXIT = {"gate": 1, "user": 2, "world": 4, "stopped": 130}
 @variables_option("Set {{ vars.NAME }}. Can be repeated.")
 @execution_date_option
 @target_option()
+@isolation_option
 @click.option("--limit", type=WholeNumber(min=1), metavar="N", help="Only the first N records.")
 @click.option(
     "--budget",
@@ -92,6 +94,7 @@ def command(
     dry_run: bool,
     explain: bool,
     target: str | None,
+    isolation: str,
     budget: float | None,
     **settings: Unpack[RunSettings],
 ) -> int:
@@ -116,7 +119,7 @@ def command(
     """
     if not pipelines and not select:
         raise click.UsageError("Missing argument 'PIPELINE...' or option '--select'.")
-    project, console = options.project(target=target), options.console
+    project, console = options.project(target=target, isolation=isolation), options.console
     if settings["resume"] not in (None, "latest") and (len(pipelines) != 1 or select):
         raise click.UsageError("--resume RUN continues the run of one pipeline; name the pipeline.")
     # Check all pipelines before the first one runs.

@@ -8,15 +8,12 @@ from loomgit.domain.programs import IsolationChoice
 from loomgit.domain.suggestions import suggest_or_list
 from loomgit.errors import UserError
 from loomgit.wiring.program_hosts import open_program_host
+from loomgit.wiring.project_files import ISOLATION_VARIABLE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from loomgit.domain.apps import AppProgram
     from loomgit.domain.programs import ProgramHost
     from loomgit.wiring.project import Wiring
-
-ISOLATION_VARIABLE = "LOOM_ISOLATION"
 
 
 class PipelinePrograms:
@@ -40,7 +37,7 @@ class PipelinePrograms:
 
     def _open(self, program: AppProgram) -> ProgramHost:
         wiring, settings = self._wiring, program.settings
-        isolation = choose_isolation(wiring.variables)
+        isolation = choose_isolation(wiring)
         if isolation == "none":
             wiring.trust.check_program(wiring, program.title)
         apps = wiring.apps
@@ -60,12 +57,12 @@ class PipelinePrograms:
             await host.close()
 
 
-def choose_isolation(variables: Mapping[str, str]) -> IsolationChoice:
-    """Return the isolation that the environment variable LOOM_ISOLATION demands, or `auto`.
+def choose_isolation(wiring: Wiring) -> IsolationChoice:
+    """Return the isolation that a command or the environment demands.
 
     Raises UserError if the value is unknown.
     """
-    text = variables.get(ISOLATION_VARIABLE) or "auto"
+    text = wiring.isolation
     choices: tuple[IsolationChoice, ...] = get_args(IsolationChoice)
     for choice in choices:
         if choice == text:

@@ -149,6 +149,7 @@ class WiringAt(Wiring):
         self.warn = checkout.warn
         self.variables = checkout.variables
         self.chosen_target = checkout.chosen_target
+        self.isolation = checkout.isolation
         self.given = checkout.given
         self._warned = checkout._warned
         self._checkout = checkout

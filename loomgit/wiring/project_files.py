@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from loomgit.wiring.catalog import Catalog
 
 TARGET_VARIABLE = "LOOM_TARGET"
+ISOLATION_VARIABLE = "LOOM_ISOLATION"
 NOTHING_GIVEN = GivenValues()
 PROJECT_FOLDERS = (".loom", "pipelines")
 
@@ -36,6 +37,7 @@ class ProjectOptions(TypedDict, total=False):
     """Options that select settings and values of a project; see `ProjectFiles`."""
 
     target: str | None
+    isolation: str
     given: GivenValues
 
 
@@ -65,18 +67,21 @@ class ProjectFiles:
         *,
         target: str | None = None,
         given: GivenValues = NOTHING_GIVEN,
+        isolation: str = "",
     ) -> None:
         """Create the files of the project in the folder `root`.
 
         `variables` are the environment variables. `warn` receives messages about problems that do
         not stop the command. `target` is the name of the selected target. If it is None,
         `LOOM_TARGET` selects the target, otherwise the first target is selected. `given` are the
-        values of a command line that tests and comparisons use.
+        values of a command line that tests and comparisons use. `isolation` is the isolation of
+        programs. If it is empty, it is the value of `LOOM_ISOLATION`, otherwise `auto`.
         """
         self._root = root
         self.warn = warn
         self.variables = variables
         self.chosen_target = variables.get(TARGET_VARIABLE) or None if target is None else target
+        self.isolation = isolation or variables.get(ISOLATION_VARIABLE) or "auto"
         self.given = given
         self._warned: set[str] = set()
 

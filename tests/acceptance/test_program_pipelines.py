@@ -7,6 +7,7 @@ from contextlib import closing
 import pytest
 
 from loomgit.api import Project
+from loomgit.errors import UserError
 from tests.command import loom
 from tests.projects import PIPELINE, make_project
 from tests.repos import commit, git, write
@@ -159,18 +160,22 @@ def test_a_changed_file_of_a_version_is_not_run(project):
 
 
 @pytest.mark.parametrize("level", ["landlock", "none"])
-def test_the_isolation_can_be_demanded(project, level, monkeypatch):
-    monkeypatch.setenv("LOOM_ISOLATION", level)
+@pytest.mark.parametrize("given", ["option", "variable"])
+def test_the_isolation_can_be_demanded(project, level, given, monkeypatch):
     commit(project, {"pipelines/demo.yaml": pipeline()})
-    done = loom(project, "run", "demo")
+    if given == "variable":
+        monkeypatch.setenv("LOOM_ISOLATION", level)
+    options = ("--isolation", level) if given == "option" else ()
+    done = loom(project, "run", "demo", *options)
     assert done.returncode == 0, done.stderr
     assert ("without isolation" in done.stderr) == (level == "none")
 
 
 def test_an_unknown_isolation_is_an_error(project, monkeypatch):
-    monkeypatch.setenv("LOOM_ISOLATION", "landlok")
     commit(project, {"pipelines/demo.yaml": pipeline()})
-    done = loom(project, "run", "demo")
+    done = loom(project, "run", "demo", "--isolation", "landlok")
     assert done.returncode == 2
-    assert "LOOM_ISOLATION: there is no isolation 'landlok'" in done.stderr
-    assert "did you mean 'landlock'?" in done.stderr
+    assert "'landlok' is not one of 'auto', 'bubblewrap', 'landlock', 'none'" in done.stderr
+    monkeypatch.setenv("LOOM_ISOLATION", "landlok")
+    with pytest.raises(UserError, match="LOOM_ISOLATION: there is no isolation 'landlok'"):
+        Project(project).run("demo")
