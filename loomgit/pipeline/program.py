@@ -107,7 +107,7 @@ class ProgramTransformer:
         return {first: output.value} | {name: details[name] for name in others if name in details}
 
     def _output(self, fields: JsonObject, text: str, result: ProgramResult) -> Output:
-        return Output(fields, text, self._name, cost=0.0, calls=0, latency=result.latency)
+        return Output(fields, text, "", cost=0.0, calls=0, latency=result.latency)
 
 
 def program_output(schema: JsonMapping) -> JsonObject:

@@ -42,6 +42,9 @@ class PipelinePrograms:
             wiring.trust.check_program(wiring, program.title)
         apps = wiring.apps
         loaded = apps.load_version(settings, apps.versions(settings.id), program.version)
+        if loaded.version.state == "deprecated":
+            message = f"{settings.id} {program.version} is deprecated"
+            wiring.warn_once(message, message)
         return open_program_host(
             loaded.files,
             limits=settings.limits,

@@ -138,6 +138,7 @@ def test_a_program_replaces_a_prompt_only_if_it_is_no_worse(project):
     good = loom(project, "compare", "prompt..HEAD", "--run-missing")
     assert good.returncode == 0, good.stdout + good.stderr
     assert "program none -> sentiment-001@v1" in good.stdout
+    assert "requests for" not in good.stdout  # the program is not a model that served others
     commit(project, {"pipelines/demo.yaml": pipeline(PROGRAM.replace("v1", "v2"))}, "Use v2")
     worse = loom(project, "compare", "prompt..HEAD", "--run-missing")
     assert "program none -> sentiment-001@v2" in worse.stdout
@@ -157,6 +158,13 @@ def test_a_changed_file_of_a_version_is_not_run(project):
     done = loom(project, "run", "demo")
     assert done.returncode == 2
     assert "artifacts/v3/program.py has changed" in done.stderr
+
+
+def test_a_deprecated_version_causes_a_warning(project):
+    commit(project, {"pipelines/demo.yaml": pipeline(PROGRAM.replace("v1", "v2"))})
+    assert loom(project, "app", "deprecate", "sentiment-001", "v2").returncode == 0
+    done = loom(project, "run", "demo")
+    assert "warning: sentiment-001 v2 is deprecated" in done.stderr
 
 
 @pytest.mark.parametrize("level", ["landlock", "none"])
