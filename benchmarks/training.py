@@ -12,7 +12,6 @@ import time
 from measure import parse
 
 from loomgit.domain.training import LabelledExample
-from loomgit.stats.rates import wilson_bounds
 from loomgit.training import fitting  # noqa: F401 - its import is not measured
 from loomgit.training.text_classifier import TextClassifier
 from loomgit.training.train import train_text_classifier
@@ -39,7 +38,7 @@ def main() -> None:
     options = parse(parser, examples=200)
     examples = generate(options.examples, options.labels)
     began = time.process_time()
-    program = train_text_classifier(examples, fields=["text"], bounds=wilson_bounds)
+    program = train_text_classifier(examples, fields=["text"])
     seconds = time.process_time() - began
     classifier = TextClassifier(program.files["model.json"], program.files["weights.npy"])
     times = []

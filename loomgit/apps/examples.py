@@ -22,7 +22,7 @@ _TYPED = frozenset({"integer", "number", "boolean", "null", "array", "object"})
 
 
 class AppExample(Struct, frozen=True):
-    """An input and its expected output. `labelled` is false if the expected output is unknown.
+    """An input and its expected output (label), which may be unknown: `labelled` is then false.
 
     `place` is the file and the number of the example.
     """

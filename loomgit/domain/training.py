@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
@@ -14,22 +14,15 @@ if TYPE_CHECKING:
 
 
 class LabelledExample(Struct, frozen=True):
-    """An input of a program and the output that it must return.
+    """An example for training: an input, and the output that the program must return for it.
 
-    `place` is `file:line`, or the name of the file if the line is unknown; errors begin with it.
+    Unlike `AppExample`, it always has a label. `place` is the file and the number of the example;
+    errors begin with it.
     """
 
     input: JsonMapping
     label: Json
     place: str = ""
-
-
-class RateBounds(Protocol):
-    """Computes bounds of a rate, such as `wilson_bounds` in `loomgit.stats.rates`."""
-
-    def __call__(self, hits: int, n: int, /) -> tuple[float, float]:
-        """Return the lower and the upper bound of the rate hits / n; n is at least 1."""
-        ...
 
 
 class LabelFigures(Struct, frozen=True):
@@ -51,7 +44,7 @@ class TrainingReport(Struct, frozen=True):
 
     `examples` is the number of all examples. `training` and `held_out` are those in use; the
     limits of training leave out the others. `accuracy_low` and `accuracy_high` are the bounds of
-    the 95 % interval of `accuracy`. `confusion[i][j]` counts the held-out examples with the label
+    the 90 % interval of `accuracy`. `confusion[i][j]` counts the held-out examples with the label
     `labels[i]` for which the program chose `labels[j]`. `latency_p50` and `latency_p99` are
     quantiles of the time of one execution in seconds, without a worker. `size` is the size of all
     files in bytes.

@@ -92,7 +92,7 @@ def training_lines(report: TrainingReport) -> Iterator[str]:
     low, high = share(report.accuracy_low), share(report.accuracy_high)
     yield f"  Trained on:  {report.training:,} examples"
     yield f"  Measured on: {report.held_out:,} other examples"
-    yield f"  Accuracy:    {share(report.accuracy)} ({low} to {high})"
+    yield f"  Accuracy:    {share(report.accuracy)} (90 % interval: {low} to {high})"
     rows = [("LABEL", "EXAMPLES", "PRECISION", "RECALL")]
     for figures in report.labels:
         count = f"{figures.training + figures.held_out:,}"

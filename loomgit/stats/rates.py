@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from loomgit.stats.distributions import ALPHA, beta_quantile, normal_quantile
+from loomgit.stats.distributions import ALPHA, beta_quantile
 from loomgit.stats.errors import NoValues, OutOfRange
 from loomgit.stats.interval import Interval
 
@@ -21,27 +21,6 @@ def rate_interval(hits: int, n: int, alpha: float = ALPHA) -> Interval:
     low = beta_quantile(alpha, hits, n - hits + 1) if hits else 0.0
     high = beta_quantile(1 - alpha, hits + 1, n - hits) if hits < n else 1.0
     return Interval(hits / n, low, high, n, "exact", alpha)
-
-
-def wilson_bounds(hits: int, n: int, level: float = 0.95) -> tuple[float, float]:
-    """Return the bounds of the two-sided interval of Wilson (JASA 22, 1927) for the rate hits / n.
-
-    It is shorter than the exact interval, and covers the rate with probability `level` on average.
-    Raises NoValues if n is 0, and OutOfRange if `hits` is not in [0, n] or `level` not in (0, 1).
-    """
-    if n < 1:
-        raise NoValues("no value was observed")
-    if not 0 <= hits <= n:
-        raise OutOfRange(f"{hits} is outside [0, {n}]")
-    if not 0 < level < 1:
-        raise OutOfRange(f"{level:g} is outside (0, 1)")
-    z = normal_quantile((1 + level) / 2)
-    rate, share = hits / n, z * z / n
-    middle = (rate + share / 2) / (1 + share)
-    half = math.sqrt(rate * (1 - rate) * share + share * share / 4) / (1 + share)
-    low = 0.0 if hits == 0 else max(0.0, middle - half)
-    high = 1.0 if hits == n else min(1.0, middle + half)
-    return low, high
 
 
 def smallest_sample(threshold: float, alpha: float = ALPHA) -> int:

@@ -18,7 +18,7 @@ from msgspec import Struct
 from loomgit.domain.suggestions import suggest_or_list
 from loomgit.domain.values import Json
 from loomgit.errors import UserError
-from loomgit.training.examples import check_fields, parse_label
+from loomgit.training.example_checks import check_fields, parse_label
 from loomgit.training.text_classifier import MAX_CHARACTERS, number_of, text_of
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def divide(examples: Iterable[LabelledExample], fields: Sequence[str]) -> Corpus
         if len(labels) > MAX_LABELS:
             raise UserError(
                 f"the examples have more than {MAX_LABELS} labels",
-                hint="is the label field the right one?",
+                hint="check whether --label names the right field",
             )
         values = tuple(example.input.get(name) for name in fields)
         for name, value in zip(fields, values, strict=True):
@@ -205,7 +205,7 @@ def _hashed(values: tuple[Json, ...], label: str) -> HashedExample:
 
 
 def _similar(value: Json) -> str:
-    """Return what near-identical texts have in common: their words, with 0 for each number."""
+    """Return the words of a text, with 0 for each number. Texts with equal results are similar."""
     words = re.sub(r"\d+", "0", re.sub(r"[\W_]+", " ", text_of(value).casefold()))
     return unicodedata.normalize("NFKC", words).strip()
 

@@ -1,4 +1,4 @@
-"""Turns inputs into a matrix of term counts, and ranks the terms by what they tell of the label."""
+"""Turns inputs into a matrix of term counts, and ranks the terms by their relation to the label."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from loomgit.training.corpus import FieldKind
 
 MAX_STEPS = 16  # of a number field
-# With fewer training examples, a term may occur in a single one of them.
+# With fewer training examples, terms that occur in only one example are used, too.
 RARE_TERMS_BELOW = 500
 
 Floats: TypeAlias = NDArray[np.float64]

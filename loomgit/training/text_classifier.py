@@ -18,7 +18,7 @@ from collections import Counter
 from heapq import nlargest
 from itertools import pairwise
 from operator import mul, neg
-from pathlib import Path  # noqa: TC003 - the program has a line more
+from pathlib import Path  # noqa: TC003 - `program.py` uses it at run time
 
 MAX_CHARACTERS = 10_000  # of a text; the rest is not read
 LONGEST_SEQUENCE = 4  # characters

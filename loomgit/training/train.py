@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 from loomgit.domain.training import LabelFigures, TrainedProgram, TrainingReport
 from loomgit.errors import UserError
+from loomgit.stats.rates import rate_interval
 from loomgit.training.corpus import divide, label_key
 from loomgit.training.text_classifier import TextClassifier
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from loomgit.domain.training import LabelledExample, RateBounds
+    from loomgit.domain.training import LabelledExample
     from loomgit.domain.values import JsonMapping
     from loomgit.training.corpus import Corpus
     from loomgit.training.fitting import LinearModel
@@ -26,10 +27,9 @@ def train_text_classifier(
     examples: Iterable[LabelledExample],
     *,
     fields: Sequence[str],
-    bounds: RateBounds,
     clock: Callable[[], float] = time.perf_counter,
 ) -> TrainedProgram:
-    """Train a program that finds the label of an input from its `fields`, and measure it.
+    """Train a program that predicts the label of an input from its `fields`, and measure it.
 
     At least one field contains text; the others may contain numbers and booleans. A third of the
     distinct texts is held out: the report is about these examples, and the program is trained on
@@ -48,12 +48,12 @@ def train_text_classifier(
     corpus = divide(examples, fields)
     model = fitting.fit_corpus(corpus)
     files = artifact.render_artifact(model, corpus.labels)
-    report = measure(files, corpus, bounds, clock)
+    report = measure(files, corpus, clock)
     return TrainedProgram(files, report, _metadata(corpus, model))
 
 
 def measure(
-    files: Mapping[str, bytes], corpus: Corpus, bounds: RateBounds, clock: Callable[[], float]
+    files: Mapping[str, bytes], corpus: Corpus, clock: Callable[[], float]
 ) -> TrainingReport:
     """Run the program on all held-out examples; return the report."""
     classifier = TextClassifier(files["model.json"], files["weights.npy"])
@@ -66,19 +66,15 @@ def measure(
         output = classifier.classify(inputs)
         seconds.append(clock() - began)
         confusion[truth][place_of[label_key(output["result"])]] += 1
-    return _report(corpus, confusion, sorted(seconds), sum(map(len, files.values())), bounds)
+    return _report(corpus, confusion, sorted(seconds), sum(map(len, files.values())))
 
 
 def _report(
-    corpus: Corpus,
-    confusion: list[list[int]],
-    seconds: list[float],
-    size: int,
-    bounds: RateBounds,
+    corpus: Corpus, confusion: list[list[int]], seconds: list[float], size: int
 ) -> TrainingReport:
     held_out = len(seconds)
     correct = sum(row[at] for at, row in enumerate(confusion))
-    low, high = bounds(correct, held_out)
+    accuracy = rate_interval(correct, held_out)
     figures = []
     for at, label in enumerate(corpus.labels):
         actual, predicted = sum(confusion[at]), sum(row[at] for row in confusion)
@@ -96,9 +92,9 @@ def _report(
         training=len(corpus.training),
         held_out=held_out,
         correct=correct,
-        accuracy=correct / held_out,
-        accuracy_low=low,
-        accuracy_high=high,
+        accuracy=accuracy.estimate,
+        accuracy_low=accuracy.low,
+        accuracy_high=accuracy.high,
         labels=tuple(figures),
         confusion=tuple(tuple(row) for row in confusion),
         latency_p50=seconds[held_out // 2],
@@ -108,7 +104,7 @@ def _report(
 
 
 def _metadata(corpus: Corpus, model: LinearModel) -> JsonMapping:
-    """Return the settings of training: what makes the files the same on another machine."""
+    """Return the settings of training, with which the files can be reproduced elsewhere."""
     return {
         "strategy": "ml",
         "fields": dict(corpus.kinds),

@@ -7,7 +7,7 @@ from scipy import stats
 
 from loomgit.stats.errors import NoValues, OutOfRange
 from loomgit.stats.means import bounded_mean
-from loomgit.stats.rates import rate_interval, smallest_sample, wilson_bounds
+from loomgit.stats.rates import rate_interval, smallest_sample
 from loomgit.stats.verdicts import judge
 
 
@@ -19,20 +19,6 @@ def test_the_interval_is_clopper_and_pearsons(counts):
     exact = stats.binomtest(hits, n).proportion_ci(0.90, "exact")
     assert (found.low, found.high) == pytest.approx((exact.low, exact.high), abs=1e-9)
     assert not found.approximate
-
-
-@settings(deadline=None, max_examples=30)
-@given(st.integers(1, 2000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
-def test_the_short_interval_is_wilsons(counts):
-    hits, n = counts
-    expected = stats.binomtest(hits, n).proportion_ci(0.95, "wilson")
-    assert wilson_bounds(hits, n) == pytest.approx((expected.low, expected.high), abs=1e-9)
-
-
-@pytest.mark.parametrize("arguments", [(1, 0), (-1, 2), (3, 2), (1, 2, 0), (1, 2, 1)])
-def test_wilson_bounds_refuse_impossible_counts(arguments):
-    with pytest.raises((NoValues, OutOfRange)):
-        wilson_bounds(*arguments)
 
 
 @settings(deadline=None, max_examples=40)

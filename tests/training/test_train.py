@@ -16,7 +16,6 @@ from sklearn.pipeline import FeatureUnion, Pipeline
 
 from loomgit.domain.training import LabelledExample
 from loomgit.errors import UserError
-from loomgit.stats.rates import wilson_bounds
 from loomgit.training import fitting
 from loomgit.training.corpus import divide
 from loomgit.training.text_classifier import TERMS, TextClassifier, text_of
@@ -27,7 +26,7 @@ FILES = ["model.json", "program.py", "weights.npy"]
 
 
 def train(examples, *fields):
-    return train_text_classifier(examples, fields=fields or ["text"], bounds=wilson_bounds)
+    return train_text_classifier(examples, fields=fields or ["text"])
 
 
 def classifier_of(program):
@@ -69,9 +68,7 @@ def test_the_report_is_about_the_examples_that_training_never_saw():
 
 def test_the_report_has_the_size_and_the_latency_of_one_execution():
     ticks = count()
-    program = train_text_classifier(
-        messages(100), fields=["text"], bounds=wilson_bounds, clock=lambda: next(ticks) * 0.5
-    )
+    program = train_text_classifier(messages(100), fields=["text"], clock=lambda: next(ticks) * 0.5)
     assert program.report.latency_p50 == program.report.latency_p99 == 0.5
     assert program.report.size == sum(map(len, program.files.values())) <= 2_000_000
     assert json.loads(json.dumps(program.report.document()))["labels"][0]["label"] == "ham"
@@ -319,7 +316,7 @@ def test_a_missing_scikit_learn_is_one_line_with_the_command():
     code = (
         "import sys; sys.modules['sklearn'] = None\n"
         "from loomgit.training.train import train_text_classifier\n"
-        "train_text_classifier([], fields=['text'], bounds=None)"
+        "train_text_classifier([], fields=['text'])"
     )
     process = subprocess.run(
         [sys.executable, "-c", code], check=False, capture_output=True, text=True

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from loomgit.apps.outputs import AppSchemas
 from loomgit.domain.training import LabelledExample
 from loomgit.errors import UserError
-from loomgit.stats.rates import wilson_bounds
 from loomgit.training.train import train_text_classifier
 
 if TYPE_CHECKING:
@@ -42,7 +41,7 @@ def train_program(settings: AppSettings, examples: Sequence[AppExample]) -> Trai
         if fault := schemas.output_fault(example.expected):
             raise UserError(f"{example.place}: the label does not match output_schema: {fault}")
         labelled.append(LabelledExample(example.input, example.expected, example.place))
-    return train_text_classifier(labelled, fields=usable_fields(examples), bounds=wilson_bounds)
+    return train_text_classifier(labelled, fields=usable_fields(examples))
 
 
 def usable_fields(examples: Sequence[AppExample]) -> list[str]:
