@@ -31,7 +31,7 @@ from loomgit.domain.apps import (
     APP_ID_RULE,
     APP_STATES,
     PRIVACIES,
-    STRATEGIES,
+    SAMPLING_STRATEGIES,
     VERSION_NAME,
     AppSettings,
     AppState,
@@ -90,7 +90,7 @@ class SamplingModel(FileModel):
     """The executions that are selected for validation"""
 
     rate: Share = Field(description="The share of the executions, from 0 to 1")
-    strategy: Annotated[SamplingStrategy, choice("strategy", STRATEGIES)] = Field(
+    strategy: Annotated[SamplingStrategy, choice("strategy", SAMPLING_STRATEGIES)] = Field(
         default="random",
         description="random, uncertainty (outputs with a low confidence first) or stratified",
     )

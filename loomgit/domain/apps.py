@@ -19,7 +19,7 @@ SamplingStrategy = Literal["random", "uncertainty", "stratified"]
 Privacy = Literal["strict", "balanced", "permissive"]
 
 APP_STATES: tuple[AppState, ...] = get_args(AppState)
-STRATEGIES: tuple[SamplingStrategy, ...] = get_args(SamplingStrategy)
+SAMPLING_STRATEGIES: tuple[SamplingStrategy, ...] = get_args(SamplingStrategy)
 PRIVACIES: tuple[Privacy, ...] = get_args(Privacy)
 
 PROGRAM_FILE = "program.py"

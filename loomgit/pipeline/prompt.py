@@ -19,7 +19,7 @@ from loomgit.domain.suggestions import did_you_mean, nearest
 from loomgit.errors import ProblemsFound, UserError
 from loomgit.pipeline.front_matter import split_front_matter
 from loomgit.pipeline.references import Reference, Template, find_references, has_computed_includes
-from loomgit.pipeline.sandbox import LimitedEnvironment, TemplateLimit
+from loomgit.pipeline.template_sandbox import LimitedEnvironment, TemplateLimit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

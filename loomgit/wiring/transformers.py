@@ -15,9 +15,9 @@ from loomgit.pipeline.retrieval import Retrieval
 from loomgit.pipeline.transform import CopyTransformer, Transformer
 from loomgit.retrieval.registry import open_retriever
 from loomgit.wiring.documents import read_documents
-from loomgit.wiring.pipeline_programs import PipelinePrograms
 from loomgit.wiring.placed_errors import placed
 from loomgit.wiring.planning import Planning
+from loomgit.wiring.program_hosts import ProgramHosts
 
 if TYPE_CHECKING:
     from loomgit.domain.apps import AppProgram
@@ -37,11 +37,11 @@ class Transformers(Planning):
 
     def __init__(self, wiring: Wiring) -> None:
         super().__init__(wiring)
-        self._programs = PipelinePrograms(wiring)
+        self._hosts = ProgramHosts(wiring)
 
     async def close(self) -> None:
         """End the workers of all programs."""
-        await self._programs.close()
+        await self._hosts.close()
 
     def transformer(
         self, plan: Plan, prompt: Prompt, gateway: Gateway, context_field: str | None
@@ -66,7 +66,7 @@ class Transformers(Planning):
         settings, schema = program.settings, plan.pipeline.transform.output
         validator = None if schema is None else compile_schema(schema)
         return ProgramTransformer(
-            self._programs.host(program),
+            self._hosts.host(program),
             AppSchemas(settings.input_schema, settings.output_schema),
             program.title,
             schema=schema,

@@ -18,7 +18,7 @@ from loomgit.wiring.unsupported import (
     invalid_destination,
     without_execution_date,
 )
-from loomgit.workflows.execution import Execution
+from loomgit.workflows.plan_execution import PlanExecution
 from loomgit.workflows.resume import (
     RunValues,
     choose_values,
@@ -82,7 +82,7 @@ def run_pipeline(
     gateway = assembly.gateway(plan, budget=combine_budgets(budget, lowest))
     for message in without_execution_date(pipeline, values.execution_date):
         on_event(Warned(message))
-    execution = Execution(
+    execution = PlanExecution(
         assembly,
         plan,
         prompt,

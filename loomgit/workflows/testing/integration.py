@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from loomgit.wiring.assembly import Assembly
 from loomgit.wiring.unsupported import warn_without_date
-from loomgit.workflows.execution import Execution
+from loomgit.workflows.plan_execution import PlanExecution
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,7 +53,7 @@ def run_integration(
         pipeline = replace(pipeline, load=load)
         version = revision.prepare(pipeline, model=test.policy.model, given=given)
         warn_without_date(revision.wiring, pipeline, given)
-        execution = Execution(
+        execution = PlanExecution(
             Assembly(revision.wiring.with_store(Path(folder))),
             version.plan,
             version.prompt,

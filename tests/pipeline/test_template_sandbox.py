@@ -6,7 +6,7 @@ import pytest
 
 from loomgit.errors import ProblemsFound
 from loomgit.pipeline.prompt import Prompt, RenderFailure
-from loomgit.pipeline.sandbox import SECONDS
+from loomgit.pipeline.template_sandbox import SECONDS
 
 RECORD = {"text": "a" * 1000, "rows": list(range(1000)), "html": "<a href='x'>&\"</a>", "n": 10**9}
 HOSTILE = {

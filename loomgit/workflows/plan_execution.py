@@ -62,7 +62,7 @@ if TYPE_CHECKING:
     from loomgit.wiring.assembly import Assembly
 
 
-class Execution:
+class PlanExecution:
     """Runs a plan once."""
 
     def __init__(
