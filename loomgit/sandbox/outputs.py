@@ -1,7 +1,7 @@
-"""Renders what a program returned as JSON, and refuses everything else. Runs in the worker.
+"""Renders the value that a program returned as JSON, or refuses it. Runs in the worker.
 
-An object that a program returns may lie about itself, so only the real types count, and only
-methods of the built-in types are called.
+A value may claim a wrong type, so only its real type counts, and only methods of the built-in
+types are called.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 globals()["__builtins__"] = vars(builtins).copy()  # the program may replace the built-in functions
 
 _DEEPEST = 200
+_UNITS = (("GiB", 1024**3), ("GB", 1000**3), ("MiB", 1024**2), ("MB", 1000**2), ("KiB", 1024),
+          ("KB", 1000))  # fmt: skip
 _SMALLEST, _LARGEST = -(2**63), 2**64 - 1
 _INFINITY = float("inf")
 
@@ -40,7 +42,7 @@ def render_output(value: object, limit: int) -> bytes:
 
 def describe_size(count: int) -> str:
     """Return a number of bytes as text, in the largest unit that divides it."""
-    for unit, size in (("GB", 1024**3), ("MB", 1024**2), ("kB", 1024)):
+    for unit, size in _UNITS:
         if count >= size and count % size == 0:
             return f"{count // size} {unit}"
     return f"{count:,} bytes"

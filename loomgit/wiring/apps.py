@@ -78,7 +78,7 @@ class Apps:
             raise UserError(f"'{app}' is not the id of an app", hint=APP_ID_RULE)
         names = self.names()
         hint = did_you_mean(app, names) or (
-            f"the apps are: {', '.join(names)}" if names else "`loom app create` makes an app"
+            f"the apps are: {', '.join(names)}" if names else "`loom app create` creates an app"
         )
         raise UserError(f"there is no app {app}", hint=hint)
 

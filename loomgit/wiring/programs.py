@@ -8,13 +8,14 @@ from loomgit.domain.apps import APP_ID_RULE, PROGRAM_FILE, VERSION_NAME, AppProg
 from loomgit.domain.place import Problem
 from loomgit.domain.suggestions import suggest_or_list
 from loomgit.errors import ProblemsFound
+from loomgit.history.app_store import APPS
 
 if TYPE_CHECKING:
     from loomgit.domain.apps import AppSettings
     from loomgit.domain.definitions import Pipeline
     from loomgit.wiring.project_files import ProjectFiles
 
-APPS_FOLDER = ".loom/loop-apps"
+APPS_FOLDER = f".loom/{APPS}"
 ACTIVE_FILE = "active"  # the file in `artifacts` with the name of the active version
 
 
@@ -40,7 +41,7 @@ def find_program(files: ProjectFiles, pipeline: Pipeline, key: str = "transform"
     settings = files.parse_cache.app(text.decode("utf-8", "replace"), config, app)
     if settings.state != "active":
         message = f"{key}.app: the app '{app}' is {settings.state}"
-        hint = f"`loom app resume {app}` makes it active" if settings.state == "paused" else None
+        hint = f"`loom app resume {app}` makes it active again"
         raise ProblemsFound([Problem(pipeline.place(f"{key}.app"), message, hint)])
     return _version(files, pipeline, settings, key)
 

@@ -41,8 +41,8 @@ def test_the_limit_counts_bytes_of_json():
 
 @pytest.mark.parametrize(
     ("count", "text"),
-    [(1, "1 bytes"), (1024, "1 kB"), (1536, "1,536 bytes"), (512 * 1024**2, "512 MB"),
-     (2 * 1024**3, "2 GB"), (3000, "3,000 bytes")],
+    [(1, "1 bytes"), (1024, "1 KiB"), (1536, "1,536 bytes"), (512 * 1024**2, "512 MiB"),
+     (2 * 1024**3, "2 GiB"), (3000, "3 KB"), (512 * 1000**2, "512 MB")],
 )  # fmt: skip
 def test_sizes_are_shown_in_the_largest_unit_that_divides_them(count, text):
     assert describe_size(count) == text

@@ -194,7 +194,7 @@ def test_an_input_that_is_larger_than_the_memory_costs_only_itself(tmp_path, lev
     limits = ProgramLimits(60, 60, 60, memory_bytes=64 * 1024**2)
     with runner(artifact, level, limits=limits) as it:
         results = it.run("a", "x" * 60_000_000, "x" * 5_000_000)
-    assert [result.error for result in results] == ["", "the program needed more than 64 MB", ""]
+    assert [result.error for result in results] == ["", "the program needed more than 64 MiB", ""]
     assert results[2].output == 5_000_000
 
 
