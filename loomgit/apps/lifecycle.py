@@ -44,7 +44,7 @@ def get_version(versions: AppVersions, name: str | None) -> AppVersion:
 
 
 def promote(versions: AppVersions, name: str) -> AppVersions:
-    """Make a validated version active. The version that was active is validated afterwards.
+    """Make a validated version active. The version that was active before becomes validated.
 
     Raises UserError if the version is a draft, deprecated or already active.
     """
@@ -106,7 +106,7 @@ def record_figures(
 ) -> AppVersions:
     """Store the figures of a validation.
 
-    A draft that passed is validated afterwards, and a validated version that failed is a draft. The
+    A draft that passed becomes validated, and a validated version that failed becomes a draft. The
     state of an active or deprecated version does not change.
     """
     version = get_version(versions, name)

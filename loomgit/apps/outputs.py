@@ -1,4 +1,4 @@
-"""Checks the inputs and outputs of a program, and unwraps outputs with a confidence.
+"""Checks the inputs and outputs of a program, and unwraps outputs with details.
 
 A program returns its output as it is, or an object with the output in `result` and further fields
 (`{"result": "spam", "confidence": 0.9, "reason": "..."}`). An object is unwrapped if it has the key

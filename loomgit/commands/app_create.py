@@ -1,4 +1,4 @@
-"""`loom app create|add`: creates an app from a specification, and adds versions."""
+"""`loom app create|add`: creates an app from a specification, and adds a version."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Command = TypeVar("Command", bound="Callable[..., Any]")
 
 
 def source_options(function: Command) -> Command:
-    """Add the options that say where the files of the version come from."""
+    """Add the options for the source of the files of a version."""
     options = [
         click.option(
             "--program", type=click.Path(path_type=Path), metavar="FILE", help="The program."

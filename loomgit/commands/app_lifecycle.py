@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @click.option("--tag", is_flag=True, help="Also create the Git tag loop-apps/ID/VERSION.")
 @common
 def promote(options: Common, app: str, version: str, tag: bool) -> None:
-    """Make a validated version active. The version that was active stays validated."""
+    """Make a validated version active. The version that was active before becomes validated."""
     from loomgit.workflows.apps.lifecycle import promote_version  # noqa: PLC0415 - for `--help`
 
     change = promote_version(options.project().wiring, app, version, tag=tag)

@@ -1,4 +1,4 @@
-"""The window of an incremental extraction: the records that a run reads, and what it has seen."""
+"""The window of an incremental extraction: the records that a run reads, and its progress."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ class CursorWindow:
 
 
 class CursorReading:
-    """What a run has seen while it reads the source.
+    """The progress of a run that reads the source.
 
     `highest` is the highest position up to which all records are read or done. `highest_skipped` is
     the highest position of a record that is done. `known_refused` are the digests of the rows that

@@ -78,7 +78,7 @@ class Resolution(Struct, frozen=True):
 
 
 class EntryHead(Struct, frozen=True):
-    """The fields of an entry by which it is listed.
+    """The fields of an entry that a list shows.
 
     `place` identifies the entry in its store. The other fields are those of `QuarantineEntry`.
     """

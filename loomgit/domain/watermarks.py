@@ -1,7 +1,7 @@
 """Watermarks: what earlier runs have read from the source of an incremental extraction.
 
 All records with a cursor below the watermark minus the lag are done: earlier runs have loaded or
-rejected them. Of the records above it, those are done that the watermark remembers.
+rejected them. Of the records above that, only those that the watermark remembers are done.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ _DIGEST = 16  # bytes
 class DoneRecords:
     """The records that are done, as digests, grouped by the text of their cursor's position.
 
-    Records with equal digests are counted. The group None contains rows that could not be read, so
-    that their cursor is unknown.
+    Records with equal digests are counted. The group None contains rows that could not be read:
+    their cursor is unknown.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""SHA-256 hashes of files and folders, which are calculated once for each state of a file."""
+"""SHA-256 hashes of files and folders. A file is read again only if its state changes."""
 
 from __future__ import annotations
 

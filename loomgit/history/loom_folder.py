@@ -1,4 +1,4 @@
-"""Writes `.loom/.gitignore`, which keeps what Loom makes on this machine out of commits."""
+"""Writes `.loom/.gitignore`, which keeps the files of this machine out of commits."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from loomgit.domain.records import Record
     from loomgit.domain.values import Json, JsonMapping, JsonObject
 
-RESULT_FIELD = "output"  # the field of a result that is not an object, if no schema names a field
+RESULT_FIELD = "output"  # contains an output that is not an object, without a schema
 
 
 class ProgramContract(Protocol):
@@ -34,9 +34,9 @@ class ProgramContract(Protocol):
 class ProgramTransformer:
     """Applies the program of one app version to records.
 
-    The result of a program becomes the output of the record. A result that is not an object becomes
-    the first field of `schema`, the pipeline's `transform.output`; the details become the other
-    fields of the schema, by name. Without a schema, the result becomes the field RESULT_FIELD.
+    If the output of the app is an object, its fields are the output of the record. Otherwise, it is
+    the first field of `schema`, the pipeline's `transform.output`, and the details are the other
+    fields of the schema, by name. Without a schema, it is the field RESULT_FIELD.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class ProgramTransformer:
 def program_output(schema: JsonMapping) -> JsonObject:
     """Return the JSON Schema of the outputs of an app with this output schema.
 
-    The field RESULT_FIELD contains a result that is not an object.
+    The field RESULT_FIELD contains an output that is not an object.
     """
     if schema.get("type") == "object" or "properties" in schema:
         return dict(schema)

@@ -140,7 +140,7 @@ class RunIncrement(Protocol):
     """The incremental extraction of a run: it remembers the finished records."""
 
     def begin_part(self, part: int, records: Sequence[Record]) -> None:
-        """Record the records whose rows are about to be loaded as a part, in their order."""
+        """Remember the records whose rows are about to be loaded as a part, in their order."""
         ...
 
     def begin_batch(self, part: int, batch: RowBatch) -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class NewRecords:
-    """Decides for each row of a source whether the run reads it, and records what it has seen.
+    """Decides for each row of a source whether the run reads it, and records the progress.
 
     `shown` is the name of the source in messages.
     """

@@ -50,7 +50,7 @@ def open_source(
     query can use as parameters. `connections` are the connections by name. If `confined` is true, a
     query over a file can read only this file and the files under `root`. The returned source reads
     no data until `check` or `rows` is called. If `window` is given, the source has only the rows in
-    the window, and `reading` records what it has seen.
+    the window, and `reading` records the progress.
 
     Raises UserError if the address is not a valid source, and QueryError if the query is invalid.
     """

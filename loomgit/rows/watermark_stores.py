@@ -33,7 +33,7 @@ def open_watermarks(
     folder: Path,
     connections: Mapping[str, Connection],
 ) -> WatermarkStore:
-    """Return the place of the watermark for a pipeline and a target.
+    """Return the store of the watermark for a pipeline and a target.
 
     `root` is the project folder, and `folder` is the folder for watermarks of file destinations.
     Nothing is opened. Raises UserError if the address of the destination is not valid.

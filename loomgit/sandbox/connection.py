@@ -1,4 +1,4 @@
-"""Loom's side of one worker: sends inputs, checks replies, ends a worker that breaks a limit.
+"""Controls one worker: sends inputs, checks replies, and ends a worker that exceeds a limit.
 
 Nothing that a worker sends is trusted, because the program can write to the pipe itself.
 """
@@ -35,9 +35,10 @@ _STATUSES = frozenset((messages.OK, messages.ERROR, messages.MEMORY, messages.OU
 
 
 class Failure(Struct, frozen=True):
-    """Why an execution or a start has no output.
+    """The reason why an execution failed, or why a program could not be imported.
 
-    `error` may contain anything. `seconds` is the time until Loom ended a worker, else 0.
+    `error` may contain any text. `seconds` is the time after which Loom ended the worker; 0 if the
+    worker failed by itself.
     """
 
     status: ExecutionStatus
@@ -46,7 +47,7 @@ class Failure(Struct, frozen=True):
 
 
 class WorkerReply(Struct, frozen=True):
-    """One reply that has the right form. `text` is the output as JSON, or the error."""
+    """A reply with a valid header. `text` is the output as JSON, or the error."""
 
     status: int
     text: bytes
@@ -81,7 +82,7 @@ class WorkerConnection:
         self._loop.add_reader(self._worker.replies, self._read)
 
     async def start(self) -> Failure | None:
-        """Isolate the worker and import the program. Return why the program cannot be imported.
+        """Isolate the worker and import the program. Return the failure of the import, or None.
 
         Raises WorldError if the worker cannot be isolated.
         """
@@ -132,7 +133,7 @@ class WorkerConnection:
         self._loop.remove_reader(self._worker.replies)
         self._loop.remove_writer(self._worker.requests)
         self._find_process()
-        # bubblewrap ends after the process inside, so it is not killed itself unless it must be.
+        # bubblewrap ends when the process inside ends, so the process inside is killed if possible.
         # A process that forks executions ends its fork first.
         if self._pidfd is None:
             forks = self._plan.mode == "fork" and self._plan.level != "bubblewrap"
@@ -197,7 +198,7 @@ class WorkerConnection:
             self._done.set_result(failure)
 
     def _write(self) -> None:
-        """Send what fits into the pipe; the rest follows when the worker has read."""
+        """Send as much as fits into the pipe. The rest follows when the worker has read."""
         try:
             count = os.write(self._worker.requests, self._unsent)
         except BlockingIOError:
@@ -251,7 +252,7 @@ class WorkerConnection:
             self._finish(_FORGED if self._buffer and not self._is_starting else None)
 
     def _is_expected(self, size: int, number: int, status: int) -> bool:
-        """Return whether a reply may have this header."""
+        """Whether a reply may have this header."""
         if self._done is None or len(self._replies) >= self._expected or number != self._number:
             return False
         longest = (
@@ -277,7 +278,7 @@ class WorkerConnection:
             self._timer = self._loop.call_later(delay, self._check_limits)
 
     def _next_check(self, elapsed: float, cpu: float) -> float:
-        """Return the seconds until a limit can be exceeded: CPU time passes no faster than time."""
+        """Return the seconds before which no limit can be exceeded."""
         return max(0.001, min(self._wall - elapsed, self._plan.limits.cpu_seconds - cpu))
 
     def _describe_wall(self) -> str:
@@ -286,7 +287,7 @@ class WorkerConnection:
         return f"the program did not end within {self._wall:g} s"
 
     def _cpu_seconds(self) -> float:
-        """Return the CPU time of the worker; 0 if it is not known or has ended."""
+        """Return the CPU time of the worker in seconds; 0 if it has ended or its id is unknown."""
         if self._pid is None:
             return 0.0
         try:

@@ -10,9 +10,10 @@ _LONGEST = 500
 
 
 def describe_crash(error: BaseException, artifact: str) -> bytes:
-    """Return `program.py:12: KeyError: 'text'`: the last line in the artifact that was running.
+    """Return an exception as `program.py:12: KeyError: 'text'`.
 
-    The text comes from the program, so it can contain anything, but it is not long.
+    The place is the last line in the artifact that was running. The text comes from the program, so
+    it can contain anything, but its length is limited.
     """
     try:
         kind = type.__dict__["__name__"].__get__(type(error))

@@ -82,7 +82,7 @@ def serve_warm(artifact: str, limit: int, requests: int, replies: int) -> None:
             _exit(MEMORY_EXIT)
         except OSError:
             _exit(PIPE_EXIT)
-        if status == MEMORY:  # the program may keep what it made
+        if status == MEMORY:  # the program may still hold the memory
             _exit(MEMORY_EXIT)
         number += 1
     _exit(0)

@@ -1,8 +1,8 @@
 """Executes each input in a process of its own, forked from a process that never runs the program.
 
-That process compiles program.py and imports the libraries that it names, so that a fork has them.
-The fork takes away its own right to fork, imports the program, and replies through a pipe of its
-own: it cannot reach the replies of other executions. Runs in the worker.
+The forking process compiles program.py and imports the libraries that it names, so that the forks
+have them. A fork gives up its own right to fork, imports the program, and replies through a pipe of
+its own, so it cannot reach the replies of other executions. Runs in the worker.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ _LIBRARIES = frozenset(
 )  # fmt: skip
 _exit = os._exit  # the program may replace it
 _END_SECONDS, _END_CHECKS = 0.005, 200
-# The kernel ends a process by a count of ticks, which can be far ahead of the time in its usage.
+# The kernel ends a process by its count of ticks, which can be far above the reported CPU time.
 _CPU_SHARE = 0.5
 _FROM_PROGRAM = (OK, ERROR, MEMORY, OUTPUT)
 
@@ -105,7 +105,7 @@ def _execute_in_fork(
     pipes: tuple[int, int],
     running: list[int],
 ) -> tuple[int, bytes]:
-    """Return the status and the text of one execution. `running` holds its process meanwhile."""
+    """Return the status and the text of one execution. `running` holds its process id."""
     reading, writing = os.pipe()
     parent = os.getpid()
     child = os.fork()
@@ -138,7 +138,7 @@ def _execute_in_fork(
 
 
 def _has_ended(child: int) -> bool:
-    """Return whether a fork that has closed its pipe ends soon. It is not reaped."""
+    """Whether a fork that has closed its pipe ends soon. The fork is not reaped."""
     for _ in range(_END_CHECKS):
         if os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
             return True
@@ -147,7 +147,7 @@ def _has_ended(child: int) -> bool:
 
 
 def _end_with(running: list[int]) -> None:
-    """End this process after the fork that it waits for, so that none is left to the system."""
+    """End the running fork and then this process, so that no fork outlives it."""
     for child in running:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
@@ -155,7 +155,7 @@ def _end_with(running: list[int]) -> None:
 
 
 def _whole_seconds(setup: dict[str, Any]) -> int:
-    """Return the limit of CPU time; the kernel counts whole seconds."""
+    """Return the limit of CPU time in whole seconds, as the kernel counts them."""
     return math.ceil(float(setup["cpu_seconds"]))
 
 
@@ -178,7 +178,7 @@ def _run_fork(
         lockdown.end_with_parent(parent)
     if setup["level"] != "none":
         lockdown.install_filter(bytes.fromhex(setup["filter"]))
-    if "numpy.random" in sys.modules:  # its state is that of all forks
+    if "numpy.random" in sys.modules:  # otherwise, all forks would have the same state
         sys.modules["numpy.random"].seed()
     try:
         status, text, _ = run_one(load_execute(artifact, code), line, setup["output_bytes"])
@@ -192,7 +192,7 @@ def _run_fork(
 
 
 def _read_reply(reading: int, limit: int) -> tuple[int, bytes] | None:
-    """Read the reply of a fork, which the program may have written; None without one."""
+    """Return the reply of a fork, or None. The program itself may have written it."""
     header = read_exactly(reading, HEADER.size)
     if not header:
         return None

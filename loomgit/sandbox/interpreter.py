@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 # Folders with the libraries of the system, the index of these libraries, and the time zones.
 _SYSTEM_PATHS = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache",
                  "/usr/share/zoneinfo")  # fmt: skip
-_NIX_STORE = "/nix/store"  # Nix has no such folders: each library has its own below this one
+_NIX_STORE = "/nix/store"  # on Nix, each library is in a folder of its own below this one
 
 
 class Interpreter(Struct, frozen=True):
     """The Python that runs workers.
 
-    `readable_paths` are the files and folders that it reads at any time, `library_paths` the
-    folders of installed packages, and `own_paths` the files of Loom that it reads when it starts.
+    `readable_paths` are the files and folders that it can read at any time, `library_paths` are the
+    folders of installed packages, and `own_paths` are the files of Loom that it reads at its start.
     `package_root` is the folder that contains the package `loomgit`.
     """
 
@@ -75,13 +75,13 @@ def _base_variables() -> dict[str, str]:
 
 
 def _existing(paths: Iterable[str]) -> tuple[str, ...]:
-    """Return the real paths of those that this process can read, each once."""
+    """Return the real paths of the paths that this process can read, without duplicates."""
     real = dict.fromkeys(os.path.realpath(path) for path in paths if os.access(path, os.R_OK))
     return tuple(real)
 
 
 def outermost(paths: Iterable[str]) -> tuple[str, ...]:
-    """Return the paths in order, without those below another one."""
+    """Return the paths in order, without the paths that are below another one."""
     kept: list[str] = []
     for path in sorted(set(paths)):
         if not any(path.startswith(f"{folder.rstrip('/')}/") for folder in kept):

@@ -1,4 +1,4 @@
-"""Chooses how programs are isolated on this machine, by trying it."""
+"""Chooses how programs are isolated on this machine: tests which levels work."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from loomgit.domain.programs import IsolationChoice
     from loomgit.sandbox.launch import WorkerProcess
 
-_TRIAL_SECONDS = 30.0
+_TEST_SECONDS = 30.0
 _UNENFORCED: dict[IsolationLevel, tuple[str, ...]] = {
     "bubblewrap": (),
     "landlock": (
@@ -48,8 +48,8 @@ class Isolation(Struct, frozen=True):
 def choose_isolation(choice: IsolationChoice) -> Isolation:
     """Return the isolation for a choice; `auto` prefers bubblewrap to landlock.
 
-    Each level is tried once per process. Raises WorldError, which says what is missing, if no
-    level works or the level that is demanded does not work.
+    Each level is tested once per process. Raises WorldError, which says what is missing, if no
+    level works, or if a level was chosen that does not work.
     """
     if choice == "none":
         return Isolation("none", _UNENFORCED["none"])
@@ -71,7 +71,7 @@ def choose_isolation(choice: IsolationChoice) -> Isolation:
 
 @cache
 def find_problem(level: IsolationLevel) -> str | None:
-    """Return why a level does not work on this machine; None if it works."""
+    """Return the reason why a level does not work on this machine, or None if it works."""
     if sys.platform != "linux":
         return "it needs Linux"
     if platform.machine() not in MACHINES:
@@ -83,7 +83,7 @@ def find_problem(level: IsolationLevel) -> str | None:
     except WorldError as error:
         return str(error)
     try:
-        status, text = _try(worker, WorkerPlan(level))
+        status, text = _test(worker, WorkerPlan(level))
     except OSError as error:
         return str(error)
     finally:
@@ -95,19 +95,19 @@ def find_problem(level: IsolationLevel) -> str | None:
     return text
 
 
-def _try(worker: WorkerProcess, plan: WorkerPlan) -> tuple[int, str]:
-    """Return the status and the text of the reply of a worker that tries the isolation."""
+def _test(worker: WorkerProcess, plan: WorkerPlan) -> tuple[int, str]:
+    """Return the status and the text of the reply of a worker that tests the isolation."""
     with suppress(BrokenPipeError):  # the worker says why on stderr
         os.write(worker.requests, render_setup(plan))
     content = b""
-    deadline = time.monotonic() + _TRIAL_SECONDS
+    deadline = time.monotonic() + _TEST_SECONDS
     while select.select([worker.replies], [], [], max(0.0, deadline - time.monotonic()))[0]:
         piece = os.read(worker.replies, 65536)
         if not piece:
             break
         content += piece
     else:
-        return REFUSED, f"its trial did not end within {_TRIAL_SECONDS:g} s"
+        return REFUSED, f"its test did not end within {_TEST_SECONDS:g} s"
     if len(content) < HEADER.size:
         return REFUSED, worker.read_error() or "the worker ended"
     _, _, status, _ = HEADER.unpack_from(content)

@@ -1,4 +1,4 @@
-"""Landlock: this process may read the named files and folders, and no others.
+"""Restricts a process with Landlock: it can read the given files and folders, and no others.
 
 Runs in the worker, so it imports only the standard library. The values are those of
 `linux/landlock.h`.
@@ -30,9 +30,9 @@ def find_abi() -> int:
 
 
 def allow_reading(paths: Iterable[str]) -> int:
-    """Let this process read these paths and what is below them, and nothing else, for good.
+    """Restrict this process permanently to reading these paths and everything below them.
 
-    Everything that the kernel's version of Landlock can refuse is refused: writing, making and
+    Everything that the kernel's version of Landlock can refuse is refused: writing, creating and
     removing files, TCP, signals to processes outside. Returns the version. The process must have
     `no_new_privs`. Raises OSError.
     """

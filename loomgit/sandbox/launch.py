@@ -34,7 +34,7 @@ _ENVIRONMENT = {
     "LANG": "C.UTF-8",
     "PATH": "",
     "TZ": "UTC",
-    # The libraries under NumPy would start threads, which a worker may not.
+    # The libraries that NumPy uses would start threads, which a worker may not do.
     "MKL_NUM_THREADS": "1",
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
@@ -46,10 +46,10 @@ _BUBBLEWRAP_OPTIONS = ("--unshare-all", "--die-with-parent", "--new-session", "-
 
 
 class WorkerPlan(Struct, frozen=True):
-    """What a worker is started with.
+    """The settings with which a worker is started.
 
-    `artifact` is None for a worker that tries the isolation and ends. The keys of `mounts` are
-    paths of the program, the values paths on this machine.
+    `artifact` is None for a worker that tests the isolation and ends. The keys of `mounts` are
+    the paths that the program uses, and the values are paths on this machine.
     """
 
     level: IsolationLevel
@@ -62,8 +62,8 @@ class WorkerPlan(Struct, frozen=True):
 class WorkerProcess(Struct):
     """A started process, and Loom's ends of its pipes.
 
-    `requests` takes messages, `replies` gives replies. `information` is where bubblewrap writes the
-    id of the process inside, or None without bubblewrap.
+    Loom writes messages to `requests` and reads replies from `replies`. bubblewrap writes the id of
+    the process inside to `information`, which is None without bubblewrap.
     """
 
     process: subprocess.Popen[bytes]
@@ -81,7 +81,7 @@ class WorkerProcess(Struct):
             return None
 
     def read_error(self) -> str:
-        """Return the last line that the process has written to stderr; may be empty."""
+        """Return the last line that the process has written to stderr, or ""."""
         assert self.process.stderr is not None
         text = (self.process.stderr.read(_LONGEST_ERROR) or b"").decode("utf-8", "replace")
         lines = text.strip().splitlines()
@@ -121,8 +121,8 @@ def plan_worker(
 def start_process(plan: WorkerPlan) -> WorkerProcess:
     """Start a worker. Its set-up is not sent yet: see `render_setup`.
 
-    The calling thread must outlive the worker: the kernel ends the worker with the thread. Raises
-    WorldError if the process cannot be started.
+    The kernel ends the worker when the calling thread ends. Raises WorldError if the process cannot
+    be started.
     """
     interpreter = find_interpreter()
     requests_in, requests_out = os.pipe()
@@ -196,7 +196,7 @@ def _program_paths(plan: WorkerPlan) -> Mapping[str, str]:
 
 
 def _environment() -> dict[str, str]:
-    """Return the environment of a worker: nothing of Loom's, except where libraries are."""
+    """Return the environment of a worker. From Loom's, it has only the path of libraries."""
     path = os.environ.get("LD_LIBRARY_PATH")
     return {**_ENVIRONMENT, "LD_LIBRARY_PATH": path} if path else dict(_ENVIRONMENT)
 
@@ -204,7 +204,7 @@ def _environment() -> dict[str, str]:
 def _bubblewrap_arguments(
     plan: WorkerPlan, interpreter: Interpreter, information: int
 ) -> Iterator[str]:
-    """Yield the command of bubblewrap, up to the command that it runs.
+    """Yield the command of bubblewrap, without the command that bubblewrap runs.
 
     The worker sees the files of the interpreter, the artifact and the mounts, all read-only. There
     is no /tmp, /dev or /proc.

@@ -1,6 +1,6 @@
-"""Takes rights away from this process, for good. Runs in the worker before the program.
+"""Removes rights from this process permanently. Runs in the worker before the program.
 
-Imports only the standard library and its neighbours that run in the worker.
+It imports only the standard library and other modules that run in the worker.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ _DESCRIPTORS = 64
 
 
 class LockdownError(Exception):
-    """A restriction that this machine refuses. The message names it."""
+    """This machine refuses a restriction. The message names the restriction."""
 
 
 def limit_resources(memory_bytes: int) -> None:
-    """Bound the address space, and refuse core dumps, files that grow, and locked memory.
+    """Limit the address space, and forbid core dumps, files that grow, and locked memory.
 
     Raises LockdownError if the system refuses a limit.
     """
@@ -54,7 +54,7 @@ def limit_resources(memory_bytes: int) -> None:
 
 
 def drop_capabilities() -> None:
-    """Give up all privileges of root, and the means to get new ones.
+    """Give up all privileges of root, and the possibility to get new ones.
 
     Raises LockdownError if the kernel refuses.
     """
@@ -95,7 +95,7 @@ def install_filter(program: bytes) -> None:
 
 
 def _control(option: int, *arguments: int | bytes, what: str) -> None:
-    """Call prctl(2). Raises LockdownError, which names what was refused."""
+    """Call prctl(2). Raises LockdownError, whose message begins with `what`."""
     libc = ctypes.CDLL(None, use_errno=True)
     words = [
         ctypes.c_char_p(value) if isinstance(value, bytes) else ctypes.c_ulong(value)

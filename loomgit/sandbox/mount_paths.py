@@ -2,7 +2,7 @@
 
 Without a mount namespace, the path of a mount (for example `/loopai-data/shared/artifacts/a.pkl`)
 does not exist. The functions of Python that take a path then get the path of the file on this
-machine. This is a convenience and no restriction: Landlock restricts the files. Code in C that
+machine. This is a convenience, not a restriction: Landlock restricts the files. Code in C that
 opens a path itself finds no file at the path of a mount.
 """
 

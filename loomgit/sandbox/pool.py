@@ -60,7 +60,7 @@ class WorkerPool:
     async def execute(self, inputs: Sequence[Json]) -> Sequence[ProgramResult]:
         """Run the program once for each input; return the executions in the same order.
 
-        Each input that fails costs at most one worker. Raises WorldError if no worker can be
+        Each input that fails ends at most one worker. Raises WorldError if no worker can be
         started or isolated, or if the pool is closed.
         """
         results: list[ProgramResult | None] = [None] * len(inputs)
@@ -123,9 +123,9 @@ class WorkerPool:
                     chunk = chunk[1:]
 
     async def _take_worker(self) -> tuple[WorkerConnection, Failure | None]:
-        """Return an idle worker or a new one; and the failure if the import of the program failed.
+        """Return an idle or new worker, and the failure if it could not import the program.
 
-        A worker whose import failed has ended.
+        A worker that could not import the program has ended.
         """
         while self._idle:
             worker = self._idle.pop()
@@ -161,7 +161,7 @@ class WorkerPool:
         task.add_done_callback(self._ending.discard)
 
     def _result(self, worker: WorkerConnection, reply: WorkerReply) -> ProgramResult:
-        """Return the result of an execution from a reply, whose text can contain anything."""
+        """Return the result of an execution. The text of the reply can contain anything."""
         if reply.status != OK:
             return self._failed(worker.describe(reply), reply.seconds)
         try:
@@ -174,7 +174,7 @@ class WorkerPool:
         return ProgramResult(output, latency=_plausible(reply.seconds), isolation=self._level)
 
     def _failed(self, failure: Failure, seconds: float | None = None) -> ProgramResult:
-        """Return the result of an execution that failed, with its error in one safe line.
+        """Return the result of a failed execution, with its error in one line for the screen.
 
         `seconds` is the time that the worker reported.
         """
@@ -191,7 +191,7 @@ def _plausible(seconds: float) -> float:
 
 
 def _chunks(lines: Sequence[_Input], workers: int) -> Iterator[Sequence[_Input]]:
-    """Divide inputs into messages of limited size, so that all workers have some."""
+    """Divide inputs into messages of limited size, at least one for each worker if possible."""
     most = min(_MESSAGE_INPUTS, -(-len(lines) // workers))
     chunk: list[_Input] = []
     size = 0

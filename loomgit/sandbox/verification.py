@@ -1,4 +1,4 @@
-"""Tries what the isolation must refuse. Runs in a worker that Loom starts to try the isolation."""
+"""Attempts the operations that the isolation must refuse. Runs in the worker that tests it."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
 
 def find_missing_restrictions(parent: int) -> Iterator[str]:
-    """Yield each thing that this process can do although the isolation forbids it.
+    """Yield each operation that succeeds in this process although the isolation must refuse it.
 
-    `parent` is the id of a process outside, or 0 if this process sees none.
+    `parent` is the id of a process outside, or 0 if this process can see no such process.
     """
     attempts: dict[str, Callable[[], object]] = {
         "make a socket": _socket.socket,

@@ -1,7 +1,7 @@
-"""The process that runs a program: it gives up its rights, imports the program, and serves inputs.
+"""The process of a worker: gives up its rights, imports the program, and executes inputs.
 
 It starts as `python -I -S -B -c "..." REQUESTS REPLIES` with two pipes, reads its set-up from the
-first, and answers on the second. It uses only the standard library. The program shares this
+first, and replies on the second. It uses only the standard library. The program shares this
 process, so it can change everything here and forge replies: the restrictions are those of the
 kernel, and Loom checks every reply.
 """
@@ -47,7 +47,7 @@ def main() -> None:
     except (lockdown.LockdownError, OSError) as error:
         write_all(replies, render_reply(LOCK_NUMBER, REFUSED, str(error).encode()))
         os._exit(1)
-    if setup["artifact"] is None:  # Loom tries the isolation
+    if setup["artifact"] is None:  # Loom tests the isolation
         missing = "\n".join(find_missing_restrictions(setup["parent"]))
         write_all(replies, render_reply(LOCK_NUMBER, LOCKED, missing.encode()))
         os._exit(0)
@@ -59,7 +59,7 @@ def main() -> None:
         sys.path.insert(0, setup["artifact"])
         serve_warm(setup["artifact"], setup["output_bytes"], requests, replies)
     finally:
-        _exit(1)  # without the functions that the program registered for the end
+        _exit(1)  # skips the exit functions that the program has registered
 
 
 def _close_other_descriptors(*kept: int) -> None:

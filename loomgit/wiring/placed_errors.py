@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 @contextmanager
 def placed_source_errors(pipeline: Pipeline) -> Iterator[None]:
-    """Context for reading a source. It adds a position to each UserError that has no position:
-    the position of `extract.query`, or of `extract.source` if there is no query.
+    """Context for reading a source, which adds a position to each UserError without a position.
+
+    It is the position of `extract.query`, or of `extract.source` if there is no query.
 
     A missing column that is the cursor gets the position of `extract.incremental.cursor`.
     """

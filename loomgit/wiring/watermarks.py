@@ -16,7 +16,7 @@ FOLDER = "state/watermarks"
 
 
 def open_watermark_store(wiring: Wiring, pipeline: Pipeline) -> WatermarkStore:
-    """Return the place of a pipeline's watermark for the current target. Nothing is opened.
+    """Return the store of a pipeline's watermark for the current target. Nothing is opened.
 
     Raises ProblemsFound if the address of the destination is not valid.
     """

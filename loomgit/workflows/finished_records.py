@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 
 class FinishedRecords:
-    """Records which records of a run are done. It needs one byte of memory for each record.
+    """The records of a run that are done, by their indexes in the spool.
 
-    A record is given by its index in the spool.
+    Each record needs one byte of memory.
     """
 
     def __init__(self) -> None:

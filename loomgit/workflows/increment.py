@@ -1,4 +1,4 @@
-"""The incremental extraction of a run: reads the watermark, and sets it when the run has loaded.
+"""The incremental extraction of a run: reads the watermark, and sets it after the load.
 
 A run reads the records that are not done (`loomgit.domain.watermarks`). A complete run sets the
 watermark to the highest cursor that it has read, but not above the lowest cursor of a record that
@@ -251,7 +251,7 @@ class Increment:
     # -- the records
 
     def begin_part(self, part: int, records: Sequence[Record]) -> None:
-        """Record the records whose rows are about to be loaded as a part, in their order."""
+        """Remember the records whose rows are about to be loaded as a part, in their order."""
         if self.loaded is not None:
             self.loaded.add(part, [self._identify(record.input) for record in records])
 

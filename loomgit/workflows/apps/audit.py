@@ -101,8 +101,11 @@ def audit_artifacts(wiring: Wiring, name: str | None) -> Audit:
 def _read_all(
     apps: Apps,
 ) -> tuple[list[_Dependency], dict[tuple[str, str], list[str]], dict[str, LoomError]]:
-    """Return the dependencies of all versions, the changed files by (app, version), and the errors
-    of apps that cannot be read."""
+    """Return the dependencies of all versions, the changed files, and the errors of apps.
+
+    The changed files are given by (app, version). The errors are those of the apps that cannot be
+    read.
+    """
     dependencies: list[_Dependency] = []
     faults: dict[tuple[str, str], list[str]] = {}
     errors: dict[str, LoomError] = {}

@@ -1,7 +1,7 @@
 """Creates apps and adds versions.
 
-A strategy turns a specification into the files of a version. `manual` takes files that a person
-wrote. A strategy that trains a program is a function with the signature `Strategy` in `STRATEGIES`.
+A strategy makes the files of a version from the settings of an app and from examples. Each strategy
+is a function in `STRATEGIES`. The files of a version can also be given; its strategy is `manual`.
 """
 
 from __future__ import annotations
@@ -79,8 +79,8 @@ class NewVersion(Struct, frozen=True):
 def create_app(wiring: Wiring, app: str, spec: Path, source: VersionSource) -> NewVersion:
     """Create an app from the specification in the file `spec`, with the version v1 as a draft.
 
-    Raises UserError or ProblemsFound if a file is invalid or the app exists; nothing is written
-    then. Raises WorldError.
+    Raises UserError or ProblemsFound if a file is invalid or if the app exists, and WorldError. In
+    these cases, nothing is written.
     """
     if not is_app_id(app):
         raise UserError(f"'{app}' is not the id of an app", hint=APP_ID_RULE)

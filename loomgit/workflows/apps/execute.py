@@ -32,7 +32,7 @@ PRIVACY_WARNING = (
 
 
 class AppExecutor:
-    """Runs one version of an app in a host. It checks the inputs before, and the outputs after."""
+    """Runs one version of an app in a host, and checks the inputs and the outputs."""
 
     def __init__(
         self, loaded: LoadedVersion, host: ProgramHost, now: Callable[[], datetime]
@@ -102,7 +102,7 @@ def execute_version(
 ) -> list[AppExecution]:
     """Run a loaded version once for each input, without the execution log.
 
-    Raises UserError if the isolation is not available, and WorldError.
+    Raises WorldError if the isolation is not available, or if no worker can be started.
     """
     return asyncio.run(_execute(wiring, loaded, inputs, isolation))
 

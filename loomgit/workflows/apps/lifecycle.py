@@ -55,8 +55,10 @@ def promote_version(wiring: Wiring, app: str, version: str, *, tag: bool) -> Ver
 
 
 def roll_back(wiring: Wiring, app: str) -> VersionChange:
-    """Make the version active that was active before. Raises UserError if no such version exists,
-    or if one of its files has changed."""
+    """Make the version active that was active before.
+
+    Raises UserError if no such version exists, or if one of its files has changed.
+    """
     apps = wiring.apps
     versions = apps.versions(app)
     target = rollback(versions).active

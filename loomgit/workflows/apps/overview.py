@@ -47,9 +47,9 @@ class AppListing(Struct, frozen=True):
 class VersionDetails(Struct, frozen=True):
     """A version with its files.
 
-    `created_at` is in UTC. It is None, as `strategy`, if Loom did not write the version. `files`
-    maps the paths of the files to their recorded hashes. `faults` are the differences from these
-    hashes, and the shared artifacts that are missing or differ.
+    `created_at` is in UTC. `created_at` and `strategy` are None if Loom did not write the version.
+    `files` maps the paths of the files to their recorded hashes. `faults` are the differences from
+    these hashes, and the shared artifacts that are missing or differ.
     """
 
     version: AppVersion
@@ -130,7 +130,7 @@ def show_version(wiring: Wiring, app: str, name: str) -> VersionDetails:
 def _version(apps: Apps, app: str, version: AppVersion) -> VersionDetails:
     faults = apps.file_faults(app, version)
     if faults:
-        # A changed file must not prevent that the others are shown.
+        # A changed file must not prevent the display of the others.
         try:
             return _details(apps, app, version, faults)
         except UserError as error:
