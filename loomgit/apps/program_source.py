@@ -15,15 +15,15 @@ FUNCTION = "execute"
 HINT = "write `def execute(input_data):`, which returns the output"
 
 
-def find_problem(source: bytes, path: str) -> Problem | None:
-    """Return the problem of a program, or None.
+def find_source_problem(source: bytes, path: str) -> Problem | None:
+    """Return the first problem in the source of a program, or None.
 
     A program is Python source with a function `execute` at the top level. `path` appears in the
     message.
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the user sees warnings when the program runs
+            warnings.simplefilter("ignore")  # a warning of the compiler is not a problem
             tree = ast.parse(source)
     except SyntaxError as error:
         place = Place(path, error.lineno or 1, error.offset or 1)

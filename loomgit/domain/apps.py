@@ -189,7 +189,7 @@ AppExecutionStatus = Literal["input"] | ExecutionStatus
 
 
 class AppExecution(Struct, frozen=True):
-    """One execution of an app.
+    """One execution of an app: a `ProgramResult` whose input and output were checked.
 
     The status `input` means that the input does not match the schema, so the program was not run;
     `isolation` is then None. `latency_ms` is the time in the program. `timestamp` is in UTC.

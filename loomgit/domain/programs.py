@@ -1,4 +1,4 @@
-"""Programs of loop apps: what a sandbox needs to run one, and the result of an execution."""
+"""Programs of loop apps: their limits and files, the port that runs them, and their results."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class ProgramLimits(Struct, frozen=True):
 
 
 class ProgramFiles(Struct, frozen=True):
-    """The files that a program may read: its artifact, and the shared files that it declares.
+    """The files that a program may read: its own folder, and the shared artifacts of its version.
 
     `artifact` is the folder with `program.py`. `mounts` maps the path that the program uses (for
     example `/loopai-data/shared/artifacts/models/a.pkl`) to the path on this machine. The program
@@ -50,7 +50,7 @@ class ProgramResult(Struct, frozen=True):
     """The result of one execution of a program.
 
     `error` is one line; it is empty if `status` is `ok`. `latency` is the time in the program in
-    seconds. `isolation` is the level that the worker had.
+    seconds. `isolation` is the level of isolation of the worker.
     """
 
     output: Json = None
@@ -61,13 +61,13 @@ class ProgramResult(Struct, frozen=True):
 
 
 class ProgramHost(Protocol):
-    """Runs one version of a program in workers apart from Loom."""
+    """Runs one version of a program in workers, which are separate processes."""
 
     async def execute(self, inputs: Sequence[Json]) -> Sequence[ProgramResult]:
-        """Run the program once for each input; return the executions in the same order.
+        """Run the program once for each input; return the results in the same order.
 
-        An input on which the program fails or exceeds a limit gives a ProgramResult with an error.
-        The other inputs are executed all the same. Raises WorldError if no worker can be started.
+        If the program fails on an input or exceeds a limit, the result has an error. The other
+        inputs are still executed. Raises WorldError if no worker can be started.
         """
         ...
 

@@ -102,7 +102,7 @@ class Increment:
         if watermark.cursor != self._incremental.cursor:
             raise self.window.problem(
                 "cursor",
-                f"the watermark is of the cursor '{watermark.cursor}'",
+                f"the watermark belongs to the cursor '{watermark.cursor}'",
                 _FULL_REFRESH,
             )
         has_loaded = watermark.has_rows or (bool(stored.parts) and not ignores)

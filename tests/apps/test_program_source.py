@@ -1,6 +1,6 @@
 import pytest
 
-from loomgit.apps.program_source import find_problem
+from loomgit.apps.program_source import find_source_problem
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,10 @@ from loomgit.apps.program_source import find_problem
     ],
 )
 def test_programs(source):
-    assert find_problem(source if isinstance(source, bytes) else source.encode(), "p.py") is None
+    assert (
+        find_source_problem(source if isinstance(source, bytes) else source.encode(), "p.py")
+        is None
+    )
 
 
 @pytest.mark.parametrize(
@@ -44,4 +47,4 @@ def test_programs(source):
 )
 def test_what_is_no_program(source, shown):
     source = source if isinstance(source, bytes) else source.encode()
-    assert shown in str(find_problem(source, "p.py"))
+    assert shown in str(find_source_problem(source, "p.py"))

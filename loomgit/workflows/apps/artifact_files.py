@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from loomgit.apps.program_source import find_problem
+from loomgit.apps.program_source import find_source_problem
 from loomgit.config.app_dependencies import parse_dependencies
 from loomgit.config.project_files import decode
 from loomgit.domain.apps import DEPENDENCIES_FILE, PROGRAM_FILE, VersionMetadata
@@ -67,7 +67,7 @@ def check_files(files: Mapping[str, bytes], shown: Mapping[str, str]) -> None:
     path = shown.get(PROGRAM_FILE, PROGRAM_FILE)
     if PROGRAM_FILE not in files:
         problems.append(Problem(Place(path), "is missing"))
-    elif problem := find_problem(files[PROGRAM_FILE], path):
+    elif problem := find_source_problem(files[PROGRAM_FILE], path):
         problems.append(problem)
     if DEPENDENCIES_FILE in files:
         path = shown.get(DEPENDENCIES_FILE, DEPENDENCIES_FILE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from loomgit.apps.program_source import find_problem
+from loomgit.apps.program_source import find_source_problem
 from loomgit.domain.apps import APP_ID_RULE, PROGRAM_FILE, is_app_id
 from loomgit.domain.checks import AppValidation, ValidationCheck
 from loomgit.domain.place import describe_problem
@@ -80,7 +80,7 @@ def _check_programs(apps: Apps, app: str) -> list[str]:
     for version in apps.versions(app).versions:
         source = apps.program(app, version.name)
         path = f"{apps.shown(app, version.name)}/{PROGRAM_FILE}"
-        if source is not None and (problem := find_problem(source, path)):
+        if source is not None and (problem := find_source_problem(source, path)):
             problems.append(problem)
     if problems:
         raise ProblemsFound(problems)

@@ -53,7 +53,7 @@ def check_watermark(
     """
     if pipeline.extract.incremental is None:
         return
-    text = f"Watermark: of {pipeline.extract.incremental.cursor}, can be stored"
+    text = f"Watermark: {pipeline.extract.incremental.cursor} can be stored"
     if offline:
         yield ValidationCheck(f"{text} (not checked)", ok=None)
         return
