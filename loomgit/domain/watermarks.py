@@ -147,7 +147,7 @@ class SourceProgress(Struct, frozen=True):
 
 
 class WatermarkStore(Protocol):
-    """The place of a pipeline's watermark: the destination, or a file in the project."""
+    """Stores the watermark of a pipeline: in the destination, or in a file of the project."""
 
     stores_parts: bool
     """Whether the destination stores the loaded records of each part in the part's transaction."""

@@ -1,4 +1,4 @@
-"""Opens the place of a pipeline's watermark: the destination's database, or a file in `.loom`."""
+"""Opens the store of a pipeline's watermark: the destination's database, or a file in `.loom`."""
 # ruff: noqa: PLC0415 - psycopg takes 200 ms to import
 
 from __future__ import annotations
@@ -76,8 +76,10 @@ class WatermarkFile:
         return SourceProgress(decode_watermark(content, self._shown), {}, exists)
 
     def has_published(self, state: Path) -> bool:
-        """Whether the run with the folder `state` has published rows in the destination, or may
-        have done so. No process works on the run."""
+        """Whether the run with the folder `state` may have published rows in the destination.
+
+        No process works on the run.
+        """
         stage = Stage(state, destination_id(self._destination.resolve()))
         if not stage.exists:
             return False

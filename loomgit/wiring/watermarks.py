@@ -1,4 +1,4 @@
-"""Opens the watermark of a pipeline for the current target."""
+"""Opens the store of a pipeline's watermark for the current target."""
 
 from __future__ import annotations
 
