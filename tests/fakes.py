@@ -131,6 +131,7 @@ class FakeJournal:
 
     def __init__(self, earlier=None, parts=None, reported=()):
         self._earlier = earlier or {}
+        self._added = {}
         self._parts = parts or {}
         self._reported = reported
         self.events = []
@@ -152,7 +153,11 @@ class FakeJournal:
     def find(self, record):
         return self._earlier.get(record.index)
 
+    def reread(self, indexes):
+        self._earlier |= {index: self._added[index] for index in indexes if index in self._added}
+
     def add(self, outcome):
+        self._added[outcome.record.index] = outcome
         self.events.append(("outcome", outcome.record.index))
 
     def begin_part(self, part, indexes):
@@ -169,7 +174,8 @@ class FakeLog:
     def write(self, rows) -> None:
         self.lines.extend(rows)
 
-    def finish(self, *, loaded: bool = True) -> RecordsFile:
+    def finish(self, *, loaded: bool = True, corrected=None) -> RecordsFile:
+        self.lines = [(corrected or {}).get(line["index"], line) for line in self.lines]
         return RecordsFile("records/fake.jsonl", "0" * 64, len(self.lines))
 
 

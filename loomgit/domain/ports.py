@@ -184,6 +184,27 @@ class Sink(Protocol):
 
 
 @runtime_checkable
+class ReplacingSink(Sink, Protocol):
+    """A destination that writes all rows at the end of a run, and only then may refuse some."""
+
+    def publish(self) -> bool:
+        """Replace the earlier rows with the accepted rows, and make them visible.
+
+        Returns False if the destination refuses a row. Then the destination is unchanged, and
+        `refused_rows` returns the refused rows, which do not count as accepted any longer. Call
+        `publish` again to publish the others, and `commit` for the receipt.
+        """
+        ...
+
+    def refused_rows(self) -> Mapping[tuple[int, int], str]:
+        """Return the reasons for the rows that `publish` has found refused, in all attempts.
+
+        The keys are the part of the row and its index in the part.
+        """
+        ...
+
+
+@runtime_checkable
 class BatchSink(Sink, Protocol):
     """A destination that can also load a batch of rows with the same fields, which is faster."""
 

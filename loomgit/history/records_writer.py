@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import orjson
@@ -14,10 +15,12 @@ from loomgit.domain.safe_text import hide_in, hide_known
 from loomgit.errors import WorldError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from io import FileIO
 
     from loomgit.domain.values import JsonObject
+
+_NO_LINES: Mapping[int, JsonObject] = MappingProxyType({})
 
 
 def _line(row: JsonObject) -> bytes:
@@ -91,30 +94,36 @@ class RecordsWriter:
         self._count += count
         self._size += len(content)
 
-    def finish(self, *, loaded: bool = True) -> RecordsFile:
+    def finish(
+        self, *, loaded: bool = True, corrected: Mapping[int, JsonObject] = _NO_LINES
+    ) -> RecordsFile:
         """Return the file's name, hash and number of lines.
 
         If `loaded` is false, no record reached the destination. Therefore, the status `loaded` is
-        replaced with `passed` in all lines. Raises WorldError if the file cannot be rewritten.
+        replaced with `passed` in all lines. `corrected` are lines that replace earlier lines, by
+        the index of the record. Raises WorldError if the file cannot be rewritten.
         """
-        if not loaded:
+        if corrected or not loaded:
             try:
-                self._mark_as_passed()
+                self._rewrite(corrected, loaded=loaded)
             except OSError as error:
                 raise self._error(error) from error
         self.finished = True
         return RecordsFile(self._name, self._sha256.hexdigest(), self._count)
 
-    def _mark_as_passed(self) -> None:
+    def _rewrite(self, corrected: Mapping[int, JsonObject], *, loaded: bool) -> None:
         path = Path(self._file.name)
         temporary = path.with_name(f".{path.name}.tmp")
         sha256 = hashlib.sha256()
         try:
             with path.open("rb") as lines, temporary.open("wb") as rewritten:
                 for line in lines:
-                    row = orjson.loads(line)
-                    if row.get("status") == "loaded":
-                        line = orjson.dumps({**row, "status": "passed"}) + b"\n"  # noqa: PLW2901
+                    earlier = orjson.loads(line)
+                    row = corrected.get(earlier["index"], earlier)
+                    if not loaded and row.get("status") == "loaded":
+                        row = {**row, "status": "passed"}
+                    if row is not earlier:
+                        (line,) = _without_secrets([_line(row)])  # noqa: PLW2901
                     sha256.update(line)
                     rewritten.write(line)
             temporary.replace(path)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from array import array
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from loomgit.domain.keys import HASH_KEY
-from loomgit.domain.ports import BatchSink
+from loomgit.domain.ports import BatchSink, ReplacingSink
 from loomgit.domain.records import RecordOutcome, RowBatch
 from loomgit.errors import LoomError
 from loomgit.pipeline.blocking import Parameters, Result, finish_in_thread
@@ -67,6 +68,8 @@ class BatchLoader:
         self._is_append = parts.pipeline.load.mode == "append"
         self._is_resumed = bool(parts.journal.part_sizes)
         self._newest: NewestRecords | None = None  # of the loaded parts, if the run is resumed
+        # The indexes of the records of the rows in each part, only for a ReplacingSink.
+        self._sent: dict[int, array[int]] = {}
         self.accepted = 0  # rows that the sink has accepted
         self.duplicates = 0  # rows that were not loaded because of a later record with their key
         self.failed = False  # whether the last call of the sink has raised an error
@@ -106,7 +109,7 @@ class BatchLoader:
             parts.journal.begin_part(part, range(first, first + len(keys)))
             if parts.increment is not None:
                 parts.increment.begin_batch(part, batch)
-            is_loaded = await self._call(sink.load_batch, part, batch)
+            is_loaded = await self.call(sink.load_batch, part, batch)
             if is_loaded:
                 parts.tally.add_copied(len(keys))
                 parts.log.write_copied(first, keys)
@@ -203,15 +206,26 @@ class BatchLoader:
             is_known = False
             reason = ""
             if _has_row(outcome):
-                refused = await self._send(self._part_of(outcome), [outcome], [], newest)
+                refused = await self._send(self.part_of(outcome), [outcome], [], newest)
                 reason = refused.get(0, "")
                 if not reason:
                     newest.add([outcome.record])
             elif _is_rejected(outcome):
-                await self._send(self._part_of(outcome), [], [outcome], newest)
+                await self._send(self.part_of(outcome), [], [outcome], newest)
         return outcome
 
-    def _part_of(self, outcome: RecordOutcome) -> int:
+    async def load_again(self, outcome: RecordOutcome) -> None:
+        """Load the new row of a record whose row was refused when the rows were published."""
+        await self._send(self.part_of(outcome), [outcome], [], NewestRecords())
+
+    def record_of(self, part: int, at: int) -> int:
+        """Return the index of the record of a row that was sent to a ReplacingSink.
+
+        `at` is the index of the row in its part.
+        """
+        return self._sent[part][at]
+
+    def part_of(self, outcome: RecordOutcome) -> int:
         """Return the number of the part for a record that was refused. It is negative.
 
         The batches of a run have the numbers from 0.
@@ -241,18 +255,20 @@ class BatchLoader:
                     return {}
                 if self._parts.increment is not None:
                     self._parts.increment.begin_part(part, [outcome.record for outcome in good])
-                refused = await self._call(self._sink.load, part, [*rows.values()], keys)
+                refused = await self.call(self._sink.load, part, [*rows.values()], keys)
+        if isinstance(self._sink, ReplacingSink):
+            self._sent[part] = array("q", (good[position].record.index for position in rows))
         self.accepted += len(rows) - len(refused)
         positions = list(rows)
         return {positions[index]: reason for index, reason in refused.items()}
 
-    async def _call(
+    async def call(
         self,
         load: Callable[Parameters, Result],
         *args: Parameters.args,
         **kwargs: Parameters.kwargs,
     ) -> Result:
-        """Call a method of the sink, unless the run has lost its lock."""
+        """Call a method of the sink in a thread, unless the run has lost its lock."""
 
         def load_locked() -> Result:
             self._parts.require_lock()

@@ -59,9 +59,14 @@ def check_failures(
         raise Outage(f"no call to a model has succeeded: {reason}")
     if losses.is_outage:
         raise Outage(f"the last {losses.losses} records failed in a row: {reason}")
+    check_failure_rate(tally, pipeline)
+
+
+def check_failure_rate(tally: RunStatistics, pipeline: Pipeline) -> None:
+    """Raise TooManyFailures if more records fail than `max_failure_rate` allows."""
     limit = pipeline.max_failure_rate
     rejected = tally.processed - tally.validated
-    if limit is not None and rejected / tally.processed > limit:
+    if limit is not None and tally.processed and rejected / tally.processed > limit:
         rate = f"{rejected / tally.processed:.1%} > {limit:.1%}"
         raise TooManyFailures(f"too many records fail: {rate} (max_failure_rate)")
 

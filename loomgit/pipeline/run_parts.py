@@ -6,7 +6,8 @@ implementations.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct
@@ -20,9 +21,12 @@ from loomgit.pipeline.run_statistics import RunStatistics
 from loomgit.pipeline.stages import Stages
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from loomgit.domain.records import RecordOutcome
+
+
+NO_LINES: Mapping[int, JsonObject] = MappingProxyType({})
 
 
 class SpooledRecords(Protocol):
@@ -76,10 +80,13 @@ class RecordLog(Protocol):
         """
         ...
 
-    def finish(self, *, loaded: bool = True) -> RecordsFile:
+    def finish(
+        self, *, loaded: bool = True, corrected: Mapping[int, JsonObject] = NO_LINES
+    ) -> RecordsFile:
         """Flush the lines and return the file's metadata.
 
         If no record was loaded (`loaded` is False), the status `loaded` is replaced with `passed`.
+        `corrected` are lines that replace earlier lines, by the index of the record.
         """
         ...
 
@@ -115,6 +122,10 @@ class RunJournal(Protocol):
         """Return the outcome of a record from an earlier attempt, or None."""
         ...
 
+    def reread(self, indexes: Container[int]) -> None:
+        """Let `find` also return the outcomes of these records that this attempt has added."""
+        ...
+
     def add(self, outcome: RecordOutcome) -> None:
         """Record the outcome of a record."""
         ...
@@ -124,7 +135,10 @@ class RunJournal(Protocol):
         ...
 
     def report_part(self, part: int) -> None:
-        """Record that the part is loaded and its failed records are reported."""
+        """Record that the part is loaded and its failed records are reported.
+
+        A negative number stands for a row that was refused when the rows were published.
+        """
         ...
 
 

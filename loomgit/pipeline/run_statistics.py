@@ -150,15 +150,7 @@ class RunStatistics:
         self.processed += 1
         if self.processed <= MAX_STORED_CASES:
             self._cases.append(self._case(outcome))
-        failure = outcome.failure or outcome.replaced
-        if failure is None:
-            self.validated += 1
-        else:
-            self.failed += failure.stage != "gate"
-            self.infrastructure += failure.infrastructure
-            if failure.reason in self._reasons or len(self._reasons) < MAX_COUNTED_REASONS:
-                self._reasons[failure.reason] += 1
-        self.fallback += outcome.fallback
+        self._count(outcome, 1)
         self.evaluated += outcome.evaluated and bool(outcome.assessments)
         spending = self._earlier if outcome.resumed else self._spending
         if outcome.output is not None:
@@ -176,6 +168,26 @@ class RunStatistics:
             elif spent is not None:
                 spending.add("evaluate", spent.cost, spent.made, spent.usage)
 
+    def _count(self, outcome: RecordOutcome, number: int) -> None:
+        """Add `number` records with this outcome to the counts of results."""
+        failure = outcome.failure or outcome.replaced
+        if failure is None:
+            self.validated += number
+        else:
+            self.failed += number * (failure.stage != "gate")
+            self.infrastructure += number * failure.infrastructure
+            if failure.reason in self._reasons or len(self._reasons) < MAX_COUNTED_REASONS:
+                self._reasons[failure.reason] += number
+        self.fallback += number * outcome.fallback
+
+    def correct(self, before: RecordOutcome, after: RecordOutcome) -> None:
+        """Replace an outcome that was added. Both must have the same calls and scores."""
+        self._count(before, -1)
+        self._count(after, 1)
+        case = self._case(before)
+        if case in self._cases:
+            self._cases[self._cases.index(case)] = self._case(after)
+
     def add_copied(self, count: int) -> None:
         """Add records that are loaded without a transform and without evaluators."""
         self.processed += count
@@ -185,7 +197,7 @@ class RunStatistics:
 
     def reasons(self) -> dict[str, int]:
         """Return the most frequent reasons for failures, each with its number of records."""
-        return dict(self._reasons.most_common(SHOWN_REASONS))
+        return dict((+self._reasons).most_common(SHOWN_REASONS))
 
     def identity(self, outcome: RecordOutcome) -> JsonObject:
         """Return the fields that describe the record's case, for a line of the records file.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from loomgit.domain.keys import find_key
 from loomgit.domain.outages import LossStreak
-from loomgit.domain.ports import LoadReceipt
+from loomgit.domain.ports import LoadReceipt, ReplacingSink
 from loomgit.domain.records import RowBatch, first_usable, make_record
 from loomgit.errors import LoomError
 from loomgit.pipeline.batch_loader import BatchLoader, LoadedBatch
@@ -25,6 +25,7 @@ from loomgit.pipeline.extraction import Extraction
 from loomgit.pipeline.ordered_pool import OrderedPool
 from loomgit.pipeline.part_order import adjacent_parts
 from loomgit.pipeline.record_line import render_record_line
+from loomgit.pipeline.replacement import Replacement
 from loomgit.pipeline.run_end import (
     Outage,
     broken_by,
@@ -33,13 +34,14 @@ from loomgit.pipeline.run_end import (
     judge_run,
     stopped,
 )
-from loomgit.pipeline.run_parts import RunEnd
+from loomgit.pipeline.run_parts import NO_LINES, RunEnd
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Sequence
+    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 
     from loomgit.domain.ports import Sink
     from loomgit.domain.records import Record, RecordOutcome
+    from loomgit.domain.values import JsonObject
     from loomgit.pipeline.events import Event
     from loomgit.pipeline.run_parts import RunParts, SpooledRecords
 
@@ -63,6 +65,7 @@ class Runner:
         self._losses = LossStreak(limit, limit)  # consecutive records lost to an outage
         self._extraction = Extraction(parts)
         self._loader: BatchLoader | None = None  # None until the destination is open
+        self._replacement: Replacement | None = None  # only if a table is replaced
         self._warning = ""  # about the watermark
 
     def stop(self) -> None:
@@ -120,10 +123,12 @@ class Runner:
             )
         else:
             await self._load_leftovers(loader)
+        if isinstance(sink, ReplacingSink):
+            self._replacement = Replacement(parts, loader, sink, lambda: self._records(spool, key))
         end = await self._move_watermark(spool, await self._close(sink, end))
         for warning in self._warnings(spool, end):
             yield Warned(warning)
-        records = parts.log.finish(loaded=self._published)
+        records = parts.log.finish(loaded=self._published, corrected=self._corrected)
         duration = time.perf_counter() - started
         run = parts.record(parts.tally, spool, self._receipt, end, duration, records)
         yield RunFinished(run, self._hint(end), end.can_resume)
@@ -334,6 +339,11 @@ class Runner:
 
     # -- the end
 
+    @property
+    def _corrected(self) -> Mapping[int, JsonObject]:
+        """The lines of the records whose rows were refused when the rows were published."""
+        return NO_LINES if self._replacement is None else self._replacement.corrected
+
     async def _close(self, sink: Sink, end: RunEnd) -> RunEnd:
         """Publish the loaded rows, and return how the run ended.
 
@@ -348,6 +358,10 @@ class Runner:
         keep = end.complete and accepted if replacing else end.complete or accepted
         try:
             with self._parts.tally.watches["load"]:
+                if keep and self._replacement is not None:
+                    await self._replacement.publish()
+                    end = judge_run(self._parts.tally, self._parts.pipeline.evaluate)
+                    keep = bool(self._accepted)
                 if keep:
                     if replacing:  # in the other modes, tables already have the rows
                         await finish_in_thread(self._parts.require_lock)

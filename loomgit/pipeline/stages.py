@@ -119,6 +119,15 @@ class Stages:
         with calls_for(outcome.record):
             return failed if outcome.fallback else await self._repair(failed)
 
+    async def replace_refused(self, outcome: RecordOutcome, reason: str) -> RecordOutcome:
+        """Return the outcome of a record whose row was refused at the end of the run.
+
+        The record gets its fallback output if this needs no model. Otherwise, it fails.
+        """
+        failed = refuse(outcome, reason)
+        has_output = self._policy.value is not None or self._policy.summarizer is not None
+        return await self._fall_back(failed) if has_output and not outcome.fallback else failed
+
     async def _repair(self, outcome: RecordOutcome) -> RecordOutcome:
         """Retry a failed record as often as the policy allows, and then use its fallback."""
         while outcome.failure is not None and outcome.attempts <= self._policy.retries:

@@ -30,7 +30,7 @@ from loomgit.rows.outcome_json import decode_outcome, encode_outcome, is_paid
 from loomgit.rows.spool import Spool
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Container, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from loomgit.domain.records import Record, RecordOutcome
@@ -226,6 +226,23 @@ class Journal:
         except OSError as error:
             raise self._error(error) from error
         return None
+
+    def reread(self, indexes: Container[int]) -> None:
+        """Let `find` also return the outcomes of these records that this attempt has added."""
+        self._write(b"")
+        offset = 0
+        try:
+            with os.fdopen(os.dup(self._file), "rb") as file:
+                file.seek(0)
+                for line in file:
+                    if line.startswith(b"o"):
+                        with suppress(*_UNREADABLE):
+                            index = int(line[1 : line.index(b" ")])
+                            if index in indexes:
+                                self._outcomes[index] = offset
+                    offset += len(line)
+        except OSError as error:
+            raise self._error(error) from error
 
     def _line_at(self, offset: int) -> bytes:
         line, length = b"", 4096

@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 
 Connection: TypeAlias = "psycopg.Connection[tuple[Json, ...]]"
 
+# SQLSTATE classes of errors in the statement itself. All other errors concern a row: data
+# exceptions, violated constraints, errors that a trigger raises with any code, row level security.
+_OF_STATEMENT = ("0A", "25", "26", "28", "2D", "34", "3D", "3F", "42")
+_RAISE = "exec_stmt_raise"  # the function of PostgreSQL that runs RAISE in PL/pgSQL
+_SECURITY_POLICY = "row-level security"
 CONNECT_TIMEOUT = 10  # seconds; `connect_timeout` in the URL and PGCONNECT_TIMEOUT replace it
 # Values are read and written as text, so their notation must not depend on settings of the server,
 # the database or the role.
@@ -101,6 +106,15 @@ def is_outage(fault: psycopg.Error) -> bool:
     if state is None:
         return isinstance(fault, psycopg.OperationalError)
     return state.startswith(_OUTAGES) or state in ("55P03", "25P03")
+
+
+def concerns_row(fault: psycopg.Error) -> bool:
+    """Whether the database refused a row, and not the statement or the connection."""
+    if fault.diag.source_function == _RAISE:
+        return True  # with a code that the trigger chooses
+    if is_outage(fault) or fault.sqlstate is None:
+        return False
+    return not fault.sqlstate.startswith(_OF_STATEMENT) or _SECURITY_POLICY in str(fault)
 
 
 def describe(fault: psycopg.Error) -> str:

@@ -5,14 +5,21 @@ from __future__ import annotations
 from itertools import chain, groupby, islice
 from typing import TYPE_CHECKING
 
+import psycopg
+
 from loomgit.domain.ports import LoadReceipt
-from loomgit.errors import UserError
-from loomgit.rows.postgres_connection import translate_errors
+from loomgit.rows.postgres_connection import concerns_row, describe, qualified, translate_errors
 from loomgit.rows.postgres_copy import copy_rows
 from loomgit.rows.postgres_lock import lock_table
+from loomgit.rows.refused_rows import (
+    RowRefusedError,
+    RowsRefusedError,
+    load_all,
+    require_accepted,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     from loomgit.domain.values import JsonObject
     from loomgit.rows.postgres_connection import Connection
@@ -42,40 +49,66 @@ class ReplaceablePostgresTable:
     def replace_rows(self, stage: Stage) -> LoadReceipt:
         """Replace all rows of the table with the staged rows, in one transaction.
 
-        Raises UserError if the database refuses a row.
+        Raises RowsRefusedError if the database refuses rows. The table then stays unchanged.
         """
         table = self._table
         with table.open() as connection, translate_errors(table.shown):
             lock_table(connection, table)
-            with connection.transaction():
-                rows = stage.rows()
-                sample = list(islice(rows, _SAMPLE))
-                if sample:
-                    all_fields: JsonObject = dict.fromkeys(stage.fields())
-                    table.shape(connection, [all_fields, *sample])
-                columns = table.columns(connection)
-                if not columns:
-                    return LoadReceipt()
-                # The lock excludes writers that do not use Loom. Readers see the old rows.
-                connection.execute(f"LOCK TABLE {table.sql} IN SHARE ROW EXCLUSIVE MODE")
-                only = "" if table.is_partitioned(connection) else "ONLY "  # not of child tables
-                connection.execute(f"DELETE FROM {only}{table.sql}")  # noqa: S608 - quoted
-                staged, copied, count = chain(sample, rows), 0, 0
-                while batch := list(islice(staged, _ROWS_PER_COPY)):
-                    count += len(batch)
-                    if table.is_altered:  # the sample determined the types of the new columns
-                        _require_fit(connection, table, batch)
-                    for _, adjacent in groupby(batch, key=tuple):
+            try:
+                with connection.transaction():
+                    return self._replace(connection, stage)
+            except RowsRefusedError:
+                table.forget_changes()
+                raise
+
+    def _replace(self, connection: Connection, stage: Stage) -> LoadReceipt:
+        table = self._table
+        rows = stage.placed_rows()
+        sample = list(islice(rows, _SAMPLE))
+        if sample:
+            all_fields: JsonObject = dict.fromkeys(stage.fields())
+            table.shape(connection, [all_fields, *(row for _, row in sample)])
+        columns = table.columns(connection)
+        if not columns:
+            return LoadReceipt()
+        # The lock excludes writers that do not use Loom. Readers see the old rows.
+        connection.execute(f"LOCK TABLE {table.sql} IN SHARE ROW EXCLUSIVE MODE")
+        only = "" if table.is_partitioned(connection) else "ONLY "  # not of child tables
+        connection.execute(f"DELETE FROM {only}{table.sql}")  # noqa: S608 - quoted
+        _check_rows_at_once(connection, table)
+
+        def load(some: Sequence[JsonObject]) -> LoadReceipt:
+            if table.is_altered:  # the sample determined the types of the new columns
+                require_accepted(some, lambda row: table.refusal(connection, row))
+            copied = 0
+            try:
+                with connection.transaction():  # a savepoint
+                    for _, adjacent in groupby(some, key=tuple):
                         group = list(adjacent)
                         fields = [columns[name] for name in group[0]]
                         copied += copy_rows(connection, table.sql, fields, group)
-        return LoadReceipt(inserted=copied, duplicates=stage.duplicates(), kept_out=count - copied)
+            except psycopg.Error as fault:
+                if not concerns_row(fault):
+                    raise
+                raise RowRefusedError(describe(fault)) from fault
+            return LoadReceipt(inserted=copied, kept_out=len(some) - copied)
+
+        receipt = load_all(chain(sample, rows), load, batch_size=_ROWS_PER_COPY)
+        return receipt + LoadReceipt(duplicates=stage.duplicates())
 
 
-def _require_fit(connection: Connection, table: PostgresTable, rows: Iterable[JsonObject]) -> None:
-    """Raise UserError for the first row that the table cannot store exactly."""
-    for row in rows:
-        if reason := table.refusal(connection, row):
-            raise UserError(
-                f"{table.shown}: {reason}", hint="give the type of the field in load.schema"
-            )
+def _check_rows_at_once(connection: Connection, table: PostgresTable) -> None:
+    """Let the deferrable constraints of the table refuse a row when it is written.
+
+    The deferred foreign keys of other tables are still checked at COMMIT, because the new rows may
+    have the keys of the deleted ones.
+    """
+    names = connection.execute(
+        "SELECT DISTINCT nspname, conname FROM pg_constraint "
+        "JOIN pg_namespace ON pg_namespace.oid = connamespace "
+        "WHERE conrelid = to_regclass(%s) AND condeferrable",
+        (table.sql,),
+    ).fetchall()
+    if names:
+        listed = ", ".join(qualified(str(schema), str(name)) for schema, name in names)
+        connection.execute(f"SET CONSTRAINTS {listed} IMMEDIATE")

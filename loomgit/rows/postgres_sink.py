@@ -10,7 +10,7 @@ import psycopg
 
 from loomgit.domain.ports import LoadReceipt
 from loomgit.errors import UserError
-from loomgit.rows.postgres_connection import describe, is_outage, translate_errors
+from loomgit.rows.postgres_connection import concerns_row, describe, translate_errors
 from loomgit.rows.postgres_copy import copy_columns, copy_rows, copy_texts
 from loomgit.rows.postgres_ledger import PostgresLedger
 from loomgit.rows.postgres_lock import lock_table
@@ -36,11 +36,6 @@ if TYPE_CHECKING:
 
 # Qualified, so that a table of the user with the same name is never used instead.
 _SEEN = "pg_temp._loom_seen"
-# SQLSTATE classes of errors in the statement itself. All other errors concern a row: data
-# exceptions, violated constraints, errors that a trigger raises with any code, row level security.
-_OF_STATEMENT = ("0A", "25", "26", "28", "2D", "34", "3D", "3F", "42")
-_RAISE = "exec_stmt_raise"  # the function of PostgreSQL that runs RAISE in PL/pgSQL
-_SECURITY_POLICY = "row-level security"
 
 
 class PostgresSink:
@@ -137,7 +132,7 @@ class PostgresSink:
                 with connection.transaction():
                     receipt = self._load_texts(connection, part, fields, texts)
             except psycopg.Error as fault:
-                if not _concerns_row(fault):
+                if not concerns_row(fault):
                     raise
                 return False
         self._receipt += receipt
@@ -252,7 +247,7 @@ class PostgresSink:
                         receipt += LoadReceipt() if is_seen else loaded
                     return receipt
             except psycopg.Error as fault:
-                if not _concerns_row(fault):
+                if not concerns_row(fault):
                     raise
                 raise RowRefusedError(describe(fault)) from fault
 
@@ -317,15 +312,6 @@ def _require_loaded_table(connection: Connection, table: PostgresTable) -> None:
             "it",
             hint="restore the table, or start a new run without --resume",
         )
-
-
-def _concerns_row(fault: psycopg.Error) -> bool:
-    """Whether the database refused a row, and not the statement or the connection."""
-    if fault.diag.source_function == _RAISE:
-        return True  # with a code that the trigger chooses
-    if is_outage(fault) or fault.sqlstate is None:
-        return False
-    return not fault.sqlstate.startswith(_OF_STATEMENT) or _SECURITY_POLICY in str(fault)
 
 
 def _groups(

@@ -215,6 +215,11 @@ class PostgresTable:
         self.is_altered = True
         return self.columns(connection)
 
+    def forget_changes(self) -> None:
+        """Forget what `shape` has changed, because the changes were rolled back."""
+        self._columns = None
+        self.is_altered = self._was_created = False
+
     def create_ledger(self, connection: Connection) -> None:
         """Create the table that lists the loaded batches, if it does not exist."""
         schema = self._address.loom_schema or self._address.schema

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from itertools import islice
+from typing import TYPE_CHECKING, TypeAlias
 
 import orjson
 
 from loomgit.domain.ports import LoadReceipt
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from loomgit.domain.values import JsonObject
+
+RowPlace: TypeAlias = tuple[int, int]  # the part of a row, and the index of the row in the part
 
 
 class RowRefusedError(Exception):
     """The database refused a row of a batch. The message is the reason."""
+
+
+class RowsRefusedError(Exception):
+    """The database refused rows, and nothing was written. `reasons` are the reasons by row."""
+
+    def __init__(self, reasons: Mapping[RowPlace, str]) -> None:
+        super().__init__(next(iter(reasons.values()), ""))
+        self.reasons = reasons
 
 
 def require_accepted(rows: Iterable[JsonObject], refusal: Callable[[JsonObject], str]) -> None:
@@ -48,6 +59,42 @@ def load_accepted(
                 middle = (start + end) // 2
                 pending += [(middle, end), (start, middle)]
     return receipt, refused
+
+
+def load_all(
+    rows: Iterator[tuple[RowPlace, JsonObject]],
+    load: Callable[[Sequence[JsonObject]], LoadReceipt],
+    *,
+    batch_size: int,
+) -> LoadReceipt:
+    """Load rows in batches, as `load_accepted` does, and return the receipt.
+
+    A row may need a row that comes later, for example because of a foreign key to its own table.
+    Therefore, refused rows are loaded again after all others. Raises RowsRefusedError for the rows
+    that are still refused.
+    """
+    receipt = LoadReceipt()
+    refused: dict[RowPlace, tuple[JsonObject, str]] = {}
+
+    def load_batch(batch: Sequence[tuple[RowPlace, JsonObject]]) -> None:
+        nonlocal receipt
+        loaded, reasons = load_accepted([row for _, row in batch], load)
+        receipt += loaded
+        for index, reason in reasons.items():
+            place, row = batch[index]
+            refused[place] = row, reason
+
+    while batch := list(islice(rows, batch_size)):
+        load_batch(batch)
+    remaining = 0
+    while refused and len(refused) != remaining:
+        remaining = len(refused)
+        late = [(place, row) for place, (row, _) in refused.items()]
+        refused.clear()
+        load_batch(late)
+    if refused:
+        raise RowsRefusedError({place: reason for place, (_, reason) in sorted(refused.items())})
+    return receipt
 
 
 def encode_refused(refused: Mapping[int, str]) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from loomgit.errors import UserError
+from loomgit.rows.refused_rows import RowsRefusedError
 from loomgit.rows.stage import key_text
 
 if TYPE_CHECKING:
@@ -12,6 +14,10 @@ if TYPE_CHECKING:
     from loomgit.domain.ports import LoadReceipt
     from loomgit.domain.values import JsonObject
     from loomgit.rows.stage import Stage
+
+# The stage orders rows by their part. A negative part replaces refused rows, so it comes after all
+# batches: the stage stores it with this number added to its absolute value.
+_FIRST_REPLACEMENT = 1 << 48
 
 
 class ReplaceableTable(Protocol):
@@ -29,14 +35,17 @@ class ReplaceableTable(Protocol):
         ...
 
     def replace_rows(self, stage: Stage) -> LoadReceipt:
-        """Replace all rows of the table with the rows in the stage, in one transaction."""
+        """Replace all rows of the table with the rows in the stage, in one transaction.
+
+        Raises RowsRefusedError if the database refuses rows. The table then stays unchanged.
+        """
         ...
 
 
 class ReplaceSink:
-    """A table as a destination. After `commit`, the table contains only this run's rows.
+    """A table as a destination. After `publish`, the table contains only this run's rows.
 
-    `load` stores the rows in a stage: a temporary database. `commit` copies them to the table in
+    `load` stores the rows in a stage: a temporary database. `publish` copies them to the table in
     one transaction. Until it ends, other connections see the old rows. The definition, indexes,
     triggers and privileges of the table do not change.
     """
@@ -58,33 +67,60 @@ class ReplaceSink:
 
     def loaded_parts(self) -> frozenset[int]:
         """Return the numbers of the batches in the stage."""
-        return self._stage.parts()
+        return frozenset(map(_part_number, self._stage.parts()))
 
     def load(
         self, part: int, rows: Sequence[JsonObject], rejected: Sequence[JsonObject] = ()
     ) -> Mapping[int, str]:
-        """Store one batch of rows until `commit`. Do nothing if this `part` is already stored.
+        """Store one batch of rows until `publish`. Do nothing if this `part` is already stored.
 
-        The keys in `rejected` have no effect, because `commit` keeps no row of an earlier run.
+        The keys in `rejected` have no effect, because no row of an earlier run remains.
         """
         key = self._table.key
         keys = [key_text(row, key, self._table.shown) if key else None for row in rows]
-        self._stage.add(part, rows, keys)
+        self._stage.add(part if part >= 0 else _FIRST_REPLACEMENT - part, rows, keys)
         return {}
 
-    def commit(self) -> LoadReceipt:
-        """Replace the rows of the table with the staged rows, and return the receipt.
+    def publish(self) -> bool:
+        """Replace the rows of the table with the staged rows, in one transaction.
 
-        If an earlier attempt of the run has replaced the rows, and this attempt has loaded nothing
-        else, only return the receipt of that attempt. If the database refuses a row, UserError is
-        raised, and the table stays unchanged.
+        Returns False if the database refuses rows. The table is then unchanged, and the stage
+        contains only the other rows. If an earlier attempt of the run has replaced the rows, and
+        this attempt has loaded nothing else, do nothing.
         """
-        receipt = self._stage.receipt()
-        if receipt is None or self._stage.has_unpublished():
+        if self._stage.receipt() is not None and not self._stage.has_unpublished():
+            return True
+        try:
             receipt = self._table.replace_rows(self._stage)
-            self._stage.finish(receipt)
+        except RowsRefusedError as refusal:
+            self._stage.refuse(refusal.reasons)
+            return False
+        self._stage.finish(receipt)
+        return True
+
+    def refused_rows(self) -> Mapping[tuple[int, int], str]:
+        """Return the reasons for the refused rows of all attempts, by part and index."""
+        return {
+            (_part_number(part), at): reason for (part, at), reason in self._stage.refused().items()
+        }
+
+    def commit(self) -> LoadReceipt:
+        """Publish the staged rows, if this has not been done, and return the receipt.
+
+        If the database refuses a row, UserError is raised, and the table stays unchanged.
+        """
+        if not self.publish():
+            reason = next(iter(self._stage.refused().values()))
+            raise UserError(f"{self._table.shown}: {reason}")
+        receipt = self._stage.receipt()
+        assert receipt is not None  # `publish` has stored it
         return receipt
 
     def abort(self) -> None:
         """Delete the staged rows. The table stays unchanged."""
         self._stage.discard()
+
+
+def _part_number(stored: int) -> int:
+    """Return the number of a part from its number in the stage."""
+    return stored if stored < _FIRST_REPLACEMENT else _FIRST_REPLACEMENT - stored

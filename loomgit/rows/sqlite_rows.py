@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import re
+import sqlite3
+from contextlib import contextmanager
 from itertools import groupby
 from typing import TYPE_CHECKING
 
 from loomgit.domain.ports import LoadReceipt
 from loomgit.errors import UserError
+from loomgit.rows.refused_rows import RowRefusedError
 from loomgit.rows.sqlite import fold_case, object_kind, quote
 from loomgit.rows.sqlite_values import column_affinities, loss_reason, to_sqlite, would_change
 
 if TYPE_CHECKING:
-    import sqlite3
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from loomgit.domain.values import JsonObject
     from loomgit.rows.query import Scalar
@@ -38,6 +40,20 @@ def require_loaded_table(connection: sqlite3.Connection, table: str, shown: str)
             f"{shown}: the table '{table}' was removed since the run loaded rows into it",
             hint="restore the table, or start a new run without --resume",
         )
+
+
+@contextmanager
+def refusing_rows(connection: sqlite3.Connection) -> Iterator[None]:
+    """Undo the block and raise RowRefusedError if a constraint or a trigger refuses a row."""
+    connection.execute("SAVEPOINT rows")
+    try:
+        yield
+    except sqlite3.IntegrityError as fault:
+        connection.execute("ROLLBACK TO rows")
+        raise RowRefusedError(str(fault)) from fault
+    finally:
+        if connection.in_transaction:
+            connection.execute("RELEASE rows")
 
 
 def may_drop_rows(connection: sqlite3.Connection, table: str) -> bool:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING
 
 from loomgit.domain.ports import LoadReceipt
-from loomgit.rows.refused_rows import RowRefusedError, load_accepted, require_accepted
+from loomgit.rows.refused_rows import load_accepted, require_accepted
 from loomgit.rows.sqlite import (
     connect,
     transaction,
@@ -21,12 +20,14 @@ from loomgit.rows.sqlite_rows import (
     count_rows,
     insert,
     may_drop_rows,
+    refusing_rows,
     require_loaded_table,
     upsert,
 )
 from loomgit.rows.stage import key_text
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Collection, Mapping, Sequence
 
     from loomgit.domain.definitions import LoadMode
@@ -106,16 +107,8 @@ class SqliteSink:
         def load_some(some: Sequence[JsonObject]) -> LoadReceipt:
             if self._table.is_altered:  # `refusal` did not know the types of the new columns
                 require_accepted(some, lambda row: self._table.refusal(connection, row))
-            connection.execute("SAVEPOINT rows")
-            try:
-                receipt = write(connection, some)
-            except sqlite3.IntegrityError as fault:
-                connection.execute("ROLLBACK TO rows")
-                raise RowRefusedError(str(fault)) from fault
-            finally:
-                if connection.in_transaction:
-                    connection.execute("RELEASE rows")
-            return receipt
+            with refusing_rows(connection):
+                return write(connection, some)
 
         with translate_errors(self._table.shown, connection), transaction(connection):
             recorded = self._ledger.find(connection, part)

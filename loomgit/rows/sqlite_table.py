@@ -211,6 +211,11 @@ class DestinationTable:
         for name in missing:
             connection.execute(self._add_column_statement(connection, name, kinds))
 
+    def forget_changes(self) -> None:
+        """Forget what `shape` has changed, because the changes were rolled back."""
+        self._affinities = None
+        self.is_altered = self._was_created = False
+
     def _create(
         self, connection: sqlite3.Connection, kinds: Mapping[str, set[str]], *, unique: bool
     ) -> None:

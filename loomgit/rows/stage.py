@@ -20,10 +20,11 @@ from loomgit.rows.sqlite import connect, transaction, translate_errors
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from loomgit.domain.values import Json, JsonMapping, JsonObject
+    from loomgit.rows.refused_rows import RowPlace
 
 _TABLES = """
     CREATE TABLE IF NOT EXISTS parts (
@@ -35,6 +36,9 @@ _TABLES = """
     CREATE INDEX IF NOT EXISTS rows_by_key ON rows (key, part, at) WHERE key IS NOT NULL;
     CREATE TABLE IF NOT EXISTS rejected (part INTEGER, key TEXT, PRIMARY KEY (key, part))
         WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS refused (
+        part INTEGER, at INTEGER, reason TEXT NOT NULL, PRIMARY KEY (part, at)
+    ) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS fields (at INTEGER PRIMARY KEY, name TEXT UNIQUE);
     CREATE TABLE IF NOT EXISTS publications (sha256 TEXT, receipt BLOB, done INTEGER);
     CREATE TEMP TABLE matched (key TEXT PRIMARY KEY) WITHOUT ROWID;
@@ -156,6 +160,33 @@ class Stage:
         If several rows have the same key, yield only the last of them.
         """
         yield from self._select(_LAST)
+
+    def placed_rows(self) -> Iterator[tuple[RowPlace, JsonObject]]:
+        """Yield the same rows as `rows`, each with its part and its index in the part."""
+        with self._reading() as connection:
+            for part, at, row in connection.execute(
+                f"SELECT part, at, row FROM rows WHERE {_LAST} ORDER BY part, at"  # noqa: S608 - constant text
+            ):
+                yield (part, at), orjson.loads(row)
+
+    def refuse(self, reasons: Mapping[RowPlace, str]) -> None:
+        """Remove rows that the destination refuses, and record the reasons."""
+        with self._transaction() as connection:
+            connection.executemany("DELETE FROM rows WHERE part = ? AND at = ?", reasons)
+            connection.executemany(
+                "INSERT INTO refused VALUES (?, ?, ?)",
+                ((part, at, reason) for (part, at), reason in reasons.items()),
+            )
+
+    def refused(self) -> dict[RowPlace, str]:
+        """Return the reasons for the rows that `refuse` has removed."""
+        if not self._path.exists():
+            return {}
+        with self._reading() as connection:
+            return {
+                (part, at): reason
+                for part, at, reason in connection.execute("SELECT part, at, reason FROM refused")
+            }
 
     @contextmanager
     def matching(self) -> Iterator[None]:
@@ -302,10 +333,11 @@ class Stage:
             is_empty = self.receipt() is None
             if not is_empty:
                 with self._transaction() as connection:
-                    connection.execute(
-                        "DELETE FROM rows "
-                        "WHERE part IN (SELECT part FROM parts WHERE NOT published)"
-                    )
+                    for table in ("rows", "refused"):
+                        connection.execute(
+                            f"DELETE FROM {table} "  # noqa: S608 - constant text
+                            "WHERE part IN (SELECT part FROM parts WHERE NOT published)"
+                        )
                     connection.execute("DELETE FROM rejected")
                     connection.execute("DELETE FROM parts WHERE NOT published")
         except LoomError:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from loomgit.domain.quarantine import QuarantineEntry, Resolution
 from loomgit.errors import LoomError
 from loomgit.pipeline.events import Warned
+from loomgit.pipeline.run_parts import NO_LINES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from loomgit.domain.quarantine import QuarantineStore
     from loomgit.domain.records import RecordOutcome
@@ -68,6 +69,11 @@ class Rejections:
         else:
             self._loaded.update(dict.fromkeys(keys))
 
+    def not_loaded(self, keys: Iterable[str]) -> None:
+        """Leave the open entries of these records open, although `loaded` has received them."""
+        for key in keys:
+            self._loaded.pop(key, None)
+
     def published(self) -> None:
         """Resolve the records that wait for the end of the run. Raises LoomError."""
         if self._loaded:
@@ -124,9 +130,14 @@ class _ResolvingLog:
         self._log.write_copied(first, keys)
         self._rejections.loaded(keys)
 
-    def finish(self, *, loaded: bool = True) -> RecordsFile:
+    def finish(
+        self, *, loaded: bool = True, corrected: Mapping[int, JsonObject] = NO_LINES
+    ) -> RecordsFile:
         """Finish the log. If the run has published its rows, resolve their records."""
-        file = self._log.finish(loaded=loaded)
+        file = self._log.finish(loaded=loaded, corrected=corrected)
+        self._rejections.not_loaded(
+            str(line["key"]) for line in corrected.values() if line["status"] != "loaded"
+        )
         if loaded:
             try:
                 self._rejections.published()

@@ -185,9 +185,8 @@ def test_replace_refuses_a_value_that_does_not_fit_the_first_rows(put, run_sql, 
     if exists:
         put(POSTGRES, OLD)
     rows = [{"id": str(number), "x": number} for number in range(1000)]
-    with pytest.raises(UserError, match="column 'x' is bigint and cannot hold") as caught:
+    with pytest.raises(UserError, match="column 'x' is bigint and cannot hold"):
         put(POSTGRES, [*rows, {"id": "last", "x": value}], mode="replace", evolve="add")
-    assert "load.schema" in caught.value.hint
     if exists:
         assert run_sql("SELECT * FROM scores ORDER BY 1") == [("a", "good"), ("b", "bad")]
 
