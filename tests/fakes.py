@@ -179,6 +179,25 @@ class FakeLog:
         return RecordsFile("records/fake.jsonl", "0" * 64, len(self.lines))
 
 
+class FakeIncrement:
+    """The indexes of the records of each part that an incremental run has begun."""
+
+    def __init__(self) -> None:
+        self.parts = {}
+
+    def begin_part(self, part, records) -> None:
+        self.parts[part] = [record.index for record in records]
+
+    def add(self, outcomes) -> None:
+        pass
+
+    def find_note(self, spool) -> str:
+        return ""
+
+    def finish(self, spool, receipt, *, complete) -> str:
+        return ""
+
+
 class FakeQuarantine:
     def __init__(self) -> None:
         self.outcomes = []

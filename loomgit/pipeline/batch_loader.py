@@ -254,7 +254,10 @@ class BatchLoader:
                 if not rows and not keys:
                     return {}
                 if self._parts.increment is not None:
-                    self._parts.increment.begin_part(part, [outcome.record for outcome in good])
+                    # The refusals of the sink are numbered by row, so these records come first.
+                    replaced = [position for position in range(len(good)) if position not in rows]
+                    records = [good[position].record for position in (*rows, *replaced)]
+                    self._parts.increment.begin_part(part, records)
                 refused = await self.call(self._sink.load, part, [*rows.values()], keys)
         if isinstance(self._sink, ReplacingSink):
             self._sent[part] = array("q", (good[position].record.index for position in rows))

@@ -19,7 +19,7 @@ from loomgit.errors import Denied, Unavailable, WorldError
 from loomgit.pipeline.part_order import adjacent_parts
 from loomgit.pipeline.repeated_keys import last_positions
 from loomgit.pipeline.stages import FailurePolicy
-from tests.fakes import FakeJournal, FakeSink
+from tests.fakes import FakeIncrement, FakeJournal, FakeSink
 from tests.pipeline.test_runner import ROWS, SPEC, Bench, failing
 
 RETRY = Load("out.db", on_failure="retry")
@@ -372,6 +372,24 @@ def test_no_later_part_is_loaded_before_a_row_that_must_be_retried():
     bench.run()
     assert [*bench.sink.parts] == [0]
     assert [event[1] for event in bench.journal.events if event[0] == "begin"] == [0]
+
+
+def test_an_increment_gets_the_records_of_a_part_in_the_order_of_its_rows():
+    """A row that a later record replaces is not loaded. The refusals are numbered by row."""
+    rows = [*ROWS[:5]]
+    rows[3] = {"id": "r-1", "text": "again"}
+    loaded = RecordOutcome(make_record(3, rows[3], ("id",)), Output({"label": "a"}, "", "fake"))
+    increment = FakeIncrement()
+    bench = Bench(
+        failing(2, '{"label": "bad"}'),
+        rows=rows,
+        sink=refusing(),
+        journal=FakeJournal({3: loaded}, {0: [3]}),
+        increment=increment,
+    )
+    assert bench.run().duplicates == 1
+    assert [row["id"] for row in bench.sink.parts[1]] == ["r-0", "r-4"]  # the sink refused the 2nd
+    assert increment.parts == {0: [3], 1: [0, 2, 4, 1]}
 
 
 def test_the_order_of_parts():

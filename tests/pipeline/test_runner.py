@@ -67,6 +67,7 @@ class Bench:
         sink=None,
         journal=None,
         transformer=None,
+        increment=None,
         **pipeline,
     ):
         parts = {
@@ -114,6 +115,7 @@ class Bench:
                 lineage={"_loom_run_id": "2026-11-21-001"},
                 resume_hint="resume it",
                 in_batches=self.stages.transforms_batches,
+                increment=increment,
             )
         )
 
