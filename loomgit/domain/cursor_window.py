@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from loomgit.domain.cursors import (
     KINDS_IN_WORDS,
+    TIME_KINDS,
     CursorFault,
     CursorPoint,
     initial_point,
@@ -134,6 +135,17 @@ class CursorWindow:
             if possible == kind or (possible == "text" and isinstance(value, str)):
                 return possible
         return kind  # `start_for` reports that it does not fit
+
+    def is_misread(self, value: Json, kind: CursorKind) -> bool:
+        """Whether `value` is not text, although the cursor in the first record is text.
+
+        The kind of a cursor must not depend on which record is the first. If `initial` is text, all
+        values are text. If the watermark is text, numbers are text, too.
+        """
+        if kind != "text" or isinstance(self._incremental.initial, str):
+            return False
+        found = kind_of(value)
+        return found in TIME_KINDS or (found == "number" and self._watermark is None)
 
     def mixed_problem(self, record: str, value: Json, kind: CursorKind) -> ProblemsFound:
         """Return the error for a record whose cursor is not of the same kind as the others."""

@@ -44,6 +44,11 @@ _TIMESTAMP = re.compile(
     re.ASCII,
 )
 _NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?", re.ASCII)
+# Numbers and moments without a position: infinity, NaN, and years before 1 or after 9999.
+_UNLIMITED = re.compile(
+    r"[+-]?inf(?:inity)?|nan|\d{5,}-\d\d-\d\d(?:[t ].*)?|\d{4,}-\d\d-\d\d(?:[t ].*)? bc",
+    re.ASCII | re.IGNORECASE,
+)
 _SHOWN = 60  # characters of a value that messages show
 _EXACT = Context(prec=2000)
 
@@ -89,7 +94,9 @@ def kind_of(value: Json) -> CursorKind | None:
         return "date"
     if found := _TIMESTAMP.fullmatch(value):
         return "timestamp" if found[8] else "local timestamp"
-    return "number" if _NUMBER.fullmatch(value) else "text"
+    if _NUMBER.fullmatch(value):
+        return "number"
+    return None if _UNLIMITED.fullmatch(value) else "text"
 
 
 def parse_position(value: Json, kind: CursorKind) -> Position:

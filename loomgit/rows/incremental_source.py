@@ -57,6 +57,8 @@ class NewRecords:
             position = parse_position(value, kind)
         except ValueError as fault:
             raise window.mixed_problem(self._name(row()), value, kind) from fault
+        if window.is_misread(value, kind):
+            raise window.mixed_problem(self._name(row()), value, kind)
         start = self._start
         if start is not None and position < start.position:  # type: ignore[operator]  # of one kind
             return None

@@ -27,6 +27,8 @@ _TIMES: dict[str, CursorKind] = {
 _INTEGERS = ("int2", "int4", "int8", "oid")
 _FLOATS = ("float4", "float8")
 _TEXTS = ("text", "varchar", "bpchar", "name")
+# Types whose order differs from that of the texts that PostgreSQL writes for them.
+_WITHOUT_ORDER = ("interval", "money", "timetz", "inet", "cidr")
 _MOST = 2**63  # integers of PostgreSQL are lower
 
 
@@ -45,6 +47,12 @@ def narrowed(connection: Connection, query: BoundQuery, window: CursorWindow) ->
             return query  # `check` reports the problem
         known = types.get(columns[0].type_code)
     name = known.name if known is not None else ""
+    if name in _WITHOUT_ORDER:
+        raise window.problem(
+            "cursor",
+            f"'{window.cursor}' is {name}, whose values have another order as text",
+            "select a timestamp, a date or a number with extract.query",
+        )
     found = None
     if name in _TEXTS:
         found = _text_condition(connection, query, window)

@@ -88,6 +88,13 @@ def jsonl(tmp_path):
         (['"2026-13-01"'], {}, 5, "'made' is '2026-13-01', but other records have a date"),
         (["true"], {}, 5, "record 1 (id 0) of e.jsonl: True has no order"),
         (["[1]"], {}, 5, "record 1 (id 0) of e.jsonl: [1] has no order"),
+        (['"infinity"'], {}, 5, "record 1 (id 0) of e.jsonl: 'infinity' has no order"),
+        (['"NaN"', '"5"'], {}, 5, "'NaN' has no order"),
+        (['"0044-03-15 BC"'], {}, 5, "'0044-03-15 BC' has no order"),
+        (['"12026-03-01 10:00:00+00"'], {}, 5, "'12026-03-01 10:00:00+00' has no order"),
+        (['"n/a"', '"2026-03-01"'], {}, 5, "'made' is '2026-03-01', but other records have text"),
+        (['"n/a"', '"5"'], {}, 5, "record 2 (id 1) of e.jsonl: 'made' is '5', but other records"),
+        (['"n/b"', '"2026-03-01"'], {"watermark": "n/a"}, 5, "'made' is '2026-03-01', but other"),
         (["5"], {"lag": HOUR}, 6, "does not fit the cursor 'made', which is a number"),
         (['"x"'], {"lag": HOUR}, 6, "does not fit the cursor 'made', which is text"),
         (['"2026-03-01"'], {"lag": HOUR}, 6, "is a date, and the lag is not a number of days"),
@@ -106,6 +113,11 @@ def test_an_invalid_cursor_is_named_with_file_and_line(
     (problem,) = raised.value.problems
     assert problem.place.line == line
     assert message in problem.message
+
+
+def test_texts_such_as_numbers_are_text_if_initial_or_the_watermark_says_so(read, jsonl):
+    assert read(jsonl('"a"', '"5"'), initial="0x") == [0, 1]
+    assert read(jsonl('"a"', '"5"', '"b"'), "a") == [0, 2]
 
 
 def test_a_field_that_no_record_has_is_named_with_a_similar_one(read, tmp_path):
@@ -134,6 +146,16 @@ def test_a_field_that_no_record_has_is_named_with_a_similar_one(read, tmp_path):
 )  # fmt: skip
 def test_rows_from_the_watermark_minus_the_lag(read, jsonl, values, watermark, lag, expected):
     assert read(jsonl(*values), watermark, lag=lag) == expected
+
+
+@pytest.mark.parametrize("sql_type", ["interval", "money", "timetz", "inet", "cidr"])
+def test_a_postgres_type_whose_order_is_not_that_of_its_text(read, database, run_sql, sql_type):
+    run_sql(f"CREATE TABLE e (id int, made {sql_type})")
+    connections = {"w": Connection(database)}
+    with pytest.raises(ProblemsFound) as raised:
+        read("postgres://w/e", connections=connections)
+    (problem,) = raised.value.problems
+    assert f"'made' is {sql_type}, whose values have another order as text" in problem.message
 
 
 TYPES = [
