@@ -114,7 +114,7 @@ class Watermark(Struct, frozen=True):
     `value` is the text of a position of the field `cursor`, whose values have the given `kind`.
     Both are None until a run has read a record. `done` are the packed `DoneRecords` whose cursor is
     at least `value` minus the lag. `run` is the uid of the run that has set the watermark.
-    `has_rows` is true if a run has loaded rows.
+    `has_rows` is true if a run has loaded rows. `source` is the source that this run has read.
     """
 
     cursor: str
@@ -123,6 +123,7 @@ class Watermark(Struct, frozen=True):
     done: bytes = b""
     run: str = ""
     has_rows: bool = False
+    source: str = ""
     format: int = FORMAT
 
     @property

@@ -118,6 +118,17 @@ class Increment:
                 done.add_all(DoneRecords.unpack(part))
         self._begin_with(watermark, done)
 
+    def find_warning(self) -> str:
+        """Return a warning if another source has set the watermark, or ""."""
+        watermark, source = self._watermark, self.pipeline.extract.source
+        if self._only_remembers or watermark.value is None or watermark.source in ("", source):
+            return ""
+        return (
+            f"{self.pipeline.place('extract.source')}: the watermark {watermark.value} is of the "
+            f"source {watermark.source}; the run does not read records of {source} below it, "
+            "except with --full-refresh"
+        )
+
     def _begin_with(self, watermark: Watermark, done: DoneRecords) -> None:
         self._watermark = watermark
         self._after = watermark.value
@@ -351,6 +362,9 @@ class Increment:
     ) -> None:
         """Store the watermark, unless nothing has changed."""
         done = self._bounded(done, "load")
+        source = self.pipeline.extract.source
+        if self._only_remembers:  # the run has read the quarantine
+            source = self._watermark.source
         watermark = Watermark(
             self._incremental.cursor,
             self.reading.kind or self._watermark.kind,
@@ -358,6 +372,7 @@ class Increment:
             done.pack() if len(done) else b"",
             self._uid,
             has_rows,
+            source,
         )
         self._after = watermark.value
         stored = self._stored.watermark

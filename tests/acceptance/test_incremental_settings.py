@@ -79,6 +79,23 @@ def test_another_cursor_needs_a_full_refresh(project):
     assert project.loaded() == ["a", "a"]
 
 
+@pytest.mark.parametrize("destination", ["sqlite", "jsonl"])
+def test_another_source_warns_that_the_run_continues_from_the_watermark(tmp_path, destination):
+    project = Arrivals(tmp_path / "project", "jsonl", destination)
+    project.arrive([("a", MORNING)])
+    assert "watermark" not in loom(project.folder, "run", "ev").stderr
+    (project.folder / "data/events.jsonl").rename(project.folder / "data/others.jsonl")
+    change(project, "data/events.jsonl", "data/others.jsonl")
+    done = loom(project.folder, "run", "ev")
+    assert done.returncode == 0, done.stderr
+    assert (
+        "ev.yaml:3:3: the watermark 2026-03-01 10:00:00Z is of the source data/events.jsonl; the "
+        "run does not read records of data/others.jsonl below it" in done.stderr
+    )
+    assert "watermark" not in loom(project.folder, "run", "ev").stderr
+    assert project.loaded() == ["a"]
+
+
 def test_validate_shows_the_watermark(project):
     assert "Watermark: made none" in loom(project.folder, "validate", "ev").stdout
     project.run()
