@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from loomgit.domain.cursor_window import digest_of
 from loomgit.domain.cursors import CursorPoint, parse_position
+from loomgit.domain.keys import find_key, record_key
 from loomgit.domain.records import RefusedRow
 from loomgit.domain.watermarks import refused_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from loomgit.domain.cursor_window import CursorWindow
     from loomgit.domain.cursors import CursorKind
@@ -37,6 +39,26 @@ class FinishedRecords:
         if len(done) < first + count:
             done.extend(bytes(first + count - len(done)))
         done[first : first + count] = b"\1" * count
+
+    def forget_replaced(self, spool: SpooledRecords, key: Sequence[str]) -> None:
+        """Forget the records that come after a record with the same key that is not done.
+
+        A later run then loads these records again, in their order. Otherwise, it would replace the
+        row of the last one with that of an earlier one. `key` are the configured key fields.
+        """
+        if len(self) == spool.count:
+            return
+        fields = find_key(spool.fields, key)
+        lost: set[str] = set()
+        for index, row in enumerate(spool.rows()):
+            if isinstance(row, RefusedRow):
+                continue
+            with suppress(KeyError):  # a record without a key has failed
+                name = record_key(row, fields)
+                if not self._is_done(index):
+                    lost.add(name)
+                elif name in lost:
+                    self._done[index] = 0
 
     def lowest_lost(
         self, spool: SpooledRecords, window: CursorWindow, kind: CursorKind | None

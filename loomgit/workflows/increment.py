@@ -315,6 +315,9 @@ class Increment:
                 self._save(self._watermark.point, done, (), has_rows=has_rows)
             return ""
         point = self._highest()
+        count = spool.count - len(self._finished)
+        if self.pipeline.load.mode == "upsert":
+            self._finished.forget_replaced(spool, self.pipeline.extract.key)
         lost = self._finished.lowest_lost(spool, self.window, self.reading.kind)
         if lost is not None and point is not None:
             before = self._watermark.point
@@ -327,7 +330,6 @@ class Increment:
             self._save(point, done, (self._uid, *self._other_runs), has_rows=has_rows)
         if lost is None:
             return ""
-        count = spool.count - len(self._finished)
         records = "1 record was" if count == 1 else f"{count:,} records were"
         return (
             f"the watermark is {render_point(point)}, because {records} lost to an outage; the "

@@ -148,3 +148,25 @@ def test_a_part_that_a_killed_attempt_loaded_does_not_come_first(tmp_path, serve
     rows = loaded(project, kind, sql)
     assert (len(rows), rows["r-1"], rows["r-2"]) == (18, 0.15, 0.07)
     assert Project(project).get_run("latest").results.duplicates == 2
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "jsonl", "postgres"])
+def test_a_later_incremental_run_loads_the_records_in_their_order(tmp_path, server, kind, sql):
+    """A record that an outage has lost is not loaded after a later record with its key."""
+    project = make_repeated(tmp_path / "project", server, DESTINATIONS[kind], "upsert")
+    text = (project / "pipelines/demo.yaml").read_text("utf-8")
+    incremental = "  key: review_id\n  incremental: {cursor: made}\n"
+    rows = "".join(f"{KEYS.get(i, f'r-{i}')},n{i} is great,positive,{i}\n" for i in range(20))
+    files = {
+        "pipelines/demo.yaml": text.replace("  key: review_id\n", incremental),
+        "data/reviews.csv": "review_id,review,expected,made\n" + rows,
+    }
+    commit(project, files)
+    server.lost = {"n1"}
+    assert "the watermark is 1, because 1 record was lost" in loom(project, "run", "demo").stderr
+    server.lost = set()
+    assert loom(project, "run", "demo").returncode == 0
+    loaded_rows = loaded(project, kind, sql)
+    assert (len(loaded_rows), loaded_rows["r-1"], loaded_rows["r-2"]) == (18, 0.15, 0.07)
+    assert Project(project).get_run("latest").results.records_processed == 2
+    assert Project(project).run("demo").results.records_processed == 0
