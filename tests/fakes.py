@@ -191,6 +191,9 @@ class FakeIncrement:
     def add(self, outcomes) -> None:
         pass
 
+    def add_lost(self, records) -> None:
+        pass
+
     def find_note(self, spool) -> str:
         return ""
 

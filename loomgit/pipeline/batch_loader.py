@@ -126,6 +126,8 @@ class BatchLoader:
         returned outcome of this record contains the failure. Raises LoomError if the sink fails.
         """
         outcomes = list(batch)
+        if self._parts.increment is not None:
+            self._parts.increment.add_lost(o.record for o in batch if not o.is_final)
         newest = await self._newest_records()
         good = [index for index, outcome in enumerate(batch) if _has_row(outcome)]
         refused = await self._send(

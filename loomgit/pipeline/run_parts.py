@@ -160,6 +160,10 @@ class RunIncrement(Protocol):
         """
         ...
 
+    def add_lost(self, records: Iterable[Record]) -> None:
+        """Record records that an outage has lost, before the rest of their batch is loaded."""
+        ...
+
     def begin_batch(self, part: int, batch: RowBatch) -> None:
         """Do the same as `begin_part` for rows that are copied."""
         ...

@@ -82,6 +82,7 @@ class Increment:
         self._folder: Path | None = None
         self._finished = FinishedRecords()
         self._after: str | None = None
+        self._again: set[str] = set()  # the keys of lost records, whose later records are not done
         self.reading = CursorReading()
         self.window = CursorWindow(pipeline, incremental)
         self.loaded: LoadedParts | None = None
@@ -267,7 +268,20 @@ class Increment:
         Records that a later record replaces have no row. They come last.
         """
         if self.loaded is not None:
-            self.loaded.add(part, [self._identify(record.input) for record in records])
+            again = self._again
+            self.loaded.add(
+                part,
+                [None if r.key in again else self._identify(r.input) for r in records],
+            )
+
+    def add_lost(self, records: Iterable[Record]) -> None:
+        """Record records that an outage has lost, before the others of their batch are loaded.
+
+        If a new run follows instead of a resumed one, it must also load later records with their
+        keys again, so that their rows stay the last ones. See `FinishedRecords.forget_replaced`.
+        """
+        if self.pipeline.load.mode == "upsert":
+            self._again.update(record.key for record in records)
 
     def begin_batch(self, part: int, batch: RowBatch) -> None:
         """Do the same as `begin_part` for rows that are copied."""
@@ -306,6 +320,9 @@ class Increment:
         error or a stop interrupted the run. Raises UserError or WorldError.
         """
         has_rows = self._watermark.has_rows or (receipt is not None and receipt.rows > 0)
+        count = spool.count - len(self._finished)
+        if self.pipeline.load.mode == "upsert":
+            self._finished.forget_replaced(spool, self.pipeline.extract.key)
         if self._only_remembers or not complete:
             # A table has stored the records of each part already.
             if receipt is not None and not self._store.stores_parts and len(self._finished):
@@ -315,9 +332,6 @@ class Increment:
                 self._save(self._watermark.point, done, (), has_rows=has_rows)
             return ""
         point = self._highest()
-        count = spool.count - len(self._finished)
-        if self.pipeline.load.mode == "upsert":
-            self._finished.forget_replaced(spool, self.pipeline.extract.key)
         lost = self._finished.lowest_lost(spool, self.window, self.reading.kind)
         if lost is not None and point is not None:
             before = self._watermark.point

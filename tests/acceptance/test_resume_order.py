@@ -13,10 +13,11 @@ from loomgit.api import Project
 from tests.acceptance.test_resume import DESTINATIONS, REVIEW, CountingServer, make, start
 from tests.command import loom
 from tests.repos import commit
-from tests.servers.openai_server import Hang, error
+from tests.servers.openai_server import Hang, Reply, error
 
 # Records 1 and 15 have one key, and records 2 and 7 another one.
 KEYS = {15: "r-1", 7: "r-2"}
+QUOTA = Reply(400, b'{"error": {"message": "no", "code": "insufficient_quota"}}')
 CONFIDENCES = {f"n{i}": i / 100 for i in range(20)}
 
 
@@ -30,17 +31,19 @@ def server(monkeypatch):
 class LosingServer(CountingServer):
     """A model with an outage for the reviews in `lost`, and without an answer for those in `held`.
 
-    Its answers for the reviews in `bad` do not pass the gate.
+    Its answers for the reviews in `bad` do not pass the gate. A review in `denied` ends the run.
     """
 
     def __init__(self):
         super().__init__()
-        self.lost, self.bad, self.held = set(), set(), set()
+        self.lost, self.bad, self.held, self.denied = set(), set(), set(), set()
 
     def reply(self, request):
         name = REVIEW.search(str(request["messages"][0]["content"])).group(1)
         if name in self.held:
             return Hang()
+        if name in self.denied:
+            return QUOTA
         if name in self.lost:
             return error(500, "down", retry_after="0")
         self.asked[name] += 1
@@ -151,7 +154,10 @@ def test_a_part_that_a_killed_attempt_loaded_does_not_come_first(tmp_path, serve
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "jsonl", "postgres"])
-def test_a_later_incremental_run_loads_the_records_in_their_order(tmp_path, server, kind, sql):
+@pytest.mark.parametrize("is_stopped", [False, True])
+def test_a_later_incremental_run_loads_the_records_in_their_order(
+    tmp_path, server, kind, is_stopped, sql
+):
     """A record that an outage has lost is not loaded after a later record with its key."""
     project = make_repeated(tmp_path / "project", server, DESTINATIONS[kind], "upsert")
     text = (project / "pipelines/demo.yaml").read_text("utf-8")
@@ -162,11 +168,14 @@ def test_a_later_incremental_run_loads_the_records_in_their_order(tmp_path, serv
         "data/reviews.csv": "review_id,review,expected,made\n" + rows,
     }
     commit(project, files)
-    server.lost = {"n1"}
-    assert "the watermark is 1, because 1 record was lost" in loom(project, "run", "demo").stderr
-    server.lost = set()
+    server.lost, server.denied = {"n1"}, {"n18"} if is_stopped else set()
+    first = loom(project, "run", "demo")
+    assert ("the watermark is 1, because 1 record was lost" in first.stderr) != is_stopped
+    assert loaded(project, kind, sql)["r-1"] == 0.15
+    server.lost, server.denied = set(), set()
     assert loom(project, "run", "demo").returncode == 0
     loaded_rows = loaded(project, kind, sql)
     assert (len(loaded_rows), loaded_rows["r-1"], loaded_rows["r-2"]) == (18, 0.15, 0.07)
-    assert Project(project).get_run("latest").results.records_processed == 2
+    processed = Project(project).get_run("latest").results.records_processed
+    assert processed == 2 or is_stopped
     assert Project(project).run("demo").results.records_processed == 0
