@@ -183,5 +183,10 @@ def is_same_model(asked: str, served: str) -> bool:
 
 
 def other_models(asked: str, served: Iterable[str]) -> list[str]:
-    """Return the reported names that do not belong to the requested model, sorted."""
+    """Return the reported names that do not belong to the requested model, sorted.
+
+    If `asked` is empty, no model was requested, and a program answered: the list is empty.
+    """
+    if not asked:
+        return []
     return sorted({name for name in served if name and not is_same_model(asked, name)})

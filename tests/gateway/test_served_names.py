@@ -35,3 +35,7 @@ def test_the_same_model_or_a_snapshot_of_it(asked, served):
 def test_another_model(asked, served):
     assert not is_same_model(asked, served)
     assert other_models(asked, [served, asked, ""]) == [served]
+
+
+def test_a_program_does_not_answer_for_a_model():
+    assert other_models("", ["spam-detector-001@v2"]) == []
