@@ -241,6 +241,14 @@ def version_number(name: str) -> int:
     return int(name[1:])
 
 
+def is_bytecode(path: str) -> bool:
+    """Whether the relative path of a file in a version is that of bytecode that Python caches.
+
+    Such a file is not a part of the version, and a worker never imports it.
+    """
+    return path.endswith(".pyc") and "__pycache__" in path.split("/")[:-1]
+
+
 def is_app_id(text: str) -> bool:
     """Whether a text has the form of an app's id, `{task-name}-{instance}`."""
     return APP_ID.fullmatch(text) is not None and len(text) <= LONGEST_APP_ID

@@ -77,6 +77,18 @@ class AppStore:
         """Return the folder of a version, which may not exist."""
         return self.app_folder(app) / "artifacts" / version
 
+    def require_no_link(self, app: str, version: str) -> None:
+        """Raise UserError if a version, or a folder between `.loom` and it, is a symbolic link.
+
+        Its program could otherwise read files that do not belong to the version.
+        """
+        folder = self.version_folder(app, version)
+        for path in (folder, *folder.parents):
+            if path == self.folder:
+                return
+            if path.is_symlink():
+                raise UserError(f"{self._shown(path)} is a symbolic link", hint="copy the folder")
+
     def datasets(self, app: str) -> Path:
         """Return the folder of an app's executions, which may not exist. Git ignores it."""
         return self.app_folder(app) / "datasets"

@@ -8,6 +8,7 @@ import stat
 import time
 from typing import TYPE_CHECKING
 
+from loomgit.domain.apps import is_bytecode
 from loomgit.errors import UserError, WorldError
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 CHUNK = 1024 * 1024
 # A file that changed this recently can change again without a new modification time.
 RECENT_NS = 100_000_000
-IGNORED_FOLDERS = frozenset({"__pycache__"})  # Python writes it when a program is imported
 
 
 class FileHashes:
@@ -35,8 +35,8 @@ class FileHashes:
 
         The hash of a folder is the SHA-256 of one line for each file: the hash of the file, two
         spaces, the path relative to the folder, and a line feed. The lines are sorted by the bytes
-        of the paths. Folders `__pycache__` are left out. Raises UserError if the path does not
-        exist or contains a symbolic link, and WorldError if a file cannot be read.
+        of the paths. Bytecode in `__pycache__` is left out. Raises UserError if the path does not
+        exist, is a symbolic link or contains one, and WorldError if a file cannot be read.
         """
         try:
             if path.is_dir():
@@ -50,7 +50,7 @@ class FileHashes:
     def files(self, folder: Path) -> dict[str, str]:
         """Return the hashes of all files in a folder, by their relative paths. Raises as `sha256`.
 
-        Folders `__pycache__` are left out.
+        Bytecode in `__pycache__` is left out.
         """
         try:
             return {name: self._file(os.path.join(folder, name)) for name in list_files(folder)}  # noqa: PTH118
@@ -84,9 +84,11 @@ class FileHashes:
 def list_files(folder: Path) -> list[str]:
     """Return the relative paths of all files in a folder, sorted by their bytes.
 
-    Folders `__pycache__` are left out. Raises UserError if the folder contains a symbolic link to a
-    folder, and OSError.
+    Bytecode in `__pycache__` is left out. Raises UserError if the folder is a symbolic link or
+    contains one, and OSError.
     """
+    if folder.is_symlink():
+        raise UserError(f"{folder} is a symbolic link", hint="copy the folder")
     names = []
     pending = [""]
     while pending:
@@ -95,11 +97,10 @@ def list_files(folder: Path) -> list[str]:
             for entry in entries:
                 name = f"{inside}{entry.name}"
                 if entry.is_dir(follow_symlinks=False):
-                    if entry.name not in IGNORED_FOLDERS:
-                        pending.append(f"{name}/")
+                    pending.append(f"{name}/")
                 elif entry.is_symlink():
                     raise UserError(f"{entry.path} is a symbolic link", hint="copy the file")
-                else:
+                elif not is_bytecode(name):
                     names.append(name)
     return sorted(names, key=os.fsencode)
 

@@ -154,9 +154,10 @@ class RunIncrement(Protocol):
     """The incremental extraction of a run: it remembers the finished records."""
 
     def begin_part(self, part: int, records: Sequence[Record]) -> None:
-        """Remember the records whose rows are about to be loaded as a part, in the order of the rows.
+        """Remember the records whose rows are about to be loaded as a part.
 
-        Records that a later record replaces have no row. They come last.
+        They are in the order of the rows. Records that a later record replaces have no row. They
+        come last.
         """
         ...
 

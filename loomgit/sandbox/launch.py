@@ -172,6 +172,7 @@ def render_setup(plan: WorkerPlan) -> bytes:
         "parent": os.getpid() if sees_loom else 0,
         "memory_bytes": plan.limits.memory_bytes,
         "cpu_seconds": plan.limits.cpu_seconds,
+        "program_paths": sorted({*_program_paths(plan), *_program_paths(plan).values()}),
         "output_bytes": plan.limits.output_bytes,
         "library_paths": interpreter.library_paths,
         "readable_paths": [*interpreter.readable_paths, *_program_paths(plan).values()],

@@ -25,6 +25,7 @@ from loomgit.sandbox.messages import (
     write_all,
 )
 from loomgit.sandbox.mount_paths import translate_mounts
+from loomgit.sandbox.source_imports import import_from_sources
 from loomgit.sandbox.verification import find_missing_restrictions
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ def main() -> None:
         os._exit(0)
     write_all(replies, render_reply(LOCK_NUMBER, LOCKED, b""))
     sys.path[:] = [*sys.path[1:], *setup["library_paths"]]  # without the folder of Loom
+    import_from_sources(setup["program_paths"])
     try:
         if setup["mode"] == "fork":
             serve_forked(setup, requests, replies)

@@ -155,10 +155,12 @@ class Apps:
     def file_faults(self, app: str, version: AppVersion) -> list[str]:
         """Return the differences between the files of a version and its `metadata.json`.
 
-        If Loom did not write the version, only a missing program is a fault.
+        If Loom did not write the version, only a missing program is a fault. Raises UserError if
+        the version contains a symbolic link or is reached through one, and WorldError.
         """
         folder = self.store.version_folder(app, version.name)
         shown = self.shown(app, version.name)
+        self.store.require_no_link(app, version.name)
         hashes = self._hashes.files(folder)
         metadata_sha256 = hashes.pop(METADATA, None)
         if version.metadata_sha256 is not None and metadata_sha256 != version.metadata_sha256:

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from loomgit.domain.apps import APP_ID_RULE, PROGRAM_FILE, VERSION_NAME, AppProgram, is_app_id
+from loomgit.domain.apps import (
+    APP_ID_RULE,
+    PROGRAM_FILE,
+    VERSION_NAME,
+    AppProgram,
+    is_app_id,
+    is_bytecode,
+)
 from loomgit.domain.place import Problem
 from loomgit.domain.suggestions import suggest_or_list
 from loomgit.errors import ProblemsFound
@@ -68,7 +75,7 @@ def _version(
         versions = sorted({path.removeprefix(f"{artifacts}/").split("/")[0] for path in programs})
         hint = suggest_or_list(name, versions, "there are")
         raise ProblemsFound([Problem(place, message, hint)])
-    paths = [path for path in paths if "/__pycache__/" not in path]
+    paths = [path for path in paths if not is_bytecode(path)]
     blobs = {path: entry.blob for path, entry in files.tree.entries(paths).items()}
     return AppProgram(settings, name, folder, blobs)
 

@@ -263,9 +263,10 @@ class Increment:
     # -- the records
 
     def begin_part(self, part: int, records: Sequence[Record]) -> None:
-        """Remember the records whose rows are about to be loaded as a part, in the order of the rows.
+        """Remember the records whose rows are about to be loaded as a part.
 
-        Records that a later record replaces have no row. They come last.
+        They are in the order of the rows. Records that a later record replaces have no row. They
+        come last.
         """
         if self.loaded is not None:
             again = self._again

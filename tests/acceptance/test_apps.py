@@ -331,10 +331,42 @@ def test_a_changed_version_does_not_run(project, in_process):
     (path.parent / "__pycache__").mkdir()
     (path.parent / "__pycache__/program.pyc").touch()
     run(project, {"text": "a"})
+    (path.parent / "__pycache__/rules.json").touch()
+    assert "__pycache__/rules.json was added" in loom(project, "app", "show", SPAM).stderr
+    (path.parent / "__pycache__/rules.json").unlink()
     (path.parent / "metadata.json").write_text("{}", encoding="utf-8")
     assert "metadata.json has changed" in loom(project, "app", "show", SPAM).stderr
     (path.parent / "metadata.json").unlink()
     assert "metadata.json is missing" in loom(project, "app", "audit").stdout
+
+
+@pytest.mark.parametrize("linked", ["artifacts/v2", "artifacts"])
+def test_a_version_behind_a_symbolic_link_does_not_run(project, in_process, linked):
+    create(project)
+    app = project / f".loom/loop-apps/{SPAM}"
+    target = project / "secrets"
+    if linked == "artifacts":
+        (app / "artifacts").rename(target)
+        (target / "v1").rename(target / "v2")
+    else:
+        target.mkdir()
+    for folder in (target, target / "v2"):
+        folder.mkdir(exist_ok=True)
+        (folder / "program.py").write_bytes((project / "programs/v1.py").read_bytes())
+        (folder / "metadata.json").unlink(missing_ok=True)
+    (app / linked).symlink_to(target, target_is_directory=True)
+    message = f".loom/loop-apps/{SPAM}/{linked} is a symbolic link"
+    for command, code in (
+        (("app", "run", SPAM, "--version", "v2", "--input", '{"text": "a"}'), 2),
+        (("app", "validate", SPAM, "--version", "v2"), 2),
+        (("app", "show", SPAM, "--version", "v2"), 2),
+        (("app", "audit"), 2),
+        (("validate",), 2),
+    ):
+        done = loom(project, *command)
+        assert done.returncode == code, (command, done)
+        assert message in done.stdout + done.stderr, command
+    assert not in_process
 
 
 def test_a_folder_of_the_other_system_is_read_as_it_is(project, in_process):

@@ -26,8 +26,10 @@ def test_the_hash_of_a_folder_is_the_documented_one(tmp_path):
     for name in ("model.pkl", "config.json", "b/x", "b-a", "b/é", "B", "sub/sub/y z"):
         write(tmp_path / name, name.encode())
     write(tmp_path / "__pycache__/x.pyc", b"x")
+    write(tmp_path / "sub/__pycache__/rules.json", b"x")
+    write(tmp_path / "x.pyc", b"x")
     command = (
-        "find . -type f -not -path '*/__pycache__/*' -printf '%P\\0' | LC_ALL=C sort -z"
+        "find . -type f -not -path '*/__pycache__/*.pyc' -printf '%P\\0' | LC_ALL=C sort -z"
         " | xargs -0 sha256sum | sha256sum"
     )
     done = subprocess.run(

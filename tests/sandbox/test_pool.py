@@ -2,9 +2,11 @@
 
 import ast
 import asyncio
+import importlib.util
 import json
 import os
 import pickle
+import py_compile
 import signal
 import subprocess
 import sys
@@ -344,3 +346,22 @@ def test_a_pool_that_is_closed_refuses_inputs(spam):
             await pool.execute([1])
 
     asyncio.run(use())
+
+
+def test_a_program_is_never_imported_from_cached_bytecode(level, mode, tmp_path):
+    artifact = write_program(
+        tmp_path / "v1",
+        "import helper\nimport package.inner\n"
+        "def execute(input_data): return [helper.WORD, package.inner.WORD]\n",
+        helper__py="WORD = 'source'\n",
+    )
+    write_program(artifact / "package", "", inner__py="WORD = 'source'\n", __init____py="")
+    forged = tmp_path / "forged.py"
+    forged.write_text("WORD = 'bytecode'\n")
+    for source in (artifact / "helper.py", artifact / "package/inner.py"):
+        cached = importlib.util.cache_from_source(str(source))
+        py_compile.compile(
+            str(forged), cached, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH
+        )
+    with runner(artifact, level, mode=mode) as it:
+        assert [result.output for result in it.run({})] == [["source", "source"]]

@@ -101,6 +101,8 @@ def test_bytecode_is_not_a_part_of_a_version(project):
     before = plan(project).fingerprint()
     write(project, {f"{FOLDER}/artifacts/v2/__pycache__/program.cpython-311.pyc": "x"})
     assert plan(project).fingerprint() == before
+    write(project, {f"{FOLDER}/artifacts/v2/__pycache__/rules.json": "{}"})
+    assert plan(project).fingerprint() != before
 
 
 @pytest.mark.parametrize(
