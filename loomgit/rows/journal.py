@@ -7,7 +7,8 @@ Each line starts with a letter:
                             identifies the request
     o<index> <JSON>         the outcome of the record
     p<part> <ranges>        a part begins: the indexes of its records, such as 0-49 or 0-48,50
-    d<part>                 the part is loaded and reported
+    d<part>                 the part is loaded and reported; a negative number stands for a row
+                            that was refused when the rows were published
 
 A killed process may leave an incomplete last line. It is ignored and removed. A power failure may
 damage the lines after the last part. They are ignored: their records are processed again. A damaged

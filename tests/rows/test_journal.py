@@ -224,3 +224,17 @@ def test_replies_without_a_spool_are_those_of_other_records(reopen, tmp_path):
     reopen().add_reply(3, "a", REPLY)
     with pytest.raises(WorldError, match="the line of the spool is missing"):
         reopen().spool(tmp_path / "spool")
+
+
+def test_outcomes_of_this_attempt_are_found_after_they_are_read_again(reopen):
+    journal = reopen()
+    records = [Record(index, f"r-{index}", {}) for index in range(3)]
+    for record in records:
+        journal.add(RecordOutcome(record, Output({"n": record.index}, "t", "m")))
+    journal.begin_part(0, [0, 1, 2])
+    journal.add(RecordOutcome(records[1], Output({"n": "new"}, "t", "m")))
+    assert journal.find(records[1]) is None
+    journal.reread({1, 2})
+    found = [journal.find(record) for record in records]
+    assert found[0] is None
+    assert [outcome.output.fields["n"] for outcome in found[1:]] == ["new", 2]
