@@ -317,3 +317,9 @@ def test_no_file_is_left_in_the_project_or_the_working_folder(
 )
 def test_odd_values_become_plain_ones(value, json):
     assert to_json(value) == json
+
+
+def test_a_query_converts_json_text_to_values(source, tmp_path):
+    (tmp_path / "a.csv").write_text('id,tags\n1,"{""k"": [1, 2]}"\n2,"[]"\n')
+    rows = list(source("a.csv", "SELECT id, CAST(tags AS JSON) AS tags FROM a").rows())
+    assert [row["tags"] for row in rows] == [{"k": [1, 2]}, []]

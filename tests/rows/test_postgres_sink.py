@@ -515,3 +515,16 @@ def test_refused_rows_among_rows_with_different_fields(sink, run_sql):
         assert destination.load(part, rows).keys() == {2, 3}
     assert destination.commit().inserted == 8
     assert run_sql("SELECT count(*), count(w), sum(v) FROM scores") == [(8, 4, 20)]
+
+
+def test_json_text_stays_text(put, run_sql):
+    run_sql("CREATE TABLE scores (id text PRIMARY KEY, x jsonb, list bigint[])")
+    put(URL, [{"id": "a", "x": '{"a": 1}', "list": [1, 2]}, {"id": "b", "x": {"a": 1}}])
+    kinds = run_sql("SELECT id, jsonb_typeof(x), list FROM scores ORDER BY 1")
+    assert kinds == [("a", "string", [1, 2]), ("b", "object", None)]
+
+
+def test_an_array_column_refuses_json_text(sink, run_sql):
+    run_sql("CREATE TABLE scores (id text PRIMARY KEY, list bigint[])")
+    destination = sink(URL)
+    assert "malformed array" in destination.load(0, [{"id": "a", "list": "[1, 2]"}])[0]
