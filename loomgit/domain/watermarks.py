@@ -139,12 +139,15 @@ class SourceProgress(Struct, frozen=True):
 
     `parts` are packed `DoneRecords` by the uid of the run: the records that a run has loaded since
     it started. They are removed when the run sets the watermark. `has_destination` is false if the
-    table or file of the destination does not exist.
+    table or file of the destination does not exist. `other_sources` are the sources that other
+    pipelines, or this one with other targets, have read into the destination, by a name such as
+    `orders` or `orders (target prod)`.
     """
 
     watermark: Watermark | None = None
     parts: Mapping[str, Sequence[bytes]] = field(default_factory=dict)
     has_destination: bool = True
+    other_sources: Mapping[str, str] = field(default_factory=dict)
 
 
 class WatermarkStore(Protocol):

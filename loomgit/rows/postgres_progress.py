@@ -16,6 +16,7 @@ from loomgit.rows.stored_watermark import (
     PROGRESS_TABLE,
     decode_watermark,
     encode_watermark,
+    other_sources,
     require_readable,
 )
 
@@ -103,6 +104,14 @@ class PostgresProgressTable:
             (*key, *self._destination),
         ).fetchall()
 
+    def marks(self, connection: Connection) -> list[tuple[Json, ...]]:
+        """Return the pipeline, the target and the text of each watermark of the destination."""
+        return connection.execute(
+            f"SELECT pipeline, target, watermark FROM {self._statement} "  # noqa: S608 - quoted
+            f"WHERE destination = {_DESTINATION} AND run = ''",
+            self._destination,
+        ).fetchall()
+
     def delete(self, connection: Connection, key: tuple[str, str], runs: list[str]) -> None:
         """Delete the parts of these runs."""
         connection.execute(
@@ -146,8 +155,10 @@ class PostgresWatermarks:
         with connect(address) as connection, translate_errors(self._shown):
             found = find_table(connection, address.schema, address.table)
             rows: list[tuple[Json, ...]] = []
+            marks: list[tuple[Json, ...]] = []
             if find_table(connection, table.schema, PROGRESS_TABLE) is not None:
                 rows = table.rows(connection, self._key)
+                marks = table.marks(connection)
         watermark = None
         parts: dict[str, list[bytes]] = defaultdict(list)
         for run, text, done in rows:
@@ -157,7 +168,8 @@ class PostgresWatermarks:
             else:
                 watermark = decode_watermark(str(text).encode(), self._shown, packed)
         require_readable((part for run in parts.values() for part in run), self._shown)
-        return SourceProgress(watermark, parts, found is not None)
+        others = other_sources(marks, self._key)
+        return SourceProgress(watermark, parts, found is not None, others)
 
     def save(self, watermark: Watermark, runs: Iterable[str]) -> None:
         """Store the watermark, and remove the parts of these runs, in one transaction."""

@@ -13,6 +13,7 @@ from loomgit.rows.stored_watermark import (
     PROGRESS_TABLE,
     decode_watermark,
     encode_watermark,
+    other_sources,
     require_readable,
 )
 
@@ -79,6 +80,11 @@ class SqliteWatermarks:
                 "ORDER BY run, part",
                 self._key,
             ).fetchall()
+            marks = connection.execute(
+                f"SELECT pipeline, target, watermark FROM {PROGRESS_TABLE} "  # noqa: S608 - constant
+                "WHERE destination = ? AND run = ''",
+                self._key[2:],
+            ).fetchall()
         watermark = None
         parts: dict[str, list[bytes]] = defaultdict(list)
         for run, text, done in rows:
@@ -87,7 +93,8 @@ class SqliteWatermarks:
             else:
                 watermark = decode_watermark(str(text).encode(), self._shown, done)
         require_readable((part for run in parts.values() for part in run), self._shown)
-        return SourceProgress(watermark, parts, has_destination)
+        others = other_sources(marks, self._key[:2])
+        return SourceProgress(watermark, parts, has_destination, others)
 
     def save(self, watermark: Watermark, runs: Iterable[str]) -> None:
         """Store the watermark, and remove the parts of these runs, in one transaction."""

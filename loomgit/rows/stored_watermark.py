@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -12,9 +13,17 @@ from loomgit.domain.watermarks import FORMAT, DoneRecords, Watermark
 from loomgit.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
+
+    from loomgit.domain.values import Json
 
 PROGRESS_TABLE = "_loom_state"  # the table in the user's database with the watermarks
+
+
+class _StoredSource(Struct, frozen=True):
+    """The field of a watermark with its source."""
+
+    source: str = ""
 
 
 class _StoredFormat(Struct, frozen=True):
@@ -64,3 +73,19 @@ def damaged(shown: str, fault: Exception) -> UserError:
         f"{shown}: the watermark is damaged: {fault}",
         hint="use --full-refresh to read all records again",
     )
+
+
+def other_sources(rows: Iterable[Sequence[Json]], own: tuple[str, str]) -> dict[str, str]:
+    """Return the sources of watermarks, by the name of their pipeline and target.
+
+    `rows` contain the pipeline, the target and the JSON text of each watermark. The watermark of
+    the pipeline and the target `own` is left out, and so are watermarks that cannot be read.
+    """
+    sources = {}
+    for pipeline, target, text in rows:
+        if (pipeline, target) == own:
+            continue
+        with suppress(msgspec.DecodeError):
+            name = f"{pipeline} (target {target})" if target else str(pipeline)
+            sources[name] = msgspec.json.decode(str(text), type=_StoredSource).source
+    return sources

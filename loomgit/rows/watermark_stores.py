@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -14,10 +15,10 @@ from loomgit.rows.address import FileAddress, PostgresAddress, parse_destination
 from loomgit.rows.paths import make_folder, translate_os_errors
 from loomgit.rows.sqlite_progress import SqliteWatermarks
 from loomgit.rows.stage import Stage, destination_id
-from loomgit.rows.stored_watermark import decode_watermark
+from loomgit.rows.stored_watermark import decode_watermark, other_sources
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from loomgit.domain.definitions import Pipeline
@@ -68,12 +69,21 @@ class WatermarkFile:
     def load(self) -> SourceProgress:
         """Return what is stored. Raises UserError or WorldError."""
         exists = self._destination.exists()
+        others = other_sources(self._others(), ("", ""))
         with translate_os_errors(self._shown):
             try:
                 content = self._path.read_bytes()
             except FileNotFoundError:
-                return SourceProgress(has_destination=exists)
-        return SourceProgress(decode_watermark(content, self._shown), {}, exists)
+                return SourceProgress(has_destination=exists, other_sources=others)
+        return SourceProgress(decode_watermark(content, self._shown), {}, exists, others)
+
+    def _others(self) -> Iterator[tuple[str, str, str]]:
+        """Yield the name and the text of the watermarks of other pipelines with this target."""
+        _, _, place = self._path.name.rpartition("-")
+        for path in self._path.parent.glob(f"*-{place}"):
+            if path != self._path:
+                with suppress(OSError, ValueError):
+                    yield path.name.removesuffix(f"-{place}"), "", path.read_text("utf-8")
 
     def has_published(self, state: Path) -> bool:
         """Whether the run with the folder `state` may have published rows in the destination.

@@ -31,6 +31,7 @@ from loomgit.domain.watermarks import (
 )
 from loomgit.errors import UserError, WorldError
 from loomgit.workflows.finished_records import FinishedRecords, find_point, position_of
+from loomgit.workflows.source_warning import find_source_warning
 from loomgit.workflows.started_increment import StartedIncrement, find_started, save_started
 
 if TYPE_CHECKING:
@@ -120,15 +121,10 @@ class Increment:
         self._begin_with(watermark, done)
 
     def find_warning(self) -> str:
-        """Return a warning if another source has set the watermark, or ""."""
-        watermark, source = self._watermark, self.pipeline.extract.source
-        if self._only_remembers or watermark.value is None or watermark.source in ("", source):
+        """Return a warning if the pipeline or its source has probably changed, or ""."""
+        if self._only_remembers or self._full_refresh:
             return ""
-        return (
-            f"{self.pipeline.place('extract.source')}: the watermark {watermark.value} is of the "
-            f"source {watermark.source}; the run does not read records of {source} below it, "
-            "except with --full-refresh"
-        )
+        return find_source_warning(self.pipeline, self._watermark, self._stored)
 
     def _begin_with(self, watermark: Watermark, done: DoneRecords) -> None:
         self._watermark = watermark

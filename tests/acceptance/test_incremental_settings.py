@@ -96,6 +96,22 @@ def test_another_source_warns_that_the_run_continues_from_the_watermark(tmp_path
     assert project.loaded() == ["a"]
 
 
+@pytest.mark.parametrize("destination", ["sqlite", "jsonl", "postgres"])
+def test_a_renamed_pipeline_warns_that_it_has_no_watermark(tmp_path, request, destination):
+    needs = {"database": request.getfixturevalue("database")} if destination == "postgres" else {}
+    project = Arrivals(tmp_path / "project", destination=destination, **needs)
+    project.arrive([("a", MORNING)])
+    assert "watermark" not in loom(project.folder, "run", "ev").stderr
+    change(project, "name: ev", "name: renamed")
+    old = project.folder / "pipelines/ev.yaml"
+    old.rename(old.with_name("renamed.yaml"))
+    done = loom(project.folder, "run", "renamed")
+    assert done.returncode == 0
+    assert "renamed.yaml:3:3: renamed has no watermark in " in done.stderr
+    assert "that ev has loaded into it" in done.stderr
+    assert "watermark" not in loom(project.folder, "run", "renamed").stderr
+
+
 def test_validate_shows_the_watermark(project):
     assert "Watermark: made none" in loom(project.folder, "validate", "ev").stdout
     project.run()
