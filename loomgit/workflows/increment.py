@@ -36,7 +36,7 @@ from loomgit.workflows.started_increment import StartedIncrement, find_started, 
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
-    from datetime import date
+    from datetime import date, datetime
     from pathlib import Path
 
     from loomgit.domain.cursors import CursorPoint
@@ -120,11 +120,11 @@ class Increment:
                 done.add_all(DoneRecords.unpack(part))
         self._begin_with(watermark, done)
 
-    def find_warning(self) -> str:
-        """Return a warning if the pipeline or its source has probably changed, or ""."""
+    def find_warning(self, now: datetime) -> str:
+        """Return a warning if the watermark is probably not the intended one, or ""."""
         if self._only_remembers or self._full_refresh:
             return ""
-        return find_source_warning(self.pipeline, self._watermark, self._stored)
+        return find_source_warning(self.pipeline, self._watermark, self._stored, now)
 
     def _begin_with(self, watermark: Watermark, done: DoneRecords) -> None:
         self._watermark = watermark

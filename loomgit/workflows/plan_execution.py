@@ -226,7 +226,7 @@ class PlanExecution:
             spool = RunSpool(state, journal)
             if increment is not None:
                 begin_increment(increment, assembly.wiring, state, has_spool=journal.has_spool)
-                if warning := increment.find_warning():
+                if warning := increment.find_warning(self._now):
                     self._on_event(Warned(warning))
             return RunParts(
                 pipeline=pipeline,

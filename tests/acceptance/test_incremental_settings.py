@@ -96,6 +96,16 @@ def test_another_source_warns_that_the_run_continues_from_the_watermark(tmp_path
     assert project.loaded() == ["a"]
 
 
+def test_a_watermark_in_the_future_warns(project):
+    project.arrive([("b", "2999-01-01T00:00:00Z")])
+    assert project.run().results.inserted == 2
+    project.arrive([("c", NOON)])
+    done = loom(project.folder, "run", "ev")
+    assert done.returncode == 0
+    assert "ev.yaml:5:3: the watermark 2999-01-01 00:00:00Z is in the future" in done.stderr
+    assert project.loaded() == ["a", "b"]
+
+
 @pytest.mark.parametrize("destination", ["sqlite", "jsonl", "postgres"])
 def test_a_renamed_pipeline_warns_that_it_has_no_watermark(tmp_path, request, destination):
     needs = {"database": request.getfixturevalue("database")} if destination == "postgres" else {}
