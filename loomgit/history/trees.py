@@ -137,6 +137,16 @@ class Tree:
                 return None
         return None
 
+    def link_target(self, path: str) -> str | None:
+        """Return the text of the symbolic link at a path, or None if it is no symbolic link."""
+        if self.revision is None:
+            place = self.root / path
+            return str(place.readlink()) if place.is_symlink() else None
+        entry = (self._committed if self.revision else self._staged([path])).get(path)
+        if entry is None or entry.mode != LINK:
+            return None
+        return self.repository.read_blob(entry.blob).decode("utf-8", "surrogateescape")
+
     @cached_property
     def _committed(self) -> dict[str, TreeEntry]:
         """All files of the project at a commit, by path.

@@ -61,8 +61,7 @@ def _version(
     name = pipeline.transform.version
     place = pipeline.place(f"{key}.version" if name else f"{key}.app")
     if name is None:
-        active = f"{artifacts}/{ACTIVE_FILE}"
-        name = files.tree.read([active]).get(active, b"").decode("utf-8", "replace").strip()
+        name = _active_version(files, artifacts)
         if not name:
             message = f"{key}.app: the app '{settings.id}' has no active version"
             advice = f"add `version:` to {key}, or use `loom app promote {settings.id} VERSION`"
@@ -78,6 +77,15 @@ def _version(
     paths = [path for path in paths if not is_bytecode(path)]
     blobs = {path: entry.blob for path, entry in files.tree.entries(paths).items()}
     return AppProgram(settings, name, folder, blobs)
+
+
+def _active_version(files: ProjectFiles, artifacts: str) -> str:
+    """Return the name of the active version, or "". The file can be a link to the version."""
+    path = f"{artifacts}/{ACTIVE_FILE}"
+    target = files.tree.link_target(path)
+    if target is not None:
+        return target.rstrip("/\\").replace("\\", "/").rpartition("/")[2]
+    return files.tree.read([path]).get(path, b"").decode("utf-8", "replace").strip()
 
 
 def _apps(files: ProjectFiles) -> list[str]:

@@ -87,6 +87,11 @@ def test_the_program_of_each_version_is_shown(project):
     assert (shown["version"], shown["path"]) == ("v1", f"{APP}/artifacts/v1/program.py")
     assert "has no version v7" in refused(project, "show", f"{APP}@v7")
     assert "has no version nowhere" in refused(project, "show", f"{APP}@nowhere")
+    (project / APP / "artifacts/active").unlink()
+    (project / APP / "artifacts/active").symlink_to("v1")
+    commit(project, {}, "Make v1 active with a link")
+    assert ok(project, "show", f"{APP}@HEAD") == V1
+    assert ok(project, "show", f"{APP}@HEAD~1") == V2
 
 
 def test_a_version_that_was_removed_is_read_from_its_tag(project):

@@ -79,6 +79,17 @@ def test_a_version_is_found_in_the_tree_of_its_revision(project):
     assert plan(project, first).program.title == "sentiment-001@v2"
 
 
+@pytest.mark.parametrize("target", ["v1", "v1/", "../artifacts/v1"])
+def test_the_active_version_can_be_a_symbolic_link(project, target):
+    active = project / f"{FOLDER}/artifacts/active"
+    active.unlink()
+    active.symlink_to(target)
+    assert plan(project).program.title == "sentiment-001@v1"
+    first = commit(project, {})
+    active.unlink()
+    assert plan(project, first).program.title == "sentiment-001@v1"
+
+
 def test_the_fingerprint_has_the_contents_the_schemas_and_the_limits(project):
     before = plan(project).fingerprint()
     write(project, {f"{FOLDER}/config.yaml": APP + "name: Another title\nprivacy: permissive\n"})

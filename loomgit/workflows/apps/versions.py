@@ -13,6 +13,7 @@ from loomgit.domain.log import FileLog, LogEntry, MeanScore, StoredScores
 from loomgit.errors import UserError
 from loomgit.history.app_store import APPS
 from loomgit.history.app_tags import added_versions, tag_names, tag_version, version_path
+from loomgit.history.trees import Tree
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -111,10 +112,14 @@ def _has_version(wiring: Wiring, app: str, version: str) -> bool:
 
 def _read_at(wiring: Wiring, app: str, revision: str) -> FileVersion:
     """Return the program of the version that was active at a Git revision."""
-    active = wiring.versions.read(f".loom/{APPS}/{app}/artifacts/active", revision)
-    name = active.text.strip().rstrip("/").rpartition("/")[2]
+    path = f".loom/{APPS}/{app}/artifacts/active"
+    commit = wiring.repository.objects([f"{revision}^{{commit}}"])[0]
+    text = None if commit is None else Tree(wiring.repository, commit[0]).link_target(path)
+    if text is None:
+        text = wiring.versions.read(path, revision).text
+    name = text.strip().rstrip("/").rpartition("/")[2]
     if not VERSION_NAME.fullmatch(name):
-        raise UserError(f"{active.path} at {revision} contains no name of a version")
+        raise UserError(f"{path} at {revision} contains no name of a version")
     return _read(wiring, app, name, revision)
 
 
