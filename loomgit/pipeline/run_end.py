@@ -71,6 +71,19 @@ def check_failure_rate(tally: RunStatistics, pipeline: Pipeline) -> None:
         raise TooManyFailures(f"too many records fail: {rate} (max_failure_rate)")
 
 
+def must_fail(tally: RunStatistics, pipeline: Pipeline, rejected: int, size: int) -> bool:
+    """Whether too many records are rejected, whatever the outcomes of the next records are.
+
+    `rejected` is the number of rejected records that `tally` does not contain yet. The share is
+    that of the next check, after `size` records or at the end of the run.
+    """
+    limit, count = pipeline.max_failure_rate, tally.progress.total
+    if limit is None or count is None:
+        return False
+    total = min(tally.processed + size, count)
+    return tally.processed - tally.validated + rejected > limit * total
+
+
 def stopped(tally: RunStatistics, total: int) -> RunEnd:
     """Return the end of a run that a person stopped. `total` is the number of its records."""
     done = f"{tally.processed:,} of {total:,} records"

@@ -32,6 +32,7 @@ from loomgit.pipeline.run_end import (
     check_failures,
     failed,
     judge_run,
+    must_fail,
     stopped,
 )
 from loomgit.pipeline.run_parts import NO_LINES, RunEnd
@@ -59,6 +60,7 @@ class Runner:
         )
         self._receipt = LoadReceipt()
         self._batch: list[RecordOutcome] = []
+        self._rejected = 0  # records of the batch that are rejected, without those of an outage
         self._part = max(parts.journal.part_sizes, default=-1) + 1  # the number of the next batch
         self._published = True  # whether the destination keeps the loaded rows
         limit = max(parts.pipeline.transform.batch_size, 2 * parts.concurrency)
@@ -226,7 +228,9 @@ class Runner:
         try:
             async for outcome in results:
                 self._add(outcome)
-                if len(self._batch) == size:
+                if len(self._batch) == size or must_fail(
+                    parts.tally, parts.pipeline, self._rejected, size
+                ):
                     await self._load_batch(loader)
                     yield BatchLoaded(parts.tally.processed, spool.count, parts.tally.spent)
                     check_failures(parts.tally, parts.pipeline, self._losses, outcome)
@@ -284,6 +288,8 @@ class Runner:
         self._batch.append(outcome)
         failure = outcome.failure
         self._losses.record(lost=bool(failure and failure.infrastructure))
+        reason = failure or outcome.replaced
+        self._rejected += bool(reason and not reason.infrastructure)
 
     async def _load_leftovers(self, loader: BatchLoader) -> None:
         """Load the finished records of an interrupted run, because their calls are paid for."""
@@ -299,7 +305,7 @@ class Runner:
     async def _load_batch(self, loader: BatchLoader) -> None:
         """Load the collected records as the next part."""
         batch, part = self._batch, self._part
-        self._batch = []
+        self._batch, self._rejected = [], 0
         self._part += 1
         final = [outcome.record.index for outcome in batch if outcome.is_final]
         self._parts.journal.begin_part(part, final)

@@ -82,8 +82,13 @@ class Stages:
 
     @property
     def transforms_batches(self) -> bool:
-        """Whether `process_all` is possible."""
-        return isinstance(self._transformer, BatchTransformer) and self._retrieval is None
+        """Whether `process_all` is possible, and no record of a batch waits for a model."""
+        fallback = self._policy.transformer
+        return (
+            isinstance(self._transformer, BatchTransformer)
+            and self._retrieval is None
+            and (fallback is None or isinstance(fallback, BatchTransformer))
+        )
 
     async def process_all(self, records: Sequence[Record]) -> list[RecordOutcome]:
         """Return the outcomes of records, after the pipeline's retries and fallback.

@@ -1,8 +1,10 @@
 import asyncio
+from functools import partial
 
 import pytest
 
 from loomgit.errors import WorldError
+from loomgit.pipeline import batch_pool
 from loomgit.pipeline.batch_pool import BatchPool
 
 
@@ -147,3 +149,42 @@ def test_a_bug_ends_the_iteration_and_cancels_the_other_batches():
 
     run(main)
     assert cancelled in ([], [3])  # the second batch may not have begun
+
+
+def test_batches_of_slow_items_are_small(monkeypatch):
+    monkeypatch.setattr(batch_pool, "_BATCH_SECONDS", 0.02)
+    sizes = []
+
+    async def work(items):
+        sizes.append(len(items))
+        await asyncio.sleep(0.02 * len(items) if items[0] < 20 else 0)
+        return items
+
+    async def main():
+        pool = open_pool(range(2000), work, size=1000, concurrency=1)
+        return [result async for result in pool.results()]
+
+    assert run(main) == list(range(2000))
+    assert sizes[0] == 8
+    assert sizes[1] <= 2
+    assert sizes[-2] > 100
+
+
+def test_a_stop_cancels_batches_that_do_not_end_soon(monkeypatch):
+    monkeypatch.setattr(batch_pool, "_STOP_SECONDS", 0.05)
+
+    async def work(items):
+        await asyncio.sleep(60 if items[0] >= 3 else 0)
+        return items
+
+    async def main(*, finish):
+        pool = open_pool(range(100), work)
+        results = []
+        async for result in pool.results():
+            results.append(result)
+            if len(results) == 3:
+                await pool.finish() if finish else pool.stop()
+        return results, pool.leftovers()
+
+    assert run(partial(main, finish=False)) == ([0, 1, 2], [])
+    assert run(partial(main, finish=True)) == ([0, 1, 2], [])

@@ -390,6 +390,31 @@ def test_too_many_failures_stop_the_run():
     assert results.records_processed >= 4
 
 
+def test_a_run_stops_as_soon_as_too_many_records_must_fail():
+    rows = [{"id": str(i), "text": "x"} for i in range(400)]
+    failing = {"2", "5", "30", "31", "32", "33", "34", "35", "36"}
+    bench = Bench(
+        judge=lambda subject: float(subject.input["id"] not in failing),
+        rows=rows,
+        max_failure_rate=0.02,
+        transform=Transform(prompt="p.txt", batch_size=100),
+    )
+    results = bench.run()
+    # The third of the first 31 records; 2 of 100 are allowed.
+    assert results.message == "too many records fail: 9.7% > 2.0% (max_failure_rate)"
+
+
+def test_a_rate_of_failures_that_can_still_be_met_stops_no_run():
+    rows = [{"id": str(i), "text": "x"} for i in range(20)]
+    bench = Bench(
+        judge=lambda subject: float(subject.input["id"] not in "01"),
+        rows=rows,
+        max_failure_rate=0.1,
+        transform=Transform(prompt="p.txt", batch_size=100),
+    )
+    assert (bench.run().status, len(bench.sink.rows)) == ("success", 18)
+
+
 def test_stop_keeps_what_is_done_and_says_so():
     bench = Bench(rows=[{"id": str(i), "text": "x"} for i in range(400)])
 

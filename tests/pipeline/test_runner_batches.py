@@ -73,3 +73,18 @@ def test_an_outage_keeps_the_records_of_other_batches():
     assert [row["id"] for row in bench.sink.rows] == ["r-0", "r-1", "r-2", "r-3", "r-8", "r-9"]
     (end,) = bench.ends
     assert (end.cause, end.message, end.can_resume) == ("world", "no worker", True)
+
+
+def test_a_fallback_that_calls_a_model_does_not_wait_for_a_batch():
+    class Model:
+        async def apply(self, record, *, sample=0):
+            return Output({"text": "model"}, "", "m", cost=0.0, calls=1), None
+
+    rows = [*ROWS[:3], {"id": "x", "text": "broken"}]
+    upper = Upper()
+    bench = run(upper, rows=rows, policy=lambda _: FailurePolicy(transformer=Model()))
+    assert [row["text"] for row in bench.sink.rows] == ["TEXT 0", "TEXT 1", "TEXT 2", "model"]
+    assert upper.batches == []
+    program = Upper()
+    run(program, rows=rows, policy=lambda _: FailurePolicy(transformer=Upper()))
+    assert program.batches == [[0, 1, 2, 3]]
