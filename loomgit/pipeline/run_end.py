@@ -105,3 +105,10 @@ def failed(error: LoomError) -> RunEnd:
     cause: Cause = "gate" if error.exit_code == 1 else "user" if error.exit_code == 2 else "world"
     message = str(error) if isinstance(error, ProblemsFound) else error.message
     return RunEnd("failed", cause, message, complete=False, hint=error.hint)
+
+
+def full_hint(end: RunEnd, resume_hint: str) -> str | None:
+    """Return advice for the user. It includes how to resume the run if that is possible."""
+    if not end.can_resume:
+        return end.hint
+    return "; ".join(filter(None, (end.hint, resume_hint)))

@@ -31,6 +31,7 @@ from loomgit.pipeline.run_end import (
     broken_by,
     check_failures,
     failed,
+    full_hint,
     judge_run,
     must_fail,
     stopped,
@@ -133,7 +134,7 @@ class Runner:
         records = parts.log.finish(loaded=self._published, corrected=self._corrected)
         duration = time.perf_counter() - started
         run = parts.record(parts.tally, spool, self._receipt, end, duration, records)
-        yield RunFinished(run, self._hint(end), end.can_resume)
+        yield RunFinished(run, full_hint(end, parts.resume_hint), end.can_resume)
         if broken is not None:
             raise broken
 
@@ -395,9 +396,3 @@ class Runner:
         except LoomError as error:
             return end if end.cause in ("world", "user") else failed(error)
         return end
-
-    def _hint(self, end: RunEnd) -> str | None:
-        """Return advice for the user. It includes how to resume the run if that is possible."""
-        if not end.can_resume:
-            return end.hint
-        return "; ".join(filter(None, (end.hint, self._parts.resume_hint)))
