@@ -72,8 +72,9 @@ class ProblemsFound(UserError):
 
     @property
     def first_problem(self) -> str:
-        """The first problem with its file and line, in one line of text."""
-        return str(self.problems[0])
+        """The first problem with its file and line, in one line of text, without its hint."""
+        problem = self.problems[0]
+        return f"{problem.place}: {problem.message}"
 
     def documents(self) -> list[JsonObject]:
         """Return the problems for a JSON document."""

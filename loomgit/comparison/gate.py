@@ -159,7 +159,8 @@ def _model_notes(base: MeasuredSide, head: MeasuredSide) -> Iterable[str]:
         if other := other_models(side.side.model, side.served):
             yield f"{name}: requests for {side.side.model} were answered by {' and '.join(other)}"
     before, after = (" and ".join(sorted(side.served)) for side in (base, head))
-    if before and after and before != after and base.side.model == head.side.model:
+    requested = base.side.model  # empty if a program transforms the records
+    if requested and requested == head.side.model and before and after and before != after:
         yield f"the model as served differs: {before} -> {after}"
 
 

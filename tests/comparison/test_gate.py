@@ -241,6 +241,18 @@ def test_a_judge_that_was_served_as_another_is_not_compared():
     assert compare(base, side(BAD, judges={"label": ("gpt-1",)})).outcome == "degraded"
 
 
+@pytest.mark.parametrize(
+    ("model", "notes"),
+    [("m", ["head: requests for m were answered by n", "the model as served differs: m -> n"]),
+     ("", [])],
+)  # fmt: skip
+def test_models_as_served_are_reported_unless_a_program_transforms(model, notes):
+    base, head = (
+        replace(side(GOOD), side=Side("c", "f", model=model), served=(served,)) for served in "mn"
+    )
+    assert list(compare(base, head).notes) == notes
+
+
 def test_one_evaluator_that_cannot_be_compared_hides_no_degradation_of_another():
     def both(score, judge):
         mixed = [replace(c, scores={"label": [score], "tone": [0.5]}) for c in GOOD]

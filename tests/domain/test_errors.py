@@ -32,3 +32,8 @@ def test_each_problem_has_its_own_place():
         ("p.yaml", 1, 3),
         ("p.yaml", 2, 3),
     ]
+
+
+def test_the_first_problem_is_one_line():
+    problems = [Problem(Place("p.yaml", 2, 3), "wrong", "do this"), Problem(Place("q.yaml"), "x")]
+    assert ProblemsFound(problems).first_problem == "p.yaml:2:3: wrong"
