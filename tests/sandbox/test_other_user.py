@@ -17,6 +17,7 @@ from loomgit.sandbox.interpreter import find_interpreter
 from tests.sandbox.pools import require
 
 ROOT = Path(__file__).parents[2]
+PYTHON = Path(sys.prefix).resolve() / "bin" / Path(sys.executable).name
 TESTS = (
     "test_hostile.py",
     "test_isolation.py",
@@ -61,6 +62,8 @@ def copy_sources(folder):
 @pytest.mark.skipif(os.getuid() != 0, reason="not root: the tests themselves run as another user")
 def test_hostile_programs_are_contained_for_another_user_too():
     require("bubblewrap")
+    own = ("PYTEST", "COV", "LOOM")  # variables of this session of pytest
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(own)}
     folder = Path("/tmp") / f"loom-nobody-{os.getpid()}"
     folder.mkdir()
     try:
@@ -68,10 +71,10 @@ def test_hostile_programs_are_contained_for_another_user_too():
         folder.chmod(0o777)
         tests = [str(folder / "tests/sandbox" / name) for name in TESTS]
         process = subprocess.run(
-            [*as_nobody(), sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider",
+            [*as_nobody(), str(PYTHON), "-m", "pytest", "-q", "-p", "no:cacheprovider",
              f"--basetemp={folder}/base", *tests],
             cwd=folder, capture_output=True, text=True, check=False, timeout=900,
-            env={**os.environ, "PYTHONPATH": str(folder), "HOME": str(folder),
+            env={**environment, "PYTHONPATH": str(folder), "HOME": str(folder),
                  "PYTHONDONTWRITEBYTECODE": "1"},
         )  # fmt: skip
     finally:
