@@ -59,6 +59,9 @@ UNITS = {
     "GiB": 1024**3,
 }
 MAX_SIZE = 2**50  # bytes
+# A revision that is not trusted sets the limits of its own programs, so they have upper bounds.
+MOST_SECONDS = 3600.0
+MOST_MEMORY, MOST_OUTPUT = 64 * 1024**3, 256 * 1024**2
 SPECIFICATION_KEYS = ("current_version", "endpoint")  # checked when an app is created
 
 
@@ -194,6 +197,7 @@ def _parse(text: str, path: str, app: str, *, specification: bool) -> AppSetting
     if isinstance(model, list):
         raise problems_error([*document.problems, *model])
     problems = [*document.problems, *_id_problems(model, document, app, specification)]
+    problems += _limit_problems(model.limits, document)
     if specification:
         problems += _specification_problems(document, app)
     if problems:
@@ -213,6 +217,24 @@ def _id_problems(
     if not specification and model.id is None and model.loop_app_id is None:
         problems.append(document.problem((), "missing key 'id'", f"write id: {app}"))
     return problems
+
+
+def _limit_problems(limits: LimitsModel | None, document: Document) -> list[Problem]:
+    """Return a problem for each limit that is above its upper bound."""
+    if limits is None:
+        return []
+    bounds = {
+        "wall": (limits.wall, MOST_SECONDS, "1h"),
+        "cpu": (limits.cpu, MOST_SECONDS, "1h"),
+        "start": (limits.start, MOST_SECONDS, "1h"),
+        "memory": (limits.memory, MOST_MEMORY, "64GiB"),
+        "output": (limits.output, MOST_OUTPUT, "256MiB"),
+    }
+    return [
+        document.problem(("limits", key), f"expected at most {text}")
+        for key, (value, most, text) in bounds.items()
+        if value is not None and value > most
+    ]
 
 
 def _specification_problems(document: Document, app: str) -> list[Problem]:

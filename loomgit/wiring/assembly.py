@@ -203,6 +203,8 @@ class Assembly(Transformers):
         return self._fallback(plan, load.fallback.transform, gateway)
 
     def _fallback(self, plan: Plan, transform: Transform, gateway: Gateway) -> FailurePolicy:
+        if transform.type == "program" and transform.output is None:
+            transform = replace(transform, output=plan.output)  # the rows have the same columns
         pipeline = replace(plan.pipeline, transform=transform)
         fallback, prompt = self.plan(pipeline, plan.variables, plan.execution_date)
         return FailurePolicy(

@@ -187,3 +187,21 @@ def test_an_unknown_isolation_is_an_error(project, monkeypatch):
     monkeypatch.setenv("LOOM_ISOLATION", "landlok")
     with pytest.raises(UserError, match="LOOM_ISOLATION: there is no isolation 'landlok'"):
         Project(project).run("demo")
+
+
+def test_a_program_as_the_fallback_fills_the_fields_of_the_pipeline(project):
+    failing = "def execute(input_data):\n    raise ValueError('always')\n"
+    fallback = (
+        "  on_failure: fallback\n  fallback: {type: program, app: sentiment-001, version: v1}\n"
+    )
+    commit(
+        project,
+        {f"{FOLDER}/artifacts/v3/program.py": failing,
+         "pipelines/demo.yaml": pipeline(PROGRAM.replace("v1", "v3")) + fallback},
+    )  # fmt: skip
+    done = loom(project, "run", "demo", "--json")
+    results = json.loads(done.stdout)["results"]
+    assert (results["records_fallback"], results["records_loaded"]) == (4, 4)
+    assert [row[1:] for row in rows(project)] == [
+        ("positive", 0.9), ("negative", 0.9), ("positive", 0.9), ("negative", 0.9)
+    ]  # fmt: skip
