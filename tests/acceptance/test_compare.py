@@ -156,7 +156,7 @@ def test_the_json_document_has_every_number(project):
         "requestioned", "looser", "may_lose", "vars",
     }  # fmt: skip
     assert found["base"].keys() == {
-        "commit", "fingerprint", "prompt_version", "model", "runs", "behind", "measured",
+        "commit", "fingerprint", "prompt_version", "model", "runs", "behind", "measured", "program",
     }  # fmt: skip
     metric = found["metrics"][0]
     assert metric.keys() == {
