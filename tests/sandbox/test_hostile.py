@@ -248,7 +248,7 @@ async def _pause():
 FORK_ERRORS = {
     "close_descriptors": r"the program closed the pipe of its worker",
     # On a busy machine, the closed pipe is noticed after the limit.
-    "close_and_loop": r"the program (closed the pipe of its worker|needed more than 1 s of CPU time)",
+    "close_and_loop": r"the program (closed the pipe of its worker|needed more than 1 s of CPU .*)",
     "flood_pipe": r"the program wrote to the pipe of its worker",
     "forge_large_reply": r"the program wrote to the pipe of its worker",
     "crash": r"the program crashed \(SIGSEGV\)",
