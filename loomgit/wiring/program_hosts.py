@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, get_args
 from loomgit.domain.programs import IsolationChoice
 from loomgit.domain.suggestions import suggest_or_list
 from loomgit.errors import UserError
-from loomgit.sandbox.isolation import choose_isolation
-from loomgit.sandbox.pool import WorkerPool
 from loomgit.wiring.project_files import ISOLATION_VARIABLE
 
 if TYPE_CHECKING:
@@ -32,6 +30,9 @@ def open_program_host(
     `warn` is called with each restriction that the isolation does not enforce here. Raises
     WorldError if the isolation is not available.
     """
+    from loomgit.sandbox.isolation import choose_isolation  # noqa: PLC0415
+    from loomgit.sandbox.pool import WorkerPool  # noqa: PLC0415
+
     chosen = choose_isolation(isolation)
     for warning in chosen.warnings:
         warn(warning)

@@ -102,17 +102,22 @@ def test_a_new_run_after_an_unfinished_one_loads_only_the_other_records(tmp_path
     assert sorted(loaded(project, kind)) == PASSING
 
 
+def losing_one(answer):
+    """Return a function like `answer` that refuses the call of the record `n41`."""
+
+    def respond(request):
+        name = REVIEW.search(str(request["messages"][0]["content"])).group(1)
+        return REFUSED if name == "n41" else answer(request)
+
+    return respond
+
+
 @pytest.mark.parametrize("kind", ["sqlite", "jsonl"])
 def test_a_record_lost_to_an_outage_comes_again_and_no_other_does(tmp_path, server, kind):
     destination = {"sqlite": "sqlite://out/demo.db/scores", "jsonl": "out/scores.jsonl"}[kind]
     project = incremental(tmp_path / "project", server, destination)
     answer = server.respond
-
-    def lose_one(request):
-        name = REVIEW.search(str(request["messages"][0]["content"])).group(1)
-        return REFUSED if name == "n41" else answer(request)
-
-    server.respond = lose_one
+    server.respond = losing_one(answer)
     first = loom(project, "run", "demo", "--json")
     assert first.returncode == 0, first.stderr
     assert "the watermark is r-41, because 1 record was lost to an outage" in first.stderr
@@ -130,12 +135,7 @@ def test_a_record_that_a_retry_loads_is_not_loaded_again(tmp_path, server, kind)
     destination = {"sqlite": "sqlite://out/demo.db/scores", "jsonl": "out/scores.jsonl"}[kind]
     project = incremental(tmp_path / "project", server, destination)
     answer = server.respond
-
-    def lose_one(request):
-        name = REVIEW.search(str(request["messages"][0]["content"])).group(1)
-        return REFUSED if name == "n41" else answer(request)
-
-    server.respond = lose_one
+    server.respond = losing_one(answer)
     assert loom(project, "run", "demo", "-q").returncode == 0
     server.respond = answer
     assert loom(project, "quarantine", "retry", "demo", "r-41").returncode == 0

@@ -2,6 +2,8 @@
 
 import json
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 
 import pytest
@@ -205,3 +207,14 @@ def test_a_program_as_the_fallback_fills_the_fields_of_the_pipeline(project):
     assert [row[1:] for row in rows(project)] == [
         ("positive", 0.9), ("negative", 0.9), ("positive", 0.9), ("negative", 0.9)
     ]  # fmt: skip
+
+
+def test_a_run_without_a_program_does_not_import_the_sandbox(project):
+    code = (
+        "import sys\nfrom loomgit import cli\n"
+        "try: cli.main(['run', 'demo', '-q', *sys.argv[1:]])\nexcept SystemExit: pass\n"
+        "print([name for name in sys.modules if name.startswith('loomgit.sandbox')])"
+    )
+    command = [sys.executable, "-c", code, "--project", str(project)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

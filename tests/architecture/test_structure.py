@@ -48,6 +48,7 @@ LAZY = {
     "rows.sources": "a registry of slow adapters",
     "rows.watermark_stores": "a registry of slow adapters",
     "training.train": "scikit-learn is an extra, and takes a second to import",
+    "wiring.program_hosts": "most runs have no program, so they do not import the sandbox",
     "wiring.project": "a registry of adapters, each imported when it is first used",
     "wiring.project_files": "the same",
     "wiring.selection": "only `state:modified` compares revisions",

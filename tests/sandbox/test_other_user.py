@@ -62,7 +62,7 @@ def copy_sources(folder):
 @pytest.mark.skipif(os.getuid() != 0, reason="not root: the tests themselves run as another user")
 def test_hostile_programs_are_contained_for_another_user_too():
     require("bubblewrap")
-    own = ("PYTEST", "COV", "LOOM")  # variables of this session of pytest
+    own = ("PYTEST", "COV", "LOOM")  # set by the pytest that runs this test
     environment = {k: v for k, v in os.environ.items() if not k.startswith(own)}
     folder = Path("/tmp") / f"loom-nobody-{os.getpid()}"
     folder.mkdir()

@@ -58,7 +58,7 @@ BOTH = [
 
 
 def message(rng, words):
-    """A message of 6 to 20 words, a third of which come from `words`."""
+    """Return a message of 6 to 20 words. About a third of its words come from `words`."""
     chosen = [rng.choice(words if rng.random() < 0.35 else BOTH) for _ in range(rng.randint(6, 20))]
     return " ".join(chosen)
 

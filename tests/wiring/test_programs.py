@@ -1,4 +1,4 @@
-"""The program of a pipeline: which version of which app, and its files."""
+"""Finds the program of a pipeline: the app, the version and the files of the version."""
 
 import os
 from datetime import UTC, datetime
