@@ -218,3 +218,15 @@ def test_a_run_without_a_program_does_not_import_the_sandbox(project):
     command = [sys.executable, "-c", code, "--project", str(project)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("level", ["none", "landlock"])
+def test_a_program_of_an_untrusted_revision_does_not_run_without_isolation(project, level):
+    git(project, "checkout", "--quiet", "-b", "theirs")
+    commit(project, {"pipelines/demo.yaml": pipeline()}, "Replace the prompt by a program")
+    git(project, "checkout", "--quiet", "main")
+    done = loom(project, "compare", "main..theirs", "--run-missing", "--isolation", level)
+    shown = done.stdout + done.stderr
+    refusal = "it changes the program sentiment-001@v1, which would run without isolation"
+    assert (refusal in shown) == (level == "none"), shown
+    assert ("program none -> sentiment-001@v1" in shown) == (level == "landlock"), shown
