@@ -8,6 +8,7 @@ start a fresh process themselves.
 import array
 import atexit
 import contextlib
+import faulthandler
 import gc
 import importlib
 import json
@@ -45,11 +46,13 @@ def run(module, *arguments, cwd, env, timeout=300):
         )  # fmt: skip
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as error:
         request = {"module": module, "arguments": arguments, "cwd": str(cwd), "env": env}
-        code = _server().ask(request, (out.fileno(), error.fileno()), timeout)
+        code, timed_out = _server().ask(request, (out.fileno(), error.fileno()), timeout)
         texts = []
         for file in (out, error):
             file.seek(0)
             texts.append(file.read().decode("utf-8", "replace").replace("\r\n", "\n"))
+    if timed_out:
+        raise TimeoutError(f"{module} {arguments} took {timeout} s:\n" + "\n".join(texts))
     return subprocess.CompletedProcess([module, *arguments], code, *texts)
 
 
@@ -60,7 +63,10 @@ def run_on(files, module, *arguments, cwd, env, timeout=300):
     """
     own = {name: value for name, value in env.items() if not name.startswith("PYTHON")} | _own()
     request = {"module": module, "arguments": arguments, "cwd": str(cwd), "env": own}
-    return _server().ask(request, [file.fileno() for file in files], timeout)
+    code, timed_out = _server().ask(request, [file.fileno() for file in files], timeout)
+    if timed_out:
+        raise TimeoutError(f"{module} {arguments} took {timeout} s")
+    return code
 
 
 _WARNINGS = {"PYTHONWARNINGS": "error::ResourceWarning"}
@@ -91,18 +97,21 @@ class _Server:
         return self._process.poll() is None
 
     def ask(self, request, files, timeout):
+        """Return the exit code and whether the process took too long.
+
+        Such a process ends by a signal that prints the stacks of its threads to stderr.
+        """
         content = json.dumps(request).encode()
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", files))]
         self._socket.sendmsg([len(content).to_bytes(8, "big")], rights)
         self._socket.sendall(content)
         pid = int(self._answers.readline())
-        timer = threading.Timer(timeout, os.kill, (pid, signal.SIGKILL))
+        timer = threading.Timer(timeout, os.kill, (pid, signal.SIGABRT))
         timer.start()
         code = int(self._answers.readline())
-        if not timer.is_alive():
-            raise subprocess.TimeoutExpired(request["module"], timeout)
+        timed_out = not timer.is_alive()
         timer.cancel()
-        return code
+        return code, timed_out
 
 
 _servers = []
@@ -165,6 +174,7 @@ def _become(request, files):
     os.chdir(request["cwd"])
     os.environ.clear()
     os.environ.update(request["env"])
+    faulthandler.enable(2)
     time.tzset()
     random.seed()
     tempfile.tempdir = None

@@ -2,7 +2,8 @@
 
 The suite of another user runs them directly, so this file has work only for root. The other user
 reads a copy of the sources. Root's folders may hide the interpreter from other users: bubblewrap
-shows it at the same path.
+shows it at the same path. They may hide the locale of this process too, so the tests run in one
+that every system has.
 """
 
 import os
@@ -75,11 +76,11 @@ def test_hostile_programs_are_contained_for_another_user_too():
              f"--basetemp={folder}/base", *tests],
             cwd=folder, capture_output=True, text=True, check=False, timeout=900,
             env={**environment, "PYTHONPATH": str(folder), "HOME": str(folder),
-                 "PYTHONDONTWRITEBYTECODE": "1"},
+                 "PYTHONDONTWRITEBYTECODE": "1", "LC_ALL": "C.UTF-8"},
         )  # fmt: skip
     finally:
         shutil.rmtree(folder)
-    last = process.stdout.strip().splitlines()[-1]
     assert process.returncode == 0, process.stdout[-5000:] + process.stderr[-2000:]
+    last = process.stdout.strip().splitlines()[-1]
     assert "passed" in last
     assert "skipped" not in last

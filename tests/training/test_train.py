@@ -197,7 +197,7 @@ def test_the_files_do_not_depend_on_the_process_and_its_processor(tmp_path):
             "OPENBLAS_CORETYPE": kernel,
             "OPENBLAS_NUM_THREADS": threads,
             "OMP_NUM_THREADS": threads,
-            "LC_ALL": "C",
+            "LC_ALL": "C.UTF-8",  # Python reads the path of the project in it
         }
         process = subprocess.run(
             [sys.executable, "-c", code],
