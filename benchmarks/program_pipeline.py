@@ -30,7 +30,7 @@ transform:
   type: program
   app: spam-detector-001
   output: {{label: string, confidence: float}}
-{evaluate}load: {{destination: sqlite:///data/{name}.db/labels}}
+{evaluate}load: {{destination: sqlite://data/{name}.db/labels}}
 """
 EVALUATE = """\
 evaluate:

@@ -135,6 +135,7 @@ class FakeJournal:
         self._parts = parts or {}
         self._reported = reported
         self.events = []
+        self.synced = []  # the events that were on the disk at the last call of `sync`
 
     @property
     def part_sizes(self):
@@ -162,6 +163,9 @@ class FakeJournal:
 
     def begin_part(self, part, indexes):
         self.events.append(("begin", part, list(indexes)))
+
+    def sync(self):
+        self.synced = list(self.events)
 
     def report_part(self, part):
         self.events.append(("report", part))

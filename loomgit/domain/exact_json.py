@@ -19,7 +19,6 @@ MAX_DEPTH = 200
 LARGEST, SMALLEST = 2**64 - 1, -(2**63)  # the range of integers that every stage keeps exactly
 _SHOWN = 24  # messages show at most this many characters of a number or a key
 _LARGE = 9e18  # orjson parses integers beyond 64 bits as floats; all these floats are larger
-_SPACE_BEFORE_COLON = (b" :", b"\t:", b"\n:", b"\r:")
 _KEY_END = re.compile(rb'"\s*:')
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
 _BRACKET = re.compile(rb"[\[\]{}]")
@@ -94,7 +93,8 @@ def _may_repeat_a_key(raw: bytes, keys: int) -> bool:
 
     The result can be wrongly true, because text inside strings can look like a key.
     """
-    if raw.count(b'":') == keys and not any(space in raw for space in _SPACE_BEFORE_COLON):
+    is_compact = b" :" not in raw and b"\t:" not in raw and b"\n:" not in raw and b"\r:" not in raw
+    if is_compact and raw.count(b'":') == keys:
         return False
     return len(_KEY_END.findall(raw)) != keys
 

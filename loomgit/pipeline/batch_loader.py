@@ -15,7 +15,7 @@ from loomgit.domain.records import RecordOutcome, RowBatch
 from loomgit.errors import LoomError
 from loomgit.pipeline.blocking import Parameters, Result, finish_in_thread
 from loomgit.pipeline.copy_path import loads_rows_unchanged
-from loomgit.pipeline.loaded_row import loaded_row
+from loomgit.pipeline.loaded_row import RowBuilder
 from loomgit.pipeline.repeated_keys import NewestRecords, last_positions
 from loomgit.pipeline.stages import refuse
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from loomgit.domain.ports import Sink
     from loomgit.domain.records import Record, RefusedRow
-    from loomgit.domain.values import JsonMapping, JsonObject
+    from loomgit.domain.values import JsonObject
     from loomgit.pipeline.run_parts import RunParts
 
 
@@ -63,6 +63,7 @@ class BatchLoader:
         self._parts = parts
         self._sink = sink
         self._key = key
+        self.build_row = RowBuilder(parts.pipeline.load, key, parts.lineage).build
         self._records = records
         self._loading = asyncio.Lock()  # only one thread at a time may call the sink
         self._is_append = parts.pipeline.load.mode == "append"
@@ -74,13 +75,6 @@ class BatchLoader:
         self.duplicates = 0  # rows that were not loaded because of a later record with their key
         self.failed = False  # whether the last call of the sink has raised an error
         self.has_unloaded = False  # whether an error ended the run while refused rows were retried
-
-    def row(self, record: Record, output: JsonMapping) -> JsonObject:
-        """Return the row to load for a record with this output."""
-        parts = self._parts
-        return loaded_row(
-            parts.pipeline.load, self._key, record.key, record.input, output, parts.lineage
-        )
 
     @property
     def copies_rows(self) -> bool:
@@ -245,7 +239,7 @@ class BatchLoader:
         """Load rows, and return the reasons for the refused rows by their position in `good`."""
         async with self._loading:
             rows = {
-                position: self.row(outcome.record, outcome.output.fields)
+                position: self.build_row(outcome.record, outcome.output.fields)
                 for position, outcome in enumerate(good)
                 if outcome.output is not None
                 and (self._is_append or not newest.has_later(outcome.record))
@@ -273,9 +267,13 @@ class BatchLoader:
         *args: Parameters.args,
         **kwargs: Parameters.kwargs,
     ) -> Result:
-        """Call a method of the sink in a thread, unless the run has lost its lock."""
+        """Call a method of the sink in a thread, unless the run has lost its lock.
+
+        Before, the thread waits until the journal is on the disk.
+        """
 
         def load_locked() -> Result:
+            self._parts.journal.sync()
             self._parts.require_lock()
             return load(*args, **kwargs)
 

@@ -70,6 +70,8 @@ class Panel:
 
         Raises Denied if the provider of a judge denies all calls.
         """
+        if not self._evaluators:
+            return (), None
         subject = EvaluationInput(
             record.input, output.fields, latency=output.latency, cost=output.cost
         )

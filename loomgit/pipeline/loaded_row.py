@@ -23,32 +23,39 @@ _EXAMPLES: dict[str, Json] = {
 }
 
 
-def loaded_row(
-    load: Load,
-    key: Sequence[str],
-    identity: str,
-    record: JsonMapping,
-    output: JsonMapping,
-    lineage: JsonMapping,
-) -> JsonObject:
-    """Return the row to load: key fields, output fields, and the input fields in `load.include`.
+class RowBuilder:
+    """Builds the rows to load: key fields, output fields, and the input fields in `load.include`.
 
     The key fields come from the record, even if the output has fields with the same names. If `key`
-    is empty, the hash `identity` is the only key field. If the load schema has properties, the row
+    is empty, the hash of the record is the only key field. If the load schema has properties, a row
     contains only the output fields in the schema. If `load.lineage_columns` is true, the columns in
-    `lineage` and the identity are added.
+    `lineage` and the hash of the record are added.
     """
-    row: JsonObject = {name: record[name] for name in key} or {HASH_KEY: identity}
-    properties = load.schema.get("properties") if load.schema is not None else None
-    for name, value in output.items():
-        if name not in row and (not isinstance(properties, dict) or name in properties):
-            row[name] = value
-    for name in load.include:
-        row.setdefault(name, record.get(name))
-    if load.lineage_columns:
-        row |= lineage
-        row[HASH_KEY] = identity
-    return row
+
+    def __init__(self, load: Load, key: Sequence[str], lineage: JsonMapping) -> None:
+        properties = load.schema.get("properties") if load.schema is not None else None
+        self._key = tuple(key)
+        self._properties = properties if isinstance(properties, dict) else None
+        self._include = load.include
+        self._lineage = lineage if load.lineage_columns else None
+
+    def build(self, record: Record, output: JsonMapping) -> JsonObject:
+        """Return the row for a record with this output."""
+        fields, properties = record.input, self._properties
+        row: JsonObject = {}
+        for name in self._key:
+            row[name] = fields[name]
+        if not row:
+            row[HASH_KEY] = record.key
+        for name, value in output.items():
+            if name not in row and (properties is None or name in properties):
+                row[name] = value
+        for name in self._include:
+            row.setdefault(name, fields.get(name))
+        if self._lineage is not None:
+            row |= self._lineage
+            row[HASH_KEY] = record.key
+        return row
 
 
 def example_rows(
@@ -64,12 +71,8 @@ def example_rows(
     declared = properties if isinstance(properties, dict) else {}
     fields = {name: _example(schema) for name, schema in declared.items()}
     is_copy = pipeline.transform.type == "none"
-    return [
-        loaded_row(
-            pipeline.load, key, record.key, record.input, record.input if is_copy else fields, {}
-        )
-        for record in records
-    ]
+    builder = RowBuilder(pipeline.load, key, {})
+    return [builder.build(record, record.input if is_copy else fields) for record in records]
 
 
 def _example(schema: Json) -> Json:

@@ -240,25 +240,19 @@ def case_identifier(plan: Plan) -> Callable[[Record], tuple[str, str]]:
     The key is a hash of everything that can change the scores. The definition is a hash of only the
     input and the evaluation settings (`Plan.question`).
     """
-    key, definition = _digest_with(plan.fingerprint()), _digest_with(digest(plan.question()))
+    # A hash is `digest([fingerprint, digest(record.input)])`. The beginning is hashed only once.
+    keys, definitions = map(_begin_pair, (plan.fingerprint(), digest(plan.question())))
 
     def identity(record: Record) -> tuple[str, str]:
-        content = digest(record.input)
-        return key(content), definition(content)
+        content = f'{digest(record.input)}"]'.encode()
+        key, definition = keys.copy(), definitions.copy()
+        key.update(content)
+        definition.update(content)
+        return key.hexdigest(), definition.hexdigest()
 
     return identity
 
 
-def _digest_with(first: str) -> Callable[[str], str]:
-    """Return a function that maps a digest `second` to `digest([first, second])`.
-
-    It hashes `first` only once.
-    """
-    hashed = hashlib.sha256(canonical([first, ""]).removesuffix(b'"]'))
-
-    def combine(second: str) -> str:
-        both = hashed.copy()
-        both.update(f'{second}"]'.encode())
-        return both.hexdigest()
-
-    return combine
+def _begin_pair(first: str) -> hashlib._Hash:
+    """Return the hash of the canonical JSON of a list of two digests, up to the second digest."""
+    return hashlib.sha256(canonical([first, ""]).removesuffix(b'"]'))

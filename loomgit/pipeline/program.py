@@ -103,8 +103,11 @@ class ProgramTransformer:
         if isinstance(output.value, dict):
             return output.value
         first, *others = self._fields or (RESULT_FIELD,)
-        details = output.details
-        return {first: output.value} | {name: details[name] for name in others if name in details}
+        fields: JsonObject = {first: output.value}
+        for name in others:
+            if name in output.details:
+                fields[name] = output.details[name]
+        return fields
 
     def _output(self, fields: JsonObject, text: str, result: ProgramResult) -> Output:
         return Output(fields, text, "", cost=0.0, calls=0, latency=result.latency)

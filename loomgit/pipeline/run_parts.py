@@ -131,7 +131,11 @@ class RunJournal(Protocol):
         ...
 
     def begin_part(self, part: int, indexes: Sequence[int]) -> None:
-        """Record the records of a part before the part is loaded."""
+        """Record the records of a part before the part is loaded. Call `sync` afterwards."""
+        ...
+
+    def sync(self) -> None:
+        """Wait until everything that was recorded is on the disk. Any thread may call this."""
         ...
 
     def report_part(self, part: int) -> None:

@@ -205,8 +205,10 @@ class RunStatistics:
         They are needed to compare large runs, because the run file omits the cases of such runs.
         """
         key, definition = self._identify(outcome.record)
-        scores = {name: values[0] for name, values in self._case_scores(outcome).items()}
-        return {"case_key": key, "def": definition, "case_scores": dict(scores)}
+        scores: JsonObject = {}
+        for name, values in self._case_scores(outcome).items():
+            scores[name] = values[0]
+        return {"case_key": key, "def": definition, "case_scores": scores}
 
     def _case(self, outcome: RecordOutcome) -> Case:
         key, definition = self._identify(outcome.record)

@@ -98,7 +98,8 @@ class Runner:
         sink = await finish_in_thread(parts.open_sink, key, first)
         loader = self._loader = BatchLoader(parts, sink, key, lambda: self._records(spool, key))
         loader.expect_batches()
-        parts.stages.set_load_check(lambda record, fields: sink.refusal(loader.row(record, fields)))
+        build_row = loader.build_row
+        parts.stages.set_load_check(lambda record, fields: sink.refusal(build_row(record, fields)))
         parts.tally.progress.total = spool.count
         broken: BaseException | None = None
         end = RunEnd("success", "", "", complete=True)
@@ -326,7 +327,7 @@ class Runner:
                 parts.quarantine.add(bad)
             quarantined = parts.quarantine is not None
             parts.log.write(
-                {**render_record_line(outcome, quarantined), **parts.tally.identity(outcome)}
+                render_record_line(outcome, quarantined) | parts.tally.identity(outcome)
                 for outcome in loaded.outcomes
             )
             journal.report_part(part)

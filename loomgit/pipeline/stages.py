@@ -107,9 +107,9 @@ class Stages:
                 failure = RecordFailure("extract", record.refused)
                 outcomes.append(RecordOutcome(record, failure=failure))
             else:
-                with calls_for(record):
-                    outcome = await self._judge(record, record, *next(results))
-                    if outcome.failure is not None:
+                outcome = await self._judge(record, record, *next(results))
+                if outcome.failure is not None:
+                    with calls_for(record):
                         outcome = await self._repair(outcome)
                 outcomes.append(outcome)
         return outcomes

@@ -285,17 +285,15 @@ class Journal:
             spool.bytes,
         )
         self._write(b"s" + msgspec.json.encode(line) + b"\n")
-        self._sync()
+        self.sync()
 
     def begin_part(self, part: int, indexes: Sequence[int]) -> None:
         """Record the records of a part before the part is loaded. `indexes` are ascending.
 
-        After a power failure, the journal still contains the part and the outcomes of its records.
-        Without them, a resumed run could form other parts than those that are already loaded.
+        Call `sync` before the part is loaded.
         """
         self.has_advanced = True
         self._write(f"p{part} {_render(indexes)}\n".encode())
-        self._sync()
 
     def report_part(self, part: int) -> None:
         """Record that the part is loaded, and that its failed records are reported."""
@@ -325,7 +323,13 @@ class Journal:
             raise self._error(error) from error
         self._size += len(line)
 
-    def _sync(self) -> None:
+    def sync(self) -> None:
+        """Wait until everything that was recorded is on the disk. Any thread may call this method.
+
+        After a power failure, the journal then still contains the parts that have begun, and the
+        outcomes of their records. Without them, a resumed run could form other parts than those
+        that are already loaded.
+        """
         try:
             os.fsync(self._file)
         except OSError as error:

@@ -12,7 +12,13 @@ from loomgit.domain.ports import LoadReceipt
 from loomgit.errors import UserError
 from loomgit.rows.refused_rows import RowRefusedError
 from loomgit.rows.sqlite import fold_case, object_kind, quote
-from loomgit.rows.sqlite_values import column_affinities, loss_reason, to_sqlite, would_change
+from loomgit.rows.sqlite_values import (
+    NUMERIC_AFFINITIES,
+    column_affinities,
+    loss_reason,
+    to_sqlite,
+    would_change,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -90,10 +96,15 @@ def insert(
     before = connection.total_changes
     for fields, group in groupby(rows, key=tuple):
         columns = [affinities.get(fold_case(name), "BLOB") for name in fields]
+        checked = [
+            (name, column)
+            for name, column in zip(fields, columns, strict=True)
+            if column in NUMERIC_AFFINITIES
+        ]
         connection.executemany(
             f"INSERT INTO {quote(table)} ({', '.join(map(quote, fields))}) "  # noqa: S608 - quoted
             f"VALUES ({', '.join('?' * len(fields))}){_conflict_clause(fields, replacing)}",
-            (_parameters(row, columns, shown) for row in group),
+            (_parameters(row, columns, checked, shown) for row in group),
         )
     return connection.total_changes - before
 
@@ -131,16 +142,24 @@ def has_unique_key(connection: sqlite3.Connection, table: str, key: Sequence[str
     return False
 
 
-def _parameters(row: JsonObject, columns: Sequence[Affinity], shown: str) -> list[Scalar]:
-    parameters = []
-    for (name, value), column in zip(row.items(), columns, strict=True):
-        if would_change(value, column):
+def _parameters(
+    row: JsonObject,
+    columns: Sequence[Affinity],
+    checked: Sequence[tuple[str, Affinity]],
+    shown: str,
+) -> list[Scalar]:
+    """Return the values of a row as parameters.
+
+    `columns` are the affinities of the columns. `checked` are the fields whose columns change some
+    values.
+    """
+    for name, column in checked:
+        if would_change(row[name], column):
             raise UserError(
-                f"{shown}: {loss_reason(name, column, value)}",
+                f"{shown}: {loss_reason(name, column, row[name])}",
                 hint="change the type of the column to TEXT",
             )
-        parameters.append(to_sqlite(value, column))
-    return parameters
+    return list(map(to_sqlite, row.values(), columns))
 
 
 def upsert(

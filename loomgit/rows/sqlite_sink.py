@@ -6,6 +6,8 @@ import re
 from contextlib import closing
 from typing import TYPE_CHECKING
 
+import orjson
+
 from loomgit.domain.ports import LoadReceipt
 from loomgit.rows.refused_rows import load_accepted, require_accepted
 from loomgit.rows.sqlite import (
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 
 _ON_CONFLICT = re.compile(r"\bON\s+CONFLICT\b", re.IGNORECASE)
 _CREATE_SEEN = "CREATE TEMP TABLE IF NOT EXISTS _loom_seen (key TEXT PRIMARY KEY) WITHOUT ROWID"
+_INSERT_SEEN = "INSERT OR IGNORE INTO _loom_seen SELECT value FROM json_each(?) RETURNING key"
 
 
 class SqliteSink:
@@ -203,11 +206,8 @@ class SqliteSink:
         accepted = (row for index, row in enumerate(rows) if index not in refused)
         last_rows = {self._key_text(row): row for row in accepted}
         connection.execute(_CREATE_SEEN)
-        first_seen: list[JsonObject] = []
-        seen_before: list[JsonObject] = []
-        for text, row in last_rows.items():
-            inserted = connection.execute(
-                "INSERT OR IGNORE INTO _loom_seen VALUES (?) RETURNING 1", (text,)
-            )
-            (seen_before if inserted.fetchone() is None else first_seen).append(row)
+        inserted = connection.execute(_INSERT_SEEN, (orjson.dumps([*last_rows]).decode(),))
+        new_keys = {key for (key,) in inserted}
+        first_seen = [row for text, row in last_rows.items() if text in new_keys]
+        seen_before = [row for text, row in last_rows.items() if text not in new_keys]
         return first_seen, seen_before

@@ -20,6 +20,7 @@ from loomgit.rows.sqlite import (
 )
 from loomgit.rows.sqlite_example import try_example
 from loomgit.rows.sqlite_values import (
+    NUMERIC_AFFINITIES,
     column_affinities,
     common_type,
     is_refused_by_strict,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from loomgit.domain.values import JsonMapping, JsonObject
     from loomgit.rows.sqlite_values import Affinity
 
+_MOST_FIELD_ORDERS = 1000  # limits the memory if the rows have many different fields
 LOADED_PARTS_TABLE = "_loom_loads"  # the table in the user's database that lists the loaded batches
 
 
@@ -70,6 +72,9 @@ class DestinationTable:
         self.is_altered = False  # whether `shape` has created the table or added columns
         self._was_created = False
         self._affinities: dict[str, Affinity] | None = None  # None until they are read
+        # For each order of field names: why the table cannot store them, and the fields whose
+        # columns refuse or change some values.
+        self._fields: dict[tuple[str, ...], tuple[str, list[tuple[str, Affinity]]]] = {}
         self._strict = False
 
     def check(self, *, updates: bool) -> None:
@@ -134,24 +139,44 @@ class DestinationTable:
             assert connection is not None
             self._affinities = column_affinities(connection, self.name)
             self._strict = is_strict(connection, self.name)
-        folded_names: set[str] = set()
-        for name, value in row.items():
-            if "\0" in name:
-                return f"the column name '{name}' contains a NUL character"
-            folded = fold_case(name)
-            if folded in folded_names:
-                return f"the row has two fields '{name}' (SQL ignores upper and lower case)"
-            folded_names.add(folded)
-            column = self._affinities.get(folded)
-            if column is None:
-                if self._affinities and not (self._was_created or self._adds_columns):
-                    return f"table '{self.name}' has no column '{name}'"
-                continue
+            self._fields.clear()
+        names = tuple(row)
+        if names not in self._fields:
+            if len(self._fields) >= _MOST_FIELD_ORDERS:
+                self._fields.clear()
+            self._fields[names] = self._check_names(names, self._affinities)
+        reason, checked = self._fields[names]
+        for name, column in checked:
+            value = row[name]
             if would_change(value, column) or (
                 self._strict and is_refused_by_strict(value, column)
             ):
                 return loss_reason(name, column, value)
-        return ""
+        return reason
+
+    def _check_names(
+        self, names: Sequence[str], affinities: Mapping[str, Affinity]
+    ) -> tuple[str, list[tuple[str, Affinity]]]:
+        """Return why the table cannot store a row with these fields, and the fields to check.
+
+        The reason is empty if it can. Only numeric columns refuse or change values.
+        """
+        checked: list[tuple[str, Affinity]] = []
+        folded_names: set[str] = set()
+        for name in names:
+            if "\0" in name:
+                return f"the column name '{name}' contains a NUL character", checked
+            folded = fold_case(name)
+            if folded in folded_names:
+                reason = f"the row has two fields '{name}' (SQL ignores upper and lower case)"
+                return reason, checked
+            folded_names.add(folded)
+            column = affinities.get(folded)
+            if column is None and affinities and not (self._was_created or self._adds_columns):
+                return f"table '{self.name}' has no column '{name}'", checked
+            if column in NUMERIC_AFFINITIES:
+                checked.append((name, column))
+        return "", checked
 
     def refusal_at_rest(self, row: JsonObject) -> str:
         """Return the reason that `refusal` would return. The caller needs no open connection.

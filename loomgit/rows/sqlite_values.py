@@ -38,7 +38,7 @@ _AFFINITIES: tuple[tuple[tuple[str, ...], Affinity], ...] = (
     (("BLOB",), "BLOB"),
     (("REAL", "FLOA", "DOUB"), "REAL"),
 )
-_NUMERIC: tuple[Affinity, ...] = ("INTEGER", "REAL", "NUMERIC")
+NUMERIC_AFFINITIES: tuple[Affinity, ...] = ("INTEGER", "REAL", "NUMERIC")
 _NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*")
 _PLAIN_NUMBER = re.compile(r"(?!-0(\.0*)?$)-?(0|[1-9]\d*)(\.\d+)?")
 _LONGEST_SHOWN = 60  # a message shows at most this many characters of a value
@@ -106,6 +106,8 @@ def to_sqlite(value: Json, column: Affinity = "BLOB") -> Scalar:
     text, because SQLite itself would write only 15 digits. For other columns, Python's sqlite3
     stores booleans as 1 and 0, because SQLite has no boolean type.
     """
+    if value is None or isinstance(value, str):
+        return value
     if isinstance(value, dict | list):
         return orjson.dumps(value).decode()
     if isinstance(value, int) and not _fits_64_bits(value):
@@ -121,7 +123,7 @@ def would_change(value: Json, column: Affinity) -> bool:
     A different notation of the same number is not a change: 1, 1.0, "1" and "1.0" are equal. Text
     such as "007" or "1e5" is treated as a code, which a numeric column would change to a number.
     """
-    if column not in _NUMERIC or value is None or isinstance(value, bool):
+    if column not in NUMERIC_AFFINITIES or value is None or isinstance(value, bool):
         return False
     if isinstance(value, int):
         if not _fits_64_bits(value):

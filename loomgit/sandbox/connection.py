@@ -235,10 +235,11 @@ class WorkerConnection:
             if not self._is_expected(size, number, status):
                 self._finish(_FORGED)
                 return
-            end = position + header.size + size
+            start, end = position + header.size, position + header.size + size
             if len(self._buffer) < end:
                 break
-            reply = WorkerReply(status, bytes(self._buffer[position + header.size : end]), seconds)
+            with memoryview(self._buffer) as view:
+                reply = WorkerReply(status, bytes(view[start:end]), seconds)
             if status == messages.MEMORY and self._plan.mode == "warm":  # it has ended
                 self._finish(self.describe(reply))
                 return

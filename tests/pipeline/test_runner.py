@@ -762,3 +762,16 @@ def test_a_record_that_an_outage_lost_is_in_no_part():
     begun = [event[2] for event in bench.journal.events if event[0] == "begin"]
     assert begun == [[0, 1, 3], [4, 5, 6, 7], [8, 9]]
     assert ("outcome", 2) not in bench.journal.events
+
+
+def test_a_part_is_on_the_disk_before_its_rows_are_loaded():
+    journal, on_disk = FakeJournal(), []
+
+    class WatchingSink(FakeSink):
+        def load(self, part, rows, rejected=()):
+            on_disk.append(("begin", part) in [event[:2] for event in journal.synced])
+            return super().load(part, rows, rejected)
+
+    Bench(journal=journal, sink=WatchingSink()).run()
+    assert on_disk
+    assert all(on_disk)
