@@ -99,19 +99,29 @@ class _Server:
     def ask(self, request, files, timeout):
         """Return the exit code and whether the process took too long.
 
-        Such a process ends by a signal that prints the stacks of its threads to stderr.
+        Such a process and its children end by a signal. Python then prints the stacks of their
+        threads to stderr.
         """
         content = json.dumps(request).encode()
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", files))]
         self._socket.sendmsg([len(content).to_bytes(8, "big")], rights)
         self._socket.sendall(content)
         pid = int(self._answers.readline())
-        timer = threading.Timer(timeout, os.kill, (pid, signal.SIGABRT))
+        timer = threading.Timer(timeout, _abort, (pid,))
         timer.start()
         code = int(self._answers.readline())
         timed_out = not timer.is_alive()
         timer.cancel()
         return code, timed_out
+
+
+def _abort(pid):
+    """End a process and its children by SIGABRT."""
+    children = Path(f"/proc/{pid}/task/{pid}/children")
+    pids = children.read_text().split() if children.exists() else []
+    for process in (*map(int, pids), pid):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, signal.SIGABRT)
 
 
 _servers = []
