@@ -5,7 +5,10 @@ import os
 import sys
 
 import pytest
+from hypothesis import settings
 
+settings.register_profile("any machine", deadline=None)  # others may use the machine too
+settings.load_profile("any machine")
 NUMBERS = itertools.count()  # of the databases of this process
 
 
@@ -13,6 +16,16 @@ NUMBERS = itertools.count()  # of the databases of this process
 def pytest_xdist_auto_num_workers():
     """Return two workers per core: the tests spend half of their time waiting for processes."""
     return 2 * (os.cpu_count() or 1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def sessions_have_their_own_temporary_folder(tmp_path_factory):
+    """Give the sessions of pytest that tests start their own folder of temporary folders.
+
+    At its end, a session removes the old temporary folders beside its own. Those of this suite are
+    large, and their removal takes minutes.
+    """
+    os.environ["PYTEST_DEBUG_TEMPROOT"] = str(tmp_path_factory.mktemp("sessions"))
 
 
 @pytest.fixture(autouse=True)

@@ -74,8 +74,12 @@ def project_with(folder, server, tests, pipeline=ASKING, config="", **files):
 def environment(**more):
     """What a session sees: none of our own variables, and only the plugins that it names."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("LOOM_", "PYTEST_", "GIT_"))}
-    alone = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONWARNINGS": "error::ResourceWarning"}
-    return {**kept, **alone, **more}
+    own = {
+        "PYTEST_DEBUG_TEMPROOT": os.environ["PYTEST_DEBUG_TEMPROOT"],
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+        "PYTHONWARNINGS": "error::ResourceWarning",
+    }
+    return {**kept, **own, **more}
 
 
 def command(*arguments):

@@ -55,7 +55,8 @@ def copy_sources(folder):
     """Copy what the tests need to a folder that every user may read."""
     for name in ("loomgit", "tests"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "pyproject.toml", folder)
+    for name in ("pyproject.toml", "loomgit_pytest.py"):  # pytest loads the installed plugin
+        shutil.copy(ROOT / name, folder)
     for path in folder.rglob("*"):
         path.chmod(0o755 if path.is_dir() else 0o644)
 
