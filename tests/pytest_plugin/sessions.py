@@ -74,11 +74,9 @@ def project_with(folder, server, tests, pipeline=ASKING, config="", **files):
 def environment(**more):
     """What a session sees: none of our own variables, and only the plugins that it names."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("LOOM_", "PYTEST_", "GIT_"))}
-    own = {
-        "PYTEST_DEBUG_TEMPROOT": os.environ["PYTEST_DEBUG_TEMPROOT"],
-        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
-        "PYTHONWARNINGS": "error::ResourceWarning",
-    }
+    own = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONWARNINGS": "error::ResourceWarning"}
+    if "PYTEST_DEBUG_TEMPROOT" in os.environ:  # set by the suite
+        own["PYTEST_DEBUG_TEMPROOT"] = os.environ["PYTEST_DEBUG_TEMPROOT"]
     return {**kept, **own, **more}
 
 
