@@ -15,8 +15,10 @@ from loomgit.domain.definitions import (
     Retrieve,
     Transform,
 )
+from loomgit.domain.keys import digest
+from loomgit.domain.records import Record
 from loomgit.domain.versions import FileVersion
-from loomgit.pipeline.plan import Plan
+from loomgit.pipeline.plan import Plan, case_identifier
 
 PIPELINE = Pipeline(
     "demo",
@@ -146,3 +148,11 @@ def test_a_pinned_snapshot_is_part_of_the_models_id():
     pinned = replace(PIPELINE, transform=replace(PIPELINE.transform, model_version="2024-07-18"))
     assert replace(PLAN, pipeline=pinned).sampling.model == "gpt-4o-mini-2024-07-18"
     assert replace(PLAN, pipeline=pinned).config().model == "gpt-4o-mini"
+
+
+@pytest.mark.parametrize("content", [{"id": "r-1"}, {"id": "r-2", "text": 'a "quote" ü'}])
+def test_the_hashes_of_a_case_are_those_of_two_digests(content):
+    expected = tuple(
+        digest([first, digest(content)]) for first in (PLAN.fingerprint(), digest(PLAN.question()))
+    )
+    assert case_identifier(PLAN)(Record(0, "key", content)) == expected
